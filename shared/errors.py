@@ -1,0 +1,117 @@
+"""What can go wrong, and what is done about it: the class is the decision.
+
+```
+MembersyncError                 code = stable word, for logs, ledger and filters
+├── InvalidEventError           intake: this event is refused, with the field; the events beside it are not
+├── StageError(system, …)       one attempt of one stage failed for one instance
+│   ├── TransientError          worth another attempt: the stage's retry policy says when
+│   │   ├── UnreachableError    could not connect, name not found, TLS: nothing was sent
+│   │   ├── UnavailableError    it answered, and could not serve: 5xx, 408, not JSON, a maintenance page, inactive
+│   │   ├── ThrottledError      429, or 503 with Retry-After: never again before retry_after_s
+│   │   └── OutcomeUnknownError the request went out and no answer came back: probe before repeating a create
+│   ├── UnauthorisedError       401/403: ours or theirs to put right; retried by policy, never a Data Error
+│   └── DataError               the member itself is refused: told to Siebel, no retry; a newer event brings the fix
+└── LedgerError                 our own bookkeeping failed
+```
+
+Anything else that escapes a stage is a bug: a dead letter, code `bug`, at the first attempt.
+"""
+
+from typing import ClassVar
+
+
+class MembersyncError(Exception):
+    """Root of everything membersync raises on purpose."""
+
+    code: ClassVar[str] = "error"
+
+
+class InvalidEventError(MembersyncError):
+    """An event that intake refuses; *field* is the JSON path the producer sees, *reason* one sentence."""
+
+    code = "invalid_event"
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(field, reason)
+        self.field = field
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.reason}" if self.field else self.reason
+
+
+class StageError(MembersyncError):
+    """One attempt of one stage failed.
+
+    *system* is who failed (`OIC`, `CrowdTwist`, `Siebel`), *what* one sentence without any payload or secret,
+    *http_status* the answer's status where there was one.
+    """
+
+    code = "stage_error"
+    counts_for_breaker: ClassVar[bool] = False
+
+    def __init__(self, system: str, what: str, http_status: int | None = None) -> None:
+        super().__init__(system, what, http_status)
+        self.system = system
+        self.what = what
+        self.http_status = http_status
+
+    def __str__(self) -> str:
+        return f"{self.system}: {self.what}"
+
+
+class TransientError(StageError):
+    """The same request may succeed later."""
+
+    code = "transient"
+    counts_for_breaker = True
+
+
+class UnreachableError(TransientError):
+    """No connection: nothing was sent."""
+
+    code = "unreachable"
+
+
+class UnavailableError(TransientError):
+    """An answer that is no answer to the question: 5xx, 408, not JSON, a maintenance page, integration not active."""
+
+    code = "unavailable"
+
+
+class ThrottledError(TransientError):
+    """They ask for patience: 429, or 503 with Retry-After.  *retry_after_s* is a floor in seconds, None if unsaid."""
+
+    code = "throttled"
+
+    def __init__(
+        self, system: str, what: str, http_status: int | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(system, what, http_status)
+        self.args = (system, what, http_status, retry_after_s)
+        self.retry_after_s = retry_after_s
+
+
+class OutcomeUnknownError(TransientError):
+    """The request was sent and no answer came: it may have been applied, or may still be."""
+
+    code = "outcome_unknown"
+
+
+class UnauthorisedError(StageError):
+    """They do not accept our credentials (401/403): a matter of the connection, not of the member."""
+
+    code = "unauthorised"
+    counts_for_breaker = True
+
+
+class DataError(StageError):
+    """The member's own data is refused; *what* is the reason in the words of whoever refused it."""
+
+    code = "data_error"
+
+
+class LedgerError(MembersyncError):
+    """Our own record could not be read or written."""
+
+    code = "ledger"

@@ -1,0 +1,92 @@
+"""An instance as the workers see it: what they are handed, and what they give back.
+
+`begin` in the ledger hands out a `Work` for each instance of a batch that is really at this stage.  The stage answers
+each with one `Result`; `attempt` in `workers/tasks.py` turns it into what the ledger writes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from shared.errors import StageError
+from shared.pipeline import SyncStatus
+
+
+class Errand(StrEnum):
+    """Why the instance is out: its own way through the stages, or a short trip beside it."""
+
+    SYNC = "sync"
+    REPORT = "report"
+    """Tell Siebel of a failure that is still being retried, or of a dead letter."""
+    READ_BACK = "read_back"
+    """See in CrowdTwist whether a lost older write landed late, and repeat the newest if so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One instance at one attempt of one stage.
+
+    Shape: *event* is the member event as accepted (`shared.events`, JSON form); *user* the CrowdTwist user object that
+    the oic stage made of it, None before; *status* and *error* what is to be told to Siebel, None before it is known.
+    """
+
+    instance_id: int
+    token: int
+    attempt: int
+    member_number: str
+    operation: str
+    event: Mapping[str, Any]
+    user: Mapping[str, Any] | None = None
+    row_id: str | None = None
+    ct_user_id: int | None = None
+    known_in_crowdtwist: bool = False
+    unknown_outcome: bool = False
+    """An earlier create got no answer: probe by third_party_id before sending it again."""
+    errand: Errand = Errand.SYNC
+    status: SyncStatus | None = None
+    error: str = ""
+    told_status: str | None = None
+    told_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One HTTP exchange for the instance's activity.  PII and secrets are masked before it gets here.
+
+    Units: *took_ms* milliseconds.  *http_status* None: no answer.
+    """
+
+    method: str
+    url: str
+    http_status: int | None
+    took_ms: float
+    request: Any = None
+    response: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The stage succeeded.
+
+    Shape: *what* one sentence without PII.  *facts* is what it learned: oic `user` and `oic_instance_id`; crowdtwist
+    `ct_user_id`; siebel `row_id`, `told_status`, `told_error`.
+    """
+
+    what: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    calls: tuple[Call, ...] = ()
+    took_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The stage failed for this instance; the error's class says what is done about it."""
+
+    error: StageError
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    calls: tuple[Call, ...] = ()
+    took_ms: float = 0.0
+
+
+Result = Done | Failed

@@ -1,0 +1,260 @@
+"""Every setting, one class per concern; the only place that reads the environment.
+
+Names: `MEMBERSYNC_` prefix, `__` between levels (`MEMBERSYNC_CROWDTWIST__API_KEY`).  Units stand at the end of a name
+(`_s` seconds, `_bytes`).  `(A)` marks a default that the public record of Siebel, OIC or CrowdTwist does not settle.
+`.env.example` lists them all; a test holds it to this file.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.pipeline import Lane, Stage
+from shared.retry import RetryPolicy
+
+Role = Literal["producer", "viewer", "operator", "admin"]
+
+
+def _blank_is_unset(value: object) -> object:
+    return None if value == "" else value
+
+
+Optional = BeforeValidator(_blank_is_unset)
+Url = Annotated[str | None, Optional]
+Secret = Annotated[SecretStr | None, Optional]
+
+
+class Connection(BaseModel):
+    """One outside system as we reach it: its address, patience, retry policy, breaker and budget."""
+
+    base_url: Url = Field(None, description="everything before /v2, /siebel or /ic; unset: `up` starts its simulator")
+    timeout_s: float = Field(30, gt=0, description="s; one call, from connecting to the last byte of the answer")
+    retry_base_s: float = Field(5, gt=0, description="s; longest wait after the first failed attempt, doubling")
+    retry_cap_s: float = Field(600, gt=0, description="s; longest wait between two attempts")
+    max_attempts: int = Field(12, ge=1, description="attempts, the first included, before it is a dead letter")
+    budget_per_minute: int = Field(0, ge=0, description="calls in any 60 s; 0: no limit")
+    live_share: float = Field(0.2, ge=0, le=1, description="part of the budget that only the live lane may use")
+    breaker_failures: int = Field(5, ge=1, description="connection failures in a row that open the breaker")
+    breaker_members: int = Field(3, ge=1, description="different members among them, unless fewer are due")
+    probe_first_s: float = Field(1, gt=0, description="s; from opening to the first probe, then doubling")
+    probe_cap_s: float = Field(60, gt=0, description="s; longest time between two probes")
+
+    @property
+    def policy(self) -> RetryPolicy:
+        """The retry policy of this connection's stage."""
+        return RetryPolicy(self.retry_base_s, self.retry_cap_s, self.max_attempts)
+
+    @field_validator("base_url")
+    @classmethod
+    def _no_slash_at_the_end(cls, value: str | None) -> str | None:
+        return value.rstrip("/") if value else None
+
+
+class OicSettings(Connection):
+    """The OIC member sync flow, run here (`builtin`) or in Oracle Integration (`remote`)."""
+
+    mode: Literal["builtin", "remote"] = Field("builtin", description="where the member sync flow runs")
+    flow_code: str = Field("ORCL-BA-SIEBEL_LOY_CT_MEMBERSYNC", description="OIC integration code (A)")
+    flow_version: str = Field("1.0", description="OIC integration version (A)")
+    flow_resource: str = Field("members", description="resource of its REST trigger (A)")
+    token_url: Url = Field(None, description="OAuth2 token endpoint; unset: Basic")
+    client_id: str = Field("", description="OAuth2 client")
+    client_secret: Secret = Field(None, description="OAuth2 client's secret")
+    scope: str = Field("", description="OAuth2 scope, ends in urn:opc:resource:consumer::all")
+    username: str = Field("", description="Basic user")
+    password: Secret = Field(None, description="Basic password")
+    default_country_code: str = Field("IN", description="lookup row Default CT User Country Code (Oracle's sample)")
+    default_postal_code: str = Field("99790", description="lookup row Default CT User Postal Code, for US members")
+    default_city_id: str = Field("1157219", description="lookup row Default CT User City ID, outside the US")
+    default_email_domain: str = Field("no-email.invalid", description="lookup row Default CT Email Domain (A)")
+    gender_male_id: int = Field(2, description="CrowdTwist's gender_id of M (a real answer shows 2 = Male)")
+    gender_female_id: int = Field(1, description="CrowdTwist's gender_id of F (A)")
+    birth_hour_utc: int = Field(0, ge=0, le=23, description="h; hour of the day that a date of birth stands for (A)")
+
+
+class CrowdTwistSettings(Connection):
+    """CrowdTwist's REST API."""
+
+    retry_base_s: float = Field(10, gt=0, description="s; longest wait after the first failed attempt, doubling")
+    retry_cap_s: float = Field(1800, gt=0, description="s; longest wait between two attempts")
+    max_attempts: int = Field(20, ge=1, description="attempts, the first included, before it is a dead letter")
+    budget_per_minute: int = Field(10_000, ge=0, description="calls in any 60 s (the contract figure); 0: no limit")
+    api_key: Secret = Field(None, description="Client API Key of the Control Center")
+    auth: Literal["query", "header"] = Field("query", description="api_key in the URL or X-CT-Authorization")
+    settle_s: float = Field(60, ge=0, description="s; how late a lost write may still land")
+
+
+class SiebelSettings(Connection):
+    """Siebel's inbound REST, where the status is written back, and the shapes of what Siebel sends."""
+
+    retry_cap_s: float = Field(1800, gt=0, description="s; longest wait between two attempts")
+    max_attempts: int = Field(48, ge=1, description="attempts, the first included, before it is a dead letter")
+    username: str = Field("", description="Basic user")
+    password: Secret = Field(None, description="Basic password")
+    token: Secret = Field(None, description="OAuth2 bearer token, instead of Basic")
+    business_object: str = Field("LOY Member", description="in the path of the write-back (A)")
+    business_component: str = Field("LOY Member", description="in the path of the write-back (A)")
+    status_field: str = Field("CT Sync Status", description="member attribute that says how the sync went")
+    error_field: str = Field("CT Sync Error", description="member attribute that says why it failed")
+    success_status: str = Field("Success", description="text of a good outcome (A)")
+    error_max_length: int = Field(250, ge=40, description="characters that CT Sync Error holds (A)")
+    report_after_s: float = Field(
+        300, ge=0, description="s; a failure that lasts this long is told while still retried"
+    )
+    always_write: bool = Field(default=False, description="write a status even when Siebel already shows it")
+    timezone: str = Field("UTC", description="of Siebel dates that name no zone (A)")
+    field_names: dict[str, str] = Field(
+        default_factory=dict,
+        description='JSON; Siebel\'s labels where they differ, e.g. {"row_id": "Id", "modification": "Mod Id"} (A)',
+    )
+
+    @field_validator("timezone")
+    @classmethod
+    def _a_known_zone(cls, value: str) -> str:
+        ZoneInfo(value)
+        return value
+
+
+class Token(BaseModel):
+    """Who a bearer token stands for."""
+
+    name: str
+    role: Role
+
+
+class ApiSettings(BaseModel):
+    """The HTTP side of intake and operations."""
+
+    host: str = Field("127.0.0.1", description="address to listen on; other than loopback needs TOKENS")
+    port: int = Field(8000, ge=0, le=65535, description="0: any free port")
+    tokens: dict[str, Token] = Field(
+        default_factory=dict, description='JSON {"token": {"name": "…", "role": "producer|viewer|operator|admin"}}'
+    )
+    max_body_bytes: int = Field(10 * 1024 * 1024, gt=0, description="bytes; a larger body is refused")
+    max_events: int = Field(10_000, gt=0, description="events in one request")
+    max_event_bytes: int = Field(64_000, gt=0, description="bytes; one event")
+
+
+class FlowerSettings(BaseModel):
+    """Flower, the window on workers, queues and tasks."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(5555, ge=0, le=65535, description="Flower's port")
+    username: str = Field("flower", description="login")
+    password: Secret = Field(None, description="login; unset: a new one at each start, printed by `up`")
+
+
+class DispatcherSettings(BaseModel):
+    """The valve between ledger and broker."""
+
+    tick_s: float = Field(1, gt=0, description="s; longest nap when nothing wakes it")
+    lease_s: float = Field(60, gt=0, description="s; a begun attempt that is silent for longer is taken for lost")
+    unbegun_lease_s: float = Field(15, gt=0, description="s; the same for one that no worker has begun")
+    batch_live: int = Field(50, ge=1, description="instances in one chain of the live lane")
+    batch_bulk: int = Field(200, ge=1, description="instances in one chain of the bulk lane")
+    unbegun_live: int = Field(400, ge=1, description="instances that may wait in the broker's live queues")
+    unbegun_bulk: int = Field(800, ge=1, description="instances that may wait in the broker's bulk queues")
+    retention_days: int = Field(90, ge=1, description="days that finished instances and their activity are kept")
+
+    def batch(self, lane: Lane) -> int:
+        """Largest batch of *lane*."""
+        return self.batch_live if lane is Lane.LIVE else self.batch_bulk
+
+    def unbegun(self, lane: Lane) -> int:
+        """Most instances of *lane* that may wait in the broker."""
+        return self.unbegun_live if lane is Lane.LIVE else self.unbegun_bulk
+
+
+class WorkerSettings(BaseModel):
+    """The Celery workers."""
+
+    concurrency: int = Field(2, ge=1, description="processes of one worker")
+    calls_in_flight: int = Field(50, ge=1, description="calls that one process makes to one connection at once")
+
+
+class Settings(BaseSettings):
+    """All of it.  Source: the environment, then `.env` in the working directory."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MEMBERSYNC_", env_nested_delimiter="__", env_file=".env", extra="ignore", frozen=True
+    )
+
+    home: Path = Field(Path(".membersync"), description="folder of the embedded servers' data and logs")
+    ledger_url: Url = Field(None, description="postgresql+psycopg://…, PostgreSQL 14+; unset: embedded")
+    broker_url: Url = Field(None, description="redis://… or amqp://…; unset: embedded Valkey")
+    program_id: str = Field("", description="ROW_ID of the loyalty programme to sync; empty: every programme")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is written")
+
+    oic: OicSettings = Field(default_factory=OicSettings)
+    crowdtwist: CrowdTwistSettings = Field(default_factory=CrowdTwistSettings)
+    siebel: SiebelSettings = Field(default_factory=SiebelSettings)
+    api: ApiSettings = Field(default_factory=ApiSettings)
+    flower: FlowerSettings = Field(default_factory=FlowerSettings)
+    dispatcher: DispatcherSettings = Field(default_factory=DispatcherSettings)
+    worker: WorkerSettings = Field(default_factory=WorkerSettings)
+
+    @field_validator("ledger_url")
+    @classmethod
+    def _with_driver(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        scheme, separator, rest = value.partition("://")
+        if not separator or scheme not in {"postgresql", "postgres", "postgresql+psycopg"}:
+            raise ValueError("must be a postgresql+psycopg:// URL")
+        return f"postgresql+psycopg://{rest}"
+
+    @field_validator("broker_url")
+    @classmethod
+    def _a_known_broker(cls, value: str | None) -> str | None:
+        if value and value.partition("://")[0] not in {"redis", "rediss", "amqp", "amqps"}:
+            raise ValueError("must be a redis://, rediss://, amqp:// or amqps:// URL")
+        return value
+
+    @model_validator(mode="after")
+    def _a_lease_outlives_a_call(self) -> "Settings":
+        longest = max(self.connection(stage).timeout_s for stage in Stage)
+        if self.dispatcher.lease_s < longest + 5:
+            raise ValueError(
+                f"dispatcher.lease_s ({self.dispatcher.lease_s}) must exceed the longest timeout_s ({longest}) by 5 s: "
+                "a shorter lease would call a slow call lost and repeat it"
+            )
+        return self
+
+    def connection(self, stage: Stage) -> Connection:
+        """Settings of the connection that *stage* uses."""
+        connections: dict[Stage, Connection] = {
+            Stage.OIC: self.oic,
+            Stage.CROWDTWIST: self.crowdtwist,
+            Stage.SIEBEL: self.siebel,
+        }
+        return connections[stage]
+
+    def require_ledger(self) -> str:
+        """Give the ledger's URL.
+
+        Raises:
+            ValueError: it is unset, and this command does not start an embedded one.
+        """
+        if self.ledger_url is None:
+            raise ValueError("MEMBERSYNC_LEDGER_URL is not set (only `membersync up` and `demo` start an embedded one)")
+        return self.ledger_url
+
+    def require_broker(self) -> str:
+        """Give the broker's URL.
+
+        Raises:
+            ValueError: it is unset, and this command does not start an embedded one.
+        """
+        if self.broker_url is None:
+            raise ValueError("MEMBERSYNC_BROKER_URL is not set (only `membersync up` and `demo` start an embedded one)")
+        return self.broker_url
+
+
+@cache
+def settings() -> Settings:
+    """Read the settings once per process."""
+    return Settings()

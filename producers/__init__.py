@@ -1,0 +1,1 @@
+"""Everything that puts an instance on the road: intake, dispatcher, operations."""

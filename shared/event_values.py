@@ -1,0 +1,122 @@
+"""What the value of one field may be: dates, instants, numbers, and whatever an unknown field holds.
+
+Every function here is a pydantic validator of `shared.events` or its like: it gives the canonical value or says in one
+plain sentence, without the value, what is wrong with it.
+"""
+
+import math
+import re
+from datetime import UTC, date, datetime, timedelta
+
+from pydantic_core import PydanticCustomError
+
+from shared.errors import InvalidEventError
+
+BIGGEST = 2**63 - 1  # bigint, and the largest number that every JSON reader on the way keeps exact
+REFUSED = "refused"
+"""The type of our own validation errors, whose message is a sentence of ours."""
+
+_DEEPEST = 32  # levels inside an unknown field; jsonb and orjson have limits of their own further out
+_YEARS = range(1800, 2201)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_TIME = r"([T ]\d{1,2}:\d\d(:\d\d(\.\d+)?)?( ?[AaPp][Mm])?(Z|[+-]\d\d:\d\d)?)?"
+_ISO_DATE = re.compile(rf"(?P<year>\d{{4}})-(?P<month>\d\d)-(?P<day>\d\d){_TIME}", re.ASCII)
+_SIEBEL_DATE = re.compile(rf"(?P<month>\d\d?)/(?P<day>\d\d?)/(?P<year>\d{{4}}){_TIME}", re.ASCII)
+_SECONDS = re.compile(r"[+-]?\d{1,11}", re.ASCII)
+_DIGITS = re.compile(r"[+-]?\d{1,19}", re.ASCII)
+_GENDERS = {"": "", "M": "M", "F": "F", "MALE": "M", "FEMALE": "F"}
+
+
+def birth_date(text: str) -> str:
+    """Give a date of birth as `YYYY-MM-DD`; seconds since 1970 stand for their UTC date."""
+    if not text:
+        return text
+    try:
+        born = _date(text)
+    except (ValueError, OverflowError):
+        raise PydanticCustomError(REFUSED, "is a date that does not exist") from None
+    if born is None:
+        raise PydanticCustomError(REFUSED, "must be a date: YYYY-MM-DD, MM/DD/YYYY or seconds since 1970")
+    if born.year not in _YEARS:
+        raise PydanticCustomError(REFUSED, "must lie between the years 1800 and 2200")
+    return born.isoformat()
+
+
+def _date(text: str) -> date | None:
+    if found := _ISO_DATE.fullmatch(text) or _SIEBEL_DATE.fullmatch(text):
+        return date(int(found["year"]), int(found["month"]), int(found["day"]))
+    if _SECONDS.fullmatch(text):
+        return (_EPOCH + timedelta(seconds=int(text))).date()
+    return None
+
+
+def gender_letter(text: str) -> str:
+    """Give `M`, `F` or nothing."""
+    try:
+        return _GENDERS[text.upper()]
+    except KeyError:
+        raise PydanticCustomError(REFUSED, "must be M, F or empty") from None
+
+
+def instant(value: object) -> datetime:
+    """Give the instant in UTC."""
+    try:
+        if isinstance(value, datetime) and value.tzinfo is not None:
+            return value.astimezone(UTC)
+        if isinstance(value, str) and _INSTANT.fullmatch(text := value.strip().upper()):
+            return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise PydanticCustomError(REFUSED, "is a date or time that does not exist") from None
+    raise PydanticCustomError(REFUSED, "must be an RFC 3339 instant with an offset, like 2026-11-23T08:51:00Z")
+
+
+def whole_number(value: object) -> int:
+    """Give the number; digits in a string are one."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and _DIGITS.fullmatch(value.strip()):
+        return int(value)
+    raise PydanticCustomError(REFUSED, "must be a whole number")
+
+
+def path_of(parts: tuple[int | str, ...]) -> str:
+    """Give the JSON path, fit to be shown: names of unknown fields may hold anything."""
+    path = ".".join(str(part)[:64] for part in parts)
+    return "".join(letter if letter.isprintable() else "?" for letter in path)
+
+
+def check_unknown(value: object, path: tuple[str, ...], depth: int = 0) -> None:
+    """Refuse what an unknown field may not hold.
+
+    Raises:
+        InvalidEventError: jsonb could not keep it, or a reader would not get it back as it was.
+    """
+    if depth > _DEEPEST:
+        raise InvalidEventError(path_of(path[:3]), f"is nested deeper than {_DEEPEST} levels")
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            here = (*path, str(name))
+            check_unknown(name, here, depth + 1)
+            check_unknown(inner, here, depth + 1)
+    elif isinstance(value, list):
+        for position, inner in enumerate(value):
+            check_unknown(inner, (*path, str(position)), depth + 1)
+    elif flaw := _flaw(value):
+        raise InvalidEventError(path_of(path), flaw)
+
+
+def _flaw(value: object) -> str:
+    """Say what is wrong with one JSON scalar; nothing: empty."""
+    match value:
+        case str():
+            halved = not value.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in value)
+            return "contains a NUL or half of a character" if halved or "\0" in value else ""
+        case int():
+            return "" if -BIGGEST <= value <= BIGGEST else "is too large a number"
+        case float():
+            return "" if math.isfinite(value) else "is not a number"
+        case None:
+            return ""
+        case _:
+            return "is not JSON data"

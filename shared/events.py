@@ -1,0 +1,281 @@
+"""The member event and its version: what came in, in one shape; parse and dump.
+
+`parse_event` is the only door for canonical JSON (spec 2.1); a SiebelMessage is turned into that shape first
+(`producers/siebel_message.py`).  Behind the door every known field of a member is a string without control characters
+or white space around it, `""` is null, a date of birth is `YYYY-MM-DD`, and unknown fields are kept as they came.
+
+Control characters are refused, never removed: we would otherwise send CrowdTwist something nobody wrote, NUL cannot be
+stored in jsonb, and their absence lets hashes join fields with one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from hashlib import blake2b
+from operator import attrgetter
+from typing import Annotated, Any, Self
+
+import orjson
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from shared.errors import InvalidEventError
+from shared.event_values import (
+    BIGGEST,
+    REFUSED,
+    birth_date,
+    check_unknown,
+    gender_letter,
+    instant,
+    path_of,
+    whole_number,
+)
+from shared.pipeline import Lane
+
+_NO_CONTROLS = r"^\P{Cc}*$"
+
+
+class Operation(StrEnum):
+    """What Siebel did; `delete` makes the member inactive in CrowdTwist, never deletes it."""
+
+    ENROLL = "enroll"
+    UPDATE = "update"
+    DELETE = "delete"
+
+
+def _text(shortest: int, longest: int) -> StringConstraints:
+    return StringConstraints(strip_whitespace=True, min_length=shortest, max_length=longest, pattern=_NO_CONTROLS)
+
+
+Text = Annotated[str, _text(0, 255)]
+"""One attribute; 255 characters is more than Siebel's columns hold (A)."""
+
+
+class _Received(BaseModel):
+    """What both parts of an event share: nulls are absent, numbers stand for their digits, unknown fields are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tolerate(cls, data: object) -> object:
+        if not isinstance(data, dict) or {str}.issuperset(map(type, data.values())):
+            return data
+        known = cls.model_fields
+        return {
+            name: str(value) if type(value) is int and name != "modification" and name in known else value
+            for name, value in data.items()
+            if value is not None or name not in known
+        }
+
+
+class Member(_Received):
+    """A member as Siebel has it, whole: an absent attribute is null.  Shape: domain.md 1.5; strings, `""` is null."""
+
+    member_number: Annotated[str, _text(1, 50)]
+    row_id: Text = ""
+    program_id: Text = ""
+    member_type: Text = ""
+    status: Text = ""
+    language: Text = ""
+    first_name: Text = ""
+    last_name: Text = ""
+    middle_name: Text = ""
+    date_of_birth: Annotated[Text, AfterValidator(birth_date)] = ""
+    email_address: Text = ""
+    postal_code: Text = ""
+    city: Text = ""
+    country_code: Text = ""
+    gender: Annotated[Text, AfterValidator(gender_letter)] = ""
+    ct_city_id: Text = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Where an event stands among those of its member.
+
+    A total order among events that all state a modification, and among events that all state none.  In a mixed stream
+    only neighbours compare: there is no one order to be had.
+    """
+
+    modification: int | None
+    occurred_at: datetime
+
+    def is_older_than(self, other: "Version") -> bool:
+        """Say whether *other* overtakes this; equals do not: the later arrival is the newer."""
+        if self.modification is None or other.modification is None:
+            return self.occurred_at < other.occurred_at
+        return (self.modification, self.occurred_at) < (other.modification, other.occurred_at)
+
+
+class MemberEvent(_Received):
+    """A change of one member.  *lane* None: the producer did not say.  *occurred_at* is UTC."""
+
+    event_id: Annotated[str, _text(1, 64)] | None = None
+    operation: Operation
+    occurred_at: Annotated[datetime, BeforeValidator(instant)]
+    modification: Annotated[int, Field(ge=0, le=BIGGEST), BeforeValidator(whole_number)] | None = None
+    lane: Lane | None = None
+    force: bool = False
+    member: Member
+    _on_arrival: bool = PrivateAttr(default=False)
+
+    @property
+    def version(self) -> Version:
+        """Where this event stands among those of its member."""
+        return Version(self.modification, self.occurred_at)
+
+    @property
+    def occurred_on_arrival(self) -> bool:
+        """The producer stated no instant; *occurred_at* is when the event arrived."""
+        return self._on_arrival
+
+    @property
+    def is_active(self) -> bool:
+        """Whether CrowdTwist shall show the member active: any status but Active is inactive (domain.md 1.5).
+
+        An enrolment that states no status is active (A).
+        """
+        if self.operation is Operation.DELETE:
+            return False
+        status = self.member.status
+        return status.casefold() == "active" or (not status and self.operation is Operation.ENROLL)
+
+    def on_arrival(self) -> Self:
+        """Mark *occurred_at* as ours, not the producer's."""
+        self._on_arrival = True
+        return self
+
+
+def parse_event(
+    raw: Mapping[str, Any] | bytes | str, *, max_bytes: int, arrival: datetime | None = None
+) -> MemberEvent:
+    """Read one canonical event.
+
+    Shape: *raw* is JSON or what JSON was read into.  A repeated name counts as its last value.  *arrival*, where given,
+    is when an event occurred that does not say so itself.
+
+    Units: *max_bytes* bytes of JSON.
+
+    Raises:
+        InvalidEventError: with the JSON path of the first bad field and one sentence; never with a value.
+    """
+    document, is_json = _load(raw, max_bytes)
+    is_stated = arrival is None or document.get("occurred_at") is not None
+    if not is_stated:
+        document = {**document, "occurred_at": arrival}
+    try:
+        event = MemberEvent.model_validate(document)
+    except ValidationError as error:
+        raise _refusal(error.errors(include_url=False, include_input=False)[0]) from None
+    if event.model_extra:
+        check_unknown(event.model_extra, ())
+    if event.member.model_extra:
+        check_unknown(event.member.model_extra, ("member",))
+    if not is_json:
+        raise InvalidEventError("", "is not JSON data")
+    return event if is_stated else event.on_arrival()
+
+
+def dump_event(event: MemberEvent) -> dict[str, Any]:
+    """Give the canonical JSON form, unknown fields included: what the ledger keeps and `parse_event` reads back.
+
+    Shape: every known field of `member` is present; what an event leaves unsaid is not.
+    """
+    dumped: dict[str, Any] = {} if event.event_id is None else {"event_id": event.event_id}
+    dumped["operation"] = event.operation.value
+    dumped["occurred_at"] = event.occurred_at.isoformat()[:-6] + "Z"
+    if event.modification is not None:
+        dumped["modification"] = event.modification
+    if event.lane is not None:
+        dumped["lane"] = event.lane.value
+    if event.force:
+        dumped["force"] = True
+    dumped["member"] = {**event.member.__dict__, **(event.member.model_extra or {})}
+    return {**dumped, **event.model_extra} if event.model_extra else dumped
+
+
+_synced = attrgetter(
+    *("member.language", "member.first_name", "member.last_name", "member.middle_name", "member.date_of_birth"),
+    *("member.email_address", "member.postal_code", "member.city", "member.country_code"),
+    *("member.gender", "member.ct_city_id"),
+)
+
+
+def content_hash(event: MemberEvent) -> bytes:
+    """Hash what CrowdTwist would receive of this member: equal means that sending it changes nothing.  16 bytes."""
+    synced = "\0".join(("1" if event.is_active else "0", *_synced(event)))
+    return blake2b(synced.encode(), digest_size=16).digest()
+
+
+def event_hash(event: MemberEvent) -> bytes:
+    """Hash all that the producer said of this change, however it is sent: not `event_id`, `lane`, `force`.  16 bytes.
+
+    An instant that we gave to an event with a modification number is left out: sent again, it is the same change.
+    """
+    said = dump_event(event)
+    for name in ("event_id", "lane", "force"):
+        said.pop(name, None)
+    if event.occurred_on_arrival and event.modification is not None:
+        del said["occurred_at"]
+    return blake2b(orjson.dumps(said, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
+
+
+def derived_event_id(event: MemberEvent) -> str:
+    """Name an event whose producer did not: the same change sent twice gets the same id.  37 characters."""
+    return f"auto-{event_hash(event).hex()}"
+
+
+def _load(raw: Mapping[str, Any] | bytes | str, max_bytes: int) -> tuple[dict[str, Any], bool]:
+    """Give the event as a dict, and whether all of it is known to be JSON."""
+    is_json = True
+    try:
+        text = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
+        size = len(text if isinstance(text, bytes) else orjson.dumps(text))
+    except (TypeError, RecursionError):
+        size, is_json = 0, False  # validation says which field, where it can
+    if size > max_bytes:
+        raise InvalidEventError("", f"is larger than {max_bytes} bytes")
+    try:
+        document = orjson.loads(text) if isinstance(text, bytes) else text
+    except ValueError:
+        raise InvalidEventError("", "is not JSON") from None
+    if not isinstance(document, Mapping):
+        raise InvalidEventError("", "must be a JSON object")
+    return document if isinstance(document, dict) else dict(document), is_json
+
+
+_REASONS = {
+    "missing": "is required",
+    "string_type": "must be text",
+    "string_too_short": "is empty",
+    "string_too_long": "is longer than {max_length} characters",
+    "string_pattern_mismatch": "contains a control character",
+    "string_unicode": "is not valid Unicode text",
+    "enum": "must be {expected}",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than_equal": "is too large",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "model_type": "must be a JSON object",
+    "invalid_key": "has a name that is not text",
+}
+
+
+def _refusal(error: ErrorDetails) -> InvalidEventError:
+    """Say in our words what pydantic found; none of it holds a value."""
+    if error["type"] == REFUSED:
+        return InvalidEventError(path_of(error["loc"]), error["msg"])
+    reason = _REASONS.get(error["type"], "is not valid")
+    return InvalidEventError(path_of(error["loc"]), reason.format(**error.get("ctx", {})))

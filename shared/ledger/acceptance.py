@@ -1,0 +1,215 @@
+"""Statements of intake: how accepted events get into the ledger, many in one transaction, none row by row.
+
+Order matters: `lock_members` first, in a statement of its own.  Everything read afterwards sees what concurrent intakes
+of the same members committed; a read in the same statement as the lock would not.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg.types.json import Jsonb
+from sqlalchemy import Connection, text
+
+from shared.pipeline import QUEUED, State
+
+_QUEUED = ", ".join(f"'{state}'" for state in QUEUED)
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """The one instance of a member that waits for its turn."""
+
+    instance_id: int
+    failing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of a member when an event of it arrives."""
+
+    newest_modification: int | None = None
+    newest_occurred_at: datetime | None = None
+    applied_hash: bytes | None = None
+    synced: bool = False
+    running: bool = False
+    queued: Queued | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An event that is in the ledger already."""
+
+    instance_id: int
+    event_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NewInstance:
+    """An instance to be written.  *reason* says why it will not be sent, None when it will."""
+
+    instance_id: int
+    event_id: str
+    event_hash: bytes
+    content_hash: bytes
+    member_number: str
+    operation: str
+    lane: str
+    modification: int | None
+    occurred_at: datetime
+    state: State
+    reason: str | None
+    event: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """The newest accepted event of a member, and the ROW_ID it brought."""
+
+    member_number: str
+    instance_id: int
+    modification: int | None
+    occurred_at: datetime
+    row_id: str | None
+
+
+def lock_members(connection: Connection, member_numbers: Sequence[str]) -> None:
+    """Make sure the members exist and lock them, in key order so that two intakes cannot deadlock."""
+    numbers = sorted(set(member_numbers))
+    connection.execute(_INSERT_MEMBERS, {"numbers": numbers})
+    connection.execute(_LOCK_MEMBERS, {"numbers": numbers})
+
+
+def standings(connection: Connection, member_numbers: Sequence[str]) -> dict[str, Standing]:
+    """Read where each locked member stands."""
+    rows = connection.execute(_STANDINGS, {"numbers": sorted(set(member_numbers))})
+    return {
+        row.member_number: Standing(
+            newest_modification=row.newest_modification,
+            newest_occurred_at=row.newest_occurred_at,
+            applied_hash=row.applied_hash,
+            synced=row.synced,
+            running=row.running,
+            queued=Queued(row.queued_id, row.failing) if row.queued_id else None,
+        )
+        for row in rows
+    }
+
+
+def known_events(connection: Connection, event_ids: Sequence[str]) -> dict[str, Known]:
+    """Find which of these event ids the ledger has already."""
+    rows = connection.execute(_KNOWN, {"ids": list(event_ids)})
+    return {row.event_id: Known(row.id, row.event_hash) for row in rows}
+
+
+def take_ids(connection: Connection, count: int) -> list[int]:
+    """Take *count* instance ids, ascending."""
+    return [row.id for row in connection.execute(_TAKE_IDS, {"count": count})]
+
+
+def supersede(connection: Connection, overtaken: Mapping[int, int]) -> None:
+    """Close queued instances: key = the overtaken one, value = the newer one."""
+    if overtaken:
+        parameters = {"ids": list(overtaken), "newer": list(overtaken.values())}
+        connection.execute(_SUPERSEDE, parameters)
+
+
+def inherit(connection: Connection, overtaken: Mapping[int, int]) -> None:
+    """Hand a failure that lasts on to the newer instance: since when, what, and when Siebel is to be told of it."""
+    if overtaken:
+        parameters = {"ids": list(overtaken), "newer": list(overtaken.values())}
+        connection.execute(_INHERIT, parameters)
+
+
+def insert(connection: Connection, instances: Sequence[NewInstance], now: datetime) -> None:
+    """Write the instances, their payloads and the first line of their activity."""
+    if not instances:
+        return
+    parameters: dict[str, Any] = {name: [getattr(one, name) for one in instances] for name in _COLUMNS}
+    parameters["event"] = [Jsonb(one.event) for one in instances]
+    parameters["now"] = now
+    connection.execute(_INSERT_INSTANCES, parameters)
+
+
+def set_newest(connection: Connection, newest: Sequence[Newest]) -> None:
+    """Move the members' newest accepted event forward."""
+    if newest:
+        names = ("member_number", "instance_id", "modification", "occurred_at", "row_id")
+        connection.execute(_SET_NEWEST, {name: [getattr(one, name) for one in newest] for name in names})
+
+
+_COLUMNS = tuple(name for name in NewInstance.__dataclass_fields__ if name != "event")
+
+_INSERT_MEMBERS = text("""
+    insert into member (member_number) select number from unnest(cast(:numbers as text[])) as number order by number
+    on conflict do nothing
+""")
+_LOCK_MEMBERS = text("""
+    select from member where member_number = any(cast(:numbers as text[])) order by member_number for update
+""")
+_STANDINGS = text(f"""
+    select m.member_number, m.newest_modification, m.newest_occurred_at, m.applied_hash, m.synced,
+           q.id as queued_id, r.id is not null as running,
+           q.failing_since is not null and q.failed_stage in ('oic', 'crowdtwist') as failing
+    from member m
+    left join instance q on q.member_number = m.member_number and q.state in ({_QUEUED})
+    left join instance r on r.member_number = m.member_number and r.state = 'running'
+    where m.member_number = any(cast(:numbers as text[]))
+""")  # noqa: S608  # words of our own enum
+_KNOWN = text("select event_id, id, event_hash from instance where event_id = any(cast(:ids as text[]))")
+_TAKE_IDS = text("""
+    select nextval(pg_get_serial_sequence('instance', 'id')) as id from generate_series(1, :count) order by id
+""")
+_SUPERSEDE = text("""
+    with overtaken as (
+        update instance i
+        set state = 'superseded', finished_at = now(), reason = 'overtaken by instance ' || r.newer
+        from unnest(cast(:ids as bigint[]), cast(:newer as bigint[])) as r (id, newer)
+        where i.id = r.id and i.state <> 'running'
+        returning i.id, i.stage, i.reason
+    )
+    insert into activity (instance_id, stage, state, what) select id, stage, 'superseded', reason from overtaken
+""")
+_INHERIT = text("""
+    with heirs as (
+        update instance n
+        set failing_since = o.failing_since, errand_at = o.errand_at, status = o.status, error = o.error, code = o.code,
+            failed_stage = o.failed_stage
+        from unnest(cast(:ids as bigint[]), cast(:newer as bigint[])) as r (id, newer)
+        join instance o on o.id = r.id
+        where n.id = r.newer and n.state = 'pending'
+    )
+    update instance set errand_at = null where id = any(cast(:ids as bigint[]))
+""")
+_INSERT_INSTANCES = text("""
+    with instances as (
+        insert into instance (id, event_id, event_hash, content_hash, member_number, operation, lane, modification,
+                              occurred_at, accepted_at, state, reason, due_at, finished_at)
+        select instance_id, event_id, event_hash, content_hash, member_number, operation, lane, modification,
+               occurred_at, :now, state, reason, :now,
+               case when state = 'pending' then null else cast(:now as timestamptz) end
+        from unnest(cast(:instance_id as bigint[]), cast(:event_id as text[]), cast(:event_hash as bytea[]),
+                    cast(:content_hash as bytea[]), cast(:member_number as text[]), cast(:operation as text[]),
+                    cast(:lane as text[]), cast(:modification as bigint[]), cast(:occurred_at as timestamptz[]),
+                    cast(:state as text[]), cast(:reason as text[]))
+             as r (instance_id, event_id, event_hash, content_hash, member_number, operation, lane, modification,
+                   occurred_at, state, reason)
+    ), lines as (
+        insert into activity (instance_id, state, what)
+        select id, state, coalesce(reason, 'accepted')
+        from unnest(cast(:instance_id as bigint[]), cast(:state as text[]), cast(:reason as text[]))
+             as r (id, state, reason)
+    )
+    insert into payload (instance_id, event)
+    select id, event from unnest(cast(:instance_id as bigint[]), cast(:event as jsonb[])) as r (id, event)
+""")
+_SET_NEWEST = text("""
+    update member m
+    set newest_id = r.id, newest_modification = r.modification, newest_occurred_at = r.occurred_at,
+        row_id = coalesce(r.row_id, m.row_id)
+    from unnest(cast(:member_number as text[]), cast(:instance_id as bigint[]), cast(:modification as bigint[]),
+                cast(:occurred_at as timestamptz[]), cast(:row_id as text[]))
+         as r (member_number, id, modification, occurred_at, row_id)
+    where m.member_number = r.member_number
+""")

@@ -1,0 +1,118 @@
+"""Statements of the dispatcher: what is due, who may go, and whose lease has run out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+from shared.pipeline import QUEUED, Lane, Stage
+
+_QUEUED = ", ".join(f"'{state}'" for state in QUEUED)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """An instance that is on its way to a worker."""
+
+    instance_id: int
+    member_number: str
+
+
+def unbegun(connection: Connection) -> dict[Lane, int]:
+    """Count the instances that wait in the broker for a worker, by lane."""
+    counts = {Lane(row.lane): int(row.waiting) for row in connection.execute(_UNBEGUN)}
+    return {lane: counts.get(lane, 0) for lane in Lane}
+
+
+def claim(
+    connection: Connection, limits: Mapping[tuple[Lane, Stage], int], *, token: int, lease_s: float
+) -> dict[tuple[Lane, Stage], list[Claimed]]:
+    """Lease due instances, for each lane and stage at most its limit: oldest first, none whose member has one running.
+
+    *token* fences every later write; it must be random, since a sequence may repeat itself after a crash.
+    """
+    parameters = {
+        "lanes": [lane for lane, _ in limits],
+        "stages": [stage for _, stage in limits],
+        "limits": list(limits.values()),
+        "token": token,
+        "lease_s": lease_s,
+    }
+    claimed: dict[tuple[Lane, Stage], list[Claimed]] = {}
+    for row in connection.execute(_CLAIM, parameters):
+        claimed.setdefault((Lane(row.lane), Stage(row.stage)), []).append(Claimed(row.id, row.member_number))
+    return claimed
+
+
+def claim_errands(connection: Connection, *, limit: int, token: int, lease_s: float) -> dict[Stage, list[Claimed]]:
+    """Lease instances whose errand is due (a report to Siebel, a read-back), by the stage that runs it.
+
+    A read-back that a newer success has made pointless is dropped.
+    """
+    connection.execute(_DROP_POINTLESS)
+    claimed: dict[Stage, list[Claimed]] = {}
+    for row in connection.execute(_CLAIM_ERRANDS, {"limit": limit, "token": token, "lease_s": lease_s}):
+        claimed.setdefault(Stage(row.stage), []).append(Claimed(row.id, row.member_number))
+    return claimed
+
+
+def prune(connection: Connection, *, days: int, limit: int) -> int:
+    """Delete up to *limit* finished instances older than *days*, with payload and activity.  Dead letters stay."""
+    ids: Sequence[int] = connection.execute(_PRUNE, {"days": days, "limit": limit}).scalars().all()
+    if ids:
+        connection.execute(_PRUNE_ACTIVITY, {"ids": list(ids)})
+    return len(ids)
+
+
+_UNBEGUN = text("select lane, count(*) as waiting from instance where state = 'running' and not begun group by lane")
+_CLAIM = text(f"""
+    with due as (
+        select d.id
+        from unnest(cast(:lanes as text[]), cast(:stages as text[]), cast(:limits as int[])) as l (lane, stage, size),
+        lateral (
+            select i.id
+            from instance i join member m using (member_number)
+            where i.state in ({_QUEUED}) and i.lane = l.lane and i.stage = l.stage and i.due_at <= now()
+              and not exists (select from instance r where r.member_number = i.member_number and r.state = 'running')
+            order by i.due_at, i.id
+            limit l.size
+            for update of i, m skip locked
+        ) as d
+    )
+    update instance
+    set state = 'running', token = :token, begun = false, lease_until = now() + make_interval(secs => :lease_s)
+    where id = any(array(select id from due)) and state in ({_QUEUED})
+    returning id, member_number, lane, stage
+""")  # noqa: S608  # words of our own enum
+_DROP_POINTLESS = text("""
+    update instance i set errand_at = null
+    from member m
+    where i.errand_at <= now() and i.state = 'completed' and m.member_number = i.member_number and m.applied_id <> i.id
+""")
+_CLAIM_ERRANDS = text("""
+    with due as (
+        select i.id
+        from instance i join member m using (member_number)
+        where i.errand_at <= now() and i.state <> 'running'
+          and not exists (select from instance r where r.member_number = i.member_number and r.state = 'running')
+        order by i.errand_at
+        limit :limit
+        for update of i, m skip locked
+    )
+    update instance
+    set state = 'running', token = :token, begun = false, lease_until = now() + make_interval(secs => :lease_s),
+        parked_state = state, parked_stage = stage, parked_attempt = attempt, attempt = errand_attempt,
+        errand_at = null,
+        errand = case when state = 'completed' then 'read_back' else 'report' end,
+        stage = case when state = 'completed' then 'crowdtwist' else 'siebel' end
+    where id = any(array(select id from due))
+    returning id, member_number, stage
+""")
+_PRUNE = text("""
+    delete from instance where id = any(array(
+        select id from instance
+        where finished_at < now() - make_interval(days => :days) and state not in ('dead', 'running')
+        order by finished_at limit :limit for update skip locked))
+    returning id
+""")
+_PRUNE_ACTIVITY = text("delete from activity where instance_id = any(cast(:ids as bigint[]))")

@@ -1,0 +1,123 @@
+"""The door to the ledger: one pooled engine per process, transactions, wake-up calls and migrations."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psycopg
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from psycopg.types.json import set_json_dumps, set_json_loads
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from shared.errors import LedgerConflictError, LedgerError
+from shared.settings import settings
+
+WAKE = "membersync_due"
+"""The channel on which intake and workers say that something became due."""
+
+_ASYNCHRONOUS = text("set local synchronous_commit = off")
+_CONFLICTS = {"40001", "40P01"}  # serialization failure, deadlock
+_NOTIFY = text(f"notify {WAKE}")
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+set_json_loads(orjson.loads)
+set_json_dumps(orjson.dumps)
+
+
+@cache
+def engine(url: str | None = None) -> Engine:
+    """Give this process's engine for *url*, default the setting.  Never share one across a fork."""
+    return create_engine(
+        url or settings().require_ledger(),
+        pool_size=5,
+        max_overflow=15,
+        pool_pre_ping=False,
+        pool_timeout=10,
+        json_serializer=lambda value: orjson.dumps(value).decode(),
+        json_deserializer=orjson.loads,
+        hide_parameters=True,
+        connect_args={
+            "connect_timeout": 5,
+            "options": "-c timezone=UTC -c lock_timeout=10s -c statement_timeout=60s -c jit=off",
+            "application_name": "membersync",
+        },
+    )
+
+
+def forget_inherited() -> None:
+    """Drop what a forked child inherited: its parent's connections are the parent's."""
+    if engine.cache_info().currsize:
+        engine().dispose(close=False)
+    engine.cache_clear()
+
+
+@contextmanager
+def transaction(of: Engine, *, durable: bool = True) -> Iterator[Connection]:
+    """Open a transaction that commits at the end of the block and rolls back when it raises.
+
+    *durable* False commits asynchronously: a crash of PostgreSQL may undo it together with everything after it, never
+    by itself.  Only for writes whose loss costs a repeated identical call (deploy/decisions/0003).
+
+    Raises:
+        LedgerConflictError: another transaction was in the way; repeat.
+        LedgerError: it could not be reached, or could not commit.
+    """
+    try:
+        with of.begin() as connection:
+            if not durable:
+                connection.execute(_ASYNCHRONOUS)
+            yield connection
+    except IntegrityError as error:
+        raise LedgerConflictError(_cause(error)) from error
+    except DBAPIError as error:
+        kind = LedgerConflictError if getattr(error.orig, "sqlstate", None) in _CONFLICTS else LedgerError
+        raise kind(_cause(error)) from error
+    except PoolTimeoutError as error:
+        raise LedgerError("no connection to the ledger became free") from error
+
+
+def _cause(error: DBAPIError) -> str:
+    # The statement and its parameters stay out of it: they carry members' data.
+    state = getattr(error.orig, "sqlstate", None)
+    return f"{type(error.orig).__name__} {state or ''}".strip()
+
+
+def wake(connection: Connection) -> None:
+    """Tell the dispatchers, at commit, that something is due."""
+    connection.execute(_NOTIFY)
+
+
+@contextmanager
+def ears(url: str) -> Iterator["psycopg.Connection[Any]"]:
+    """Open a connection of its own that hears the wake-up calls; read them with `notifies(timeout=…)`."""
+    plain = url.replace("postgresql+psycopg://", "postgresql://", 1)
+    with psycopg.connect(plain, autocommit=True, connect_timeout=5, application_name="membersync ears") as connection:
+        connection.execute(f"listen {WAKE}")
+        yield connection
+
+
+def migrate(url: str) -> None:
+    """Bring the schema at *url* up to date; does nothing when it is."""
+    command.upgrade(_alembic(url), "head")
+
+
+def is_current(of: Engine) -> bool:
+    """Say whether the schema is the one this code was written for."""
+    with of.connect() as connection:
+        context = MigrationContext.configure(connection)
+        return context.get_current_revision() == ScriptDirectory(str(_MIGRATIONS)).get_current_head()
+
+
+def _alembic(url: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.attributes["url"] = url
+    return config

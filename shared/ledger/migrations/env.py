@@ -1,0 +1,18 @@
+"""Alembic's entry: runs the migrations under a lock, so that any number of processes may try at once."""
+
+from alembic import context
+from sqlalchemy import create_engine, text
+
+from shared.ledger.models import Base
+from shared.settings import settings
+
+_LOCK = 7_264_013_110  # any number, only ours
+
+url = context.config.attributes.get("url") or settings().require_ledger()
+engine = create_engine(url, connect_args={"connect_timeout": 5})
+with engine.begin() as connection:
+    connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    context.configure(connection=connection, target_metadata=Base.metadata)
+    with context.begin_transaction():
+        context.run_migrations()
+engine.dispose()

@@ -1,0 +1,192 @@
+"""The tables of the ledger.
+
+`instance` is thin and changes often; what is fat (`payload`) or only ever added (`activity`) stands beside it.  Partial
+unique indexes make the promises physical: a member has at most one instance queued and at most one running.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Identity, Index, SmallInteger, Text, text
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from shared.instances import Errand
+from shared.pipeline import QUEUED, STAGES, Lane, Stage, State, SyncStatus
+
+_INSTANT = DateTime(timezone=True)
+_ENDED = tuple(state for state in State if state not in (*QUEUED, State.RUNNING))
+
+
+def _one_of(column: str, words: tuple[str, ...]) -> str:
+    return f"{column} in ({', '.join(repr(str(word)) for word in words)})"
+
+
+_IS_QUEUED = _one_of("state", QUEUED)
+
+
+class Base(DeclarativeBase):
+    """Declarative base; its metadata is what migrations are compared with."""
+
+
+class Member(Base):
+    """What we know of one member across all its events; the lock that orders them."""
+
+    __tablename__ = "member"
+    member_number: Mapped[str] = mapped_column(Text, primary_key=True)
+    row_id: Mapped[str | None] = mapped_column(Text)
+    newest_id: Mapped[int | None] = mapped_column(BigInteger)
+    newest_modification: Mapped[int | None] = mapped_column(BigInteger)
+    newest_occurred_at: Mapped[datetime | None] = mapped_column(_INSTANT)
+    applied_id: Mapped[int | None] = mapped_column(BigInteger)
+    applied_hash: Mapped[bytes | None] = mapped_column(BYTEA)
+    synced: Mapped[bool] = mapped_column(server_default=text("false"))
+    ct_user_id: Mapped[int | None] = mapped_column(BigInteger)
+    known_in_crowdtwist: Mapped[bool] = mapped_column(server_default=text("false"))
+    unknown_outcome: Mapped[bool] = mapped_column(server_default=text("false"))
+    lost_write_at: Mapped[datetime | None] = mapped_column(_INSTANT)
+    told_status: Mapped[str | None] = mapped_column(Text)
+    told_error: Mapped[str | None] = mapped_column(Text)
+    told_id: Mapped[int | None] = mapped_column(BigInteger)
+    told_at: Mapped[datetime | None] = mapped_column(_INSTANT)
+
+
+class Instance(Base):
+    """One run of the sync flow for one event: where it stands and when it is due."""
+
+    __tablename__ = "instance"
+    __table_args__ = (
+        CheckConstraint(_one_of("state", tuple(State)), "instance_state"),
+        CheckConstraint(_one_of("stage", STAGES), "instance_stage"),
+        CheckConstraint(_one_of("lane", tuple(Lane)), "instance_lane"),
+        CheckConstraint(_one_of("errand", tuple(Errand)), "instance_errand"),
+        CheckConstraint(f"status is null or {_one_of('status', tuple(SyncStatus))}", "instance_status"),
+        CheckConstraint("operation in ('enroll', 'update', 'delete')", "instance_operation"),
+        CheckConstraint("(state = 'running') = (token <> 0)", "instance_running_has_token"),
+        CheckConstraint("(state = 'running') = (lease_until is not null)", "instance_running_has_lease"),
+        CheckConstraint("state = 'running' or not begun", "instance_only_running_is_begun"),
+        CheckConstraint("(errand <> 'sync') = (parked_state is not null)", "instance_errand_parks_state"),
+        CheckConstraint("errand = 'sync' or state = 'running'", "instance_errand_is_running"),
+        CheckConstraint(
+            f"state = 'running' or ({_one_of('state', _ENDED)}) = (finished_at is not null)", "instance_end"
+        ),
+        CheckConstraint(
+            "state <> 'dead' or (code is not null and failed_stage is not null)", "instance_dead_has_cause"
+        ),
+        Index("instance_one_queued", "member_number", unique=True, postgresql_where=text(_IS_QUEUED)),
+        Index("instance_one_running", "member_number", unique=True, postgresql_where=text("state = 'running'")),
+        Index("instance_due", "lane", "stage", "due_at", "id", postgresql_where=text(_IS_QUEUED)),
+        Index("instance_lease", "lease_until", postgresql_where=text("state = 'running'")),
+        Index("instance_errand", "errand_at", postgresql_where=text("errand_at is not null")),
+        Index("instance_of_member", "member_number", "id"),
+        Index(
+            "instance_open", "state", "id", postgresql_where=text("state in ('waiting', 'held', 'dead', 'rejected')")
+        ),
+        Index("instance_finished", "finished_at", postgresql_where=text("finished_at is not null")),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=False), primary_key=True)
+    event_id: Mapped[str] = mapped_column(Text, unique=True)
+    event_hash: Mapped[bytes] = mapped_column(BYTEA)
+    content_hash: Mapped[bytes] = mapped_column(BYTEA)
+    member_number: Mapped[str] = mapped_column(ForeignKey("member.member_number"))
+    operation: Mapped[str] = mapped_column(Text)
+    lane: Mapped[str] = mapped_column(Text)
+    modification: Mapped[int | None] = mapped_column(BigInteger)
+    occurred_at: Mapped[datetime] = mapped_column(_INSTANT)
+    accepted_at: Mapped[datetime] = mapped_column(_INSTANT)
+
+    state: Mapped[str] = mapped_column(Text)
+    stage: Mapped[str] = mapped_column(Text, server_default=Stage.OIC)
+    due_at: Mapped[datetime] = mapped_column(_INSTANT)
+    attempt: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    token: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    lease_until: Mapped[datetime | None] = mapped_column(_INSTANT)
+    begun: Mapped[bool] = mapped_column(server_default=text("false"))
+    losses: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    resubmits: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+
+    errand: Mapped[str] = mapped_column(Text, server_default=Errand.SYNC)
+    errand_at: Mapped[datetime | None] = mapped_column(_INSTANT)
+    parked_state: Mapped[str | None] = mapped_column(Text)
+    parked_stage: Mapped[str | None] = mapped_column(Text)
+    parked_attempt: Mapped[int | None] = mapped_column(SmallInteger)
+    errand_attempt: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+
+    status: Mapped[str | None] = mapped_column(Text)
+    error: Mapped[str] = mapped_column(Text, server_default="")
+    code: Mapped[str | None] = mapped_column(Text)
+    failed_stage: Mapped[str | None] = mapped_column(Text)
+    failing_since: Mapped[datetime | None] = mapped_column(_INSTANT)
+    reason: Mapped[str | None] = mapped_column(Text)
+    finished_at: Mapped[datetime | None] = mapped_column(_INSTANT)
+
+
+class Payload(Base):
+    """The fat part of an instance: the event as accepted, and what the oic stage made of it."""
+
+    __tablename__ = "payload"
+
+    instance_id: Mapped[int] = mapped_column(ForeignKey("instance.id", ondelete="CASCADE"), primary_key=True)
+    event: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    user_object: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    oic_instance_id: Mapped[str | None] = mapped_column(Text)
+
+
+class Activity(Base):
+    """What happened to an instance, in order; only ever added.  No foreign key: it would cost a look-up per line."""
+
+    __tablename__ = "activity"
+    __table_args__ = (Index("activity_of_instance", "instance_id", "id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    instance_id: Mapped[int] = mapped_column(BigInteger)
+    at: Mapped[datetime] = mapped_column(_INSTANT, server_default=text("clock_timestamp()"))
+    stage: Mapped[str | None] = mapped_column(Text)
+    attempt: Mapped[int | None] = mapped_column(SmallInteger)
+    state: Mapped[str] = mapped_column(Text)
+    what: Mapped[str] = mapped_column(Text)
+    code: Mapped[str | None] = mapped_column(Text)
+    took_ms: Mapped[float | None]
+    task_id: Mapped[str | None] = mapped_column(Text)
+    calls: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB)
+
+
+class ConnectionRow(Base):
+    """One outside system as all processes see it: the switch and the breaker."""
+
+    __tablename__ = "connection"
+    __table_args__ = (
+        CheckConstraint(_one_of("name", STAGES), "connection_name"),
+        CheckConstraint("breaker in ('closed', 'open', 'half_open')", "connection_breaker"),
+        CheckConstraint("(breaker = 'closed') = (opened_at is null)", "connection_open_since"),
+        CheckConstraint("not paused or (paused_by is not null and paused_reason is not null)", "connection_paused_by"),
+    )
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    paused: Mapped[bool] = mapped_column(server_default=text("false"))
+    paused_by: Mapped[str | None] = mapped_column(Text)
+    paused_reason: Mapped[str | None] = mapped_column(Text)
+    paused_at: Mapped[datetime | None] = mapped_column(_INSTANT)
+    breaker: Mapped[str] = mapped_column(Text, server_default="closed")
+    failures: Mapped[int] = mapped_column(server_default=text("0"))
+    failing_members: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    last_error: Mapped[str | None] = mapped_column(Text)
+    opened_at: Mapped[datetime | None] = mapped_column(_INSTANT)
+    probe_at: Mapped[datetime | None] = mapped_column(_INSTANT)
+    probes: Mapped[int] = mapped_column(server_default=text("0"))
+    probe_instance_id: Mapped[int | None] = mapped_column(BigInteger)
+    healed_at: Mapped[datetime | None] = mapped_column(_INSTANT)
+
+
+class StrayMessage(Base):
+    """A message found on the broker that no task could take; filed so that nobody has to guess what was lost."""
+
+    __tablename__ = "stray_message"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    at: Mapped[datetime] = mapped_column(_INSTANT, server_default=text("clock_timestamp()"))
+    queue: Mapped[str | None] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    headers: Mapped[str] = mapped_column(Text)
+    body: Mapped[str] = mapped_column(Text)

@@ -1,0 +1,86 @@
+"""Take people out of what we keep and show: names, addresses, birth dates and the like become stars.
+
+Whatever is not known to be harmless is masked: a new field of CrowdTwist or Siebel is hidden until it is listed here.
+Member numbers, ids, ROW_IDs, country, language and flags stay, because operators search by them.
+"""
+
+import re
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+
+MASK = "***"
+LONGEST_TEXT = 300
+MOST_ENTRIES = 40
+DEEPEST = 6
+
+_EMAIL = re.compile(r"[^\s@<>\"'(),;:]+@[^\s@<>\"'(),;:]+")
+# fmt: off
+_HARMLESS = frozenset({
+    "id", "user_id", "ct_user_id", "third_party_id", "member_number", "row_id", "program_id", "member_type",
+    "status", "operation", "event_id", "instance_id", "oic_instance_id", "instanceId", "occurred_at",
+    "modification", "lane", "language", "lang_pref", "country", "country_code", "is_active", "email_is_verified",
+    "date_created", "date_last_updated", "code", "errorCode", "o:errorCode", "type", "MessageId", "MessageType",
+    "IntObjectName", "IntObjectFormat", "Id", "Operation", "Mod Id", "Modification Number", "Updated",
+    "Last Updated", "Member Number", "Program Id", "Member Type", "Status", "Language", "Primary Country Code",
+    "CT Sync Status",
+})
+"""Keys whose plain values are kept, in CrowdTwist's, Siebel's, OIC's and our own words."""
+_TEXT = frozenset({
+    "error", "message", "title", "detail", "description", "reason", "error_description", "ERROR", "o:title",
+    "o:detail", "CT Sync Error",
+})
+"""Keys whose sentences are kept, without the e-mail addresses in them."""
+_NAMES = frozenset({
+    "first_name", "middle_name", "last_name", "Contact First Name", "Contact Last Name", "Contact Middle Name",
+})
+# fmt: on
+_EMAILS = frozenset({"email_address", "email", "Email Address"})
+
+
+def mask(value: Any) -> Any:  # noqa: ANN401 - JSON in, JSON out
+    """Give a copy of a JSON value that names nobody.  Pure; masking twice changes nothing.
+
+    Shape: texts are cut to `LONGEST_TEXT` characters and containers to `MOST_ENTRIES`, so that the copy stays small.
+    """
+    return _masked("", value, DEEPEST)
+
+
+def mask_text(text: str) -> str:
+    """Give a sentence without the e-mail addresses in it, cut to `LONGEST_TEXT` characters."""
+    return _cut(_EMAIL.sub(lambda found: mask_email(found[0]), text) if "@" in text else text)
+
+
+def mask_email(address: str) -> str:
+    """Give `a***@e***.org` for `andy.cole@example.org`."""
+    local, at, domain = address.rpartition("@")
+    host, _, top = domain.rpartition(".")
+    if not (local and at and host and top.isalpha()):
+        return MASK
+    return f"{local[0]}{MASK}@{host[0]}{MASK}.{top}"
+
+
+def _masked(key: str, value: Any, depth: int) -> Any:  # noqa: ANN401 - JSON in, JSON out
+    if isinstance(value, str):
+        return _masked_text(key, value) if value else value
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, Mapping) and depth:
+        return {name: _masked(name, part, depth - 1) for name, part in islice(value.items(), MOST_ENTRIES)}
+    if isinstance(value, list | tuple) and depth:
+        return [_masked(key, part, depth - 1) for part in islice(value, MOST_ENTRIES)]
+    return value if key in _HARMLESS and isinstance(value, int | float) else MASK
+
+
+def _masked_text(key: str, text: str) -> str:
+    if key in _HARMLESS:
+        return _cut(text)
+    if key in _NAMES:
+        return f"{text[0]}{MASK}"
+    if key in _EMAILS:
+        return mask_email(text)
+    return mask_text(text) if key in _TEXT else MASK
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"

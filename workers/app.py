@@ -1,0 +1,41 @@
+"""The worker's composition root: `celery -A workers.app worker` (or `membersync worker`).
+
+Prefork: each process gets, after the fork, its own ledger connections, event loop and HTTP connections, and keeps them
+warm for its life.
+"""
+
+from typing import Any
+
+from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
+
+from shared import logs
+from shared.broker import app
+from shared.ledger.engine import engine, forget_inherited
+from shared.settings import settings
+from workers import stages
+from workers.crew import Crew
+from workers.tasks import process
+
+__all__ = ["app"]
+
+_MARGIN_S = 4
+"""What an attempt leaves of its lease for writing its outcome."""
+
+
+@setup_logging.connect
+def _log_as_json(**_: Any) -> None:  # noqa: ANN401  # Celery's signature
+    logs.configure("worker", settings().log_level)
+
+
+@worker_process_init.connect
+def _start(**_: Any) -> None:  # noqa: ANN401  # Celery's signature
+    forget_inherited()
+    process.crew = Crew(lambda: stages.build(settings()), settings().dispatcher.lease_s - _MARGIN_S)
+    engine().connect().close()
+
+
+@worker_process_shutdown.connect
+def _stop(**_: Any) -> None:  # noqa: ANN401  # Celery's signature
+    if process.crew is not None:
+        process.crew.close(settings().dispatcher.lease_s)
+        process.crew = None

@@ -1,0 +1,107 @@
+"""What one worker process keeps warm: an event loop in a thread of its own, and the stages with their connections.
+
+A batch's calls run together on that loop.  Who has not answered after a short patience leaves the batch: the task goes
+on with the others, and the straggler is concluded by itself when its answer or its time-out comes.  So one slow member
+holds up neither its batch nor the next one.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
+
+import uvloop
+
+from shared.errors import OutcomeUnknownError
+from shared.instances import Failed, Result, Work
+from shared.pipeline import Stage
+
+T = TypeVar("T")
+
+
+class Runs(Protocol):
+    """A stage, as the crew needs it: up to *group* instances share one `run`."""
+
+    group: int
+
+    async def run(self, works: Sequence[Work]) -> Sequence[Result]:
+        """Try each; expected failures are results, only bugs are raised."""
+
+
+Answer = tuple[Work, Result | BaseException]
+
+
+class Crew:
+    """The loop and the stages of one process."""
+
+    def __init__(self, build: Callable[[], dict[Stage, Runs]], deadline_s: float) -> None:
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="crew", daemon=True)
+        self._thread.start()
+        self._writers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="straggler")
+        self._late: set[Future[Any]] = set()
+        self._deadline_s = deadline_s
+        self.stages = self.call(_built(build))
+
+    def call(self, coroutine: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
+        """Run *coroutine* on the loop and wait for it."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout_s)
+
+    def run(
+        self, stage: Stage, works: Sequence[Work], patience_s: float, conclude_late: Callable[[list[Answer]], object]
+    ) -> list[Answer]:
+        """Try *works* at *stage*; give the answers that came within *patience_s*.
+
+        Later ones are handed to *conclude_late*, in a thread, a group at a time.
+        """
+        return self.call(self._run(self.stages[stage], works, patience_s, conclude_late))
+
+    def close(self, timeout_s: float) -> None:
+        """Wait for the stragglers, then end the loop."""
+        for late in list(self._late):
+            late.result(timeout_s)
+        self._writers.shutdown(wait=True)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout_s)
+
+    async def _run(
+        self, stage: Runs, works: Sequence[Work], patience_s: float, conclude_late: Callable[[list[Answer]], object]
+    ) -> list[Answer]:
+        tasks = [asyncio.create_task(self._group(stage, group)) for group in _in_groups(works, stage.group)]
+        done, late = await asyncio.wait(tasks, timeout=patience_s)
+        for task in late:
+            self._expect(task, conclude_late)
+        return [answer for task in tasks if task in done for answer in task.result()]
+
+    async def _group(self, stage: Runs, works: Sequence[Work]) -> list[Answer]:
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return list(zip(works, await stage.run(works), strict=True))
+        except TimeoutError:
+            failed = Failed(OutcomeUnknownError("membersync", f"no end within {self._deadline_s:g} s"))
+            return [(work, failed) for work in works]
+        except Exception as error:  # noqa: BLE001  # whatever escapes a stage is a bug of this group, not of the batch
+            return [(work, error) for work in works]
+
+    def _expect(self, task: "asyncio.Task[list[Answer]]", conclude_late: Callable[[list[Answer]], object]) -> None:
+        finished: Future[None] = Future()
+        self._late.add(finished)
+
+        def write(answers: list[Answer]) -> None:
+            try:
+                conclude_late(answers)
+            finally:
+                self._late.discard(finished)
+                finished.set_result(None)
+
+        task.add_done_callback(lambda ended: self._writers.submit(write, ended.result()))
+
+
+async def _built(build: Callable[[], dict[Stage, Runs]]) -> dict[Stage, Runs]:
+    return build()
+
+
+def _in_groups(works: Sequence[Work], size: int) -> Iterator[Sequence[Work]]:
+    for start in range(0, len(works), size):
+        yield works[start : start + size]

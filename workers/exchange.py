@@ -1,0 +1,108 @@
+"""The calls that one attempt makes of one system: their order is the stage's, their deadline and record are kept here."""
+
+from http import HTTPStatus
+from time import perf_counter
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from shared.errors import DataError, StageError
+from shared.instances import Call, Done, Failed
+from shared.masking import mask
+from workers.transport import Answer, Door, Request, verdict
+
+_USER_SHOWN = ("id", "third_party_id", "is_active")
+
+
+class Exchange:
+    """The calls of one attempt, under one deadline: the door's time-out, however many calls it takes.
+
+    The lease of an instance is only a little longer than that; a second worker must not begin while we still call.
+    """
+
+    __slots__ = ("_began", "_door", "calls")
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._began = perf_counter()
+        self.calls: list[Call] = []
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the deadline."""
+        return self._began + self._door.timeout_s - perf_counter()
+
+    @property
+    def took_ms(self) -> float:
+        """Milliseconds since it began."""
+        return (perf_counter() - self._began) * 1000
+
+    def done(self, what: str, **facts: Any) -> Done:  # noqa: ANN401 - facts are JSON
+        """Report success, with the calls made."""
+        return Done(what, facts, tuple(self.calls), self.took_ms)
+
+    def failed(self, error: StageError, **facts: Any) -> Failed:  # noqa: ANN401 - facts are JSON
+        """Report failure, with the calls made."""
+        return Failed(error, facts, tuple(self.calls), self.took_ms)
+
+    async def ask(  # noqa: PLR0913 - the parts of a call, most of them named
+        self,
+        method: str,
+        path: str,
+        query: str = "",
+        *,
+        document: Any = None,  # noqa: ANN401 - JSON
+        shown: Any = None,  # noqa: ANN401 - JSON
+        handed_over: frozenset[int] = frozenset(),
+    ) -> Answer:
+        """Make a call and record it; where there are tokens, a 401 is answered with one fresh token, once.
+
+        Shape: *shown* is the masked *document* for the record, made here when not given.  *handed_over* are statuses
+        whose JSON answers the caller reads though they would be errors.
+
+        Raises:
+            StageError: as the table of `workers.transport` says.
+        """
+        request = Request(method, path, query, None if document is None else orjson.dumps(document))
+        shown = mask(document) if shown is None else shown
+        tokens = self._door.tokens
+        if tokens is None:
+            answer = await self._once(request, shown)
+        else:
+            token = await tokens.token(self.left_s)
+            answer = await self._once(request._replace(token=token), shown)
+            if answer.status == HTTPStatus.UNAUTHORIZED:
+                token = await tokens.token(self.left_s, refused=token)
+                answer = await self._once(request._replace(token=token), shown)
+        if (error := verdict(self._door.system, answer, handed_over)) is not None:
+            raise error
+        return answer
+
+    async def _once(self, request: Request, shown: Any) -> Answer:  # noqa: ANN401 - JSON
+        began = perf_counter()
+        answer = None
+        try:
+            answer = await self._door.send(request, self.left_s)
+        finally:
+            took_ms = (perf_counter() - began) * 1000
+            status, said = (None, None) if answer is None else (answer.status, _shown(answer.document))
+            self.calls.append(Call(request.method, request.url, status, took_ms, shown, said))
+        return answer
+
+
+def segment(system: str, label: str, value: str) -> str:
+    """Give *value* as one segment of a path, percent-encoded.
+
+    Raises:
+        DataError: it is `.` or `..`, which even encoded means another place in the tree (WHATWG URL, 4.4).
+    """
+    if value in {".", ".."}:
+        raise DataError(system, f"{label} cannot be sent: it is made of dots only")
+    return quote(value, safe="")
+
+
+def _shown(document: Any) -> Any:  # noqa: ANN401 - JSON
+    if isinstance(document, dict) and "third_party_id" in document:
+        return {name: document.get(name) for name in _USER_SHOWN}
+    return mask(document)

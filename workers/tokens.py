@@ -1,0 +1,89 @@
+"""OAuth2 client credentials: one token for a whole process, fetched by one of those who need it."""
+
+import asyncio
+from base64 import b64encode
+from http import HTTPStatus
+from time import monotonic
+from urllib.parse import quote_plus, urlencode
+
+from shared.errors import OutcomeUnknownError, UnauthorisedError, UnavailableError
+from workers.transport import Answer, Door, Request, verdict
+
+_MARGIN_S = 60.0
+_MARGIN_SHARE = 0.1
+_DEFAULT_LIFE_S = 300.0
+
+
+class ClientCredentials:
+    """A source of bearer tokens.
+
+    Shape: kept until a little before it expires; however many ask at once, one token is fetched.
+    Source: RFC 6749, 4.4 and 2.3.1; domain.md 4.1 (O12, O13).
+    """
+
+    def __init__(self, door: Door, scope: str) -> None:
+        self._door = door
+        self._body = urlencode({"grant_type": "client_credentials"} | ({"scope": scope} if scope else {})).encode()
+        self._lock = asyncio.Lock()
+        self._token = ""
+        self._good_until = 0.0
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._door.close()
+
+    async def token(self, timeout_s: float, *, refused: str | None = None) -> str:
+        """Give a token other than *refused*: the kept one, or a fresh one.
+
+        Raises:
+            StageError: the token endpoint refused us (Unauthorised) or could not be asked.
+        """
+        if self._is_good(refused):
+            return self._token
+        ends = monotonic() + timeout_s
+        async with self._lock:
+            if not self._is_good(refused):
+                await self._fetch(ends - monotonic())
+            return self._token
+
+    def _is_good(self, refused: str | None) -> bool:
+        return monotonic() < self._good_until and self._token != refused
+
+    async def _fetch(self, timeout_s: float) -> None:
+        system = self._door.system
+        self._good_until = 0.0
+        try:
+            answer = await self._door.send(Request("POST", "", body=self._body), timeout_s)
+        except OutcomeUnknownError:
+            raise UnavailableError(system, "the token endpoint did not answer") from None
+        if answer.status == HTTPStatus.BAD_REQUEST:
+            raise UnauthorisedError(system, "the token endpoint refused our client (HTTP 400)", answer.status)
+        if (error := verdict(system, answer)) is not None:
+            raise error
+        token = answer.text("access_token")
+        if not answer.ok or not token:
+            raise UnavailableError(system, f"the token endpoint gave no token (HTTP {answer.status})", answer.status)
+        self._token = token
+        self._good_until = monotonic() + _life_s(answer)
+
+
+def open_tokens(
+    system: str, token_url: str, client: tuple[str, str], scope: str, timeout_s: float
+) -> ClientCredentials:
+    """Give the tokens of *client*, an id and a secret, from *token_url*."""
+    headers = {
+        "Authorization": basic(quote_plus(client[0]), quote_plus(client[1])),
+        "Content-Type": "application/x-www-form-urlencoded",
+    }
+    return ClientCredentials(Door(system, token_url, timeout_s=timeout_s, calls_in_flight=1, headers=headers), scope)
+
+
+def basic(username: str, password: str) -> str:
+    """Give the value of a Basic Authorization header."""
+    return f"Basic {b64encode(f'{username}:{password}'.encode()).decode()}"
+
+
+def _life_s(answer: Answer) -> float:
+    said = answer.document.get("expires_in")
+    life_s = float(said) if isinstance(said, int | float) else _DEFAULT_LIFE_S
+    return life_s - min(_MARGIN_S, life_s * _MARGIN_SHARE)

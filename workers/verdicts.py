@@ -1,0 +1,147 @@
+"""What the result of an attempt means for the instance.  Pure: the one place where results become endings."""
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from shared.errors import DataError, OutcomeUnknownError, StageError
+from shared.instances import Done, Errand, Failed, Result, Work
+from shared.ledger.endings import Advanced, Ending, ErrandEnded, Line, Parked
+from shared.pipeline import FAILURE_STATUS, Stage, State, SyncStatus
+from shared.retry import DeadLetter, Reject, RetryIn, RetryPolicy, decide
+
+_AFTER = {Stage.OIC: Stage.CROWDTWIST, Stage.CROWDTWIST: Stage.SIEBEL}
+_ENDS = {SyncStatus.SUCCESS: State.COMPLETED}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a verdict depends on beside the result.
+
+    *carried*: the chain's next message will find the instance, so it stays `running`; else it becomes due by itself.
+    *jitter* in [0, 1).  *report_after_s*: seconds of failing after which Siebel is told.
+    """
+
+    stage: Stage
+    policy: RetryPolicy
+    report_after_s: float
+    jitter: float
+    carried: bool
+
+
+def conclude(work: Work, result: Result, rules: Rules) -> Ending:
+    """Say what becomes of *work* after *result*."""
+    if work.errand is not Errand.SYNC:
+        return _errand_ended(work, result, rules)
+    match result:
+        case Done():
+            return _advanced(work, result, rules)
+        case Failed():
+            return _failed(work, result, rules)
+        case _:
+            assert_never(result)
+
+
+def bug(work: Work, error: BaseException, stage: Stage) -> Ending:
+    """Bury *work*: its stage raised what it must not.  The traceback is in the log, by instance id."""
+    line = Line(what=f"a bug in membersync: {type(error).__name__}", code="bug")
+    if work.errand is not Errand.SYNC:
+        return ErrandEnded(work.instance_id, work.token, work.member_number, work.errand, line)
+    return _buried(work, stage, line, f"{stage}: unexpected {type(error).__name__}, see the log")
+
+
+def _advanced(work: Work, done: Done, rules: Rules) -> Advanced:
+    line = Line(done.what, None, done.took_ms, done.calls)
+    status = SyncStatus.SUCCESS if rules.stage is Stage.CROWDTWIST else work.status
+    if rules.stage is Stage.SIEBEL:
+        state = _ENDS.get(work.status or SyncStatus.SUCCESS, State.REJECTED)
+        return Advanced(work, state, Stage.SIEBEL, work.status, work.error, line, facts=done.facts)
+    return Advanced(work, _onward(rules), _AFTER[rules.stage], status, "", line, facts=done.facts)
+
+
+def _failed(work: Work, failed: Failed, rules: Rules) -> Ending:
+    error = failed.error
+    line = Line(str(error), error.code, failed.took_ms, failed.calls)
+    match decide(rules.policy, work.attempt, error, rules.jitter):
+        case Reject() if rules.stage is not Stage.SIEBEL:
+            return Advanced(
+                work,
+                _onward(rules),
+                Stage.SIEBEL,
+                SyncStatus.DATA_ERROR,
+                error.what,
+                line,
+                code=error.code,
+                failed_stage=rules.stage,
+            )
+        case Reject() | DeadLetter():
+            return _buried(work, rules.stage, line, str(error), error)
+        case RetryIn(delay_s):
+            return _waiting(work, error, line, delay_s, rules)
+
+
+def _waiting(work: Work, error: StageError, line: Line, delay_s: float, rules: Rules) -> Parked:
+    tells = rules.stage in FAILURE_STATUS
+    # A Data Error on its way to Siebel keeps its cause; that Siebel is away just now is in its activity.
+    keeps_cause = not tells and work.status is SyncStatus.DATA_ERROR
+    return Parked(
+        work.instance_id,
+        work.token,
+        work.member_number,
+        State.WAITING,
+        rules.stage,
+        work.attempt,
+        line,
+        delay_s=delay_s,
+        status=FAILURE_STATUS.get(rules.stage),
+        error=str(error) if tells else work.error,
+        code=None if keeps_cause else error.code,
+        failed_stage=None if keeps_cause else rules.stage,
+        report_after_s=rules.report_after_s if tells else None,
+        unsure=rules.stage is Stage.CROWDTWIST and isinstance(error, OutcomeUnknownError),
+    )
+
+
+def _buried(work: Work, stage: Stage, line: Line, error: str, cause: StageError | None = None) -> Parked:
+    tells = stage in FAILURE_STATUS
+    return Parked(
+        work.instance_id,
+        work.token,
+        work.member_number,
+        State.DEAD,
+        stage,
+        work.attempt,
+        line,
+        status=FAILURE_STATUS.get(stage),
+        error=error,
+        code=line.code,
+        failed_stage=stage,
+        report_after_s=0.0 if tells else None,
+        unsure=stage is Stage.CROWDTWIST and (cause is None or isinstance(cause, OutcomeUnknownError)),
+    )
+
+
+def _errand_ended(work: Work, result: Result, rules: Rules) -> ErrandEnded:
+    again_in_s: float | None = None
+    match result:
+        case Done():
+            line = Line(result.what, None, result.took_ms, result.calls)
+        case Failed(error=error):
+            line = Line(str(error), error.code, result.took_ms, result.calls)
+            match decide(rules.policy, work.attempt, error, rules.jitter):
+                case RetryIn(delay_s):
+                    again_in_s = delay_s
+                case Reject() | DeadLetter():
+                    pass
+        case _:
+            assert_never(result)
+    facts = result.facts if isinstance(result, Done) else None
+    return ErrandEnded(work.instance_id, work.token, work.member_number, work.errand, line, again_in_s, facts)
+
+
+def _onward(rules: Rules) -> State:
+    return State.RUNNING if rules.carried else State.PENDING
+
+
+def is_data_error(result: Result | BaseException) -> bool:
+    """Say whether *result* is the member's own fault."""
+    return isinstance(result, Failed) and isinstance(result.error, DataError)

@@ -7,6 +7,7 @@ Documents" (the encodings).  The number in `_<code>` is read as decimal, after a
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from xml.etree.ElementTree import ParseError
 
@@ -65,6 +66,7 @@ def parse_siebel_xml(body: bytes, charset: str | None) -> Mapping[str, Any]:
     return builder.document
 
 
+@lru_cache(maxsize=1024)  # a load repeats the same few names for every member
 def unescape(name: str) -> str:
     """Give back the name that Siebel's XML Converter escaped."""
     return _ESCAPE.sub(_character, name) if "_" in name else name

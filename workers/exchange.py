@@ -1,4 +1,4 @@
-"""The calls that one attempt makes of one system: their order is the stage's, their deadline and record are kept here."""
+"""The calls that one attempt makes of one system: the stage orders them, deadline and record are kept here."""
 
 from http import HTTPStatus
 from time import perf_counter
@@ -19,13 +19,14 @@ class Exchange:
     """The calls of one attempt, under one deadline: the door's time-out, however many calls it takes.
 
     The lease of an instance is only a little longer than that; a second worker must not begin while we still call.
+    Units: *began* on the clock of `perf_counter`, now when not given.
     """
 
     __slots__ = ("_began", "_door", "calls")
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, began: float | None = None) -> None:
         self._door = door
-        self._began = perf_counter()
+        self._began = perf_counter() if began is None else began
         self.calls: list[Call] = []
 
     @property

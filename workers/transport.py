@@ -248,8 +248,8 @@ def _document(body: bytes) -> Any:  # noqa: ANN401 - JSON
 def _silence(system: str, error: PyreqwestError) -> StageError:
     """Say whether anything can have been sent.
 
-    The client's classes do not (a reset after the sending is a ConnectError too), the chain of causes does.  What is not
-    surely before the sending counts as sent: at worst a create is probed for in vain.
+    The client's classes do not (a reset after the sending is a ConnectError too), the chain of causes does.  What is
+    not surely before the sending counts as sent: at worst a create is probed for in vain.
     """
     causes = (error.details.get("causes") or []) if isinstance(error, DetailedPyreqwestError) else []
     if any(cause["message"] == _CONNECTING for cause in causes):

@@ -118,12 +118,12 @@ class CrowdTwist:
     def _update(self, user: User, body: Profile) -> Response:
         if self.settings.inactive_is_forbidden and not user.profile["is_active"] and body.get("is_active") != 1:
             raise RefusedError("forbidden", "User is inactive.", HTTPStatus.FORBIDDEN)
-        check_forms(body)
-        address = {field: body[field] for field in ADDRESS if field in body}
-        if address:
-            check_address(body, user.address() | address)
-        self._users.check_unique(body, user)
-        self._users.update(user, body)
+        changes = user.changes(body)
+        check_forms(changes)
+        if not changes.keys().isdisjoint(ADDRESS):
+            check_address(body, {**user.given, **body})
+        self._users.check_unique(changes, user)
+        self._users.update(user, changes)
         return json_response(HTTPStatus.OK, user.profile)
 
     def _read(self, user: User, request: Request) -> Response:
@@ -177,7 +177,7 @@ class CrowdTwist:
 
     def dump(self) -> dict[str, object]:
         """Return the users."""
-        return {"users": [(user.profile, user.city_id) for user in self._users.all()]}
+        return {"users": [(user.profile, user.given) for user in self._users.all()]}
 
     def load(self, kept: dict[str, object]) -> None:
         """Hold the users that were dumped."""

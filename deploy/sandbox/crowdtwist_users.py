@@ -6,7 +6,7 @@ and mixed date formats, kept as they are. ``country`` echoes ``country_code`` an
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 
 from deploy.sandbox.crowdtwist_rules import ADDRESS, Fields, RefusedError
@@ -22,26 +22,23 @@ _PERSON = ("first_name", "middle_name", "last_name", "date_of_birth", "email_add
 _PII = (*_PERSON, "mobile_phone_number", "gender_id", "gender", "city", "postal_code")
 _FIRST_ID = 10_000_001
 
+_NEVER = object()
+
 Profile = dict[str, object]
 
 
 @dataclass(slots=True)
 class User:
-    """A user: the object as answered, and what of the address is not in it."""
+    """A user: the object as answered, and the fields as they were given in requests."""
 
     id: int
     profile: Profile
-    city_id: object = None
+    given: Profile = field(default_factory=dict)
 
-    def address(self) -> Profile:
-        """Return the address in the words of a request."""
-        profile = self.profile
-        return {
-            "country_code": profile["country"],
-            "postal_code": profile["postal_code"],
-            "city_name": profile["city"],
-            "city_id": self.city_id,
-        }
+    def changes(self, body: Fields) -> Profile:
+        """Return what of *body* is not so already."""
+        given = self.given
+        return {name: value for name, value in body.items() if given.get(name, _NEVER) != value}
 
     def without_pii(self) -> Profile:
         """Return the object with personal fields emptied (A)."""
@@ -87,25 +84,24 @@ class UserStore:
         self.update(user, body)
         return user
 
-    def update(self, user: User, body: Fields) -> None:
-        """Write the fields of *body* that a user has; others are ignored."""
+    def update(self, user: User, changes: Fields) -> None:
+        """Write those *changes* that a user has a field for; others are ignored."""
         profile = user.profile
-        for field, value in body.items():
-            if field not in _KEPT:
+        for name, value in changes.items():
+            if name not in _KEPT:
                 continue
-            if field in self._index and profile[field] != value:
-                self._rekey(user, field, value)
-            if field == "city_id":
-                user.city_id = value
-            elif field in _FLAGS:
-                profile[field] = bool(value)
-            elif field == "gender_id":
+            if name in self._index:
+                self._rekey(user, name, value)
+            user.given[name] = value
+            if name in _FLAGS:
+                profile[name] = bool(value)
+            elif name == "gender_id":
                 profile["gender_id"] = None if value is None else str(value)
                 profile["gender"] = _GENDERS.get(str(value))
-            else:
-                profile[_SHOWN_AS.get(field, field)] = value
-        if str(profile["country"] or "US").upper() in ("US", "CA"):
-            user.city_id, profile["city"] = None, None
+            elif name != "city_id":
+                profile[_SHOWN_AS.get(name, name)] = value
+        if profile["city"] is not None and str(profile["country"] or "US").upper() in ("US", "CA"):
+            profile["city"] = None
         profile["date_last_updated"] = int(time.time())
 
     def _rekey(self, user: User, key: str, value: object) -> None:
@@ -124,15 +120,13 @@ class UserStore:
             self._rekey(user, key, None)
         del self._users[user.id]
 
-    def load(self, kept: list[tuple[Profile, object]]) -> None:
+    def load(self, kept: list[tuple[Profile, Profile]]) -> None:
         """Hold users that were dumped."""
-        for profile, city_id in kept:
+        for profile, given in kept:
             user_id = int(str(profile["id"]))
-            user = User(user_id, {**profile, **dict.fromkeys(_KEYS)}, city_id)
+            user = User(user_id, {**profile, **dict.fromkeys(_KEYS)})
             self._users[user_id] = user
-            for key in _KEYS:
-                self._rekey(user, key, profile[key])
-            user.profile = profile
+            self.update(user, given)
         self._ids = count(max(self._users, default=_FIRST_ID - 1) + 1)
 
 

@@ -1,8 +1,8 @@
 """The mapping of the member sync flow: a Siebel member to a CrowdTwist user.
 
 Source: domain.md 1.5 (the twelve fields, L3), 1.1 (the lookup, L4), 2.3 (address rules, C1). Assumed (A): a US
-member is sent with country_code US and no city; others get the default city id when they have no city; the date of birth is
-midnight UTC; M is 2 and F is 1; empty fields are left out (the REST adapter drops nulls, O15); a deletion is
+member is sent with country_code US and no city; others get the default city id when they have no city; the date of
+birth is midnight UTC; M is 2 and F is 1; empty fields are left out (the REST adapter drops nulls, O15); a deletion is
 ``is_active`` 0; first name, last name and member number must be there.
 """
 

@@ -1,8 +1,8 @@
 """Siebel's REST API for loyalty members.
 
 Source: domain.md 3.1 (S1 addresses, S2 and S3 upserts, S4 codes, S5 errors, S7 parameters, S8 authentication, L11
-object names). Assumed (A): the texts of errors, the answer to an insert being 200, a batch being applied whole or not at all,
-one comparison per searchspec, POST and DELETE not being offered.
+object names). Assumed (A): the texts of errors, the answer to an insert being 200, a batch being applied whole or not
+at all, one comparison per searchspec, POST and DELETE not being offered.
 """
 
 import re

@@ -1,0 +1,51 @@
+"""The stages: each knows one outside system and nothing of Celery, SQL or the others.
+
+A stage answers each `Work` with one `Result`, in order.  What can be expected to fail is a `Failed` with the error that
+says what to do; only a bug is raised.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from shared.instances import Result, Work
+from shared.pipeline import Stage
+from shared.settings import Settings
+from workers.stages import crowdtwist, oic, siebel
+
+
+class Runner(Protocol):
+    """A stage: up to *group* instances share one `run`."""
+
+    group: int
+
+    async def run(self, works: Sequence[Work]) -> Sequence[Result]:
+        """Try each."""
+
+    async def test(self) -> None:
+        """Test the connection.
+
+        Raises:
+            StageError: what is wrong with it.
+        """
+
+    async def close(self) -> None:
+        """Give the connections back."""
+
+
+def build(settings: Settings) -> dict[Stage, Runner]:
+    """Open the three connections.  For one process and one event loop; nothing is called yet."""
+    return {stage: build_one(stage, settings) for stage in Stage}
+
+
+def build_one(stage: Stage, settings: Settings) -> Runner:
+    """Open the connection of *stage*."""
+    at_once = settings.worker.calls_in_flight
+    match stage:
+        case Stage.OIC if settings.oic.mode == "builtin":
+            return oic.BuiltinOic(settings.oic)
+        case Stage.OIC:
+            return oic.RemoteOic(oic.open_door(settings.oic, at_once), settings.oic, settings.siebel)
+        case Stage.CROWDTWIST:
+            return crowdtwist.CrowdTwist(crowdtwist.open_door(settings.crowdtwist, at_once))
+        case Stage.SIEBEL:
+            return siebel.Siebel(siebel.open_door(settings.siebel, at_once), settings.siebel)

@@ -1,0 +1,304 @@
+"""The life of an instance in the ledger: claimed, begun, concluded; fenced, expired, reported, overtaken."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from producers.intake import accept
+from producers.leases import after_loss
+from shared.errors import DataError, OutcomeUnknownError, StageError, UnavailableError
+from shared.events import parse_event
+from shared.instances import Done, Errand, Failed, Result, Work
+from shared.ledger import attempts, dispatching
+from shared.pipeline import STAGES, Lane, Stage, SyncStatus
+from shared.retry import RetryPolicy
+from workers.verdicts import Rules, conclude
+
+NOW = datetime.now(UTC)
+POLICY = RetryPolicy(base_s=100, cap_s=1000, max_attempts=3)
+TERMS = attempts.Terms(lease_s=60, settle_s=0, task_id="T-1")
+ALL = {(Lane.LIVE, stage): 100 for stage in STAGES}
+OUTAGE = UnavailableError("CrowdTwist", "answered 503", 503)
+REFUSED = DataError("CrowdTwist", "Email Address is already taken", 400)
+SILENCE = OutcomeUnknownError("CrowdTwist", "no answer")
+GOOD: Mapping[Stage, Mapping[str, Any]] = {
+    Stage.OIC: {"user": {"third_party_id": "M-1"}},
+    Stage.CROWDTWIST: {"ct_user_id": 42},
+    Stage.SIEBEL: {"row_id": "1-R", "told_status": "Success", "told_error": ""},
+}
+
+
+def send(ledger: Engine, number: str = "M-1", minute: int = 0, **changes: str) -> None:
+    member = {"member_number": number, "last_name": "Lee", "status": "Active"} | changes
+    raw = {"operation": "update", "occurred_at": (NOW + timedelta(minutes=minute)).isoformat(), "member": member}
+    accept(ledger, [(0, parse_event(raw, max_bytes=64_000))], lane=Lane.LIVE, program_id="", now=NOW)
+
+
+def claim(ledger: Engine, token: int = 7, lease_s: float = 60) -> dict[tuple[Lane, Stage], list[int]]:
+    with ledger.begin() as connection:
+        claimed = dispatching.claim(connection, ALL, token=token, lease_s=lease_s)
+    return {key: [one.instance_id for one in some] for key, some in claimed.items()}
+
+
+def begin(ledger: Engine, stage: Stage, ids: list[int], lease_s: float = 60) -> list[Work]:
+    with ledger.begin() as connection:
+        return attempts.begin(connection, stage, ids, lease_s=lease_s)
+
+
+def good(stage: Stage, work: Work) -> Result:
+    status = work.status or SyncStatus.SUCCESS
+    return Done("done", GOOD[stage] | ({"told_status": status.value} if stage is Stage.SIEBEL else {}))
+
+
+def end(ledger: Engine, stage: Stage, work: Work, result: Result, *, carried: bool = True, report_s: float = 0) -> int:
+    rules = Rules(stage, POLICY, report_after_s=report_s, jitter=0.5, carried=carried)
+    with ledger.begin() as connection:
+        return attempts.finish(connection, stage, [conclude(work, result, rules)], TERMS)
+
+
+def travel(ledger: Engine, results: Mapping[Stage, StageError] | None = None, *, report_s: float = 0) -> None:
+    """Claim what is due and take it through the stages; *results* has the stages that fail."""
+    for (_, start), ids in claim(ledger).items():
+        for stage in start.rest:
+            for work in begin(ledger, stage, ids):
+                error = (results or {}).get(stage)
+                result = Failed(error) if error else good(stage, work)
+                end(ledger, stage, work, result, report_s=report_s)
+
+
+def errands(ledger: Engine, result: Callable[[Stage, Work], Result] = good) -> list[Errand]:
+    with ledger.begin() as connection:
+        claimed = dispatching.claim_errands(connection, limit=100, token=9, lease_s=60)
+    ran: list[Errand] = []
+    for stage, some in claimed.items():
+        for work in begin(ledger, stage, [one.instance_id for one in some]):
+            ran.append(work.errand)
+            end(ledger, stage, work, result(stage, work))
+    return ran
+
+
+def rows(ledger: Engine, columns: str = "state", table: str = "instance") -> list[Any]:
+    with ledger.connect() as connection:
+        found = connection.execute(text(f"select {columns} from {table} order by 1" if table != "instance" else
+                                        f"select {columns} from instance order by id")).all()  # fmt: skip
+    return [tuple(row) if len(row) > 1 else row[0] for row in found]
+
+
+def make_due(ledger: Engine) -> None:
+    with ledger.begin() as connection:
+        connection.execute(text("update instance set due_at = now() where state in ('waiting', 'held', 'pending')"))
+
+
+def lapse(ledger: Engine) -> None:
+    """Let the leases run out, and give them back."""
+    with ledger.begin() as connection:
+        connection.execute(text("update instance set lease_until = now() - interval '1 s' where state = 'running'"))
+    with ledger.begin() as connection:
+        lost = attempts.expired(connection, limit=100)
+        for one in lost:
+            attempts.finish(connection, one.stage, [after_loss(one, losses_max=3)], TERMS)
+
+
+def test_an_instance_travels_to_completed_and_the_member_remembers(ledger: Engine) -> None:
+    send(ledger)
+    travel(ledger)
+    assert rows(ledger, "state, stage, status, token, begun") == [("completed", "siebel", "Success", 0, False)]
+    assert rows(ledger, "applied_id, ct_user_id, known_in_crowdtwist, row_id, told_status, synced", "member") == [
+        (1, 42, True, "1-R", "Success", True)
+    ]
+    states = [state for _, state in rows(ledger, "id, state", "activity")]
+    assert states == ["pending", "running", "running", "completed"]
+
+
+def test_a_data_error_is_told_to_siebel_and_never_retried(ledger: Engine) -> None:
+    send(ledger)
+    travel(ledger, {Stage.CROWDTWIST: REFUSED})
+    assert rows(ledger, "state, status, error, code, failed_stage") == [
+        ("rejected", "Data Error", "Email Address is already taken", "data_error", "crowdtwist")
+    ]
+    assert rows(ledger, "told_status, synced, applied_id", "member") == [("Data Error", False, None)]
+
+
+def test_a_failure_waits_by_the_policy_and_keeps_its_place(ledger: Engine) -> None:
+    send(ledger)
+    travel(ledger, {Stage.CROWDTWIST: OUTAGE}, report_s=300)
+    assert rows(ledger, "state, stage, attempt, status, code") == [
+        ("waiting", "crowdtwist", 1, "CT Failure", "unavailable")
+    ]
+    assert rows(ledger, "round(extract(epoch from due_at - now()))") == [50]
+    assert claim(ledger) == {}
+    make_due(ledger)
+    travel(ledger)
+    assert rows(ledger, "state, attempt, status, code") == [("completed", 0, "Success", None)]
+
+
+def test_after_the_last_attempt_it_is_a_dead_letter_and_siebel_is_told_at_once(ledger: Engine) -> None:
+    send(ledger)
+    for _ in range(3):
+        travel(ledger, {Stage.CROWDTWIST: OUTAGE}, report_s=300)
+        make_due(ledger)
+    assert rows(ledger, "state, attempt, failed_stage, code") == [("dead", 3, "crowdtwist", "unavailable")]
+    assert errands(ledger) == [Errand.REPORT]
+    assert rows(ledger, "state, stage, attempt") == [("dead", "crowdtwist", 3)]
+    assert rows(ledger, "told_status, synced", "member") == [("CT Failure", False)]
+    assert errands(ledger) == []
+
+
+def test_a_failure_that_lasts_is_reported_once_and_healed_by_success(ledger: Engine) -> None:
+    send(ledger)
+    travel(ledger, {Stage.CROWDTWIST: OUTAGE})
+    assert errands(ledger) == [Errand.REPORT]
+    assert rows(ledger, "state, stage, attempt, errand") == [("waiting", "crowdtwist", 1, "sync")]
+    assert rows(ledger, "told_status", "member") == ["CT Failure"]
+    make_due(ledger)
+    travel(ledger, {Stage.CROWDTWIST: OUTAGE})
+    assert errands(ledger) == []
+    make_due(ledger)
+    travel(ledger)
+    assert rows(ledger, "told_status", "member") == ["Success"]
+
+
+def test_a_report_that_siebel_does_not_take_is_repeated(ledger: Engine) -> None:
+    send(ledger)
+    travel(ledger, {Stage.CROWDTWIST: OUTAGE})
+    assert errands(ledger, lambda _stage, _work: Failed(UnavailableError("Siebel", "answered 500", 500))) == [
+        Errand.REPORT
+    ]
+    assert rows(ledger, "errand_attempt, errand_at > now()") == [(1, True)]
+
+
+def test_a_newer_event_inherits_the_failure_so_that_siebel_is_told_in_time(ledger: Engine) -> None:
+    send(ledger)
+    travel(ledger, {Stage.CROWDTWIST: OUTAGE}, report_s=300)
+    send(ledger, minute=1, last_name="Other")
+    assert rows(ledger, "state, errand_at is null, failing_since is null, status") == [
+        ("superseded", True, False, "CT Failure"),
+        ("pending", False, False, "CT Failure"),
+    ]
+
+
+def test_a_stage_is_begun_once_however_often_its_message_comes(ledger: Engine) -> None:
+    send(ledger)
+    claim(ledger)
+    assert len(begin(ledger, Stage.OIC, [1])) == 1
+    assert begin(ledger, Stage.OIC, [1]) == []
+    assert begin(ledger, Stage.CROWDTWIST, [1]) == []
+
+
+def test_who_lost_the_lease_writes_nothing(ledger: Engine) -> None:
+    send(ledger)
+    claim(ledger, token=1)
+    (slow,) = begin(ledger, Stage.OIC, [1])
+    lapse(ledger)
+    claim(ledger, token=2)
+    (fast,) = begin(ledger, Stage.OIC, [1])
+    assert end(ledger, Stage.OIC, slow, good(Stage.OIC, slow)) == 0
+    assert end(ledger, Stage.OIC, fast, good(Stage.OIC, fast)) == 1
+    assert rows(ledger, "state, stage, attempt") == [("running", "crowdtwist", 0)]
+
+
+def test_a_message_that_nobody_begins_costs_no_attempt(ledger: Engine) -> None:
+    send(ledger)
+    claim(ledger)
+    lapse(ledger)
+    assert rows(ledger, "state, attempt, losses") == [("pending", 0, 0)]
+
+
+def test_a_worker_that_dies_three_times_with_an_instance_buries_it(ledger: Engine) -> None:
+    send(ledger)
+    for _ in range(3):
+        ((key, ids),) = claim(ledger).items()
+        begin(ledger, key[1], ids)
+        lapse(ledger)
+    assert rows(ledger, "state, code, losses, failed_stage") == [("dead", "worker_lost", 3, "oic")]
+
+
+def test_a_worker_lost_in_a_create_makes_the_next_attempt_probe(ledger: Engine) -> None:
+    send(ledger)
+    claim(ledger)
+    (work,) = begin(ledger, Stage.OIC, [1])
+    end(ledger, Stage.OIC, work, good(Stage.OIC, work))
+    begin(ledger, Stage.CROWDTWIST, [1])
+    lapse(ledger)
+    claim(ledger)
+    (again,) = begin(ledger, Stage.CROWDTWIST, [1])
+    assert (again.attempt, again.unknown_outcome) == (2, True)
+
+
+def test_one_member_has_at_most_one_in_flight(ledger: Engine) -> None:
+    send(ledger)
+    claim(ledger)
+    send(ledger, minute=1, last_name="Other")
+    assert claim(ledger) == {}
+    assert rows(ledger) == ["running", "pending"]
+
+
+@pytest.mark.parametrize("error", [OUTAGE, SILENCE])
+def test_a_failed_attempt_that_a_newer_event_overtook_is_closed(ledger: Engine, error: StageError) -> None:
+    send(ledger)
+    claim(ledger)
+    (work,) = begin(ledger, Stage.OIC, [1])
+    send(ledger, minute=1, last_name="Other")
+    end(ledger, Stage.OIC, work, Failed(error))
+    assert rows(ledger) == ["superseded", "pending"]
+
+
+def test_a_refused_batch_goes_on_by_itself_to_tell_siebel(ledger: Engine) -> None:
+    send(ledger)
+    claim(ledger)
+    (work,) = begin(ledger, Stage.OIC, [1])
+    end(ledger, Stage.OIC, work, Failed(REFUSED), carried=False)
+    assert rows(ledger, "state, stage, status") == [("pending", "siebel", "Data Error")]
+    travel(ledger)
+    assert rows(ledger, "state, status, failed_stage") == [("rejected", "Data Error", "oic")]
+
+
+def test_a_status_that_waits_for_siebel_is_replaced_by_a_newer_event(ledger: Engine) -> None:
+    send(ledger)
+    travel(ledger, {Stage.SIEBEL: UnavailableError("Siebel", "answered 500", 500)})
+    assert rows(ledger, "state, stage, status") == [("waiting", "siebel", "Success")]
+    send(ledger, minute=1, last_name="Other")
+    travel(ledger)
+    assert rows(ledger) == ["superseded", "completed"]
+
+
+def test_after_a_lost_write_the_next_success_is_read_back_once(ledger: Engine) -> None:
+    send(ledger)
+    travel(ledger)
+    send(ledger, minute=1, last_name="Other")
+    travel(ledger, {Stage.CROWDTWIST: SILENCE}, report_s=300)
+    make_due(ledger)
+    travel(ledger)
+    assert rows(ledger, "state, errand_at is null") == [("completed", True), ("completed", False)]
+    assert errands(ledger) == [Errand.READ_BACK]
+    assert rows(ledger, "state, stage, errand_at is null") == [("completed", "siebel", True)] * 2
+    assert rows(ledger, "lost_write_at", "member") == [None]
+
+
+def test_a_worker_lost_on_an_errand_costs_the_instance_nothing(ledger: Engine) -> None:
+    send(ledger)
+    travel(ledger, {Stage.CROWDTWIST: OUTAGE})
+    with ledger.begin() as connection:
+        dispatching.claim_errands(connection, limit=1, token=9, lease_s=60)
+    begin(ledger, Stage.SIEBEL, [1])
+    lapse(ledger)
+    assert rows(ledger, "state, stage, attempt, losses, errand") == [("waiting", "crowdtwist", 1, 0, "sync")]
+    assert errands(ledger) == [Errand.REPORT]
+
+
+def test_pruning_takes_what_finished_long_ago_and_leaves_dead_letters(ledger: Engine) -> None:
+    for number in ("M-1", "M-2"):
+        send(ledger, number)
+    travel(ledger)
+    with ledger.begin() as connection:
+        connection.execute(text("update instance set finished_at = now() - interval '91 days'"))
+        connection.execute(
+            text("update instance set state = 'dead', code = 'bug', failed_stage = 'oic' where member_number = 'M-2'")
+        )
+    with ledger.begin() as connection:
+        assert dispatching.prune(connection, days=90, limit=10) == 1
+    assert rows(ledger, "member_number, state") == [("M-2", "dead")]
+    assert {instance_id for instance_id, _ in rows(ledger, "instance_id, state", "activity")} == {2}

@@ -1,0 +1,199 @@
+"""Stage 2 of 3: create or update the member in CrowdTwist, by `third_party_id` = member number.
+
+```
+unknown outcome of an earlier create:  GET   as sent -> done | different -> PUT | absent -> POST
+known in CrowdTwist:                   PUT   404 page_not_found -> POST
+not known:                             POST  refused -> GET: ours is there -> PUT, else the refusal stands
+deleted in Siebel:                     PUT is_active 0   404, or inactive already -> done
+read back:                             GET   as sent -> done | otherwise as if known
+```
+
+Source: domain.md 2.2 (calls, id_type), 2.3 (fields, real answers E5), 2.4 (errors).  (A): nulls empty a field on an
+update; a create may ignore `is_active`, so an inactive member is made so by a PUT if it did.
+"""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from urllib.parse import quote
+
+from shared.errors import DataError, OutcomeUnknownError, StageError, UnavailableError
+from shared.instances import Done, Errand, Result, Work
+from shared.masking import mask
+from shared.settings import CrowdTwistSettings
+from workers.exchange import Exchange, segment
+from workers.stages.crowdtwist_answers import SYSTEM, User, is_absent, is_as_sent, is_inactive, refusal, user_of
+from workers.transport import Answer, Door
+
+_USERS = "/v2/users"
+_BY_NUMBER = "id_type=third_party_id"
+_FORBIDDEN = frozenset({HTTPStatus.FORBIDDEN})
+
+
+class CrowdTwist:
+    """The stage."""
+
+    group = 1
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    async def run(self, works: Sequence[Work]) -> Sequence[Result]:
+        """Bring each member to CrowdTwist, one after the other: fact `ct_user_id`."""
+        return [await self._run(work) for work in works]
+
+    async def _run(self, work: Work) -> Result:
+        talk = Talk(self._door, work)
+        try:
+            return await self._written(talk, work)
+        except StageError as error:
+            # A create may still land: whoever comes next looks first.
+            facts = {"unknown_outcome": True} if talk.create_is_out else {}
+            return talk.exchange.failed(error, **facts)
+
+    async def _written(self, talk: "Talk", work: Work) -> Done:
+        if work.errand is Errand.READ_BACK:
+            return await talk.read_back(deleted=work.operation == "delete")
+        if work.operation == "delete":
+            return await talk.deactivate()
+        if work.unknown_outcome:
+            found = await talk.find()
+            return await (talk.create() if found is None else talk.settle(found))
+        if work.known_in_crowdtwist or work.ct_user_id is not None:
+            return await talk.update_or_create()
+        return await talk.create()
+
+    async def test(self) -> None:
+        """Ask for a user that nobody is: cheap, and only answered to those who have the key."""
+        answer = await Exchange(self._door).ask("GET", f"{_USERS}/0", "id_type=id", handed_over=_FORBIDDEN)
+        if not answer.ok and not is_absent(answer):
+            raise refusal(answer)
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._door.close()
+
+
+class Talk:
+    """What is said to CrowdTwist about one member in one attempt."""
+
+    def __init__(self, door: Door, work: Work) -> None:
+        if work.user is None:
+            raise ValueError(f"instance {work.instance_id} came to crowdtwist without a user object")
+        self.exchange = Exchange(door)
+        self.create_is_out = work.unknown_outcome
+        self._number = work.member_number
+        self._user = dict(work.user)
+        self._shown = mask(self._user)
+
+    async def create(self) -> Done:
+        """POST; a refusal may be of one who is there already."""
+        user = {field: value for field, value in self._user.items() if value is not None}
+        try:
+            answer = await self.exchange.ask("POST", _USERS, document=user, shown=self._shown, handed_over=_FORBIDDEN)
+        except OutcomeUnknownError as error:
+            self.create_is_out = True
+            return await self._probe(error)
+        if answer.ok:
+            return await self._created(user_of(answer))
+        refused = refusal(answer)
+        if not isinstance(refused, DataError) or await self.find() is None:
+            raise refused
+        return await self.update()
+
+    async def _created(self, stored: User) -> Done:
+        self.create_is_out = False
+        if not self._user.get("is_active", 1) and stored.get("is_active"):
+            return await self.update()
+        return self._done("created in CrowdTwist", stored)
+
+    async def _probe(self, unknown: OutcomeUnknownError) -> Done:
+        try:
+            found = await self.find()
+        except StageError:
+            raise unknown from None
+        if found is None:  # it may still land, so the next attempt looks again
+            raise unknown
+        return await self.settle(found)
+
+    async def settle(self, found: User) -> Done:
+        """Be content with *found* if it is what we sent, else PUT."""
+        self.create_is_out = False
+        if is_as_sent(self._user, found):
+            return self._done("created in CrowdTwist by an earlier call", found)
+        return await self.update()
+
+    async def update_or_create(self) -> Done:
+        """PUT, on 404 `page_not_found` POST."""
+        answer = await self._put(self._user)
+        return await self.create() if is_absent(answer) else self._updated(answer)
+
+    async def update(self) -> Done:
+        """PUT of one who was there a moment ago."""
+        answer = await self._put(self._user)
+        if is_absent(answer):
+            raise UnavailableError(SYSTEM, "the user was there and is gone", answer.status)
+        return self._updated(answer)
+
+    async def deactivate(self) -> Done:
+        """PUT `is_active` 0 and nothing else; one who is not there, or inactive already, is as wanted."""
+        answer = await self._put({"is_active": 0})
+        self.create_is_out = False
+        if answer.status == HTTPStatus.NOT_FOUND:
+            return self.exchange.done("not in CrowdTwist: nothing to make inactive")
+        if is_inactive(answer):
+            return self.exchange.done("inactive in CrowdTwist already")
+        if not answer.ok:
+            raise refusal(answer)
+        return self._done("made inactive in CrowdTwist", user_of(answer))
+
+    async def find(self) -> User | None:
+        """GET by member number, None if CrowdTwist has no such user."""
+        answer = await self.exchange.ask("GET", self._path(), _BY_NUMBER, handed_over=_FORBIDDEN)
+        if is_absent(answer):
+            return None
+        if not answer.ok:
+            raise refusal(answer)
+        return user_of(answer)
+
+    async def _put(self, user: User) -> Answer:
+        shown = self._shown if user is self._user else user
+        return await self.exchange.ask(
+            "PUT", self._path(), _BY_NUMBER, document=user, shown=shown, handed_over=_FORBIDDEN
+        )
+
+    def _updated(self, answer: Answer) -> Done:
+        if not answer.ok:
+            raise refusal(answer)
+        self.create_is_out = False
+        return self._done("updated in CrowdTwist", user_of(answer))
+
+    def _done(self, what: str, stored: User) -> Done:
+        return self.exchange.done(what, ct_user_id=stored["id"])
+
+    def _path(self) -> str:
+        return f"{_USERS}/{segment(SYSTEM, 'Member Number', self._number)}"
+
+    async def read_back(self, *, deleted: bool) -> Done:
+        """GET; repeat the write if something else, such as a late older write, is there."""
+        found = await self.find()
+        if found is None and deleted:
+            return self.exchange.done("read back: not in CrowdTwist, as wanted")
+        wanted = {"is_active": 0} if deleted else self._user
+        if found is not None and is_as_sent(wanted, found):
+            return self._done("read back: CrowdTwist has what was sent last", found)
+        again = await (self.deactivate() if deleted else self.update_or_create())
+        return self.exchange.done("read back: it was overwritten, so it was sent again", **again.facts)
+
+
+def open_door(settings: CrowdTwistSettings, calls_in_flight: int) -> Door:
+    """Open the connection, with the key in the address or in a header.  Source: domain.md 2.1 (C1, E3)."""
+    key = settings.api_key.get_secret_value() if settings.api_key else ""
+    in_query = settings.auth == "query"
+    return Door(
+        SYSTEM,
+        settings.base_url,
+        timeout_s=settings.timeout_s,
+        calls_in_flight=calls_in_flight,
+        headers={} if in_query else {"X-CT-Authorization": f"CTApiKey {key}"},
+        secret_query=f"api_key={quote(key, safe='')}" if in_query else "",
+    )

@@ -1,0 +1,189 @@
+"""Stage 3 of 3: write `CT Sync Status` and `CT Sync Error` on the Siebel members, up to 100 in one request.
+
+Source: domain.md 3.1 (addresses S1, one S2, many S3, parameters S7, errors S4 S5, update conflict S17).
+(A): the path of the member object; a request of many may be refused as a whole because of one of them.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from time import perf_counter
+from typing import Any
+from urllib.parse import quote
+
+from shared.errors import StageError, UnavailableError
+from shared.instances import Call, Result, Work
+from shared.masking import mask
+from shared.pipeline import SyncStatus
+from shared.settings import SiebelSettings
+from workers.exchange import Exchange, segment
+from workers.stages.siebel_answers import MEMBER_NUMBER, SYSTEM, error_of, is_absent, is_conflict, row_id_of
+from workers.tokens import basic
+from workers.transport import Answer, Door
+
+AT_ONCE = 100
+_CONFLICT_TRIES = 3
+_READ = frozenset({500})
+"""Statuses whose JSON is read all the same: Siebel answers 500 for almost everything."""
+
+
+class Siebel:
+    """The stage."""
+
+    group = AT_ONCE
+
+    def __init__(self, door: Door, settings: SiebelSettings) -> None:
+        self._door = door
+        self._settings = settings
+        parts = (settings.business_object, settings.business_component)
+        self._path = "/siebel/v1.0/data/" + "/".join(quote(part, safe="") for part in parts)
+
+    async def run(self, works: Sequence[Work]) -> Sequence[Result]:
+        """Tell Siebel what each instance came to: facts `row_id`, `told_status`, `told_error`."""
+        began = perf_counter()
+        tellings = [Telling(work, Exchange(self._door, began), self._settings) for work in works]
+        await asyncio.gather(*(self._find(telling) for telling in tellings if telling.is_open and not telling.row_id))
+        for wave in _waves([telling for telling in tellings if telling.is_open]):
+            await (self._write(wave[0]) if len(wave) == 1 else self._write_many(wave, began))
+        return [telling.result() for telling in tellings]
+
+    async def test(self) -> None:
+        """Ask for one member."""
+        answer = await Exchange(self._door).ask("GET", self._path, "PageSize=1", handed_over=_READ)
+        if not is_absent(answer) and (error := error_of(answer)) is not None:
+            raise error
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._door.close()
+
+    async def _find(self, telling: "Telling") -> None:
+        try:
+            await self._look_up(telling)
+        except StageError as error:
+            telling.error = error
+
+    async def _look_up(self, telling: "Telling") -> None:
+        number = telling.work.member_number
+        quoted = number.replace("'", "''")
+        query = "searchspec=" + quote(f"([{MEMBER_NUMBER}]='{quoted}')", safe="") + "&PageSize=2"
+        answer = await telling.exchange.ask("GET", self._path, query, handed_over=_READ)
+        telling.row_id = row_id_of(answer, number)
+
+    async def _write(self, telling: "Telling") -> None:
+        try:
+            answer = await self._put(telling)
+            if is_absent(answer) and telling.row_id == telling.work.row_id:  # what we remembered is no longer true
+                await self._look_up(telling)
+                answer = await self._put(telling)
+            telling.error = error_of(answer)
+            telling.is_written = telling.error is None
+        except StageError as error:
+            telling.error = error
+
+    async def _put(self, telling: "Telling") -> Answer:
+        path = f"{self._path}/{segment(SYSTEM, 'ROW_ID', telling.row_id)}"
+        for _ in range(_CONFLICT_TRIES):
+            answer = await telling.exchange.ask(
+                "PUT", path, document=telling.fields, shown=telling.shown, handed_over=_READ
+            )
+            if not is_conflict(answer):
+                return answer
+            await telling.exchange.ask("GET", path, handed_over=_READ)  # the re-read that Siebel asks for (S17)
+        raise UnavailableError(SYSTEM, f"somebody else kept changing the member ({_CONFLICT_TRIES} tries)")
+
+    async def _write_many(self, wave: "Sequence[Telling]", began: float) -> None:
+        exchange = Exchange(self._door, began)
+        rows = [{"Id": telling.row_id, **telling.fields} for telling in wave]
+        error: StageError | None = None
+        try:
+            answer = await exchange.ask("PUT", self._path, document=rows, shown="", handed_over=_READ)
+            is_refused = error_of(answer) is not None
+        except StageError as failure:
+            error, is_refused = failure, False
+        for telling in wave:
+            telling.take_part(exchange.calls, error)
+            telling.is_written = not is_refused and error is None
+        if is_refused:  # one of them may be the cause: each by itself
+            await asyncio.gather(*(self._write(telling) for telling in wave))
+
+
+class Telling:
+    """What is told about one instance: the texts, the row they go to, and how it went."""
+
+    def __init__(self, work: Work, exchange: Exchange, settings: SiebelSettings) -> None:
+        self.work = work
+        self.exchange = exchange
+        self.row_id = work.row_id or ""
+        self.status, self.text = texts(work, settings)
+        self.fields = {settings.status_field: self.status, settings.error_field: self.text}
+        self.shown = mask({"CT Sync Status": self.status, "CT Sync Error": self.text})
+        self.error: StageError | None = None
+        self.is_written = False
+        is_told = (work.told_status, work.told_error or "") == (self.status, self.text)
+        self.is_shown_already = is_told and not settings.always_write
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is still to be written."""
+        return not (self.is_shown_already or self.is_written or self.error)
+
+    def take_part(self, calls: Sequence[Call], error: StageError | None) -> None:
+        """Record calls made for many, each as if it had been for this one alone, and the error they met."""
+        shown = {"Id": self.row_id, **self.shown}
+        self.exchange.calls += [replace(call, request=shown, response=self._own(call.response)) for call in calls]
+        self.error = error
+
+    def _own(self, response: Any) -> Any:  # noqa: ANN401 - JSON
+        return None if isinstance(response, list) else response
+
+    def result(self) -> Result:
+        """Give what is known now."""
+        row = {"row_id": self.row_id} if self.row_id else {}
+        if self.error is not None:
+            return self.exchange.failed(self.error, **row)
+        what = "Siebel shows it already" if self.is_shown_already else f"told Siebel: {self.status}"
+        return self.exchange.done(what, **row, told_status=self.status, told_error=self.text)
+
+
+def texts(work: Work, settings: SiebelSettings) -> tuple[str, str]:
+    """Give the texts of `CT Sync Status` and `CT Sync Error`; the instance is named whole, what happened may be cut."""
+    if work.status is None:
+        raise ValueError(f"instance {work.instance_id} came to siebel without a status")
+    if work.status is SyncStatus.SUCCESS:
+        return settings.success_status, ""
+    suffix = f"[instance {work.instance_id}]"
+    what = " ".join(work.error.split())
+    room = settings.error_max_length - len(suffix) - 1
+    if len(what) > room:
+        what = f"{what[: room - 1].rstrip()}…"
+    return work.status.value, f"{what} {suffix}" if what else suffix
+
+
+def open_door(settings: SiebelSettings, calls_in_flight: int) -> Door:
+    """Open the connection, with a bearer token where there is one, else Basic.  Source: domain.md 3.1 (S8, S9)."""
+    if settings.token is not None:
+        authorization = f"Bearer {settings.token.get_secret_value()}"
+    else:
+        authorization = basic(settings.username, settings.password.get_secret_value() if settings.password else "")
+    return Door(
+        SYSTEM,
+        settings.base_url,
+        timeout_s=settings.timeout_s,
+        calls_in_flight=calls_in_flight,
+        headers={"Authorization": authorization},
+    )
+
+
+def _waves(tellings: "Sequence[Telling]") -> "list[list[Telling]]":
+    """Cut into requests: never twice the same row in one, in order for each row, at most `AT_ONCE` rows each."""
+    turns: Counter[str] = Counter()
+    waves: dict[tuple[int, int], list[Telling]] = {}
+    sizes: Counter[int] = Counter()
+    for telling in tellings:
+        turn = turns[telling.row_id]
+        turns[telling.row_id] += 1
+        waves.setdefault((turn, sizes[turn] // AT_ONCE), []).append(telling)
+        sizes[turn] += 1
+    return [waves[turn] for turn in sorted(waves)]

@@ -10,14 +10,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from psycopg.types.json import Jsonb
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from shared.instances import Errand, Work
+from shared.ledger import attempt_sql as sql
 from shared.ledger.endings import Advanced, Ending, ErrandEnded, Line, Parked
 from shared.ledger.engine import wake
-from shared.pipeline import QUEUED, Stage, State, SyncStatus
-
-_QUEUED = ", ".join(f"'{state}'" for state in QUEUED)
+from shared.pipeline import Stage, State, SyncStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class Lost:
 
 def begin(connection: Connection, stage: Stage, ids: Sequence[int], *, lease_s: float) -> list[Work]:
     """Count an attempt for those of *ids* that are at *stage* and that nobody has begun, and read their inputs."""
-    rows = connection.execute(_BEGIN[stage], {"ids": list(ids), "stage": stage, "lease_s": lease_s})
+    rows = connection.execute(sql.BEGIN[stage], {"ids": list(ids), "stage": stage, "lease_s": lease_s})
     return [
         Work(
             instance_id=row.id,
@@ -88,7 +87,7 @@ def expired(connection: Connection, *, limit: int) -> list[Lost]:
             errand=Errand(row.errand),
             status=SyncStatus(row.status) if row.status else None,
         )
-        for row in connection.execute(_EXPIRED, {"limit": limit})
+        for row in connection.execute(sql.EXPIRED, {"limit": limit})
     ]
 
 
@@ -106,7 +105,7 @@ def finish(connection: Connection, stage: Stage, endings: Iterable[Ending], term
         or errands
         or any(one.state is not State.RUNNING or one.stage is not Stage.CROWDTWIST for one in advanced)
     ):
-        connection.execute(_LOCK_MEMBERS, {"numbers": sorted(members)})
+        connection.execute(sql.LOCK_MEMBERS, {"numbers": sorted(members)})
     written: dict[int, str] = {}
     if advanced:
         written.update(_advance(connection, stage, advanced, terms))
@@ -147,14 +146,14 @@ def _advance(connection: Connection, stage: Stage, advanced: list[Advanced], ter
     }
     for name in ("state", "stage", "status", "error", "code", "failed_stage"):
         parameters[name] = [getattr(one, name) for one in advanced]
-    written = {row.id: row.state for row in connection.execute(_ADVANCE, parameters)}
+    written = {row.id: row.state for row in connection.execute(sql.ADVANCE, parameters)}
     good = [one for one in advanced if one.work.instance_id in written and one.facts]
     if good:
         _LEARN[stage](connection, good)
     if stage is Stage.SIEBEL:
-        unsure = connection.execute(_SYNCED, {"ids": list(written)}).scalars().all()
+        unsure = connection.execute(sql.SYNCED, {"ids": list(written)}).scalars().all()
         if any(unsure):
-            connection.execute(_READ_BACK, {"ids": [one for one in unsure if one], "settle_s": terms.settle_s})
+            connection.execute(sql.READ_BACK, {"ids": [one for one in unsure if one], "settle_s": terms.settle_s})
     return written
 
 
@@ -165,7 +164,7 @@ def _learn_user(connection: Connection, good: list[Advanced]) -> None:
         "users": [Jsonb(fact.get("user")) for fact in facts],
         "oic_ids": [fact.get("oic_instance_id") for fact in facts],
     }
-    connection.execute(_LEARN_USER, parameters)
+    connection.execute(sql.LEARN_USER, parameters)
 
 
 def _learn_applied(connection: Connection, good: list[Advanced]) -> None:
@@ -173,7 +172,7 @@ def _learn_applied(connection: Connection, good: list[Advanced]) -> None:
         "ids": [one.work.instance_id for one in good],
         "ct_user_ids": [(one.facts or {}).get("ct_user_id") for one in good],
     }
-    connection.execute(_LEARN_APPLIED, parameters)
+    connection.execute(sql.LEARN_APPLIED, parameters)
 
 
 def _learn_told(connection: Connection, good: Sequence[Advanced | ErrandEnded]) -> None:
@@ -184,7 +183,7 @@ def _learn_told(connection: Connection, good: Sequence[Advanced | ErrandEnded]) 
         "statuses": [fact.get("told_status") for fact in facts],
         "errors": [fact.get("told_error") for fact in facts],
     }
-    connection.execute(_LEARN_TOLD, parameters)
+    connection.execute(sql.LEARN_TOLD, parameters)
 
 
 _LEARN = {Stage.OIC: _learn_user, Stage.CROWDTWIST: _learn_applied, Stage.SIEBEL: _learn_told}
@@ -206,14 +205,14 @@ def _park(connection: Connection, parked: list[Parked]) -> dict[int, str]:
     )
     for name in names:
         parameters[name] = [getattr(one, name) for one in parked]
-    written = {row.id: row.state for row in connection.execute(_PARK, parameters)}
+    written = {row.id: row.state for row in connection.execute(sql.PARK, parameters)}
     troubled = [one for one in parked if one.instance_id in written and (one.code or one.unsure)]
     if troubled:
         parameters = {
             "numbers": [one.member_number for one in troubled],
             "unsure": [one.unsure for one in troubled],
         }
-        connection.execute(_TROUBLED, parameters)
+        connection.execute(sql.TROUBLED, parameters)
     return written
 
 
@@ -223,19 +222,19 @@ def _end_errands(connection: Connection, errands: list[ErrandEnded]) -> dict[int
         "tokens": [one.token for one in errands],
         "again": [one.again_in_s for one in errands],
     }
-    written = {row.id: row.state for row in connection.execute(_END_ERRANDS, parameters)}
+    written = {row.id: row.state for row in connection.execute(sql.END_ERRANDS, parameters)}
     done = [one for one in errands if one.instance_id in written and one.again_in_s is None]
     told = [one for one in done if one.errand is Errand.REPORT and one.facts]
     if told:
         _learn_told(connection, told)
     settled = [one.member_number for one in done if one.errand is Errand.READ_BACK]
     if settled:
-        connection.execute(_SETTLED, {"numbers": settled})
+        connection.execute(sql.SETTLED, {"numbers": settled})
     return written
 
 
 def _wake_for_the_next(connection: Connection, members: Sequence[str]) -> None:
-    if connection.execute(_SOMETHING_DUE, {"numbers": list(members)}).scalar():
+    if connection.execute(sql.SOMETHING_DUE, {"numbers": list(members)}).scalar():
         wake(connection)
 
 
@@ -259,155 +258,4 @@ def _note(
         "stage": stage,
         "task_id": task_id or None,
     }
-    connection.execute(_NOTE, parameters)
-
-
-def _begin_statement(columns: str) -> Any:  # noqa: ANN401  # SQLAlchemy's TextClause
-    return text(f"""
-        with mine as (
-            update instance set begun = true, attempt = attempt + 1,
-                                lease_until = now() + make_interval(secs => :lease_s)
-            where id = any(cast(:ids as bigint[])) and state = 'running' and stage = :stage and not begun
-              and lease_until > now()
-            returning id, token, attempt, member_number, operation, errand, status, error
-        )
-        select mine.*, {columns}, m.row_id, m.ct_user_id, m.known_in_crowdtwist, m.unknown_outcome,
-               m.told_status, m.told_error
-        from mine join member m on m.member_number = mine.member_number join payload p on p.instance_id = mine.id
-    """)  # noqa: S608  # our own columns
-
-
-_BEGIN = {
-    Stage.OIC: _begin_statement("p.event, null as user_object"),
-    Stage.CROWDTWIST: _begin_statement("null as event, p.user_object"),
-    Stage.SIEBEL: _begin_statement("null as event, null as user_object"),
-}
-_EXPIRED = text("""
-    select id, token, member_number, stage, attempt, begun, losses, errand, status
-    from instance where state = 'running' and lease_until < now()
-    order by id limit :limit
-""")
-_LOCK_MEMBERS = text("""
-    select from member where member_number = any(cast(:numbers as text[])) order by member_number for update
-""")
-_ADVANCE = text(f"""
-    update instance i
-    set state = case when r.state = 'pending'
-                      and exists (select from instance q
-                                  where q.member_number = i.member_number and q.state in ({_QUEUED}))
-                     then 'superseded' else r.state end,
-        stage = r.stage, status = r.status, error = r.error,
-        code = case when r.status = 'Data Error' then coalesce(r.code, i.code) end,
-        failed_stage = case when r.status = 'Data Error' then coalesce(r.failed_stage, i.failed_stage) end,
-        begun = false, attempt = 0, failing_since = null, errand_at = null, due_at = now(),
-        token = case when r.state = 'running' then i.token else 0 end,
-        lease_until = case when r.state = 'running' then now() + make_interval(secs => :lease_s) end,
-        finished_at = case when r.state = 'running' then null
-                           when r.state = 'pending'
-                            and not exists (select from instance q
-                                            where q.member_number = i.member_number and q.state in ({_QUEUED}))
-                           then null else now() end
-    from unnest(cast(:ids as bigint[]), cast(:tokens as bigint[]), cast(:state as text[]), cast(:stage as text[]),
-                cast(:status as text[]), cast(:error as text[]), cast(:code as text[]), cast(:failed_stage as text[]))
-         as r (id, token, state, stage, status, error, code, failed_stage)
-    where i.id = r.id and i.token = r.token and i.stage = :at and i.errand = 'sync'
-    returning i.id, i.state
-""")  # noqa: S608  # words of our own enum
-_LEARN_USER = text("""
-    update payload p set user_object = r.user_object, oic_instance_id = r.oic_id
-    from unnest(cast(:ids as bigint[]), cast(:users as jsonb[]), cast(:oic_ids as text[]))
-         as r (id, user_object, oic_id)
-    where p.instance_id = r.id
-""")
-_LEARN_APPLIED = text("""
-    update member m
-    set applied_id = i.id, applied_hash = i.content_hash, ct_user_id = coalesce(r.ct_user_id, m.ct_user_id),
-        known_in_crowdtwist = m.known_in_crowdtwist or r.ct_user_id is not null, unknown_outcome = false
-    from unnest(cast(:ids as bigint[]), cast(:ct_user_ids as bigint[])) as r (id, ct_user_id)
-    join instance i on i.id = r.id
-    where m.member_number = i.member_number
-""")
-_LEARN_TOLD = text("""
-    update member m
-    set row_id = coalesce(r.row_id, m.row_id), told_status = r.status, told_error = r.error, told_id = i.id,
-        told_at = now()
-    from unnest(cast(:ids as bigint[]), cast(:row_ids as text[]), cast(:statuses as text[]), cast(:errors as text[]))
-         as r (id, row_id, status, error)
-    join instance i on i.id = r.id
-    where m.member_number = i.member_number
-""")
-_SYNCED = text("""
-    update member m set synced = (i.state = 'completed')
-    from instance i where i.id = any(cast(:ids as bigint[])) and m.member_number = i.member_number
-    returning case when i.state = 'completed' and m.lost_write_at is not null then i.id end
-""")
-_READ_BACK = text("""
-    update instance set errand_at = now() + make_interval(secs => :settle_s) where id = any(cast(:ids as bigint[]))
-""")
-_PARK = text(f"""
-    update instance i
-    set state = w.state, stage = r.stage, attempt = r.attempt, begun = false, token = 0, lease_until = null,
-        due_at = now() + make_interval(secs => r.delay_s),
-        status = coalesce(r.status, i.status), error = case when r.code is null then i.error else r.error end,
-        code = coalesce(r.code, i.code), failed_stage = coalesce(r.failed_stage, i.failed_stage),
-        failing_since = case when r.report_after_s is null then i.failing_since
-                             else coalesce(i.failing_since, now()) end,
-        losses = i.losses + case when r.lost then 1 else 0 end,
-        reason = case when w.state = 'superseded' then 'a newer event is due' else i.reason end,
-        finished_at = case when w.state in ({_QUEUED}) then null else now() end,
-        errand_at = case when w.state = 'superseded' or r.report_after_s is null then null
-                         when w.state = 'dead' then now()
-                         when w.told then null
-                         else coalesce(i.failing_since, now()) + make_interval(secs => r.report_after_s) end
-    from (
-        select r.*,
-               case when r.state in ({_QUEUED}) and q.id is not null then 'superseded' else r.state end as next_state,
-               m.told_status = r.status and m.told_at >= o.failing_since as told
-        from unnest(cast(:ids as bigint[]), cast(:tokens as bigint[]), cast(:state as text[]), cast(:stage as text[]),
-                    cast(:attempt as int[]), cast(:delay_s as float8[]), cast(:status as text[]),
-                    cast(:error as text[]), cast(:code as text[]), cast(:failed_stage as text[]),
-                    cast(:report_after_s as float8[]), cast(:lost as boolean[]))
-             as r (id, token, state, stage, attempt, delay_s, status, error, code, failed_stage, report_after_s, lost)
-        join instance o on o.id = r.id
-        join member m on m.member_number = o.member_number
-        left join instance q on q.member_number = o.member_number and q.state in ({_QUEUED})
-    ) as r, lateral (select r.next_state as state, r.told) as w
-    where i.id = r.id and i.token = r.token and i.errand = 'sync'
-    returning i.id, i.state
-""")  # noqa: S608  # words of our own enum
-_TROUBLED = text("""
-    update member m
-    set synced = false, unknown_outcome = m.unknown_outcome or (r.unsure and not m.known_in_crowdtwist),
-        lost_write_at = case when r.unsure then now() else m.lost_write_at end
-    from unnest(cast(:numbers as text[]), cast(:unsure as boolean[])) as r (member_number, unsure)
-    where m.member_number = r.member_number
-""")
-_END_ERRANDS = text(f"""
-    update instance i
-    set state = case when i.parked_state in ({_QUEUED}) and q.id is not null then 'superseded'
-                     else i.parked_state end,
-        stage = i.parked_stage, attempt = i.parked_attempt, errand = 'sync', begun = false, token = 0,
-        lease_until = null, parked_state = null, parked_stage = null, parked_attempt = null,
-        finished_at = case when i.parked_state in ({_QUEUED}) and i.finished_at is null and q.id is not null
-                           then now() else i.finished_at end,
-        errand_at = case when i.parked_state in ({_QUEUED}) and q.id is not null then null
-                         else now() + make_interval(secs => r.again) end,
-        errand_attempt = case when r.again is null then 0 else i.attempt end
-    from unnest(cast(:ids as bigint[]), cast(:tokens as bigint[]), cast(:again as float8[])) as r (id, token, again)
-    join instance o on o.id = r.id
-    left join instance q on q.member_number = o.member_number and q.state in ({_QUEUED})
-    where i.id = r.id and i.token = r.token and i.errand <> 'sync'
-    returning i.id, i.state
-""")  # noqa: S608  # words of our own enum
-_SETTLED = text("update member set lost_write_at = null where member_number = any(cast(:numbers as text[]))")
-_SOMETHING_DUE = text(f"""
-    select exists (select from instance where member_number = any(cast(:numbers as text[]))
-                   and (state in ({_QUEUED}) and due_at <= now() or errand_at <= now()))
-""")  # noqa: S608  # words of our own enum
-_NOTE = text("""
-    insert into activity (instance_id, stage, attempt, state, what, code, took_ms, task_id, calls)
-    select id, :stage, attempt, state, what, code, took_ms, :task_id, calls
-    from unnest(cast(:ids as bigint[]), cast(:attempts as int[]), cast(:states as text[]), cast(:whats as text[]),
-                cast(:codes as text[]), cast(:tooks as float8[]), cast(:calls as jsonb[]))
-         as r (id, attempt, state, what, code, took_ms, calls)
-""")
+    connection.execute(sql.NOTE, parameters)

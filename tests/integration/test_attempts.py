@@ -24,7 +24,7 @@ ALL = {(Lane.LIVE, stage): 100 for stage in STAGES}
 OUTAGE = UnavailableError("CrowdTwist", "answered 503", 503)
 REFUSED = DataError("CrowdTwist", "Email Address is already taken", 400)
 SILENCE = OutcomeUnknownError("CrowdTwist", "no answer")
-GOOD: Mapping[Stage, Mapping[str, Any]] = {
+GOOD: dict[Stage, dict[str, Any]] = {
     Stage.OIC: {"user": {"third_party_id": "M-1"}},
     Stage.CROWDTWIST: {"ct_user_id": 42},
     Stage.SIEBEL: {"row_id": "1-R", "told_status": "Success", "told_error": ""},
@@ -53,7 +53,9 @@ def good(stage: Stage, work: Work) -> Result:
     return Done("done", GOOD[stage] | ({"told_status": status.value} if stage is Stage.SIEBEL else {}))
 
 
-def end(ledger: Engine, stage: Stage, work: Work, result: Result, *, carried: bool = True, report_s: float = 0) -> int:
+def end(  # noqa: PLR0913
+    ledger: Engine, stage: Stage, work: Work, result: Result, *, carried: bool = True, report_s: float = 0
+) -> int:
     rules = Rules(stage, POLICY, report_after_s=report_s, jitter=0.5, carried=carried)
     with ledger.begin() as connection:
         return attempts.finish(connection, stage, [conclude(work, result, rules)], TERMS)
@@ -82,8 +84,8 @@ def errands(ledger: Engine, result: Callable[[Stage, Work], Result] = good) -> l
 
 def rows(ledger: Engine, columns: str = "state", table: str = "instance") -> list[Any]:
     with ledger.connect() as connection:
-        found = connection.execute(text(f"select {columns} from {table} order by 1" if table != "instance" else
-                                        f"select {columns} from instance order by id")).all()  # fmt: skip
+        order = "id" if table == "instance" else "1"
+        found = connection.execute(text(f"select {columns} from {table} order by {order}")).all()  # noqa: S608
     return [tuple(row) if len(row) > 1 else row[0] for row in found]
 
 

@@ -1,0 +1,163 @@
+"""The statements of `attempts`, and what bit while they were measured.
+
+- A join of one CTE with another is slow; what one found is handed on by RETURNING.
+- The fence is `token = r.token` alone: `state = 'running'` beside it makes the planner walk the in-flight index.
+- An instance that would queue again while a newer one of its member is queued becomes superseded instead.
+"""
+
+from sqlalchemy import TextClause, text
+
+from shared.pipeline import QUEUED, Stage
+
+_QUEUED = ", ".join(f"'{state}'" for state in QUEUED)
+
+
+def _begin_statement(columns: str) -> TextClause:
+    return text(f"""
+        with mine as (
+            update instance set begun = true, attempt = attempt + 1,
+                                lease_until = now() + make_interval(secs => :lease_s)
+            where id = any(cast(:ids as bigint[])) and state = 'running' and stage = :stage and not begun
+              and lease_until > now()
+            returning id, token, attempt, member_number, operation, errand, status, error
+        )
+        select mine.*, {columns}, m.row_id, m.ct_user_id, m.known_in_crowdtwist, m.unknown_outcome,
+               m.told_status, m.told_error
+        from mine join member m on m.member_number = mine.member_number join payload p on p.instance_id = mine.id
+    """)  # noqa: S608  # our own columns
+
+
+BEGIN = {
+    Stage.OIC: _begin_statement("p.event, null as user_object"),
+    Stage.CROWDTWIST: _begin_statement("null as event, p.user_object"),
+    Stage.SIEBEL: _begin_statement("null as event, null as user_object"),
+}
+EXPIRED = text("""
+    select id, token, member_number, stage, attempt, begun, losses, errand, status
+    from instance where state = 'running' and lease_until < now()
+    order by id limit :limit
+""")
+LOCK_MEMBERS = text("""
+    select from member where member_number = any(cast(:numbers as text[])) order by member_number for update
+""")
+ADVANCE = text(f"""
+    update instance i
+    set state = case when r.state = 'pending'
+                      and exists (select from instance q
+                                  where q.member_number = i.member_number and q.state in ({_QUEUED}))
+                     then 'superseded' else r.state end,
+        stage = r.stage, status = r.status, error = r.error,
+        code = case when r.status = 'Data Error' then coalesce(r.code, i.code) end,
+        failed_stage = case when r.status = 'Data Error' then coalesce(r.failed_stage, i.failed_stage) end,
+        begun = false, attempt = 0, failing_since = null, errand_at = null, due_at = now(),
+        token = case when r.state = 'running' then i.token else 0 end,
+        lease_until = case when r.state = 'running' then now() + make_interval(secs => :lease_s) end,
+        finished_at = case when r.state = 'running' then null
+                           when r.state = 'pending'
+                            and not exists (select from instance q
+                                            where q.member_number = i.member_number and q.state in ({_QUEUED}))
+                           then null else now() end
+    from unnest(cast(:ids as bigint[]), cast(:tokens as bigint[]), cast(:state as text[]), cast(:stage as text[]),
+                cast(:status as text[]), cast(:error as text[]), cast(:code as text[]), cast(:failed_stage as text[]))
+         as r (id, token, state, stage, status, error, code, failed_stage)
+    where i.id = r.id and i.token = r.token and i.stage = :at and i.errand = 'sync'
+    returning i.id, i.state
+""")  # noqa: S608  # words of our own enum
+LEARN_USER = text("""
+    update payload p set user_object = r.user_object, oic_instance_id = r.oic_id
+    from unnest(cast(:ids as bigint[]), cast(:users as jsonb[]), cast(:oic_ids as text[]))
+         as r (id, user_object, oic_id)
+    where p.instance_id = r.id
+""")
+LEARN_APPLIED = text("""
+    update member m
+    set applied_id = i.id, applied_hash = i.content_hash, ct_user_id = coalesce(r.ct_user_id, m.ct_user_id),
+        known_in_crowdtwist = m.known_in_crowdtwist or r.ct_user_id is not null, unknown_outcome = false
+    from unnest(cast(:ids as bigint[]), cast(:ct_user_ids as bigint[])) as r (id, ct_user_id)
+    join instance i on i.id = r.id
+    where m.member_number = i.member_number
+""")
+LEARN_TOLD = text("""
+    update member m
+    set row_id = coalesce(r.row_id, m.row_id), told_status = r.status, told_error = r.error, told_id = i.id,
+        told_at = now()
+    from unnest(cast(:ids as bigint[]), cast(:row_ids as text[]), cast(:statuses as text[]), cast(:errors as text[]))
+         as r (id, row_id, status, error)
+    join instance i on i.id = r.id
+    where m.member_number = i.member_number
+""")
+SYNCED = text("""
+    update member m set synced = (i.state = 'completed')
+    from instance i where i.id = any(cast(:ids as bigint[])) and m.member_number = i.member_number
+    returning case when i.state = 'completed' and m.lost_write_at is not null then i.id end
+""")
+READ_BACK = text("""
+    update instance set errand_at = now() + make_interval(secs => :settle_s) where id = any(cast(:ids as bigint[]))
+""")
+PARK = text(f"""
+    update instance i
+    set state = w.state, stage = r.stage, attempt = r.attempt, begun = false, token = 0, lease_until = null,
+        due_at = now() + make_interval(secs => r.delay_s),
+        status = coalesce(r.status, i.status), error = case when r.code is null then i.error else r.error end,
+        code = coalesce(r.code, i.code), failed_stage = coalesce(r.failed_stage, i.failed_stage),
+        failing_since = case when r.report_after_s is null then i.failing_since
+                             else coalesce(i.failing_since, now()) end,
+        losses = i.losses + case when r.lost then 1 else 0 end,
+        reason = case when w.state = 'superseded' then 'a newer event is due' else i.reason end,
+        finished_at = case when w.state in ({_QUEUED}) then null else now() end,
+        errand_at = case when w.state = 'superseded' or r.report_after_s is null then null
+                         when w.state = 'dead' then now()
+                         when w.told then null
+                         else coalesce(i.failing_since, now()) + make_interval(secs => r.report_after_s) end
+    from (
+        select r.*,
+               case when r.state in ({_QUEUED}) and q.id is not null then 'superseded' else r.state end as next_state,
+               m.told_status = r.status and m.told_at >= o.failing_since as told
+        from unnest(cast(:ids as bigint[]), cast(:tokens as bigint[]), cast(:state as text[]), cast(:stage as text[]),
+                    cast(:attempt as int[]), cast(:delay_s as float8[]), cast(:status as text[]),
+                    cast(:error as text[]), cast(:code as text[]), cast(:failed_stage as text[]),
+                    cast(:report_after_s as float8[]), cast(:lost as boolean[]))
+             as r (id, token, state, stage, attempt, delay_s, status, error, code, failed_stage, report_after_s, lost)
+        join instance o on o.id = r.id
+        join member m on m.member_number = o.member_number
+        left join instance q on q.member_number = o.member_number and q.state in ({_QUEUED})
+    ) as r, lateral (select r.next_state as state, r.told) as w
+    where i.id = r.id and i.token = r.token and i.errand = 'sync'
+    returning i.id, i.state
+""")  # noqa: S608  # words of our own enum
+TROUBLED = text("""
+    update member m
+    set synced = false, unknown_outcome = m.unknown_outcome or (r.unsure and not m.known_in_crowdtwist),
+        lost_write_at = case when r.unsure then now() else m.lost_write_at end
+    from unnest(cast(:numbers as text[]), cast(:unsure as boolean[])) as r (member_number, unsure)
+    where m.member_number = r.member_number
+""")
+END_ERRANDS = text(f"""
+    update instance i
+    set state = case when i.parked_state in ({_QUEUED}) and q.id is not null then 'superseded'
+                     else i.parked_state end,
+        stage = i.parked_stage, attempt = i.parked_attempt, errand = 'sync', begun = false, token = 0,
+        lease_until = null, parked_state = null, parked_stage = null, parked_attempt = null,
+        finished_at = case when i.parked_state in ({_QUEUED}) and i.finished_at is null and q.id is not null
+                           then now() else i.finished_at end,
+        errand_at = case when i.parked_state in ({_QUEUED}) and q.id is not null then null
+                         else now() + make_interval(secs => r.again) end,
+        errand_attempt = case when r.again is null then 0 else i.attempt end
+    from unnest(cast(:ids as bigint[]), cast(:tokens as bigint[]), cast(:again as float8[])) as r (id, token, again)
+    join instance o on o.id = r.id
+    left join instance q on q.member_number = o.member_number and q.state in ({_QUEUED})
+    where i.id = r.id and i.token = r.token and i.errand <> 'sync'
+    returning i.id, i.state
+""")  # noqa: S608  # words of our own enum
+SETTLED = text("update member set lost_write_at = null where member_number = any(cast(:numbers as text[]))")
+SOMETHING_DUE = text(f"""
+    select exists (select from instance where member_number = any(cast(:numbers as text[]))
+                   and (state in ({_QUEUED}) and due_at <= now() or errand_at <= now()))
+""")  # noqa: S608  # words of our own enum
+NOTE = text("""
+    insert into activity (instance_id, stage, attempt, state, what, code, took_ms, task_id, calls)
+    select id, :stage, attempt, state, what, code, took_ms, :task_id, calls
+    from unnest(cast(:ids as bigint[]), cast(:attempts as int[]), cast(:states as text[]), cast(:whats as text[]),
+                cast(:codes as text[]), cast(:tooks as float8[]), cast(:calls as jsonb[]))
+         as r (id, attempt, state, what, code, took_ms, calls)
+""")

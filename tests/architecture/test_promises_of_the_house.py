@@ -1,0 +1,116 @@
+"""What must hold of the whole tree, whoever changes it."""
+
+import inspect
+import os
+import pickle
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from pydantic import BaseModel
+from sqlalchemy import Engine
+
+from shared import errors
+from shared.ledger.models import Base
+from shared.pipeline import QUEUES, STAGES, Lane, Stage
+from shared.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+TOP_LEVEL = {"pyproject.toml", "README.md", "Makefile", "workers", "producers", "shared", "tests", "deploy"}
+STAGE_CLASSES = [
+    kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.MembersyncError)
+]
+
+
+def tracked() -> list[str]:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True)  # noqa: S607
+    return listed.stdout.splitlines()
+
+
+def settings_of(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if inspect.isclass(kind) and issubclass(kind, BaseModel):
+            yield from settings_of(kind, f"{prefix}{name.upper()}__")
+        else:
+            yield f"{prefix}{name.upper()}"
+
+
+def test_migrations_make_exactly_the_models(ledger: Engine) -> None:
+    with ledger.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+@pytest.mark.parametrize("kind", STAGE_CLASSES, ids=lambda kind: kind.__name__)
+def test_every_error_survives_pickling(kind: type[errors.MembersyncError]) -> None:
+    count = len(inspect.signature(kind.__init__).parameters) - 1
+    names = list(inspect.signature(kind.__init__).parameters)[1:]
+    values = {"http_status": 503, "retry_after_s": 7.5}
+    error = kind(*[values.get(name, name) for name in names]) if "args" not in names else kind("what")
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
+    assert (type(again), str(again), again.args) == (kind, str(error), error.args)
+    assert vars(again) == vars(error)
+    assert count == len(names)
+
+
+def test_every_setting_is_in_the_example_with_a_line_of_its_own() -> None:
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    named = set(re.findall(r"^#?\s?(MEMBERSYNC_[A-Z_]+)=", example, re.MULTILINE))
+    assert named == set(settings_of(Settings, "MEMBERSYNC_"))
+
+
+def test_the_example_is_what_the_settings_default_to() -> None:
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    stated = dict(re.findall(r"^#?\s?(MEMBERSYNC_[A-Z_]+)=([^#\n]*?)\s*(?:#.*)?$", example, re.MULTILINE))
+    environment = {name: value for name, value in stated.items() if value}
+    script = "from shared.settings import Settings; print(Settings(_env_file=None).model_dump_json())"
+    base = {name: value for name, value in os.environ.items() if not name.startswith("MEMBERSYNC_")}
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", script], env=base | more, check=True, capture_output=True, cwd=ROOT
+        ).stdout
+        for more in ({}, environment)
+    ]
+    assert printed[0] == printed[1]
+
+
+def test_the_map_is_whole() -> None:
+    assert [stage.value for stage in STAGES] == ["oic", "crowdtwist", "siebel"]
+    assert set(QUEUES) == {f"{stage}.{lane}" for stage in Stage for lane in Lane}
+    assert [stage.rest[0] for stage in Stage] == list(Stage)
+    assert len({stage.task for stage in Stage}) == len(STAGES)
+
+
+def test_the_top_level_is_the_users() -> None:
+    names = {name.split("/")[0] for name in tracked()}
+    assert {name for name in names if not name.startswith(".")} <= TOP_LEVEL
+
+
+def test_every_make_target_that_the_readme_names_exists() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = set(re.findall(r"\bmake ([a-z]+)\b", readme))
+    assert named
+    assert named <= targets
+
+
+def test_the_readme_is_short_enough_to_be_read() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_no_module_has_grown_over_four_hundred_lines() -> None:
+    long = [name for name in tracked() if name.endswith(".py") and len((ROOT / name).read_bytes().splitlines()) > 400]
+    assert long == []
+
+
+def test_the_locks_name_no_index() -> None:
+    for lock in (ROOT / "deploy").glob("*.lock"):
+        text = lock.read_text(encoding="utf-8")
+        assert "://" not in text
+        assert "--index" not in text
+        assert text.count("--hash=sha256:") > 100

@@ -76,7 +76,7 @@ def is_listening(pid: int, port: int) -> bool:
     """Say whether this very process listens on this TCP port."""
     if sys.platform != "linux":
         command = ["lsof", "-nP", "-a", "-p", str(pid), f"-iTCP:{port}", "-sTCP:LISTEN", "-t"]
-        found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S607 - wherever it is
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
         return bool(found.stdout.strip())
     sockets = _listening_sockets(port)
     return bool(sockets) and not sockets.isdisjoint(_open_files(pid))

@@ -210,7 +210,7 @@ def _parse(description: object) -> Fault:
     if kind is Kind.REFUSE and (member or given.keys() & {"method", "path", "times", "percent"}):
         raise FaultError("refuse is for everybody: only for_s may go with it")
     _check_retry_after(given.get("retry_after", 0))
-    names = (member,) if isinstance(member, str) else member
+    names = member if isinstance(member, list | tuple) else (member,)
     return Fault(kind=kind, member=tuple(map(str, names)), **given)
 
 

@@ -1,10 +1,10 @@
 """The OIC member sync flow as a function: a member event to a CrowdTwist user object.  Pure.
 
-Source: Siebel Loyalty Administration Guide, Field Mappings (domain.md 1.5, L3) and lookup rows (1.1, L4); CrowdTwist User
-Create and Update (2.3, C1, C2, C11).
+Source: Siebel Loyalty Administration Guide, Field Mappings (domain.md 1.5, L3) and lookup rows (1.1, L4); CrowdTwist
+User Create and Update (2.3, C1, C2, C11).
 (A): M is 2 and F is 1; a birth date is that day at `birth_hour_utc`; an enrolment without a status is active; `USA` and
 `CAN` are the countries with address rules of their own; a field that the member no longer has, and one of the address
-that its country does not take, is null, so that an update empties it (the crowdtwist stage leaves nulls out of a create).
+that its country does not take, is null, so that an update empties it (the crowdtwist stage sends no null to create).
 """
 
 import re

@@ -1,7 +1,8 @@
 """What Siebel's answers mean; the only place that reads SBL codes and Siebel's texts.  Pure.
 
-Source: domain.md 3.1 (S4 statuses, S5 S6 the form of errors, S17 SBL-DAT-00523).  (A): the text of a 404 tells a missing
-record from a wrong object name; a 400, 409 or 422 is about the values, a 500 may pass.
+Source: domain.md 3.1 (S4 statuses, S5 S6 the form of errors, S17 SBL-DAT-00523).
+(A): the text of a 404 tells a missing record from a wrong object name; a 400, 409 or 422 is about the values, a 500 may
+pass.
 """
 
 from collections.abc import Mapping

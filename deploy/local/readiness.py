@@ -1,0 +1,66 @@
+"""Whether a process of the stack does its work, asked in the way that its users would ask."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import httpx
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from deploy.local.serving import LOOPBACK
+from shared.settings import FlowerSettings
+
+_TIMEOUT_S = 2.0
+_ANSWERS_WITHIN_S = 1.0
+
+
+def ready_api(port: int) -> bool:
+    """Say whether the api takes events: it reaches the ledger, and the ledger has our schema."""
+    return _is_ok(f"http://{LOOPBACK}:{port}/readyz")
+
+
+def ready_flower(port: int, settings: FlowerSettings) -> bool:
+    """Say whether Flower lets us in."""
+    password = settings.password.get_secret_value() if settings.password else ""
+    return _is_ok(f"http://{LOOPBACK}:{port}/healthcheck", (settings.username, password))
+
+
+def ready_sandbox(urls: Mapping[str, str]) -> bool:
+    """Say whether the control and each of the simulators answer."""
+    return all(_answers(f"{url}/_sandbox/state") for url in urls.values())
+
+
+def workers_answer(broker_url: str, pids: Collection[int]) -> bool:
+    """Say whether the workers with these process numbers take commands from the broker, and so tasks."""
+    app = Celery("up", broker=broker_url, set_as_current=False)
+    try:
+        answered = _stats(app, limit=len(pids))
+        if not answered.issuperset(pids) and len(answered) >= len(pids):
+            answered = _stats(app, limit=None)  # others work here too, and were quicker
+    except (OperationalError, OSError):
+        return False
+    finally:
+        app.close()
+    return answered.issuperset(pids)
+
+
+def _stats(app: Celery, limit: int | None) -> set[int]:
+    replies: list[dict[str, dict[str, Any]]] | None = app.control.broadcast(
+        "stats", reply=True, timeout=_ANSWERS_WITHIN_S, limit=limit
+    )
+    return {int(stats["pid"]) for reply in replies or [] for stats in reply.values() if "pid" in stats}
+
+
+def _is_ok(url: str, auth: tuple[str, str] | None = None) -> bool:
+    try:
+        return httpx.get(url, auth=auth, trust_env=False, timeout=_TIMEOUT_S).is_success
+    except httpx.TransportError:
+        return False
+
+
+def _answers(url: str) -> bool:
+    try:
+        httpx.get(url, trust_env=False, timeout=_TIMEOUT_S)
+    except httpx.TransportError:
+        return False
+    return True

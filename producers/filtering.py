@@ -1,0 +1,65 @@
+"""The filter as people and URLs write it: words and instants in text, into what the ledger understands."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from shared.ledger.filters import Filter
+from shared.pipeline import Lane, Stage, State, SyncStatus
+
+LIMIT_DEFAULT = 50
+LIMIT_MAX = 1_000
+
+_AGO = re.compile(r"(\d{1,6})\s*([smhdw])", re.ASCII)
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_BLANK_FOR_PLUS = re.compile(r" (?=\d\d:\d\d$)", re.ASCII)
+_ID = re.compile(r"\d{1,18}", re.ASCII)
+
+
+def filter_of(  # noqa: PLR0913  # the words of spec section 5
+    *,
+    now: datetime,
+    state: Sequence[State] = (),
+    stage: Sequence[Stage] = (),
+    status: Sequence[SyncStatus] = (),
+    code: Sequence[str] = (),
+    member: Sequence[str] = (),
+    lane: Lane | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    text: str = "",
+) -> Filter:
+    """Build the filter.
+
+    Raises:
+        ValueError: with the name of the field and one sentence.
+    """
+    return Filter(
+        states=tuple(state),
+        stages=tuple(stage),
+        statuses=tuple(status),
+        codes=tuple(code),
+        members=tuple(member),
+        lane=lane,
+        since=_instant("since", since, now),
+        until=_instant("until", until, now),
+        text=text.strip(),
+    )
+
+
+def id_of(words: str) -> int | None:
+    """Read an instance id or cursor; None: there can be no such id."""
+    return int(words) if _ID.fullmatch(words) else None
+
+
+def _instant(name: str, words: str | None, now: datetime) -> datetime | None:
+    """Read RFC 3339, a date, both UTC unless they say otherwise, or how long ago: `90s`, `15m`, `2h`, `7d`, `1w`."""
+    if not words:
+        return None
+    try:
+        if ago := _AGO.fullmatch(words.strip()):
+            return now - timedelta(seconds=int(ago[1]) * _UNITS_S[ago[2]])
+        instant = datetime.fromisoformat(_BLANK_FOR_PLUS.sub("+", words.strip()))  # a URL's + that became a blank
+        return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{name}: must be an instant like 2026-11-23T08:51:00Z, a date, or an age like 2h") from None

@@ -1,0 +1,64 @@
+"""Statements behind the metrics that only ever grow: what was added to the activity since the last look.
+
+Nothing is counted on the hot path.  Activity is only ever added, with ascending ids; a process remembers how far it has
+read and reads on from there.  So a scrape costs what happened since the one before it, and pruning takes nothing back.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, text
+
+from shared.ledger.filters import id_at
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Lines of activity of one stage and outcome whose duration falls in one bucket.
+
+    Shape: *bucket* counts the bounds at or below the duration; None: the line has no duration.  Units: *took_s*
+    seconds, all of them together.
+    """
+
+    stage: str
+    outcome: str
+    bucket: int | None
+    count: int
+    took_s: float
+
+
+def last_line(connection: Connection) -> int:
+    """Give the id of the newest line of activity, 0 when there is none."""
+    return connection.execute(_LAST).scalar() or 0
+
+
+def tallies(connection: Connection, *, after: int, upto: int, bounds_s: Sequence[float]) -> list[Tally]:
+    """Count the lines of activity with ids in (*after*, *upto*].  *bounds_s* ascending, seconds."""
+    rows = connection.execute(_TALLIES, {"after": after, "upto": upto, "bounds": [bound * 1000 for bound in bounds_s]})
+    return [Tally(row.stage, row.outcome, row.bucket, row.total, row.took_s) for row in rows]
+
+
+def calls_since(connection: Connection, now: datetime, period_s: float) -> dict[str, int]:
+    """Count the calls to each outside system in the last *period_s* seconds."""
+    first = id_at(connection, "activity", now - timedelta(seconds=period_s))
+    return {row.stage: row.calls for row in connection.execute(_CALLS, {"first": first})}
+
+
+_LAST = text("select max(id) from activity")
+_TALLIES = text("""
+    select coalesce(stage, 'intake') as stage,
+           case when stage is null then case state when 'pending' then 'accepted' else state end
+                when state not in ('running', 'pending') then state
+                when code = 'data_error' then code
+                when code is null and took_ms is not null then 'done'
+                else 'due_again' end as outcome,
+           width_bucket(took_ms, cast(:bounds as float8[])) as bucket,
+           count(*) as total, coalesce(sum(took_ms), 0) / 1000 as took_s
+    from activity where id > :after and id <= :upto
+    group by 1, 2, 3
+""")
+_CALLS = text("""
+    select stage, sum(jsonb_array_length(calls)) as calls
+    from activity where id >= :first and stage is not null and calls is not null group by stage
+""")

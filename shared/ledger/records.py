@@ -1,0 +1,155 @@
+"""What a reader of the ledger gets: plain records in the words of the spec, as the CLI and the API show them.
+
+Ids are text, because JSON readers lose digits of large numbers.  Instants are aware, UTC.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRecord:
+    """One instance without its payload.  Shape: *stage* where it stands, *failed_stage* where its trouble came from."""
+
+    instance_id: str
+    event_id: str
+    member_number: str
+    operation: str
+    lane: str
+    state: str
+    stage: str
+    attempt: int
+    status: str | None
+    error: str
+    code: str | None
+    failed_stage: str | None
+    reason: str | None
+    modification: int | None
+    occurred_at: datetime
+    accepted_at: datetime
+    due_at: datetime | None
+    failing_since: datetime | None
+    finished_at: datetime | None
+    resubmits: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityLine:
+    """One change of an instance.  Units: *took_ms* milliseconds.  Shape: *calls* as `shared.instances.Call`, masked."""
+
+    at: datetime
+    stage: str | None
+    attempt: int | None
+    state: str
+    what: str
+    code: str | None
+    took_ms: float | None
+    task_id: str | None
+    calls: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Instances, newest first; *next* is the cursor of the page after this one, None at the end."""
+
+    items: list[InstanceRecord]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceDetail:
+    """One instance with what it carries and what happened to it."""
+
+    instance: InstanceRecord
+    event: Mapping[str, Any] | None
+    user: Mapping[str, Any] | None
+    oic_instance_id: str | None
+    activity: list[ActivityLine]
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceWithActivity:
+    """One instance of a member, and what happened to it."""
+
+    instance: InstanceRecord
+    activity: list[ActivityLine]
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRecord:
+    """What we know of one member across all its events, and its instances, newest first."""
+
+    member_number: str
+    row_id: str | None
+    ct_user_id: int | None
+    known_in_crowdtwist: bool
+    synced: bool
+    newest_instance_id: str | None
+    newest_modification: int | None
+    newest_occurred_at: datetime | None
+    applied_instance_id: str | None
+    told_status: str | None
+    told_error: str | None
+    told_instance_id: str | None
+    told_at: datetime | None
+    instances: list[InstanceWithActivity]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionState:
+    """One outside system.  *state*: `up`, or why nothing goes out: `paused`, `open` (down), `half_open` (healing)."""
+
+    name: str
+    state: str
+    paused_by: str | None
+    paused_reason: str | None
+    paused_at: datetime | None
+    failures: int
+    last_error: str | None
+    opened_at: datetime | None
+    probe_at: datetime | None
+    healed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Instances that are not finished, of one lane, stage and state.  Units: *oldest_s* seconds since acceptance."""
+
+    lane: str
+    stage: str
+    state: str
+    count: int
+    oldest_s: float
+    next_due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetters:
+    """Dead letters of one cause."""
+
+    stage: str
+    code: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What came in and what ended within the last *period_s* seconds, ended by state."""
+
+    period_s: int
+    accepted: int
+    finished: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """How it goes, on one page."""
+
+    at: datetime
+    connections: list[ConnectionState]
+    backlog: list[Backlog]
+    dead_letters: list[DeadLetters]
+    rates: list[Rate]

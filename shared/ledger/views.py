@@ -1,0 +1,194 @@
+"""Statements of those who look: instances, members, and how it goes.  They change nothing and wait for nobody."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from shared.ledger.engine import is_current
+from shared.ledger.filters import Filter, id_at, matching
+from shared.ledger.records import (
+    ActivityLine,
+    Backlog,
+    ConnectionState,
+    DeadLetters,
+    InstanceDetail,
+    InstanceRecord,
+    InstanceWithActivity,
+    MemberRecord,
+    Overview,
+    Page,
+    Rate,
+)
+
+_PATIENCE = text("set local statement_timeout = '20s'")
+_PERIODS_S = (60, 3600)
+
+
+def instances(connection: Connection, where: Filter, *, limit: int, before: int | None = None) -> Page:
+    """List the newest *limit* instances that match, newest first; *before* is the cursor of the page before."""
+    connection.execute(_PATIENCE)
+    statement, parameters = matching(connection, where, limit=limit + 1, before=before)
+    ids = list(connection.execute(statement, parameters).scalars())
+    rows = connection.execute(_INSTANCES, {"ids": ids[:limit]}).all() if ids else []
+    return Page([_instance(row) for row in rows], str(ids[limit - 1]) if len(ids) > limit else None)
+
+
+def instance(connection: Connection, instance_id: int) -> InstanceDetail | None:
+    """Read one instance with its payload and all that happened to it; None: there is none."""
+    row = connection.execute(_INSTANCE, {"id": instance_id}).one_or_none()
+    if row is None:
+        return None
+    lines = _activity(connection, [instance_id])
+    return InstanceDetail(_instance(row), row.event, row.user_object, row.oic_instance_id, lines.get(instance_id, []))
+
+
+def member(connection: Connection, member_number: str, *, limit: int, before: int | None = None) -> MemberRecord | None:
+    """Read one member with its newest *limit* instances, each with what happened to it; None: never heard of."""
+    row = connection.execute(_MEMBER, {"number": member_number}).one_or_none()
+    if row is None:
+        return None
+    page = instances(connection, Filter(members=(member_number,)), limit=limit, before=before)
+    lines = _activity(connection, [int(one.instance_id) for one in page.items])
+    return MemberRecord(
+        member_number=row.member_number,
+        row_id=row.row_id,
+        ct_user_id=row.ct_user_id,
+        known_in_crowdtwist=row.known_in_crowdtwist,
+        synced=row.synced,
+        newest_instance_id=_id(row.newest_id),
+        newest_modification=row.newest_modification,
+        newest_occurred_at=row.newest_occurred_at,
+        applied_instance_id=_id(row.applied_id),
+        told_status=row.told_status,
+        told_error=row.told_error,
+        told_instance_id=_id(row.told_id),
+        told_at=row.told_at,
+        instances=[InstanceWithActivity(one, lines.get(int(one.instance_id), [])) for one in page.items],
+        next=page.next,
+    )
+
+
+def overview(connection: Connection) -> Overview:
+    """Say how it goes."""
+    connection.execute(_PATIENCE)
+    now: datetime = connection.execute(_NOW).scalar_one()
+    return Overview(
+        at=now,
+        connections=connections(connection),
+        backlog=backlog(connection),
+        dead_letters=dead_letters(connection),
+        rates=[_rate(connection, now, period_s) for period_s in _PERIODS_S],
+    )
+
+
+def connections(connection: Connection) -> list[ConnectionState]:
+    """Read the switch and breaker of every connection, in the order of the pipeline."""
+    return [
+        ConnectionState(
+            name=row.name,
+            state="paused" if row.paused else "up" if row.breaker == "closed" else row.breaker,
+            paused_by=row.paused_by,
+            paused_reason=row.paused_reason,
+            paused_at=row.paused_at,
+            failures=row.failures,
+            last_error=row.last_error,
+            opened_at=row.opened_at,
+            probe_at=row.probe_at,
+            healed_at=row.healed_at,
+        )
+        for row in connection.execute(_CONNECTIONS)
+    ]
+
+
+def backlog(connection: Connection) -> list[Backlog]:
+    """Count what is not finished, by lane, stage and state, with the age of the oldest."""
+    return [
+        Backlog(row.lane, row.stage, row.state, row.total, float(row.oldest_s), row.next_due_at)
+        for row in connection.execute(_BACKLOG)
+    ]
+
+
+def dead_letters(connection: Connection) -> list[DeadLetters]:
+    """Count the dead letters by cause, the commonest first."""
+    return [DeadLetters(row.stage, row.code, row.total) for row in connection.execute(_DEAD_LETTERS)]
+
+
+def missing(of: Engine) -> list[str]:
+    """Say what keeps the ledger from serving: nothing, that it cannot be reached, or that its schema is another."""
+    try:
+        return [] if is_current(of) else ["the ledger's schema is not that of this version: run `membersync migrate`"]
+    except SQLAlchemyError as error:
+        return [f"the ledger cannot be reached: {type(error).__name__}"]
+
+
+def _rate(connection: Connection, now: datetime, period_s: int) -> Rate:
+    since = now - timedelta(seconds=period_s)
+    first = id_at(connection, "instance", since)
+    accepted = connection.execute(_ACCEPTED, {"first": first}).scalar_one()
+    finished = {row.state: row.total for row in connection.execute(_FINISHED, {"since": since})}
+    return Rate(period_s, accepted, finished)
+
+
+def _activity(connection: Connection, ids: Iterable[int]) -> dict[int, list[ActivityLine]]:
+    lines: dict[int, list[ActivityLine]] = {}
+    for row in connection.execute(_ACTIVITY, {"ids": list(ids)}):
+        line = ActivityLine(
+            row.at, row.stage, row.attempt, row.state, row.what, row.code, row.took_ms, row.task_id, row.calls or []
+        )
+        lines.setdefault(row.instance_id, []).append(line)
+    return lines
+
+
+def _instance(row: Row[Any]) -> InstanceRecord:
+    values = dict(row._mapping)  # noqa: SLF001  # SQLAlchemy's public name for it
+    values["instance_id"] = str(values.pop("id"))
+    if row.finished_at is not None:
+        values["due_at"] = None
+    return InstanceRecord(**{name: values[name] for name in InstanceRecord.__dataclass_fields__})
+
+
+def _id(value: int | None) -> str | None:
+    return None if value is None else str(value)
+
+
+_SHOWN = ", ".join(f"i.{name}" for name in InstanceRecord.__dataclass_fields__ if name != "instance_id")
+_INSTANCES = text(f"select i.id, {_SHOWN} from instance i where i.id = any(cast(:ids as bigint[])) order by i.id desc")  # noqa: S608
+_INSTANCE = text(f"""
+    select i.id, {_SHOWN}, p.event, p.user_object, p.oic_instance_id
+    from instance i left join payload p on p.instance_id = i.id where i.id = :id
+""")  # noqa: S608  # our own columns
+_ACTIVITY = text("""
+    select instance_id, at, stage, attempt, state, what, code, took_ms, task_id, calls
+    from activity where instance_id = any(cast(:ids as bigint[])) order by instance_id, id
+""")
+_MEMBER = text("""
+    select member_number, row_id, ct_user_id, known_in_crowdtwist, synced, newest_id, newest_modification,
+           newest_occurred_at, applied_id, told_status, told_error, told_id, told_at
+    from member where member_number = :number
+""")
+_NOW = text("select now()")
+_CONNECTIONS = text("""
+    select name, paused, paused_by, paused_reason, paused_at, breaker, failures, last_error, opened_at, probe_at,
+           healed_at
+    from connection order by array_position(array['oic', 'crowdtwist', 'siebel'], name)
+""")
+_BACKLOG = text("""
+    select lane, stage, state, count(*) as total, min(due_at) as next_due_at,
+           greatest(extract(epoch from now() - min(accepted_at)), 0) as oldest_s
+    from instance where state in ('pending', 'waiting', 'held') group by lane, stage, state
+    union all
+    select lane, stage, state, count(*) as total, null, greatest(extract(epoch from now() - min(accepted_at)), 0)
+    from instance where state = 'running' group by lane, stage, state
+    order by lane desc, stage, state
+""")
+_DEAD_LETTERS = text("""
+    select failed_stage as stage, code, count(*) as total from instance where state = 'dead'
+    group by failed_stage, code order by total desc, stage, code
+""")
+_ACCEPTED = text("select count(*) as total from instance where id >= :first")
+_FINISHED = text(
+    "select state, count(*) as total from instance where finished_at >= :since group by state order by state"
+)

@@ -1,0 +1,94 @@
+"""What a benchmark runs on: real embedded servers, the sandbox, and processes that are all ended again."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy.local.servers import embedded_postgres, embedded_valkey
+from deploy.sandbox.client import SandboxControl
+
+POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """The servers, as URLs; the settings of ours as environment."""
+
+    ledger_url: str
+    broker_url: str
+    plain_broker_url: str
+    sandbox: Mapping[str, str]
+    control: SandboxControl
+    logs: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of every process started here, ours and the comparison's."""
+        base = {name: value for name, value in os.environ.items() if not name.startswith("MEMBERSYNC_")}
+        return base | {
+            "MEMBERSYNC_LEDGER_URL": self.ledger_url,
+            "MEMBERSYNC_BROKER_URL": self.broker_url,
+            "MEMBERSYNC_CROWDTWIST__BASE_URL": self.sandbox["crowdtwist"],
+            "MEMBERSYNC_CROWDTWIST__API_KEY": "sandbox-key",
+            "MEMBERSYNC_CROWDTWIST__BUDGET_PER_MINUTE": "0",
+            "MEMBERSYNC_SIEBEL__BASE_URL": self.sandbox["siebel"],
+            "MEMBERSYNC_SIEBEL__USERNAME": "SADMIN",
+            "MEMBERSYNC_SIEBEL__PASSWORD": "SADMIN",
+            "MEMBERSYNC_LOG_LEVEL": "warning",
+            "PLAIN_BROKER": self.plain_broker_url,
+            "PLAIN_CROWDTWIST": self.sandbox["crowdtwist"],
+            "PLAIN_SIEBEL": self.sandbox["siebel"],
+        }
+
+    @contextmanager
+    def process(self, name: str, *arguments: str) -> Iterator[None]:
+        """Run `python *arguments` while the block runs; its output goes to a log."""
+        with (self.logs / f"{name}.log").open("ab") as log:
+            running = subprocess.Popen([sys.executable, *arguments], env=self.environment, stdout=log, stderr=log)
+            try:
+                yield
+            finally:
+                running.terminate()
+                running.wait(60)
+
+
+@contextmanager
+def rig(home: Path) -> Iterator[Rig]:
+    """Start a durable ledger, a broker for each side and the sandbox, on *home*."""
+    with ExitStack() as stack:
+        ledger_url = stack.enter_context(embedded_postgres(home / "ours", port=0))
+        broker_url = stack.enter_context(embedded_valkey(home / "ours", port=0))
+        plain_url = stack.enter_context(embedded_valkey(home / "plain", port=0))
+        command = [sys.executable, "-m", "deploy.sandbox", "--control-port=0"]
+        command += ["--oic-port=0", "--crowdtwist-port=0", "--siebel-port=0"]
+        sandbox = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
+        stack.callback(sandbox.terminate)
+        assert sandbox.stdout is not None  # noqa: S101  # asked for above
+        urls: dict[str, Any] = json.loads(sandbox.stdout.readline())
+        control = stack.enter_context(SandboxControl(urls["control"]))
+        for name in ("crowdtwist", "siebel"):
+            control.set(name, record_calls=False)
+        control.set("siebel", history_limit=0)
+        logs = home / "logs"
+        logs.mkdir(exist_ok=True)
+        yield Rig(ledger_url, broker_url, plain_url, urls, control, logs)
+
+
+def wait_until(done: Callable[[], bool], within_s: float, what: str) -> None:
+    """Poll until *done*.
+
+    Raises:
+        TimeoutError: it took longer than *within_s*.
+    """
+    deadline = time.monotonic() + within_s
+    while not done():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} took longer than {within_s:g} s")
+        time.sleep(POLL_S)

@@ -1,0 +1,26 @@
+"""The simulators, over real HTTP on free ports, brought back to their start before each test."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from deploy.sandbox.running import RunningSandbox, running_sandbox
+
+
+@pytest.fixture(scope="session")
+def running() -> Iterator[RunningSandbox]:
+    with running_sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(running: RunningSandbox) -> RunningSandbox:
+    running.control.reset()
+    return running
+
+
+@pytest.fixture
+def http() -> Iterator[httpx.Client]:
+    with httpx.Client(timeout=5, trust_env=False) as client:
+        yield client

@@ -1,13 +1,14 @@
 """The valve between ledger and broker: all flow control is here and nowhere else.
 
-A turn: give back expired leases, then claim what is due - stages nearest the end first, live before bulk, no more than
-keeps the broker's queues short - and publish it as chains.  Any number of dispatchers may run; row locks decide.
+A turn: give back expired leases, then claim what is due, live before bulk, no more than keeps the broker's queues
+short, and publish it as chains.  Any number of dispatchers may run; row locks decide.
 Between turns it naps until intake or a worker wakes it, at most `tick_s`.
 """
 
 import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
@@ -20,7 +21,7 @@ from shared.ledger import attempts, dispatching
 from shared.ledger.dispatching import Claimed
 from shared.ledger.engine import ears, engine, transaction
 from shared.logs import logger
-from shared.pipeline import STAGES, Lane, Stage
+from shared.pipeline import Lane, Stage
 from shared.settings import Settings
 
 log = logger(__name__)
@@ -69,27 +70,22 @@ class Dispatcher:
         limits = self._headroom()
         if not limits:
             return True
-        token = _token()
         with transaction(engine()) as connection:
             claimed = dispatching.claim(
-                connection, limits, token=token, lease_s=self._settings.dispatcher.unbegun_lease_s
+                connection, limits, token=_token(), lease_s=self._settings.dispatcher.unbegun_lease_s
             )
-        full = False
+        taken = Counter[Lane]()
         for (lane, stage), instances in claimed.items():
-            full = full or len(instances) >= limits[lane, stage]
+            taken[lane] += len(instances)
             self._publish(lane, stage, instances)
-        return full
+        return any(taken[lane] >= limit for lane, limit in limits.items())
 
-    def _headroom(self) -> dict[tuple[Lane, Stage], int]:
-        """Say how many instances of each lane and stage may be put on the broker now."""
+    def _headroom(self) -> dict[Lane, int]:
+        """Say how many instances of each lane may be put on the broker now."""
         with transaction(engine()) as connection:
             waiting = dispatching.unbegun(connection)
-        limits: dict[tuple[Lane, Stage], int] = {}
-        for lane in Lane:
-            free = self._settings.dispatcher.unbegun(lane) - waiting[lane]
-            if free > 0:
-                limits.update({(lane, stage): free for stage in reversed(STAGES)})
-        return limits
+        free = {lane: self._settings.dispatcher.unbegun(lane) - waiting[lane] for lane in Lane}
+        return {lane: room for lane, room in free.items() if room > 0}
 
     def _run_errands(self) -> None:
         with transaction(engine()) as connection:

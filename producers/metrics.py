@@ -18,15 +18,19 @@ one of them or the `max` of them, never their sum.
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate
 
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector, CollectorRegistry
-from sqlalchemy import Connection, Engine
+from prometheus_client.registry import Collector
 
 from shared.errors import LedgerError
 from shared.ledger import gauges, views
-from shared.ledger.engine import transaction
+from shared.ledger.engine import engine, transaction
+from shared.ledger.gauges import Tally
+from shared.ledger.records import Backlog, ConnectionState, DeadLetters
 from shared.pipeline import Stage
 from shared.settings import Settings
 
@@ -35,3 +39,166 @@ BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _MINUTE_S = 60.0
 _LINES_MAX = 500_000
 """Lines of activity counted at one scrape; more are left to the next."""
+_PATIENCE = 10
+"""Scrapes are answered from memory for this many times as long as the last look took."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What one look at the ledger found."""
+
+    connections: list[ConnectionState]
+    backlog: list[Backlog]
+    dead_letters: list[DeadLetters]
+    calls: dict[str, int]
+
+
+class LedgerCollector(Collector):
+    """Looks at the ledger at most every *ttl_s* seconds, less often where looking is slow.
+
+    Units: *settle_s* seconds after which every transaction that took an id for its activity has committed.
+    """
+
+    def __init__(self, settings: Settings, *, ttl_s: float = 3.0, settle_s: float = 2.0) -> None:
+        self._settings = settings
+        self._ledger = engine(settings.require_ledger())
+        self._ttl_s = ttl_s
+        self._lock = threading.Lock()
+        self._lines = _Reader(settle_s)
+        self._fresh_until = float("-inf")
+        self._families: list[Metric] = []
+
+    def collect(self) -> Iterable[Metric]:
+        """Give the metrics."""
+        with self._lock:
+            if time.monotonic() >= self._fresh_until:
+                began = time.monotonic()
+                self._families = list(self._read())
+                took_s = time.monotonic() - began
+                self._fresh_until = began + took_s + max(self._ttl_s, _PATIENCE * took_s)
+            return self._families
+
+    def _read(self) -> Iterator[Metric]:
+        try:
+            look = self._look()
+        except LedgerError:
+            yield GaugeMetricFamily("membersync_ledger_up", "Whether the ledger answers", 0)
+            return
+        yield GaugeMetricFamily("membersync_ledger_up", "Whether the ledger answers", 1)
+        yield from _backlog(look.backlog)
+        yield _dead_letters(look.dead_letters)
+        yield _connections(look.connections)
+        yield self._budgets(look.calls)
+        yield from self._lines.metrics()
+
+    def _look(self) -> _Look:
+        with transaction(self._ledger) as connection:
+            after, upto = self._lines.window(gauges.last_line(connection))
+            tallies = gauges.tallies(connection, after=after, upto=upto, bounds_s=BOUNDS_S)
+            look = _Look(
+                views.connections(connection),
+                views.backlog(connection),
+                views.dead_letters(connection),
+                gauges.calls_since(connection, _MINUTE_S),
+            )
+        self._lines.add(tallies, upto)
+        return look
+
+    def _budgets(self, calls: dict[str, int]) -> Metric:
+        family = GaugeMetricFamily(
+            "membersync_budget_used_ratio", "Calls of the last minute in parts of the budget", labels=["name"]
+        )
+        for stage in Stage:
+            if budget := self._settings.connection(stage).budget_per_minute:
+                family.add_metric([stage], calls.get(stage, 0) / budget)
+        return family
+
+
+class _Reader:
+    """The counters: what this process has read of the activity, and how far."""
+
+    def __init__(self, settle_s: float) -> None:
+        self._settle_s = settle_s
+        self._read_upto: int | None = None
+        self._seen: deque[tuple[float, int]] = deque()
+        self._outcomes: dict[tuple[str, str], int] = defaultdict(int)
+        self._buckets: dict[str, list[int]] = {stage: [0] * (len(BOUNDS_S) + 1) for stage in Stage}
+        self._seconds: dict[str, float] = dict.fromkeys(Stage, 0.0)
+
+    def window(self, last: int) -> tuple[int, int]:
+        """Say which lines to read now, given the id of the last one: (after, up to).
+
+        An id is taken before its line is committed, so what was the last id a while ago is what can be relied on.
+        """
+        now = time.monotonic()
+        self._seen.append((now, last))
+        settled = self._read_upto
+        while self._seen and self._seen[0][0] <= now - self._settle_s:
+            settled = self._seen.popleft()[1]
+        if self._read_upto is None:
+            self._read_upto = last
+        after = self._read_upto
+        return after, min(max(settled or 0, after), after + _LINES_MAX)
+
+    def add(self, tallies: Iterable[Tally], upto: int) -> None:
+        """Count what was read."""
+        self._read_upto = upto
+        for tally in tallies:
+            self._outcomes[tally.stage, tally.outcome] += tally.count
+            if tally.bucket is not None and tally.stage in self._buckets:
+                self._buckets[tally.stage][tally.bucket] += tally.count
+                self._seconds[tally.stage] += tally.took_s
+
+    def metrics(self) -> Iterator[Metric]:
+        """Give the counters as they stand."""
+        total = CounterMetricFamily(
+            "membersync_instances", "What became of instances at each stage", labels=["stage", "outcome"]
+        )
+        for (stage, outcome), count in sorted(self._outcomes.items()):
+            total.add_metric([stage, outcome], count)
+        yield total
+        seconds = HistogramMetricFamily("membersync_stage_seconds", "Duration of an attempt", labels=["stage"])
+        bounds = [*map(str, BOUNDS_S), "+Inf"]
+        for stage, counts in self._buckets.items():
+            seconds.add_metric([stage], list(zip(bounds, accumulate(counts), strict=True)), self._seconds[stage])
+        yield seconds
+
+
+def registry_of(settings: Settings) -> CollectorRegistry:
+    """Give the registry that `/metrics` serves."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(LedgerCollector(settings))
+    return registry
+
+
+def _backlog(rows: list[Backlog]) -> Iterator[Metric]:
+    pending = GaugeMetricFamily(
+        "membersync_pending", "Instances that are not finished", labels=["lane", "stage", "state"]
+    )
+    oldest: dict[tuple[str, str], float] = {}
+    for row in rows:
+        pending.add_metric([row.lane, row.stage, row.state], row.count)
+        oldest[row.lane, row.state] = max(oldest.get((row.lane, row.state), 0.0), row.oldest_s)
+    yield pending
+    ages = GaugeMetricFamily(
+        "membersync_oldest_seconds", "Age of the oldest instance since its acceptance", labels=["lane", "state"]
+    )
+    for labels, age_s in oldest.items():
+        ages.add_metric(labels, age_s)
+    yield ages
+
+
+def _dead_letters(rows: list[DeadLetters]) -> Metric:
+    family = GaugeMetricFamily("membersync_dead_letters", "Dead letters by cause", labels=["stage", "code"])
+    for row in rows:
+        family.add_metric([row.stage, row.code], row.count)
+    return family
+
+
+def _connections(rows: list[ConnectionState]) -> Metric:
+    family = GaugeMetricFamily(
+        "membersync_connection_up", "Whether calls go out: neither paused nor its breaker open", labels=["name"]
+    )
+    for row in rows:
+        family.add_metric([row.name], float(row.state == "up"))
+    return family

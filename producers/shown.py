@@ -4,9 +4,13 @@ The calls of an instance's activity were masked before they were written; everyb
 """
 
 from dataclasses import replace
+from typing import TypeVar
 
-from shared.ledger.records import ActivityLine, InstanceDetail, InstanceRecord, InstanceWithActivity, MemberRecord, Page
+from shared.ledger.records import InstanceDetail, InstanceRecord, InstanceWithActivity, MemberRecord, Page
 from shared.masking import mask, mask_text
+
+_R = TypeVar("_R", bound=InstanceRecord)
+_S = TypeVar("_S", bound=InstanceWithActivity)
 
 
 def masked_page(page: Page) -> Page:
@@ -16,24 +20,22 @@ def masked_page(page: Page) -> Page:
 
 def masked_instance(detail: InstanceDetail) -> InstanceDetail:
     """Mask the people in one instance, its event and its CrowdTwist user."""
-    return replace(
-        detail,
-        instance=_record(detail.instance),
-        event=mask(detail.event),
-        user=mask(detail.user),
-        activity=[_line(line) for line in detail.activity],
-    )
+    return replace(_story(detail), event=mask(detail.event), user=mask(detail.user))
 
 
 def masked_member(member: MemberRecord) -> MemberRecord:
     """Mask the people in what is known of one member."""
-    instances = [InstanceWithActivity(_record(one.instance), [_line(line) for line in one.activity]) for one in member.instances]
-    return replace(member, told_error=mask_text(member.told_error or "") or None, instances=instances)
+    return replace(member, told_error=_text(member.told_error), instances=[_story(one) for one in member.instances])
 
 
-def _record(record: InstanceRecord) -> InstanceRecord:
-    return replace(record, error=mask_text(record.error))
+def _record(record: _R) -> _R:
+    return replace(record, error=mask_text(record.error), reason=_text(record.reason))
 
 
-def _line(line: ActivityLine) -> ActivityLine:
-    return replace(line, what=mask_text(line.what))
+def _story(story: _S) -> _S:
+    activity = [replace(line, what=mask_text(line.what)) for line in story.activity]
+    return replace(_record(story), activity=activity)
+
+
+def _text(text: str | None) -> str | None:
+    return None if text is None else mask_text(text)

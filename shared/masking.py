@@ -12,7 +12,7 @@ from typing import Any
 MASK = "***"
 LONGEST_TEXT = 300
 MOST_ENTRIES = 40
-DEEPEST = 6
+DEEPEST = 10
 
 _EMAIL = re.compile(r"[^\s@<>\"'(),;:]+@[^\s@<>\"'(),;:]+")
 # fmt: off

@@ -13,6 +13,7 @@ from shared.masking import mask
 from workers.transport import Answer, Door, Request, verdict
 
 _USER_SHOWN = ("id", "third_party_id", "is_active")
+_KEPT_BYTES = 2048
 
 
 class Exchange:
@@ -106,4 +107,5 @@ def segment(system: str, label: str, value: str) -> str:
 def _shown(document: Any) -> Any:  # noqa: ANN401 - JSON
     if isinstance(document, dict) and "third_party_id" in document:
         return {name: document.get(name) for name in _USER_SHOWN}
-    return mask(document)
+    shown = mask(document)
+    return shown if shown is None or len(orjson.dumps(shown)) <= _KEPT_BYTES else "(too long to keep)"

@@ -44,6 +44,7 @@ LEAST_S = 0.02
 """A call that has less time than this is not begun."""
 JSON_HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 _CONNECTING = "client error (Connect)"
+_GOOD = range(200, 300)
 
 
 class Tokens(Protocol):
@@ -82,7 +83,7 @@ class Answer:
     @property
     def ok(self) -> bool:
         """Whether it is a 2xx."""
-        return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
+        return self.status in _GOOD
 
     def text(self, *names: str) -> str:
         """Give the first of these members that is a text with something in it, else an empty one."""
@@ -194,7 +195,7 @@ def verdict(system: str, answer: Answer, handed_over: frozenset[int] = frozenset
     Shape: *handed_over* are statuses whose JSON answers the stage reads though they would be errors.
     """
     status = answer.status
-    if answer.document is not None and status in handed_over:
+    if answer.document is not None and (answer.ok or status in handed_over):
         return None
     match status:
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from psycopg.types.json import Jsonb
 from sqlalchemy import Connection, text
 
+from shared.ledger.rows import rows
 from shared.pipeline import QUEUED, State
 
 _QUEUED = ", ".join(f"'{state}'" for state in QUEUED)
@@ -126,20 +126,14 @@ def insert(connection: Connection, instances: Sequence[NewInstance], now: dateti
     """Write the instances, their payloads and the first line of their activity."""
     if not instances:
         return
-    parameters: dict[str, Any] = {name: [getattr(one, name) for one in instances] for name in _COLUMNS}
-    parameters["event"] = [Jsonb(one.event) for one in instances]
-    parameters["now"] = now
-    connection.execute(_INSERT_INSTANCES, parameters)
+    connection.execute(_INSERT_INSTANCES, {"rows": rows(instances), "now": now})
 
 
 def set_newest(connection: Connection, newest: Sequence[Newest]) -> None:
     """Move the members' newest accepted event forward."""
     if newest:
-        names = ("member_number", "instance_id", "modification", "occurred_at", "row_id")
-        connection.execute(_SET_NEWEST, {name: [getattr(one, name) for one in newest] for name in names})
+        connection.execute(_SET_NEWEST, {"rows": rows(newest)})
 
-
-_COLUMNS = tuple(name for name in NewInstance.__dataclass_fields__ if name != "event")
 
 _INSERT_MEMBERS = text("""
     insert into member (member_number) select number from unnest(cast(:numbers as text[])) as number order by number
@@ -183,33 +177,29 @@ _INHERIT = text("""
     update instance set errand_at = null where id = any(cast(:ids as bigint[]))
 """)
 _INSERT_INSTANCES = text("""
-    with instances as (
+    with arrived as materialized (
+        select * from json_to_recordset(cast(:rows as json))
+             as r (instance_id bigint, event_id text, event_hash text, content_hash text, member_number text,
+                   operation text, lane text, modification bigint, occurred_at timestamptz, state text, reason text,
+                   event jsonb)
+    ), instances as (
         insert into instance (id, event_id, event_hash, content_hash, member_number, operation, lane, modification,
                               occurred_at, accepted_at, state, reason, due_at, finished_at)
-        select instance_id, event_id, event_hash, content_hash, member_number, operation, lane, modification,
-               occurred_at, :now, state, reason, :now,
+        select instance_id, event_id, decode(event_hash, 'hex'), decode(content_hash, 'hex'), member_number, operation,
+               lane, modification, occurred_at, :now, state, reason, :now,
                case when state = 'pending' then null else cast(:now as timestamptz) end
-        from unnest(cast(:instance_id as bigint[]), cast(:event_id as text[]), cast(:event_hash as bytea[]),
-                    cast(:content_hash as bytea[]), cast(:member_number as text[]), cast(:operation as text[]),
-                    cast(:lane as text[]), cast(:modification as bigint[]), cast(:occurred_at as timestamptz[]),
-                    cast(:state as text[]), cast(:reason as text[]))
-             as r (instance_id, event_id, event_hash, content_hash, member_number, operation, lane, modification,
-                   occurred_at, state, reason)
+        from arrived
     ), lines as (
         insert into activity (instance_id, state, what)
-        select id, state, coalesce(reason, 'accepted')
-        from unnest(cast(:instance_id as bigint[]), cast(:state as text[]), cast(:reason as text[]))
-             as r (id, state, reason)
+        select instance_id, state, coalesce(reason, 'accepted') from arrived
     )
-    insert into payload (instance_id, event)
-    select id, event from unnest(cast(:instance_id as bigint[]), cast(:event as jsonb[])) as r (id, event)
+    insert into payload (instance_id, event) select instance_id, event from arrived
 """)
 _SET_NEWEST = text("""
     update member m
-    set newest_id = r.id, newest_modification = r.modification, newest_occurred_at = r.occurred_at,
+    set newest_id = r.instance_id, newest_modification = r.modification, newest_occurred_at = r.occurred_at,
         row_id = coalesce(r.row_id, m.row_id)
-    from unnest(cast(:member_number as text[]), cast(:instance_id as bigint[]), cast(:modification as bigint[]),
-                cast(:occurred_at as timestamptz[]), cast(:row_id as text[]))
-         as r (member_number, id, modification, occurred_at, row_id)
+    from json_to_recordset(cast(:rows as json))
+         as r (member_number text, instance_id bigint, modification bigint, occurred_at timestamptz, row_id text)
     where m.member_number = r.member_number
 """)

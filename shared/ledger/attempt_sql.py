@@ -49,7 +49,8 @@ ADVANCE = text(f"""
         stage = r.stage, status = r.status, error = r.error,
         code = case when r.status = 'Data Error' then coalesce(r.code, i.code) end,
         failed_stage = case when r.status = 'Data Error' then coalesce(r.failed_stage, i.failed_stage) end,
-        begun = false, attempt = 0, failing_since = null, errand_at = null, due_at = now(),
+        begun = false, attempt = 0, failing_since = null, errand_at = null,
+        due_at = case when r.state = 'running' then i.due_at else now() end,
         token = case when r.state = 'running' then i.token else 0 end,
         lease_until = case when r.state = 'running' then now() + make_interval(secs => :lease_s) end,
         finished_at = case when r.state = 'running' then null
@@ -57,39 +58,32 @@ ADVANCE = text(f"""
                             and not exists (select from instance q
                                             where q.member_number = i.member_number and q.state in ({_QUEUED}))
                            then null else now() end
-    from unnest(cast(:ids as bigint[]), cast(:tokens as bigint[]), cast(:state as text[]), cast(:stage as text[]),
-                cast(:status as text[]), cast(:error as text[]), cast(:code as text[]), cast(:failed_stage as text[]))
-         as r (id, token, state, stage, status, error, code, failed_stage)
+    from json_to_recordset(cast(:rows as json))
+         as r (id bigint, token bigint, state text, stage text, status text, error text, code text, failed_stage text)
     where i.id = r.id and i.token = r.token and i.stage = :at and i.errand = 'sync'
     returning i.id, i.state
 """)  # noqa: S608  # words of our own enum
 LEARN_USER = text("""
-    update payload p set user_object = r.user_object, oic_instance_id = r.oic_id
-    from unnest(cast(:ids as bigint[]), cast(:users as jsonb[]), cast(:oic_ids as text[]))
-         as r (id, user_object, oic_id)
+    update payload p set user_object = r."user", oic_instance_id = r.oic_instance_id
+    from json_to_recordset(cast(:rows as json)) as r (id bigint, "user" jsonb, oic_instance_id text)
     where p.instance_id = r.id
 """)
 LEARN_APPLIED = text("""
     update member m
     set applied_id = i.id, applied_hash = i.content_hash, ct_user_id = coalesce(r.ct_user_id, m.ct_user_id),
         known_in_crowdtwist = m.known_in_crowdtwist or r.ct_user_id is not null, unknown_outcome = false
-    from unnest(cast(:ids as bigint[]), cast(:ct_user_ids as bigint[])) as r (id, ct_user_id)
+    from json_to_recordset(cast(:rows as json)) as r (id bigint, ct_user_id bigint)
     join instance i on i.id = r.id
     where m.member_number = i.member_number
 """)
 LEARN_TOLD = text("""
     update member m
-    set row_id = coalesce(r.row_id, m.row_id), told_status = r.status, told_error = r.error, told_id = i.id,
-        told_at = now()
-    from unnest(cast(:ids as bigint[]), cast(:row_ids as text[]), cast(:statuses as text[]), cast(:errors as text[]))
-         as r (id, row_id, status, error)
+    set row_id = coalesce(r.row_id, m.row_id), told_status = r.told_status, told_error = r.told_error, told_id = i.id,
+        told_at = now(), synced = (i.state = 'completed')
+    from json_to_recordset(cast(:rows as json)) as r (id bigint, row_id text, told_status text, told_error text)
     join instance i on i.id = r.id
     where m.member_number = i.member_number
-""")
-SYNCED = text("""
-    update member m set synced = (i.state = 'completed')
-    from instance i where i.id = any(cast(:ids as bigint[])) and m.member_number = i.member_number
-    returning case when i.state = 'completed' and m.lost_write_at is not null then i.id end
+    returning case when i.state = 'completed' and i.errand = 'sync' and m.lost_write_at is not null then i.id end
 """)
 READ_BACK = text("""
     update instance set errand_at = now() + make_interval(secs => :settle_s) where id = any(cast(:ids as bigint[]))
@@ -113,11 +107,9 @@ PARK = text(f"""
         select r.*,
                case when r.state in ({_QUEUED}) and q.id is not null then 'superseded' else r.state end as next_state,
                m.told_status = r.status and m.told_at >= o.failing_since as told
-        from unnest(cast(:ids as bigint[]), cast(:tokens as bigint[]), cast(:state as text[]), cast(:stage as text[]),
-                    cast(:attempt as int[]), cast(:delay_s as float8[]), cast(:status as text[]),
-                    cast(:error as text[]), cast(:code as text[]), cast(:failed_stage as text[]),
-                    cast(:report_after_s as float8[]), cast(:lost as boolean[]))
-             as r (id, token, state, stage, attempt, delay_s, status, error, code, failed_stage, report_after_s, lost)
+        from json_to_recordset(cast(:rows as json))
+             as r (id bigint, token bigint, state text, stage text, attempt int, delay_s float8, status text,
+                   error text, code text, failed_stage text, report_after_s float8, lost boolean)
         join instance o on o.id = r.id
         join member m on m.member_number = o.member_number
         left join instance q on q.member_number = o.member_number and q.state in ({_QUEUED})
@@ -129,7 +121,7 @@ TROUBLED = text("""
     update member m
     set synced = false, unknown_outcome = m.unknown_outcome or (r.unsure and not m.known_in_crowdtwist),
         lost_write_at = case when r.unsure then now() else m.lost_write_at end
-    from unnest(cast(:numbers as text[]), cast(:unsure as boolean[])) as r (member_number, unsure)
+    from json_to_recordset(cast(:rows as json)) as r (member_number text, unsure boolean)
     where m.member_number = r.member_number
 """)
 END_ERRANDS = text(f"""
@@ -141,9 +133,9 @@ END_ERRANDS = text(f"""
         finished_at = case when i.parked_state in ({_QUEUED}) and i.finished_at is null and q.id is not null
                            then now() else i.finished_at end,
         errand_at = case when i.parked_state in ({_QUEUED}) and q.id is not null then null
-                         else now() + make_interval(secs => r.again) end,
-        errand_attempt = case when r.again is null then 0 else i.attempt end
-    from unnest(cast(:ids as bigint[]), cast(:tokens as bigint[]), cast(:again as float8[])) as r (id, token, again)
+                         else now() + make_interval(secs => r.again_in_s) end,
+        errand_attempt = case when r.again_in_s is null then 0 else i.attempt end
+    from json_to_recordset(cast(:rows as json)) as r (id bigint, token bigint, again_in_s float8)
     join instance o on o.id = r.id
     left join instance q on q.member_number = o.member_number and q.state in ({_QUEUED})
     where i.id = r.id and i.token = r.token and i.errand <> 'sync'
@@ -157,7 +149,6 @@ SOMETHING_DUE = text(f"""
 NOTE = text("""
     insert into activity (instance_id, stage, attempt, state, what, code, took_ms, task_id, calls)
     select id, :stage, attempt, state, what, code, took_ms, :task_id, calls
-    from unnest(cast(:ids as bigint[]), cast(:attempts as int[]), cast(:states as text[]), cast(:whats as text[]),
-                cast(:codes as text[]), cast(:tooks as float8[]), cast(:calls as jsonb[]))
-         as r (id, attempt, state, what, code, took_ms, calls)
+    from json_to_recordset(cast(:rows as json))
+         as r (id bigint, attempt int, state text, what text, code text, took_ms float8, calls jsonb)
 """)

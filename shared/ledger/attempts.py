@@ -6,16 +6,16 @@ queue.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from psycopg.types.json import Jsonb
-from sqlalchemy import Connection
+from sqlalchemy import Connection, TextClause
 
 from shared.instances import Errand, Work
 from shared.ledger import attempt_sql as sql
 from shared.ledger.endings import Advanced, Ending, ErrandEnded, Line, Parked
 from shared.ledger.engine import wake
+from shared.ledger.rows import rows
 from shared.pipeline import Stage, State, SyncStatus
 
 
@@ -100,11 +100,8 @@ def finish(connection: Connection, stage: Stage, endings: Iterable[Ending], term
     members = {one.work.member_number for one in advanced}
     members.update(one.member_number for one in parked)
     members.update(one.member_number for one in errands)
-    if (
-        parked
-        or errands
-        or any(one.state is not State.RUNNING or one.stage is not Stage.CROWDTWIST for one in advanced)
-    ):
+    mapped_only = all(one.state is State.RUNNING and one.stage is Stage.CROWDTWIST for one in advanced)
+    if parked or errands or not mapped_only:
         connection.execute(sql.LOCK_MEMBERS, {"numbers": sorted(members)})
     written: dict[int, str] = {}
     if advanced:
@@ -112,7 +109,7 @@ def finish(connection: Connection, stage: Stage, endings: Iterable[Ending], term
     if parked:
         written.update(_park(connection, parked))
     if errands:
-        written.update(_end_errands(connection, errands))
+        written.update(_end_errands(connection, errands, terms))
     lines: list[tuple[int, int, Line]] = [(one.work.instance_id, one.work.attempt, one.line) for one in advanced]
     lines += [(one.instance_id, one.attempt, one.line) for one in parked]
     lines += [(one.instance_id, 0, one.line) for one in errands]
@@ -138,99 +135,76 @@ def _sorted(endings: Iterable[Ending]) -> tuple[list[Advanced], list[Parked], li
 
 
 def _advance(connection: Connection, stage: Stage, advanced: list[Advanced], terms: Terms) -> dict[int, str]:
-    parameters: dict[str, Any] = {
-        "ids": [one.work.instance_id for one in advanced],
-        "tokens": [one.work.token for one in advanced],
-        "at": stage,
-        "lease_s": terms.lease_s,
-    }
-    for name in ("state", "stage", "status", "error", "code", "failed_stage"):
-        parameters[name] = [getattr(one, name) for one in advanced]
-    written = {row.id: row.state for row in connection.execute(sql.ADVANCE, parameters)}
-    good = [one for one in advanced if one.work.instance_id in written and one.facts]
-    if good:
-        _LEARN[stage](connection, good)
-    if stage is Stage.SIEBEL:
-        unsure = connection.execute(sql.SYNCED, {"ids": list(written)}).scalars().all()
-        if any(unsure):
-            connection.execute(sql.READ_BACK, {"ids": [one for one in unsure if one], "settle_s": terms.settle_s})
+    written = _write(
+        connection,
+        sql.ADVANCE,
+        [
+            {"id": one.work.instance_id, "token": one.work.token}
+            | {name: getattr(one, name) for name in ("state", "stage", "status", "error", "code", "failed_stage")}
+            for one in advanced
+        ],
+        at=stage,
+        lease_s=terms.lease_s,
+    )
+    facts = [
+        {"id": one.work.instance_id, **one.facts}
+        for one in advanced
+        if one.facts is not None and one.work.instance_id in written
+    ]
+    if facts:
+        _learn(connection, stage, facts, terms)
     return written
 
 
-def _learn_user(connection: Connection, good: list[Advanced]) -> None:
-    facts = [one.facts or {} for one in good]
-    parameters = {
-        "ids": [one.work.instance_id for one in good],
-        "users": [Jsonb(fact.get("user")) for fact in facts],
-        "oic_ids": [fact.get("oic_instance_id") for fact in facts],
-    }
-    connection.execute(sql.LEARN_USER, parameters)
+def _learn(connection: Connection, stage: Stage, facts: list[dict[str, Any]], terms: Terms) -> None:
+    learned = connection.execute(_LEARN[stage], {"rows": rows(facts)})
+    if stage is Stage.SIEBEL:
+        unsure = [instance_id for instance_id in learned.scalars() if instance_id is not None]
+        if unsure:
+            connection.execute(sql.READ_BACK, {"ids": unsure, "settle_s": terms.settle_s})
 
 
-def _learn_applied(connection: Connection, good: list[Advanced]) -> None:
-    parameters = {
-        "ids": [one.work.instance_id for one in good],
-        "ct_user_ids": [(one.facts or {}).get("ct_user_id") for one in good],
-    }
-    connection.execute(sql.LEARN_APPLIED, parameters)
-
-
-def _learn_told(connection: Connection, good: Sequence[Advanced | ErrandEnded]) -> None:
-    facts = [one.facts or {} for one in good]
-    parameters: dict[str, Any] = {
-        "ids": [one.work.instance_id if isinstance(one, Advanced) else one.instance_id for one in good],
-        "row_ids": [fact.get("row_id") for fact in facts],
-        "statuses": [fact.get("told_status") for fact in facts],
-        "errors": [fact.get("told_error") for fact in facts],
-    }
-    connection.execute(sql.LEARN_TOLD, parameters)
-
-
-_LEARN = {Stage.OIC: _learn_user, Stage.CROWDTWIST: _learn_applied, Stage.SIEBEL: _learn_told}
+_LEARN = {Stage.OIC: sql.LEARN_USER, Stage.CROWDTWIST: sql.LEARN_APPLIED, Stage.SIEBEL: sql.LEARN_TOLD}
 
 
 def _park(connection: Connection, parked: list[Parked]) -> dict[int, str]:
-    parameters: dict[str, Any] = {"ids": [one.instance_id for one in parked], "tokens": [one.token for one in parked]}
-    names = (
-        "state",
-        "stage",
-        "attempt",
-        "delay_s",
-        "status",
-        "error",
-        "code",
-        "failed_stage",
-        "report_after_s",
-        "lost",
+    names = [name for name in Parked.__dataclass_fields__ if name not in {"instance_id", "line"}]
+    written = _write(
+        connection,
+        sql.PARK,
+        [{"id": one.instance_id} | {name: getattr(one, name) for name in names} for one in parked],
     )
-    for name in names:
-        parameters[name] = [getattr(one, name) for one in parked]
-    written = {row.id: row.state for row in connection.execute(sql.PARK, parameters)}
-    troubled = [one for one in parked if one.instance_id in written and (one.code or one.unsure)]
+    troubled = [
+        {"member_number": one.member_number, "unsure": one.unsure}
+        for one in parked
+        if one.instance_id in written and (one.code or one.unsure)
+    ]
     if troubled:
-        parameters = {
-            "numbers": [one.member_number for one in troubled],
-            "unsure": [one.unsure for one in troubled],
-        }
-        connection.execute(sql.TROUBLED, parameters)
+        connection.execute(sql.TROUBLED, {"rows": rows(troubled)})
     return written
 
 
-def _end_errands(connection: Connection, errands: list[ErrandEnded]) -> dict[int, str]:
-    parameters = {
-        "ids": [one.instance_id for one in errands],
-        "tokens": [one.token for one in errands],
-        "again": [one.again_in_s for one in errands],
-    }
-    written = {row.id: row.state for row in connection.execute(sql.END_ERRANDS, parameters)}
+def _end_errands(connection: Connection, errands: list[ErrandEnded], terms: Terms) -> dict[int, str]:
+    written = _write(
+        connection,
+        sql.END_ERRANDS,
+        [{"id": one.instance_id, "token": one.token, "again_in_s": one.again_in_s} for one in errands],
+    )
     done = [one for one in errands if one.instance_id in written and one.again_in_s is None]
-    told = [one for one in done if one.errand is Errand.REPORT and one.facts]
+    told = [{"id": one.instance_id, **one.facts} for one in done if one.errand is Errand.REPORT and one.facts]
     if told:
-        _learn_told(connection, told)
+        _learn(connection, Stage.SIEBEL, told, terms)
     settled = [one.member_number for one in done if one.errand is Errand.READ_BACK]
     if settled:
         connection.execute(sql.SETTLED, {"numbers": settled})
     return written
+
+
+def _write(
+    connection: Connection, statement: TextClause, records: Sequence[Mapping[str, Any]], **parameters: object
+) -> dict[int, str]:
+    """Run a statement that is fenced by token; give the state of each instance that it wrote."""
+    return {row.id: row.state for row in connection.execute(statement, {"rows": rows(records), **parameters})}
 
 
 def _wake_for_the_next(connection: Connection, members: Sequence[str]) -> None:
@@ -247,15 +221,16 @@ def _note(
 ) -> None:
     if not lines:
         return
-    parameters = {
-        "ids": [instance_id for instance_id, _, _ in lines],
-        "attempts": [attempt or None for _, attempt, _ in lines],
-        "states": [states[instance_id] for instance_id, _, _ in lines],
-        "whats": [line.what for _, _, line in lines],
-        "codes": [line.code for _, _, line in lines],
-        "tooks": [line.took_ms for _, _, line in lines],
-        "calls": [Jsonb([asdict(call) for call in line.calls]) if line.calls else None for _, _, line in lines],
-        "stage": stage,
-        "task_id": task_id or None,
-    }
-    connection.execute(sql.NOTE, parameters)
+    records = [
+        {
+            "id": instance_id,
+            "attempt": attempt or None,
+            "state": states[instance_id],
+            "what": line.what,
+            "code": line.code,
+            "took_ms": line.took_ms,
+            "calls": line.calls or None,
+        }
+        for instance_id, attempt, line in lines
+    ]
+    connection.execute(sql.NOTE, {"rows": rows(records), "stage": stage, "task_id": task_id or None})

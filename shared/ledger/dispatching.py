@@ -5,9 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from shared.pipeline import QUEUED, Lane, Stage
-
-_QUEUED = ", ".join(f"'{state}'" for state in QUEUED)
+from shared.pipeline import Lane, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +23,15 @@ def unbegun(connection: Connection) -> dict[Lane, int]:
 
 
 def claim(
-    connection: Connection, limits: Mapping[tuple[Lane, Stage], int], *, token: int, lease_s: float
+    connection: Connection, limits: Mapping[Lane, int], *, token: int, lease_s: float
 ) -> dict[tuple[Lane, Stage], list[Claimed]]:
-    """Lease due instances, for each lane and stage at most its limit: oldest first, none whose member has one running.
+    """Lease due instances, of each lane at most its limit: oldest first, none whose member has one running.
 
-    *token* fences every later write; it must be random, since a sequence may repeat itself after a crash.
+    Those of a stage whose connection is down or paused are `held` and so not among them.  *token* fences every later
+    write; it must be random, since a sequence may repeat itself after a crash.
     """
     parameters = {
-        "lanes": [lane for lane, _ in limits],
-        "stages": [stage for _, stage in limits],
+        "lanes": list(limits),
         "limits": list(limits.values()),
         "token": token,
         "lease_s": lease_s,
@@ -65,14 +63,14 @@ def prune(connection: Connection, *, days: int, limit: int) -> int:
 
 
 _UNBEGUN = text("select lane, count(*) as waiting from instance where state = 'running' and not begun group by lane")
-_CLAIM = text(f"""
+_CLAIM = text("""
     with due as (
         select d.id
-        from unnest(cast(:lanes as text[]), cast(:stages as text[]), cast(:limits as int[])) as l (lane, stage, size),
+        from unnest(cast(:lanes as text[]), cast(:limits as int[])) as l (lane, size),
         lateral (
             select i.id
             from instance i join member m using (member_number)
-            where i.state in ({_QUEUED}) and i.lane = l.lane and i.stage = l.stage and i.due_at <= now()
+            where i.state in ('pending', 'waiting') and i.lane = l.lane and i.due_at <= now()
               and not exists (select from instance r where r.member_number = i.member_number and r.state = 'running')
             order by i.due_at, i.id
             limit l.size
@@ -81,9 +79,9 @@ _CLAIM = text(f"""
     )
     update instance
     set state = 'running', token = :token, begun = false, lease_until = now() + make_interval(secs => :lease_s)
-    where id = any(array(select id from due)) and state in ({_QUEUED})
+    where id = any(array(select id from due)) and state in ('pending', 'waiting')
     returning id, member_number, lane, stage
-""")  # noqa: S608  # words of our own enum
+""")
 _DROP_POINTLESS = text("""
     update instance i set errand_at = null
     from member m

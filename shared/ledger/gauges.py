@@ -6,7 +6,7 @@ read and reads on from there.  So a scrape costs what happened since the one bef
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import Connection, text
 
@@ -39,12 +39,14 @@ def tallies(connection: Connection, *, after: int, upto: int, bounds_s: Sequence
     return [Tally(row.stage, row.outcome, row.bucket, row.total, row.took_s) for row in rows]
 
 
-def calls_since(connection: Connection, now: datetime, period_s: float) -> dict[str, int]:
+def calls_since(connection: Connection, period_s: float) -> dict[str, int]:
     """Count the calls to each outside system in the last *period_s* seconds."""
-    first = id_at(connection, "activity", now - timedelta(seconds=period_s))
+    since: datetime = connection.execute(_AGO, {"period_s": period_s}).scalar_one()
+    first = id_at(connection, "activity", since)
     return {row.stage: row.calls for row in connection.execute(_CALLS, {"first": first})}
 
 
+_AGO = text("select now() - make_interval(secs => :period_s)")
 _LAST = text("select max(id) from activity")
 _TALLIES = text("""
     select coalesce(stage, 'intake') as stage,

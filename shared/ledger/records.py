@@ -59,22 +59,19 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class InstanceDetail:
-    """One instance with what it carries and what happened to it."""
+class InstanceWithActivity(InstanceRecord):
+    """One instance and what happened to it."""
 
-    instance: InstanceRecord
-    event: Mapping[str, Any] | None
-    user: Mapping[str, Any] | None
-    oic_instance_id: str | None
     activity: list[ActivityLine]
 
 
 @dataclass(frozen=True, slots=True)
-class InstanceWithActivity:
-    """One instance of a member, and what happened to it."""
+class InstanceDetail(InstanceWithActivity):
+    """One instance with what happened to it and what it carries: the event as accepted, the CrowdTwist user of it."""
 
-    instance: InstanceRecord
-    activity: list[ActivityLine]
+    event: Mapping[str, Any] | None
+    user: Mapping[str, Any] | None
+    oic_instance_id: str | None
 
 
 @dataclass(frozen=True, slots=True)

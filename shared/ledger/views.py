@@ -33,7 +33,7 @@ def instances(connection: Connection, where: Filter, *, limit: int, before: int 
     statement, parameters = matching(connection, where, limit=limit + 1, before=before)
     ids = list(connection.execute(statement, parameters).scalars())
     rows = connection.execute(_INSTANCES, {"ids": ids[:limit]}).all() if ids else []
-    return Page([_instance(row) for row in rows], str(ids[limit - 1]) if len(ids) > limit else None)
+    return Page([InstanceRecord(**_values(row)) for row in rows], str(ids[limit - 1]) if len(ids) > limit else None)
 
 
 def instance(connection: Connection, instance_id: int) -> InstanceDetail | None:
@@ -41,8 +41,13 @@ def instance(connection: Connection, instance_id: int) -> InstanceDetail | None:
     row = connection.execute(_INSTANCE, {"id": instance_id}).one_or_none()
     if row is None:
         return None
-    lines = _activity(connection, [instance_id])
-    return InstanceDetail(_instance(row), row.event, row.user_object, row.oic_instance_id, lines.get(instance_id, []))
+    return InstanceDetail(
+        **_values(row),
+        activity=_activity(connection, [instance_id]).get(instance_id, []),
+        event=row.event,
+        user=row.user_object,
+        oic_instance_id=row.oic_instance_id,
+    )
 
 
 def member(connection: Connection, member_number: str, *, limit: int, before: int | None = None) -> MemberRecord | None:
@@ -66,7 +71,7 @@ def member(connection: Connection, member_number: str, *, limit: int, before: in
         told_error=row.told_error,
         told_instance_id=_id(row.told_id),
         told_at=row.told_at,
-        instances=[InstanceWithActivity(one, lines.get(int(one.instance_id), [])) for one in page.items],
+        instances=[_with(one, lines.get(int(one.instance_id), [])) for one in page.items],
         next=page.next,
     )
 
@@ -142,19 +147,23 @@ def _activity(connection: Connection, ids: Iterable[int]) -> dict[int, list[Acti
     return lines
 
 
-def _instance(row: Row[Any]) -> InstanceRecord:
-    values = dict(row._mapping)  # noqa: SLF001  # SQLAlchemy's public name for it
-    values["instance_id"] = str(values.pop("id"))
-    if row.finished_at is not None:
-        values["due_at"] = None
-    return InstanceRecord(**{name: values[name] for name in InstanceRecord.__dataclass_fields__})
+def _values(row: Row[Any]) -> dict[str, Any]:
+    """Give the fields of an `InstanceRecord`."""
+    values = {name: getattr(row, name) for name in _FIELDS}
+    return values | {"instance_id": str(row.id), "due_at": None if row.finished_at else row.due_at}
+
+
+def _with(record: InstanceRecord, activity: list[ActivityLine]) -> InstanceWithActivity:
+    values = {name: getattr(record, name) for name in InstanceRecord.__dataclass_fields__}
+    return InstanceWithActivity(**values, activity=activity)
 
 
 def _id(value: int | None) -> str | None:
     return None if value is None else str(value)
 
 
-_SHOWN = ", ".join(f"i.{name}" for name in InstanceRecord.__dataclass_fields__ if name != "instance_id")
+_FIELDS = [name for name in InstanceRecord.__dataclass_fields__ if name != "instance_id"]
+_SHOWN = ", ".join(f"i.{name}" for name in _FIELDS)
 _INSTANCES = text(f"select i.id, {_SHOWN} from instance i where i.id = any(cast(:ids as bigint[])) order by i.id desc")  # noqa: S608
 _INSTANCE = text(f"""
     select i.id, {_SHOWN}, p.event, p.user_object, p.oic_instance_id

@@ -13,14 +13,14 @@ from shared.errors import DataError, OutcomeUnknownError, StageError, Unavailabl
 from shared.events import parse_event
 from shared.instances import Done, Errand, Failed, Result, Work
 from shared.ledger import attempts, dispatching
-from shared.pipeline import STAGES, Lane, Stage, SyncStatus
+from shared.pipeline import Lane, Stage, SyncStatus
 from shared.retry import RetryPolicy
 from workers.verdicts import Rules, conclude
 
 NOW = datetime.now(UTC)
 POLICY = RetryPolicy(base_s=100, cap_s=1000, max_attempts=3)
 TERMS = attempts.Terms(lease_s=60, settle_s=0, task_id="T-1")
-ALL = {(Lane.LIVE, stage): 100 for stage in STAGES}
+ALL = {Lane.LIVE: 100}
 OUTAGE = UnavailableError("CrowdTwist", "answered 503", 503)
 REFUSED = DataError("CrowdTwist", "Email Address is already taken", 400)
 SILENCE = OutcomeUnknownError("CrowdTwist", "no answer")
@@ -111,6 +111,7 @@ def test_an_instance_travels_to_completed_and_the_member_remembers(ledger: Engin
     assert rows(ledger, "applied_id, ct_user_id, known_in_crowdtwist, row_id, told_status, synced", "member") == [
         (1, 42, True, "1-R", "Success", True)
     ]
+    assert rows(ledger, "user_object", "payload") == [{"third_party_id": "M-1"}]
     states = [state for _, state in rows(ledger, "id, state", "activity")]
     assert states == ["pending", "running", "running", "completed"]
 

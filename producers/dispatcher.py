@@ -44,7 +44,8 @@ class Dispatcher:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._url = settings.require_ledger()
-        self._pruned_at = 0.0
+        self._tidy_at = 0.0
+        self._prune_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Take turns until *stop*; a ledger or broker that is away is waited for, not died of."""
@@ -61,8 +62,10 @@ class Dispatcher:
 
     def turn(self) -> bool:
         """Do one turn; say whether there may be more to do at once."""
-        self._give_back()
-        self._prune()
+        if time.monotonic() >= self._tidy_at:
+            self._tidy_at = time.monotonic() + self._settings.dispatcher.tick_s
+            self._give_back()
+            self._prune()
         self._run_errands()
         return self._release()
 
@@ -120,9 +123,9 @@ class Dispatcher:
             log.warning("leases expired", instances=len(lost), begun=begun, unbegun=len(lost) - begun)
 
     def _prune(self) -> None:
-        if time.monotonic() - self._pruned_at < _PRUNE_EVERY_S:
+        if time.monotonic() < self._prune_at:
             return
-        self._pruned_at = time.monotonic()
+        self._prune_at = time.monotonic() + _PRUNE_EVERY_S
         with transaction(engine()) as connection:
             pruned = dispatching.prune(connection, days=self._settings.dispatcher.retention_days, limit=_PRUNE_SIZE)
         if pruned:

@@ -17,9 +17,10 @@ one of them or the `max` of them, never their sum.
 
 import threading
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry
@@ -37,8 +38,8 @@ from shared.settings import Settings
 BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 _MINUTE_S = 60.0
-_LINES_MAX = 500_000
-"""Lines of activity counted at one scrape; more are left to the next."""
+_READ_MAX = timedelta(hours=1)
+"""Activity that is read at one scrape at most; who scrapes less often than this loses what lies further back."""
 _PATIENCE = 10
 """Scrapes are answered from memory for this many times as long as the last look took."""
 
@@ -56,7 +57,7 @@ class _Look:
 class LedgerCollector(Collector):
     """Looks at the ledger at most every *ttl_s* seconds, less often where looking is slow.
 
-    Units: *settle_s* seconds after which every transaction that took an id for its activity has committed.
+    Units: *settle_s* seconds after which every transaction that wrote a line of activity has committed.
     """
 
     def __init__(self, settings: Settings, *, ttl_s: float = 3.0, settle_s: float = 2.0) -> None:
@@ -64,7 +65,10 @@ class LedgerCollector(Collector):
         self._ledger = engine(settings.require_ledger())
         self._ttl_s = ttl_s
         self._lock = threading.Lock()
-        self._lines = _Reader(settle_s)
+        self._settle_s = settle_s
+        self._started = time.monotonic()
+        self._read_upto: datetime | None = None
+        self._counters = _Counters()
         self._fresh_until = float("-inf")
         self._families: list[Metric] = []
 
@@ -89,19 +93,22 @@ class LedgerCollector(Collector):
         yield _dead_letters(look.dead_letters)
         yield _connections(look.connections)
         yield self._budgets(look.calls)
-        yield from self._lines.metrics()
+        yield from self._counters.metrics()
 
     def _look(self) -> _Look:
         with transaction(self._ledger) as connection:
-            after, upto = self._lines.window(gauges.last_line(connection))
+            after = self._read_upto or gauges.ago(connection, time.monotonic() - self._started)
+            upto = max(after, gauges.ago(connection, self._settle_s))
+            after = max(after, upto - _READ_MAX)
             tallies = gauges.tallies(connection, after=after, upto=upto, bounds_s=BOUNDS_S)
             look = _Look(
                 views.connections(connection),
                 views.backlog(connection),
                 views.dead_letters(connection),
-                gauges.calls_since(connection, _MINUTE_S),
+                gauges.calls_since(connection, gauges.ago(connection, _MINUTE_S)),
             )
-        self._lines.add(tallies, upto)
+        self._read_upto = upto
+        self._counters.add(tallies)
         return look
 
     def _budgets(self, calls: dict[str, int]) -> Metric:
@@ -114,35 +121,16 @@ class LedgerCollector(Collector):
         return family
 
 
-class _Reader:
-    """The counters: what this process has read of the activity, and how far."""
+class _Counters:
+    """What this process has seen in the activity since it started."""
 
-    def __init__(self, settle_s: float) -> None:
-        self._settle_s = settle_s
-        self._read_upto: int | None = None
-        self._seen: deque[tuple[float, int]] = deque()
+    def __init__(self) -> None:
         self._outcomes: dict[tuple[str, str], int] = defaultdict(int)
         self._buckets: dict[str, list[int]] = {stage: [0] * (len(BOUNDS_S) + 1) for stage in Stage}
         self._seconds: dict[str, float] = dict.fromkeys(Stage, 0.0)
 
-    def window(self, last: int) -> tuple[int, int]:
-        """Say which lines to read now, given the id of the last one: (after, up to).
-
-        An id is taken before its line is committed, so what was the last id a while ago is what can be relied on.
-        """
-        now = time.monotonic()
-        self._seen.append((now, last))
-        settled = self._read_upto
-        while self._seen and self._seen[0][0] <= now - self._settle_s:
-            settled = self._seen.popleft()[1]
-        if self._read_upto is None:
-            self._read_upto = last
-        after = self._read_upto
-        return after, min(max(settled or 0, after), after + _LINES_MAX)
-
-    def add(self, tallies: Iterable[Tally], upto: int) -> None:
+    def add(self, tallies: Iterable[Tally]) -> None:
         """Count what was read."""
-        self._read_upto = upto
         for tally in tallies:
             self._outcomes[tally.stage, tally.outcome] += tally.count
             if tally.bucket is not None and tally.stage in self._buckets:

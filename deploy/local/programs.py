@@ -6,13 +6,13 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from deploy.local.environment import environment
+from deploy.local.environment import environment, variables
 from deploy.local.processes import Program
 from deploy.local.serving import LOOPBACK, free_port
 from shared.pipeline import Lane, Stage
 from shared.settings import Settings
 
-__all__ = ["Program", "api", "flower", "ours", "pointed_at", "sandbox", "worker"]
+__all__ = ["Program", "api", "flower", "ours", "pointed_at", "sandbox", "variables", "worker"]
 
 _CODE = Path(__file__).parents[2]
 _WORKER_GRACE_S = 40.0

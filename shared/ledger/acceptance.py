@@ -147,8 +147,10 @@ _STANDINGS = text(f"""
            q.id as queued_id, r.id is not null as running,
            q.failing_since is not null and q.failed_stage in ('oic', 'crowdtwist') as failing
     from member m
-    left join instance q on q.member_number = m.member_number and q.state in ({_QUEUED})
-    left join instance r on r.member_number = m.member_number and r.state = 'running'
+    left join lateral (select * from instance i where i.member_number = m.member_number and i.state in ({_QUEUED})
+                       limit 1) as q on true
+    left join lateral (select id from instance i where i.member_number = m.member_number and i.state = 'running'
+                       limit 1) as r on true
     where m.member_number = any(cast(:numbers as text[]))
 """)  # noqa: S608  # words of our own enum
 _KNOWN = text("select event_id, id, event_hash from instance where event_id = any(cast(:ids as text[]))")

@@ -1,7 +1,7 @@
 """The statements of `attempts`, and what bit while they were measured.
 
 - A join of one CTE with another is slow; what one found is handed on by RETURNING.
-- The fence is `token = r.token` alone: `state = 'running'` beside it makes the planner walk the in-flight index.
+- Fence by `token` alone (it is 0 unless running): `state = 'running'` makes the planner walk the in-flight index.
 - An instance that would queue again while a newer one of its member is queued becomes superseded instead.
 """
 
@@ -12,30 +12,31 @@ from shared.pipeline import QUEUED, Stage
 _QUEUED = ", ".join(f"'{state}'" for state in QUEUED)
 
 
-def _begin_statement(columns: str) -> TextClause:
+def _begin_statement(columns: str, fat: str = "") -> TextClause:
     return text(f"""
         with mine as (
             update instance set begun = true, attempt = attempt + 1,
                                 lease_until = now() + make_interval(secs => :lease_s)
-            where id = any(cast(:ids as bigint[])) and state = 'running' and stage = :stage and not begun
+            where id = any(cast(:ids as bigint[])) and token <> 0 and stage = :stage and not begun
               and lease_until > now()
             returning id, token, attempt, member_number, operation, errand, status, error
         )
         select mine.*, {columns}, m.row_id, m.ct_user_id, m.known_in_crowdtwist, m.unknown_outcome,
                m.told_status, m.told_error
-        from mine join member m on m.member_number = mine.member_number join payload p on p.instance_id = mine.id
+        from mine join member m on m.member_number = mine.member_number {fat}
     """)  # noqa: S608  # our own columns
 
 
 BEGIN = {
-    Stage.OIC: _begin_statement("p.event, null as user_object"),
-    Stage.CROWDTWIST: _begin_statement("null as event, p.user_object"),
+    Stage.OIC: _begin_statement("f.event, null as user_object", "join payload f on f.instance_id = mine.id"),
+    Stage.CROWDTWIST: _begin_statement(
+        "null as event, f.user_object", "left join mapping f on f.instance_id = mine.id"
+    ),
     Stage.SIEBEL: _begin_statement("null as event, null as user_object"),
 }
 EXPIRED = text("""
     select id, token, member_number, stage, attempt, begun, losses, errand, status
-    from instance where state = 'running' and lease_until < now()
-    order by id limit :limit
+    from instance where state = 'running' and lease_until < now() limit :limit
 """)
 LOCK_MEMBERS = text("""
     select from member where member_number = any(cast(:numbers as text[])) order by member_number for update
@@ -64,9 +65,11 @@ ADVANCE = text(f"""
     returning i.id, i.state
 """)  # noqa: S608  # words of our own enum
 LEARN_USER = text("""
-    update payload p set user_object = r."user", oic_instance_id = r.oic_instance_id
+    insert into mapping (instance_id, user_object, oic_instance_id)
+    select id, "user", oic_instance_id
     from json_to_recordset(cast(:rows as json)) as r (id bigint, "user" jsonb, oic_instance_id text)
-    where p.instance_id = r.id
+    on conflict (instance_id)
+    do update set user_object = excluded.user_object, oic_instance_id = excluded.oic_instance_id
 """)
 LEARN_APPLIED = text("""
     update member m

@@ -1,6 +1,6 @@
 """Statements of the dispatcher: what is due, who may go, and whose lease has run out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
@@ -56,9 +56,10 @@ def claim_errands(connection: Connection, *, limit: int, token: int, lease_s: fl
 
 def prune(connection: Connection, *, days: int, limit: int) -> int:
     """Delete up to *limit* finished instances older than *days*, with payload and activity.  Dead letters stay."""
-    ids: Sequence[int] = connection.execute(_PRUNE, {"days": days, "limit": limit}).scalars().all()
+    ids = list(connection.execute(_PRUNE, {"days": days, "limit": limit}).scalars())
     if ids:
-        connection.execute(_PRUNE_ACTIVITY, {"ids": list(ids)})
+        for statement in _PRUNE_BESIDE:
+            connection.execute(statement, {"ids": ids})
     return len(ids)
 
 
@@ -113,4 +114,7 @@ _PRUNE = text("""
         order by finished_at limit :limit for update skip locked))
     returning id
 """)
-_PRUNE_ACTIVITY = text("delete from activity where instance_id = any(cast(:ids as bigint[]))")
+_PRUNE_BESIDE = [
+    text(f"delete from {table} where instance_id = any(cast(:ids as bigint[]))")  # noqa: S608  # our own tables
+    for table in ("payload", "mapping", "activity")
+]

@@ -23,6 +23,12 @@ from shared.settings import settings
 WAKE = "membersync_due"
 """The channel on which intake and workers say that something became due."""
 
+# Every join here is a look-up by key.  Statistics lag behind a burst, and a planner that takes a full table for an
+# empty one then hashes all of it, once per batch (measured: 45 us instead of 12 per row of `finish`).
+_SESSION = (
+    "-c timezone=UTC -c lock_timeout=10s -c statement_timeout=60s -c jit=off "
+    "-c enable_hashjoin=off -c enable_mergejoin=off -c enable_seqscan=off"
+)
 _ASYNCHRONOUS = text("set local synchronous_commit = off")
 _CONFLICTS = {"40001", "40P01"}  # serialization failure, deadlock
 _NOTIFY = text(f"notify {WAKE}")
@@ -46,7 +52,7 @@ def engine(url: str | None = None) -> Engine:
         hide_parameters=True,
         connect_args={
             "connect_timeout": 5,
-            "options": "-c timezone=UTC -c lock_timeout=10s -c statement_timeout=60s -c jit=off",
+            "options": _SESSION,
             "application_name": "membersync",
         },
     )

@@ -66,10 +66,10 @@ def matching(
     parameters["limit"] = limit
     if where.since:
         conditions.append("id >= :first")
-        parameters["first"] = id_at(connection, "instance", where.since - _ACCEPTANCE_SKEW)
+        parameters["first"] = id_at(connection, where.since - _ACCEPTANCE_SKEW)
     if where.until:
         conditions.append("id < :last")
-        parameters["last"] = id_at(connection, "instance", where.until + _ACCEPTANCE_SKEW)
+        parameters["last"] = id_at(connection, where.until + _ACCEPTANCE_SKEW)
     if before is not None:
         conditions.append("id < :before")
         parameters["before"] = before
@@ -80,12 +80,12 @@ def matching(
     return text(f"select id from ({' union '.join(parts)}) as found order by id desc limit :limit"), parameters  # noqa: S608  # our own words, values are bound
 
 
-def id_at(connection: Connection, table: str, instant: datetime) -> int:
-    """Find by bisection the first id of `instance` or `activity` from *instant* on; one past the last if there is none.
+def id_at(connection: Connection, instant: datetime) -> int:
+    """Find by bisection the first instance accepted at *instant* or later; one past the last if there is none.
 
-    Exact only as far as ids and instants ascend together.
+    Exact only as far as ids and acceptance ascend together.
     """
-    return connection.execute(_ID_AT[table], {"instant": instant}).scalar() or 1
+    return connection.execute(_ID_AT, {"instant": instant}).scalar() or 1
 
 
 def _conditions(where: Filter) -> tuple[list[str], dict[str, Any]]:
@@ -134,19 +134,16 @@ def _escaped(pattern: str) -> str:
     return pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
-_ID_AT = {
-    table: text(f"""
-        with recursive search (low, high) as (
-            select min(id), max(id) + 1 from {table}
-            union all
-            select case when probe.at < :instant then probe.id + 1 else low end,
-                   case when probe.at < :instant then high else (low + high) / 2 end
-            from search, lateral (
-                select id, {column} as at from {table} where id >= (low + high) / 2 order by id limit 1
-            ) as probe
-            where low < high
-        )
-        select max(low) from search
-    """)  # noqa: S608  # our own words
-    for table, column in (("instance", "accepted_at"), ("activity", "at"))
-}
+_ID_AT = text("""
+    with recursive search (low, high) as (
+        select min(id), max(id) + 1 from instance
+        union all
+        select case when probe.accepted_at < :instant then probe.id + 1 else low end,
+               case when probe.accepted_at < :instant then high else (low + high) / 2 end
+        from search, lateral (
+            select id, accepted_at from instance where id >= (low + high) / 2 order by id limit 1
+        ) as probe
+        where low < high
+    )
+    select max(low) from search
+""")

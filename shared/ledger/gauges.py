@@ -1,7 +1,7 @@
 """Statements behind the metrics that only ever grow: what was added to the activity since the last look.
 
-Nothing is counted on the hot path.  Activity is only ever added, with ascending ids; a process remembers how far it has
-read and reads on from there.  So a scrape costs what happened since the one before it, and pruning takes nothing back.
+Nothing is counted on the hot path.  Activity is only ever added; a process remembers up to which instant it has read
+and reads on from there.  So a scrape costs what happened since the one before it, and pruning takes nothing back.
 """
 
 from collections.abc import Sequence
@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, text
-
-from shared.ledger.filters import id_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,26 +26,24 @@ class Tally:
     took_s: float
 
 
-def last_line(connection: Connection) -> int:
-    """Give the id of the newest line of activity, 0 when there is none."""
-    return connection.execute(_LAST).scalar() or 0
+def ago(connection: Connection, age_s: float) -> datetime:
+    """Give the instant *age_s* seconds ago, by the ledger's clock."""
+    instant: datetime = connection.execute(_AGO, {"age_s": age_s}).scalar_one()
+    return instant
 
 
-def tallies(connection: Connection, *, after: int, upto: int, bounds_s: Sequence[float]) -> list[Tally]:
-    """Count the lines of activity with ids in (*after*, *upto*].  *bounds_s* ascending, seconds."""
+def tallies(connection: Connection, *, after: datetime, upto: datetime, bounds_s: Sequence[float]) -> list[Tally]:
+    """Count the lines of activity written in (*after*, *upto*].  *bounds_s* ascending, seconds."""
     rows = connection.execute(_TALLIES, {"after": after, "upto": upto, "bounds": [bound * 1000 for bound in bounds_s]})
     return [Tally(row.stage, row.outcome, row.bucket, row.total, row.took_s) for row in rows]
 
 
-def calls_since(connection: Connection, period_s: float) -> dict[str, int]:
-    """Count the calls to each outside system in the last *period_s* seconds."""
-    since: datetime = connection.execute(_AGO, {"period_s": period_s}).scalar_one()
-    first = id_at(connection, "activity", since)
-    return {row.stage: row.calls for row in connection.execute(_CALLS, {"first": first})}
+def calls_since(connection: Connection, instant: datetime) -> dict[str, int]:
+    """Count the calls to each outside system since *instant*."""
+    return {row.stage: int(row.calls) for row in connection.execute(_CALLS, {"since": instant})}
 
 
-_AGO = text("select now() - make_interval(secs => :period_s)")
-_LAST = text("select max(id) from activity")
+_AGO = text("select now() - make_interval(secs => :age_s)")
 _TALLIES = text("""
     select coalesce(stage, 'intake') as stage,
            case when stage is null then case state when 'pending' then 'accepted' else state end
@@ -57,10 +53,10 @@ _TALLIES = text("""
                 else 'due_again' end as outcome,
            width_bucket(took_ms, cast(:bounds as float8[])) as bucket,
            count(*) as total, coalesce(sum(took_ms), 0) / 1000 as took_s
-    from activity where id > :after and id <= :upto
+    from activity where at > :after and at <= :upto
     group by 1, 2, 3
 """)
 _CALLS = text("""
     select stage, sum(jsonb_array_length(calls)) as calls
-    from activity where id >= :first and stage is not null and calls is not null group by stage
+    from activity where at >= :since and stage is not null and calls is not null group by stage
 """)

@@ -126,13 +126,21 @@ class Instance(Base):
 
 
 class Payload(Base):
-    """The fat part of an instance: the event as accepted, and what the oic stage made of it."""
+    """The fat part of an instance: the event as accepted.  Written once."""
 
     __tablename__ = "payload"
 
-    instance_id: Mapped[int] = mapped_column(ForeignKey("instance.id", ondelete="CASCADE"), primary_key=True)
+    instance_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     event: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    user_object: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+
+
+class Mapping(Base):
+    """What the oic stage made of the event: the CrowdTwist user object, and the instance in OIC that made it."""
+
+    __tablename__ = "mapping"
+
+    instance_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    user_object: Mapped[dict[str, Any]] = mapped_column(JSONB)
     oic_instance_id: Mapped[str | None] = mapped_column(Text)
 
 
@@ -140,10 +148,9 @@ class Activity(Base):
     """What happened to an instance, in order; only ever added.  No foreign key: it would cost a look-up per line."""
 
     __tablename__ = "activity"
-    __table_args__ = (Index("activity_of_instance", "instance_id", "id"),)
 
+    instance_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
-    instance_id: Mapped[int] = mapped_column(BigInteger)
     at: Mapped[datetime] = mapped_column(_INSTANT, server_default=text("clock_timestamp()"))
     stage: Mapped[str | None] = mapped_column(Text)
     attempt: Mapped[int | None] = mapped_column(SmallInteger)

@@ -131,7 +131,7 @@ def missing(of: Engine) -> list[str]:
 
 def _rate(connection: Connection, now: datetime, period_s: int) -> Rate:
     since = now - timedelta(seconds=period_s)
-    first = id_at(connection, "instance", since)
+    first = id_at(connection, since)
     accepted = connection.execute(_ACCEPTED, {"first": first}).scalar_one()
     finished = {row.state: row.total for row in connection.execute(_FINISHED, {"since": since})}
     return Rate(period_s, accepted, finished)

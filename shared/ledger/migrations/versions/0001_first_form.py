@@ -14,8 +14,8 @@ def upgrade() -> None:
     """Apply."""
     op.create_table(
         "activity",
+        sa.Column("instance_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
-        sa.Column("instance_id", sa.BigInteger(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
         sa.Column("stage", sa.Text(), nullable=True),
         sa.Column("attempt", sa.SmallInteger(), nullable=True),
@@ -25,9 +25,8 @@ def upgrade() -> None:
         sa.Column("took_ms", sa.Double(), nullable=True),
         sa.Column("task_id", sa.Text(), nullable=True),
         sa.Column("calls", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
-        sa.PrimaryKeyConstraint("id"),
+        sa.PrimaryKeyConstraint("instance_id", "id"),
     )
-    op.create_index("activity_of_instance", "activity", ["instance_id", "id"], unique=False)
     op.create_table(
         "connection",
         sa.Column("name", sa.Text(), nullable=False),
@@ -53,6 +52,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
+        "mapping",
+        sa.Column("instance_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("user_object", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("oic_instance_id", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("instance_id"),
+    )
+    op.create_table(
         "member",
         sa.Column("member_number", sa.Text(), nullable=False),
         sa.Column("row_id", sa.Text(), nullable=True),
@@ -71,6 +77,12 @@ def upgrade() -> None:
         sa.Column("told_id", sa.BigInteger(), nullable=True),
         sa.Column("told_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("member_number"),
+    )
+    op.create_table(
+        "payload",
+        sa.Column("instance_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("event", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.PrimaryKeyConstraint("instance_id"),
     )
     op.create_table(
         "stray_message",
@@ -182,23 +194,13 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("state in ('waiting', 'held', 'dead', 'rejected')"),
     )
-    op.create_table(
-        "payload",
-        sa.Column("instance_id", sa.BigInteger(), nullable=False),
-        sa.Column("event", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.Column("user_object", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
-        sa.Column("oic_instance_id", sa.Text(), nullable=True),
-        sa.ForeignKeyConstraint(["instance_id"], ["instance.id"], ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("instance_id"),
-    )
     op.execute("alter table instance set (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02)")
-    op.execute("alter table member set (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05)")
+    op.execute("alter table member set (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05)")
     op.execute("insert into connection (name) values ('oic'), ('crowdtwist'), ('siebel')")
 
 
 def downgrade() -> None:
     """Undo."""
-    op.drop_table("payload")
     op.drop_index(
         "instance_open",
         table_name="instance",
@@ -216,7 +218,8 @@ def downgrade() -> None:
     op.drop_index("instance_due", table_name="instance", postgresql_where=sa.text("state in ('pending', 'waiting')"))
     op.drop_table("instance")
     op.drop_table("stray_message")
+    op.drop_table("payload")
     op.drop_table("member")
+    op.drop_table("mapping")
     op.drop_table("connection")
-    op.drop_index("activity_of_instance", table_name="activity")
     op.drop_table("activity")

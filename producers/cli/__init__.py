@@ -1,0 +1,13 @@
+"""`membersync`, the command line: processes, intake of files, and what the ledger knows.
+
+Each command imports what it needs when it runs, so that `--help` and `show` do not wait for Celery and the web server.
+"""
+
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; ends the process with 0 done, 1 nothing matched or refused, 2 not possible as asked."""
+    from producers.cli.app import run  # noqa: PLC0415  # `producers.cli` itself stays free of typer
+
+    run(arguments)

@@ -1,0 +1,228 @@
+"""The commands and their options; what they do stands in the modules beside this one."""
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from producers.cli.options import (
+    AsJson,
+    Codes,
+    Cursor,
+    InLane,
+    Limit,
+    Members,
+    Since,
+    Stages,
+    States,
+    Statuses,
+    Unmasked,
+    Until,
+    WithText,
+)
+from producers.cli.trouble import IMPOSSIBLE, told
+from producers.filtering import LIMIT_DEFAULT, filter_of
+from shared.pipeline import Lane
+
+# Imports inside commands keep the start of the others short.
+# ruff: noqa: PLC0415
+
+app = typer.Typer(
+    help="Siebel Loyalty members to CrowdTwist, and the truth back.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and end the process with its exit code."""
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="membersync")
+    except Exception as error:
+        trouble = told(error)
+        if trouble is None:
+            raise
+        typer.echo(f"membersync: {trouble.what}", err=True)
+        if trouble.hint:
+            typer.echo(f"  {trouble.hint}", err=True)
+        sys.exit(IMPOSSIBLE)
+
+
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"membersync {version('membersync')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    _wanted: Annotated[
+        bool,
+        typer.Option("--version", callback=lambda wanted: _version(wanted=wanted), is_eager=True, help="Print it."),
+    ] = False,
+) -> None:
+    """Siebel Loyalty members to CrowdTwist, and the truth back."""
+
+
+@app.command(rich_help_panel="On one machine")
+def up() -> None:
+    """Run the whole stack on this machine until Ctrl-C."""
+    from deploy.local.up import up as start
+    from producers.cli.reach import configured
+
+    raise typer.Exit(start(configured()))
+
+
+@app.command(rich_help_panel="On one machine")
+def demo(
+    *,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the stack running at the end.")] = False,
+    scene: Annotated[str | None, typer.Option("--scene", help="Only this scene.")] = None,
+) -> None:
+    """Run the whole stack, feed it, show and check what happened, and end."""
+    from deploy.local.demo import demo as play
+    from producers.cli.reach import configured
+
+    raise typer.Exit(play(configured(), keep=keep, scene=scene))
+
+
+@app.command(rich_help_panel="One process each")
+def api(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on.")] = None,
+) -> None:
+    """Take events over HTTP, and answer operators."""
+    from producers.cli.processes import run_api
+
+    run_api(host, port)
+
+
+@app.command(rich_help_panel="One process each")
+def dispatcher() -> None:
+    """Send what is due to the workers."""
+    from producers.cli.processes import run_dispatcher
+
+    run_dispatcher()
+
+
+@app.command(rich_help_panel="One process each")
+def worker(
+    lane: Annotated[Lane | None, typer.Option(help="Only this lane; both when left out.")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
+) -> None:
+    """Take instances through the stages (Celery)."""
+    from producers.cli.processes import become_worker
+
+    become_worker(lane, concurrency)
+
+
+@app.command(rich_help_panel="One process each")
+def flower(port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on.")] = None) -> None:
+    """Show workers, queues and tasks (Flower)."""
+    from producers.cli.processes import become_flower
+
+    become_flower(port)
+
+
+@app.command(rich_help_panel="One process each")
+def migrate() -> None:
+    """Bring the ledger's schema up to date."""
+    from producers.cli.processes import run_migrations
+
+    run_migrations()
+
+
+@app.command(rich_help_panel="Members")
+def produce(  # one option each
+    files: Annotated[list[str], typer.Argument(help="NDJSON, JSON, CSV or SiebelMessage XML; - is standard input.")],
+    *,
+    lane: Annotated[Lane, typer.Option(help="Of events that name none.")] = Lane.LIVE,
+    api_url: Annotated[str | None, typer.Option("--api", help="Send to this api instead of into the ledger.")] = None,
+    token: Annotated[
+        str | None, typer.Option(envvar="MEMBERSYNC_TOKEN", show_envvar=True, help="The api's token of a producer.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take in the members of files."""
+    from producers.cli.produce import produce_files
+
+    raise typer.Exit(produce_files(files, lane, api_url, token, as_json=as_json))
+
+
+@app.command(rich_help_panel="Looking")
+def status(*, as_json: AsJson = False) -> None:
+    """Show connections, lanes, states, ages of the oldest, rates."""
+    from producers.cli.reading import show_status
+
+    raise typer.Exit(show_status(as_json=as_json))
+
+
+@app.command(rich_help_panel="Looking")
+def member(
+    number: Annotated[str, typer.Argument(help="Member number.")],
+    *,
+    limit: Limit = 10,
+    cursor: Cursor = None,
+    unmasked: Unmasked = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show one member's timeline: events, attempts, calls, what Siebel was told."""
+    from producers.cli.reading import show_member
+
+    raise typer.Exit(show_member(number, limit, cursor, unmasked=unmasked, as_json=as_json))
+
+
+@app.command(rich_help_panel="Looking")
+def instances(  # noqa: PLR0913  # the filter of spec section 5
+    *,
+    state: States = None,
+    stage: Stages = None,
+    status: Statuses = None,
+    code: Codes = None,
+    member: Members = None,
+    since: Since = None,
+    until: Until = None,
+    lane: InLane = None,
+    text: WithText = "",
+    limit: Limit = LIMIT_DEFAULT,
+    cursor: Cursor = None,
+    unmasked: Unmasked = False,
+    as_json: AsJson = False,
+) -> None:
+    """List instances, newest first."""
+    from producers.cli.reading import list_instances
+
+    try:
+        where = filter_of(
+            now=datetime.now(UTC),
+            state=state or (),
+            stage=stage or (),
+            status=status or (),
+            code=code or (),
+            member=member or (),
+            lane=lane,
+            since=since,
+            until=until,
+            text=text,
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    raise typer.Exit(list_instances(where, limit, cursor, unmasked=unmasked, as_json=as_json))
+
+
+@app.command(rich_help_panel="Looking")
+def show(
+    instance_id: Annotated[str, typer.Argument(metavar="ID", help="Instance id.")],
+    *,
+    unmasked: Unmasked = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show one instance with its activity."""
+    from producers.cli.reading import show_instance
+
+    raise typer.Exit(show_instance(instance_id, unmasked=unmasked, as_json=as_json))

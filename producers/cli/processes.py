@@ -1,0 +1,123 @@
+"""The commands that become one process of a deployment."""
+
+import os
+import signal
+import sys
+import threading
+from importlib.util import find_spec
+from pathlib import Path
+
+import typer
+
+from producers.cli.reach import configured, with_ledger, with_servers
+from producers.cli.trouble import TroubleError
+from shared.pipeline import QUEUES, STAGES, Lane
+
+# Imports inside commands keep the start of the others short.
+# ruff: noqa: PLC0415
+
+
+def run_api(host: str | None, port: int | None) -> None:
+    """Serve the api until SIGTERM or Ctrl-C.
+
+    Raises:
+        TroubleError: it may not listen there, or has no ledger.
+    """
+    from producers.api.app import serve
+
+    of = with_ledger()
+    changes = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    try:
+        serve(of.model_copy(update={"api": of.api.model_copy(update=changes)}))
+    except ValueError as error:
+        raise TroubleError(str(error)) from error
+
+
+def run_dispatcher() -> None:
+    """Dispatch until SIGTERM or Ctrl-C."""
+    from producers.dispatcher import Dispatcher
+    from shared import logs
+
+    of = with_servers()
+    logs.configure("dispatcher", of.log_level)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    if of.dispatcher.metrics_port:
+        from prometheus_client import start_http_server
+
+        from producers.metrics import registry_of
+
+        start_http_server(of.dispatcher.metrics_port, registry=registry_of(of))
+    Dispatcher(of).run(stop)
+
+
+def become_worker(lane: Lane | None, concurrency: int | None) -> None:
+    """Become a Celery worker of *lane*, or of both.
+
+    Raises:
+        TroubleError: ledger or broker is not set.
+    """
+    of = with_servers()
+    queues = QUEUES if lane is None else [stage.queue(lane) for stage in STAGES]
+    _become_celery(
+        "workers.app",
+        "worker",
+        "--queues",
+        ",".join(queues),
+        "--hostname",
+        f"{lane or 'all'}.{os.getpid()}@%h",
+        "--pool",
+        "prefork",
+        "--concurrency",
+        str(concurrency or of.worker.concurrency),
+        "--loglevel",
+        of.log_level,
+        "--without-mingle",  # nothing here is revoked or shared between workers: waiting for their answers is lost time
+        "--without-gossip",
+    )
+
+
+def become_flower(port: int | None) -> None:
+    """Become Flower.
+
+    Raises:
+        TroubleError: broker or password is not set.
+    """
+    of = configured()
+    if of.broker_url is None:
+        raise TroubleError("MEMBERSYNC_BROKER_URL is not set", "set it; `membersync up` starts a Flower of its own")
+    if of.flower.password is None:
+        raise TroubleError("MEMBERSYNC_FLOWER__PASSWORD is not set", "Flower does not run without a login")
+    chosen = [] if port is None else [f"--port={port}"]
+    _become_celery("shared.broker", "flower", f"--conf={_flower_configuration()}", *chosen)
+
+
+def run_migrations() -> None:
+    """Bring the ledger's schema up to date."""
+    from shared.ledger.engine import migrate
+
+    url = with_ledger().require_ledger()
+    try:
+        migrate(url)
+    except Exception as error:
+        raise TroubleError(
+            f"the ledger cannot be migrated ({type(error).__name__})", "check MEMBERSYNC_LEDGER_URL and its server"
+        ) from error
+    typer.echo("the ledger's schema is up to date")
+
+
+def _flower_configuration() -> Path:
+    package = find_spec("deploy")
+    for folder in package.submodule_search_locations or () if package else ():
+        if (file := Path(folder) / "flowerconfig.py").is_file():
+            return file
+    raise TroubleError("deploy/flowerconfig.py is not installed", "install membersync with its package `deploy`")
+
+
+def _become_celery(app: str, *arguments: str) -> None:
+    """Replace this process by Celery's, so that signals and exit code are its own."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    argv = [sys.executable, "-m", "celery", "-A", app, *arguments]
+    os.execv(sys.executable, argv)  # noqa: S606  # our own interpreter and arguments, no shell

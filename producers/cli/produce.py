@@ -1,0 +1,153 @@
+"""`membersync produce`: take in the members of files, show how far it is, and say what became of them."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from io import BufferedReader
+from pathlib import Path
+from typing import cast
+
+import httpx
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from producers.cli.reach import configured, with_ledger
+from producers.cli.reading import print_json
+from producers.cli.render import plain
+from producers.cli.sending import Send, into_ledger, over_http
+from producers.cli.trouble import DONE, NOTHING, TroubleError
+from producers.formats import Position, Terms, read_file
+from producers.intake import Outcome, Receipt
+from producers.siebel_message import BodyError
+from shared.pipeline import Lane
+
+_SLICE = 1_000
+_TIMEOUT_S = 60.0
+_NOT_GOOD = {Outcome.REFUSED, Outcome.CONFLICT}
+_SHOWN_REFUSALS = 100
+_STDIN = "-"
+
+
+@dataclass(slots=True)
+class _Summary:
+    """What became of all files."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    refused: list[dict[str, object]] = field(default_factory=list)
+    unreadable: list[dict[str, object]] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """Done only when something was good and every file could be read to its end."""
+        is_any_good = any(Outcome(outcome) not in _NOT_GOOD for outcome in self.outcomes)
+        return DONE if is_any_good and not self.unreadable else NOTHING
+
+
+def produce_files(files: list[str], lane: Lane, api_url: str | None, token: str | None, *, as_json: bool) -> int:
+    """Take in the events of *files* in order; give the exit code."""
+    with ExitStack() as exits:
+        send = _way(exits, lane, api_url, token)
+        summary = _Summary()
+        err = Console(stderr=True, highlight=False)
+        progress = exits.enter_context(_progress(err, is_shown=err.is_terminal and not as_json))
+        for name in files:
+            _produce(name, send, summary, progress)
+    if as_json:
+        print_json({"outcomes": summary.outcomes, "refused": summary.refused, "unreadable": summary.unreadable})
+    else:
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(summary.outcomes.items()))
+        Console(highlight=False).print(plain(counts or "no events"))
+    return summary.exit_code
+
+
+def _way(exits: ExitStack, lane: Lane, api_url: str | None, token: str | None) -> Send:
+    if api_url is None:
+        return into_ledger(with_ledger(), lane)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        client = httpx.Client(base_url=api_url, headers=headers, timeout=_TIMEOUT_S)
+    except (httpx.InvalidURL, UnicodeError):
+        raise TroubleError(f"--api {api_url} is not a URL") from None
+    if client.base_url.scheme not in {"http", "https"}:
+        raise TroubleError(f"--api {api_url} is not a URL", "like http://127.0.0.1:8000")
+    return over_http(exits.enter_context(client), lane)
+
+
+def _produce(name: str, send: Send, summary: _Summary, progress: Progress) -> None:
+    """Take in one file."""
+    shown = "standard input" if name == _STDIN else name
+    try:
+        with _opened(name) as stream:
+            task = progress.add_task(shown, total=_size(stream), count="")
+            terms = Terms.of(configured(), datetime.now(UTC))
+            for events in _slices(read_file(stream, name, terms)):
+                for receipt in send(events):
+                    _note(shown, receipt, summary, progress)
+                _show(progress, task, stream, summary)
+    except BodyError as error:
+        _complain(progress, f"{shown}: {error}")
+        summary.unreadable.append({"file": shown, "field": error.field, "reason": error.reason})
+    except OSError as error:
+        _complain(progress, f"{shown}: {error.strerror}")
+        summary.unreadable.append({"file": shown, "field": "", "reason": str(error.strerror)})
+
+
+def _slices(positions: Iterable[Position]) -> Iterator[list[Position]]:
+    """Give the events by the thousand; those before a spot that cannot be read are given before it is said."""
+    events: list[Position] = []
+    unreadable = None
+    try:
+        for position in positions:
+            events.append(position)
+            if len(events) == _SLICE:
+                yield events
+                events = []
+    except BodyError as error:
+        unreadable = error
+    if events:
+        yield events
+    if unreadable:
+        raise unreadable
+
+
+def _note(shown: str, receipt: Receipt, summary: _Summary, progress: Progress) -> None:
+    summary.outcomes[receipt.outcome.value] += 1
+    if receipt.outcome not in _NOT_GOOD:
+        return
+    refusal = {"file": shown, "position": receipt.position, "field": receipt.field, "reason": receipt.reason}
+    summary.refused.append({**refusal, "outcome": receipt.outcome.value})
+    if len(summary.refused) <= _SHOWN_REFUSALS:
+        where = f"{receipt.field}: " if receipt.field else ""
+        _complain(progress, f"{shown}: event {receipt.position} {receipt.outcome}: {where}{receipt.reason}")
+    elif len(summary.refused) == _SHOWN_REFUSALS + 1:
+        _complain(progress, "more are refused; --json lists them all")
+
+
+def _complain(progress: Progress, text: str) -> None:
+    progress.console.print(plain(text), soft_wrap=True)
+
+
+def _progress(err: Console, *, is_shown: bool) -> Progress:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[count]}"))
+    return Progress(*columns, TimeElapsedColumn(), console=err, disable=not is_shown)
+
+
+def _show(progress: Progress, task: TaskID, stream: BufferedReader, summary: _Summary) -> None:
+    at = None if stream.closed or not stream.seekable() else stream.tell()
+    progress.update(task, completed=at, count=f"{summary.outcomes.total()} events")
+
+
+def _size(stream: BufferedReader) -> int | None:
+    return Path(stream.name).stat().st_size if stream.seekable() and isinstance(stream.name, str) else None
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[BufferedReader]:
+    if name == _STDIN:
+        yield cast("BufferedReader", sys.stdin.buffer)
+        return
+    with Path(name).open("rb") as stream:
+        yield stream

@@ -1,0 +1,60 @@
+"""Where the ledger is: as the settings say, or that of the stack which runs on this machine's home folder.
+
+`membersync up` writes `<home>/stack.json`; with it, commands typed in a second terminal just work.
+"""
+
+import json
+import os
+from pathlib import Path
+
+from producers.cli.trouble import TroubleError
+from shared.settings import Settings, settings
+
+_HINT = "set it, or run `membersync up` beside this"
+
+
+def configured() -> Settings:
+    """Read the settings.
+
+    Raises:
+        ValidationError: they are not valid.
+    """
+    return settings()
+
+
+def with_ledger() -> Settings:
+    """Read the settings, and find the running stack's ledger where they name none.
+
+    Raises:
+        TroubleError: there is no ledger to be found.
+    """
+    of = configured()
+    if of.ledger_url:
+        return of
+    url = _running(of.home / "stack.json").get("ledger_url")
+    if not isinstance(url, str):
+        raise TroubleError(f"MEMBERSYNC_LEDGER_URL is not set, and no stack runs in {of.home.resolve()}", _HINT)
+    return of.model_copy(update={"ledger_url": url})
+
+
+def with_servers() -> Settings:
+    """Read the settings of a process that needs both ledger and broker.
+
+    Raises:
+        TroubleError: one of them is not set.
+    """
+    of = configured()
+    for name, url in (("MEMBERSYNC_LEDGER_URL", of.ledger_url), ("MEMBERSYNC_BROKER_URL", of.broker_url)):
+        if url is None:
+            raise TroubleError(f"{name} is not set", "set it; only `membersync up` and `demo` start embedded servers")
+    return of
+
+
+def _running(file: Path) -> dict[str, object]:
+    """Read what the running stack wrote; nothing where none runs, or its owner is somebody else."""
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+        os.kill(int(document["pid"]), 0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return document if isinstance(document, dict) else {}

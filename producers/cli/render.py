@@ -1,0 +1,248 @@
+"""What the ledger knows, as a person reads it in a terminal: tables and timelines.
+
+Whatever comes from outside is shown as text, never as markup or as control characters of the terminal.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from shared.ledger.records import (
+    ActivityLine,
+    Backlog,
+    ConnectionState,
+    DeadLetters,
+    InstanceDetail,
+    InstanceRecord,
+    MemberRecord,
+    Overview,
+    Page,
+    Rate,
+)
+
+_COLOURS = {
+    "completed": "green",
+    "up": "green",
+    "Success": "green",
+    "running": "cyan",
+    "waiting": "yellow",
+    "held": "yellow",
+    "paused": "yellow",
+    "half_open": "yellow",
+    "rejected": "red",
+    "dead": "bold red",
+    "open": "bold red",
+    "OIC Failure": "red",
+    "CT Failure": "red",
+    "Data Error": "red",
+}
+_WIDTH_OF_A_PIPE = 200
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
+
+
+def console() -> Console:
+    """Give the console on standard output: colours on a terminal only, long lines in a pipe."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=_WIDTH_OF_A_PIPE)
+
+
+def plain(value: object, style: str = "") -> Text:
+    """Give *value* as text that nothing in it can turn into anything else."""
+    words = "" if value is None else str(value)
+    return Text("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in words), style)
+
+
+def coloured(word: str | None) -> Text:
+    """Give a state or status in its colour."""
+    return plain(word, _COLOURS.get(word or "", ""))
+
+
+def print_page(page: Page) -> None:
+    """Print a page of instances."""
+    table = _table("instance", "member", "event", "lane", "state", "stage", "tries", "status", "accepted", "why")
+    for one in page.items:
+        table.add_row(
+            plain(one.instance_id),
+            plain(one.member_number),
+            plain(one.event_id),
+            plain(one.lane),
+            coloured(one.state),
+            plain(one.failed_stage or one.stage),
+            plain(one.attempt or ""),
+            coloured(one.status),
+            plain(_instant(one.accepted_at)),
+            plain(_why(one)),
+        )
+    out = console()
+    out.print(table)
+    if page.next:
+        out.print(plain(f"more: --cursor {page.next}", "dim"))
+
+
+def print_instance(detail: InstanceDetail) -> None:
+    """Print one instance, its activity and what it carries."""
+    out = console()
+    _print_story(out, detail, detail.activity)
+    for name, content in (("event", detail.event), ("CrowdTwist user", detail.user)):
+        if content:
+            out.print(plain(name, "bold"))
+            out.print(plain(_json(content)), soft_wrap=True)
+    if detail.oic_instance_id:
+        out.print(plain(f"OIC instance {detail.oic_instance_id}"))
+
+
+def print_member(member: MemberRecord) -> None:
+    """Print one member's timeline, newest event first."""
+    out = console()
+    known = f"CrowdTwist user {member.ct_user_id}" if member.ct_user_id else "not known in CrowdTwist yet"
+    row = f"ROW_ID {member.row_id}" if member.row_id else "ROW_ID not known yet"
+    out.print(Text.assemble(("member ", ""), (plain(member.member_number).plain, "bold"), f"   {row}   {known}"))
+    if member.told_status is None:
+        out.print(plain("Siebel was told nothing yet"))
+    else:
+        said = f" by instance {member.told_instance_id} at {_instant(member.told_at)}"
+        out.print(Text.assemble("Siebel shows ", coloured(member.told_status), plain(said)))
+        if member.told_error:
+            out.print(plain(f"  {member.told_error}"))
+    for one in member.instances:
+        out.print()
+        _print_story(out, one, one.activity)
+    if member.next:
+        out.print(plain(f"older: --cursor {member.next}", "dim"))
+
+
+def print_overview(overview: Overview) -> None:
+    """Print how it goes."""
+    out = console()
+    out.print(_connections(overview.connections))
+    out.print(_backlog(overview.backlog) if overview.backlog else plain("nothing is pending"))
+    out.print(_rates(overview.rates))
+    if overview.dead_letters:
+        out.print(_dead_letters(overview.dead_letters))
+
+
+def _connections(rows: Iterable[ConnectionState]) -> Table:
+    table = _table("connection", "state", "since", "why", "next probe")
+    for row in rows:
+        since, why = (
+            (row.paused_at, f"{row.paused_by}: {row.paused_reason}")
+            if row.state == "paused"
+            else (row.opened_at, row.last_error)
+        )
+        is_up = row.state == "up"
+        table.add_row(
+            plain(row.name),
+            coloured(row.state),
+            plain("" if is_up else _instant(since)),
+            plain("" if is_up else why),
+            plain("" if is_up else _instant(row.probe_at)),
+        )
+    return table
+
+
+def _backlog(rows: Iterable[Backlog]) -> Table:
+    table = _table("lane", "stage", "state", "instances", "oldest", "next due")
+    for row in rows:
+        due = plain(_instant(row.next_due_at))
+        table.add_row(
+            plain(row.lane), plain(row.stage), coloured(row.state), plain(row.count), plain(age(row.oldest_s)), due
+        )
+    return table
+
+
+def _rates(rows: Iterable[Rate]) -> Table:
+    table = _table("last", "accepted", "finished", "of them")
+    for row in rows:
+        of_them = ", ".join(f"{count} {state}" for state, count in row.finished.items())
+        table.add_row(plain(age(row.period_s)), plain(row.accepted), plain(sum(row.finished.values())), plain(of_them))
+    return table
+
+
+def _dead_letters(rows: Iterable[DeadLetters]) -> Table:
+    table = _table("dead letters", "stage", "code")
+    for row in rows:
+        table.add_row(plain(row.count, "bold red"), plain(row.stage), plain(row.code))
+    return table
+
+
+def _print_story(out: Console, one: InstanceRecord, activity: Iterable[ActivityLine]) -> None:
+    """Print one instance: a heading, then a line for each change, its calls below it."""
+    heading = Text.assemble(
+        (f"instance {one.instance_id}  ", "bold"),
+        plain(f"{one.operation} {one.event_id}  {one.lane}  "),
+        coloured(one.state),
+        plain(f" at {one.failed_stage or one.stage}  " if one.finished_at is None or one.code else "  "),
+        coloured(one.status),
+    )
+    out.print(heading)
+    order = "" if one.modification is None else f", modification {one.modification}"
+    out.print(plain(f"  occurred {_instant(one.occurred_at)}{order}, accepted {_instant(one.accepted_at)}", "dim"))
+    if why := _why(one):
+        out.print(plain(f"  {why}"))
+    if one.due_at and one.state != "running":
+        out.print(plain(f"  due {_instant(one.due_at)}"))
+    for line in activity:
+        _print_line(out, line, one.accepted_at)
+
+
+def _print_line(out: Console, line: ActivityLine, accepted_at: datetime) -> None:
+    after_ms = (line.at - accepted_at).total_seconds() * 1000
+    where = f"{line.stage or 'intake'}{f' #{line.attempt}' if line.attempt else ''}"
+    took = "" if line.took_ms is None else f"{line.took_ms:.0f} ms"
+    code = f" [{line.code}]" if line.code else ""
+    out.print(
+        Text.assemble(
+            plain(f"  {line.at.astimezone(UTC):%H:%M:%S.%f}"[:-3], "dim"),
+            plain(f" {f'+{age(after_ms / 1000)}':>8}  {where:<14} "),
+            coloured(f"{line.state}"),
+            plain(" " * max(11 - len(line.state), 1) + f"{took:>8}  {line.what}{code}"),
+        ),
+        soft_wrap=True,
+    )
+    for call in line.calls:
+        _print_call(out, call)
+
+
+def _print_call(out: Console, call: Mapping[str, Any]) -> None:
+    answer = call.get("http_status") or "no answer"
+    took = call.get("took_ms") or 0
+    out.print(plain(f"      {call.get('method')} {call.get('url')} -> {answer}  {took:.0f} ms", "dim"), soft_wrap=True)
+    for name in ("request", "response"):
+        if call.get(name) is not None:
+            out.print(plain(f"        {name:<8} {_json(call[name])}", "dim"), soft_wrap=True)
+
+
+def age(seconds: float) -> str:
+    """Give a duration as people say it: `42 ms`, `12 s`, `5 min`, `3 h`, `2 d`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    for unit_s, name in ((_DAY_S, "d"), (_HOUR_S, "h"), (_MINUTE_S, "min")):
+        if seconds >= unit_s:
+            return f"{seconds / unit_s:.0f} {name}"
+    return f"{seconds:.0f} s"
+
+
+def _why(one: InstanceRecord) -> str:
+    code = f"{one.code}: " if one.code else ""
+    return f"{code}{one.error}" if one.error or one.code else one.reason or ""
+
+
+def _instant(at: datetime | None) -> str:
+    return "" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+
+
+def _json(content: object) -> str:
+    return content if isinstance(content, str) else orjson.dumps(content).decode()
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column in {"instance", "state"})
+    return table

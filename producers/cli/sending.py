@@ -1,0 +1,126 @@
+"""The two ways that `produce` has: straight into the ledger, or over HTTP to an api.
+
+Both give a receipt for each event.  Over HTTP, what cannot be read is refused here and never sent; what the api cannot
+take just now is sent again: events that were in already come back as duplicates.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import orjson
+
+from producers.cli.trouble import TroubleError
+from producers.formats import Position
+from producers.intake import Outcome, Receipt, accept
+from shared.errors import InvalidEventError
+from shared.events import dump_event
+from shared.ledger.engine import engine
+from shared.pipeline import Lane
+from shared.settings import Settings
+
+Send = Callable[[list[Position]], list[Receipt]]
+
+_TRIES = 6
+_WAIT_MAX_S = 30.0
+_HTTP_BODY_BYTES = 4 * 1024 * 1024
+_ANSWERED = {202, 422}
+_LATER = {429, 502, 503, 504}
+
+
+def into_ledger(settings: Settings, lane: Lane) -> Send:
+    """Take events in here, as the api would."""
+    ledger = engine(settings.require_ledger())
+
+    def send(items: list[Position]) -> list[Receipt]:
+        return accept(ledger, items, lane=lane, program_id=settings.program_id, now=datetime.now(UTC))
+
+    return send
+
+
+def over_http(client: httpx.Client, lane: Lane) -> Send:
+    """Send events to the api that *client* points at."""
+
+    def send(items: list[Position]) -> list[Receipt]:
+        receipts = [
+            Receipt(position, Outcome.REFUSED, field=item.field, reason=item.reason)
+            for position, item in items
+            if isinstance(item, InvalidEventError)
+        ]
+        for positions, body in _bodies(items):
+            answers = _post(client, lane, body)
+            receipts += [
+                replace(_receipt(answer), position=position)
+                for position, answer in zip(positions, answers, strict=True)
+            ]
+        return sorted(receipts, key=lambda receipt: receipt.position)
+
+    return send
+
+
+def _bodies(items: list[Position]) -> Iterator[tuple[list[int], bytes]]:
+    """Give NDJSON bodies that an api takes, with the positions of their events."""
+    positions: list[int] = []
+    lines: list[bytes] = []
+    size = 0
+    for position, item in items:
+        if isinstance(item, InvalidEventError):
+            continue
+        positions.append(position)
+        lines.append(orjson.dumps(dump_event(item)))
+        size += len(lines[-1])
+        if size > _HTTP_BODY_BYTES:
+            yield positions, b"\n".join(lines)
+            positions, lines, size = [], [], 0
+    if lines:
+        yield positions, b"\n".join(lines)
+
+
+def _post(client: httpx.Client, lane: Lane, body: bytes) -> list[dict[str, Any]]:
+    """Send one body, again while the api cannot take it.
+
+    Raises:
+        TroubleError: it does not take it at all.
+    """
+    wait_s, cause = 0.5, ""
+    for attempt in range(1, _TRIES + 1):
+        try:
+            answer = client.post(
+                "/v1/member-events",
+                params={"lane": lane},
+                content=body,
+                headers={"Content-Type": "application/x-ndjson"},
+            )
+        except httpx.TransportError as error:
+            cause = type(error).__name__
+        else:
+            if answer.status_code in _ANSWERED:
+                results: list[dict[str, Any]] = answer.json()["results"]
+                return results
+            cause = _said(answer)
+            if answer.status_code not in _LATER:
+                raise TroubleError(f"{client.base_url} refuses: {cause}", "check --api and --token")
+            stated = answer.headers.get("retry-after", "")
+            wait_s = max(wait_s, float(stated)) if stated.isdecimal() else wait_s
+        if attempt < _TRIES:
+            threading.Event().wait(min(wait_s, _WAIT_MAX_S))
+            wait_s *= 2
+    raise TroubleError(
+        f"{client.base_url} does not take events: {cause}", "run the same again: what is in already is a duplicate"
+    )
+
+
+def _said(answer: httpx.Response) -> str:
+    try:
+        detail = answer.json()["detail"]
+    except (ValueError, KeyError, TypeError):
+        detail = answer.reason_phrase
+    return f"{answer.status_code} {detail}"
+
+
+def _receipt(answer: dict[str, Any]) -> Receipt:
+    values: dict[str, Any] = {name: answer.get(name) for name in Receipt.__dataclass_fields__}
+    return Receipt(**values | {"outcome": Outcome(answer["outcome"])})

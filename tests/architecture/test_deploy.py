@@ -1,0 +1,169 @@
+"""What deployment starts exists: every command line is parsed by the program that it calls, none is run."""
+
+import json
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+import yaml  # type: ignore[import-untyped]
+
+from deploy import health
+from deploy.local import programs
+from deploy.sandbox import __main__ as sandbox
+from producers.cli.app import app
+from shared.pipeline import QUEUES, STAGES, Lane, Stage
+from shared.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
+COMPOSE_TEXT = (ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8")
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE_TEXT)["services"]
+OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("membersync:")}
+UP = [
+    programs.ours(Settings(), "migrate", "migrate"),
+    programs.ours(Settings(), "dispatcher", "dispatcher"),
+    *(programs.worker(Settings(), lane) for lane in Lane),
+    programs.api(Settings(), 8001),
+    programs.flower(Settings(), 5556),
+]
+
+
+def in_dockerfile(word: str) -> list[str]:
+    found = re.findall(rf"^{word} (\[.*\])$", DOCKERFILE, re.MULTILINE)
+    return [str(part) for part in json.loads(found[-1])]
+
+
+def command_line(service: dict[str, Any]) -> list[str]:
+    return [*service.get("entrypoint", in_dockerfile("ENTRYPOINT")), *service.get("command", in_dockerfile("CMD"))]
+
+
+def parse(command: list[str]) -> dict[str, Any]:
+    """Let the real command line take the arguments; give what it understood."""
+    group = typer.main.get_command(app)
+    assert isinstance(group, typer.main.TyperGroup)
+    with group.make_context("membersync", list(command)) as context:
+        name, chosen, rest = group.resolve_command(context, list(command))
+        assert chosen is not None
+        with chosen.make_context(name, rest, parent=context) as inner:
+            return {"name": name, **inner.params}
+
+
+def check(command: list[str]) -> dict[str, Any]:
+    match command:
+        case ["membersync", *arguments]:
+            return parse(arguments)
+        case ["python", "-m", "deploy.sandbox", *arguments]:
+            return vars(sandbox._parse(arguments))  # noqa: SLF001 - the parser is what is wanted
+        case ["python", "-m", "deploy.health", what]:
+            assert what in health.CHECKS
+            return {}
+        case ["python", "-c", code]:
+            compile(code, "compose.yaml", "exec")
+            return {}
+    raise AssertionError(f"nobody here understands {shlex.join(command)}")
+
+
+def queues_of(parsed: list[dict[str, Any]]) -> Iterator[str]:
+    for params in parsed:
+        if params.get("name") == "worker":
+            lanes = list(Lane) if params["lane"] is None else [params["lane"]]
+            yield from (stage.queue(Lane(lane)) for stage in STAGES for lane in lanes)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_compose_starts_only_what_the_command_line_understands(name: str) -> None:
+    check(command_line(OURS[name]))
+
+
+@pytest.mark.parametrize("program", UP, ids=lambda program: program.name)
+def test_up_starts_only_what_the_command_line_understands(program: programs.Program) -> None:
+    _, option, module, *arguments = map(str, program.argv)
+    assert (option, module) == ("-m", "producers.cli")
+    assert parse(arguments)["name"] == arguments[0]
+
+
+def test_the_image_starts_with_the_command_line_of_the_project() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+    assert in_dockerfile("ENTRYPOINT") == list(scripts)
+    assert in_dockerfile("CMD") == ["--help"]
+
+
+def test_every_file_that_the_image_is_built_from_is_there_and_let_in() -> None:
+    ignored = (ROOT / "deploy" / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
+    for sources in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE):
+        for source in sources.split():
+            assert (ROOT / source).exists(), source
+            assert f"!{source.split('/')[0]}" in ignored
+
+
+def test_the_image_runs_as_nobody_special_and_stops_in_order() -> None:
+    assert re.search(r"^USER membersync$", DOCKERFILE, re.MULTILINE)
+    assert re.search(r"^STOPSIGNAL SIGTERM$", DOCKERFILE, re.MULTILINE)
+    assert all(service["init"] and service["read_only"] for service in OURS.values())
+
+
+def test_every_queue_has_a_worker_in_compose() -> None:
+    parsed = [check(command_line(service)) for service in OURS.values() if "profiles" not in service]
+    assert set(queues_of(parsed)) == set(QUEUES)
+
+
+def test_every_queue_has_a_worker_in_up() -> None:
+    assert set(queues_of([parse([str(part) for part in program.argv[3:]]) for program in UP])) == set(QUEUES)
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICES if name != "migrate"])
+def test_every_service_says_whether_it_is_well_and_may_finish_its_work(name: str) -> None:
+    kind, *command = SERVICES[name]["healthcheck"]["test"]
+    assert kind == "CMD"
+    if name in OURS:
+        check([str(part) for part in command])
+    assert re.fullmatch(r"\d+s", SERVICES[name]["stop_grace_period"])
+
+
+def test_a_worker_may_finish_its_calls_before_it_is_killed() -> None:
+    longest_s = max(Settings().connection(stage).timeout_s for stage in Stage)
+    for name in ("worker-live", "worker-bulk"):
+        assert int(SERVICES[name]["stop_grace_period"].rstrip("s")) > longest_s
+    assert all(programs.worker(Settings(), lane).grace_s > longest_s for lane in Lane)
+
+
+def test_nothing_starts_before_the_schema_is_there() -> None:
+    for name, service in OURS.items():
+        if name not in {"migrate", "sandbox"}:
+            assert service["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+
+
+def test_no_secret_is_written_down_and_none_may_be_forgotten() -> None:
+    for name, service in SERVICES.items():
+        for variable, value in service.get("environment", {}).items():
+            if re.search(r"PASSWORD|TOKENS|API_KEY|SECRET|AUTH", variable):
+                assert re.fullmatch(r"\$\{\w+:\?[^}]+\}", value), (name, variable)
+    assert not re.search(r"://[^@\s]*:(?!\$)[^@\s$]+@", COMPOSE_TEXT)
+
+
+def test_every_setting_that_compose_makes_is_a_setting() -> None:
+    known = {name for name, _ in programs.variables(Settings())}
+    made = {variable for service in OURS.values() for variable in service.get("environment", {})}
+    assert made
+    assert made <= known
+
+
+def test_the_broker_keeps_what_it_has_and_drops_nothing() -> None:
+    command = " ".join(SERVICES["valkey"]["command"])
+    assert "--appendonly yes" in command
+    assert "--maxmemory-policy noeviction" in command
+
+
+def test_the_image_has_the_versions_that_were_tested() -> None:
+    pin = re.compile(r"^([a-z0-9._-]+(?:\[[a-z,]+\])?)==(\S+)", re.MULTILINE)
+    tested, built = (
+        dict(pin.findall((ROOT / "deploy" / name).read_text(encoding="utf-8")))
+        for name in ("requirements.lock", "requirements-image.lock")
+    )
+    assert built.items() <= tested.items()
+    assert not {"pytest", "ruff", "mypy", "hypothesis"} & built.keys()

@@ -1,0 +1,301 @@
+"""What readers of the ledger see: filters and their paging, one instance, one member, how it goes, and the metrics."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from sqlalchemy import Engine, text
+
+from producers.filtering import filter_of, id_of
+from producers.intake import accept
+from producers.metrics import LedgerCollector
+from producers.shown import masked_instance, masked_member
+from shared.events import parse_event
+from shared.ledger import views
+from shared.ledger.engine import transaction
+from shared.ledger.filters import Filter
+from shared.ledger.records import InstanceRecord, MemberRecord, Overview, Page
+from shared.pipeline import Lane, Stage, State, SyncStatus
+from shared.settings import Settings
+
+NOW = datetime.now(UTC)
+CALL = {"method": "PUT", "url": "/v2/users/M-1", "http_status": 200, "took_ms": 12.5, "request": {}, "response": None}
+
+
+def take(ledger: Engine, *numbers: str, lane: Lane = Lane.LIVE, at: datetime = NOW) -> list[int]:
+    """Take in an event of each member; give the instances."""
+    members: list[dict[str, Any]] = [
+        {"member_number": number, "last_name": "Cole", "email_address": "andy.cole@example.org"} for number in numbers
+    ]
+    raw = [
+        {
+            "event_id": f"E-{member['member_number']}",
+            "operation": "update",
+            "occurred_at": at.isoformat(),
+            "member": member,
+        }
+        for member in members
+    ]
+    events = [parse_event(one, max_bytes=64_000) for one in raw]
+    receipts = accept(ledger, enumerate(events), lane=lane, program_id="", now=at)
+    return [int(receipt.instance_id or 0) for receipt in receipts]
+
+
+def put(ledger: Engine, instance_id: int, state: State, **columns: object) -> None:
+    """Put an instance where a test needs it."""
+    values: dict[str, object] = {"state": state, **columns}
+    if state not in {State.PENDING, State.WAITING, State.HELD}:
+        values.setdefault("finished_at", NOW)
+    assignments = ", ".join(f"{name} = :{name}" for name in values)
+    with ledger.begin() as connection:
+        connection.execute(text(f"update instance set {assignments} where id = :id"), {**values, "id": instance_id})  # noqa: S608
+
+
+def note(ledger: Engine, instance_id: int, **columns: object) -> None:
+    """Add a line of activity."""
+    values = {"instance_id": instance_id, "state": "running", "what": "mapped", **columns}
+    names = ", ".join(values)
+    bound = ", ".join(f":{name}" if name != "calls" else "cast(:calls as jsonb)" for name in values)
+    with ledger.begin() as connection:
+        connection.execute(text(f"insert into activity ({names}) values ({bound})"), values)  # noqa: S608
+
+
+def page(ledger: Engine, where: Filter, *, limit: int = 50, before: int | None = None) -> Page:
+    with transaction(ledger) as connection:
+        return views.instances(connection, where, limit=limit, before=before)
+
+
+def found(ledger: Engine, **words: Any) -> list[str]:  # noqa: ANN401
+    """Give the members whose instances match, newest first."""
+    return [one.member_number for one in page(ledger, filter_of(now=datetime.now(UTC), **words)).items]
+
+
+def member_of(ledger: Engine, number: str) -> MemberRecord | None:
+    with transaction(ledger) as connection:
+        return views.member(connection, number, limit=10)
+
+
+def overview_of(ledger: Engine) -> Overview:
+    with transaction(ledger) as connection:
+        return views.overview(connection)
+
+
+@pytest.fixture
+def zoo(ledger: Engine) -> Engine:
+    """One instance of each kind that a filter tells apart."""
+    take(ledger, "OLD-1", at=NOW - timedelta(days=2))
+    dead, rejected, waiting, completed = take(ledger, "M-1", "M-2", "M-3", "N_4")
+    take(ledger, "BULK-5", lane=Lane.BULK)
+    put(
+        ledger,
+        dead,
+        State.DEAD,
+        stage="crowdtwist",
+        failed_stage="crowdtwist",
+        code="unavailable",
+        status="CT Failure",
+        error="CrowdTwist: answered 503",
+    )
+    put(
+        ledger,
+        rejected,
+        State.REJECTED,
+        stage="siebel",
+        failed_stage="crowdtwist",
+        code="data_error",
+        status="Data Error",
+        error="Email 100% taken: andy.cole@example.org",
+    )
+    put(
+        ledger,
+        waiting,
+        State.WAITING,
+        stage="oic",
+        failed_stage="oic",
+        code="throttled",
+        status="OIC Failure",
+        error="OIC: answered 429",
+    )
+    put(ledger, completed, State.COMPLETED, stage="siebel", status="Success")
+    return ledger
+
+
+@pytest.mark.parametrize(
+    ("words", "members"),
+    [
+        ({}, ["BULK-5", "N_4", "M-3", "M-2", "M-1", "OLD-1"]),
+        ({"state": [State.DEAD]}, ["M-1"]),
+        ({"state": [State.DEAD, State.PENDING]}, ["BULK-5", "M-1", "OLD-1"]),
+        ({"stage": [Stage.CROWDTWIST]}, ["M-2", "M-1"]),
+        ({"stage": [Stage.SIEBEL]}, ["N_4"]),
+        ({"status": [SyncStatus.SUCCESS]}, ["N_4"]),
+        ({"status": [SyncStatus.OIC_FAILURE, SyncStatus.DATA_ERROR]}, ["M-3", "M-2"]),
+        ({"code": ["data_error", "throttled"]}, ["M-3", "M-2"]),
+        ({"member": ["M-2", "N_4"]}, ["N_4", "M-2"]),
+        ({"lane": Lane.BULK}, ["BULK-5"]),
+        ({"since": "1d"}, ["BULK-5", "N_4", "M-3", "M-2", "M-1"]),
+        ({"until": "1d"}, ["OLD-1"]),
+        ({"since": "3d", "until": "1d", "state": [State.PENDING]}, ["OLD-1"]),
+        ({"text": "M-"}, ["M-3", "M-2", "M-1"]),
+        ({"text": "E-OLD"}, ["OLD-1"]),
+        ({"text": "100% TAKEN"}, ["M-2"]),
+        ({"text": "answered", "state": [State.DEAD]}, ["M-1"]),
+        ({"text": "N_"}, ["N_4"]),
+        ({"text": "N%"}, []),
+        ({"text": "nothing like it"}, []),
+    ],
+)
+def test_a_filter_finds_what_it_names_newest_first(zoo: Engine, words: dict[str, Any], members: list[str]) -> None:
+    assert found(zoo, **words) == members
+
+
+def test_paging_gives_every_instance_once_while_new_ones_arrive(ledger: Engine) -> None:
+    ids = take(ledger, *(f"M-{number}" for number in range(25)))
+    where = Filter(states=(State.PENDING, State.WAITING), text="M-")
+    seen: list[InstanceRecord] = []
+    cursor: str | None = "9" * 18
+    while cursor:
+        got = page(ledger, where, limit=10, before=int(cursor))
+        seen += got.items
+        cursor = got.next
+        take(ledger, f"M-late-{len(seen)}")
+    assert [int(one.instance_id) for one in seen] == ids[::-1]
+
+
+def test_a_page_that_ends_exactly_at_the_last_instance_has_no_next(ledger: Engine) -> None:
+    take(ledger, "M-1", "M-2")
+    assert page(ledger, Filter(), limit=2).next is None
+
+
+@pytest.mark.parametrize(
+    "words", [{"since": "yesterday"}, {"until": "2026-13-01"}, {"text": "a\x00"}, {"code": ["\n"]}]
+)
+def test_a_filter_that_cannot_be_meant_is_refused_by_name(words: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"^{next(iter(words))}: "):
+        filter_of(now=NOW, **words)
+
+
+def test_instants_are_utc_unless_they_say_otherwise() -> None:
+    expected = datetime(2026, 11, 23, 7, 0, tzinfo=UTC)
+    for words in ("2026-11-23T07:00", "2026-11-23T08:00+01:00", "2026-11-23T08:00:00 01:00", "2026-11-23T07:00:00Z"):
+        assert filter_of(now=NOW, since=words).since == expected
+
+
+def test_an_id_that_no_instance_can_have_is_none() -> None:
+    assert [id_of(words) for words in ("12", "", "-1", "1e3", "9" * 30)] == [12, None, None, None, None]
+
+
+def test_an_instance_shows_what_happened_to_it_in_order(ledger: Engine) -> None:
+    (instance_id,) = take(ledger, "M-1")
+    note(ledger, instance_id, stage="oic", attempt=1, took_ms=1.5)
+    note(ledger, instance_id, stage="crowdtwist", attempt=1, what="answered for a@b.org", calls='[{"method": "PUT"}]')
+    with transaction(ledger) as connection:
+        detail = views.instance(connection, instance_id)
+        missing = views.instance(connection, instance_id + 1)
+    assert detail is not None
+    assert missing is None
+    assert [(line.stage, line.what) for line in detail.activity][:2] == [(None, "accepted"), ("oic", "mapped")]
+    assert detail.activity[2].calls == [{"method": "PUT"}]
+    assert detail.event is not None
+    assert detail.event["member"]["email_address"] == "andy.cole@example.org"
+    masked = masked_instance(detail)
+    assert "andy" not in str(masked)
+    assert "a@b.org" not in str(masked)
+
+
+def test_a_member_shows_its_instances_newest_first_each_with_its_activity(ledger: Engine) -> None:
+    first, *_ = take(ledger, "M-1")
+    put(ledger, first, State.COMPLETED, status="Success")
+    with ledger.begin() as connection:
+        connection.execute(
+            text("update member set told_status = 'Data Error', told_error = 'is andy.cole@example.org'")
+        )
+        connection.execute(text("update instance set event_id = 'E-first'"))
+    (second,) = take(ledger, "M-1", at=NOW + timedelta(minutes=1))
+    member = member_of(ledger, "M-1")
+    assert member is not None
+    assert [one.instance_id for one in member.instances] == [str(second), str(first)]
+    assert all(one.activity for one in member.instances)
+    assert member.newest_instance_id == str(second)
+    assert "andy" not in str(masked_member(member))
+    assert member_of(ledger, "M-2") is None
+
+
+def test_the_overview_counts_the_backlog_the_dead_and_the_pace(zoo: Engine) -> None:
+    with zoo.begin() as connection:
+        connection.execute(
+            text("""update connection set paused = true, paused_by = 'ann', paused_reason = 'moving', paused_at = now()
+                    where name = 'siebel'""")
+        )
+    overview = overview_of(zoo)
+    assert [(one.name, one.state) for one in overview.connections] == [
+        ("oic", "up"),
+        ("crowdtwist", "up"),
+        ("siebel", "paused"),
+    ]
+    assert {(one.lane, one.state): one.count for one in overview.backlog} == {
+        ("live", "pending"): 1,
+        ("live", "waiting"): 1,
+        ("bulk", "pending"): 1,
+    }
+    oldest = {(one.lane, one.state): one.oldest_s for one in overview.backlog}
+    assert oldest["live", "pending"] == pytest.approx(2 * 86_400, abs=600)
+    assert [(one.stage, one.code, one.count) for one in overview.dead_letters] == [("crowdtwist", "unavailable", 1)]
+    hour = overview.rates[1]
+    assert (hour.period_s, hour.accepted) == (3600, 5)
+    assert hour.finished == {"completed": 1, "dead": 1, "rejected": 1}
+
+
+def test_an_empty_ledger_has_an_overview(ledger: Engine) -> None:
+    overview = overview_of(ledger)
+    assert (overview.backlog, overview.dead_letters) == ([], [])
+    assert [one.accepted for one in overview.rates] == [0, 0]
+
+
+def scrape(registry: CollectorRegistry) -> dict[str, float]:
+    lines = generate_latest(registry).decode().splitlines()
+    return {
+        name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if not line.startswith("#"))
+    }
+
+
+def test_metrics_count_what_happens_and_never_go_back(ledger: Engine, ledger_url: str) -> None:
+    registry = CollectorRegistry()
+    registry.register(LedgerCollector(Settings(ledger_url=ledger_url), ttl_s=-1e9, settle_s=0))
+    first, second = take(ledger, "M-1", "M-2")
+    note(ledger, first, stage="crowdtwist", took_ms=30.0, calls='[{"method": "GET"}, {"method": "PUT"}]')
+    note(ledger, second, stage="oic", took_ms=2.0, code="data_error")
+    note(ledger, second, stage="oic", code=None, state="pending", what="no worker took it in time, due again")
+    scrapes = [scrape(registry)]
+    put(ledger, first, State.DEAD, failed_stage="siebel", code="bug")
+    with ledger.begin() as connection:
+        connection.execute(text("delete from activity"))
+    scrapes.append(scrape(registry))
+    note(ledger, first, stage="siebel", state="completed", took_ms=99_000.0)
+    scrapes.append(scrape(registry))
+    before, after = scrapes[0], scrapes[-1]
+    assert before['membersync_instances_total{outcome="accepted",stage="intake"}'] == 2
+    assert before['membersync_instances_total{outcome="done",stage="crowdtwist"}'] == 1
+    assert before['membersync_instances_total{outcome="data_error",stage="oic"}'] == 1
+    assert before['membersync_instances_total{outcome="due_again",stage="oic"}'] == 1
+    assert before['membersync_stage_seconds_bucket{le="0.025",stage="crowdtwist"}'] == 0
+    assert before['membersync_stage_seconds_bucket{le="0.05",stage="crowdtwist"}'] == 1
+    assert before['membersync_stage_seconds_sum{stage="crowdtwist"}'] == pytest.approx(0.03)
+    assert before['membersync_budget_used_ratio{name="crowdtwist"}'] == pytest.approx(2 / 10_000)
+    assert before['membersync_pending{lane="live",stage="oic",state="pending"}'] == 2
+    assert before['membersync_oldest_seconds{lane="live",state="pending"}'] >= 0
+    assert before['membersync_connection_up{name="siebel"}'] == 1
+    assert after['membersync_dead_letters{code="bug",stage="siebel"}'] == 1
+    assert after['membersync_stage_seconds_bucket{le="30.0",stage="siebel"}'] == 0
+    assert after['membersync_stage_seconds_bucket{le="+Inf",stage="siebel"}'] == 1
+    for older, newer in pairwise(scrapes):
+        counters = [name for name in older if "_total" in name or "_bucket" in name]
+        assert all(newer[name] >= older[name] for name in counters)
+
+
+def test_metrics_of_a_ledger_that_is_away_say_so() -> None:
+    registry = CollectorRegistry()
+    registry.register(LedgerCollector(Settings(ledger_url="postgresql://nobody@127.0.0.1:1/none")))
+    assert scrape(registry) == {"membersync_ledger_up": 0.0}

@@ -1,0 +1,1 @@
+"""How it is run: on one machine, in containers, against simulators."""

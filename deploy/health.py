@@ -1,12 +1,13 @@
 """``python -m deploy.health WHAT``: the health check of a container; exit code 0 when its process does its work.
 
-WHAT is `api`, `flower` or `dispatcher` (do they answer over HTTP?) or `worker` (does this machine's worker take commands
-from the broker?).
+WHAT is `api`, `flower` or `dispatcher`, which must answer over HTTP, or `worker`: the one of this machine must take
+commands from the broker.
 """
 
 import sys
 from collections.abc import Callable, Mapping
 from socket import gethostname
+from typing import Any
 
 import httpx
 
@@ -44,8 +45,9 @@ def _worker(of: Settings) -> bool:
     del of
     from shared.broker import app  # noqa: PLC0415 - Celery costs the other checks half a second
 
-    here = app.control.inspect(timeout=_WITHIN_S, pattern=f"*@{gethostname()}", matcher="glob", limit=1)
-    return bool(here.ping())
+    here: Any = {"pattern": f"*@{gethostname()}", "matcher": "glob"}
+    replies = app.control.broadcast("ping", reply=True, timeout=_WITHIN_S, limit=1, **here)
+    return bool(replies)
 
 
 def _get(port: int, path: str, auth: tuple[str, str] | None = None) -> bool:

@@ -55,7 +55,7 @@ class _Look:
 
 
 class LedgerCollector(Collector):
-    """Looks at the ledger at most every *ttl_s* seconds, less often where looking is slow.
+    """Looks at the ledger at most every *ttl_s* seconds, less often where looking is slow; 0: whenever asked.
 
     Units: *settle_s* seconds after which every transaction that wrote a line of activity has committed.
     """
@@ -78,8 +78,8 @@ class LedgerCollector(Collector):
             if time.monotonic() >= self._fresh_until:
                 began = time.monotonic()
                 self._families = list(self._read())
-                took_s = time.monotonic() - began
-                self._fresh_until = began + took_s + max(self._ttl_s, _PATIENCE * took_s)
+                now = time.monotonic()
+                self._fresh_until = now + (max(self._ttl_s, _PATIENCE * (now - began)) if self._ttl_s else 0)
             return self._families
 
     def _read(self) -> Iterator[Metric]:

@@ -7,7 +7,7 @@ holds up neither its batch nor the next one.
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
@@ -35,7 +35,7 @@ Answer = tuple[Work, Result | BaseException]
 class Crew:
     """The loop and the stages of one process."""
 
-    def __init__(self, build: Callable[[], dict[Stage, Runs]], deadline_s: float) -> None:
+    def __init__(self, build: Callable[[], Mapping[Stage, Runs]], deadline_s: float) -> None:
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="crew", daemon=True)
         self._thread.start()
@@ -98,7 +98,7 @@ class Crew:
         task.add_done_callback(lambda ended: self._writers.submit(write, ended.result()))
 
 
-async def _built(build: Callable[[], dict[Stage, Runs]]) -> dict[Stage, Runs]:
+async def _built(build: Callable[[], Mapping[Stage, Runs]]) -> Mapping[Stage, Runs]:
     return build()
 
 

@@ -136,8 +136,7 @@ def _print_timeline(title: str, member: Mapping[str, Any]) -> None:
     for column in ("time", "instance", "stage", "attempt", "state", "what happened", "calls"):
         table.add_column(column)
     for one in reversed(member["instances"]):
-        number = one["instance_id"]
-        table.add_row(_clock(one["accepted_at"]), number, "", "", "accepted", one["operation"])
+        number = f"{one['instance_id']} {one['operation']}"
         for line in one["activity"]:
             calls = " ".join(_call(call) for call in line["calls"])
             cells = (line["stage"], line["attempt"], line["state"], line["what"], calls)

@@ -259,7 +259,7 @@ def _written(stack: Stack) -> Iterator[None]:
     new = file.with_suffix(".new")
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
-        json.dump(document, stream, indent=2)
+        stream.write(json.dumps(document, indent=2) + "\n")
     new.replace(file)
     try:
         yield

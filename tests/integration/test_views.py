@@ -263,7 +263,7 @@ def scrape(registry: CollectorRegistry) -> dict[str, float]:
 
 def test_metrics_count_what_happens_and_never_go_back(ledger: Engine, ledger_url: str) -> None:
     registry = CollectorRegistry()
-    registry.register(LedgerCollector(Settings(ledger_url=ledger_url), ttl_s=-1e9, settle_s=0))
+    registry.register(LedgerCollector(Settings(ledger_url=ledger_url), ttl_s=0, settle_s=0))
     first, second = take(ledger, "M-1", "M-2")
     note(ledger, first, stage="crowdtwist", took_ms=30.0, calls='[{"method": "GET"}, {"method": "PUT"}]')
     note(ledger, second, stage="oic", took_ms=2.0, code="data_error")

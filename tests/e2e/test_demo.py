@@ -1,0 +1,123 @@
+"""`membersync demo`: it shows and checks what happened, and does not say that all is well when it is not."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROMISES = 8
+ENOUGH_S = 110.0
+
+
+@contextmanager
+def demo(*arguments: str, **more: str) -> Iterator[subprocess.Popen[str]]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MEMBERSYNC_")}
+    with subprocess.Popen(
+        [sys.executable, "-m", "producers.cli", "demo", *arguments],
+        cwd=ROOT,
+        env=environment | {"MEMBERSYNC_API__PORT": "0", "MEMBERSYNC_FLOWER__PORT": "0"} | more,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def said_until(process: subprocess.Popen[str], words: str) -> list[str]:
+    assert process.stdout is not None
+    lines: list[str] = []
+    for line in process.stdout:
+        lines.append(line.rstrip("\n"))
+        if words in line:
+            return lines
+    raise AssertionError("\n".join(lines))
+
+
+def test_it_ends_well_within_two_minutes_with_a_table_two_timelines_and_every_promise_kept() -> None:
+    began = time.monotonic()
+    with demo() as process:
+        said, _ = process.communicate(timeout=ENOUGH_S)
+    assert process.returncode == 0, said
+    assert time.monotonic() - began < ENOUGH_S
+    assert said.count("kept    ") == PROMISES
+    assert "BROKEN" not in said
+    assert said.splitlines()[-1] == "every promise held"
+    for outcome in ("completed", "rejected", "superseded", "unchanged", "skipped", "duplicate", "conflict", "refused"):
+        assert re.search(rf"│ {outcome} +│ +[1-9]\d* ", said), outcome
+    assert re.search(r"Member 296-\d+: went through the outage", said)
+    assert re.search(r"Member 296-\d+: Data Error", said)
+    assert "Email Address is already taken [instance " in said
+    assert "HTTP 503" in said
+    home = Path(re.findall(r"data and logs in (\S+)", said)[0])
+    assert not home.exists()
+
+
+def test_a_user_whom_nobody_sent_makes_it_fail_and_leaves_the_logs() -> None:
+    with demo() as process:
+        lines = said_until(process, "ready ")
+        home = Path(re.findall(r"data and logs in (\S+)", lines[0])[0])
+        stranger = {
+            "third_party_id": "stranger",
+            "first_name": "Some",
+            "last_name": "Stranger",
+            "email_address": "stranger@example.org",
+            "postal_code": "10010",
+        }
+        url = re.findall(r"crowdtwist (http://\S+)", lines[-1])[0]
+        created = httpx.post(f"{url}/v2/users?api_key=sandbox-key", json=stranger, trust_env=False)
+        assert created.status_code == 200
+        said, _ = process.communicate(timeout=ENOUGH_S)
+    assert process.returncode == 1, said
+    assert "BROKEN  CrowdTwist holds the newest good content" in said
+    assert "stranger: should not be there" in said
+    assert said.count("kept    ") == PROMISES - 1
+    assert (home / "logs" / "worker-live.log").exists()
+
+
+def test_a_scene_that_there_is_not_is_refused() -> None:
+    with demo("--scene", "nonsense") as process:
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert "there is no scene nonsense" in said
+
+
+def test_a_home_with_somebody_elses_data_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "postgres").mkdir()
+    with demo(MEMBERSYNC_HOME=str(tmp_path)) as process:
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "is not empty" in said
+
+
+@pytest.mark.parametrize("number", ["stop while it starts", "stop while it runs"])
+def test_interrupted_it_ends_and_leaves_nothing(number: str) -> None:
+    with demo() as process:
+        lines = said_until(process, "postgres " if "starts" in number else "1. members enrol")
+        process.terminate()
+        assert process.wait(60) == 130
+    assert not Path(re.findall(r"data and logs in (\S+)", lines[0])[0]).exists()
+
+
+def test_kept_it_runs_on_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with demo("--keep", MEMBERSYNC_HOME=str(home)) as process:
+        lines = said_until(process, "still running")
+        assert str(home) in lines[-1]
+        assert process.stdout is not None
+        url = re.findall(r"api (http://\S+)", process.stdout.readline())[0]
+        assert httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
+        process.terminate()
+        assert process.wait(60) == 0
+    assert (home / "logs").exists()

@@ -1,0 +1,249 @@
+"""`membersync up`: ready when it says so, two side by side, nothing stays dead, nothing is left behind."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from deploy.sandbox.client import SandboxControl
+
+ROOT = Path(__file__).parents[2]
+READY_WITHIN_S = 90.0
+
+
+def eventually(happened: Callable[[], object], within_s: float = 60.0) -> bool:
+    give_up_at = time.monotonic() + within_s
+    while not happened():
+        if time.monotonic() > give_up_at:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@dataclass
+class Up:
+    """A `membersync up` of its own home, and what it says."""
+
+    home: Path
+    process: subprocess.Popen[str]
+    lines: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+
+    def said(self, words: str) -> bool:
+        return any(words in line for line in self.lines)
+
+    @property
+    def ready_line(self) -> str:
+        return next((line for line in self.lines if line.startswith("ready")), "")
+
+    def wait_until_ready(self) -> None:
+        assert eventually(lambda: self.ready_line or self.process.poll() is not None, READY_WITHIN_S), self.lines
+        assert self.ready_line, self.lines
+
+    def url(self, name: str) -> str:
+        return str(re.findall(rf"\b{name} (http://\S+)", self.ready_line)[0])
+
+    @property
+    def login(self) -> tuple[str, str]:
+        user, password = re.findall(r"\((\S+) / (\S+)\)", self.ready_line)[0]
+        return user, password
+
+    def stack(self) -> dict[str, Any]:
+        return dict(json.loads((self.home / "stack.json").read_text()))
+
+    def processes(self, words: str = "") -> list[int]:
+        """Everybody who has the home in the environment or command line, or works in it, but not `up` itself."""
+        return [pid for pid in living_in(self.home, words) if pid != self.process.pid]
+
+
+def living_in(home: Path, words: str = "") -> list[int]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            environment = (process / "environ").read_bytes().decode(errors="replace")
+            ours = str(home) in command + environment or str((process / "cwd").readlink()).startswith(str(home))
+            if ours and words in command and int(process.name) != os.getpid():
+                found.append(int(process.name))
+    return found
+
+
+@contextmanager
+def up(home: Path, **more: str) -> Iterator[Up]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MEMBERSYNC_")}
+    with subprocess.Popen(
+        [sys.executable, "-m", "producers.cli", "up"],
+        cwd=ROOT,
+        env=environment | {"MEMBERSYNC_HOME": str(home)} | more,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        started = Up(home, process)
+        try:
+            yield started
+        finally:
+            process.terminate()
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+@pytest.fixture(scope="module")
+def stacks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Up, Up]]:
+    """Two stacks that were started at the same moment, with the same preferred ports."""
+    with ExitStack() as exits:
+        first, second = (exits.enter_context(up(tmp_path_factory.mktemp(name))) for name in ("first", "second"))
+        for one in (first, second):
+            one.wait_until_ready()
+        yield first, second
+
+
+def send(one: Up, event_id: str, number: str, first_name: str) -> dict[str, Any]:
+    event = {
+        "event_id": event_id,
+        "operation": "enroll",
+        "occurred_at": "2026-03-02T08:00:00Z",
+        "member": {
+            "member_number": number,
+            "first_name": first_name,
+            "last_name": "Tester",
+            "email_address": f"{number}@example.org",
+            "postal_code": "10010",
+            "country_code": "US",
+            "status": "Active",
+        },
+    }
+    answer = httpx.post(f"{one.url('api')}/v1/member-events", json=event, trust_env=False)
+    assert answer.status_code == 202, answer.text
+    return dict(answer.json()["results"][0])
+
+
+def arrived(one: Up, number: str) -> dict[str, Any] | None:
+    with SandboxControl(one.url("control")) as control:
+        siebel = control.member(number)
+        return control.user(number) if siebel and siebel["status"] == "Success" else None
+
+
+def test_each_says_ready_once_in_one_line_with_addresses_that_answer(stacks: tuple[Up, Up]) -> None:
+    for one in stacks:
+        assert sum(line.startswith("ready") for line in one.lines) == 1
+        assert httpx.get(f"{one.url('api')}/readyz", trust_env=False).status_code == 200
+        assert httpx.get(one.url("flower"), trust_env=False).status_code == 401
+        assert httpx.get(one.url("flower"), auth=one.login, trust_env=False).status_code == 200
+        for name in ("crowdtwist", "siebel"):
+            assert httpx.get(f"{one.url(name)}/_sandbox/state", trust_env=False).json()["name"] == name
+    first, second = stacks
+    assert not {first.url(name) for name in ("api", "flower", "control")} & {
+        second.url(name) for name in ("api", "flower", "control")
+    }
+
+
+def test_commands_typed_beside_it_find_it_and_nobody_else_reads_its_passwords(stacks: tuple[Up, Up]) -> None:
+    for one in stacks:
+        assert (one.home / "stack.json").stat().st_mode & 0o777 == 0o600
+        document = one.stack()
+        assert document["pid"] == one.process.pid
+        assert document["api_url"] == one.url("api")
+        assert (document["flower_user"], document["flower_password"]) == one.login
+        assert document["sandbox"]["control"] == one.url("control")
+        assert document["ledger_url"].startswith("postgresql+psycopg://")
+        assert document["broker_url"].startswith("redis://")
+
+
+def test_an_event_goes_all_the_way_in_its_own_stack_and_not_in_the_other(stacks: tuple[Up, Up]) -> None:
+    for one, name in zip(stacks, ("Alma", "Bela"), strict=True):
+        assert send(one, "way-1", "7-1", name)["outcome"] == "accepted"
+    for one, name in zip(stacks, ("Alma", "Bela"), strict=True):
+        assert eventually(lambda one=one: arrived(one, "7-1"))  # type: ignore[misc]
+        user = arrived(one, "7-1")
+        assert user is not None
+        assert user["first_name"] == name
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("worker-live", "--hostname live."),
+        ("worker-bulk", "--hostname bulk."),
+        ("dispatcher", "producers.cli dispatcher"),
+        ("api", "producers.cli api"),
+        ("flower", "flowerconfig.py"),
+    ],
+)
+def test_what_is_killed_is_started_again_and_that_is_said(stacks: tuple[Up, Up], name: str, words: str) -> None:
+    one, _ = stacks
+    before = set(one.processes(words))
+    for pid in before:
+        if "leash.py" not in Path(f"/proc/{pid}/cmdline").read_text():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: one.said(f"{name} died (exit code 137)"))
+    assert eventually(lambda: set(one.processes(words)) - before)
+    assert eventually(lambda: is_up(one))
+    send(one, f"after-{name}", f"8-{name}", "Again")
+    assert eventually(lambda: arrived(one, f"8-{name}"))
+
+
+def is_up(one: Up) -> bool:
+    with suppress(httpx.TransportError):
+        urls = (f"{one.url('api')}/readyz", f"{one.url('flower')}/healthcheck")
+        return all(httpx.get(url, auth=one.login, trust_env=False).is_success for url in urls)
+    return False
+
+
+def test_a_home_runs_once(stacks: tuple[Up, Up]) -> None:
+    with up(stacks[0].home) as third:
+        assert third.process.wait(READY_WITHIN_S) == 1
+        assert eventually(lambda: third.said("is in use by process"))
+        assert not third.ready_line
+
+
+def test_asked_to_stop_while_it_starts_it_stops_and_leaves_nothing(tmp_path: Path) -> None:
+    with up(tmp_path) as one:
+        assert eventually(lambda: one.said("postgres "))
+        one.process.send_signal(signal.SIGTERM)
+        assert one.process.wait(60) == 0
+        assert not one.ready_line
+        assert eventually(lambda: not one.processes(), 5)
+
+
+@pytest.mark.parametrize(("which", "number"), [(0, signal.SIGINT), (1, signal.SIGTERM)])
+def test_told_to_stop_it_leaves_nothing_behind(stacks: tuple[Up, Up], which: int, number: signal.Signals) -> None:
+    one = stacks[which]
+    assert one.processes()
+    one.process.send_signal(number)
+    assert one.process.wait(60) == 0
+    assert eventually(lambda: one.said("stopped"), 5)
+    assert eventually(lambda: not one.processes(), 5), one.processes()
+    assert not (one.home / "stack.json").exists()
+
+
+def test_killed_hard_it_still_leaves_nothing_behind(tmp_path: Path) -> None:
+    with up(tmp_path, MEMBERSYNC_FLOWER__PASSWORD="given") as one:
+        one.wait_until_ready()
+        assert one.login == ("flower", "given")
+        one.process.kill()
+        one.process.wait(60)
+        assert eventually(lambda: not one.processes(), 60), one.processes()

@@ -1,0 +1,94 @@
+"""The transport under our `httpx.AsyncClient`s: pyreqwest, with errors that say truthfully whether anything was sent.
+
+The adapters to be had report "could not connect" of requests that were sent and got no answer; through them a lost
+create would be repeated blindly (deploy/decisions/0002-http-transport.md).  This one reads the chain of causes.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+import httpx
+from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.exceptions import BuilderError, DetailedPyreqwestError, PyreqwestError
+
+IDLE_S = 4.0
+"""A connection is kept this long: less than servers keep it (Apache: 5 s), so that none is being closed as we send.
+One that was closed while idle is noticed, one caught before the sending is replaced, both by the client."""
+_CONNECTING = "client error (Connect)"
+_TIMED_OUT = "operation timed out"
+
+
+class Wire(httpx.AsyncBaseTransport):
+    """One pool of connections.  For one process and one event loop: it opens with its first request, after the fork.
+
+    Units: *connect_s* seconds for a connection, of the *total_s* seconds that a request may take at most; a request's
+    extension `total_s` shortens that.  *headers* are sent with each request.
+    """
+
+    def __init__(self, headers: Mapping[str, str], *, connect_s: float, total_s: float) -> None:
+        self._headers = dict(headers)
+        self._connect_s = connect_s
+        self._total_s = total_s
+        self._pool: Client | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send *request*, whose body is in memory, and read the whole answer.
+
+        Raises:
+            httpx.UnsupportedProtocol: the address or a header cannot be used; nothing was sent.
+            httpx.ConnectError: no connection; nothing was sent.
+            httpx.ReadTimeout: it may have been sent, and time ran out.
+            httpx.ReadError: it was sent, and no whole answer came.
+        """
+        error: httpx.TransportError
+        try:
+            return await self._send(request)
+        except PyreqwestError as cause:
+            error = _translated(cause, request)
+        except ValueError:
+            error = httpx.UnsupportedProtocol("the address or a header cannot be used", request=request)
+        raise error  # outside the except clauses: the cause shows the address, and so an api_key
+
+    async def aclose(self) -> None:
+        """Give the connections back."""
+        if self._pool is not None:
+            await self._pool.close()
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        if self._pool is None:
+            self._pool = self._opened()
+        total_s = float(request.extensions.get("total_s", self._total_s))
+        call = self._pool.request(request.method, str(request.url)).timeout(timedelta(seconds=total_s))
+        for name, value in request.headers.multi_items():
+            if name not in _OF_THE_POOL:
+                call = call.header(name, value, is_sensitive=name == "authorization")
+        if request.content:
+            call = call.body_bytes(request.content)
+        response = await call.build().send()
+        body = (await response.bytes()).to_bytes()
+        return httpx.Response(response.status, headers=list(response.headers.items()), content=body, request=request)
+
+    def _opened(self) -> Client:
+        builder = ClientBuilder().default_headers(self._headers).follow_redirects(enable=False)
+        builder = builder.connect_timeout(timedelta(seconds=self._connect_s)).timeout(timedelta(seconds=self._total_s))
+        return builder.pool_idle_timeout(timedelta(seconds=IDLE_S)).build()
+
+
+_OF_THE_POOL = {"host", "content-length", "transfer-encoding", "connection", "accept-encoding"}
+
+
+def _translated(error: PyreqwestError, request: httpx.Request) -> httpx.TransportError:
+    """Say whether anything can have been sent.
+
+    The client's classes do not (a reset after the sending is a ConnectError too), the chain of causes does.  What is
+    not surely before the sending counts as sent: at worst a create is probed for in vain.
+    """
+    if isinstance(error, BuilderError):
+        return httpx.UnsupportedProtocol("the address or a header cannot be used", request=request)
+    causes = (error.details.get("causes") or []) if isinstance(error, DetailedPyreqwestError) else []
+    said = [str(cause["message"]) for cause in causes]
+    if _CONNECTING in said:
+        return httpx.ConnectError(said[-1], request=request)
+    if _TIMED_OUT in said:
+        return httpx.ReadTimeout("no answer in time", request=request)
+    return httpx.ReadError("no whole answer", request=request)

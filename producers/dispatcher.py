@@ -73,14 +73,16 @@ class Dispatcher:
         limits = self._headroom()
         if not limits:
             return True
+        token = _token()
         with transaction(engine()) as connection:
             claimed = dispatching.claim(
-                connection, limits, token=_token(), lease_s=self._settings.dispatcher.unbegun_lease_s
+                connection, limits, token=token, lease_s=self._settings.dispatcher.unbegun_lease_s
             )
         taken = Counter[Lane]()
         for (lane, stage), instances in claimed.items():
             taken[lane] += len(instances)
-            self._publish(lane, stage, instances)
+            if not self._publish(lane, stage, instances, token):
+                return False
         return any(taken[lane] >= limit for lane, limit in limits.items())
 
     def _headroom(self) -> dict[Lane, int]:
@@ -91,24 +93,29 @@ class Dispatcher:
         return {lane: room for lane, room in free.items() if room > 0}
 
     def _run_errands(self) -> None:
+        token = _token()
         with transaction(engine()) as connection:
             claimed = dispatching.claim_errands(
-                connection, limit=_ERRANDS_SIZE, token=_token(), lease_s=self._settings.dispatcher.unbegun_lease_s
+                connection, limit=_ERRANDS_SIZE, token=token, lease_s=self._settings.dispatcher.unbegun_lease_s
             )
         for stage, instances in claimed.items():
-            self._publish(Lane.LIVE, stage, instances)
+            self._publish(Lane.LIVE, stage, instances, token)
 
-    def _publish(self, lane: Lane, stage: Stage, instances: Sequence[Claimed]) -> None:
+    def _publish(self, lane: Lane, stage: Stage, instances: Sequence[Claimed], token: int) -> bool:
+        """Put *instances* on the broker; those that it does not take are let go and due again at the next tick."""
         for batch in _in_batches(instances, self._settings.dispatcher.batch(lane)):
+            ids = [one.instance_id for one in batch]
             try:
-                publish(stage, lane, [one.instance_id for one in batch], [one.member_number for one in batch])
+                publish(stage, lane, ids, [one.member_number for one in batch])
             except (kombu.exceptions.KombuError, OSError) as error:
-                # It may have arrived or not; their short lease makes them due again either way.
-                log.error(
-                    "the broker is away", stage=stage, lane=lane, instances=len(batch), cause=type(error).__name__
-                )
-            else:
-                log.info("published", stage=stage, lane=lane, instances=len(batch))
+                # It may have arrived or not: a message that did finds its instances let go, and passes on.
+                left = [one.instance_id for one in instances[instances.index(batch[0]) :]]
+                log.error("the broker is away", stage=stage, lane=lane, let_go=len(left), cause=type(error).__name__)
+                with transaction(engine()) as connection:
+                    dispatching.let_go(connection, left, token=token)
+                return False
+            log.info("published", stage=stage, lane=lane, instances=len(ids))
+        return True
 
     def _give_back(self) -> None:
         settings = self._settings

@@ -9,16 +9,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import Engine
-
-from shared.errors import InvalidEventError, LedgerConflictError
+from shared.errors import InvalidEventError
 from shared.events import MemberEvent, Version, content_hash, derived_event_id, dump_event, event_hash
 from shared.ledger import acceptance
 from shared.ledger.acceptance import Known, Newest, NewInstance, Queued, Standing
-from shared.ledger.engine import transaction, wake
+from shared.ledger.engine import Ledger, repeated, transaction, wake
 from shared.pipeline import Lane, State
 
-_TRIES = 5
 _INDIVIDUAL = "individual"
 
 
@@ -68,7 +65,7 @@ class _Arrival:
     event_hash: bytes
 
 
-def accept(ledger: Engine, items: Iterable[Item], *, lane: Lane, program_id: str, now: datetime) -> list[Receipt]:
+def accept(ledger: Ledger, items: Iterable[Item], *, lane: Lane, program_id: str, now: datetime) -> list[Receipt]:
     """Take events in; give one receipt each, by position.
 
     *lane* is that of events which name none; *program_id* the programme to sync, empty for all.
@@ -84,7 +81,7 @@ def accept(ledger: Engine, items: Iterable[Item], *, lane: Lane, program_id: str
         else:
             arrivals.append(_Arrival(position, item, item.event_id or derived_event_id(item), event_hash(item)))
     if arrivals:
-        receipts.extend(_commit(ledger, arrivals, lane, program_id, now))
+        receipts.extend(repeated(lambda: _commit(ledger, arrivals, lane, program_id, now)))
     return sorted(receipts, key=lambda receipt: receipt.position)
 
 
@@ -104,18 +101,7 @@ def judge(event: MemberEvent, standing: Standing, content: bytes, program_id: st
     return Judgement(Outcome.ACCEPTED)
 
 
-def _commit(ledger: Engine, arrivals: Sequence[_Arrival], lane: Lane, program_id: str, now: datetime) -> list[Receipt]:
-    for _ in range(_TRIES - 1):
-        try:
-            return _try_to_commit(ledger, arrivals, lane, program_id, now)
-        except LedgerConflictError:
-            continue  # somebody took in the same event id meanwhile: seen on the next try
-    return _try_to_commit(ledger, arrivals, lane, program_id, now)
-
-
-def _try_to_commit(
-    ledger: Engine, arrivals: Sequence[_Arrival], lane: Lane, program_id: str, now: datetime
-) -> list[Receipt]:
+def _commit(ledger: Ledger, arrivals: Sequence[_Arrival], lane: Lane, program_id: str, now: datetime) -> list[Receipt]:
     with transaction(ledger) as connection:
         members = [arrival.event.member.member_number for arrival in arrivals]
         acceptance.lock_members(connection, members)

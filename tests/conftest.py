@@ -1,13 +1,16 @@
 """A real ledger for every test that asks for one: one PostgreSQL a run, emptied before each test."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
 
 from deploy.local.servers import scratch_postgres, scratch_valkey
+from deploy.sandbox.running import RunningSandbox, running_sandbox
 from shared.ledger.engine import engine, migrate
 from shared.ledger.models import Base
+from tests.rig import Pipeline, flush
 
 _CONNECTION = "connection"
 
@@ -35,3 +38,22 @@ def ledger(ledger_url: str) -> Engine:
 def valkey_url() -> Iterator[str]:
     with scratch_valkey() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def running_simulators() -> Iterator[RunningSandbox]:
+    with running_sandbox() as simulators:
+        yield simulators
+
+
+@pytest.fixture
+def pipeline(
+    ledger: Engine, ledger_url: str, valkey_url: str, running_simulators: RunningSandbox, tmp_path: Path
+) -> Pipeline:
+    """Servers and simulators, emptied; the test starts the processes it needs."""
+    flush(valkey_url)
+    running_simulators.control.reset()
+    for name in ("crowdtwist", "siebel", "oic"):
+        running_simulators.control.heal(name)
+        running_simulators.control.set(name, latency_ms=0)
+    return Pipeline(ledger, ledger_url, valkey_url, running_simulators, tmp_path)

@@ -9,6 +9,7 @@ wait, FAILURE when they all failed for good, else the counts by outcome.
 """
 
 import random
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +21,7 @@ from shared.broker import app
 from shared.instances import Errand, Failed
 from shared.ledger import attempts
 from shared.ledger.endings import Advanced, Ending, ErrandEnded, Parked
-from shared.ledger.engine import engine, transaction
+from shared.ledger.engine import engine, repeated, transaction
 from shared.logs import logger
 from shared.pipeline import Stage, State, SyncStatus
 from shared.settings import Settings, settings
@@ -43,19 +44,19 @@ class _Process:
 process = _Process()
 
 
-@app.task(name=Stage.OIC.task, bind=True)
+@app.task(name=Stage.OIC.task, bind=True, throws=(AllFailedError,))
 def oic_flow(task: "Task[..., Any]", ids: list[int]) -> dict[str, int]:
     """Stage 1 of 3: map the members to CrowdTwist users, here or in Oracle Integration."""
     return attempt(task, Stage.OIC, ids)
 
 
-@app.task(name=Stage.CROWDTWIST.task, bind=True)
+@app.task(name=Stage.CROWDTWIST.task, bind=True, throws=(AllFailedError,))
 def crowdtwist_call(task: "Task[..., Any]", ids: list[int]) -> dict[str, int]:
     """Stage 2 of 3: create or update the members in CrowdTwist."""
     return attempt(task, Stage.CROWDTWIST, ids)
 
 
-@app.task(name=Stage.SIEBEL.task, bind=True)
+@app.task(name=Stage.SIEBEL.task, bind=True, throws=(AllFailedError,))
 def siebel_result(task: "Task[..., Any]", ids: list[int]) -> dict[str, int]:
     """Stage 3 of 3: write the outcome on the members in Siebel."""
     return attempt(task, Stage.SIEBEL, ids)
@@ -89,8 +90,7 @@ def _write(stage: Stage, answers: Sequence[Answer], of: Settings, task_id: str, 
     endings = [_ending(stage, answer, of, carried=carried) for answer in answers]
     if endings:
         terms = attempts.Terms(of.dispatcher.unbegun_lease_s, of.crowdtwist.settle_s, task_id)
-        with transaction(engine(), durable=False) as connection:
-            written = attempts.finish(connection, stage, endings, terms)
+        written = repeated(lambda: _finish(stage, endings, terms))
         counts = Counter(_outcome(ending) for ending in endings)
         log.info(
             "attempt", stage=stage, task_id=task_id, instances=len(endings), overtaken=len(endings) - written, **counts
@@ -98,10 +98,17 @@ def _write(stage: Stage, answers: Sequence[Answer], of: Settings, task_id: str, 
     return endings
 
 
+def _finish(stage: Stage, endings: Sequence[Ending], terms: attempts.Terms) -> int:
+    with transaction(engine(), durable=False) as connection:
+        return attempts.finish(connection, stage, endings, terms)
+
+
 def _ending(stage: Stage, answer: Answer, of: Settings, *, carried: bool) -> Ending:
     work, result = answer
     if isinstance(result, BaseException):
-        log.error("bug", stage=stage, instance_id=work.instance_id, exc_info=result)
+        # Frames only: the message of a foreign exception may carry a member's data.
+        frames = "".join(traceback.format_tb(result.__traceback__))
+        log.error("bug", stage=stage, instance_id=work.instance_id, kind=type(result).__name__, frames=frames)
         return bug(work, result, stage)
     if isinstance(result, Failed):
         log.warning("failed", stage=stage, instance_id=work.instance_id, attempt=work.attempt, code=result.error.code)

@@ -1,11 +1,13 @@
 """What the result of an attempt means for the instance.  Pure: the one place where results become endings."""
 
+import traceback
 from dataclasses import dataclass
 from typing import assert_never
 
 from shared.errors import DataError, OutcomeUnknownError, StageError
 from shared.instances import Done, Errand, Failed, Result, Work
 from shared.ledger.endings import Advanced, Ending, ErrandEnded, Line, Parked
+from shared.masking import mask_text
 from shared.pipeline import FAILURE_STATUS, Stage, State, SyncStatus
 from shared.retry import DeadLetter, Reject, RetryIn, RetryPolicy, decide
 
@@ -43,7 +45,9 @@ def conclude(work: Work, result: Result, rules: Rules) -> Ending:
 
 def bug(work: Work, error: BaseException, stage: Stage) -> Ending:
     """Bury *work*: its stage raised what it must not.  The traceback is in the log, by instance id."""
-    line = Line(what=f"a bug in membersync: {type(error).__name__}", code="bug")
+    frame = traceback.extract_tb(error.__traceback__)[-1] if error.__traceback__ else None
+    where = f" at {frame.filename.rpartition('/')[2]}:{frame.lineno}" if frame else ""
+    line = Line(what=f"a bug in membersync: {type(error).__name__}{where}", code="bug")
     if work.errand is not Errand.SYNC:
         return ErrandEnded(work.instance_id, work.token, work.member_number, work.errand, line)
     return _buried(work, stage, line, f"{stage}: unexpected {type(error).__name__}, see the log")
@@ -60,7 +64,7 @@ def _advanced(work: Work, done: Done, rules: Rules) -> Advanced:
 
 def _failed(work: Work, failed: Failed, rules: Rules) -> Ending:
     error = failed.error
-    line = Line(str(error), error.code, failed.took_ms, failed.calls)
+    line = Line(mask_text(str(error)), error.code, failed.took_ms, failed.calls)
     match decide(rules.policy, work.attempt, error, rules.jitter):
         case Reject() if rules.stage is not Stage.SIEBEL:
             return Advanced(
@@ -126,7 +130,7 @@ def _errand_ended(work: Work, result: Result, rules: Rules) -> ErrandEnded:
         case Done():
             line = Line(result.what, None, result.took_ms, result.calls)
         case Failed(error=error):
-            line = Line(str(error), error.code, result.took_ms, result.calls)
+            line = Line(mask_text(str(error)), error.code, result.took_ms, result.calls)
             match decide(rules.policy, work.attempt, error, rules.jitter):
                 case RetryIn(delay_s):
                     again_in_s = delay_s

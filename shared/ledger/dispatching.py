@@ -1,6 +1,6 @@
 """Statements of the dispatcher: what is due, who may go, and whose lease has run out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
@@ -52,6 +52,11 @@ def claim_errands(connection: Connection, *, limit: int, token: int, lease_s: fl
     for row in connection.execute(_CLAIM_ERRANDS, {"limit": limit, "token": token, "lease_s": lease_s}):
         claimed.setdefault(Stage(row.stage), []).append(Claimed(row.id, row.member_number))
     return claimed
+
+
+def let_go(connection: Connection, ids: Sequence[int], *, token: int) -> None:
+    """End the lease of claimed instances that did not get to the broker, unless a worker has begun them after all."""
+    connection.execute(_LET_GO, {"ids": list(ids), "token": token})
 
 
 def prune(connection: Connection, *, days: int, limit: int) -> int:
@@ -106,6 +111,9 @@ _CLAIM_ERRANDS = text("""
         stage = case when state = 'completed' then 'crowdtwist' else 'siebel' end
     where id = any(array(select id from due))
     returning id, member_number, stage
+""")
+_LET_GO = text("""
+    update instance set lease_until = now() where id = any(cast(:ids as bigint[])) and token = :token and not begun
 """)
 _PRUNE = text("""
     delete from instance where id = any(array(

@@ -1,10 +1,10 @@
 """The door to the ledger: one pooled engine per process, transactions, wake-up calls and migrations."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import orjson
 import psycopg
@@ -19,6 +19,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from shared.errors import LedgerConflictError, LedgerError
 from shared.settings import settings
+
+Ledger: TypeAlias = Engine
+"""What callers hand to `transaction`, so that nobody else need know SQLAlchemy."""
+T = TypeVar("T")
+_TRIES = 5
 
 WAKE = "membersync_due"
 """The channel on which intake and workers say that something became due."""
@@ -90,6 +95,18 @@ def transaction(of: Engine, *, durable: bool = True) -> Iterator[Connection]:
         raise LedgerError("no connection to the ledger became free") from error
 
 
+def repeated(action: Callable[[], T]) -> T:
+    """Do *action*, a whole transaction, again while another is in its way.
+
+    Raises:
+        LedgerConflictError: it was in the way every time.
+    """
+    for _ in range(_TRIES - 1):
+        with suppress(LedgerConflictError):
+            return action()
+    return action()
+
+
 def _cause(error: DBAPIError) -> str:
     # The statement and its parameters stay out of it: they carry members' data.
     state = getattr(error.orig, "sqlstate", None)
@@ -103,11 +120,19 @@ def wake(connection: Connection) -> None:
 
 @contextmanager
 def ears(url: str) -> Iterator["psycopg.Connection[Any]"]:
-    """Open a connection of its own that hears the wake-up calls; read them with `notifies(timeout=…)`."""
+    """Open a connection of its own that hears the wake-up calls; read them with `notifies(timeout=…)`.
+
+    Raises:
+        LedgerError: it could not be opened, or broke.
+    """
     plain = url.replace("postgresql+psycopg://", "postgresql://", 1)
-    with psycopg.connect(plain, autocommit=True, connect_timeout=5, application_name="membersync ears") as connection:
-        connection.execute(f"listen {WAKE}")
-        yield connection
+    name = "membersync ears"
+    try:
+        with psycopg.connect(plain, autocommit=True, connect_timeout=5, application_name=name) as connection:
+            connection.execute(f"listen {WAKE}")
+            yield connection
+    except psycopg.Error as error:
+        raise LedgerError(f"{type(error).__name__} {error.sqlstate or ''}".strip()) from error
 
 
 def migrate(url: str) -> None:

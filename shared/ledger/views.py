@@ -166,8 +166,11 @@ _FIELDS = [name for name in InstanceRecord.__dataclass_fields__ if name != "inst
 _SHOWN = ", ".join(f"i.{name}" for name in _FIELDS)
 _INSTANCES = text(f"select i.id, {_SHOWN} from instance i where i.id = any(cast(:ids as bigint[])) order by i.id desc")  # noqa: S608
 _INSTANCE = text(f"""
-    select i.id, {_SHOWN}, p.event, p.user_object, p.oic_instance_id
-    from instance i left join payload p on p.instance_id = i.id where i.id = :id
+    select i.id, {_SHOWN}, p.event, m.user_object, m.oic_instance_id
+    from instance i
+    left join payload p on p.instance_id = i.id
+    left join mapping m on m.instance_id = i.id
+    where i.id = :id
 """)  # noqa: S608  # our own columns
 _ACTIVITY = text("""
     select instance_id, at, stage, attempt, state, what, code, took_ms, task_id, calls

@@ -1,6 +1,6 @@
 """`make bench`: events per second through the whole pipeline against plain Celery, and latency when idle.
 
-Both sides run on this machine in this run, one after the other in each round, in processes of the same number (two
+Both sides run on this machine in this run, one after the other in each round, in processes of the same number (four
 prefork children), against the same simulators at zero latency.  The figure is the ratio of the medians; the absolute
 numbers say more about the machine.
 """
@@ -79,7 +79,6 @@ class Race:
 
     def plain(self, events: list[dict[str, Any]]) -> None:
         """Send a chain per event."""
-        plain.app.conf.broker_url = self._rig.plain_broker_url
         for event in events:
             plain.send(event)
 
@@ -105,9 +104,10 @@ def main() -> int:
 
 def _race(home: Path, options: argparse.Namespace) -> int:
     with rig(home) as on, ExitStack() as stack:
+        plain.app.conf.update(broker_url=on.plain_broker_url)
         migrate(on.ledger_url)
         celery = ("-m", "celery")
-        worker = ("worker", "--concurrency=2", "--loglevel=warning")
+        worker = ("worker", "--concurrency=4", "--loglevel=warning")
         stack.enter_context(on.process("dispatcher", "/tmp/dev/disp.py"))
         stack.enter_context(on.process("worker", *celery, "-A", "workers.app", *worker, "-n", "ours@%h"))
         race = Race(on)

@@ -38,9 +38,15 @@ def test_what_is_as_expected_has_no_differences() -> None:
     assert differences({"1": PROFILE}, [PROFILE]) == []
 
 
-@pytest.mark.parametrize("field", [name for name in PROFILE if name != "third_party_id"])
+@pytest.mark.parametrize("field", [name for name in PROFILE if name not in {"third_party_id", "postal_code"}])
 def test_each_field_that_differs_is_named(field: str) -> None:
-    assert differences({"1": PROFILE}, [{**PROFILE, field: "US" if field == "country" else "other"}]) != []
+    assert f"1: {field} differs" in differences({"1": PROFILE}, [{**PROFILE, field: "other"}])
+
+
+def test_a_postal_code_counts_where_crowdtwist_reads_it() -> None:
+    canadian = {**PROFILE, "country": "CA", "postal_code": "H2X 1Y4", "city": None}
+    assert differences({"1": canadian}, [{**canadian, "postal_code": "H2X 1Y5"}]) == ["1: postal_code differs"]
+    assert differences({"1": PROFILE}, [{**PROFILE, "postal_code": "40020-000"}]) == []
 
 
 def test_somebody_missing_and_somebody_too_many_are_named() -> None:

@@ -1,0 +1,170 @@
+"""Real dispatcher and worker processes on a real ledger and broker: what must hold of the whole."""
+
+import json
+import os
+import signal
+from typing import Any
+
+import psutil
+import redis
+
+from tests.rig import Pipeline, eventually, member_event
+
+
+def test_events_arrive_in_crowdtwist_and_their_status_in_siebel(pipeline: Pipeline) -> None:
+    with pipeline.whole():
+        pipeline.send(*(member_event(f"M-{index}") for index in range(120)))
+        eventually(lambda: pipeline.states() == {"completed": 120}, "all completed")
+    control = pipeline.sandbox.control
+    assert {user["third_party_id"] for user in control.users()} == {f"M-{index}" for index in range(120)}
+    assert {member["status"] for member in control.members()} == {"Success"}
+    assert control.state("crowdtwist")["posts"] == 120
+    assert control.state("siebel")["puts"] < 60
+
+
+def test_five_hundred_updates_of_one_member_end_with_the_last_and_never_overlap(pipeline: Pipeline) -> None:
+    pipeline.sandbox.control.set("crowdtwist", latency_ms=20)
+    with pipeline.whole():
+        for index in range(500):
+            pipeline.send(member_event("M-1", minute=index, last_name=f"L{index}"))
+        eventually(pipeline.settled, "all settled")
+    state = pipeline.sandbox.control.state("crowdtwist")
+    user = pipeline.sandbox.control.user("M-1")
+    assert user is not None
+    assert user["last_name"] == "L499"
+    assert state["max_in_flight_per_member"] == 1
+    assert state["posts"] + state["puts"] < 250
+    assert pipeline.states().keys() == {"completed", "superseded"}
+
+
+def test_a_data_error_reaches_siebel_in_crowdtwists_words(pipeline: Pipeline) -> None:
+    with pipeline.whole():
+        pipeline.send(member_event("M-1", email_address="same@example.org"))
+        eventually(lambda: pipeline.states() == {"completed": 1}, "the first")
+        receipt = pipeline.send(member_event("M-2", email_address="same@example.org"))[0]
+        eventually(lambda: pipeline.states().get("rejected") == 1, "the second")
+    member = pipeline.sandbox.control.call("GET", "siebel/members", row_id="1-M-2")
+    assert member["status"] == "Data Error"
+    assert member["error"] == f"Email Address is already taken [instance {receipt.instance_id}]"
+
+
+def test_a_short_outage_heals_by_itself(pipeline: Pipeline) -> None:
+    fault = pipeline.sandbox.control.fault("crowdtwist", "maintenance")
+    with pipeline.whole():
+        pipeline.send(*(member_event(f"M-{index}") for index in range(5)))
+        eventually(lambda: pipeline.sandbox.control.state("crowdtwist")["calls_total"] >= 3, "some failed calls")
+        pipeline.sandbox.control.heal("crowdtwist", fault)
+        eventually(lambda: pipeline.states() == {"completed": 5}, "all completed")
+
+
+def test_a_killed_worker_process_costs_a_lease_and_nothing_else(pipeline: Pipeline) -> None:
+    pipeline.settings |= {
+        "MEMBERSYNC_DISPATCHER__LEASE_S": "8",
+        "MEMBERSYNC_CROWDTWIST__TIMEOUT_S": "3",
+        "MEMBERSYNC_OIC__TIMEOUT_S": "3",
+        "MEMBERSYNC_SIEBEL__TIMEOUT_S": "3",
+    }
+    pipeline.sandbox.control.set("crowdtwist", latency_ms=1000)
+    with pipeline.whole():
+        pipeline.send(*(member_event(f"M-{index}") for index in range(40)))
+        eventually(lambda: pipeline.sandbox.control.state("crowdtwist")["in_flight"] > 10, "calls under way")
+        for child in psutil.Process(pipeline.running[1].pid).children():
+            os.kill(child.pid, signal.SIGKILL)
+        pipeline.sandbox.control.set("crowdtwist", latency_ms=0)
+        eventually(lambda: pipeline.states() == {"completed": 40}, "all completed")
+    assert len(pipeline.sandbox.control.users()) == 40
+    assert pipeline.sandbox.control.state("crowdtwist")["max_in_flight_per_member"] == 1
+
+
+def test_a_broker_that_forgets_everything_costs_only_latency(pipeline: Pipeline) -> None:
+    pipeline.settings |= {"MEMBERSYNC_DISPATCHER__UNBEGUN_LEASE_S": "1"}
+    with pipeline.process("-m", "producers.cli", "dispatcher"):
+        pipeline.send(*(member_event(f"M-{index}") for index in range(30)))
+        with redis.Redis.from_url(pipeline.broker_url) as client:
+            eventually(lambda: bool(client.llen("oic.live")), "a message in the queue")
+            client.flushall()
+        with pipeline.worker():
+            eventually(lambda: pipeline.states() == {"completed": 30}, "all completed")
+
+
+def test_one_slow_member_holds_up_neither_its_batch_nor_the_next(pipeline: Pipeline) -> None:
+    pipeline.sandbox.control.fault("crowdtwist", "slow", member="M-3", seconds=6)
+    pipeline.settings |= {"MEMBERSYNC_WORKER__PATIENCE_S": "0.5"}
+    with pipeline.whole():
+        pipeline.send(*(member_event(f"M-{index}") for index in range(20)))
+        eventually(lambda: pipeline.states().get("completed") == 19, "the others", within_s=4)
+        pipeline.send(*(member_event(f"N-{index}") for index in range(5)))
+        eventually(lambda: pipeline.states().get("completed") == 24, "the next batch", within_s=4)
+        eventually(lambda: pipeline.states() == {"completed": 25}, "the slow one too")
+
+
+def test_messages_on_the_broker_hold_ids_and_no_persons_data(pipeline: Pipeline) -> None:
+    with pipeline.process("-m", "producers.cli", "dispatcher"):
+        pipeline.send(member_event("M-1", first_name="Zebulon", last_name="Quixote", postal_code="90210"))
+        with redis.Redis.from_url(pipeline.broker_url) as client:
+            eventually(lambda: bool(client.llen("oic.live")), "a message in the queue")
+            (raw,) = client.lrange("oic.live", 0, -1)
+    message = json.loads(raw)
+    assert message["headers"]["argsrepr"] == "1 member: M-1"
+    for word in (b"Zebulon", b"Quixote", b"90210", b"example.org", b"sandbox-key"):
+        assert word not in raw
+
+
+def _poison(body: Any, **headers: Any) -> bytes:  # noqa: ANN401
+    base = {"lang": "py", "task": "membersync.oic_flow", "id": "x", "root_id": "x", "parent_id": None, "group": None}
+    base |= headers
+    properties = {
+        "correlation_id": "x",
+        "delivery_mode": 2,
+        "delivery_info": {"exchange": "", "routing_key": "oic.live"},
+        "priority": 0,
+        "delivery_tag": f"tag-{len(str(body))}-{len(headers)}",
+    }
+    envelope = {
+        "body": body if isinstance(body, str) else json.dumps(body),
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": {name: value for name, value in base.items() if name in {"parent_id", "group"} or value is not None},
+        "properties": properties,
+    }
+    return json.dumps(envelope).encode()
+
+
+POISON = {
+    "wrong shape": _poison({"a": 1}),
+    "too short": _poison([1, 2]),
+    "not json": _poison("not json at all"),
+    "no id": _poison([[], {}, {}], id=None),
+    "unknown task": _poison([[], {}, {}], task="somebody.elses"),
+    "no task": _poison([[], {}, {}], task=None),
+    "wrong arguments": _poison(
+        [["not", "ids"], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
+    ),
+}
+
+
+def test_rubbish_on_the_broker_is_filed_and_neither_kills_nor_stalls_a_worker(pipeline: Pipeline) -> None:
+    with pipeline.whole(), redis.Redis.from_url(pipeline.broker_url) as client:
+        for index, (kind, poison) in enumerate(POISON.items(), start=1):
+            client.lpush("oic.live", poison)
+            pipeline.send(member_event(f"M-{index}"))
+            eventually(lambda: pipeline.states() == {"completed": index}, f"the good event after: {kind}")  # noqa: B023
+        assert pipeline.running[1].poll() is None
+        # The last has the shape of a task message; it fails as a task and is in Flower, not among the strays.
+        eventually(lambda: pipeline.sql("select count(*) from stray_message") == [len(POISON) - 1], "all filed")
+    assert set(pipeline.sql("select queue from stray_message")) == {"oic.live"}
+
+
+def test_logs_are_json_lines_without_persons_data(pipeline: Pipeline) -> None:
+    pipeline.sandbox.control.fault("crowdtwist", "status", member="M-1", status=500, times=1)
+    with pipeline.whole():
+        pipeline.send(member_event("M-1", first_name="Zebulon", last_name="Quixote", postal_code="90210"))
+        pipeline.send(member_event("M-2", last_name="", first_name="Zebulon"))
+        eventually(lambda: pipeline.states() == {"completed": 1, "rejected": 1}, "both ended")
+    logged = pipeline.log_text()
+    for word in ("Zebulon", "Quixote", "90210", "example.org", "sandbox-key", "SADMIN"):
+        assert word not in logged
+    lines = [json.loads(line) for line in logged.splitlines() if line.startswith("{")]
+    failed = [line for line in lines if line["event"] == "failed"]
+    assert {(line["stage"], line["code"]) for line in failed} == {("crowdtwist", "unavailable"), ("oic", "data_error")}
+    assert all("timestamp" in line and "process" in line for line in lines)

@@ -1,0 +1,151 @@
+"""A pipeline for tests: real worker and dispatcher processes on a real ledger and broker, against the sandbox."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import redis
+from sqlalchemy import Engine, text
+
+from deploy.sandbox.running import RunningSandbox
+from producers.intake import Receipt, accept
+from shared.events import parse_event
+from shared.pipeline import Lane
+
+NOW = datetime.now(UTC)
+DISPATCHER = ("-m", "producers.cli", "dispatcher")
+WORKER = ("-m", "celery", "-A", "workers.app", "worker", "--concurrency=2", "--loglevel=info")
+
+
+def eventually(true: Callable[[], bool], what: str, within_s: float = 30) -> None:
+    """Poll until *true*; fail with *what* otherwise."""
+    deadline = time.monotonic() + within_s
+    while not true():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within_s:g} s: {what}")
+        time.sleep(0.02)
+
+
+def member_event(number: str, minute: int = 0, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Give an update of a US member, with its ROW_ID."""
+    member = {
+        "member_number": number,
+        "row_id": f"1-{number}",
+        "status": "Active",
+        "first_name": "Ann",
+        "last_name": "Lee",
+        "email_address": f"{number.lower()}@example.org",
+        "postal_code": "10010",
+        "country_code": "US",
+    } | changes
+    return {"operation": "update", "occurred_at": (NOW + timedelta(minutes=minute)).isoformat(), "member": member}
+
+
+@dataclass
+class Pipeline:
+    """The servers and the processes that were started on them."""
+
+    ledger: Engine
+    ledger_url: str
+    broker_url: str
+    sandbox: RunningSandbox
+    logs: Path
+    settings: dict[str, str] = field(default_factory=dict)
+    running: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        base = {name: value for name, value in os.environ.items() if not name.startswith("MEMBERSYNC_")}
+        return base | {
+            "MEMBERSYNC_LEDGER_URL": self.ledger_url,
+            "MEMBERSYNC_BROKER_URL": self.broker_url,
+            "MEMBERSYNC_OIC__BASE_URL": self.sandbox.oic,
+            "MEMBERSYNC_CROWDTWIST__BASE_URL": self.sandbox.crowdtwist,
+            "MEMBERSYNC_CROWDTWIST__API_KEY": "sandbox-key",
+            "MEMBERSYNC_SIEBEL__BASE_URL": self.sandbox.siebel,
+            "MEMBERSYNC_SIEBEL__USERNAME": "SADMIN",
+            "MEMBERSYNC_SIEBEL__PASSWORD": "SADMIN",
+            "MEMBERSYNC_DISPATCHER__TICK_S": "0.2",
+            "MEMBERSYNC_CROWDTWIST__RETRY_BASE_S": "0.2",
+            "MEMBERSYNC_SIEBEL__RETRY_BASE_S": "0.2",
+            **self.settings,
+        }
+
+    @contextmanager
+    def process(self, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
+        """Run `python *arguments`, and end it and its children in any case."""
+        name = f"{len(self.running)}.log"
+        with (self.logs / name).open("wb") as log:
+            started = subprocess.Popen(
+                [sys.executable, *arguments], env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+        self.running.append(started)
+        try:
+            yield started
+        finally:
+            started.terminate()
+            try:
+                started.wait(15)
+            except subprocess.TimeoutExpired:
+                pass
+            finally:
+                end_group(started)
+
+    @contextmanager
+    def worker(self, name: str = "w1") -> Iterator["subprocess.Popen[bytes]"]:
+        """Run a worker and wait until it takes tasks."""
+        log = self.logs / f"{len(self.running)}.log"
+        with self.process(*WORKER, "-n", f"{name}@test") as started:
+            eventually(lambda: b" ready." in log.read_bytes() or started.poll() is not None, "worker ready")
+            assert started.poll() is None, log.read_text()
+            yield started
+
+    @contextmanager
+    def whole(self) -> Iterator["Pipeline"]:
+        """Run a dispatcher and a worker."""
+        with ExitStack() as stack:
+            stack.enter_context(self.process(*DISPATCHER))
+            stack.enter_context(self.worker())
+            yield self
+
+    def send(self, *events: dict[str, Any], lane: Lane = Lane.LIVE) -> list[Receipt]:
+        items = [(position, parse_event(event, max_bytes=64_000)) for position, event in enumerate(events)]
+        return accept(self.ledger, items, lane=lane, program_id="", now=datetime.now(UTC))
+
+    def sql(self, statement: str) -> list[Any]:
+        with self.ledger.begin() as connection:
+            result = connection.execute(text(statement))
+            if not result.returns_rows:
+                return []
+            return [tuple(row) if len(row) > 1 else row[0] for row in result]
+
+    def states(self) -> dict[str, int]:
+        return dict(self.sql("select state, count(*) from instance group by state"))
+
+    def settled(self) -> bool:
+        """Say whether nothing is on its way any more."""
+        return not {"pending", "running", "waiting", "held"} & self.states().keys()
+
+    def log_text(self) -> str:
+        return "\n".join(log.read_text(errors="replace") for log in sorted(self.logs.glob("*.log")))
+
+
+def end_group(process: "subprocess.Popen[bytes]") -> None:
+    """Kill what is left of a process's group."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(10)
+
+
+def flush(broker_url: str) -> None:
+    """Empty the broker."""
+    with redis.Redis.from_url(broker_url) as client:
+        client.flushall()

@@ -108,5 +108,3 @@ def served(app: FastAPI, host: str | None = None) -> Iterator[httpx.Client]:
     finally:
         server.should_exit = True
         thread.join()
-
-

@@ -16,7 +16,7 @@ import pytest
 from producers.cli import main
 from shared.settings import settings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 EVENT = {
     "event_id": "E-1",
     "operation": "update",
@@ -88,5 +88,3 @@ def eventually_answers(url: str) -> None:
             pass
         assert time.monotonic() < give_up_at, f"{url} does not answer"
         time.sleep(0.05)
-
-

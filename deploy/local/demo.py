@@ -24,7 +24,7 @@ from deploy.local.supervisor import ProcessError, stop_signals
 from deploy.local.terminal import complain, say, tell
 from deploy.local.up import ready_line
 from shared.pipeline import Stage
-from shared.settings import ApiSettings, CrowdTwistSettings, FlowerSettings, OicSettings, Settings
+from shared.settings import ApiSettings, CrowdTwistSettings, DispatcherSettings, FlowerSettings, OicSettings, Settings
 
 _OUTAGE_S = 6.0
 _LINES_PER_REQUEST = 60
@@ -112,6 +112,7 @@ def _settings(given: Settings, home: Path) -> Settings:
         crowdtwist=CrowdTwistSettings(
             retry_base_s=0.5, retry_cap_s=2, max_attempts=30, probe_first_s=0.5, probe_cap_s=1, settle_s=1
         ),
+        dispatcher=DispatcherSettings(unbegun_lease_s=5),
         api=ApiSettings(port=given.api.port),
         flower=FlowerSettings(port=given.flower.port, password=given.flower.password),
     )

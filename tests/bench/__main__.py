@@ -108,7 +108,7 @@ def _race(home: Path, options: argparse.Namespace) -> int:
         migrate(on.ledger_url)
         celery = ("-m", "celery")
         worker = ("worker", "--concurrency=4", "--loglevel=warning")
-        stack.enter_context(on.process("dispatcher", "/tmp/dev/disp.py"))
+        stack.enter_context(on.process("dispatcher", "-m", "producers.cli", "dispatcher"))
         stack.enter_context(on.process("worker", *celery, "-A", "workers.app", *worker, "-n", "ours@%h"))
         race = Race(on)
         race.run(race.ours, 200)

@@ -70,7 +70,7 @@ def rig(home: Path) -> Iterator[Rig]:
         command += ["--oic-port=0", "--crowdtwist-port=0", "--siebel-port=0"]
         sandbox = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
         stack.callback(sandbox.terminate)
-        assert sandbox.stdout is not None  # noqa: S101  # asked for above
+        assert sandbox.stdout is not None  # asked for above
         urls: dict[str, Any] = json.loads(sandbox.stdout.readline())
         control = stack.enter_context(SandboxControl(urls["control"]))
         for name in ("crowdtwist", "siebel"):

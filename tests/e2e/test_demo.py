@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -84,6 +85,7 @@ def test_a_user_whom_nobody_sent_makes_it_fail_and_leaves_the_logs() -> None:
     assert "stranger: should not be there" in said
     assert said.count("kept    ") == PROMISES - 1
     assert (home / "logs" / "worker-live.log").exists()
+    shutil.rmtree(home)
 
 
 def test_a_scene_that_there_is_not_is_refused() -> None:

@@ -241,5 +241,3 @@ def test_a_ledger_that_is_away_is_503_with_a_time_to_come_back_and_says_nothing_
         assert client.get("/healthz").status_code == 200
         assert_problem(client.get("/readyz"), 503, "not_ready")
         assert "cannot be reached" in client.get("/readyz").json()["missing"][0]
-
-

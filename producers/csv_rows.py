@@ -30,7 +30,16 @@ def read_csv(
         BodyError: it has no header, or cannot be read further.
     """
     encoding = "utf-16" if stream.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
-    lines = _lines(io.TextIOWrapper(stream, encoding, errors="surrogateescape", newline=""))
+    text = io.TextIOWrapper(stream, encoding, errors="surrogateescape", newline="")
+    try:
+        yield from _events(_lines(text), dialect, arrival, max_bytes)
+    finally:
+        text.detach()  # the stream is the caller's
+
+
+def _events(
+    lines: Iterator[str], dialect: Dialect, arrival: datetime | None, max_bytes: int
+) -> Iterator[MemberEvent | InvalidEventError]:
     first = next(lines, "")
     delimiter = max(_DELIMITERS, key=first.count)
     header = _header(first, delimiter)

@@ -132,15 +132,15 @@ def _with_error(siebel: Mapping[str, Mapping[str, Any]], words: str) -> str | No
 
 
 def _print_timeline(title: str, member: Mapping[str, Any]) -> None:
-    table = Table(title=f"Member {member['member_number']}: {title}", title_justify="left", box=None, padding=(0, 2))
-    for column in ("time", "instance", "stage", "attempt", "state", "what happened", "calls"):
-        table.add_column(column)
+    table = Table(title=f"Member {member['member_number']}: {title}", title_justify="left", box=None, padding=(0, 1))
+    for column in ("time", "stage", "try", "state", "what happened", "calls"):
+        table.add_column(column, no_wrap=column in {"time", "stage", "try", "state"})
     for one in reversed(member["instances"]):
-        number = f"{one['instance_id']} {one['operation']}"
+        table.add_row("", "", "", "", f"[bold]instance {one['instance_id']}: {one['operation']}")
         for line in one["activity"]:
             calls = " ".join(_call(call) for call in line["calls"])
             cells = (line["stage"], line["attempt"], line["state"], line["what"], calls)
-            table.add_row(_clock(line["at"]), number, *(escape("" if cell is None else str(cell)) for cell in cells))
+            table.add_row(_clock(line["at"]), *(escape("" if cell is None else str(cell)) for cell in cells))
     told = f"{member['told_status']} {member['told_error'] or ''}".strip()
     console().print(table)
     say(f"  Siebel says: {told}\n")

@@ -15,6 +15,8 @@ from shared.instances import Errand
 from shared.pipeline import QUEUED, STAGES, Lane, Stage, State, SyncStatus
 
 _INSTANT = DateTime(timezone=True)
+_KEY = Text(collation="C")
+"""Compared byte by byte: cheap, and the beginning of one can be searched for on any server."""
 _ENDED = tuple(state for state in State if state not in (*QUEUED, State.RUNNING))
 
 
@@ -33,7 +35,7 @@ class Member(Base):
     """What we know of one member across all its events; the lock that orders them."""
 
     __tablename__ = "member"
-    member_number: Mapped[str] = mapped_column(Text, primary_key=True)
+    member_number: Mapped[str] = mapped_column(_KEY, primary_key=True)
     row_id: Mapped[str | None] = mapped_column(Text)
     newest_id: Mapped[int | None] = mapped_column(BigInteger)
     newest_modification: Mapped[int | None] = mapped_column(BigInteger)
@@ -83,16 +85,17 @@ class Instance(Base):
         Index("instance_errand", "errand_at", postgresql_where=text("errand_at is not null")),
         Index("instance_of_member", "member_number", "id"),
         Index(
-            "instance_open", "state", "id", postgresql_where=text("state in ('waiting', 'held', 'dead', 'rejected')")
+            "instance_open", "state", "id", postgresql_where=text("state not in ('pending', 'running', 'completed')")
         ),
+        Index("instance_troubled", "id", postgresql_where=text("code is not null")),
         Index("instance_finished", "finished_at", postgresql_where=text("finished_at is not null")),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=False), primary_key=True)
-    event_id: Mapped[str] = mapped_column(Text, unique=True)
+    event_id: Mapped[str] = mapped_column(_KEY, unique=True)
     event_hash: Mapped[bytes] = mapped_column(BYTEA)
     content_hash: Mapped[bytes] = mapped_column(BYTEA)
-    member_number: Mapped[str] = mapped_column(ForeignKey("member.member_number"))
+    member_number: Mapped[str] = mapped_column(_KEY, ForeignKey("member.member_number"))
     operation: Mapped[str] = mapped_column(Text)
     lane: Mapped[str] = mapped_column(Text)
     modification: Mapped[int | None] = mapped_column(BigInteger)
@@ -148,6 +151,7 @@ class Activity(Base):
     """What happened to an instance, in order; only ever added.  No foreign key: it would cost a look-up per line."""
 
     __tablename__ = "activity"
+    __table_args__ = (Index("activity_at", "at"),)
 
     instance_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)

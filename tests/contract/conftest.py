@@ -5,7 +5,10 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from deploy.sandbox.client import SandboxControl
 from deploy.sandbox.running import RunningSandbox, running_sandbox
+from shared.settings import Settings
+from tests.crowdtwist_stage import settings_of
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +27,14 @@ def sandbox(running: RunningSandbox) -> RunningSandbox:
 def http() -> Iterator[httpx.Client]:
     with httpx.Client(timeout=5, trust_env=False) as client:
         yield client
+
+
+@pytest.fixture
+def control(sandbox: RunningSandbox) -> SandboxControl:
+    return sandbox.control
+
+
+@pytest.fixture
+def settings(sandbox: RunningSandbox) -> Settings:
+    """Settings under which the crowdtwist stage reaches its simulator."""
+    return settings_of(sandbox)

@@ -1,103 +1,37 @@
 """The crowdtwist stage against its simulator: every row of spec section 3."""
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
-from time import monotonic
 from typing import Any
 
 import pytest
 
 from deploy.sandbox.client import SandboxControl
-from deploy.sandbox.running import RunningSandbox, running_sandbox
+from deploy.sandbox.running import RunningSandbox
 from shared.errors import (
     DataError,
-    OutcomeUnknownError,
     StageError,
     ThrottledError,
     UnauthorisedError,
     UnavailableError,
     UnreachableError,
 )
-from shared.instances import Done, Errand, Failed, Result, Work
+from shared.instances import Work
 from shared.pipeline import Stage
-from shared.settings import CrowdTwistSettings, Settings
+from shared.settings import Settings
+from tests.crowdtwist_stage import (
+    CREATE,
+    DELETE,
+    NUMBER,
+    UPDATE,
+    USER,
+    done,
+    failed,
+    methods,
+    settings_of,
+    stored,
+)
 from workers.stages import build_one
-
-NUMBER = "296-1"
-USER: dict[str, Any] = {
-    "third_party_id": NUMBER,
-    "lang_pref": "en",
-    "is_active": 1,
-    "first_name": "Andy",
-    "last_name": "Cole",
-    "middle_name": None,
-    "date_of_birth": 312681600,
-    "email_address": "andy.cole@example.org",
-    "gender_id": 2,
-    "postal_code": "10010",
-    "country_code": None,
-    "city_name": None,
-    "city_id": None,
-}
-CREATE = Work(1, 1, 1, NUMBER, "enroll", {}, user=USER)
-UPDATE = replace(CREATE, operation="update", known_in_crowdtwist=True)
-DELETE = Work(1, 1, 1, NUMBER, "delete", {}, user={"third_party_id": NUMBER, "is_active": 0}, ct_user_id=1)
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[RunningSandbox]:
-    with running_sandbox() as running:
-        yield running
-
-
-@pytest.fixture
-def control(sandbox: RunningSandbox) -> SandboxControl:
-    sandbox.control.reset("crowdtwist")
-    return sandbox.control
-
-
-@pytest.fixture
-def settings(sandbox: RunningSandbox) -> Settings:
-    return settings_of(sandbox)
-
-
-def settings_of(sandbox: RunningSandbox, **details: Any) -> Settings:  # noqa: ANN401 - settings of many types
-    known = {"base_url": sandbox.crowdtwist, "api_key": "sandbox-key", "timeout_s": 0.5}
-    return Settings(crowdtwist=CrowdTwistSettings(**(known | details)))
-
-
-def attempt(settings: Settings, work: Work) -> Result:
-    async def run() -> Result:
-        stage = build_one(Stage.CROWDTWIST, settings)
-        try:
-            return (await stage.run([work]))[0]
-        finally:
-            await stage.close()
-
-    return asyncio.run(run())
-
-
-def done(settings: Settings, work: Work) -> Done:
-    result = attempt(settings, work)
-    assert isinstance(result, Done), result
-    return result
-
-
-def failed(settings: Settings, work: Work) -> Failed:
-    result = attempt(settings, work)
-    assert isinstance(result, Failed), result
-    return result
-
-
-def methods(result: Result) -> list[str]:
-    return [call.method for call in result.calls]
-
-
-def stored(control: SandboxControl) -> dict[str, Any]:
-    user = control.user(NUMBER)
-    assert user is not None
-    return user
 
 
 def test_an_unknown_member_is_created(settings: Settings, control: SandboxControl) -> None:
@@ -268,108 +202,6 @@ def test_retry_after_is_honoured(  # noqa: PLR0913, PLR0917 - fixtures and param
     assert isinstance(error, ThrottledError)
     assert error.retry_after_s is not None
     assert least <= error.retry_after_s <= most
-
-
-@pytest.mark.parametrize("kind", ["drop", "hang"])
-def test_an_update_without_an_answer_is_unknown(settings: Settings, control: SandboxControl, kind: str) -> None:
-    done(settings, CREATE)
-    control.fault("crowdtwist", kind)
-    result = failed(settings, UPDATE)
-    assert type(result.error) is OutcomeUnknownError
-    assert methods(result) == ["PUT"]
-    assert "unknown_outcome" not in result.facts
-
-
-def test_a_create_without_an_answer_that_arrived_is_a_success(settings: Settings, control: SandboxControl) -> None:
-    control.fault("crowdtwist", "drop_after", times=1)
-    result = done(settings, CREATE)
-    assert methods(result) == ["POST", "GET"]
-    assert result.facts == {"ct_user_id": stored(control)["id"]}
-    assert control.state("crowdtwist")["posts"] == 1
-
-
-def test_a_create_without_an_answer_that_is_not_there_is_looked_for_first_next_time(
-    settings: Settings, control: SandboxControl
-) -> None:
-    control.fault("crowdtwist", "drop", times=1)
-    first = failed(settings, CREATE)
-    assert type(first.error) is OutcomeUnknownError
-    assert first.facts == {"unknown_outcome": True}
-    assert methods(first) == ["POST", "GET"]
-    second = done(settings, replace(CREATE, attempt=2, unknown_outcome=True))
-    assert methods(second) == ["GET", "POST"]
-
-
-def test_a_create_that_lands_late_is_found(settings: Settings, control: SandboxControl) -> None:
-    control.fault("crowdtwist", "apply_late", seconds=0.02, times=1)
-    assert type(failed(settings, CREATE).error) is OutcomeUnknownError
-    ends = monotonic() + 5
-    while control.user(NUMBER) is None:
-        assert monotonic() < ends
-    assert methods(done(settings, replace(CREATE, unknown_outcome=True))) == ["GET"]
-
-
-def test_a_create_found_with_other_content_is_updated(settings: Settings, control: SandboxControl) -> None:
-    done(settings, CREATE)
-    newer = replace(CREATE, unknown_outcome=True, user=USER | {"last_name": "Smith"})
-    assert methods(done(settings, newer)) == ["GET", "PUT"]
-    assert stored(control)["last_name"] == "Smith"
-
-
-@pytest.mark.parametrize("kind", ["hang", "status", "maintenance"])
-def test_a_create_that_cannot_be_looked_for_stays_unknown(
-    settings: Settings, control: SandboxControl, kind: str
-) -> None:
-    control.fault("crowdtwist", "drop", method="POST")
-    control.fault("crowdtwist", kind, method="GET")
-    result = failed(settings, CREATE)
-    assert type(result.error) is OutcomeUnknownError
-    assert result.facts == {"unknown_outcome": True}
-    assert result.took_ms < 1000
-    assert failed(settings, replace(CREATE, unknown_outcome=True)).facts == {"unknown_outcome": True}
-
-
-def test_a_read_back_finds_what_was_sent(settings: Settings, control: SandboxControl) -> None:
-    done(settings, CREATE)
-    result = done(settings, replace(UPDATE, errand=Errand.READ_BACK))
-    assert methods(result) == ["GET"]
-    assert "has what was sent" in result.what
-    assert control.state("crowdtwist")["puts"] == 0
-
-
-@pytest.mark.parametrize(
-    "late",
-    [
-        {"last_name": "Old"},
-        {"email_address": "old@example.org"},
-        {"gender_id": 1},
-        {"is_active": 0},
-        {"date_of_birth": 0},
-        {"postal_code": "10011"},
-        {"middle_name": "Old"},
-        {"lang_pref": "fr"},
-    ],
-    ids=str,
-)
-def test_a_read_back_repeats_what_a_late_write_overwrote(
-    settings: Settings, control: SandboxControl, late: dict[str, Any]
-) -> None:
-    done(settings, replace(CREATE, user=USER | late))
-    result = done(settings, replace(UPDATE, errand=Errand.READ_BACK))
-    assert methods(result) == ["GET", "PUT"]
-    assert "again" in result.what
-    again = done(settings, replace(UPDATE, errand=Errand.READ_BACK))
-    assert methods(again) == ["GET"]
-    assert stored(control)["last_name"] == "Cole"
-
-
-def test_a_read_back_after_a_deletion_looks_at_the_flag_alone(settings: Settings, control: SandboxControl) -> None:
-    read_back = replace(DELETE, errand=Errand.READ_BACK)
-    assert methods(done(settings, read_back)) == ["GET"]
-    done(settings, CREATE)
-    assert methods(done(settings, read_back)) == ["GET", "PUT"]
-    assert stored(control)["is_active"] is False
-    assert methods(done(settings, read_back)) == ["GET"]
 
 
 @pytest.mark.parametrize("number", ["a/b", "a?b=c#d", "100%", "ü €", "a b", "a+b&id_type=email", "%2e%2e", "a\\b"])

@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("calls", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.PrimaryKeyConstraint("instance_id", "id"),
     )
+    op.create_index("activity_at", "activity", ["at"], unique=False)
     op.create_table(
         "connection",
         sa.Column("name", sa.Text(), nullable=False),
@@ -60,7 +61,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "member",
-        sa.Column("member_number", sa.Text(), nullable=False),
+        sa.Column("member_number", sa.Text(collation="C"), nullable=False),
         sa.Column("row_id", sa.Text(), nullable=True),
         sa.Column("newest_id", sa.BigInteger(), nullable=True),
         sa.Column("newest_modification", sa.BigInteger(), nullable=True),
@@ -97,10 +98,10 @@ def upgrade() -> None:
     op.create_table(
         "instance",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
-        sa.Column("event_id", sa.Text(), nullable=False),
+        sa.Column("event_id", sa.Text(collation="C"), nullable=False),
         sa.Column("event_hash", postgresql.BYTEA(), nullable=False),
         sa.Column("content_hash", postgresql.BYTEA(), nullable=False),
-        sa.Column("member_number", sa.Text(), nullable=False),
+        sa.Column("member_number", sa.Text(collation="C"), nullable=False),
         sa.Column("operation", sa.Text(), nullable=False),
         sa.Column("lane", sa.Text(), nullable=False),
         sa.Column("modification", sa.BigInteger(), nullable=True),
@@ -192,8 +193,9 @@ def upgrade() -> None:
         "instance",
         ["state", "id"],
         unique=False,
-        postgresql_where=sa.text("state in ('waiting', 'held', 'dead', 'rejected')"),
+        postgresql_where=sa.text("state not in ('pending', 'running', 'completed')"),
     )
+    op.create_index("instance_troubled", "instance", ["id"], unique=False, postgresql_where=sa.text("code is not null"))
     op.execute("alter table instance set (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02)")
     op.execute("alter table member set (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05)")
     op.execute("insert into connection (name) values ('oic'), ('crowdtwist'), ('siebel')")
@@ -201,10 +203,11 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Undo."""
+    op.drop_index("instance_troubled", table_name="instance", postgresql_where=sa.text("code is not null"))
     op.drop_index(
         "instance_open",
         table_name="instance",
-        postgresql_where=sa.text("state in ('waiting', 'held', 'dead', 'rejected')"),
+        postgresql_where=sa.text("state not in ('pending', 'running', 'completed')"),
     )
     op.drop_index("instance_one_running", table_name="instance", postgresql_where=sa.text("state = 'running'"))
     op.drop_index(
@@ -222,4 +225,5 @@ def downgrade() -> None:
     op.drop_table("member")
     op.drop_table("mapping")
     op.drop_table("connection")
+    op.drop_index("activity_at", table_name="activity")
     op.drop_table("activity")

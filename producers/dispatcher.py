@@ -8,18 +8,20 @@ Between turns it naps until intake or a worker wakes it, at most `tick_s`.
 import secrets
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import kombu.exceptions
 
 from producers.leases import after_loss
+from shared.breaker import ramp
 from shared.broker import publish
 from shared.errors import LedgerError
-from shared.ledger import attempts, dispatching
+from shared.ledger import attempts, budget, connections, dispatching
+from shared.ledger.budget import Budget
+from shared.ledger.connections import Gate, Hold
 from shared.ledger.dispatching import Claimed
-from shared.ledger.engine import ears, engine, transaction
+from shared.ledger.engine import Transaction, ears, engine, transaction
 from shared.logs import logger
 from shared.pipeline import Lane, Stage
 from shared.settings import Settings
@@ -35,6 +37,7 @@ _PRUNE_EVERY_S = 60.0
 _PRUNE_SIZE = 5_000
 _EXPIRE_SIZE = 1_000
 _ERRANDS_SIZE = 200
+_HOLD_SIZE = 2_000
 _TOKEN_BITS = 62
 
 
@@ -66,38 +69,94 @@ class Dispatcher:
             self._tidy_at = time.monotonic() + self._settings.dispatcher.tick_s
             self._give_back()
             self._prune()
-        self._run_errands()
-        return self._release()
+        with transaction(engine()) as connection:
+            gates = connections.gates(connection)
+        is_busy = self._tend(gates)
+        self._run_errands([stage for stage, gate in gates.items() if gate.is_open])
+        return self._release(gates) or is_busy
 
-    def _release(self) -> bool:
-        limits = self._headroom()
+    def _tend(self, gates: Mapping[Stage, Gate]) -> bool:
+        """Hold who is due where nothing may go out, probe what is down, let go who was held; say if there is more."""
+        is_busy = False
+        for stage, gate in gates.items():
+            if gate.is_open:
+                is_busy |= self._let_go_the_held(gate)
+                continue
+            report_after_s = None if gate.paused else self._settings.siebel.report_after_s
+            with transaction(engine()) as connection:
+                count = connections.hold_due(connection, Hold(stage, gate.why, report_after_s), limit=_HOLD_SIZE)
+            is_busy |= count == _HOLD_SIZE
+            if gate.wants_probe:
+                self._probe(stage)
+        return is_busy
+
+    def _probe(self, stage: Stage) -> None:
+        token = _token()
+        lease_s = self._settings.dispatcher.unbegun_lease_s
+        with transaction(engine()) as connection:
+            probe = connections.claim_probe(connection, stage, token=token, lease_s=lease_s)
+        if probe is not None:
+            lane, instance = probe
+            log.info("probe", stage=stage, instance_id=instance.instance_id)
+            self._publish(lane, stage, [instance], token)
+
+    def _let_go_the_held(self, gate: Gate) -> bool:
+        """Make held instances due again, live before bulk, no more at once than the ramp after healing allows."""
+        part = ramp(gate.breaker.healed_at, gate.now)
+        for lane in Lane:
+            with transaction(engine()) as connection:
+                if not connections.has_held(connection, gate.stage, lane):
+                    continue
+                most = max(1, int(part * self._settings.dispatcher.unbegun(lane)))
+                room = most - connections.waiting_room(connection, gate.stage, lane, at_most=most)
+                if room > 0:
+                    connections.release(connection, gate.stage, lane, limit=room)
+                return True
+        return False
+
+    def _release(self, gates: Mapping[Stage, Gate]) -> bool:
+        """Claim and publish; say whether the broker's queues, and nothing else, were the limit."""
+        with transaction(engine()) as connection:
+            waiting = dispatching.unbegun(connection)
+            free = {lane: self._settings.dispatcher.unbegun(lane) - waiting[lane] for lane in Lane}
+            limits = {
+                (lane, stage): room
+                for lane in Lane
+                for stage, room in self._rooms(connection, lane, free[lane], waiting[lane]).items()
+                if room > 0 and gates[stage].is_open
+            }
+        is_busy = any(room <= 0 for room in free.values())
         if not limits:
-            return True
+            return is_busy
         token = _token()
         with transaction(engine()) as connection:
             claimed = dispatching.claim(
                 connection, limits, token=token, lease_s=self._settings.dispatcher.unbegun_lease_s
             )
-        taken = Counter[Lane]()
         for (lane, stage), instances in claimed.items():
-            taken[lane] += len(instances)
+            is_busy |= len(instances) >= free[lane]
             if not self._publish(lane, stage, instances, token):
                 return False
-        return any(taken[lane] >= limit for lane, limit in limits.items())
+        return is_busy
 
-    def _headroom(self) -> dict[Lane, int]:
-        """Say how many instances of each lane may be put on the broker now."""
-        with transaction(engine()) as connection:
-            waiting = dispatching.unbegun(connection)
-        free = {lane: self._settings.dispatcher.unbegun(lane) - waiting[lane] for lane in Lane}
-        return {lane: room for lane, room in free.items() if room > 0}
+    def _rooms(self, connection: Transaction, lane: Lane, free: int, waiting: int) -> dict[Stage, int]:
+        """Say how many instances of each stage may be put on the broker: *free* by its queues, and by the budgets."""
+        rooms = {stage: min(free, self._affordable(connection, stage, lane) - waiting) for stage in Stage}
+        # What starts at oic goes on to crowdtwist in the same chain.
+        rooms[Stage.OIC] = min(rooms[Stage.OIC], rooms[Stage.CROWDTWIST])
+        return rooms
 
-    def _run_errands(self) -> None:
+    def _affordable(self, connection: Transaction, stage: Stage, lane: Lane) -> int:
+        of = self._settings.connection(stage)
+        if not of.budget_per_minute:
+            return self._settings.dispatcher.unbegun(lane) * 2
+        return Budget(of.budget_per_minute, of.live_share).free(lane, budget.used(connection, stage))
+
+    def _run_errands(self, stages: Sequence[Stage]) -> None:
         token = _token()
+        lease_s = self._settings.dispatcher.unbegun_lease_s
         with transaction(engine()) as connection:
-            claimed = dispatching.claim_errands(
-                connection, limit=_ERRANDS_SIZE, token=token, lease_s=self._settings.dispatcher.unbegun_lease_s
-            )
+            claimed = dispatching.claim_errands(connection, stages, limit=_ERRANDS_SIZE, token=token, lease_s=lease_s)
         for stage, instances in claimed.items():
             self._publish(Lane.LIVE, stage, instances, token)
 
@@ -134,6 +193,7 @@ class Dispatcher:
             return
         self._prune_at = time.monotonic() + _PRUNE_EVERY_S
         with transaction(engine()) as connection:
+            budget.forget(connection)
             pruned = dispatching.prune(connection, days=self._settings.dispatcher.retention_days, limit=_PRUNE_SIZE)
         if pruned:
             log.info("pruned", instances=pruned)

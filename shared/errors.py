@@ -9,6 +9,7 @@ MembersyncError                 code = stable word, for logs, ledger and filters
 │   │   ├── UnavailableError    it answered, and could not serve: 5xx, 408, not JSON, a maintenance page, inactive
 │   │   ├── ThrottledError      429, or 503 with Retry-After: never again before retry_after_s
 │   │   └── OutcomeUnknownError the request went out and no answer came back: probe before repeating a create
+│   ├── BudgetSpentError        our own budget for that system is spent: later, at no cost
 │   ├── UnauthorisedError       401/403: ours or theirs to put right; retried by policy, never a Data Error
 │   └── DataError               the member itself is refused: told to Siebel, no retry; a newer event brings the fix
 └── LedgerError                 our own bookkeeping failed: cannot connect, cannot commit
@@ -97,6 +98,17 @@ class OutcomeUnknownError(TransientError):
     """The request was sent and no answer came: it may have been applied, or may still be."""
 
     code = "outcome_unknown"
+
+
+class BudgetSpentError(StageError):
+    """The budget of the connection is spent for now: nothing was sent, no attempt is spent.  Units: seconds."""
+
+    code = "budget_spent"
+
+    def __init__(self, system: str, more_in_s: float) -> None:
+        super().__init__(system, "the budget of calls is spent for this minute")
+        self.args = (system, more_in_s)
+        self.more_in_s = more_in_s
 
 
 class UnauthorisedError(StageError):

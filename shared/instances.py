@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from shared.errors import StageError
-from shared.pipeline import SyncStatus
+from shared.pipeline import Lane, SyncStatus
 
 
 class Errand(StrEnum):
@@ -44,6 +44,7 @@ class Work:
     unknown_outcome: bool = False
     """An earlier create got no answer: probe by third_party_id before sending it again."""
     errand: Errand = Errand.SYNC
+    lane: Lane = Lane.LIVE
     status: SyncStatus | None = None
     error: str = ""
     told_status: str | None = None

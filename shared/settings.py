@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.breaker import Rules
 from shared.pipeline import Lane, Stage
 from shared.retry import RetryPolicy
 
@@ -47,6 +48,11 @@ class Connection(BaseModel):
     def policy(self) -> RetryPolicy:
         """The retry policy of this connection's stage."""
         return RetryPolicy(self.retry_base_s, self.retry_cap_s, self.max_attempts)
+
+    @property
+    def breaker_rules(self) -> Rules:
+        """When this connection counts as down, and how often it is probed."""
+        return Rules(self.breaker_failures, self.breaker_members, self.probe_first_s, self.probe_cap_s)
 
     @field_validator("base_url")
     @classmethod
@@ -189,6 +195,7 @@ class Settings(BaseSettings):
     ledger_url: Url = Field(None, description="postgresql+psycopg://…, PostgreSQL 14+; unset: embedded")
     broker_url: Url = Field(None, description="redis://… or amqp://…; unset: embedded Valkey")
     program_id: str = Field("", description="ROW_ID of the loyalty programme to sync; empty: every programme")
+    requeue_max: int = Field(10, ge=1, description="times that one instance may be requeued; more only by force")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is written")
 
     oic: OicSettings = Field(default_factory=OicSettings)

@@ -13,6 +13,7 @@ from shared.broker import app
 from shared.ledger.engine import engine, forget_inherited
 from shared.settings import settings
 from workers import stages
+from workers.budgets import permits
 from workers.crew import Crew
 from workers.tasks import process
 
@@ -30,7 +31,7 @@ def _log_as_json(**_: Any) -> None:  # noqa: ANN401  # Celery's signature
 @worker_process_init.connect
 def _start(**_: Any) -> None:  # noqa: ANN401  # Celery's signature
     forget_inherited()
-    process.crew = Crew(lambda: stages.build(settings()), settings().dispatcher.lease_s - _MARGIN_S)
+    process.crew = Crew(lambda: stages.build(settings(), permits()), settings().dispatcher.lease_s - _MARGIN_S)
     engine().connect().close()
 
 

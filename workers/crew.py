@@ -13,9 +13,10 @@ from typing import Any, Protocol, TypeVar
 
 import uvloop
 
-from shared.errors import OutcomeUnknownError
+from shared.errors import OutcomeUnknownError, StageError
 from shared.instances import Failed, Result, Work
 from shared.pipeline import Stage
+from workers.permits import lane_of_calls
 
 T = TypeVar("T")
 
@@ -27,6 +28,9 @@ class Runs(Protocol):
 
     async def run(self, works: Sequence[Work]) -> Sequence[Result]:
         """Try each; expected failures are results, only bugs are raised."""
+
+    async def test(self) -> None:
+        """Test the connection; a StageError says what is wrong with it."""
 
 
 Answer = tuple[Work, Result | BaseException]
@@ -57,6 +61,10 @@ class Crew:
         """
         return self.call(self._run(self.stages[stage], works, patience_s, conclude_late))
 
+    def is_up(self, stage: Stage, within_s: float) -> bool:
+        """Test the connection of *stage*."""
+        return self.call(self._is_up(self.stages[stage], within_s))
+
     def close(self, timeout_s: float) -> None:
         """Wait for the stragglers, then end the loop."""
         for late in list(self._late):
@@ -64,6 +72,15 @@ class Crew:
         self._writers.shutdown(wait=True)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout_s)
+
+    @staticmethod
+    async def _is_up(stage: Runs, within_s: float) -> bool:
+        try:
+            async with asyncio.timeout(within_s):
+                await stage.test()
+        except (StageError, TimeoutError):
+            return False
+        return True
 
     async def _run(
         self, stage: Runs, works: Sequence[Work], patience_s: float, conclude_late: Callable[[list[Answer]], object]
@@ -75,6 +92,7 @@ class Crew:
         return [answer for task in tasks if task in done for answer in task.result()]
 
     async def _group(self, stage: Runs, works: Sequence[Work]) -> list[Answer]:
+        lane_of_calls.set(works[0].lane)
         try:
             async with asyncio.timeout(self._deadline_s):
                 return list(zip(works, await stage.run(works), strict=True))

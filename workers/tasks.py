@@ -11,24 +11,31 @@ wait, FAILURE when they all failed for good, else the counts by outcome.
 import random
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from celery import Task
 from celery.exceptions import Retry
 
+from shared.breaker import Position, Seen
 from shared.broker import app
-from shared.instances import Errand, Failed
-from shared.ledger import attempts
+from shared.errors import OutcomeUnknownError, StageError, UnavailableError
+from shared.instances import Done, Errand, Failed, Work
+from shared.ledger import attempts, connections
 from shared.ledger.endings import Advanced, Ending, ErrandEnded, Parked
-from shared.ledger.engine import engine, repeated, transaction
+from shared.ledger.engine import engine, repeated, transaction, wake
 from shared.logs import logger
-from shared.pipeline import Stage, State, SyncStatus
+from shared.masking import mask_text
+from shared.pipeline import QUEUED, Stage, State, SyncStatus
 from shared.settings import Settings, settings
 from workers.crew import Answer, Crew
-from workers.verdicts import Rules, bug, conclude, is_data_error
+from workers.verdicts import Rules, bug, conclude, held, is_data_error
 
 log = logger(__name__)
+
+_TEST_S = 5.0
+"""A connection that does not pass its test within this is not up.  Units: seconds."""
 
 
 class AllFailedError(Exception):
@@ -71,36 +78,108 @@ def attempt(task: "Task[..., Any]", stage: Stage, ids: Sequence[int]) -> dict[st
     """
     if process.crew is None:
         raise RuntimeError("this process was not started as a worker")
-    of = settings()
-    with transaction(engine()) as connection:
-        works = attempts.begin(connection, stage, ids, lease_s=of.dispatcher.lease_s)
-    if not works:
-        return {}
-    task_id = str(task.request.id or "")
-    answers = process.crew.run(
-        stage, works, of.worker.patience_s, lambda late: _write(stage, late, of, task_id, carried=False)
-    )
+    run = Attempt(process.crew, stage, settings(), str(task.request.id or ""))
+    works, endings = run.begin(ids)
+    answers = process.crew.run(stage, works, run.of.worker.patience_s, run.write_late) if works else []
     carried = not all(is_data_error(result) for _, result in answers)
-    endings = _write(stage, answers, of, task_id, carried=carried)
-    return _tell_flower(endings, late=len(works) - len(answers))
+    endings += run.write(answers, carried=carried)
+    return _tell_flower(endings, late=len(works) - len(answers), goes_on=lambda: run.goes_on(ids))
 
 
-def _write(stage: Stage, answers: Sequence[Answer], of: Settings, task_id: str, *, carried: bool) -> list[Ending]:
-    """Conclude *answers* and write the endings."""
-    endings = [_ending(stage, answer, of, carried=carried) for answer in answers]
-    if endings:
-        terms = attempts.Terms(of.dispatcher.unbegun_lease_s, of.crowdtwist.settle_s, task_id)
-        written = repeated(lambda: _finish(stage, endings, terms))
-        counts = Counter(_outcome(ending) for ending in endings)
-        log.info(
-            "attempt", stage=stage, task_id=task_id, instances=len(endings), overtaken=len(endings) - written, **counts
-        )
-    return endings
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt of one stage for a batch."""
 
+    crew: Crew
+    stage: Stage
+    of: Settings
+    task_id: str
 
-def _finish(stage: Stage, endings: Sequence[Ending], terms: attempts.Terms) -> int:
-    with transaction(engine(), durable=False) as connection:
-        return attempts.finish(connection, stage, endings, terms)
+    def begin(self, ids: Sequence[int]) -> tuple[list[Work], list[Ending]]:
+        """Read and count the attempt; where nothing may go out, send back whom the gate does not admit."""
+        with transaction(engine()) as connection:
+            gate = connections.gate(connection, self.stage)
+            works = attempts.begin(connection, self.stage, ids, lease_s=self.of.dispatcher.lease_s)
+            kept_out = [] if gate.is_open else [work for work in works if not gate.admits(work.instance_id)]
+            if not kept_out:
+                return works, []
+            report_after_s = None if gate.paused else self.of.siebel.report_after_s
+            endings = [held(work, self.stage, why=gate.why, report_after_s=report_after_s) for work in kept_out]
+            attempts.finish(connection, self.stage, endings, self._terms)
+            if not gate.paused and any(gate.is_news(work.member_number) for work in kept_out):
+                connections.probe_now(connection, self.stage)
+        return [work for work in works if work not in kept_out], endings
+
+    def write(self, answers: Sequence[Answer], *, carried: bool) -> list[Ending]:
+        """Conclude *answers*, write the endings and what they show of the connection."""
+        endings = [_ending(self.stage, answer, self.of, carried=carried) for answer in answers]
+        if endings:
+            seen = self._seen(answers)
+            written = repeated(lambda: self._finish(endings, seen))
+            counts = Counter(_outcome(ending) for ending in endings)
+            overtaken = len(endings) - written
+            log.info(
+                "attempt",
+                stage=self.stage,
+                task_id=self.task_id,
+                instances=len(endings),
+                overtaken=overtaken,
+                **counts,
+            )
+        return endings
+
+    def write_late(self, answers: Sequence[Answer]) -> None:
+        """Write the answers of stragglers: no message carries them on, they become due by themselves."""
+        self.write(answers, carried=False)
+
+    def goes_on(self, ids: Sequence[int]) -> bool:
+        """Say whether the chain must go on for instances that are past this stage."""
+        with transaction(engine()) as connection:
+            return attempts.goes_on(connection, ids)
+
+    @property
+    def _terms(self) -> attempts.Terms:
+        return attempts.Terms(self.of.dispatcher.unbegun_lease_s, self.of.crowdtwist.settle_s, self.task_id)
+
+    def _finish(self, endings: Sequence[Ending], seen: Seen) -> int:
+        rules = self.of.connection(self.stage).breaker_rules
+        with transaction(engine(), durable=False) as connection:
+            written = attempts.finish(connection, self.stage, endings, self._terms)
+            if seen.failed:
+                due = connections.how_many_due(connection, self.stage, at_most=rules.members)
+                seen = replace(seen, due=due)
+            before, now = connections.observe(connection, self.stage, seen, rules)
+            if seen.failed and now.failing_since is not None and now.position is not Position.CLOSED:
+                connections.hold_failed(connection, self.stage, now.failing_since)
+            if before.position is not now.position:
+                wake(connection)
+        if before.position is not now.position:
+            log.warning("breaker", stage=self.stage, was=before.position, now=now.position, failures=now.failures)
+        return written
+
+    def _seen(self, answers: Sequence[Answer]) -> Seen:
+        """Say what *answers* show of the connection.
+
+        A few members that fail alone may be at fault themselves: then the connection's own test decides.
+        """
+        failed = {
+            work.instance_id: (work.member_number, result.error)
+            for work, result in answers
+            if isinstance(result, Failed) and result.error.counts_for_breaker
+        }
+        is_up = any(isinstance(result, Done) or is_data_error(result) for _, result in answers)
+        if failed and not is_up and self._may_be_their_own([error for _, error in failed.values()]):
+            is_up = self.crew.is_up(self.stage, _TEST_S)
+        error = mask_text(str(next(iter(failed.values()))[1])) if failed else ""
+        return Seen(is_up, {instance_id: number for instance_id, (number, _) in failed.items()}, error)
+
+    def _may_be_their_own(self, errors: Sequence[StageError]) -> bool:
+        if len(errors) >= self.of.connection(self.stage).breaker_members:
+            return False
+        if not all(isinstance(error, UnavailableError | OutcomeUnknownError) for error in errors):
+            return False
+        with transaction(engine()) as connection:
+            return connections.gate(connection, self.stage).is_open
 
 
 def _ending(stage: Stage, answer: Answer, of: Settings, *, carried: bool) -> Ending:
@@ -136,16 +215,16 @@ def _outcome(ending: Ending) -> str:
             return "read_back"
 
 
-def _tell_flower(endings: Sequence[Ending], late: int) -> dict[str, int]:
+def _tell_flower(endings: Sequence[Ending], late: int, goes_on: Callable[[], bool]) -> dict[str, int]:
     counts = Counter(_outcome(ending) for ending in endings)
     if late:
         counts["slow"] = late
     parked = [ending for ending in endings if isinstance(ending, Parked)]
     refused = [ending for ending in endings if isinstance(ending, Advanced) and ending.state is State.PENDING]
-    if late or len(parked) + len(refused) < len(endings):
+    if not endings or late or len(parked) + len(refused) < len(endings) or goes_on():
         return dict(counts)
     summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
-    if any(ending.state is State.WAITING for ending in parked):
+    if any(ending.state in QUEUED for ending in parked):
         soonest_s = min(ending.delay_s for ending in parked)
         raise Retry(f"{summary}; tried again in {soonest_s:.0f} s")
     raise AllFailedError(summary)

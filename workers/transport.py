@@ -35,6 +35,7 @@ from shared.errors import (
     UnavailableError,
     UnreachableError,
 )
+from workers.permits import Permits
 from workers.wire import Wire
 
 CONNECT_S = 10.0
@@ -109,10 +110,12 @@ class Door:
         headers: Mapping[str, str] | None = None,
         secret_query: str = "",
         tokens: Tokens | None = None,
+        permits: Permits | None = None,
     ) -> None:
         self.system = system
         self.timeout_s = timeout_s
         self.tokens = tokens
+        self._permits = permits
         self._base_url = base_url or ""
         self._secret_query = secret_query
         self._slots = asyncio.Semaphore(calls_in_flight)
@@ -131,11 +134,14 @@ class Door:
 
         Raises:
             UnreachableError: nothing was sent.
+            BudgetSpentError: the connection's budget is spent; nothing was sent.
             OutcomeUnknownError: it was sent, and no whole answer came.
         """
         ends = perf_counter() + timeout_s
         await self._slot(timeout_s)
         try:
+            if self._permits is not None:
+                await self._permits.take()
             answer = await self._send(request, ends - perf_counter())
         finally:
             self._slots.release()

@@ -4,14 +4,15 @@ import traceback
 from dataclasses import dataclass
 from typing import assert_never
 
-from shared.errors import DataError, OutcomeUnknownError, StageError
-from shared.instances import Done, Errand, Failed, Result, Work
+from shared.errors import BudgetSpentError, DataError, OutcomeUnknownError, StageError
+from shared.instances import Call, Done, Errand, Failed, Result, Work
 from shared.ledger.endings import Advanced, Ending, ErrandEnded, Line, Parked
 from shared.masking import mask_text
 from shared.pipeline import FAILURE_STATUS, Stage, State, SyncStatus
 from shared.retry import DeadLetter, Reject, RetryIn, RetryPolicy, decide
 
 _AFTER = {Stage.OIC: Stage.CROWDTWIST, Stage.CROWDTWIST: Stage.SIEBEL}
+_HELD_ERRAND_S = 5.0
 _ENDS = {SyncStatus.SUCCESS: State.COMPLETED}
 
 
@@ -32,6 +33,8 @@ class Rules:
 
 def conclude(work: Work, result: Result, rules: Rules) -> Ending:
     """Say what becomes of *work* after *result*."""
+    if isinstance(result, Failed) and isinstance(result.error, BudgetSpentError):
+        return _over_budget(work, rules.stage, result.error, result.calls)
     if work.errand is not Errand.SYNC:
         return _errand_ended(work, result, rules)
     match result:
@@ -60,6 +63,39 @@ def _advanced(work: Work, done: Done, rules: Rules) -> Advanced:
         state = _ENDS.get(work.status or SyncStatus.SUCCESS, State.REJECTED)
         return Advanced(work, state, Stage.SIEBEL, work.status, work.error, line, facts=done.facts)
     return Advanced(work, _onward(rules), _AFTER[rules.stage], status, "", line, facts=done.facts)
+
+
+def held(work: Work, stage: Stage, *, why: str, report_after_s: float | None) -> Ending:
+    """Send *work* back untried: nothing may go out at its stage.  Costs no attempt.
+
+    *report_after_s*: seconds until Siebel is told that it fails; None: a pause is no failure.
+    """
+    line = Line(f"held: {why}")
+    if work.errand is not Errand.SYNC:
+        return ErrandEnded(work.instance_id, work.token, work.member_number, work.errand, line, _HELD_ERRAND_S)
+    tells = report_after_s is not None and stage in FAILURE_STATUS
+    return Parked(
+        work.instance_id,
+        work.token,
+        work.member_number,
+        State.HELD,
+        stage,
+        work.attempt - 1,
+        line,
+        status=FAILURE_STATUS[stage] if tells else None,
+        error=why,
+        code="connection_down" if tells else None,
+        failed_stage=stage if tells else None,
+        report_after_s=report_after_s if tells else None,
+    )
+
+
+def _over_budget(work: Work, stage: Stage, spent: BudgetSpentError, calls: tuple[Call, ...]) -> Ending:
+    line = Line("over budget, due again", calls=calls)
+    if work.errand is not Errand.SYNC:
+        return ErrandEnded(work.instance_id, work.token, work.member_number, work.errand, line, spent.more_in_s)
+    number, attempt = work.member_number, work.attempt - 1
+    return Parked(work.instance_id, work.token, number, State.PENDING, stage, attempt, line, delay_s=spent.more_in_s)
 
 
 def _failed(work: Work, failed: Failed, rules: Rules) -> Ending:

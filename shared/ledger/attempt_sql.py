@@ -19,7 +19,7 @@ def _begin_statement(columns: str, fat: str = "") -> TextClause:
                                 lease_until = now() + make_interval(secs => :lease_s)
             where id = any(cast(:ids as bigint[])) and token <> 0 and stage = :stage and not begun
               and lease_until > now()
-            returning id, token, attempt, member_number, operation, errand, status, error
+            returning id, token, attempt, member_number, operation, errand, lane, status, error
         )
         select mine.*, {columns}, m.row_id, m.ct_user_id, m.known_in_crowdtwist, m.unknown_outcome,
                m.told_status, m.told_error
@@ -47,7 +47,8 @@ ADVANCE = text(f"""
                       and exists (select from instance q
                                   where q.member_number = i.member_number and q.state in ({_QUEUED}))
                      then 'superseded' else r.state end,
-        stage = r.stage, status = r.status, error = r.error,
+        stage = r.stage, due_stage = case when r.state = 'pending' then r.stage else i.due_stage end,
+        status = r.status, error = r.error,
         code = case when r.status = 'Data Error' then coalesce(r.code, i.code) end,
         failed_stage = case when r.status = 'Data Error' then coalesce(r.failed_stage, i.failed_stage) end,
         begun = false, attempt = 0, failing_since = null, errand_at = null,
@@ -93,7 +94,8 @@ READ_BACK = text("""
 """)
 PARK = text(f"""
     update instance i
-    set state = w.state, stage = r.stage, attempt = r.attempt, begun = false, token = 0, lease_until = null,
+    set state = w.state, stage = r.stage, due_stage = r.stage, attempt = r.attempt, begun = false, token = 0,
+        lease_until = null,
         due_at = now() + make_interval(secs => r.delay_s),
         status = coalesce(r.status, i.status), error = case when r.code is null then i.error else r.error end,
         code = coalesce(r.code, i.code), failed_stage = coalesce(r.failed_stage, i.failed_stage),
@@ -144,6 +146,9 @@ END_ERRANDS = text(f"""
     where i.id = r.id and i.token = r.token and i.errand <> 'sync'
     returning i.id, i.state
 """)  # noqa: S608  # words of our own enum
+GOES_ON = text("""
+    select exists (select from instance where id = any(cast(:ids as bigint[])) and token <> 0 and not begun)
+""")
 SETTLED = text("update member set lost_write_at = null where member_number = any(cast(:numbers as text[]))")
 SOMETHING_DUE = text(f"""
     select exists (select from instance where member_number = any(cast(:numbers as text[]))

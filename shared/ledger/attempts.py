@@ -16,7 +16,7 @@ from shared.ledger import attempt_sql as sql
 from shared.ledger.endings import Advanced, Ending, ErrandEnded, Line, Parked
 from shared.ledger.engine import wake
 from shared.ledger.rows import rows
-from shared.pipeline import Stage, State, SyncStatus
+from shared.pipeline import Lane, Stage, State, SyncStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,7 @@ def begin(connection: Connection, stage: Stage, ids: Sequence[int], *, lease_s: 
             known_in_crowdtwist=row.known_in_crowdtwist,
             unknown_outcome=row.unknown_outcome,
             errand=Errand(row.errand),
+            lane=Lane(row.lane),
             status=SyncStatus(row.status) if row.status else None,
             error=row.error,
             told_status=row.told_status,
@@ -71,6 +72,11 @@ def begin(connection: Connection, stage: Stage, ids: Sequence[int], *, lease_s: 
         )
         for row in rows
     ]
+
+
+def goes_on(connection: Connection, ids: Sequence[int]) -> bool:
+    """Say whether any of a batch's instances waits to be begun at a later stage, which its message must reach."""
+    return bool(connection.execute(sql.GOES_ON, {"ids": list(ids)}).scalar())
 
 
 def expired(connection: Connection, *, limit: int) -> list[Lost]:

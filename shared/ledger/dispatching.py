@@ -23,15 +23,15 @@ def unbegun(connection: Connection) -> dict[Lane, int]:
 
 
 def claim(
-    connection: Connection, limits: Mapping[Lane, int], *, token: int, lease_s: float
+    connection: Connection, limits: Mapping[tuple[Lane, Stage], int], *, token: int, lease_s: float
 ) -> dict[tuple[Lane, Stage], list[Claimed]]:
-    """Lease due instances, of each lane at most its limit: oldest first, none whose member has one running.
+    """Lease due instances, of each lane and stage at most its limit: oldest first, none whose member has one running.
 
-    Those of a stage whose connection is down or paused are `held` and so not among them.  *token* fences every later
-    write; it must be random, since a sequence may repeat itself after a crash.
+    *token* fences every later write; it must be random, since a sequence may repeat itself after a crash.
     """
     parameters = {
-        "lanes": list(limits),
+        "lanes": [lane for lane, _ in limits],
+        "stages": [stage for _, stage in limits],
         "limits": list(limits.values()),
         "token": token,
         "lease_s": lease_s,
@@ -42,14 +42,17 @@ def claim(
     return claimed
 
 
-def claim_errands(connection: Connection, *, limit: int, token: int, lease_s: float) -> dict[Stage, list[Claimed]]:
-    """Lease instances whose errand is due (a report to Siebel, a read-back), by the stage that runs it.
+def claim_errands(
+    connection: Connection, stages: Sequence[Stage], *, limit: int, token: int, lease_s: float
+) -> dict[Stage, list[Claimed]]:
+    """Lease instances whose errand is due and goes to one of *stages*: a report to Siebel, a read-back in CrowdTwist.
 
     A read-back that a newer success has made pointless is dropped.
     """
     connection.execute(_DROP_POINTLESS)
     claimed: dict[Stage, list[Claimed]] = {}
-    for row in connection.execute(_CLAIM_ERRANDS, {"limit": limit, "token": token, "lease_s": lease_s}):
+    parameters = {"stages": list(stages), "limit": limit, "token": token, "lease_s": lease_s}
+    for row in connection.execute(_CLAIM_ERRANDS, parameters):
         claimed.setdefault(Stage(row.stage), []).append(Claimed(row.id, row.member_number))
     return claimed
 
@@ -72,11 +75,11 @@ _UNBEGUN = text("select lane, count(*) as waiting from instance where state = 'r
 _CLAIM = text("""
     with due as (
         select d.id
-        from unnest(cast(:lanes as text[]), cast(:limits as int[])) as l (lane, size),
+        from unnest(cast(:lanes as text[]), cast(:stages as text[]), cast(:limits as int[])) as l (lane, stage, size),
         lateral (
             select i.id
             from instance i join member m using (member_number)
-            where i.state in ('pending', 'waiting') and i.lane = l.lane and i.due_at <= now()
+            where i.state in ('pending', 'waiting') and i.lane = l.lane and i.due_stage = l.stage and i.due_at <= now()
               and not exists (select from instance r where r.member_number = i.member_number and r.state = 'running')
             order by i.due_at, i.id
             limit l.size
@@ -98,6 +101,7 @@ _CLAIM_ERRANDS = text("""
         select i.id
         from instance i join member m using (member_number)
         where i.errand_at <= now() and i.state <> 'running'
+          and case when i.state = 'completed' then 'crowdtwist' else 'siebel' end = any(cast(:stages as text[]))
           and not exists (select from instance r where r.member_number = i.member_number and r.state = 'running')
         order by i.errand_at
         limit :limit

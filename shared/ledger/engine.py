@@ -22,6 +22,8 @@ from shared.settings import settings
 
 Ledger: TypeAlias = Engine
 """What callers hand to `transaction`, so that nobody else need know SQLAlchemy."""
+Transaction: TypeAlias = Connection
+"""What `transaction` gives, for the same."""
 T = TypeVar("T")
 _TRIES = 5
 
@@ -50,7 +52,7 @@ def engine(url: str | None = None) -> Engine:
         url or settings().require_ledger(),
         pool_size=5,
         max_overflow=15,
-        pool_pre_ping=False,
+        pool_pre_ping=True,
         pool_timeout=10,
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,

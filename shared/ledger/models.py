@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from shared.instances import Errand
+from shared.jobs import ItemState, JobState, Kind, Verdict
 from shared.pipeline import QUEUED, STAGES, Lane, Stage, State, SyncStatus
 
 _INSTANT = DateTime(timezone=True)
@@ -81,7 +82,14 @@ class Instance(Base):
         ),
         Index("instance_one_queued", "member_number", unique=True, postgresql_where=text(_IS_QUEUED)),
         Index("instance_one_running", "member_number", unique=True, postgresql_where=text("state = 'running'")),
-        Index("instance_due", "lane", "due_at", "id", postgresql_where=text("state in ('pending', 'waiting')")),
+        Index(
+            "instance_due",
+            "lane",
+            "due_stage",
+            "due_at",
+            "id",
+            postgresql_where=text("state in ('pending', 'waiting')"),
+        ),
         Index("instance_errand", "errand_at", postgresql_where=text("errand_at is not null")),
         Index("instance_of_member", "member_number", "id"),
         Index(
@@ -104,6 +112,8 @@ class Instance(Base):
 
     state: Mapped[str] = mapped_column(Text)
     stage: Mapped[str] = mapped_column(Text, server_default=Stage.OIC)
+    due_stage: Mapped[str] = mapped_column(Text, server_default=Stage.OIC)
+    """`stage` at the moment it was queued.  Indexed; `stage` itself moves on while it runs, and is not."""
     due_at: Mapped[datetime] = mapped_column(_INSTANT)
     attempt: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     token: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
@@ -174,6 +184,7 @@ class ConnectionRow(Base):
         CheckConstraint(_one_of("name", STAGES), "connection_name"),
         CheckConstraint("breaker in ('closed', 'open', 'half_open')", "connection_breaker"),
         CheckConstraint("(breaker = 'closed') = (opened_at is null)", "connection_open_since"),
+        CheckConstraint("(failures = 0) = (failing_since is null)", "connection_failing_since"),
         CheckConstraint("not paused or (paused_by is not null and paused_reason is not null)", "connection_paused_by"),
     )
 
@@ -185,12 +196,24 @@ class ConnectionRow(Base):
     breaker: Mapped[str] = mapped_column(Text, server_default="closed")
     failures: Mapped[int] = mapped_column(server_default=text("0"))
     failing_members: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    failing_since: Mapped[datetime | None] = mapped_column(_INSTANT)
     last_error: Mapped[str | None] = mapped_column(Text)
     opened_at: Mapped[datetime | None] = mapped_column(_INSTANT)
     probe_at: Mapped[datetime | None] = mapped_column(_INSTANT)
     probes: Mapped[int] = mapped_column(server_default=text("0"))
     probe_instance_id: Mapped[int | None] = mapped_column(BigInteger)
     healed_at: Mapped[datetime | None] = mapped_column(_INSTANT)
+
+
+class Spend(Base):
+    """Calls that a connection's budget was spent on, by second and lane; a little over a minute of them."""
+
+    __tablename__ = "spend"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    at_s: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    lane: Mapped[str] = mapped_column(Text, primary_key=True)
+    calls: Mapped[int]
 
 
 class StrayMessage(Base):
@@ -204,3 +227,79 @@ class StrayMessage(Base):
     reason: Mapped[str] = mapped_column(Text)
     headers: Mapped[str] = mapped_column(Text)
     body: Mapped[str] = mapped_column(Text)
+
+
+# What operators ask for, and how far it is.
+
+
+class JobRow(Base):
+    """A requeue or discard; whichever dispatcher locks the row carries it on."""
+
+    __tablename__ = "job"
+    __table_args__ = (
+        CheckConstraint(_one_of("kind", tuple(Kind)), "job_kind"),
+        CheckConstraint(_one_of("state", tuple(JobState)), "job_state"),
+        CheckConstraint("(state = 'stopped') = (stopped_why is not null)", "job_stopped_why"),
+        CheckConstraint("ended_at is null or state in ('stopped', 'done')", "job_end"),
+        CheckConstraint("rate_per_minute > 0", "job_rate"),
+        Index("job_open", "next_at", postgresql_where=text("ended_at is null")),
+        Index("job_of_kind", "kind", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    kind: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(Text, server_default=JobState.PLANNED)
+    requested_by: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    asked: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    from_start: Mapped[bool] = mapped_column(server_default=text("false"))
+    forced: Mapped[bool] = mapped_column(server_default=text("false"))
+    rate_per_minute: Mapped[int | None]
+    size: Mapped[int]
+    step: Mapped[int] = mapped_column(SmallInteger, server_default=text("1"))
+    created_at: Mapped[datetime] = mapped_column(_INSTANT, server_default=text("now()"))
+    started_at: Mapped[datetime | None] = mapped_column(_INSTANT)
+    ended_at: Mapped[datetime | None] = mapped_column(_INSTANT)
+    stopped_why: Mapped[str | None] = mapped_column(Text)
+    next_at: Mapped[datetime] = mapped_column(_INSTANT, server_default=text("now()"))
+    paid_until: Mapped[datetime | None] = mapped_column(_INSTANT)
+
+
+class JobItem(Base):
+    """One instance of a job: what is to become of it, what did, and how it was before, should the job be stopped."""
+
+    __tablename__ = "job_item"
+    __table_args__ = (
+        CheckConstraint(_one_of("verdict", tuple(Verdict)), "job_item_verdict"),
+        CheckConstraint(_one_of("state", tuple(ItemState)), "job_item_state"),
+        CheckConstraint("state <> 'sent' or (step is not null and was is not null)", "job_item_sent"),
+        Index("job_item_open", "job_id", "state", "instance_id", postgresql_where=text("state in ('planned', 'sent')")),
+    )
+
+    job_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("job.id", ondelete="cascade"), primary_key=True)
+    instance_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    member_number: Mapped[str] = mapped_column(_KEY)
+    verdict: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    newer_id: Mapped[int | None] = mapped_column(BigInteger)
+    state: Mapped[str] = mapped_column(Text)
+    step: Mapped[int | None] = mapped_column(SmallInteger)
+    was: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+
+
+class OperatorAction(Base):
+    """Something that an operator did, or was not allowed to do; only ever added."""
+
+    __tablename__ = "operator_action"
+    __table_args__ = (Index("operator_action_at", "at"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    at: Mapped[datetime] = mapped_column(_INSTANT, server_default=text("clock_timestamp()"))
+    who: Mapped[str] = mapped_column(Text)
+    role: Mapped[str] = mapped_column(Text)
+    what: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Text)
+    asked: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    count: Mapped[int] = mapped_column(server_default=text("0"))
+    answer: Mapped[str] = mapped_column(Text)
+    denied: Mapped[bool] = mapped_column(server_default=text("false"))

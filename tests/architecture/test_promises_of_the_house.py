@@ -50,7 +50,7 @@ def test_migrations_make_exactly_the_models(ledger: Engine) -> None:
 def test_every_error_survives_pickling(kind: type[errors.MembersyncError]) -> None:
     count = len(inspect.signature(kind.__init__).parameters) - 1
     names = list(inspect.signature(kind.__init__).parameters)[1:]
-    values = {"http_status": 503, "retry_after_s": 7.5}
+    values = {"http_status": 503, "retry_after_s": 7.5, "more_in_s": 1.5}
     error = kind(*[values.get(name, name) for name in names]) if "args" not in names else kind("what")
     again = pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
     assert (type(again), str(again), again.args) == (kind, str(error), error.args)

@@ -149,7 +149,8 @@ def arrived(one: Up, number: str) -> dict[str, Any] | None:
 def test_each_says_ready_once_in_one_line_with_addresses_that_answer(stacks: tuple[Up, Up]) -> None:
     for one in stacks:
         assert sum(line.startswith("ready") for line in one.lines) == 1
-        assert httpx.get(f"{one.url('api')}/readyz", trust_env=False).status_code == 200
+        ready = httpx.get(f"{one.url('api')}/readyz", trust_env=False)
+        assert ready.status_code == 200, ready.text
         assert httpx.get(one.url("flower"), trust_env=False).status_code == 401
         assert httpx.get(one.url("flower"), auth=one.login, trust_env=False).status_code == 200
         for name in ("crowdtwist", "siebel"):

@@ -20,7 +20,7 @@ from workers.verdicts import Rules, conclude
 NOW = datetime.now(UTC)
 POLICY = RetryPolicy(base_s=100, cap_s=1000, max_attempts=3)
 TERMS = attempts.Terms(lease_s=60, settle_s=0, task_id="T-1")
-ALL = {Lane.LIVE: 100}
+ALL = {(Lane.LIVE, stage): 100 for stage in Stage}
 OUTAGE = UnavailableError("CrowdTwist", "answered 503", 503)
 REFUSED = DataError("CrowdTwist", "Email Address is already taken", 400)
 SILENCE = OutcomeUnknownError("CrowdTwist", "no answer")
@@ -73,7 +73,7 @@ def travel(ledger: Engine, results: Mapping[Stage, StageError] | None = None, *,
 
 def errands(ledger: Engine, result: Callable[[Stage, Work], Result] = good) -> list[Errand]:
     with ledger.begin() as connection:
-        claimed = dispatching.claim_errands(connection, limit=100, token=9, lease_s=60)
+        claimed = dispatching.claim_errands(connection, list(Stage), limit=100, token=9, lease_s=60)
     ran: list[Errand] = []
     for stage, some in claimed.items():
         for work in begin(ledger, stage, [one.instance_id for one in some]):
@@ -285,7 +285,7 @@ def test_a_worker_lost_on_an_errand_costs_the_instance_nothing(ledger: Engine) -
     send(ledger)
     travel(ledger, {Stage.CROWDTWIST: OUTAGE})
     with ledger.begin() as connection:
-        dispatching.claim_errands(connection, limit=1, token=9, lease_s=60)
+        dispatching.claim_errands(connection, list(Stage), limit=1, token=9, lease_s=60)
     begin(ledger, Stage.SIEBEL, [1])
     lapse(ledger)
     assert rows(ledger, "state, stage, attempt, losses, errand") == [("waiting", "crowdtwist", 1, 0, "sync")]

@@ -4,12 +4,13 @@ A stage answers each `Work` with one `Result`, in order.  What can be expected t
 says what to do; only a bug is raised.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from shared.instances import Result, Work
 from shared.pipeline import Stage
 from shared.settings import Settings
+from workers.permits import Permits
 from workers.stages import crowdtwist, oic, siebel
 
 
@@ -32,20 +33,20 @@ class Runner(Protocol):
         """Give the connections back."""
 
 
-def build(settings: Settings) -> dict[Stage, Runner]:
+def build(settings: Settings, permits: Mapping[Stage, Permits]) -> dict[Stage, Runner]:
     """Open the three connections.  For one process and one event loop; nothing is called yet."""
-    return {stage: build_one(stage, settings) for stage in Stage}
+    return {stage: build_one(stage, settings, permits.get(stage)) for stage in Stage}
 
 
-def build_one(stage: Stage, settings: Settings) -> Runner:
-    """Open the connection of *stage*."""
+def build_one(stage: Stage, settings: Settings, permits: Permits | None = None) -> Runner:
+    """Open the connection of *stage*; *permits* is its budget, None: it has no limit."""
     at_once = settings.worker.calls_in_flight
     match stage:
         case Stage.OIC if settings.oic.mode == "builtin":
             return oic.BuiltinOic(settings.oic)
         case Stage.OIC:
-            return oic.RemoteOic(oic.open_door(settings.oic, at_once), settings.oic, settings.siebel)
+            return oic.RemoteOic(oic.open_door(settings.oic, at_once, permits), settings.oic, settings.siebel)
         case Stage.CROWDTWIST:
-            return crowdtwist.CrowdTwist(crowdtwist.open_door(settings.crowdtwist, at_once))
+            return crowdtwist.CrowdTwist(crowdtwist.open_door(settings.crowdtwist, at_once, permits))
         case Stage.SIEBEL:
-            return siebel.Siebel(siebel.open_door(settings.siebel, at_once), settings.siebel)
+            return siebel.Siebel(siebel.open_door(settings.siebel, at_once, permits), settings.siebel)

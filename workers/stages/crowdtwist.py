@@ -21,6 +21,7 @@ from shared.instances import Done, Errand, Result, Work
 from shared.masking import mask
 from shared.settings import CrowdTwistSettings
 from workers.exchange import Exchange, segment
+from workers.permits import Permits
 from workers.stages.crowdtwist_answers import SYSTEM, User, is_absent, is_as_sent, is_inactive, refusal, user_of
 from workers.transport import Answer, Door
 
@@ -185,7 +186,7 @@ class Talk:
         return self.exchange.done("read back: it was overwritten, so it was sent again", **again.facts)
 
 
-def open_door(settings: CrowdTwistSettings, calls_in_flight: int) -> Door:
+def open_door(settings: CrowdTwistSettings, calls_in_flight: int, permits: Permits | None = None) -> Door:
     """Open the connection, with the key in the address or in a header.  Source: domain.md 2.1 (C1, E3)."""
     key = settings.api_key.get_secret_value() if settings.api_key else ""
     in_query = settings.auth == "query"
@@ -194,6 +195,7 @@ def open_door(settings: CrowdTwistSettings, calls_in_flight: int) -> Door:
         settings.base_url,
         timeout_s=settings.timeout_s,
         calls_in_flight=calls_in_flight,
+        permits=permits,
         headers={} if in_query else {"X-CT-Authorization": f"CTApiKey {key}"},
         secret_query=f"api_key={quote(key, safe='')}" if in_query else "",
     )

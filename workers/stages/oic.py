@@ -15,6 +15,7 @@ from shared.errors import DataError, StageError, UnavailableError
 from shared.instances import Done, Failed, Result, Work
 from shared.settings import OicSettings, SiebelSettings
 from workers.exchange import Exchange
+from workers.permits import Permits
 from workers.stages.oic_mapping import map_member
 from workers.tokens import basic, open_tokens
 from workers.transport import Answer, Door
@@ -150,16 +151,25 @@ class RemoteOic:
         return {self._labels[field]: "" if (value := values.get(field)) is None else str(value) for field in fields}
 
 
-def open_door(settings: OicSettings, calls_in_flight: int) -> Door:
+def open_door(settings: OicSettings, calls_in_flight: int, permits: Permits | None = None) -> Door:
     """Open the connection: OAuth2 client credentials where there is a token endpoint, Basic otherwise."""
     timeout_s = settings.timeout_s
     if settings.token_url is None:
         password = settings.password.get_secret_value() if settings.password else ""
         headers = {"Authorization": basic(settings.username, password)}
-        return Door(SYSTEM, settings.base_url, timeout_s=timeout_s, calls_in_flight=calls_in_flight, headers=headers)
+        return Door(
+            SYSTEM,
+            settings.base_url,
+            timeout_s=timeout_s,
+            calls_in_flight=calls_in_flight,
+            headers=headers,
+            permits=permits,
+        )
     client = (settings.client_id, settings.client_secret.get_secret_value() if settings.client_secret else "")
     tokens = open_tokens(SYSTEM, settings.token_url, client, settings.scope, timeout_s)
-    return Door(SYSTEM, settings.base_url, timeout_s=timeout_s, calls_in_flight=calls_in_flight, tokens=tokens)
+    return Door(
+        SYSTEM, settings.base_url, timeout_s=timeout_s, calls_in_flight=calls_in_flight, tokens=tokens, permits=permits
+    )
 
 
 def _user(answer: Answer, work: Work) -> dict[str, Any]:

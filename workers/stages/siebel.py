@@ -18,6 +18,7 @@ from shared.masking import mask
 from shared.pipeline import SyncStatus
 from shared.settings import SiebelSettings
 from workers.exchange import Exchange, segment
+from workers.permits import Permits
 from workers.stages.siebel_answers import MEMBER_NUMBER, SYSTEM, error_of, is_absent, is_conflict, row_id_of
 from workers.tokens import basic
 from workers.transport import Answer, Door
@@ -161,7 +162,7 @@ def texts(work: Work, settings: SiebelSettings) -> tuple[str, str]:
     return work.status.value, f"{what} {suffix}" if what else suffix
 
 
-def open_door(settings: SiebelSettings, calls_in_flight: int) -> Door:
+def open_door(settings: SiebelSettings, calls_in_flight: int, permits: Permits | None = None) -> Door:
     """Open the connection, with a bearer token where there is one, else Basic.  Source: domain.md 3.1 (S8, S9)."""
     if settings.token is not None:
         authorization = f"Bearer {settings.token.get_secret_value()}"
@@ -172,6 +173,7 @@ def open_door(settings: SiebelSettings, calls_in_flight: int) -> Door:
         settings.base_url,
         timeout_s=settings.timeout_s,
         calls_in_flight=calls_in_flight,
+        permits=permits,
         headers={"Authorization": authorization},
     )
 

@@ -38,6 +38,7 @@ def upgrade() -> None:
         sa.Column("breaker", sa.Text(), server_default="closed", nullable=False),
         sa.Column("failures", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("failing_members", postgresql.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
+        sa.Column("failing_since", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_error", sa.Text(), nullable=True),
         sa.Column("opened_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("probe_at", sa.DateTime(timezone=True), nullable=True),
@@ -47,11 +48,40 @@ def upgrade() -> None:
         sa.CheckConstraint("(breaker = 'closed') = (opened_at is null)", name="connection_open_since"),
         sa.CheckConstraint("breaker in ('closed', 'open', 'half_open')", name="connection_breaker"),
         sa.CheckConstraint("name in ('oic', 'crowdtwist', 'siebel')", name="connection_name"),
+        sa.CheckConstraint("(failures = 0) = (failing_since is null)", name="connection_failing_since"),
         sa.CheckConstraint(
             "not paused or (paused_by is not null and paused_reason is not null)", name="connection_paused_by"
         ),
         sa.PrimaryKeyConstraint("name"),
     )
+    op.create_table(
+        "job",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), server_default="planned", nullable=False),
+        sa.Column("requested_by", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("asked", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("from_start", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("forced", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("rate_per_minute", sa.Integer(), nullable=True),
+        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("step", sa.SmallInteger(), server_default=sa.text("1"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("stopped_why", sa.Text(), nullable=True),
+        sa.Column("next_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("paid_until", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint("(state = 'stopped') = (stopped_why is not null)", name="job_stopped_why"),
+        sa.CheckConstraint("ended_at is null or state in ('stopped', 'done')", name="job_end"),
+        sa.CheckConstraint("kind in ('requeue', 'discard')", name="job_kind"),
+        sa.CheckConstraint("state in ('planned', 'running', 'stopped', 'done')", name="job_state"),
+        sa.CheckConstraint("rate_per_minute > 0", name="job_rate"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("job_of_kind", "job", ["kind", "id"], unique=False)
+    op.create_index("job_open", "job", ["next_at"], unique=False, postgresql_where=sa.text("ended_at is null"))
     op.create_table(
         "mapping",
         sa.Column("instance_id", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -80,10 +110,33 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("member_number"),
     )
     op.create_table(
+        "operator_action",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column("who", sa.Text(), nullable=False),
+        sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("what", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("asked", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column("count", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("answer", sa.Text(), nullable=False),
+        sa.Column("denied", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("operator_action_at", "operator_action", ["at"], unique=False)
+    op.create_table(
         "payload",
         sa.Column("instance_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("event", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.PrimaryKeyConstraint("instance_id"),
+    )
+    op.create_table(
+        "spend",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("at_s", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("lane", sa.Text(), nullable=False),
+        sa.Column("calls", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("name", "at_s", "lane"),
     )
     op.create_table(
         "stray_message",
@@ -109,6 +162,7 @@ def upgrade() -> None:
         sa.Column("accepted_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("stage", sa.Text(), server_default="oic", nullable=False),
+        sa.Column("due_stage", sa.Text(), server_default="oic", nullable=False),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("attempt", sa.SmallInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("token", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
@@ -159,7 +213,7 @@ def upgrade() -> None:
     op.create_index(
         "instance_due",
         "instance",
-        ["lane", "due_at", "id"],
+        ["lane", "due_stage", "due_at", "id"],
         unique=False,
         postgresql_where=sa.text("state in ('pending', 'waiting')"),
     )
@@ -196,6 +250,35 @@ def upgrade() -> None:
         postgresql_where=sa.text("state not in ('pending', 'running', 'completed')"),
     )
     op.create_index("instance_troubled", "instance", ["id"], unique=False, postgresql_where=sa.text("code is not null"))
+    op.create_table(
+        "job_item",
+        sa.Column("job_id", sa.BigInteger(), nullable=False),
+        sa.Column("instance_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("member_number", sa.Text(collation="C"), nullable=False),
+        sa.Column("verdict", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("newer_id", sa.BigInteger(), nullable=True),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("step", sa.SmallInteger(), nullable=True),
+        sa.Column("was", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.CheckConstraint("state <> 'sent' or (step is not null and was is not null)", name="job_item_sent"),
+        sa.CheckConstraint(
+            "state in ('planned', 'sent', 'succeeded', 'failed', 'put_back', 'closed', 'refused')",
+            name="job_item_state",
+        ),
+        sa.CheckConstraint(
+            "verdict in ('send', 'superseded', 'merged', 'discard', 'refused')", name="job_item_verdict"
+        ),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"], ondelete="cascade"),
+        sa.PrimaryKeyConstraint("job_id", "instance_id"),
+    )
+    op.create_index(
+        "job_item_open",
+        "job_item",
+        ["job_id", "state", "instance_id"],
+        unique=False,
+        postgresql_where=sa.text("state in ('planned', 'sent')"),
+    )
     op.execute("alter table instance set (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02)")
     op.execute("alter table member set (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05)")
     op.execute("insert into connection (name) values ('oic'), ('crowdtwist'), ('siebel')")
@@ -203,6 +286,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Undo."""
+    op.drop_index("job_item_open", table_name="job_item", postgresql_where=sa.text("state in ('planned', 'sent')"))
+    op.drop_table("job_item")
     op.drop_index("instance_troubled", table_name="instance", postgresql_where=sa.text("code is not null"))
     op.drop_index(
         "instance_open",
@@ -221,9 +306,15 @@ def downgrade() -> None:
     op.drop_index("instance_due", table_name="instance", postgresql_where=sa.text("state in ('pending', 'waiting')"))
     op.drop_table("instance")
     op.drop_table("stray_message")
+    op.drop_table("spend")
     op.drop_table("payload")
+    op.drop_index("operator_action_at", table_name="operator_action")
+    op.drop_table("operator_action")
     op.drop_table("member")
     op.drop_table("mapping")
+    op.drop_index("job_open", table_name="job", postgresql_where=sa.text("ended_at is null"))
+    op.drop_index("job_of_kind", table_name="job")
+    op.drop_table("job")
     op.drop_table("connection")
     op.drop_index("activity_at", table_name="activity")
     op.drop_table("activity")

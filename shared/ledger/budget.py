@@ -1,0 +1,73 @@
+"""Statements of the budget: calls per minute, counted by all processes together, never exceeded in any 60 s.
+
+A call is paid for right before it is made, by the ledger's clock, into a slot of one second.  A slot weighs for 62 s:
+60, one for its own length, one for the way from the payment to the other side's door.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+from shared.pipeline import STAGES, Lane, Stage
+
+_LOCK_SPACE = 7_264
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How many calls a connection may receive in a minute, and the share that only the live lane may use."""
+
+    per_minute: int
+    live_share: float
+
+    def free(self, lane: Lane, used: dict[Lane, int]) -> int:
+        """Say how many calls *lane* may still make.  Pure."""
+        left = self.per_minute - sum(used.values())
+        if lane is Lane.BULK:
+            left = min(left, int(self.per_minute * (1 - self.live_share)) - used.get(Lane.BULK, 0))
+        return max(0, left)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """How many calls may be made now, and in how many seconds there are more."""
+
+    calls: int
+    more_in_s: float
+
+
+def used(connection: Connection, stage: Stage) -> dict[Lane, int]:
+    """Count the calls that still weigh, by lane."""
+    return {Lane(row.lane): int(row.calls) for row in connection.execute(_USED, {"name": stage})}
+
+
+def pay(connection: Connection, stage: Stage, lane: Lane, wanted: int, budget: Budget) -> Grant:
+    """Pay for up to *wanted* calls.  Concurrent payers of a connection wait for each other."""
+    connection.execute(_LOCK, {"space": _LOCK_SPACE, "stage": STAGES.index(stage)})
+    granted = min(wanted, budget.free(lane, used(connection, stage)))
+    if granted:
+        connection.execute(_PAY, {"name": stage, "lane": lane, "calls": granted})
+    more_in_s = 0.0 if granted == wanted else float(connection.execute(_MORE_IN, {"name": stage}).scalar() or 1.0)
+    return Grant(granted, more_in_s)
+
+
+def forget(connection: Connection) -> None:
+    """Drop the slots that no longer weigh."""
+    connection.execute(_FORGET)
+
+
+_LOCK = text("select pg_advisory_xact_lock(:space, :stage)")
+_USED = text("""
+    select lane, sum(calls) as calls from spend
+    where name = :name and at_s > extract(epoch from clock_timestamp())::bigint - 62 group by lane
+""")
+_PAY = text("""
+    insert into spend (name, at_s, lane, calls)
+    values (:name, floor(extract(epoch from clock_timestamp())), :lane, :calls)
+    on conflict (name, at_s, lane) do update set calls = spend.calls + excluded.calls
+""")
+_MORE_IN = text("""
+    select greatest(0.1, min(at_s) + 62 - extract(epoch from clock_timestamp())) from spend
+    where name = :name and at_s > extract(epoch from clock_timestamp())::bigint - 62
+""")
+_FORGET = text("delete from spend where at_s < extract(epoch from clock_timestamp())::bigint - 120")

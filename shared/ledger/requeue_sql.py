@@ -1,0 +1,262 @@
+"""The statements of `requeues`.
+
+`_JUDGED` is the heart: for each picked instance one word, `why`, that says what is to become of it.  The same text
+plans a selection and judges again at the moment of sending, when the members are locked.  Ids of a member ascend with
+its events' versions, because intake closes whatever arrives older than the newest; so newer is `id >`.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from sqlalchemy import TextClause, text
+
+from shared.jobs import DISCARDED_FROM, REQUEUED_FROM, Verdict
+from shared.pipeline import QUEUED, State
+
+_GONE = (Verdict.REFUSED, "there is no such instance, or it was pruned")
+_IS: dict[str, tuple[Verdict, str]] = {f"is_{state}": (Verdict.REFUSED, f"it is {state}") for state in State}
+REQUEUE_WHY: dict[str, tuple[Verdict, str]] = {
+    "send": (Verdict.SEND, ""),
+    "newer_done": (Verdict.SUPERSEDED, "a newer event of the member succeeded"),
+    "newer_going": (Verdict.MERGED, "a newer event of the member is on its way"),
+    "newer_ours": (Verdict.MERGED, "a newer event of the member is requeued with it"),
+    "newer_failed": (Verdict.REFUSED, "a newer event of the member failed too; requeue the newer one"),
+    "older_going": (Verdict.REFUSED, "an older event of the member is on its way"),
+    "worn_out": (Verdict.REFUSED, "it was requeued as often as MEMBERSYNC_REQUEUE_MAX allows"),
+    "gone": _GONE,
+    **_IS,
+}
+DISCARD_WHY: dict[str, tuple[Verdict, str]] = {"discard": (Verdict.DISCARD, ""), "gone": _GONE, **_IS}
+CHANGED = "it would be sent now, which the plan did not say; plan again"
+
+
+def _words(states: Iterable[str]) -> str:
+    return ", ".join(f"'{state}'" for state in states)
+
+
+def _case(whys: Mapping[str, tuple[Verdict, str]], part: int) -> str:
+    return "case why " + " ".join(f"when '{why}' then '{words[part]}'" for why, words in whys.items()) + " end"
+
+
+def _answered(judged: str, whys: Mapping[str, tuple[Verdict, str]]) -> str:
+    """Turn `why` into a verdict, its reason, and the other instance that decided."""
+    return f"""
+        select f.*, {_case(whys, 0)} as verdict, {_case(whys, 1)} as reason,
+               case why when 'newer_done' then coalesce(done, applied_id) when 'newer_going' then going
+                        when 'newer_ours' then failed when 'newer_failed' then failed when 'older_going' then older
+               end as newer_id
+        from ({judged}) as f
+    """  # noqa: S608  # our own words
+
+
+_STATE = "coalesce(i.parked_state, i.state)"
+"""Where an instance really stands: one that is out on an errand only looks like running."""
+_WAS = """jsonb_build_object(
+    'state', i.state, 'stage', i.stage, 'attempt', i.attempt, 'losses', i.losses, 'resubmits', i.resubmits,
+    'lane', i.lane, 'status', i.status, 'error', i.error, 'code', i.code, 'failed_stage', i.failed_stage,
+    'failing_since', i.failing_since, 'reason', i.reason, 'errand_at', i.errand_at, 'finished_at', i.finished_at)"""
+_JUDGED = f"""
+    select p.id, i.member_number, i.state, {_WAS} as was, n.done, n.going, n.failed, q.id as older, m.applied_id,
+           case when i.id is null then 'gone'
+                when {_STATE} not in ({_words(REQUEUED_FROM)}) then 'is_' || {_STATE}
+                when n.done is not null or m.applied_id > i.id then 'newer_done'
+                when n.going is not null then 'newer_going'
+                when n.failed is not null then 'newer_failed'
+                when q.id is not null then 'older_going'
+                when i.resubmits >= :resubmits_max and not :forced then 'worn_out'
+                else 'send' end as why
+    from unnest(cast(:ids as bigint[])) as p (id)
+    left join instance i on i.id = p.id
+    left join member m on m.member_number = i.member_number
+    left join lateral (
+        select max(id) filter (where state in ('completed', 'unchanged')) as done,
+               max(id) filter (where state in ('running', {_words(QUEUED)})) as going,
+               max(id) filter (where state in ({_words(REQUEUED_FROM)})) as failed
+        from (select o.id, coalesce(o.parked_state, o.state) as state
+              from instance o where o.member_number = i.member_number and o.id > i.id) as newer
+    ) as n on true
+    left join lateral (
+        select o.id from instance o
+        where o.member_number = i.member_number and o.state in ({_words(QUEUED)}) and o.id < i.id limit 1
+    ) as q on true
+"""  # noqa: S608  # words of our own enum
+_PLANNED = _answered(
+    f"""
+    select id, member_number, state, was, done, going, failed, older, applied_id,
+           case when why = 'newer_failed'
+                 and failed = max(id) filter (where why = 'send') over (partition by member_number)
+                then 'newer_ours' else why end as why
+    from ({_JUDGED}) as j
+    """,  # noqa: S608  # our own words
+    REQUEUE_WHY,
+)
+_AGAIN = _answered(
+    f"""
+    select id, member_number, state, was, done, going, failed, older, applied_id,
+           case when why = 'newer_failed' and exists (
+                    select from job_item o where o.job_id = :job and o.instance_id = failed and o.verdict = 'send')
+                then 'newer_ours' else why end as why
+    from ({_JUDGED}) as j
+    """,  # noqa: S608  # our own words
+    REQUEUE_WHY,
+)
+_DISCARDABLE = _answered(
+    f"""
+    select p.id, i.member_number, i.state, cast(null as bigint) as done, cast(null as bigint) as going,
+           cast(null as bigint) as failed, cast(null as bigint) as older, cast(null as bigint) as applied_id,
+           case when i.id is null then 'gone'
+                when {_STATE} not in ({_words(DISCARDED_FROM)}) then 'is_' || {_STATE}
+                else 'discard' end as why
+    from unnest(cast(:ids as bigint[])) as p (id)
+    left join instance i on i.id = p.id
+    """,  # noqa: S608  # words of our own enum
+    DISCARD_WHY,
+)
+_JUDGE = {"requeue": _PLANNED, "discard": _DISCARDABLE}
+PLAN = {
+    kind: text(f"select id, coalesce(member_number, '') as member_number, verdict, reason, newer_id from ({j}) as j")  # noqa: S608
+    for kind, j in _JUDGE.items()
+}
+_ITEMS = """
+    insert into job_item (job_id, instance_id, member_number, verdict, reason, newer_id, state)
+    select :job, id, coalesce(member_number, ''), verdict, reason, newer_id,
+           case verdict when 'refused' then 'refused' else 'planned' end
+    from ({}) as j
+    returning verdict
+"""
+INSERT_ITEMS = {kind: text(_ITEMS.format(j)) for kind, j in _JUDGE.items()}
+INSERT_JOB = text("""
+    insert into job (kind, requested_by, reason, asked, from_start, forced, rate_per_minute, size)
+    values (:kind, :who, :reason, cast(:asked as jsonb), :from_start, :forced, :rate, 0) returning id
+""")
+DELETE_JOB = text("delete from job where id = :job")
+SET_SIZE = text("update job set size = :size where id = :job")
+NEXT_JOB = text("""
+    select *, now() as now from job where ended_at is null and next_at <= now() order by next_at limit 1
+    for update skip locked
+""")
+LOCK_JOB = text("select *, now() as now from job where id = :job and kind = :kind for update")
+MOVE_JOB = text("""
+    update job set state = :state, step = :step, started_at = coalesce(started_at, now()), stopped_why = :stopped_why,
+                   ended_at = case when :over then now() end, paid_until = :paid_until,
+                   next_at = now() + make_interval(secs => :nap_s)
+    where id = :job
+""")
+TALLIES = text("select state, verdict, step, count(*) as total from job_item where job_id = :job group by 1, 2, 3")
+
+
+def _pick(condition: str) -> TextClause:
+    return text(f"""
+        select instance_id, member_number from job_item
+        where job_id = :job and state = 'planned' and {condition} order by instance_id limit :limit
+    """)  # noqa: S608  # our own words
+
+
+PICK_CLOSINGS = _pick("verdict in ('superseded', 'merged')")
+PICK = _pick("verdict in ('send', 'discard')")
+"""After the closings only what is to be sent or discarded is left."""
+
+SEND = text(f"""
+    with fate as materialized (
+        select j.id, j.was, j.newer_id,
+               case when j.state = 'running' and j.verdict <> 'refused' then 'later'
+                    when :closing and j.verdict = 'send' then 'refused' else j.verdict end as verdict,
+               case when :closing and j.verdict = 'send' then '{CHANGED}' else j.reason end as reason
+        from ({_AGAIN}) as j
+    ), sent as (
+        update instance i
+        set state = 'pending', stage = case when :from_start then 'oic' else i.failed_stage end,
+            due_stage = case when :from_start then 'oic' else i.failed_stage end,
+            lane = case when :bulk then 'bulk' else i.lane end,
+            attempt = 0, losses = 0, resubmits = i.resubmits + 1, due_at = now(), finished_at = null, reason = null,
+            failing_since = null, errand_at = null, errand_attempt = 0
+        from fate f where i.id = f.id and f.verdict = 'send' and i.state in ({_words(REQUEUED_FROM)})
+        returning i.id, i.stage
+    ), closed as (
+        update instance i
+        set state = 'superseded', finished_at = now(), errand_at = null,
+            reason = f.reason || coalesce(' (instance ' || f.newer_id || ')', '')
+        from fate f where i.id = f.id and f.verdict in ('superseded', 'merged') and i.state in ({_words(REQUEUED_FROM)})
+        returning i.id, i.stage, i.reason
+    ), noted as (
+        insert into activity (instance_id, stage, state, what)
+        select id, stage, 'pending', cast(:line as text) from sent
+        union all select id, stage, 'superseded', cast(:line as text) || ', closed: ' || reason from closed
+    ), items as (
+        update job_item t
+        set verdict = f.verdict, reason = f.reason, newer_id = f.newer_id, was = f.was,
+            step = case when f.verdict = 'send' then cast(:step as smallint) end,
+            state = case f.verdict when 'send' then 'sent' when 'refused' then 'refused' else 'closed' end
+        from fate f
+        where t.job_id = :job and t.instance_id = f.id
+          and (f.verdict = 'refused' or f.id = any(array(select id from sent union all select id from closed)))
+    )
+    select verdict, count(*) as total from fate group by verdict
+""")  # noqa: S608  # words of our own enum
+DISCARD = text(f"""
+    with fate as materialized (
+        select j.id, j.reason, case when j.state = 'running' and j.verdict = 'discard' then 'later'
+                                    else j.verdict end as verdict
+        from ({_DISCARDABLE}) as j
+    ), gone as (
+        update instance i set state = 'discarded', finished_at = now(), errand_at = null, reason = :why
+        from fate f where i.id = f.id and f.verdict = 'discard' and i.state in ({_words(DISCARDED_FROM)})
+        returning i.id, i.stage
+    ), noted as (
+        insert into activity (instance_id, stage, state, what)
+        select id, stage, 'discarded', cast(:line as text) from gone
+    ), items as (
+        update job_item t
+        set verdict = f.verdict, reason = f.reason,
+            state = case f.verdict when 'discard' then 'closed' else 'refused' end
+        from fate f
+        where t.job_id = :job and t.instance_id = f.id
+          and (f.verdict = 'refused' or f.id = any(array(select id from gone)))
+    )
+    select verdict, count(*) as total from fate group by verdict
+""")  # noqa: S608  # words of our own enum
+_FAILED_AGAIN = """
+    case when i.id is null then 'closed'
+         when coalesce(i.parked_state, i.state) = 'completed' then 'succeeded'
+         when coalesce(i.parked_state, i.state) in ('dead', 'rejected') then 'failed'
+         when coalesce(i.parked_state, i.state) in ('superseded', 'unchanged', 'skipped', 'discarded') then 'closed'
+         when coalesce(i.parked_state, i.state) = 'held' then null
+         when coalesce(i.parked_attempt, i.attempt) > case when i.begun and i.errand = 'sync' then 1 else 0 end
+         then 'failed' end
+"""
+"""What came of an instance that was sent; null: nothing yet.  More attempts than the one under way: it failed again."""
+SETTLE = text(f"""
+    update job_item t set state = o.outcome, reason = coalesce(o.said, t.reason)
+    from (
+        select t.instance_id, {_FAILED_AGAIN} as outcome,
+               case {_STATE} when 'superseded' then i.reason when 'discarded' then 'it was discarded'
+                             else i.code end as said
+        from job_item t left join instance i on i.id = t.instance_id
+        where t.job_id = :job and t.state = any(cast(:states as text[]))
+    ) as o
+    where t.job_id = :job and t.instance_id = o.instance_id and o.outcome is not null and t.state <> o.outcome
+""")  # noqa: S608  # our own words
+SENT_MEMBERS = text("select member_number from job_item where job_id = :job and state = 'sent'")
+PUT_BACK = text("""
+    with back as (
+        update instance i
+        set state = w.state, stage = w.stage, due_stage = w.stage, attempt = w.attempt, losses = w.losses,
+            resubmits = w.resubmits, lane = w.lane, status = w.status, error = w.error, code = w.code,
+            failed_stage = w.failed_stage, failing_since = w.failing_since, reason = w.reason,
+            errand_at = w.errand_at, finished_at = w.finished_at
+        from job_item t,
+             jsonb_to_record(t.was) as w (state text, stage text, attempt smallint, losses smallint, resubmits smallint,
+                                          lane text, status text, error text, code text, failed_stage text,
+                                          failing_since timestamptz, reason text, errand_at timestamptz,
+                                          finished_at timestamptz)
+        where t.job_id = :job and t.state = 'sent' and i.id = t.instance_id and i.state in ('pending', 'held')
+          and i.attempt = 0 and i.losses = 0
+          and i.stage = case when :from_start then 'oic' else w.failed_stage end
+        returning i.id, i.stage, i.state
+    ), noted as (
+        insert into activity (instance_id, stage, state, what) select id, stage, state, cast(:line as text) from back
+    ), unsent as (
+        update job_item set state = 'put_back', reason = :why where job_id = :job and state = 'planned'
+    )
+    update job_item set state = 'put_back', reason = :why
+    where job_id = :job and instance_id = any(array(select id from back))
+""")

@@ -1,0 +1,70 @@
+"""Permission for each call, right before it is made, out of a budget that all processes share."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextvars import ContextVar
+
+from shared.errors import BudgetSpentError, LedgerError
+from shared.pipeline import Lane
+
+lane_of_calls: ContextVar[Lane] = ContextVar("lane_of_calls", default=Lane.LIVE)
+"""The lane whose members are being called for; `crew` sets it for each group."""
+
+Pay = Callable[[Lane, int], tuple[int, float]]
+"""Pay for up to so many calls of a lane; give how many are granted, and in how many seconds there are more.
+
+Blocking; raises LedgerError.
+"""
+_LEDGER_AWAY_S = 1.0
+
+
+class Permits:
+    """Asks for many calls in one payment: those who wait while a payment is under way share the next.
+
+    For one event loop.
+    """
+
+    def __init__(self, system: str, pay: Pay) -> None:
+        self._system = system
+        self._pay = pay
+        self._waiting: dict[Lane, deque[asyncio.Future[None]]] = {lane: deque() for lane in Lane}
+        self._paying: set[asyncio.Task[None]] = set()
+
+    async def take(self) -> None:
+        """Wait for the permission to make one call now.
+
+        Raises:
+            BudgetSpentError: the budget is spent; nothing was sent.
+        """
+        lane = lane_of_calls.get()
+        permit: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[lane].append(permit)
+        if not self._paying:
+            task = asyncio.create_task(self._pay_all())
+            self._paying.add(task)
+            task.add_done_callback(self._paying.discard)
+        await permit
+
+    async def _pay_all(self) -> None:
+        while lane := next((lane for lane in Lane if self._waiting[lane]), None):
+            waiting = self._waiting[lane]
+            count = len(waiting)
+            try:
+                granted, more_in_s = await asyncio.to_thread(self._pay, lane, count)
+            except LedgerError:
+                granted, more_in_s = 0, _LEDGER_AWAY_S
+            self._answer([waiting.popleft() for _ in range(granted)], None)
+            if granted < count:
+                spent = BudgetSpentError(self._system, more_in_s)
+                self._answer([waiting.popleft() for _ in range(count - granted)], spent)
+
+    @staticmethod
+    def _answer(permits: "list[asyncio.Future[None]]", error: Exception | None) -> None:
+        for permit in permits:
+            if permit.done():
+                continue  # who waited has given up
+            if error is None:
+                permit.set_result(None)
+            else:
+                permit.set_exception(error)

@@ -8,8 +8,9 @@ from sqlalchemy import Engine, text
 
 from deploy.local.servers import scratch_postgres, scratch_valkey
 from deploy.sandbox.running import RunningSandbox, running_sandbox
-from shared.ledger.engine import engine, migrate
+from shared.ledger.engine import engine
 from shared.ledger.models import Base
+from shared.ledger.schema import migrate
 from tests.rig import Pipeline, flush
 
 _CONNECTION = "connection"

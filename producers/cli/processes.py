@@ -95,7 +95,7 @@ def become_flower(port: int | None) -> None:
 
 def run_migrations() -> None:
     """Bring the ledger's schema up to date."""
-    from shared.ledger.engine import migrate
+    from shared.ledger.schema import migrate
 
     url = with_ledger().require_ledger()
     try:

@@ -1,17 +1,12 @@
-"""The door to the ledger: one pooled engine per process, transactions, wake-up calls and migrations."""
+"""The door to the ledger: one pooled engine per process, transactions and wake-up calls."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import orjson
 import psycopg
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from psycopg.types.json import set_json_dumps, set_json_loads
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -39,7 +34,6 @@ _SESSION = (
 _ASYNCHRONOUS = text("set local synchronous_commit = off")
 _CONFLICTS = {"40001", "40P01"}  # serialization failure, deadlock
 _NOTIFY = text(f"notify {WAKE}")
-_MIGRATIONS = Path(__file__).parent / "migrations"
 
 set_json_loads(orjson.loads)
 set_json_dumps(orjson.dumps)
@@ -135,22 +129,3 @@ def ears(url: str) -> Iterator["psycopg.Connection[Any]"]:
             yield connection
     except psycopg.Error as error:
         raise LedgerError(f"{type(error).__name__} {error.sqlstate or ''}".strip()) from error
-
-
-def migrate(url: str) -> None:
-    """Bring the schema at *url* up to date; does nothing when it is."""
-    command.upgrade(_alembic(url), "head")
-
-
-def is_current(of: Engine) -> bool:
-    """Say whether the schema is the one this code was written for."""
-    with of.connect() as connection:
-        context = MigrationContext.configure(connection)
-        return context.get_current_revision() == ScriptDirectory(str(_MIGRATIONS)).get_current_head()
-
-
-def _alembic(url: str) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    config.attributes["url"] = url
-    return config

@@ -7,7 +7,6 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from shared.ledger.engine import is_current
 from shared.ledger.filters import Filter, id_at, matching
 from shared.ledger.records import (
     ActivityLine,
@@ -22,6 +21,7 @@ from shared.ledger.records import (
     Page,
     Rate,
 )
+from shared.ledger.schema import is_current
 
 _PATIENCE = text("set local statement_timeout = '20s'")
 _PERIODS_S = (60, 3600)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import typer.main
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from deploy import health
 from deploy.local import programs

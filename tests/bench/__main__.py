@@ -19,7 +19,8 @@ from typing import Any
 from deploy.local.servers import ServerError
 from producers.intake import accept
 from shared.events import parse_event
-from shared.ledger.engine import engine, migrate
+from shared.ledger.engine import engine
+from shared.ledger.schema import migrate
 from shared.pipeline import Lane
 from tests.bench import plain
 from tests.bench.latency import idle_latency

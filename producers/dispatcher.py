@@ -9,6 +9,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import kombu.exceptions
@@ -41,6 +42,14 @@ _HOLD_SIZE = 2_000
 _TOKEN_BITS = 62
 
 
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """How much of a lane may go out: *free* by the broker's queues, *limits* by stage, the budgets included."""
+
+    free: int
+    limits: dict[Stage, int]
+
+
 class Dispatcher:
     """One dispatcher process."""
 
@@ -65,15 +74,22 @@ class Dispatcher:
 
     def turn(self) -> bool:
         """Do one turn; say whether there may be more to do at once."""
+        gates, rooms = self._look()
+        is_busy = self._release(gates, rooms)  # first: somebody may be waiting for just this
+        is_busy |= self._tend(gates)
+        self._run_errands([stage for stage, gate in gates.items() if gate.is_open])
         if time.monotonic() >= self._tidy_at:
             self._tidy_at = time.monotonic() + self._settings.dispatcher.tick_s
             self._give_back()
             self._prune()
+        return is_busy
+
+    def _look(self) -> tuple[dict[Stage, Gate], dict[Lane, "_Room"]]:
+        """Read what may go out: the gates, and how much room each lane has."""
         with transaction(engine()) as connection:
-            gates = connections.gates(connection)
-        is_busy = self._tend(gates)
-        self._run_errands([stage for stage, gate in gates.items() if gate.is_open])
-        return self._release(gates) or is_busy
+            waiting = dispatching.unbegun(connection)
+            rooms = {lane: self._room(connection, lane, waiting[lane]) for lane in Lane}
+            return connections.gates(connection), rooms
 
     def _tend(self, gates: Mapping[Stage, Gate]) -> bool:
         """Hold who is due where nothing may go out, probe what is down, let go who was held; say if there is more."""
@@ -114,18 +130,15 @@ class Dispatcher:
                 return True
         return False
 
-    def _release(self, gates: Mapping[Stage, Gate]) -> bool:
+    def _release(self, gates: Mapping[Stage, Gate], rooms: Mapping[Lane, "_Room"]) -> bool:
         """Claim and publish; say whether the broker's queues, and nothing else, were the limit."""
-        with transaction(engine()) as connection:
-            waiting = dispatching.unbegun(connection)
-            free = {lane: self._settings.dispatcher.unbegun(lane) - waiting[lane] for lane in Lane}
-            limits = {
-                (lane, stage): room
-                for lane in Lane
-                for stage, room in self._rooms(connection, lane, free[lane], waiting[lane]).items()
-                if room > 0 and gates[stage].is_open
-            }
-        is_busy = any(room <= 0 for room in free.values())
+        limits = {
+            (lane, stage): limit
+            for lane, room in rooms.items()
+            for stage, limit in room.limits.items()
+            if limit > 0 and gates[stage].is_open
+        }
+        is_busy = any(room.free <= 0 for room in rooms.values())
         if not limits:
             return is_busy
         token = _token()
@@ -134,17 +147,18 @@ class Dispatcher:
                 connection, limits, token=token, lease_s=self._settings.dispatcher.unbegun_lease_s
             )
         for (lane, stage), instances in claimed.items():
-            is_busy |= len(instances) >= free[lane]
+            is_busy |= len(instances) >= rooms[lane].free
             if not self._publish(lane, stage, instances, token):
                 return False
         return is_busy
 
-    def _rooms(self, connection: Transaction, lane: Lane, free: int, waiting: int) -> dict[Stage, int]:
-        """Say how many instances of each stage may be put on the broker: *free* by its queues, and by the budgets."""
-        rooms = {stage: min(free, self._affordable(connection, stage, lane) - waiting) for stage in Stage}
+    def _room(self, connection: Transaction, lane: Lane, waiting: int) -> "_Room":
+        """Say how many instances of *lane* may be put on the broker: by its queues, and by the budgets."""
+        free = self._settings.dispatcher.unbegun(lane) - waiting
+        limits = {stage: min(free, self._affordable(connection, stage, lane) - waiting) for stage in Stage}
         # What starts at oic goes on to crowdtwist in the same chain.
-        rooms[Stage.OIC] = min(rooms[Stage.OIC], rooms[Stage.CROWDTWIST])
-        return rooms
+        limits[Stage.OIC] = min(limits[Stage.OIC], limits[Stage.CROWDTWIST])
+        return _Room(free, limits)
 
     def _affordable(self, connection: Transaction, stage: Stage, lane: Lane) -> int:
         of = self._settings.connection(stage)

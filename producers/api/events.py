@@ -16,6 +16,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
 from producers.api.auth import Right, needs
+from producers.api.bodies import read_limited
 from producers.api.examples import REQUEST_BODY, TAKEN
 from producers.api.problems import ProblemError, described, problem
 from producers.formats import Terms, TooManyEventsError, UnsupportedMediaTypeError, read_body
@@ -51,7 +52,7 @@ async def post_member_events(
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding != "identity":
         raise ProblemError(415, "unsupported_encoding", "send the body as it is, not compressed")
-    body = await _read(request, settings.api.max_body_bytes)
+    body = await read_limited(request, settings.api.max_body_bytes)
     content_type = request.headers.get("content-type", "")
     receipts = await anyio.to_thread.run_sync(
         take, settings, content_type, body, lane, limiter=request.app.state.intake_threads
@@ -86,26 +87,6 @@ def take(settings: Settings, content_type: str, body: bytes, lane: Lane) -> list
         for start in range(0, len(items), SLICE)
         for receipt in accept(ledger, items[start : start + SLICE], lane=lane, program_id=settings.program_id, now=now)
     ]
-
-
-async def _read(request: Request, limit: int) -> bytes:
-    """Read the body, no more of it than is allowed."""
-    stated = request.headers.get("content-length", "")
-    if stated.isdecimal() and int(stated) > limit:
-        raise _too_large(limit)
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise _too_large(limit)
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-def _too_large(limit: int) -> ProblemError:
-    # The rest of the body is not read: the connection cannot be used again.
-    return ProblemError(413, "body_too_large", f"the body is larger than {limit} bytes", {"Connection": "close"})
 
 
 def _plain(receipts: Sequence[Receipt]) -> list[dict[str, Any]]:

@@ -1,0 +1,26 @@
+"""Who may operate: a dependency that lets operators pass, and records whoever else tried."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from producers import ops
+from producers.api.auth import Principal, Right, principal
+from producers.api.problems import ProblemError
+from producers.ops import Operator
+from shared.ledger.engine import engine
+
+
+def operates(what: str) -> Callable[[Request, Principal], Operator]:
+    """Give a dependency for the action *what*; what it denies is recorded."""
+
+    def check(request: Request, who: Annotated[Principal, Depends(principal)]) -> Operator:
+        operator = Operator(who.name, who.role)
+        if not who.may(Right.OPERATE):
+            why = f"the role {who.role} may not do this"
+            ops.deny(engine(request.app.state.settings.ledger_url), operator, what, why)
+            raise ProblemError(403, "forbidden", why)
+        return operator
+
+    return check

@@ -7,7 +7,7 @@
 | `membersync_pending{lane,stage,state}` | gauge | instances that are not finished |
 | `membersync_oldest_seconds{lane,state}` | gauge | the same: age of the oldest, s since acceptance |
 | `membersync_connection_up{name}` | gauge | 1: neither paused nor its breaker open |
-| `membersync_budget_used_ratio{name}` | gauge | calls of the last minute in parts of the budget |
+| `membersync_budget_used_ratio{name}` | gauge | calls paid for in the last minute (62 s), in parts of the budget |
 | `membersync_dead_letters{stage,code}` | gauge | dead letters now |
 | `membersync_ledger_up` | gauge | 0: the ledger does not answer, and the others are missing |
 
@@ -27,8 +27,10 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from producers.connections import budgets
 from shared.errors import LedgerError
 from shared.ledger import gauges, views
+from shared.ledger.connection_views import connections
 from shared.ledger.engine import engine, transaction
 from shared.ledger.gauges import Tally
 from shared.ledger.records import Backlog, ConnectionState, DeadLetters
@@ -37,7 +39,6 @@ from shared.settings import Settings
 
 BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
-_MINUTE_S = 60.0
 _READ_MAX = timedelta(hours=1)
 """Activity that is read at one scrape at most; who scrapes less often than this loses what lies further back."""
 _PATIENCE = 10
@@ -51,7 +52,6 @@ class _Look:
     connections: list[ConnectionState]
     backlog: list[Backlog]
     dead_letters: list[DeadLetters]
-    calls: dict[str, int]
 
 
 class LedgerCollector(Collector):
@@ -92,7 +92,7 @@ class LedgerCollector(Collector):
         yield from _backlog(look.backlog)
         yield _dead_letters(look.dead_letters)
         yield _connections(look.connections)
-        yield self._budgets(look.calls)
+        yield _budgets(look.connections)
         yield from self._counters.metrics()
 
     def _look(self) -> _Look:
@@ -102,23 +102,13 @@ class LedgerCollector(Collector):
             after = max(after, upto - _READ_MAX)
             tallies = gauges.tallies(connection, after=after, upto=upto, bounds_s=BOUNDS_S)
             look = _Look(
-                views.connections(connection),
+                connections(connection, budgets(self._settings)),
                 views.backlog(connection),
                 views.dead_letters(connection),
-                gauges.calls_since(connection, gauges.ago(connection, _MINUTE_S)),
             )
         self._read_upto = upto
         self._counters.add(tallies)
         return look
-
-    def _budgets(self, calls: dict[str, int]) -> Metric:
-        family = GaugeMetricFamily(
-            "membersync_budget_used_ratio", "Calls of the last minute in parts of the budget", labels=["name"]
-        )
-        for stage in Stage:
-            if budget := self._settings.connection(stage).budget_per_minute:
-                family.add_metric([stage], calls.get(stage, 0) / budget)
-        return family
 
 
 class _Counters:
@@ -189,4 +179,14 @@ def _connections(rows: list[ConnectionState]) -> Metric:
     )
     for row in rows:
         family.add_metric([row.name], float(row.state == "up"))
+    return family
+
+
+def _budgets(rows: list[ConnectionState]) -> Metric:
+    family = GaugeMetricFamily(
+        "membersync_budget_used_ratio", "Calls that count in any 60 s, in parts of the budget", labels=["name"]
+    )
+    for row in rows:
+        if row.budget is not None:
+            family.add_metric([row.name], row.budget.used / row.budget.per_minute)
     return family

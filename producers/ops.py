@@ -76,7 +76,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A requeue or discard as an operator asks for it.  Units: *rate* instances per minute, None: as fast as it goes."""
+    """A requeue or discard as somebody asks for it.  Units: *rate* instances per minute; None: as fast as it goes."""
 
     kind: Kind
     selection: Selection
@@ -140,10 +140,10 @@ def rehearse(ledger: Ledger, operator: Operator, selection: Selection, settings:
     return found
 
 
-def deny(ledger: Ledger, operator: Operator, what: str, why: str) -> None:
-    """Record what somebody was not allowed to do."""
+def deny(ledger: Ledger, operator: Operator, what: str, why: str, *, asked: Mapping[str, Any] | None = None) -> None:
+    """Record what somebody was not allowed to do; *asked* what it would have been done to."""
     with transaction(ledger) as connection:
-        record(connection, Action(operator.name, operator.role, what, why, denied=True))
+        record(connection, Action(operator.name, operator.role, what, why, asked=asked, denied=True))
 
 
 def carry_on(ledger: Ledger, settings: Settings) -> bool:

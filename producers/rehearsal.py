@@ -46,7 +46,7 @@ class Rehearsal:
 
 
 def rehearse(ledger: Ledger, ids: Sequence[int], settings: Settings) -> list[Rehearsal]:
-    """Map the first `REHEARSED_MAX` of *ids* with today's settings and compare.
+    """Map the newest `REHEARSED_MAX` of *ids* with today's settings and compare.
 
     Raises:
         RehearsalError: the mapping runs in OIC, or could not be run here.
@@ -54,7 +54,7 @@ def rehearse(ledger: Ledger, ids: Sequence[int], settings: Settings) -> list[Reh
     if settings.oic.mode != "builtin":
         raise RehearsalError("the mapping runs in Oracle Integration (MEMBERSYNC_OIC__MODE=remote), not here")
     with transaction(ledger) as connection:
-        found = inputs.carried(connection, sorted(ids)[:REHEARSED_MAX])
+        found = inputs.carried(connection, sorted(ids)[-REHEARSED_MAX:])
     known = [one for one in found if one.event is not None]
     return [_compared(one, answer) for one, answer in zip(known, _mapped(known), strict=True)]
 
@@ -63,7 +63,7 @@ def _mapped(found: Sequence[Carried]) -> list[dict[str, Any]]:
     """Run today's mapping in a process of the workers' side."""
     lines = b"\n".join(orjson.dumps(one.event) for one in found)
     try:
-        ran = subprocess.run(  # noqa: S603  # our own interpreter and module, no shell
+        ran = subprocess.run(
             [sys.executable, "-m", "workers.rehearse"], input=lines, capture_output=True, timeout=_TIMEOUT_S, check=True
         )
     except (OSError, subprocess.SubprocessError) as error:

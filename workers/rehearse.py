@@ -1,7 +1,7 @@
 """`python -m workers.rehearse`: today's mapping, without sending anything.
 
 Shape: a member event in canonical JSON per line of standard input; for each, in order, a line `{"user": …}` or
-`{"error": …}` on standard output.  A process of its own, because who wants to know (`producers`) may not import workers.
+`{"error": …}` on standard output.  A process of its own, because `producers`, who want to know, may not import workers.
 """
 
 import sys

@@ -9,7 +9,7 @@ import anyio.to_thread
 import uvicorn
 from fastapi import FastAPI
 
-from producers.api import events, probes, problems, reads, repairs
+from producers.api import connections, events, probes, problems, reads, repairs
 from producers.api.auth import Doorkeeper
 from producers.api.envelope import Envelope
 from producers.metrics import registry_of
@@ -53,7 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.intake_threads = anyio.CapacityLimiter(_INTAKE_THREADS)
     problems.install(app)
     app.add_middleware(Envelope)
-    for router in (events.router, reads.router, repairs.router, probes.router):
+    for router in (events.router, reads.router, repairs.router, connections.router, probes.router):
         app.include_router(router)
     return app
 

@@ -19,7 +19,7 @@ from shared.pipeline import Lane, Stage, State, SyncStatus
 _BODY_MAX_BYTES = 2 * 1024 * 1024
 _RATE_MAX = 1_000_000
 _REASON_MAX = 500
-_B = TypeVar("_B", bound="SelectionBody")
+_B = TypeVar("_B", bound=BaseModel)
 
 
 def _text_of_number(value: object) -> object:
@@ -112,7 +112,7 @@ def body_of(model: type[_B]) -> Callable[[Request], Awaitable[_B]]:
     async def read(request: Request) -> _B:
         body = await read_limited(request, _BODY_MAX_BYTES)
         try:
-            return model.model_validate_json(body)
+            return model.model_validate_json(body or b"{}")
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             field = ".".join(str(part) for part in first["loc"])

@@ -9,7 +9,7 @@
 
 Without any token configured, whoever is on this machine may do everything but see people unmasked; the api then listens
 on the loopback address only, and answers only to its names, so that a web page elsewhere cannot talk to it by giving
-its own name our address.
+its own name our address; nor to a page of another origin, which could post without reading the answer.
 """
 
 import hmac
@@ -78,8 +78,8 @@ class Doorkeeper:
             for token, owner in settings.tokens.items()
         ]
 
-    def admit(self, authorization: str | None, host: str) -> Principal:
-        """Say who sends this `Authorization` header to this `Host`.
+    def admit(self, authorization: str | None, host: str, origin: str | None = None) -> Principal:
+        """Say who sends this `Authorization` header to this `Host`, from a web page of *origin* if any.
 
         Raises:
             ProblemError: 401 or 403.
@@ -87,6 +87,8 @@ class Doorkeeper:
         if not self._known:
             if not is_loopback(_name_of(host)):
                 raise ProblemError(403, "forbidden_host", "without tokens this api answers only to its loopback names")
+            if origin is not None and origin.partition("://")[2] != host:
+                raise ProblemError(403, "forbidden_origin", "without tokens this api answers to no other web page")
             return _LOCAL
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
@@ -104,7 +106,8 @@ class Doorkeeper:
 def principal(request: Request) -> Principal:
     """Say who asks, and bind it to the request's line in the log."""
     doorkeeper: Doorkeeper = request.app.state.doorkeeper
-    who = doorkeeper.admit(request.headers.get("authorization"), request.headers.get("host", ""))
+    headers = request.headers
+    who = doorkeeper.admit(headers.get("authorization"), headers.get("host", ""), headers.get("origin"))
     request.state.who = who.name
     return who
 

@@ -19,7 +19,9 @@ def operates(what: str) -> Callable[[Request, Principal], Operator]:
         operator = Operator(who.name, who.role)
         if not who.may(Right.OPERATE):
             why = f"the role {who.role} may not do this"
-            ops.deny(engine(request.app.state.settings.ledger_url), operator, what, why)
+            ops.deny(
+                engine(request.app.state.settings.ledger_url), operator, what, why, asked=request.path_params or None
+            )
             raise ProblemError(403, "forbidden", why)
         return operator
 

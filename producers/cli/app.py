@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from producers.cli.connections import connections
 from producers.cli.options import (
     AsJson,
     Codes,
@@ -23,6 +24,7 @@ from producers.cli.options import (
     Until,
     WithText,
 )
+from producers.cli.repairs import dead_letters, discard, jobs, requeue
 from producers.cli.trouble import IMPOSSIBLE, told
 from producers.filtering import LIMIT_DEFAULT, filter_of
 from shared.pipeline import Lane
@@ -226,3 +228,10 @@ def show(
     from producers.cli.reading import show_instance
 
     raise typer.Exit(show_instance(instance_id, unmasked=unmasked, as_json=as_json))
+
+
+app.command("dead-letters", rich_help_panel="Repairing")(dead_letters)
+app.command(rich_help_panel="Repairing")(requeue)
+app.command(rich_help_panel="Repairing")(discard)
+app.command(rich_help_panel="Repairing")(jobs)
+app.command(rich_help_panel="Repairing")(connections)

@@ -3,11 +3,15 @@
 `membersync up` writes `<home>/stack.json`; with it, commands typed in a second terminal just work.
 """
 
+import getpass
 import json
 import os
 from pathlib import Path
 
+from deploy.local.programs import pointed_at
 from producers.cli.trouble import TroubleError
+from producers.ops import Operator
+from shared.pipeline import Stage
 from shared.settings import Settings, settings
 
 _HINT = "set it, or run `membersync up` beside this"
@@ -37,6 +41,28 @@ def with_ledger() -> Settings:
     return of.model_copy(update={"ledger_url": url})
 
 
+def with_connections() -> Settings:
+    """Read the settings; where they name no ledger and no addresses, those of the running stack, simulators included.
+
+    Raises:
+        TroubleError: there is no ledger to be found.
+    """
+    of = with_ledger()
+    stack = _running(of.home / "stack.json")
+    sandbox = stack.get("sandbox")
+    if stack.get("ledger_url") != of.ledger_url or not isinstance(sandbox, dict):
+        return of
+    return pointed_at({stage: sandbox[stage] for stage in _unset(of) if stage in sandbox}, of)
+
+
+def operator() -> Operator:
+    """Say who types: whoever is logged in on this machine; whoever reaches the ledger may do everything."""
+    try:
+        return Operator(getpass.getuser(), "cli")
+    except (KeyError, OSError):
+        return Operator("unknown", "cli")
+
+
 def with_servers() -> Settings:
     """Read the settings of a process that needs both ledger and broker.
 
@@ -48,6 +74,10 @@ def with_servers() -> Settings:
         if url is None:
             raise TroubleError(f"{name} is not set", "set it; only `membersync up` and `demo` start embedded servers")
     return of
+
+
+def _unset(of: Settings) -> list[Stage]:
+    return [stage for stage in Stage if of.connection(stage).base_url is None]
 
 
 def _running(file: Path) -> dict[str, object]:

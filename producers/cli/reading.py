@@ -5,9 +5,11 @@ from typing import Any
 import orjson
 import typer
 
+from producers.cli.overview import print_overview
 from producers.cli.reach import with_ledger
-from producers.cli.render import print_instance, print_member, print_overview, print_page
+from producers.cli.render import print_instance, print_member, print_page
 from producers.cli.trouble import DONE, NOTHING
+from producers.connections import budgets
 from producers.filtering import id_of
 from producers.shown import masked_instance, masked_member, masked_page
 from shared.ledger import views
@@ -66,8 +68,9 @@ def show_member(number: str, limit: int, cursor: str | None, *, unmasked: bool, 
 
 def show_status(*, as_json: bool) -> int:
     """Show how it goes; give the exit code."""
-    with transaction(engine(with_ledger().ledger_url)) as connection:
-        overview = views.overview(connection)
+    of = with_ledger()
+    with transaction(engine(of.ledger_url)) as connection:
+        overview = views.overview(connection, budgets(of))
     if as_json:
         print_json(overview)
     else:

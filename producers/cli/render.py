@@ -15,18 +15,15 @@ from rich.text import Text
 
 from shared.ledger.records import (
     ActivityLine,
-    Backlog,
-    ConnectionState,
-    DeadLetters,
     InstanceDetail,
     InstanceRecord,
     MemberRecord,
-    Overview,
     Page,
-    Rate,
 )
 
 _COLOURS = {
+    "done": "green",
+    "stopped": "bold red",
     "completed": "green",
     "up": "green",
     "Success": "green",
@@ -65,7 +62,7 @@ def coloured(word: str | None) -> Text:
 
 def print_page(page: Page) -> None:
     """Print a page of instances."""
-    table = _table("instance", "member", "event", "lane", "state", "stage", "tries", "status", "accepted", "why")
+    table = grid("instance", "member", "event", "lane", "state", "stage", "tries", "status", "accepted", "why")
     for one in page.items:
         table.add_row(
             plain(one.instance_id),
@@ -76,7 +73,7 @@ def print_page(page: Page) -> None:
             plain(one.failed_stage or one.stage),
             plain(one.attempt or ""),
             coloured(one.status),
-            plain(_instant(one.accepted_at)),
+            plain(instant(one.accepted_at)),
             plain(_why(one)),
         )
     out = console()
@@ -106,7 +103,7 @@ def print_member(member: MemberRecord) -> None:
     if member.told_status is None:
         out.print(plain("Siebel was told nothing yet"))
     else:
-        said = f" by instance {member.told_instance_id} at {_instant(member.told_at)}"
+        said = f" by instance {member.told_instance_id} at {instant(member.told_at)}"
         out.print(Text.assemble("Siebel shows ", coloured(member.told_status), plain(said)))
         if member.told_error:
             out.print(plain(f"  {member.told_error}"))
@@ -115,60 +112,6 @@ def print_member(member: MemberRecord) -> None:
         _print_story(out, one, one.activity)
     if member.next:
         out.print(plain(f"older: --cursor {member.next}", "dim"))
-
-
-def print_overview(overview: Overview) -> None:
-    """Print how it goes."""
-    out = console()
-    out.print(_connections(overview.connections))
-    out.print(_backlog(overview.backlog) if overview.backlog else plain("nothing is pending"))
-    out.print(_rates(overview.rates))
-    if overview.dead_letters:
-        out.print(_dead_letters(overview.dead_letters))
-
-
-def _connections(rows: Iterable[ConnectionState]) -> Table:
-    table = _table("connection", "state", "since", "why", "next probe")
-    for row in rows:
-        since, why = (
-            (row.paused_at, f"{row.paused_by}: {row.paused_reason}")
-            if row.state == "paused"
-            else (row.opened_at, row.last_error)
-        )
-        is_up = row.state == "up"
-        table.add_row(
-            plain(row.name),
-            coloured(row.state),
-            plain("" if is_up else _instant(since)),
-            plain("" if is_up else why),
-            plain("" if is_up else _instant(row.probe_at)),
-        )
-    return table
-
-
-def _backlog(rows: Iterable[Backlog]) -> Table:
-    table = _table("lane", "stage", "state", "instances", "oldest", "next due")
-    for row in rows:
-        due = plain(_instant(row.next_due_at))
-        table.add_row(
-            plain(row.lane), plain(row.stage), coloured(row.state), plain(row.count), plain(age(row.oldest_s)), due
-        )
-    return table
-
-
-def _rates(rows: Iterable[Rate]) -> Table:
-    table = _table("last", "accepted", "finished", "of them")
-    for row in rows:
-        of_them = ", ".join(f"{count} {state}" for state, count in row.finished.items())
-        table.add_row(plain(age(row.period_s)), plain(row.accepted), plain(sum(row.finished.values())), plain(of_them))
-    return table
-
-
-def _dead_letters(rows: Iterable[DeadLetters]) -> Table:
-    table = _table("dead letters", "stage", "code")
-    for row in rows:
-        table.add_row(plain(row.count, "bold red"), plain(row.stage), plain(row.code))
-    return table
 
 
 def _print_story(out: Console, one: InstanceRecord, activity: Iterable[ActivityLine]) -> None:
@@ -182,11 +125,11 @@ def _print_story(out: Console, one: InstanceRecord, activity: Iterable[ActivityL
     )
     out.print(heading)
     order = "" if one.modification is None else f", modification {one.modification}"
-    out.print(plain(f"  occurred {_instant(one.occurred_at)}{order}, accepted {_instant(one.accepted_at)}", "dim"))
+    out.print(plain(f"  occurred {instant(one.occurred_at)}{order}, accepted {instant(one.accepted_at)}", "dim"))
     if why := _why(one):
         out.print(plain(f"  {why}"))
     if one.due_at and one.state != "running":
-        out.print(plain(f"  due {_instant(one.due_at)}"))
+        out.print(plain(f"  due {instant(one.due_at)}"))
     for line in activity:
         _print_line(out, line, one.accepted_at)
 
@@ -233,7 +176,8 @@ def _why(one: InstanceRecord) -> str:
     return f"{code}{one.error}" if one.error or one.code else one.reason or ""
 
 
-def _instant(at: datetime | None) -> str:
+def instant(at: datetime | None) -> str:
+    """Give an instant in UTC; nothing for none."""
     return "" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
@@ -241,7 +185,8 @@ def _json(content: object) -> str:
     return content if isinstance(content, str) else orjson.dumps(content).decode()
 
 
-def _table(*columns: str) -> Table:
+def grid(*columns: str) -> Table:
+    """Give an empty table with these columns."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column in {"instance", "state"})

@@ -38,11 +38,6 @@ def tallies(connection: Connection, *, after: datetime, upto: datetime, bounds_s
     return [Tally(row.stage, row.outcome, row.bucket, row.total, row.took_s) for row in rows]
 
 
-def calls_since(connection: Connection, instant: datetime) -> dict[str, int]:
-    """Count the calls to each outside system since *instant*."""
-    return {row.stage: int(row.calls) for row in connection.execute(_CALLS, {"since": instant})}
-
-
 _AGO = text("select now() - make_interval(secs => :age_s)")
 _TALLIES = text("""
     select coalesce(stage, 'intake') as stage,
@@ -55,8 +50,4 @@ _TALLIES = text("""
            count(*) as total, coalesce(sum(took_ms), 0) / 1000 as took_s
     from activity where at > :after and at <= :upto
     group by 1, 2, 3
-""")
-_CALLS = text("""
-    select stage, sum(jsonb_array_length(calls)) as calls
-    from activity where at >= :since and stage is not null and calls is not null group by stage
 """)

@@ -96,19 +96,44 @@ class MemberRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetState:
+    """The calls of a connection.  Units: *per_minute* calls in any 60 s, *used* those that count now.
+
+    The live lane may use all that is free, the bulk lane no more than its part.
+    """
+
+    per_minute: int
+    used: int
+    used_live: int
+    used_bulk: int
+    free_live: int
+    free_bulk: int
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionState:
-    """One outside system.  *state*: `up`, or why nothing goes out: `paused`, `open` (down), `half_open` (healing)."""
+    """One outside system.  *state*: `up`, or why nothing goes out: `paused`, `open` (down), `half_open` (being probed).
+
+    Shape: *since* when it stands so, None: ever since; *failures* in a row, and the *last_error* of them, masked;
+    *held* instances that wait for it; *budget* None: no limit.  Units: *next_probe_in_s* seconds.
+    """
 
     name: str
     state: str
-    paused_by: str | None
-    paused_reason: str | None
-    paused_at: datetime | None
+    since: datetime | None
+    breaker: str
     failures: int
     last_error: str | None
     opened_at: datetime | None
+    probes: int
     probe_at: datetime | None
+    next_probe_in_s: float | None
     healed_at: datetime | None
+    paused_by: str | None
+    paused_reason: str | None
+    paused_at: datetime | None
+    held: int
+    budget: BudgetState | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,8 +124,8 @@ class _Turn:
         self._settle(ItemState.SENT)
         closings = self._pick(sql.PICK_CLOSINGS, _CHUNK)
         if closings:
-            done = self._send(closings, closing=True)
-            return self._go_on(at_once=done > 0)
+            _, judged = self._send(closings, closing=True)
+            return self._go_on(at_once=judged > 0)
         tallies, unsent = self._tallies()
         match steps.next_step(self._step, tallies.get(self._step, steps.Tally()), unsent):
             case steps.Send(step, count):
@@ -177,14 +177,14 @@ class _Turn:
     def _send_some(self, count: int) -> bool:
         allowed = min(count, _CHUNK, self._affordable())
         some = self._pick(sql.PICK, allowed) if allowed else {}
-        sent = self._send(some, closing=False) if some else 0
+        sent, judged = self._send(some, closing=False) if some else (0, 0)
         self._pay(sent)
         if sent:
             wake(self._connection)
-        return self._go_on(at_once=sent > 0 and self._row.rate_per_minute is None)
+        return self._go_on(at_once=judged > 0 and self._row.rate_per_minute is None)
 
-    def _send(self, some: Mapping[int, str], *, closing: bool) -> int:
-        """Send or close *some* as they are judged now; give how many were sent, or closed."""
+    def _send(self, some: Mapping[int, str], *, closing: bool) -> tuple[int, int]:
+        """Send or close *some* as they are judged now; give how many were sent, and how many need no other look."""
         self._lock(some.values())
         parameters = {
             "job": self._job,
@@ -198,7 +198,7 @@ class _Turn:
             "resubmits_max": self._resubmits_max,
         }
         verdicts: dict[str, int] = {row.verdict: row.total for row in self._connection.execute(sql.SEND, parameters)}
-        return sum(verdicts.values()) - verdicts.get("later", 0) if closing else verdicts.get(Verdict.SEND, 0)
+        return verdicts.get(Verdict.SEND, 0), sum(verdicts.values()) - verdicts.get("later", 0)
 
     def _affordable(self) -> int:
         """Say how many the rate allows now."""

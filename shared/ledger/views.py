@@ -1,17 +1,18 @@
 """Statements of those who look: instances, members, and how it goes.  They change nothing and wait for nobody."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from shared.ledger.budget import Budget
+from shared.ledger.connection_views import connections
 from shared.ledger.filters import Filter, id_at, matching
 from shared.ledger.records import (
     ActivityLine,
     Backlog,
-    ConnectionState,
     DeadLetters,
     InstanceDetail,
     InstanceRecord,
@@ -22,6 +23,7 @@ from shared.ledger.records import (
     Rate,
 )
 from shared.ledger.schema import is_current
+from shared.pipeline import Stage
 
 _PATIENCE = text("set local statement_timeout = '20s'")
 _PERIODS_S = (60, 3600)
@@ -76,36 +78,17 @@ def member(connection: Connection, member_number: str, *, limit: int, before: in
     )
 
 
-def overview(connection: Connection) -> Overview:
-    """Say how it goes."""
+def overview(connection: Connection, budgets: Mapping[Stage, Budget]) -> Overview:
+    """Say how it goes; *budgets* of the connections that have one."""
     connection.execute(_PATIENCE)
     now: datetime = connection.execute(_NOW).scalar_one()
     return Overview(
         at=now,
-        connections=connections(connection),
+        connections=connections(connection, budgets),
         backlog=backlog(connection),
         dead_letters=dead_letters(connection),
         rates=[_rate(connection, now, period_s) for period_s in _PERIODS_S],
     )
-
-
-def connections(connection: Connection) -> list[ConnectionState]:
-    """Read the switch and breaker of every connection, in the order of the pipeline."""
-    return [
-        ConnectionState(
-            name=row.name,
-            state="paused" if row.paused else "up" if row.breaker == "closed" else row.breaker,
-            paused_by=row.paused_by,
-            paused_reason=row.paused_reason,
-            paused_at=row.paused_at,
-            failures=row.failures,
-            last_error=row.last_error,
-            opened_at=row.opened_at,
-            probe_at=row.probe_at,
-            healed_at=row.healed_at,
-        )
-        for row in connection.execute(_CONNECTIONS)
-    ]
 
 
 def backlog(connection: Connection) -> list[Backlog]:
@@ -182,11 +165,6 @@ _MEMBER = text("""
     from member where member_number = :number
 """)
 _NOW = text("select now()")
-_CONNECTIONS = text("""
-    select name, paused, paused_by, paused_reason, paused_at, breaker, failures, last_error, opened_at, probe_at,
-           healed_at
-    from connection order by array_position(array['oic', 'crowdtwist', 'siebel'], name)
-""")
 _BACKLOG = text("""
     select lane, stage, state, count(*) as total, min(due_at) as next_due_at,
            greatest(extract(epoch from now() - min(accepted_at)), 0) as oldest_s

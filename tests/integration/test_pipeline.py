@@ -6,6 +6,7 @@ import signal
 from typing import Any
 
 import psutil
+import pytest
 import redis
 
 from tests.rig import Pipeline, eventually, member_event
@@ -168,3 +169,36 @@ def test_logs_are_json_lines_without_persons_data(pipeline: Pipeline) -> None:
     failed = [line for line in lines if line["event"] == "failed"]
     assert {(line["stage"], line["code"]) for line in failed} == {("crowdtwist", "unavailable"), ("oic", "data_error")}
     assert all("timestamp" in line and "process" in line for line in lines)
+
+
+@pytest.mark.parametrize("auth", ["oauth2", "basic"])
+def test_the_flow_runs_in_oracle_integration_when_it_is_remote(pipeline: Pipeline, auth: str) -> None:
+    pipeline.settings |= {"MEMBERSYNC_OIC__MODE": "remote"} | (
+        {
+            "MEMBERSYNC_OIC__TOKEN_URL": f"{pipeline.sandbox.oic}/oauth2/v1/token",
+            "MEMBERSYNC_OIC__CLIENT_ID": "membersync",
+            "MEMBERSYNC_OIC__CLIENT_SECRET": "secret",
+        }
+        if auth == "oauth2"
+        else {"MEMBERSYNC_OIC__USERNAME": "oic", "MEMBERSYNC_OIC__PASSWORD": "oic-password"}
+    )
+    with pipeline.whole():
+        pipeline.send(*(member_event(f"M-{index}") for index in range(5)))
+        eventually(lambda: pipeline.states() == {"completed": 5}, "all completed")
+    assert pipeline.sandbox.control.state("oic")["instances"] == 5
+    assert len(set(pipeline.sql("select oic_instance_id from mapping"))) == 5
+    assert len(pipeline.sandbox.control.users()) == 5
+
+
+def test_the_same_events_sent_twice_cause_no_second_call(pipeline: Pipeline) -> None:
+    events = [member_event(f"M-{index}") for index in range(10)]
+    unstated = [{name: value for name, value in event.items() if name != "occurred_at"} for event in events]
+    with pipeline.whole():
+        pipeline.send(*events)
+        eventually(lambda: pipeline.states() == {"completed": 10}, "all completed")
+        calls = pipeline.sandbox.control.state("crowdtwist")["calls_total"]
+        assert {receipt.outcome for receipt in pipeline.send(*events)} == {"duplicate"}
+        later = [event | {"occurred_at": "2099-01-01T00:00:00Z"} for event in unstated]
+        assert {receipt.outcome for receipt in pipeline.send(*later)} == {"unchanged"}
+        assert pipeline.settled()
+    assert pipeline.sandbox.control.state("crowdtwist")["calls_total"] == calls

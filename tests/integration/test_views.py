@@ -79,7 +79,7 @@ def member_of(ledger: Engine, number: str) -> MemberRecord | None:
 
 def overview_of(ledger: Engine) -> Overview:
     with transaction(ledger) as connection:
-        return views.overview(connection)
+        return views.overview(connection, {})
 
 
 @pytest.fixture

@@ -1,0 +1,181 @@
+"""The connections: how they stand, and what operators do to them: test, pause, resume."""
+
+from functools import partial
+from typing import Annotated, Any
+
+import anyio
+import anyio.to_thread
+from fastapi import APIRouter, Depends, Path, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from producers import connections
+from producers.api.asking import body_of, described_body, refused
+from producers.api.operating import operates
+from producers.api.problems import ProblemError, described
+from producers.api.reads import Reader, json_answer
+from producers.connections import REASON_MAX, ConnectionPage, Switched, Tested
+from producers.ops import Operator
+from shared.ledger.engine import Ledger, engine
+from shared.pipeline import STAGES, Stage
+from shared.settings import Settings
+
+router = APIRouter(tags=["connections"])
+
+_TESTS = anyio.CapacityLimiter(2)
+"""A test takes as long as its connection's time-out: it must not take the threads of those who read."""
+
+_SHOWN: dict[str, Any] = {
+    "name": "crowdtwist",
+    "state": "open",
+    "since": "2026-11-23T08:51:00Z",
+    "breaker": "open",
+    "failures": 5,
+    "last_error": "CrowdTwist: no connection",
+    "opened_at": "2026-11-23T08:51:04Z",
+    "probes": 3,
+    "probe_at": "2026-11-23T08:51:30Z",
+    "next_probe_in_s": 6.5,
+    "healed_at": None,
+    "paused_by": None,
+    "paused_reason": None,
+    "paused_at": None,
+    "held": 412,
+    "budget": {
+        "per_minute": 10_000,
+        "used": 1200,
+        "used_live": 200,
+        "used_bulk": 1000,
+        "free_live": 8800,
+        "free_bulk": 7000,
+    },
+}
+_PAUSED: dict[str, Any] = {
+    **_SHOWN,
+    "state": "paused",
+    "paused_by": "oscar",
+    "paused_reason": "CrowdTwist's maintenance window",
+    "paused_at": "2026-11-23T09:00:00Z",
+}
+_TESTED = {
+    "name": "crowdtwist",
+    "ok": True,
+    "code": None,
+    "what": "it answers, and takes our credentials",
+    "took_ms": 41.7,
+    "was": "open",
+    "now": "closed",
+    "answer": "passed: it was down and counts as up again, what was held goes out",
+}
+
+
+class ReasonBody(BaseModel):
+    """Why."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field("", max_length=REASON_MAX, description="required for a pause")
+
+
+def connection_parameter(
+    name: Annotated[str, Path(description="oic, crowdtwist or siebel", json_schema_extra={"enum": list(STAGES)})],
+) -> Stage:
+    """Read the connection's name from the path.
+
+    Raises:
+        ProblemError: 404.
+    """
+    try:
+        return Stage(name)
+    except ValueError:
+        raise ProblemError(404, "no_such_connection", f"the connections are {', '.join(STAGES)}") from None
+
+
+Name = Annotated[Stage, Depends(connection_parameter)]
+Body = Annotated[ReasonBody, Depends(body_of(ReasonBody))]
+
+
+def _described(what: str, model: type, example: object) -> dict[int | str, dict[str, Any]]:
+    return {200: {"description": what, "model": model, "content": {"application/json": {"example": example}}}}
+
+
+@router.get(
+    "/v1/connections",
+    summary="How the connections stand",
+    responses={
+        **_described("In the order of the pipeline", ConnectionPage, {"items": [_SHOWN], "next": None}),
+        **described(401, 403, 503),
+    },
+)
+def list_connections(request: Request, _: Reader) -> Response:
+    """Show switch, breaker, budget and who is held, of each connection."""
+    return json_answer(ConnectionPage(connections.states(_ledger(request), _settings(request))))
+
+
+@router.post(
+    "/v1/connections/{name}/pause",
+    summary="Pause a connection",
+    responses={
+        **_described(
+            "Paused; `changed` false: it was so already",
+            Switched,
+            {"name": "crowdtwist", "changed": True, "answer": "paused: …", "connection": _PAUSED},
+        ),
+        **described(400, 401, 403, 404, 413, 503),
+    },
+    openapi_extra=described_body(ReasonBody, pause={"reason": "CrowdTwist's maintenance window"}),
+)
+def pause_connection(
+    request: Request, operator: Annotated[Operator, Depends(operates("pause"))], stage: Name, body: Body
+) -> Response:
+    """Hold what is due there; nothing is lost, no attempt is spent, Siebel is told nothing."""
+    try:
+        return json_answer(connections.pause(_ledger(request), operator, stage, body.reason, _settings(request)))
+    except ValueError as error:
+        raise refused(error) from None
+
+
+@router.post(
+    "/v1/connections/{name}/resume",
+    summary="Resume a connection",
+    responses={
+        **_described(
+            "Resumed; `changed` false: it was not paused",
+            Switched,
+            {"name": "crowdtwist", "changed": True, "answer": "resumed: …", "connection": _SHOWN},
+        ),
+        **described(400, 401, 403, 404, 413, 503),
+    },
+    openapi_extra=described_body(ReasonBody, resume={"reason": "the window is over"}),
+)
+def resume_connection(
+    request: Request, operator: Annotated[Operator, Depends(operates("resume"))], stage: Name, body: Body
+) -> Response:
+    """Let what was held go out, newest state of each member only, live lane first, little by little."""
+    return json_answer(connections.resume(_ledger(request), operator, stage, body.reason, _settings(request)))
+
+
+@router.post(
+    "/v1/connections/{name}/test",
+    summary="Test a connection",
+    responses={
+        **_described("What the test came to; `ok` false: it failed", Tested, _TESTED),
+        **described(400, 401, 403, 404, 413, 503),
+    },
+    openapi_extra=described_body(ReasonBody, test={"reason": "they say that they are back"}),
+)
+async def test_connection(
+    request: Request, operator: Annotated[Operator, Depends(operates("test"))], stage: Name, body: Body
+) -> Response:
+    """Do what OIC's connection test does; a connection that was down and passes it counts as up at once."""
+    test = partial(connections.test, _ledger(request), operator, stage, body.reason, _settings(request))
+    return json_answer(await anyio.to_thread.run_sync(test, limiter=_TESTS))
+
+
+def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def _ledger(request: Request) -> Ledger:
+    return engine(_settings(request).ledger_url)

@@ -1,0 +1,103 @@
+"""Plans, jobs, causes and rehearsals, as a person reads them in a terminal."""
+
+from collections.abc import Iterable, Sequence
+
+import orjson
+from rich.console import Console
+
+from producers.cli.render import coloured, console, grid, instant, plain
+from producers.rehearsal import Rehearsal
+from shared.jobs import Job, Plan, Reason, Verdict
+from shared.ledger.causes import Cause
+
+_MEANING = {
+    Verdict.SEND: "will be sent",
+    Verdict.SUPERSEDED: "closed as superseded: a newer success overtook it",
+    Verdict.MERGED: "merged into a newer pending event",
+    Verdict.DISCARD: "will be discarded, for good",
+    Verdict.REFUSED: "refused",
+}
+_SHOWN = 10
+
+
+def print_causes(causes: Iterable[Cause]) -> None:
+    """Print dead letters by cause."""
+    shown = grid("count", "stage", "code", "message", "first", "last")
+    for cause in causes:
+        shown.add_row(
+            plain(cause.count, "bold red"),
+            plain(cause.stage),
+            plain(cause.code),
+            plain(cause.message),
+            plain(instant(cause.first_at)),
+            plain(instant(cause.last_at)),
+        )
+    console().print(shown)
+
+
+def print_plan(plan: Plan, out: Console) -> None:
+    """Print what would become of a selection: counts, reasons, and of the exceptions the first."""
+    for word, count in plan.counts.items():
+        if count:
+            out.print(plain(f"{count:>8}  {_MEANING[Verdict(word)]}"))
+            for reason in plan.reasons:
+                if reason.verdict == Verdict.REFUSED == word:
+                    out.print(plain(_reason(reason), "dim"))
+    exceptions = [item for item in plan.items if item.verdict not in {Verdict.SEND, Verdict.DISCARD}]
+    for item in exceptions[:_SHOWN]:
+        other = f" (instance {item.newer_instance_id})" if item.newer_instance_id else ""
+        what = f"{'':>10}instance {item.instance_id} of member {item.member_number}: {item.verdict}, "
+        out.print(plain(f"{what}{item.reason}{other}", "dim"))
+    if len(exceptions) > _SHOWN:
+        out.print(plain(f"{'':>10}and more; --json lists them", "dim"))
+
+
+def _reason(reason: Reason) -> str:
+    return f"{'':>10}{reason.count} of them: {reason.reason}"
+
+
+def print_job(job: Job) -> None:
+    """Print one job and its troubles."""
+    out = console()
+    print_jobs([job])
+    if job.stopped_why:
+        out.print(plain(f"stopped: {job.stopped_why}", "bold red"))
+    for item in job.troubled[:_SHOWN]:
+        words = f"  instance {item.instance_id} of member {item.member_number}: {item.state}"
+        out.print(plain(f"{words}, {item.reason}" if item.reason else words))
+    if len(job.troubled) > _SHOWN:
+        out.print(plain("  and more; --json lists them", "dim"))
+
+
+def print_jobs(jobs: Iterable[Job]) -> None:
+    """Print jobs, one line each."""
+    shown = grid("job", "kind", "state", "by", "created", "instances", "of them", "reason")
+    for job in jobs:
+        shown.add_row(
+            plain(job.job_id),
+            plain(job.kind),
+            coloured(job.state),
+            plain(job.requested_by),
+            plain(instant(job.created_at)),
+            plain(job.total),
+            plain(told(job)),
+            plain(job.reason),
+        )
+    console().print(shown)
+
+
+def told(job: Job) -> str:
+    """Say how far a job is, in one line."""
+    counts = [f"{count} {state.replace('_', ' ')}" for state, count in job.counts.items() if count]
+    return ", ".join(counts)
+
+
+def print_rehearsals(found: Sequence[Rehearsal]) -> None:
+    """Print what would be sent differently, instance by instance."""
+    out = console()
+    for one in found:
+        what = {"same": "the same would be sent", "differs": "differs"}.get(one.outcome, f"Data Error: {one.error}")
+        out.print(plain(f"instance {one.instance_id} of member {one.member_number}: {what}"), soft_wrap=True)
+        for change in one.changes:
+            values = f"{orjson.dumps(change.before).decode()} -> {orjson.dumps(change.after).decode()}"
+            out.print(plain(f"  {change.change:<8} {change.field}: {values}"), soft_wrap=True)

@@ -1,0 +1,131 @@
+"""Instances on their road, one step at a time: accepted, claimed, taken through the stages, failing as told."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Engine, text
+
+from producers.intake import accept
+from shared.errors import DataError, StageError, UnavailableError
+from shared.events import parse_event
+from shared.instances import Done, Failed, Result, Work
+from shared.jobs import Job
+from shared.ledger import attempts, dispatching, job_views, requeues
+from shared.ledger.dispatching import Claimed
+from shared.pipeline import Lane, Stage, SyncStatus
+from shared.retry import RetryPolicy
+from workers.verdicts import Rules, conclude
+
+NOW = datetime.now(UTC)
+TERMS = attempts.Terms(lease_s=60, settle_s=0, task_id="T-1")
+REFUSED = DataError("CrowdTwist", "Email Address is already taken", 400)
+OUTAGE = UnavailableError("CrowdTwist", "answered 503", 503)
+Fate = Callable[[Work], StageError | None]
+ALWAYS_WELL: Fate = lambda _work: None  # noqa: E731  # a value like the others
+ALWAYS_DOWN: Fate = lambda _work: OUTAGE  # noqa: E731  # same
+ALWAYS_REFUSED: Fate = lambda _work: REFUSED  # noqa: E731  # same
+
+
+class Road:
+    """The ledger with somebody who plays dispatcher and worker."""
+
+    def __init__(self, ledger: Engine) -> None:
+        self.ledger = ledger
+
+    def accept(self, *numbers: str, minute: int = 0, lane: Lane = Lane.LIVE) -> None:
+        """Accept an event of each member that occurred at *minute*."""
+        events = [
+            {
+                "operation": "update",
+                "occurred_at": (NOW + timedelta(minutes=minute)).isoformat(),
+                "member": {"member_number": number, "last_name": f"Lee the {minute}th", "status": "Active"},
+            }
+            for number in numbers
+        ]
+        items = [(position, parse_event(event, max_bytes=64_000)) for position, event in enumerate(events)]
+        accept(self.ledger, items, lane=lane, program_id="", now=NOW)
+
+    def dead(self, *numbers: str, minute: int = 0) -> None:
+        """Accept an event of each member and let CrowdTwist fail until it is a dead letter."""
+        self.accept(*numbers, minute=minute)
+        self.travel(ALWAYS_DOWN)
+
+    def travel(self, crowdtwist: Fate = ALWAYS_WELL, *, attempts_max: int = 1, limit: int = 10_000) -> list[int]:
+        """Take what is due through its stages; give the ids that were claimed."""
+        claimed = self.claim(limit)
+        for (_, start), some in claimed.items():
+            for stage in start.rest:
+                for work in self._begin(stage, some):
+                    error = crowdtwist(work) if stage is Stage.CROWDTWIST else None
+                    self._end(stage, work, Failed(error) if error else _good(stage, work), attempts_max)
+        return [one.instance_id for some in claimed.values() for one in some]
+
+    def claim(self, limit: int = 10_000) -> dict[tuple[Lane, Stage], list[Claimed]]:
+        limits = {(lane, stage): limit for lane in Lane for stage in Stage}
+        with self.ledger.begin() as connection:
+            return dispatching.claim(connection, limits, token=7, lease_s=60)
+
+    def _begin(self, stage: Stage, some: list[Claimed]) -> list[Work]:
+        with self.ledger.begin() as connection:
+            return attempts.begin(connection, stage, [one.instance_id for one in some], lease_s=60)
+
+    def _end(self, stage: Stage, work: Work, result: Result, attempts_max: int) -> None:
+        rules = Rules(stage, RetryPolicy(100, 1000, attempts_max), report_after_s=300, jitter=0.5, carried=True)
+        with self.ledger.begin() as connection:
+            attempts.finish(connection, stage, [conclude(work, result, rules)], TERMS)
+
+    def turn(self, *, resubmits_max: int = 10) -> None:
+        """Let a dispatcher advance the jobs until nothing can go on at once."""
+        self.sql("update job set next_at = now() where ended_at is null")
+        more = True
+        while more:
+            with self.ledger.begin() as connection:
+                more = requeues.advance(connection, resubmits_max=resubmits_max)
+
+    def until_over(self, job_id: int, crowdtwist: Fate = ALWAYS_WELL, *, turns: int = 20) -> Job:
+        """Advance and travel by turns until the job is over."""
+        for _ in range(turns):
+            self.turn()
+            if self.job(job_id).over:
+                return self.job(job_id)
+            self.travel(crowdtwist)
+        raise AssertionError(f"the job is not over: {self.job(job_id)}")
+
+    def job(self, job_id: int) -> Job:
+        with self.ledger.begin() as connection:
+            found = job_views.job(connection, None, job_id)
+        assert found is not None
+        return found
+
+    def counts(self, job_id: int) -> dict[str, int]:
+        return {state: count for state, count in self.job(job_id).counts.items() if count}
+
+    def states(self) -> dict[str, int]:
+        return dict(self.sql("select state, count(*) from instance group by state"))
+
+    def sql(self, statement: str) -> list[Any]:
+        with self.ledger.begin() as connection:
+            result = connection.execute(text(statement))
+            if not result.returns_rows:
+                return []
+            return [tuple(row) if len(row) > 1 else row[0] for row in result]
+
+
+def _good(stage: Stage, work: Work) -> Result:
+    status = (work.status or SyncStatus.SUCCESS).value
+    facts: dict[Stage, dict[str, Any]] = {
+        Stage.OIC: {"user": {"third_party_id": work.member_number}},
+        Stage.CROWDTWIST: {"ct_user_id": 42},
+        Stage.SIEBEL: {"row_id": "1-R", "told_status": status, "told_error": ""},
+    }
+    return Done("done", facts[stage])
+
+
+@contextmanager
+def dying(ledger: Engine) -> Iterator[Any]:
+    """A transaction whose process dies before it commits."""
+    with ledger.connect() as connection:
+        yield connection
+        connection.invalidate()

@@ -11,7 +11,10 @@ from typing import Any
 import structlog
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-_QUIET = ("httpx", "httpcore", "kombu", "amqp", "celery.redirected", "alembic", "tornado.access", "uvicorn.access")
+_QUIET = (
+    *("httpx", "httpcore", "kombu", "amqp", "alembic", "tornado.access", "uvicorn.access"),
+    *("celery.app.trace", "celery.worker.strategy"),  # a line when it arrives, one when it ends: `attempt` says more
+)
 
 
 def configure(process: str, level: str = "info") -> None:

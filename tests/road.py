@@ -11,9 +11,10 @@ from producers.intake import accept
 from shared.errors import DataError, StageError, UnavailableError
 from shared.events import parse_event
 from shared.instances import Done, Failed, Result, Work
-from shared.jobs import Job
+from shared.jobs import Job, Kind, Plan
 from shared.ledger import attempts, dispatching, job_views, requeues
 from shared.ledger.dispatching import Claimed
+from shared.ledger.requeues import Order
 from shared.pipeline import Lane, Stage, SyncStatus
 from shared.retry import RetryPolicy
 from workers.verdicts import Rules, conclude
@@ -129,3 +130,31 @@ def dying(ledger: Engine) -> Iterator[Any]:
     with ledger.connect() as connection:
         yield connection
         connection.invalidate()
+
+
+def plan(road: Road, *ids: int, kind: Kind = Kind.REQUEUE, forced: bool = False) -> Plan:
+    with road.ledger.begin() as connection:
+        return requeues.plan(connection, kind, ids, resubmits_max=10, forced=forced)
+
+
+def verdicts(of: Plan) -> dict[int, tuple[str, str]]:
+    return {int(item.instance_id): (item.verdict, item.reason) for item in of.items}
+
+
+def start(
+    road: Road,
+    *ids: int,
+    kind: Kind = Kind.REQUEUE,
+    from_start: bool = False,
+    forced: bool = False,
+    rate: int | None = None,
+) -> int:
+    order = Order(kind, "olga", "CrowdTwist is well again", {"ids": []}, from_start, forced, rate)
+    with road.ledger.begin() as connection:
+        job = requeues.create(connection, order, ids or every_dead(road), resubmits_max=10)
+    assert job is not None
+    return job
+
+
+def every_dead(road: Road) -> list[int]:
+    return road.sql("select id from instance where state = 'dead' order by id")

@@ -34,6 +34,7 @@ from workers.verdicts import Rules, bug, conclude, held, is_data_error
 
 log = logger(__name__)
 
+_SHOWN_IDS = 20
 _TEST_S = 5.0
 """A connection that does not pass its test within this is not up.  Units: seconds."""
 
@@ -123,6 +124,7 @@ class Attempt:
                 stage=self.stage,
                 task_id=self.task_id,
                 instances=len(endings),
+                instance_ids=[work.instance_id for work, _ in answers[:_SHOWN_IDS]],
                 overtaken=overtaken,
                 **counts,
             )

@@ -119,5 +119,5 @@ def _become_celery(app: str, *arguments: str) -> None:
     """Replace this process by Celery's, so that signals and exit code are its own."""
     sys.stdout.flush()
     sys.stderr.flush()
-    argv = [sys.executable, "-m", "celery", "-A", app, *arguments]
+    argv = [sys.executable, "-m", "celery", "--quiet", "-A", app, *arguments]
     os.execv(sys.executable, argv)  # noqa: S606  # our own interpreter and arguments, no shell

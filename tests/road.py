@@ -1,5 +1,6 @@
 """Instances on their road, one step at a time: accepted, claimed, taken through the stages, failing as told."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -122,6 +123,25 @@ def _good(stage: Stage, work: Work) -> Result:
         Stage.SIEBEL: {"row_id": "1-R", "told_status": status, "told_error": ""},
     }
     return Done("done", facts[stage])
+
+
+@contextmanager
+def busy(road: Road, crowdtwist: Fate = ALWAYS_WELL) -> Iterator[None]:
+    """Advance jobs and take what is due through its stages, all the time."""
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.wait(0.02):
+            road.turn()
+            road.travel(crowdtwist)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        worker.join()
 
 
 @contextmanager

@@ -19,6 +19,8 @@ from shared.settings import Settings, settings
 from workers.budgets import permits
 from workers.stages import build_one
 
+_GRACE_S = 1.0
+"""What a test may take beyond its calls' time-out, so that the error that names the cause comes first."""
 NOT_CONFIGURED = "not_configured"
 BUG = "bug"
 _USAGE = 2
@@ -52,7 +54,7 @@ async def _tried(stage: Stage, of: Settings) -> tuple[str | None, str]:
     timeout_s = of.connection(stage).timeout_s
     runner = build_one(stage, of, permits().get(stage))
     try:
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(timeout_s + _GRACE_S):
             await runner.test()
     except StageError as error:
         return error.code, mask_text(str(error))

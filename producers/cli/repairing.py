@@ -163,15 +163,12 @@ def _follow(ledger: Ledger, job: Job, manner: Manner) -> Job:
     err = Console(stderr=True, highlight=False)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[told]}"))
     bar = Progress(*columns, TimeElapsedColumn(), console=err, disable=manner.as_json or not err.is_terminal)
-    with bar:
-        task = bar.add_task(f"{job.kind} {job.job_id}", total=job.total, told="")
-        try:
-            return _watch(ledger, job, bar, task)
-        except KeyboardInterrupt:
-            typer.echo(
-                f"job {job.job_id} goes on by itself; `membersync jobs {job.job_id}` shows it, --stop stops it",
-                err=True,
-            )
+    try:
+        with bar:
+            return _watch(ledger, job, bar, bar.add_task(f"{job.kind} {job.job_id}", total=job.total, told=""))
+    except KeyboardInterrupt:
+        hint = f"`membersync jobs {job.job_id}` shows it, --stop stops it"
+        typer.echo(f"job {job.job_id} goes on by itself; {hint}", err=True)
     return ops.progress(ledger, Kind(job.kind), int(job.job_id)) or job
 
 

@@ -37,9 +37,21 @@ def _counts(connection: Connection, ids: list[int]) -> dict[int, dict[str, int]]
 
 
 def _job(row: Row[Any], counts: dict[str, int], troubled: list[Item]) -> Job:
-    names = set(Job.__dataclass_fields__) - {"job_id", "total", "counts", "troubled"}
+    names = set(Job.__dataclass_fields__) - {"job_id", "asked", "total", "counts", "troubled"}
     values = {name: getattr(row, name) for name in names}
-    return Job(job_id=str(row.id), total=sum(counts.values()), counts=counts, troubled=troubled, **values)
+    return Job(
+        job_id=str(row.id),
+        asked=_shortened(row.asked),
+        total=sum(counts.values()),
+        counts=counts,
+        troubled=troubled,
+        **values,
+    )
+
+
+def _shortened(asked: dict[str, Any]) -> dict[str, Any]:
+    more = len(asked.get("ids", ())) - SHOWN
+    return asked if more <= 0 else {"ids": asked["ids"][:SHOWN], "and_more": more}
 
 
 _JOB = text("select * from job where id = :id and kind = coalesce(cast(:kind as text), kind)")

@@ -130,11 +130,13 @@ INSERT_JOB = text("""
 """)
 DELETE_JOB = text("delete from job where id = :job")
 SET_SIZE = text("update job set size = :size where id = :job")
-NEXT_JOB = text("""
-    select *, now() as now from job where ended_at is null and next_at <= now() order by next_at limit 1
-    for update skip locked
-""")
-LOCK_JOB = text("select *, now() as now from job where id = :job and kind = :kind for update")
+_JOB = """
+    select id, kind, state, requested_by, reason, from_start, forced, rate_per_minute, size, step, stopped_why,
+           paid_until, now() as now
+    from job
+"""
+NEXT_JOB = text(f"{_JOB} where ended_at is null and next_at <= now() order by next_at limit 1 for update skip locked")
+LOCK_JOB = text(f"{_JOB} where id = :job and kind = :kind for update")
 MOVE_JOB = text("""
     update job set state = :state, step = :step, started_at = coalesce(started_at, now()), stopped_why = :stopped_why,
                    ended_at = case when :over then now() end, paid_until = :paid_until,

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import kombu.exceptions
 
+from producers import ops
 from producers.leases import after_loss
 from shared.breaker import ramp
 from shared.broker import publish
@@ -77,6 +78,7 @@ class Dispatcher:
         gates, rooms = self._look()
         is_busy = self._release(gates, rooms)  # first: somebody may be waiting for just this
         is_busy |= self._tend(gates)
+        is_busy |= ops.carry_on(engine(), self._settings)
         self._run_errands([stage for stage, gate in gates.items() if gate.is_open])
         if time.monotonic() >= self._tidy_at:
             self._tidy_at = time.monotonic() + self._settings.dispatcher.tick_s

@@ -152,7 +152,8 @@ def _buried(work: Work, stage: Stage, line: Line, error: str, cause: StageError 
         work.attempt,
         line,
         status=FAILURE_STATUS.get(stage),
-        error=error,
+        # What Siebel is to be told must survive Siebel's own failure: a requeue tells it then.
+        error=work.error if not tells and work.status is SyncStatus.DATA_ERROR else error,
         code=line.code,
         failed_stage=stage,
         report_after_s=0.0 if tells else None,

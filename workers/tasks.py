@@ -21,10 +21,10 @@ from celery.exceptions import Retry
 from shared.breaker import Position, Seen
 from shared.broker import app
 from shared.errors import OutcomeUnknownError, StageError, UnavailableError
-from shared.instances import Done, Errand, Failed, Work
+from shared.instances import Done, Errand, Failed, Result, Work
 from shared.ledger import attempts, connections
 from shared.ledger.endings import Advanced, Ending, ErrandEnded, Parked
-from shared.ledger.engine import engine, repeated, transaction, wake
+from shared.ledger.engine import engine, outlasting, transaction, wake
 from shared.logs import logger
 from shared.masking import mask_text
 from shared.pipeline import QUEUED, Stage, State, SyncStatus
@@ -35,6 +35,8 @@ from workers.verdicts import Rules, bug, conclude, held, is_data_error
 log = logger(__name__)
 
 _SHOWN_IDS = 20
+_LEDGER_PATIENCE_S = 10.0
+"""Results in hand are worth waiting for a ledger that restarts.  Units: seconds."""
 _TEST_S = 5.0
 """A connection that does not pass its test within this is not up.  Units: seconds."""
 
@@ -116,7 +118,7 @@ class Attempt:
         endings = [_ending(self.stage, answer, self.of, carried=carried) for answer in answers]
         if endings:
             seen = self._seen(answers)
-            written = repeated(lambda: self._finish(endings, seen))
+            written = outlasting(lambda: self._finish(endings, seen), _LEDGER_PATIENCE_S)
             counts = Counter(_outcome(ending) for ending in endings)
             overtaken = len(endings) - written
             log.info(
@@ -169,7 +171,7 @@ class Attempt:
             for work, result in answers
             if isinstance(result, Failed) and result.error.counts_for_breaker
         }
-        is_up = any(isinstance(result, Done) or is_data_error(result) for _, result in answers)
+        is_up = any(_shows_it_up(result) for _, result in answers)
         if failed and not is_up and self._may_be_their_own([error for _, error in failed.values()]):
             is_up = self.crew.is_up(self.stage, _TEST_S)
         error = mask_text(str(next(iter(failed.values()))[1])) if failed else ""
@@ -182,6 +184,13 @@ class Attempt:
             return False
         with transaction(engine()) as connection:
             return connections.gate(connection, self.stage).is_open
+
+
+def _shows_it_up(result: Result | BaseException) -> bool:
+    """Say whether *result* came of an answer; what needed no call shows nothing."""
+    if isinstance(result, BaseException) or not result.calls:
+        return False
+    return isinstance(result, Done) or is_data_error(result)
 
 
 def _ending(stage: Stage, answer: Answer, of: Settings, *, carried: bool) -> Ending:

@@ -17,36 +17,38 @@ from deploy.local import demo_sample as sample
 from deploy.local.demo_expectations import DEFAULT_COUNTRY, DEFAULT_US_POSTAL_CODE, EMAIL_DOMAIN
 from deploy.local.demo_feed import Feed, NotSettledError
 from deploy.local.demo_report import report
+from deploy.local.scene_theatre import Scene, Theatre
+from deploy.local.scenes import SCENES
 from deploy.local.serving import ServerError
 from deploy.local.signals import Stop
-from deploy.local.stack import StoppedError, running_stack
+from deploy.local.stack import Stack, StoppedError, running_stack
 from deploy.local.supervisor import ProcessError, stop_signals
 from deploy.local.terminal import complain, say, tell
 from deploy.local.up import ready_line
 from shared.pipeline import Stage
-from shared.settings import ApiSettings, CrowdTwistSettings, DispatcherSettings, FlowerSettings, OicSettings, Settings
+from shared.settings import ApiSettings, CrowdTwistSettings, FlowerSettings, OicSettings, Settings
 
 _OUTAGE_S = 6.0
 _LINES_PER_REQUEST = 60
 _INTERRUPTED = 130
-_SCENES: tuple[str, ...] = ()
-"""Stories beside the main one, each of its own length."""
 
 
-def demo(settings: Settings, *, keep: bool = False, scene: str | None = None) -> int:
+def demo(settings: Settings, *, keep: bool = False, scene: Scene | str | None = None) -> int:
     """Show and check the product on this machine; give the exit code: 0 only if every promise held.
 
     Args:
         settings: Of these only the home, if it was set, the ports and the log level count: a demo never reaches out.
         keep: Leave it running until Ctrl-C.
-        scene: One of the named stories instead of the main one.
+        scene: Another story instead of the main one, by name or as it is.
     """
-    if scene is not None and scene not in _SCENES:
-        complain(f"membersync demo: there is no scene {scene}; known are: {', '.join(_SCENES) or 'none yet'}")
-        return 2
+    if isinstance(scene, str):
+        if scene not in SCENES:
+            complain(f"membersync demo: there is no scene {scene}; there are {', '.join(SCENES)}")
+            return 2
+        scene = SCENES[scene]()
     try:
         with stop_signals() as stop, _home(settings) as home:
-            return _play(_settings(settings, home), stop, keep=keep)
+            return _play(_settings(settings, home), stop, scene, keep=keep)
     except StoppedError:
         complain("membersync demo: interrupted")
         return _INTERRUPTED
@@ -55,16 +57,16 @@ def demo(settings: Settings, *, keep: bool = False, scene: str | None = None) ->
         return 1
 
 
-def _play(settings: Settings, stop: Stop, *, keep: bool) -> int:
+def _play(settings: Settings, stop: Stop, scene: Scene | None, *, keep: bool) -> int:
+    simulated = {Stage.CROWDTWIST, Stage.SIEBEL} if scene is None else scene.simulated
+    if scene is not None:
+        settings = scene.settings(settings.model_copy(update={"program_id": ""}))
+        say(f"{scene.about}\n")
+        say(f"shortened (default): {scene.shortened}\n")
     say(f"starting; data and logs in {settings.home}")
-    with running_stack(settings, sandbox={Stage.CROWDTWIST, Stage.SIEBEL}, on_event=tell, stop=stop) as stack:
+    with running_stack(settings, sandbox=simulated, on_event=tell, stop=stop) as stack:
         say(ready_line(stack))
-        with Feed(stack, stop) as feed:
-            try:
-                _feed(feed)
-            except NotSettledError as error:
-                complain(str(error))
-            kept = report(feed)
+        kept = _main(stack, stop) if scene is None else _act(scene, stack, stop)
         if keep:
             say(f"still running, in {settings.home}, until Ctrl-C")
             say(ready_line(stack))
@@ -73,6 +75,26 @@ def _play(settings: Settings, stop: Stop, *, keep: bool) -> int:
         raise ProcessError("a promise was broken, see above")
     say("every promise held")
     return 0
+
+
+def _main(stack: Stack, stop: Stop) -> bool:
+    """Play the main story; say whether every promise held."""
+    with Feed(stack, stop) as feed:
+        try:
+            _feed(feed)
+        except NotSettledError as error:
+            complain(str(error))
+        return report(feed)
+
+
+def _act(scene: Scene, stack: Stack, stop: Stop) -> bool:
+    """Play a scene; say whether every promise held."""
+    with Theatre(stack, stop) as theatre:
+        try:
+            scene.act(theatre)
+        except NotSettledError as error:
+            theatre.promise("it goes on", [str(error)])
+        return theatre.kept
 
 
 def _feed(feed: Feed) -> None:
@@ -112,7 +134,6 @@ def _settings(given: Settings, home: Path) -> Settings:
         crowdtwist=CrowdTwistSettings(
             retry_base_s=0.5, retry_cap_s=2, max_attempts=30, probe_first_s=0.5, probe_cap_s=1, settle_s=1
         ),
-        dispatcher=DispatcherSettings(unbegun_lease_s=5),
         api=ApiSettings(port=given.api.port),
         flower=FlowerSettings(port=given.flower.port, password=given.flower.password),
     )

@@ -1,4 +1,4 @@
-"""One system is down in several ways, one after the other, while events arrive steadily: what `outage` and `oic` share."""
+"""A system is down in several ways, one after another, while events arrive: what `outage` and `oic` share."""
 
 import time
 from collections.abc import Sequence
@@ -234,4 +234,3 @@ def _busiest_minute(calls: list[Record]) -> int:
             first += 1
         busiest = max(busiest, last - first + 1)
     return busiest
-

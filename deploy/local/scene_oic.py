@@ -4,14 +4,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from deploy.local.scene_downtime import Downtime, play
-from deploy.local.scene_theatre import OIC, Face, Record, Scene, Theatre, fault
+from deploy.local.scene_theatre import OIC, Face, Scene, Theatre, fault
 from deploy.sandbox.client import SandboxControl
 from shared.pipeline import Stage
 
 _FLOW = "/ic/api/integration/v1/flows/rest/"
 _TOKEN = "/oauth2/v1/token"  # noqa: S105  # a path
 _REJECTED = 401
+_OK = 200
 _ALL = 20_000
+_ALLOWED = ([_REJECTED, _REJECTED], [_REJECTED])
+"""The calls of an attempt with a rejected token: with the kept one and a fresh one; or there was no fresh one."""
 
 
 @contextmanager
@@ -65,16 +68,17 @@ def _check_tokens(theatre: Theatre) -> None:
     """Of each attempt whose token was rejected: one fresh token, tried once, then it is a failure."""
     calls = theatre.control.calls(OIC, limit=_ALL)
     rejected = [one for one in calls if one["path"].startswith(_FLOW) and one["status"] == _REJECTED]
-    fresh = [one for one in calls if one["path"] == _TOKEN]
-    odd = [f"{number}: {count} calls in one attempt" for number, count in _at_once(theatre, rejected).items() if count != 2]
+    fetched = sum(one["path"] == _TOKEN and one["status"] == _OK for one in calls)
+    attempts = [
+        [call["http_status"] for call in line["calls"]]
+        for number in {one["key"] for one in rejected}
+        for line in theatre.activity(number)
+        if line["code"] == "unauthorised" and line["calls"]
+    ]
+    with_fresh_one = attempts.count([_REJECTED, _REJECTED])
+    odd = [f"an attempt's calls were answered {one}" for one in attempts if one not in _ALLOWED]
     theatre.promise(
-        f"a rejected token is replaced by a fresh one, once: {len(rejected)} calls rejected, {len(fresh)} tokens fetched",
-        odd or ([] if rejected and fresh else ["no token was rejected"]),
+        f"a rejected token is replaced by a fresh one once, then it is a failure: {with_fresh_one} attempts with a "
+        f"fresh one, {fetched} tokens fetched in all",
+        odd or ([] if with_fresh_one else ["no fresh token was rejected"]),
     )
-
-
-def _at_once(theatre: Theatre, rejected: list[Record]) -> dict[str, int]:
-    """Count the rejected calls of the first attempt of each member that met them, as its timeline has them."""
-    found: dict[str, int] = {}
-    del theatre, rejected
-    return found

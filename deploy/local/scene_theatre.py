@@ -30,6 +30,7 @@ _PAGE = 1000
 _DAY = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 
 Record = dict[str, Any]
+Query = list[tuple[str, str | int | float | bool | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,8 @@ class Theatre:
         found: list[Record] = []
         cursor: str | None = None
         while True:
-            query = {"limit": _PAGE, "state": list(states)} | ({"cursor": cursor} if cursor else {})
+            query: Query = [("limit", _PAGE), *(("state", state) for state in states)]
+            query += [("cursor", cursor)] if cursor else []
             page = self.api.get("/v1/instances", params=query).raise_for_status().json()
             found += page["items"]
             cursor = page["next"]
@@ -123,6 +125,11 @@ class Theatre:
         """Show one instance."""
         return dict(self.api.get(f"/v1/instances/{instance_id}").raise_for_status().json())
 
+    def activity(self, number: str) -> list[Record]:
+        """List what happened to a member's instances."""
+        member = self.api.get(f"/v1/members/{number}").raise_for_status().json()
+        return [line for one in member["instances"] for line in one["activity"]]
+
     def connection(self, name: str) -> Record:
         """Show one connection."""
         items = self.api.get("/v1/connections").raise_for_status().json()["items"]
@@ -130,7 +137,7 @@ class Theatre:
 
     def is_settled(self) -> bool:
         """Say whether nothing is on its way any more."""
-        query = {"limit": 1, "state": list(OPEN)}
+        query: Query = [("limit", 1), *(("state", state) for state in OPEN)]
         return not self.api.get("/v1/instances", params=query).raise_for_status().json()["items"]
 
     def statuses(self) -> Counter[str]:

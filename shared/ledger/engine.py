@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from threading import Event
+from time import monotonic
 from typing import Any, TypeAlias, TypeVar
 
 import orjson
@@ -21,6 +23,7 @@ Transaction: TypeAlias = Connection
 """What `transaction` gives, for the same."""
 T = TypeVar("T")
 _TRIES = 5
+_PAUSE_S = 0.5
 
 WAKE = "membersync_due"
 """The channel on which intake and workers say that something became due."""
@@ -101,6 +104,22 @@ def repeated(action: Callable[[], T]) -> T:
         with suppress(LedgerConflictError):
             return action()
     return action()
+
+
+def outlasting(action: Callable[[], T], for_s: float) -> T:
+    """Do *action*, a whole transaction, again for up to *for_s* seconds while the ledger is away.
+
+    Raises:
+        LedgerError: it is still away.
+    """
+    deadline = monotonic() + for_s
+    while True:
+        try:
+            return repeated(action)
+        except LedgerError:
+            if monotonic() >= deadline:
+                raise
+        Event().wait(_PAUSE_S)
 
 
 def _cause(error: DBAPIError) -> str:

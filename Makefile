@@ -24,7 +24,7 @@ up: setup ## the whole product on this machine, until Ctrl-C
 	@$(BIN)/membersync up
 
 test: setup ## every test
-	@$(BIN)/pytest
+	@$(BIN)/pytest --numprocesses 3 --dist loadfile
 
 lint: setup ## format, lint, types, imports
 	@$(BIN)/ruff format --check .

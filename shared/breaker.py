@@ -1,8 +1,8 @@
 """The breaker of a connection: when we stop trying, when we look again, when we go on.  Pure.
 
 1. Closed: calls go out.  `failures` connection failures in a row, of at least `members` different members (fewer if
-   fewer are due), open it.  Any answer that shows the system up - a success, a Data Error, a passed test - starts the
-   count again.
+   fewer are due and the connection's own test fails too), open it.  Any answer to a member that shows the system up - a
+   success, a Data Error - starts the count again; so does an operator's test that passed.
 2. Open: nothing goes out.  After `probe_first_s`, then twice as long each time up to `probe_cap_s`, one instance does.
 3. Half open: that one is out.  Its failure opens again, the first success of anybody closes.
 

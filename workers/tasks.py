@@ -151,7 +151,7 @@ class Attempt:
             written = attempts.finish(connection, self.stage, endings, self._terms)
             if seen.failed:
                 due = connections.how_many_due(connection, self.stage, at_most=rules.members)
-                seen = replace(seen, due=due)
+                seen = replace(seen, due=max(seen.due, due))
             before, now = connections.observe(connection, self.stage, seen, rules)
             if seen.failed and now.failing_since is not None and now.position is not Position.CLOSED:
                 connections.hold_failed(connection, self.stage, now.failing_since)
@@ -164,7 +164,8 @@ class Attempt:
     def _seen(self, answers: Sequence[Answer]) -> Seen:
         """Say what *answers* show of the connection.
 
-        A few members that fail alone may be at fault themselves: then the connection's own test decides.
+        A few members that fail alone may be at fault themselves: if the connection passes its own test then, it takes
+        as many different members in a row as there may ever be asked for, however few are due.
         """
         failed = {
             work.instance_id: (work.member_number, result.error)
@@ -172,10 +173,11 @@ class Attempt:
             if isinstance(result, Failed) and result.error.counts_for_breaker
         }
         is_up = any(_shows_it_up(result) for _, result in answers)
+        due = 1
         if failed and not is_up and self._may_be_their_own([error for _, error in failed.values()]):
-            is_up = self.crew.is_up(self.stage, _TEST_S)
+            due = self.of.connection(self.stage).breaker_members if self.crew.is_up(self.stage, _TEST_S) else 1
         error = mask_text(str(next(iter(failed.values()))[1])) if failed else ""
-        return Seen(is_up, {instance_id: number for instance_id, (number, _) in failed.items()}, error)
+        return Seen(is_up, {instance_id: number for instance_id, (number, _) in failed.items()}, error, due)
 
     def _may_be_their_own(self, errors: Sequence[StageError]) -> bool:
         if len(errors) >= self.of.connection(self.stage).breaker_members:

@@ -11,8 +11,8 @@ def scene() -> Scene:
     """Give the scene."""
     return Scene(
         about=(
-            "One member makes CrowdTwist answer 500, every time. That is no outage: the others come through, so it alone\n"
-            "is tried again, given up, and shown to a person; when the cause is gone, one command sends it on."
+            "One member makes CrowdTwist answer 500, every time. That is no outage: the others come through, so it\n"
+            "alone is tried again, given up, and shown to a person; when the cause is gone, one command sends it on."
         ),
         shortened=SHORTENED,
         settings=settings,

@@ -54,7 +54,7 @@ class Downtime:
     @property
     def probe_cap_s(self) -> float:
         """The longest time between two probes."""
-        return self.outage_s / 12
+        return self.outage_s / 15
 
     @property
     def budget(self) -> int:
@@ -92,11 +92,14 @@ class Downtime:
 def play(theatre: Theatre, of: Downtime) -> None:
     """Play it, and check what it promises."""
     story = _Story(theatre, of)
-    story.warm_up()
-    story.go_down()
-    story.check_while_down()
-    story.recover()
-    story.check_afterwards()
+    try:
+        story.warm_up()
+        story.go_down()
+        story.check_while_down()
+        story.recover()
+        story.check_afterwards()
+    finally:
+        story.heal()
 
 
 class _Story:
@@ -152,8 +155,12 @@ class _Story:
     def recover(self) -> None:
         say(f"3. {self._of.stage} is back; nobody does anything")
         self._recovered_at = time.time()
-        self._down.close()
+        self.heal()
         self._theatre.until(self._theatre.is_settled, "everything sent", within_s=3 * _WITHIN_S, name=self._name)
+
+    def heal(self) -> None:
+        """End whatever makes it down."""
+        self._down.close()
 
     def check_afterwards(self) -> None:
         of, theatre = self._of, self._theatre

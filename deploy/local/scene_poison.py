@@ -55,8 +55,10 @@ def poisoned(theatre: Theatre) -> Iterator[Poisoned]:
     theatre.until(theatre.is_settled, "the others through", within_s=_WITHIN_S)
     theatre.timeline(instance_id)
     _check(theatre, found, positions)
-    yield found
-    theatre.control.heal(CROWDTWIST, fault_id)
+    try:
+        yield found
+    finally:
+        theatre.control.heal(CROWDTWIST, fault_id)
 
 
 def requeue(theatre: Theatre, instance_id: str, reason: str) -> Record:

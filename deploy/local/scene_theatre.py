@@ -87,6 +87,7 @@ class Theatre:
         self.control: SandboxControl = stack.control
         self.api = httpx.Client(base_url=stack.api_url, timeout=30, trust_env=False)
         self.kept = True
+        self._known: set[str] = set()
         self._stop = stop
         self._ticker = Ticker()
         self._shown_at = 0.0
@@ -102,11 +103,20 @@ class Theatre:
 
     def send(self, *events: Record) -> list[str]:
         """Post events and give their instances; anything but `accepted` breaks a promise."""
+        self._seed_siebel(events)
         answer = self.api.post("/v1/member-events", json=list(events)).raise_for_status().json()
         odd = [f"{one['event_id']}: {one['outcome']}" for one in answer["results"] if one["outcome"] != "accepted"]
         if odd:
             self.promise("every event is accepted", odd)
         return [str(one["instance_id"]) for one in answer["results"]]
+
+    def _seed_siebel(self, events: Iterable[Record]) -> None:
+        """Let Siebel know the members, as it does before it tells of them."""
+        row_ids = {one["member"]["member_number"]: one["member"]["row_id"] for one in events}
+        new = [{"member_number": number, "row_id": row_ids[number]} for number in row_ids.keys() - self._known]
+        if new:
+            self.control.seed(*new)
+        self._known |= row_ids.keys()
 
     def instances(self, *states: str) -> list[Record]:
         """List the instances in these states."""
@@ -160,13 +170,14 @@ class Theatre:
             NotSettledError: It takes too long.
             StoppedError: Somebody asked for the end.
         """
-        give_up_at = time.monotonic() + within_s
+        began = time.monotonic()
         while not true():
             self.show(name)
             self.wait(_LOOK_AGAIN_S)
-            if time.monotonic() > give_up_at:
+            if time.monotonic() > began + within_s:
                 raise NotSettledError(f"not within {within_s:g} s: {what}")
-        self.show(name, done=True)
+        if time.monotonic() > began + _SHOWN_EVERY_S:
+            self.show(name, done=True)
 
     def show(self, name: str, *, done: bool = False) -> None:
         """Show how it goes, at most once a second; *done* lets it stand."""

@@ -84,7 +84,7 @@ def up() -> None:
 def demo(
     *,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the stack running at the end.")] = False,
-    scene: Annotated[str | None, typer.Option("--scene", help="Only this scene.")] = None,
+    scene: Annotated[str | None, typer.Option("--scene", help="Only outage, oic, dead-letter or overtaken.")] = None,
 ) -> None:
     """Run the whole stack, feed it, show and check what happened, and end."""
     from deploy.local.demo import demo as play

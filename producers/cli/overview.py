@@ -49,10 +49,10 @@ def _why(row: ConnectionState) -> Iterable[str]:
 
 
 def _next_probe(row: ConnectionState) -> str:
-    if row.breaker == "closed" or row.next_probe_in_s is None:
-        return ""
     if row.breaker == "half_open":
         return f"the {row.probes}. is out"
+    if row.next_probe_in_s is None:
+        return ""
     return f"in {age(row.next_probe_in_s)}" if row.next_probe_in_s else "now"
 
 

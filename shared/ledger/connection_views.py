@@ -34,7 +34,7 @@ def _state(row: Row[Any], held: int, of_budget: BudgetState | None) -> Connectio
         opened_at=row.opened_at,
         probes=row.probes,
         probe_at=row.probe_at,
-        next_probe_in_s=None if row.paused or row.next_probe_in_s is None else round(row.next_probe_in_s, 1),
+        next_probe_in_s=_next_probe_in_s(row),
         healed_at=row.healed_at,
         paused_by=row.paused_by,
         paused_reason=row.paused_reason,
@@ -42,6 +42,11 @@ def _state(row: Row[Any], held: int, of_budget: BudgetState | None) -> Connectio
         held=held,
         budget=of_budget,
     )
+
+
+def _next_probe_in_s(row: Row[Any]) -> float | None:
+    """Give the time to the next probe; None: there is none to come, or one is out."""
+    return round(row.next_probe_in_s, 1) if row.breaker == "open" and not row.paused else None
 
 
 def _since(row: Row[Any]) -> datetime | None:

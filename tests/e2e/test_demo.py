@@ -92,7 +92,7 @@ def test_a_scene_that_there_is_not_is_refused() -> None:
     with demo("--scene", "nonsense") as process:
         said, _ = process.communicate(timeout=30)
     assert process.returncode == 2
-    assert "there is no scene nonsense" in said
+    assert "there is no scene nonsense; there are outage, oic, dead-letter, overtaken" in said
 
 
 def test_a_home_with_somebody_elses_data_is_refused(tmp_path: Path) -> None:

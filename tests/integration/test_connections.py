@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -196,6 +197,19 @@ def test_a_connection_that_has_no_address_cannot_be_tested(
     tested = cli("connections", "test", "siebel", "--json")
     assert (tested.code, tested.json["code"]) == (1, "not_configured")
     assert "MEMBERSYNC_SIEBEL__BASE_URL" in tested.json["what"]
+
+
+def test_beside_a_running_stack_its_ledger_and_simulators_are_found(
+    cli: Terminal, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("LEDGER_URL", "CROWDTWIST__BASE_URL", "CROWDTWIST__API_KEY"):
+        monkeypatch.delenv(f"MEMBERSYNC_{name}")
+    monkeypatch.setenv("MEMBERSYNC_HOME", str(tmp_path))
+    stack = {"pid": os.getpid(), "ledger_url": pipeline.ledger_url}
+    sandbox = {"sandbox": {"crowdtwist": pipeline.sandbox.crowdtwist, "control": "http://127.0.0.1:1"}}
+    (tmp_path / "stack.json").write_text(json.dumps(stack | sandbox), encoding="utf-8")
+    assert cli("connections", "test", "crowdtwist").code == 0
+    assert pipeline.sandbox.control.state("crowdtwist")["calls_total"] == 1
 
 
 def test_over_http_the_same_with_who_asked(client: httpx.Client, pipeline: Pipeline) -> None:

@@ -13,7 +13,8 @@ from producers.intake import accept
 from producers.metrics import LedgerCollector
 from producers.shown import masked_instance, masked_member
 from shared.events import parse_event
-from shared.ledger import views
+from shared.ledger import budget, views
+from shared.ledger.budget import Budget
 from shared.ledger.engine import transaction
 from shared.ledger.filters import Filter
 from shared.ledger.records import InstanceRecord, MemberRecord, Overview, Page
@@ -268,6 +269,8 @@ def test_metrics_count_what_happens_and_never_go_back(ledger: Engine, ledger_url
     note(ledger, first, stage="crowdtwist", took_ms=30.0, calls='[{"method": "GET"}, {"method": "PUT"}]')
     note(ledger, second, stage="oic", took_ms=2.0, code="data_error")
     note(ledger, second, stage="oic", code=None, state="pending", what="no worker took it in time, due again")
+    with transaction(ledger) as connection:
+        budget.pay(connection, Stage.CROWDTWIST, Lane.LIVE, 2, Budget(10_000, 0.2))
     scrapes = [scrape(registry)]
     put(ledger, first, State.DEAD, failed_stage="siebel", code="bug")
     with ledger.begin() as connection:

@@ -140,6 +140,7 @@ def test_no_whole_answer_after_sending_is_unknown(handler: Handler, expected: ty
 @pytest.mark.parametrize(
     "url",
     [f"http://127.0.0.1:{unused_port()}", "http://no.such.host.invalid", "crowdtwist.com", "ftp://x", "", None],
+    ids=["refused", "no such host", "no scheme", "other scheme", "empty", "unset"],
 )
 def test_what_cannot_be_connected_is_unreachable(url: str | None) -> None:
     with pytest.raises(UnreachableError):

@@ -1,0 +1,88 @@
+"""`membersync demo --scene NAME`: each story ends well, and says so only when it did."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deploy.local.scenes import SCENES
+
+ROOT = Path(__file__).parents[2]
+OUTAGE_S = 8
+PLAY = """
+import sys
+from deploy.local import scene_{module}
+from deploy.local.demo import demo
+from shared.settings import settings
+sys.exit(demo(settings(), scene=scene_{module}.scene({length})))
+"""
+
+
+@contextmanager
+def played(module: str, length: str = "") -> Iterator[subprocess.Popen[str]]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MEMBERSYNC_")}
+    with subprocess.Popen(
+        [sys.executable, "-c", PLAY.format(module=module, length=length)],
+        cwd=ROOT,
+        env=environment | {"MEMBERSYNC_API__PORT": "0", "MEMBERSYNC_FLOWER__PORT": "0"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+@pytest.mark.parametrize(
+    ("module", "length", "promises"),
+    [
+        ("outage", str(OUTAGE_S), 8),
+        ("oic", str(OUTAGE_S), 9),
+        ("dead_letter", "", 7),
+        ("overtaken", "", 8),
+    ],
+)
+def test_every_promise_of_a_scene_is_kept(module: str, length: str, promises: int) -> None:
+    began = time.monotonic()
+    with played(module, length) as process:
+        said, _ = process.communicate(timeout=100)
+    assert process.returncode == 0, said
+    assert "BROKEN" not in said
+    assert said.count("kept    ") == promises, said
+    assert "shortened (default): MEMBERSYNC_" in said
+    assert said.splitlines()[-1] == "every promise held"
+    assert time.monotonic() - began < 60
+    home = Path(re.findall(r"data and logs in (\S+)", said)[0])
+    assert not home.exists()
+
+
+def test_a_scene_in_which_a_promise_is_broken_fails() -> None:
+    with played("outage", str(OUTAGE_S)) as process:
+        assert process.stdout is not None
+        lines: list[str] = []
+        for line in process.stdout:
+            lines.append(line)
+            if "crowdtwist http" in line:
+                url = re.findall(r"crowdtwist (http://\S+)", line)[0]
+                stranger = {"third_party_id": "stranger", "first_name": "Some", "last_name": "Stranger"}
+                stranger |= {"email_address": "stranger@example.org", "postal_code": "10010"}
+                answer = httpx.post(f"{url}/v2/users?api_key=sandbox-key", json=stranger, trust_env=False)
+                assert answer.status_code == 200
+        assert process.wait(60) == 1, lines
+    said = "".join(lines)
+    assert said.count("BROKEN") == 1, said
+    assert "stranger: nobody sent it" in said
+
+
+def test_the_four_scenes_are_there() -> None:
+    assert list(SCENES) == ["outage", "oic", "dead-letter", "overtaken"]

@@ -79,7 +79,7 @@ class Oic:
         path, method = request.path, request.method
         if path == _TOKEN and method == "POST":
             return self._issue(request)
-        if path.startswith(_FLOWS) and method == "POST":
+        if path.startswith(_FLOWS):
             return self._trigger(request)
         if path.startswith(_CONNECTIONS) and path.endswith("/test") and method == "POST":
             return self._developer(request, {"status": "SUCCESS"})
@@ -113,6 +113,8 @@ class Oic:
         parts = request.path[len(_FLOWS) :].split("/")
         if len(parts) != _FLOW_PARTS or not all(parts) or not self.settings.active:
             return _problem(HTTPStatus.NOT_FOUND, "The integration is not active or does not exist")
+        if request.method != "POST":
+            return _problem(HTTPStatus.METHOD_NOT_ALLOWED, "The trigger takes POST")  # (A)
         try:
             user = map_member(find_member(request.document()), self._lookup)
         except UnmappableError as reason:

@@ -122,6 +122,17 @@ PARK = text(f"""
     where i.id = r.id and i.token = r.token and i.errand = 'sync'
     returning i.id, i.state
 """)  # noqa: S608  # words of our own enum
+HAND_ON = text(f"""
+    update instance n
+    set failing_since = o.failing_since, status = o.status, error = o.error, code = o.code,
+        failed_stage = o.failed_stage,
+        errand_at = case when m.told_status = o.status and m.told_at >= o.failing_since then null
+                         else o.failing_since + make_interval(secs => r.report_after_s) end
+    from json_to_recordset(cast(:rows as json)) as r (id bigint, report_after_s float8)
+    join instance o on o.id = r.id
+    join member m on m.member_number = o.member_number
+    where n.member_number = o.member_number and n.state in ({_QUEUED}) and n.failing_since is null
+""")  # noqa: S608  # words of our own enum
 TROUBLED = text("""
     update member m
     set synced = false, unknown_outcome = m.unknown_outcome or (r.unsure and not m.known_in_crowdtwist),

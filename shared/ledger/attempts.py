@@ -180,6 +180,13 @@ def _park(connection: Connection, parked: list[Parked]) -> dict[int, str]:
         sql.PARK,
         [{"id": one.instance_id} | {name: getattr(one, name) for name in names} for one in parked],
     )
+    failing = [
+        {"id": one.instance_id, "report_after_s": one.report_after_s}
+        for one in parked
+        if written.get(one.instance_id) == State.SUPERSEDED and one.report_after_s is not None
+    ]
+    if failing:  # the newer event inherits since when it fails, so that Siebel is told in time
+        connection.execute(sql.HAND_ON, {"rows": rows(failing)})
     troubled = [
         {"member_number": one.member_number, "unsure": one.unsure}
         for one in parked

@@ -283,6 +283,10 @@ def test_the_connection_test(sandbox: RunningSandbox, control: SandboxControl) -
     test(remote_of(sandbox, "oauth2"))
     test(remote_of(sandbox, "basic"))
     assert control.state("oic")["instances"] == 0
+    control.set("oic", active=False)
+    with pytest.raises(UnavailableError):
+        test(remote_of(sandbox, "basic"))
+    control.set("oic", active=True)
     with pytest.raises(UnauthorisedError):
         test(remote_of(sandbox, "oauth2", client_secret="wrong"))
     with pytest.raises(UnreachableError):

@@ -249,6 +249,21 @@ def test_a_failed_attempt_that_a_newer_event_overtook_is_closed(ledger: Engine, 
     assert rows(ledger) == ["superseded", "pending"]
 
 
+def test_a_member_that_changes_all_the_time_is_still_shown_as_failing(ledger: Engine) -> None:
+    send(ledger)
+    travel(ledger, {Stage.CROWDTWIST: OUTAGE}, report_s=300)
+    (since,) = rows(ledger, "failing_since")
+    for minute in range(1, 4):
+        make_due(ledger)
+        ((_, ids),) = claim(ledger).items()
+        stage = Stage.CROWDTWIST if minute == 1 else Stage.OIC
+        (work,) = begin(ledger, stage, ids)
+        send(ledger, minute=minute, last_name=f"L{minute}")
+        end(ledger, stage, work, Failed(OUTAGE), report_s=300)
+    assert rows(ledger) == ["superseded"] * 3 + ["pending"]
+    assert rows(ledger, "failing_since, errand_at is null")[-1] == (since, False)
+
+
 def test_a_refused_batch_goes_on_by_itself_to_tell_siebel(ledger: Engine) -> None:
     send(ledger)
     claim(ledger)

@@ -22,7 +22,7 @@ from workers.transport import Answer, Door
 
 SYSTEM = "OIC"
 _REFUSALS = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
-_REACHED = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
+_REACHED = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.METHOD_NOT_ALLOWED})
 _MEMBER = {
     "operation": "Operation",
     "row_id": "Id",
@@ -120,7 +120,10 @@ class RemoteOic:
         return exchange.done("mapped by OIC to a CrowdTwist user", user=user, **facts)
 
     async def test(self) -> None:
-        """Get a token, where tokens are used, and reach the host of the trigger, without running the flow."""
+        """Get a token, where tokens are used, and reach the trigger without running the flow.
+
+        (A): an active trigger refuses a GET as such (405, 400); one that is not active is not found (404).
+        """
         answer = await Exchange(self._door).ask("GET", self._path)
         if not answer.ok and answer.status not in _REACHED:
             raise UnavailableError(SYSTEM, f"cannot be reached as expected (HTTP {answer.status})", answer.status)

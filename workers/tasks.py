@@ -82,14 +82,14 @@ def attempt(task: "Task[..., Any]", stage: Stage, ids: Sequence[int]) -> dict[st
     if process.crew is None:
         raise RuntimeError("this process was not started as a worker")
     run = Attempt(process.crew, stage, settings(), str(task.request.id or ""))
-    works, endings = run.begin(ids)
+    works, endings = outlasting(lambda: run.begin(ids), _LEDGER_PATIENCE_S)
     answers = process.crew.run(stage, works, run.of.worker.patience_s, run.write_late) if works else []
     carried = not all(is_data_error(result) for _, result in answers)
     endings += run.write(answers, carried=carried)
     return _tell_flower(endings, late=len(works) - len(answers), goes_on=lambda: run.goes_on(ids))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Attempt:
     """One attempt of one stage for a batch."""
 
@@ -97,12 +97,16 @@ class Attempt:
     stage: Stage
     of: Settings
     task_id: str
+    was_well: bool = False
+    """Whether nothing was wrong with the connection when the attempt began."""
 
     def begin(self, ids: Sequence[int]) -> tuple[list[Work], list[Ending]]:
         """Read and count the attempt; where nothing may go out, send back whom the gate does not admit."""
-        with transaction(engine()) as connection:
+        # Durable where a call follows that must not be repeated beside itself (deploy/decisions/0003).
+        with transaction(engine(), durable=self.stage is not Stage.OIC) as connection:
             gate = connections.gate(connection, self.stage)
             works = attempts.begin(connection, self.stage, ids, lease_s=self.of.dispatcher.lease_s)
+            self.was_well = gate.is_well
             kept_out = [] if gate.is_open else [work for work in works if not gate.admits(work.instance_id)]
             if not kept_out:
                 return works, []
@@ -152,6 +156,8 @@ class Attempt:
             if seen.failed:
                 due = connections.how_many_due(connection, self.stage, at_most=rules.members)
                 seen = replace(seen, due=max(seen.due, due))
+            if not seen.failed and self.was_well:
+                return written
             before, now = connections.observe(connection, self.stage, seen, rules)
             if seen.failed and now.failing_since is not None and now.position is not Position.CLOSED:
                 connections.hold_failed(connection, self.stage, now.failing_since)

@@ -26,6 +26,11 @@ class Gate:
         return not self.paused and self.breaker.position is Position.CLOSED
 
     @property
+    def is_well(self) -> bool:
+        """Say whether nothing has been wrong of late."""
+        return self.breaker.position is Position.CLOSED and not self.breaker.failures
+
+    @property
     def wants_probe(self) -> bool:
         """Say whether it is time to send one to see."""
         breaker = self.breaker
@@ -73,8 +78,7 @@ def gate(connection: Connection, stage: Stage) -> Gate:
 def observe(connection: Connection, stage: Stage, seen: Seen, rules: Rules) -> tuple[Breaker, Breaker]:
     """Take in what a batch showed; give the breaker before and after.  Costs one look when all is well."""
     found = gate(connection, stage)
-    is_well = found.breaker.position is Position.CLOSED and not found.breaker.failures
-    if not seen.failed and is_well:
+    if not seen.failed and found.is_well:
         return found.breaker, found.breaker
     found = _gate(connection.execute(_LOCK_GATE, {"name": stage}).one())
     changed = after(found.breaker, seen, rules, found.now)

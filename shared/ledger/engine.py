@@ -49,7 +49,6 @@ def engine(url: str | None = None) -> Engine:
         url or settings().require_ledger(),
         pool_size=5,
         max_overflow=15,
-        pool_pre_ping=True,
         pool_timeout=10,
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,

@@ -110,7 +110,7 @@ def _race(home: Path, options: argparse.Namespace) -> int:
         celery = ("-m", "celery")
         worker = ("worker", "--concurrency=4", "--loglevel=warning")
         stack.enter_context(on.process("dispatcher", "-m", "producers.cli", "dispatcher"))
-        stack.enter_context(on.process("worker", *celery, "-A", "workers.app", *worker, "-n", "ours@%h"))
+        stack.enter_context(on.process("worker", "-m", "producers.cli", "worker", "--concurrency", "4"))
         race = Race(on)
         race.run(race.ours, 200)
         ours: list[float] = []

@@ -60,13 +60,15 @@ class Seen:
     """What a batch showed of the connection.
 
     Shape: *is_up* somebody got an answer that shows it up; *failed* the members that met a connection failure, by
-    instance id; *due* how many members there are to try, at most as many as matter.
+    instance id; *due* how many members there are to try, at most as many as matter; *untried* who came back without a
+    call, by instance id.
     """
 
     is_up: bool
     failed: dict[int, str]
     error: str = ""
     due: int = 1
+    untried: frozenset[int] = frozenset()
 
 
 def after(breaker: Breaker, seen: Seen, rules: Rules, now: datetime) -> Breaker:
@@ -74,6 +76,8 @@ def after(breaker: Breaker, seen: Seen, rules: Rules, now: datetime) -> Breaker:
     if seen.is_up:
         healed_at = breaker.healed_at if breaker.position is Position.CLOSED else now
         return Breaker(probe_instance_id=breaker.probe_instance_id, healed_at=healed_at)
+    if breaker.position is Position.HALF_OPEN and breaker.probe_instance_id in seen.untried:
+        return replace(breaker, position=Position.OPEN, probe_at=now + probe_interval(0, rules))
     if not seen.failed:
         return breaker
     if breaker.position is Position.CLOSED:

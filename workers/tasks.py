@@ -20,7 +20,7 @@ from celery.exceptions import Retry
 
 from shared.breaker import Position, Seen
 from shared.broker import app
-from shared.errors import OutcomeUnknownError, StageError, UnavailableError
+from shared.errors import BudgetSpentError, OutcomeUnknownError, StageError, UnavailableError
 from shared.instances import Done, Errand, Failed, Result, Work
 from shared.ledger import attempts, connections
 from shared.ledger.endings import Advanced, Ending, ErrandEnded, Parked
@@ -183,7 +183,8 @@ class Attempt:
         if failed and not is_up and self._may_be_their_own([error for _, error in failed.values()]):
             due = self.of.connection(self.stage).breaker_members if self.crew.is_up(self.stage, _TEST_S) else 1
         error = mask_text(str(next(iter(failed.values()))[1])) if failed else ""
-        return Seen(is_up, {instance_id: number for instance_id, (number, _) in failed.items()}, error, due)
+        untried = frozenset(work.instance_id for work, result in answers if _was_not_tried(result))
+        return Seen(is_up, {instance_id: number for instance_id, (number, _) in failed.items()}, error, due, untried)
 
     def _may_be_their_own(self, errors: Sequence[StageError]) -> bool:
         if len(errors) >= self.of.connection(self.stage).breaker_members:
@@ -199,6 +200,10 @@ def _shows_it_up(result: Result | BaseException) -> bool:
     if isinstance(result, BaseException) or not result.calls:
         return False
     return isinstance(result, Done) or is_data_error(result)
+
+
+def _was_not_tried(result: Result | BaseException) -> bool:
+    return isinstance(result, Failed) and isinstance(result.error, BudgetSpentError)
 
 
 def _ending(stage: Stage, answer: Answer, of: Settings, *, carried: bool) -> Ending:

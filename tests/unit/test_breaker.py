@@ -65,6 +65,12 @@ def test_stragglers_that_fail_change_nothing_while_it_is_open() -> None:
     assert after(half_open, failing("A", "B"), RULES, NOW) == half_open
 
 
+def test_a_probe_that_could_not_be_paid_for_is_sent_again_soon() -> None:
+    half_open = replace(opened(), position=Position.HALF_OPEN, probes=9, probe_instance_id=7)
+    again = after(half_open, Seen(is_up=False, failed={}, untried=frozenset({7})), RULES, NOW)
+    assert (again.position, again.probe_at) == (Position.OPEN, NOW + timedelta(seconds=1))
+
+
 def test_the_first_success_of_anybody_closes_it() -> None:
     closed = after(opened(), FINE, RULES, NOW)
     assert (closed.position, closed.healed_at, closed.failures) == (Position.CLOSED, NOW, 0)

@@ -111,7 +111,7 @@ def test_refuse_is_a_refused_connection_and_resets_the_open_ones(sandbox: Runnin
 
 
 def test_refuse_ends_by_itself_on_the_same_port(sandbox: RunningSandbox) -> None:
-    sandbox.control.fault("siebel", "refuse", for_s=0.05)
+    sandbox.control.fault("siebel", "refuse", for_s=2)
 
     def listens() -> bool:
         try:

@@ -89,13 +89,13 @@ def test_a_broker_that_forgets_everything_costs_only_latency(pipeline: Pipeline)
 
 
 def test_one_slow_member_holds_up_neither_its_batch_nor_the_next(pipeline: Pipeline) -> None:
-    pipeline.sandbox.control.fault("crowdtwist", "slow", member="M-3", seconds=6)
+    pipeline.sandbox.control.fault("crowdtwist", "slow", member="M-3", seconds=12)
     pipeline.settings |= {"MEMBERSYNC_WORKER__PATIENCE_S": "0.5"}
     with pipeline.whole():
         pipeline.send(*(member_event(f"M-{index}") for index in range(20)))
-        eventually(lambda: pipeline.states().get("completed") == 19, "the others", within_s=4)
+        eventually(lambda: pipeline.states().get("completed") == 19, "the others", within_s=9)
         pipeline.send(*(member_event(f"N-{index}") for index in range(5)))
-        eventually(lambda: pipeline.states().get("completed") == 24, "the next batch", within_s=4)
+        eventually(lambda: pipeline.states().get("completed") == 24, "the next batch", within_s=9)
         eventually(lambda: pipeline.states() == {"completed": 25}, "the slow one too")
 
 

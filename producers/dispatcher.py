@@ -1,8 +1,9 @@
 """The valve between ledger and broker: all flow control is here and nowhere else.
 
-A turn: give back expired leases, then claim what is due, live before bulk, no more than keeps the broker's queues
-short, and publish it as chains.  Any number of dispatchers may run; row locks decide.
-Between turns it naps until intake or a worker wakes it, at most `tick_s`.
+A turn: claim what is due, no more than keeps the broker's queues short and breakers and budgets allow, and publish it
+as chains; hold, probe and let go where a connection is down or back; take operators' jobs further; once a tick give
+back expired leases.  Any number of dispatchers may run; row locks decide.  Between turns it naps until intake or a
+worker wakes it, at most `tick_s`.
 """
 
 import secrets
@@ -18,7 +19,7 @@ from producers import ops
 from producers.leases import after_loss
 from shared.breaker import ramp
 from shared.broker import publish
-from shared.errors import LedgerError
+from shared.errors import LedgerConflictError, LedgerError
 from shared.ledger import attempts, budget, connections, dispatching
 from shared.ledger.budget import Budget
 from shared.ledger.connections import Gate, Hold
@@ -66,12 +67,19 @@ class Dispatcher:
             try:
                 with ears(self._url) as ear:
                     while not stop.is_set():
-                        nap_s = _BUSY_NAP_S if self.turn() else self._settings.dispatcher.tick_s
+                        nap_s = _BUSY_NAP_S if self._turned() else self._settings.dispatcher.tick_s
                         for _ in ear.notifies(timeout=nap_s, stop_after=1):
                             pass
             except LedgerError as error:
                 log.error("the ledger is away", cause=str(error))
                 stop.wait(self._settings.dispatcher.tick_s)
+
+    def _turned(self) -> bool:
+        try:
+            return self.turn()
+        except LedgerConflictError as error:
+            log.info("met another transaction, and takes the turn again", cause=str(error))
+            return True
 
     def turn(self) -> bool:
         """Do one turn; say whether there may be more to do at once."""

@@ -29,7 +29,7 @@ class Permits:
         self._system = system
         self._pay = pay
         self._waiting: dict[Lane, deque[asyncio.Future[None]]] = {lane: deque() for lane in Lane}
-        self._paying: set[asyncio.Task[None]] = set()
+        self._paying: asyncio.Task[None] | None = None
 
     async def take(self) -> None:
         """Wait for the permission to make one call now.
@@ -40,24 +40,27 @@ class Permits:
         lane = lane_of_calls.get()
         permit: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[lane].append(permit)
-        if not self._paying:
-            task = asyncio.create_task(self._pay_all())
-            self._paying.add(task)
-            task.add_done_callback(self._paying.discard)
+        if self._paying is None:
+            self._paying = asyncio.create_task(self._pay_all())
         await permit
 
     async def _pay_all(self) -> None:
-        while lane := next((lane for lane in Lane if self._waiting[lane]), None):
-            waiting = self._waiting[lane]
-            count = len(waiting)
-            try:
-                granted, more_in_s = await asyncio.to_thread(self._pay, lane, count)
-            except LedgerError:
-                granted, more_in_s = 0, _LEDGER_AWAY_S
-            self._answer([waiting.popleft() for _ in range(granted)], None)
-            if granted < count:
-                spent = BudgetSpentError(self._system, more_in_s)
-                self._answer([waiting.popleft() for _ in range(count - granted)], spent)
+        try:
+            while lane := next((lane for lane in Lane if self._waiting[lane]), None):
+                await self._pay_for(lane, self._waiting[lane])
+        finally:
+            self._paying = None  # in the same step in which nobody was found waiting: whoever comes next starts anew
+
+    async def _pay_for(self, lane: Lane, waiting: "deque[asyncio.Future[None]]") -> None:
+        count = len(waiting)
+        try:
+            granted, more_in_s = await asyncio.to_thread(self._pay, lane, count)
+        except LedgerError:
+            granted, more_in_s = 0, _LEDGER_AWAY_S
+        self._answer([waiting.popleft() for _ in range(granted)], None)
+        if granted < count:
+            spent = BudgetSpentError(self._system, more_in_s)
+            self._answer([waiting.popleft() for _ in range(count - granted)], spent)
 
     @staticmethod
     def _answer(permits: "list[asyncio.Future[None]]", error: Exception | None) -> None:

@@ -1,0 +1,75 @@
+"""Permission for each call, out of a budget: nobody waits for ever, nobody goes unpaid."""
+
+import asyncio
+
+import pytest
+
+from shared.errors import BudgetSpentError, LedgerError
+from shared.pipeline import Lane
+from workers.permits import Permits, lane_of_calls
+
+
+def test_one_who_comes_back_at_once_is_served_again() -> None:
+    async def often() -> None:
+        permits = Permits("CrowdTwist", lambda _lane, wanted: (wanted, 0.0))
+        async with asyncio.timeout(5):
+            for _ in range(200):
+                await permits.take()
+
+    asyncio.run(often())
+
+
+def test_those_who_wait_together_share_a_payment_and_each_is_paid_for() -> None:
+    paid: list[int] = []
+
+    def pay(_lane: Lane, wanted: int) -> tuple[int, float]:
+        paid.append(wanted)
+        return wanted, 0.0
+
+    async def together() -> None:
+        permits = Permits("CrowdTwist", pay)
+        async with asyncio.timeout(5):
+            await asyncio.gather(*(permits.take() for _ in range(100)))
+
+    asyncio.run(together())
+    assert sum(paid) == 100
+    assert len(paid) < 100
+
+
+def test_what_is_not_granted_is_refused_with_the_time_to_wait() -> None:
+    async def ask() -> list[BaseException | None]:
+        permits = Permits("CrowdTwist", lambda _lane, _wanted: (3, 7.5))
+        async with asyncio.timeout(5):
+            return await asyncio.gather(*(permits.take() for _ in range(5)), return_exceptions=True)
+
+    refused = [answer for answer in asyncio.run(ask()) if isinstance(answer, BudgetSpentError)]
+    assert [error.more_in_s for error in refused] == [7.5, 7.5]
+
+
+def test_a_ledger_that_is_away_refuses_instead_of_breaking() -> None:
+    def pay(_lane: Lane, _wanted: int) -> tuple[int, float]:
+        raise LedgerError("away")
+
+    async def ask() -> None:
+        async with asyncio.timeout(5):
+            await Permits("CrowdTwist", pay).take()
+
+    with pytest.raises(BudgetSpentError):
+        asyncio.run(ask())
+
+
+def test_each_lane_pays_for_itself() -> None:
+    lanes: list[Lane] = []
+
+    def pay(lane: Lane, wanted: int) -> tuple[int, float]:
+        lanes.append(lane)
+        return wanted, 0.0
+
+    async def ask() -> None:
+        permits = Permits("CrowdTwist", pay)
+        lane_of_calls.set(Lane.BULK)
+        async with asyncio.timeout(5):
+            await permits.take()
+
+    asyncio.run(ask())
+    assert lanes == [Lane.BULK]

@@ -71,16 +71,6 @@ STAGES: tuple[Stage, ...] = tuple(Stage)
 QUEUES: tuple[str, ...] = tuple(stage.queue(lane) for lane in Lane for stage in STAGES)
 QUEUED: tuple[State, ...] = (State.PENDING, State.WAITING, State.HELD)
 """States in which an instance waits for its turn; a member has at most one such instance."""
-FINAL: tuple[State, ...] = (
-    State.COMPLETED,
-    State.REJECTED,
-    State.SUPERSEDED,
-    State.UNCHANGED,
-    State.SKIPPED,
-    State.DISCARDED,
-)
-"""States that nothing leaves (a rejected one only by an operator's requeue); `dead` waits for a person."""
-
 FAILURE_STATUS: dict[Stage, SyncStatus] = {
     Stage.OIC: SyncStatus.OIC_FAILURE,
     Stage.CROWDTWIST: SyncStatus.CT_FAILURE,

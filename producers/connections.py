@@ -99,7 +99,7 @@ def pause(ledger: Ledger, operator: Operator, stage: Stage, reason: str, of: Set
 def resume(ledger: Ledger, operator: Operator, stage: Stage, reason: str, of: Settings) -> Switched:
     """Switch a connection on again; what was held goes out by the ramp, live lane first."""
     with transaction(ledger) as connection:
-        changed = connections.resume(connection, stage)
+        changed = connections.resume(connection, stage, by=operator.name)
         answer = "resumed: what was held goes out" if changed else "refused: it is not paused"
         action = Action(operator.name, operator.role, "resume", answer, mask_text(reason.strip()) or None)
         return _switched(connection, action, stage, of)

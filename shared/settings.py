@@ -132,7 +132,20 @@ class Token(BaseModel):
     role: Role
 
 
-class ApiSettings(BaseModel):
+class Page(BaseModel):
+    """Something that people open in a browser."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(0, ge=0, le=65535, description="0: any free port")
+    public_url: Url = Field(None, description="where people open it, for links to it; unset: http://HOST:PORT")
+
+    @property
+    def url(self) -> str:
+        """Where people open it, without a slash at the end."""
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+
+class ApiSettings(Page):
     """The HTTP side of intake and operations."""
 
     host: str = Field("127.0.0.1", description="address to listen on; other than loopback needs TOKENS")
@@ -145,10 +158,9 @@ class ApiSettings(BaseModel):
     max_event_bytes: int = Field(64_000, gt=0, description="bytes; one event")
 
 
-class FlowerSettings(BaseModel):
+class FlowerSettings(Page):
     """Flower, the window on workers, queues and tasks."""
 
-    host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(5555, ge=0, le=65535, description="Flower's port")
     username: str = Field("flower", description="login")
     password: Secret = Field(None, description="login; unset: a new one at each start, printed by `up`")

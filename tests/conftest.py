@@ -32,6 +32,7 @@ def ledger(ledger_url: str) -> Engine:
         connection.execute(text(f"truncate {emptied} restart identity cascade"))
         connection.execute(text("delete from connection"))
         connection.execute(text("insert into connection (name) values ('oic'), ('crowdtwist'), ('siebel')"))
+        connection.execute(text("insert into bookmark (name, upto) values ('tally', now()), ('digest', now())"))
     return of
 
 

@@ -84,6 +84,7 @@ def observe(connection: Connection, stage: Stage, seen: Seen, rules: Rules) -> t
     changed = after(found.breaker, seen, rules, found.now)
     if changed != found.breaker:
         _save(connection, stage, changed)
+        _note_change(connection, stage, found.breaker, changed)
     return found.breaker, changed
 
 
@@ -153,9 +154,9 @@ def pause(connection: Connection, stage: Stage, *, by: str, reason: str) -> bool
     return connection.execute(_PAUSE, {"name": stage, "by": by, "reason": reason}).rowcount == 1
 
 
-def resume(connection: Connection, stage: Stage) -> bool:
+def resume(connection: Connection, stage: Stage, *, by: str) -> bool:
     """Switch a connection on again; False: it was on.  Who was held goes out by the ramp."""
-    return connection.execute(_RESUME, {"name": stage}).rowcount == 1
+    return connection.execute(_RESUME, {"name": stage, "by": by}).rowcount == 1
 
 
 def _gate(row: "Row[tuple[object, ...]]") -> Gate:
@@ -182,6 +183,14 @@ def _save(connection: Connection, stage: Stage, breaker: Breaker) -> None:
     parameters = {name: getattr(breaker, name) for name in Breaker.__dataclass_fields__}
     parameters["failing_members"] = sorted(breaker.failing_members)
     connection.execute(_SAVE, parameters | {"name": stage})
+
+
+def _note_change(connection: Connection, stage: Stage, before: Breaker, now: Breaker) -> None:
+    """Write down that it went down or came back; a probe that fails is no change."""
+    was_up, is_up = before.position is Position.CLOSED, now.position is Position.CLOSED
+    if was_up != is_up:
+        what, why = ("up", None) if is_up else ("down", now.last_error)
+        connection.execute(_NOTE_CHANGE, {"name": stage, "what": what, "why": why})
 
 
 _GATES = text("select c.*, now() as now from connection c")
@@ -280,10 +289,18 @@ _DUE = text("""
 """)
 _PROBE_NOW = text("update connection set probe_at = now() where name = :name and breaker = 'open' and probe_at > now()")
 _PAUSE = text("""
-    update connection set paused = true, paused_by = :by, paused_reason = :reason, paused_at = now()
-    where name = :name and not paused
+    with paused as (
+        update connection set paused = true, paused_by = :by, paused_reason = :reason, paused_at = now()
+        where name = :name and not paused returning name
+    )
+    insert into connection_change (name, what, why, who) select name, 'paused', :reason, :by from paused
 """)
 _RESUME = text("""
-    update connection set paused = false, paused_by = null, paused_reason = null, paused_at = null, healed_at = now()
-    where name = :name and paused
+    with resumed as (
+        update connection
+        set paused = false, paused_by = null, paused_reason = null, paused_at = null, healed_at = now()
+        where name = :name and paused returning name
+    )
+    insert into connection_change (name, what, who) select name, 'resumed', :by from resumed
 """)
+_NOTE_CHANGE = text("insert into connection_change (name, what, why) values (:name, :what, :why)")

@@ -71,7 +71,7 @@ def test_a_pause_holds_loses_nothing_and_reports_nothing_false(impatient: Pipeli
         assert control.state("crowdtwist")["calls_total"] == 0
         assert impatient.sql("select count(*) from instance where errand_at is not null") == [0]
         with transaction(impatient.ledger) as connection:
-            assert connections.resume(connection, Stage.CROWDTWIST)
+            assert connections.resume(connection, Stage.CROWDTWIST, by="oscar")
             wake(connection)
         eventually(lambda: impatient.states() == {"completed": 20}, "all completed")
     assert {one["status"] for one in control.members()} == {"Success"}

@@ -1,4 +1,4 @@
-"""The tables of the ledger.
+"""What goes on the road: members, instances, what they carry, what happened to them, and the connections.
 
 `instance` is thin and changes often; what is fat (`payload`) or only ever added (`activity`) stands beside it.  Partial
 unique indexes make the promises physical: a member has at most one instance queued and at most one running.
@@ -7,51 +7,40 @@ unique indexes make the promises physical: a member has at most one instance que
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Identity, Index, SmallInteger, Text, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, SmallInteger, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.instances import Errand
-from shared.jobs import ItemState, JobState, Kind, Verdict
+from shared.ledger.models.columns import INSTANT, KEY, Base, one_of
 from shared.pipeline import QUEUED, STAGES, Lane, Stage, State, SyncStatus
 
-_INSTANT = DateTime(timezone=True)
-_KEY = Text(collation="C")
-"""Compared byte by byte: cheap, and the beginning of one can be searched for on any server."""
 _ENDED = tuple(state for state in State if state not in (*QUEUED, State.RUNNING))
 
 
-def _one_of(column: str, words: tuple[str, ...]) -> str:
-    return f"{column} in ({', '.join(repr(str(word)) for word in words)})"
-
-
-_IS_QUEUED = _one_of("state", QUEUED)
-
-
-class Base(DeclarativeBase):
-    """Declarative base; its metadata is what migrations are compared with."""
+_IS_QUEUED = one_of("state", QUEUED)
 
 
 class Member(Base):
     """What we know of one member across all its events; the lock that orders them."""
 
     __tablename__ = "member"
-    member_number: Mapped[str] = mapped_column(_KEY, primary_key=True)
+    member_number: Mapped[str] = mapped_column(KEY, primary_key=True)
     row_id: Mapped[str | None] = mapped_column(Text)
     newest_id: Mapped[int | None] = mapped_column(BigInteger)
     newest_modification: Mapped[int | None] = mapped_column(BigInteger)
-    newest_occurred_at: Mapped[datetime | None] = mapped_column(_INSTANT)
+    newest_occurred_at: Mapped[datetime | None] = mapped_column(INSTANT)
     applied_id: Mapped[int | None] = mapped_column(BigInteger)
     applied_hash: Mapped[bytes | None] = mapped_column(BYTEA)
     synced: Mapped[bool] = mapped_column(server_default=text("false"))
     ct_user_id: Mapped[int | None] = mapped_column(BigInteger)
     known_in_crowdtwist: Mapped[bool] = mapped_column(server_default=text("false"))
     unknown_outcome: Mapped[bool] = mapped_column(server_default=text("false"))
-    lost_write_at: Mapped[datetime | None] = mapped_column(_INSTANT)
+    lost_write_at: Mapped[datetime | None] = mapped_column(INSTANT)
     told_status: Mapped[str | None] = mapped_column(Text)
     told_error: Mapped[str | None] = mapped_column(Text)
     told_id: Mapped[int | None] = mapped_column(BigInteger)
-    told_at: Mapped[datetime | None] = mapped_column(_INSTANT)
+    told_at: Mapped[datetime | None] = mapped_column(INSTANT)
 
 
 class Instance(Base):
@@ -63,11 +52,11 @@ class Instance(Base):
 
     __tablename__ = "instance"
     __table_args__ = (
-        CheckConstraint(_one_of("state", tuple(State)), "instance_state"),
-        CheckConstraint(_one_of("stage", STAGES), "instance_stage"),
-        CheckConstraint(_one_of("lane", tuple(Lane)), "instance_lane"),
-        CheckConstraint(_one_of("errand", tuple(Errand)), "instance_errand"),
-        CheckConstraint(f"status is null or {_one_of('status', tuple(SyncStatus))}", "instance_status"),
+        CheckConstraint(one_of("state", tuple(State)), "instance_state"),
+        CheckConstraint(one_of("stage", STAGES), "instance_stage"),
+        CheckConstraint(one_of("lane", tuple(Lane)), "instance_lane"),
+        CheckConstraint(one_of("errand", tuple(Errand)), "instance_errand"),
+        CheckConstraint(f"status is null or {one_of('status', tuple(SyncStatus))}", "instance_status"),
         CheckConstraint("operation in ('enroll', 'update', 'delete')", "instance_operation"),
         CheckConstraint("(state = 'running') = (token <> 0)", "instance_running_has_token"),
         CheckConstraint("(state = 'running') = (lease_until is not null)", "instance_running_has_lease"),
@@ -75,7 +64,7 @@ class Instance(Base):
         CheckConstraint("(errand <> 'sync') = (parked_state is not null)", "instance_errand_parks_state"),
         CheckConstraint("errand = 'sync' or state = 'running'", "instance_errand_is_running"),
         CheckConstraint(
-            f"state = 'running' or ({_one_of('state', _ENDED)}) = (finished_at is not null)", "instance_end"
+            f"state = 'running' or ({one_of('state', _ENDED)}) = (finished_at is not null)", "instance_end"
         ),
         CheckConstraint(
             "state <> 'dead' or (code is not null and failed_stage is not null)", "instance_dead_has_cause"
@@ -100,30 +89,30 @@ class Instance(Base):
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=False), primary_key=True)
-    event_id: Mapped[str] = mapped_column(_KEY, unique=True)
+    event_id: Mapped[str] = mapped_column(KEY, unique=True)
     event_hash: Mapped[bytes] = mapped_column(BYTEA)
     content_hash: Mapped[bytes] = mapped_column(BYTEA)
-    member_number: Mapped[str] = mapped_column(_KEY, ForeignKey("member.member_number"))
+    member_number: Mapped[str] = mapped_column(KEY, ForeignKey("member.member_number"))
     operation: Mapped[str] = mapped_column(Text)
     lane: Mapped[str] = mapped_column(Text)
     modification: Mapped[int | None] = mapped_column(BigInteger)
-    occurred_at: Mapped[datetime] = mapped_column(_INSTANT)
-    accepted_at: Mapped[datetime] = mapped_column(_INSTANT)
+    occurred_at: Mapped[datetime] = mapped_column(INSTANT)
+    accepted_at: Mapped[datetime] = mapped_column(INSTANT)
 
     state: Mapped[str] = mapped_column(Text)
     stage: Mapped[str] = mapped_column(Text, server_default=Stage.OIC)
     due_stage: Mapped[str] = mapped_column(Text, server_default=Stage.OIC)
     """`stage` at the moment it was queued.  Indexed; `stage` itself moves on while it runs, and is not."""
-    due_at: Mapped[datetime] = mapped_column(_INSTANT)
+    due_at: Mapped[datetime] = mapped_column(INSTANT)
     attempt: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     token: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
-    lease_until: Mapped[datetime | None] = mapped_column(_INSTANT)
+    lease_until: Mapped[datetime | None] = mapped_column(INSTANT)
     begun: Mapped[bool] = mapped_column(server_default=text("false"))
     losses: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     resubmits: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
 
     errand: Mapped[str] = mapped_column(Text, server_default=Errand.SYNC)
-    errand_at: Mapped[datetime | None] = mapped_column(_INSTANT)
+    errand_at: Mapped[datetime | None] = mapped_column(INSTANT)
     parked_state: Mapped[str | None] = mapped_column(Text)
     parked_stage: Mapped[str | None] = mapped_column(Text)
     parked_attempt: Mapped[int | None] = mapped_column(SmallInteger)
@@ -133,9 +122,9 @@ class Instance(Base):
     error: Mapped[str] = mapped_column(Text, server_default="")
     code: Mapped[str | None] = mapped_column(Text)
     failed_stage: Mapped[str | None] = mapped_column(Text)
-    failing_since: Mapped[datetime | None] = mapped_column(_INSTANT)
+    failing_since: Mapped[datetime | None] = mapped_column(INSTANT)
     reason: Mapped[str | None] = mapped_column(Text)
-    finished_at: Mapped[datetime | None] = mapped_column(_INSTANT)
+    finished_at: Mapped[datetime | None] = mapped_column(INSTANT)
 
 
 class Payload(Base):
@@ -165,7 +154,7 @@ class Activity(Base):
 
     instance_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
-    at: Mapped[datetime] = mapped_column(_INSTANT, server_default=text("clock_timestamp()"))
+    at: Mapped[datetime] = mapped_column(INSTANT, server_default=text("clock_timestamp()"))
     stage: Mapped[str | None] = mapped_column(Text)
     attempt: Mapped[int | None] = mapped_column(SmallInteger)
     state: Mapped[str] = mapped_column(Text)
@@ -181,7 +170,7 @@ class ConnectionRow(Base):
 
     __tablename__ = "connection"
     __table_args__ = (
-        CheckConstraint(_one_of("name", STAGES), "connection_name"),
+        CheckConstraint(one_of("name", STAGES), "connection_name"),
         CheckConstraint("breaker in ('closed', 'open', 'half_open')", "connection_breaker"),
         CheckConstraint("(breaker = 'closed') = (opened_at is null)", "connection_open_since"),
         CheckConstraint("(failures = 0) = (failing_since is null)", "connection_failing_since"),
@@ -192,17 +181,17 @@ class ConnectionRow(Base):
     paused: Mapped[bool] = mapped_column(server_default=text("false"))
     paused_by: Mapped[str | None] = mapped_column(Text)
     paused_reason: Mapped[str | None] = mapped_column(Text)
-    paused_at: Mapped[datetime | None] = mapped_column(_INSTANT)
+    paused_at: Mapped[datetime | None] = mapped_column(INSTANT)
     breaker: Mapped[str] = mapped_column(Text, server_default="closed")
     failures: Mapped[int] = mapped_column(server_default=text("0"))
     failing_members: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
-    failing_since: Mapped[datetime | None] = mapped_column(_INSTANT)
+    failing_since: Mapped[datetime | None] = mapped_column(INSTANT)
     last_error: Mapped[str | None] = mapped_column(Text)
-    opened_at: Mapped[datetime | None] = mapped_column(_INSTANT)
-    probe_at: Mapped[datetime | None] = mapped_column(_INSTANT)
+    opened_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    probe_at: Mapped[datetime | None] = mapped_column(INSTANT)
     probes: Mapped[int] = mapped_column(server_default=text("0"))
     probe_instance_id: Mapped[int | None] = mapped_column(BigInteger)
-    healed_at: Mapped[datetime | None] = mapped_column(_INSTANT)
+    healed_at: Mapped[datetime | None] = mapped_column(INSTANT)
 
 
 class Spend(Base):
@@ -222,84 +211,8 @@ class StrayMessage(Base):
     __tablename__ = "stray_message"
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
-    at: Mapped[datetime] = mapped_column(_INSTANT, server_default=text("clock_timestamp()"))
+    at: Mapped[datetime] = mapped_column(INSTANT, server_default=text("clock_timestamp()"))
     queue: Mapped[str | None] = mapped_column(Text)
     reason: Mapped[str] = mapped_column(Text)
     headers: Mapped[str] = mapped_column(Text)
     body: Mapped[str] = mapped_column(Text)
-
-
-# What operators ask for, and how far it is.
-
-
-class JobRow(Base):
-    """A requeue or discard; whichever dispatcher locks the row carries it on."""
-
-    __tablename__ = "job"
-    __table_args__ = (
-        CheckConstraint(_one_of("kind", tuple(Kind)), "job_kind"),
-        CheckConstraint(_one_of("state", tuple(JobState)), "job_state"),
-        CheckConstraint("(state = 'stopped') = (stopped_why is not null)", "job_stopped_why"),
-        CheckConstraint("ended_at is null or state in ('stopped', 'done')", "job_end"),
-        CheckConstraint("rate_per_minute > 0", "job_rate"),
-        Index("job_open", "next_at", postgresql_where=text("ended_at is null")),
-        Index("job_of_kind", "kind", "id"),
-    )
-
-    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
-    kind: Mapped[str] = mapped_column(Text)
-    state: Mapped[str] = mapped_column(Text, server_default=JobState.PLANNED)
-    requested_by: Mapped[str] = mapped_column(Text)
-    reason: Mapped[str] = mapped_column(Text)
-    asked: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    from_start: Mapped[bool] = mapped_column(server_default=text("false"))
-    forced: Mapped[bool] = mapped_column(server_default=text("false"))
-    rate_per_minute: Mapped[int | None]
-    size: Mapped[int]
-    step: Mapped[int] = mapped_column(SmallInteger, server_default=text("1"))
-    created_at: Mapped[datetime] = mapped_column(_INSTANT, server_default=text("now()"))
-    started_at: Mapped[datetime | None] = mapped_column(_INSTANT)
-    ended_at: Mapped[datetime | None] = mapped_column(_INSTANT)
-    stopped_why: Mapped[str | None] = mapped_column(Text)
-    next_at: Mapped[datetime] = mapped_column(_INSTANT, server_default=text("now()"))
-    paid_until: Mapped[datetime | None] = mapped_column(_INSTANT)
-
-
-class JobItem(Base):
-    """One instance of a job: what is to become of it, what did, and how it was before, should the job be stopped."""
-
-    __tablename__ = "job_item"
-    __table_args__ = (
-        CheckConstraint(_one_of("verdict", tuple(Verdict)), "job_item_verdict"),
-        CheckConstraint(_one_of("state", tuple(ItemState)), "job_item_state"),
-        CheckConstraint("state <> 'sent' or (step is not null and was is not null)", "job_item_sent"),
-        Index("job_item_open", "job_id", "state", "instance_id", postgresql_where=text("state in ('planned', 'sent')")),
-    )
-
-    job_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("job.id", ondelete="cascade"), primary_key=True)
-    instance_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    member_number: Mapped[str] = mapped_column(_KEY)
-    verdict: Mapped[str] = mapped_column(Text)
-    reason: Mapped[str] = mapped_column(Text)
-    newer_id: Mapped[int | None] = mapped_column(BigInteger)
-    state: Mapped[str] = mapped_column(Text)
-    step: Mapped[int | None] = mapped_column(SmallInteger)
-    was: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
-
-
-class OperatorAction(Base):
-    """Something that an operator did, or was not allowed to do; only ever added."""
-
-    __tablename__ = "operator_action"
-    __table_args__ = (Index("operator_action_at", "at"),)
-
-    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
-    at: Mapped[datetime] = mapped_column(_INSTANT, server_default=text("clock_timestamp()"))
-    who: Mapped[str] = mapped_column(Text)
-    role: Mapped[str] = mapped_column(Text)
-    what: Mapped[str] = mapped_column(Text)
-    reason: Mapped[str | None] = mapped_column(Text)
-    asked: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
-    count: Mapped[int] = mapped_column(server_default=text("0"))
-    answer: Mapped[str] = mapped_column(Text)
-    denied: Mapped[bool] = mapped_column(server_default=text("false"))

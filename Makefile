@@ -34,7 +34,7 @@ lint: setup ## format, lint, types, imports
 
 check: lint test ## exactly what CI runs: lint and every test
 
-bench: setup ## events per second against plain Celery, and latency when idle
+bench: setup ## events per second against plain Celery, latency when idle, pages at a million instances
 	@$(BIN)/python -m tests.bench
 
 lock: setup ## rewrite the locks in deploy/ from pyproject.toml

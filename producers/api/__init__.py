@@ -1,5 +1,1 @@
-"""The HTTP side: intake for producers, and what operators read.  `create_app` puts it together."""
-
-from producers.api.app import create_app
-
-__all__ = ["create_app"]
+"""The HTTP side: intake for producers, and what operators read and do; `app` puts it together."""

@@ -3,15 +3,17 @@
 import contextlib
 import signal
 from collections.abc import AsyncIterator
+from types import FrameType
 
 import anyio
 import anyio.to_thread
 import uvicorn
 from fastapi import FastAPI
 
-from producers.api import connections, events, probes, problems, reads, repairs
+from producers.api import audit, connections, description, events, jobs, probes, problems, reads, repairs, watching
 from producers.api.auth import Doorkeeper
 from producers.api.envelope import Envelope
+from producers.console import app as console
 from producers.metrics import registry_of
 from shared import logs
 from shared.ledger import views
@@ -26,9 +28,6 @@ _INTAKE_THREADS = 12
 _READ_THREADS = 8
 _STOP_WITHIN_S = 30
 
-_DESCRIPTION = """Takes member changes from Siebel Loyalty, brings them to CrowdTwist, and tells Siebel what came of it.
-Errors are `application/problem+json` with a stable `code`; every answer carries `X-Request-Id`."""
-
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the api.
@@ -41,7 +40,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPI(
         title="membersync",
         version="1",
-        description=_DESCRIPTION,
         docs_url=None,  # the page would come from a foreign host
         redoc_url=None,
         lifespan=_lifespan,
@@ -53,8 +51,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.intake_threads = anyio.CapacityLimiter(_INTAKE_THREADS)
     problems.install(app)
     app.add_middleware(Envelope)
-    for router in (events.router, reads.router, repairs.router, connections.router, probes.router):
-        app.include_router(router)
+    for part in (events, reads, repairs, jobs, connections, watching, audit, probes):
+        app.include_router(part.router)
+    description.install(app)
+    console.install(app)
     return app
 
 
@@ -80,7 +80,16 @@ def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises the signal again when it has stopped: let that find nothing to do, and the exit code be 0.
         signal.signal(number, lambda *_: None)
-    uvicorn.Server(config).run()
+    _Server(config).run()
+
+
+class _Server(uvicorn.Server):
+    """Ends the live streams when it is told to stop, instead of waiting for those who look."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop."""
+        self.config.app.state.streams.stop()  # type: ignore[union-attr]  # our own app
+        super().handle_exit(sig, frame)
 
 
 @contextlib.asynccontextmanager

@@ -14,13 +14,14 @@ its own name our address; nor to a page of another origin, which could post with
 
 import hmac
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Flag, auto
 from hashlib import sha256
 from typing import Annotated
 
 from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
 
 from producers.api.problems import ProblemError
 from shared.settings import ApiSettings, Role
@@ -41,6 +42,11 @@ _RIGHTS: dict[Role, Right] = {
     "operator": Right.READ | Right.OPERATE,
     "admin": Right.PRODUCE | Right.READ | Right.OPERATE | Right.UNMASKED,
 }
+_SCHEME = HTTPBearer(
+    scheme_name="token",
+    description="One of `MEMBERSYNC_API__TOKENS`.  Its role says what may be done: producer, viewer, operator, admin.",
+    auto_error=False,  # described for readers of /openapi.json; it is `Doorkeeper` that reads it
+)
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="membersync"'}
 
 
@@ -78,6 +84,20 @@ class Doorkeeper:
             for token, owner in settings.tokens.items()
         ]
 
+    @property
+    def known(self) -> Sequence[tuple[bytes, Principal]]:
+        """The digests of the tokens, and whose they are."""
+        return self._known
+
+    def find(self, token: str) -> tuple[bytes, Principal] | None:
+        """Say whose token this is, with its digest; None: nobody's."""
+        given = _digest(token.strip())
+        found = None
+        for digest, principal in self._known:  # all of them, so that the time tells nothing
+            if hmac.compare_digest(digest, given):
+                found = digest, principal
+        return found
+
     def admit(self, authorization: str | None, host: str, origin: str | None = None) -> Principal:
         """Say who sends this `Authorization` header to this `Host`, from a web page of *origin* if any.
 
@@ -85,7 +105,7 @@ class Doorkeeper:
             ProblemError: 401 or 403.
         """
         if not self._known:
-            if not is_loopback(_name_of(host)):
+            if not is_loopback(name_of(host)):
                 raise ProblemError(403, "forbidden_host", "without tokens this api answers only to its loopback names")
             if origin is not None and origin.partition("://")[2] != host:
                 raise ProblemError(403, "forbidden_origin", "without tokens this api answers to no other web page")
@@ -93,17 +113,13 @@ class Doorkeeper:
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise ProblemError(401, "unauthorised", "send Authorization: Bearer <token>", _CHALLENGE)
-        given = _digest(token.strip())
-        found = None
-        for digest, principal in self._known:  # all of them, so that the time tells nothing
-            if hmac.compare_digest(digest, given):
-                found = principal
+        found = self.find(token)
         if found is None:
             raise ProblemError(401, "unauthorised", "this token is not known", _CHALLENGE)
-        return found
+        return found[1]
 
 
-def principal(request: Request) -> Principal:
+def principal(request: Request, _: Annotated[object, Depends(_SCHEME)] = None) -> Principal:
     """Say who asks, and bind it to the request's line in the log."""
     doorkeeper: Doorkeeper = request.app.state.doorkeeper
     headers = request.headers
@@ -131,7 +147,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _name_of(host: str) -> str:
+def name_of(host: str) -> str:
     """Give a Host header without its port and brackets."""
     return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0].lower()
 

@@ -1,0 +1,67 @@
+"""The console's composition: its pages, its files, and how it is put into the api's app."""
+
+from fastapi import APIRouter, FastAPI
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from producers.console import (
+    audit,
+    connections,
+    export,
+    instance,
+    instances,
+    jobs,
+    letters,
+    login,
+    members,
+    mistakes,
+    overview,
+    plan,
+    rehearsal,
+    search,
+)
+from producers.console.glance import Glance
+from producers.console.live import Streams
+from producers.console.pages import STATIC
+from producers.console.session import Sessions
+
+_KEPT_S = 365 * 24 * 3600
+
+
+def install(app: FastAPI) -> None:
+    """Put the console into *app*, beside the api's routes."""
+    app.state.sessions = Sessions(app.state.doorkeeper)
+    app.state.glance = Glance(app.state.settings)
+    app.state.streams = Streams()
+    router = APIRouter(include_in_schema=False)
+    pages = (
+        login,
+        overview,
+        instances,
+        export,
+        instance,
+        members,
+        search,
+        letters,
+        plan,
+        rehearsal,
+        jobs,
+        connections,
+        audit,
+    )
+    for one in pages:
+        router.include_router(one.router)
+    app.include_router(router)
+    app.mount("/static", _Files(directory=STATIC), name="static")
+    mistakes.install(app)
+
+
+class _Files(StaticFiles):
+    """Files whose address changes with their content, so that browsers may keep them."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """Give one file."""
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = f"public, max-age={_KEPT_S}, immutable"
+        return response

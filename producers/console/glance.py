@@ -1,0 +1,104 @@
+"""What the overview shows, read from the ledger once for everybody who looks at the same time."""
+
+import threading
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from producers.connections import budgets
+from producers.console.plot import plotted
+from shared.jobs import Job
+from shared.ledger import causes, job_views, views
+from shared.ledger.causes import Cause
+from shared.ledger.engine import engine, transaction
+from shared.ledger.filters import Filter
+from shared.ledger.history import MinuteCount, Outage, minutes, outages
+from shared.ledger.records import Overview
+from shared.pipeline import State
+from shared.settings import Settings
+
+PLOTTED = timedelta(hours=1)
+
+_CAUSES_MAX = 8
+_LOOKED_AT = 10_000
+_REFUSED_WITHIN = timedelta(days=7)
+_JOBS_MAX = 5
+_FRESH_S = 1.5
+_PATIENCE = 5
+"""A look is shown again for at least this many times as long as it took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at the ledger.
+
+    Shape: *dead* and *refused* are the commonest causes among the newest 10,000; *plot* is an `<svg>` of the last hour.
+    """
+
+    overview: Overview
+    dead: list[Cause]
+    refused: list[Cause]
+    jobs: list[Job]
+    outages: list[Outage]
+    plot: str
+
+    @property
+    def at(self) -> datetime:
+        """When, by the ledger's clock."""
+        return self.overview.at
+
+
+class Glance:
+    """Gives the newest look, at most a little old."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._fresh_until = float("-inf")
+        self._look: Look | None = None
+        self._plot: tuple[object, str] | None = None
+
+    def look(self) -> Look:
+        """Give a look; somebody else's if it is fresh.
+
+        Raises:
+            LedgerError: the ledger is away.
+        """
+        with self._lock:
+            began = time.monotonic()
+            if self._look is None or began >= self._fresh_until:
+                self._look = self._read()
+                now = time.monotonic()
+                self._fresh_until = now + max(_FRESH_S, _PATIENCE * (now - began))
+            return self._look
+
+    def forget(self) -> None:
+        """Look anew the next time."""
+        with self._lock:
+            self._fresh_until = float("-inf")
+            self._plot = None
+
+    def _read(self) -> Look:
+        with transaction(engine(self._settings.ledger_url)) as connection:
+            overview = views.overview(connection, budgets(self._settings))
+            since = overview.at - PLOTTED
+            recent = Filter(states=(State.REJECTED,), since=overview.at - _REFUSED_WITHIN)
+            dead = Filter(states=(State.DEAD,))
+            jobs = job_views.jobs(connection, None, limit=_JOBS_MAX).items
+            away = outages(connection, since=since)
+            counted = minutes(connection, since=since, until=overview.at)
+            return Look(
+                overview=overview,
+                dead=causes.causes(connection, dead, limit=_CAUSES_MAX, looked_at=_LOOKED_AT),
+                refused=causes.causes(connection, recent, limit=_CAUSES_MAX, looked_at=_LOOKED_AT),
+                jobs=[job for job in jobs if not job.over],
+                outages=away,
+                plot=self._plotted(counted, away, overview.at),
+            )
+
+    def _plotted(self, counted: list[MinuteCount], away: list[Outage], at: datetime) -> str:
+        """Draw the last hour; the drawing before, if nothing has changed but the seconds."""
+        shows = (counted, away, at.replace(second=0, microsecond=0))
+        if self._plot is None or self._plot[0] != shows:
+            self._plot = shows, plotted(counted, away, since=at - PLOTTED, until=at)
+        return self._plot[1]

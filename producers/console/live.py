@@ -1,0 +1,79 @@
+"""Live pages: server-sent events that carry the parts of a page that have changed."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import anyio.to_thread
+import orjson
+from fastapi import Request
+from fastapi.responses import StreamingResponse
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+
+from producers.api.problems import ProblemError
+from shared.errors import LedgerError
+
+_EVERY_S = 2.0
+_POLL_S = 0.25
+_KEEPALIVE_S = 15.0
+_LONGEST_S = 900.0
+"""After this a stream ends, and the page opens another, whose login is looked at anew."""
+_STREAMS_MAX = 64
+
+
+class Streams:
+    """The streams of this process: not too many, and over when it stops."""
+
+    def __init__(self) -> None:
+        self.open = 0
+        self._stopping = False
+
+    def stop(self) -> None:
+        """End them all."""
+        self._stopping = True
+
+    def respond(self, request: Request, fragments: Callable[[], dict[str, str]]) -> StreamingResponse:
+        """Stream what *fragments* gives, by element id, whenever it changes.
+
+        Raises:
+            ProblemError: 503, too many look.
+        """
+        if self.open >= _STREAMS_MAX:
+            raise ProblemError(503, "too_many_streams", "too many pages are open", {"Retry-After": "30"})
+        return StreamingResponse(self._events(request, fragments), media_type="text/event-stream")
+
+    async def _events(self, request: Request, fragments: Callable[[], dict[str, str]]) -> AsyncIterator[bytes]:
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + _LONGEST_S
+        shown: dict[str, str] = {}
+        said_at = loop.time()
+        self.open += 1
+        try:
+            while loop.time() < ends_at and not self._stopping:
+                found = await _found(fragments)
+                changed = {name: html for name, html in found.items() if shown.get(name) != html}
+                shown |= changed
+                if changed:
+                    yield format_sse_event(data_str=orjson.dumps(changed).decode(), event="parts")
+                    said_at = loop.time()
+                elif loop.time() - said_at > _KEEPALIVE_S:
+                    yield KEEPALIVE_COMMENT
+                    said_at = loop.time()
+                if await self._nap(request):
+                    return
+        finally:
+            self.open -= 1
+
+    async def _nap(self, request: Request) -> bool:
+        """Wait a turn; say whether it is over."""
+        for _ in range(int(_EVERY_S / _POLL_S)):
+            await asyncio.sleep(_POLL_S)
+            if self._stopping or await request.is_disconnected():
+                return True
+        return False
+
+
+async def _found(fragments: Callable[[], dict[str, str]]) -> dict[str, str]:
+    try:
+        return await anyio.to_thread.run_sync(fragments)
+    except LedgerError:
+        return {"trouble": "The ledger cannot be reached just now; what you see may be old."}

@@ -1,0 +1,68 @@
+"""Login with a token, and logout."""
+
+from typing import Annotated
+
+import anyio.to_thread
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from producers.api.auth import Doorkeeper, Right
+from producers.api.problems import ProblemError
+from producers.console.pages import local, page, redirect
+from producers.console.session import SESSION_S, Cookies, Sessions
+from producers.console.visitors import Posted
+from shared.logs import logger
+
+log = logger(__name__)
+router = APIRouter()
+
+_TRY_AGAIN_S = 60
+
+
+@router.get("/login")
+def ask_for_token(request: Request, following: Annotated[str, Query(alias="next")] = "/") -> Response:
+    """Show the form; without tokens there is nothing to log in with."""
+    sessions: Sessions = request.app.state.sessions
+    if not sessions.wanted:
+        return redirect(request, "/")
+    return page(request, "login.html", following=local(following, "/"), mistake="")
+
+
+@router.post("/login")
+async def log_in(request: Request, form: Posted) -> Response:
+    """Take a token and give a cookie for it."""
+    sessions: Sessions = request.app.state.sessions
+    doorkeeper: Doorkeeper = request.app.state.doorkeeper
+    client = request.client.host if request.client else "unknown"
+    following = local(form.get("next", ""), "/")
+    if not sessions.may_try(client):
+        log.warning("too many logins", client=client)
+        raise ProblemError(
+            429, "too_many_logins", "too many tokens were tried: wait a minute", {"Retry-After": str(_TRY_AGAIN_S)}
+        )
+    found = doorkeeper.find(form.get("token", ""))
+    if found is None:
+        sessions.failed(client)
+        log.warning("login refused", client=client)
+        mistake = "This token is not known."
+    elif not found[1].may(Right.READ):
+        mistake = f"The role {found[1].role} may not look at the console."
+    else:
+        digest, who = found
+        log.info("login", who=who.name, role=who.role)
+        answer = redirect(request, following)
+        cookies = Cookies.of(request)
+        cookies.put(answer, cookies.session, sessions.opened(who, digest), max_age_s=SESSION_S)
+        return answer
+    return await anyio.to_thread.run_sync(
+        lambda: page(request, "login.html", status=403, following=following, mistake=mistake)
+    )
+
+
+@router.post("/logout")
+def log_out(request: Request, form: Posted) -> Response:  # noqa: ARG001  # only that it is ours matters
+    """Forget the login."""
+    answer = redirect(request, "/login")
+    cookies = Cookies.of(request)
+    cookies.drop(answer, cookies.session)
+    return answer

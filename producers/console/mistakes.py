@@ -1,0 +1,71 @@
+"""What went wrong, as a page: for requests of the console; the others get their problem as ever."""
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from starlette.exceptions import HTTPException
+
+from producers.api.problems import ProblemError
+from producers.console.pages import page
+from producers.console.visitors import LoginNeededError, login_address
+from producers.ops import AskError
+from shared.errors import LedgerError
+
+Handler = Callable[[Request, Exception], Response | Awaitable[Response]]
+
+_NO_PAGES = ("/v1/", "/metrics", "/healthz", "/readyz", "/openapi.json")
+_TRY_AGAIN_S = 5
+
+
+def install(app: FastAPI) -> None:
+    """Let the errors of pages be pages; comes after the api's own handlers, which it keeps for the rest."""
+    for kind in (ProblemError, AskError, LedgerError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, _either(app.exception_handlers[kind]))
+    app.add_exception_handler(LoginNeededError, _login)
+
+
+def _either(otherwise: Handler) -> Handler:
+    async def answer(request: Request, error: Exception) -> Response:
+        if "text/html" in request.headers.get("accept", "") and not request.url.path.startswith(_NO_PAGES):
+            return _mistake(request, error)
+        found = otherwise(request, error)
+        return found if isinstance(found, Response) else await found
+
+    return answer
+
+
+def _mistake(request: Request, error: Exception) -> Response:
+    status, what = 500, ""
+    match error:
+        case ProblemError():
+            status, what = error.status, error.detail
+        case AskError():
+            status, what = 400, str(error)
+        case LedgerError():
+            status, what = (
+                503,
+                "The ledger cannot be reached just now; nothing is lost. This page tries again.",
+            )
+        case RequestValidationError():
+            first = error.errors()[0]
+            status, what = 400, f"{first['loc'][-1]}: {first['msg']}"
+        case HTTPException():
+            status, what = (
+                error.status_code,
+                "There is no such page." if error.status_code == HTTPStatus.NOT_FOUND else "",
+            )
+    answer = page(request, "mistake.html", status=status, title=HTTPStatus(status).phrase, what=what)
+    answer.headers.update(getattr(error, "headers", None) or {})
+    if isinstance(error, LedgerError):
+        answer.headers["Refresh"] = str(_TRY_AGAIN_S)
+    return answer
+
+
+def _login(request: Request, _: Exception) -> Response:
+    if request.headers.get("sec-fetch-site") == "cross-site" and request.method == "GET":
+        # A link in a mail: the browser keeps a strict cookie back until the page is asked for by a page of ours.
+        return HTMLResponse('<!doctype html><meta http-equiv="refresh" content="0"><title>membersync</title>')
+    return RedirectResponse(login_address(request), 303)

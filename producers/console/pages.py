@@ -1,0 +1,124 @@
+"""Render pages: one Jinja environment, what every template can use, and the headers of a page."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from itsdangerous import BadData, URLSafeSerializer
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from producers.api.auth import Principal, Right
+from producers.console import words
+from producers.console.session import Cookies, new_seed
+from producers.console.visitors import expected_key
+from shared.settings import Settings
+
+_HERE = Path(__file__).parent
+STATIC = _HERE / "static"
+_CSP = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": _CSP,
+    "Referrer-Policy": "same-origin",  # with none at all a browser's forms would not say where they come from
+}
+_FLASH_S = 60
+_FLASH_LONGEST = 600
+
+
+def page(request: Request, template: str, *, status: int = 200, **content: Any) -> Response:  # noqa: ANN401
+    """Give the page *template* with *content*."""
+    cookies = Cookies.of(request)
+    has_seed = cookies.seed in request.cookies
+    if not has_seed:
+        request.state.seed = new_seed()
+    html = _environment().get_template(template).render(**_surroundings(request), **content)
+    response = HTMLResponse(html, status, _HEADERS)
+    if not has_seed:
+        cookies.put(response, cookies.seed, request.state.seed)
+    if cookies.flash in request.cookies:
+        cookies.drop(response, cookies.flash)
+    return response
+
+
+def fragments(request: Request, templates: Mapping[str, str], **content: Any) -> dict[str, str]:  # noqa: ANN401
+    """Render parts of a page: by the id of their element."""
+    around = _surroundings(request)
+    environment = _environment()
+    return {name: environment.get_template(one).render(**around, **content) for name, one in templates.items()}
+
+
+def redirect(request: Request, url: str, said: str = "", *, good: bool = True) -> Response:
+    """Send the browser to *url*, which shows once what was *said*."""
+    response = RedirectResponse(url, 303)
+    if said:
+        cookies = Cookies.of(request)
+        signer = URLSafeSerializer(expected_key(request) or "-", salt="flash")
+        cookies.put(response, cookies.flash, signer.dumps([said[:_FLASH_LONGEST], good]), max_age_s=_FLASH_S)
+    return response
+
+
+def local(address: str, otherwise: str) -> str:
+    """Give *address* if it is a page of ours, else the *otherwise*."""
+    is_ours = address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable()
+    return address if is_ours else otherwise
+
+
+def _surroundings(request: Request) -> dict[str, Any]:
+    """Give what every template can use."""
+    settings: Settings = request.app.state.settings
+    who: Principal | None = getattr(request.state, "principal", None)
+    return {
+        "who": who,
+        "may_operate": who is not None and who.may(Right.OPERATE),
+        "may_unmask": who is not None and who.may(Right.UNMASKED),
+        "can_log_out": request.app.state.sessions.wanted,
+        "form_key": expected_key(request),
+        "flash": _flash(request),
+        "flower": settings.flower.url,
+        "path": request.url.path,
+        "now": datetime.now(UTC),
+    }
+
+
+def _flash(request: Request) -> tuple[str, bool] | None:
+    signed = request.cookies.get(Cookies.of(request).flash)
+    if not signed:
+        return None
+    try:
+        said, good = URLSafeSerializer(expected_key(request) or "-", salt="flash").loads(signed)
+    except (BadData, TypeError, ValueError):
+        return None
+    return said, good
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=select_autoescape(default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= words.FILTERS
+    environment.globals |= {"static": _static, "query": _query}
+    return environment
+
+
+@cache
+def _static(name: str) -> str:
+    """Give the address of a file of ours; it changes with the file, so that browsers may keep it."""
+    return f"/static/{name}?v={sha256((STATIC / name).read_bytes()).hexdigest()[:12]}"
+
+
+def _query(**values: object) -> str:
+    """Give a query of those *values* that say something; a list is a parameter for each of its values."""
+    return urlencode({name: value for name, value in values.items() if value not in (None, "", [], ())}, doseq=True)

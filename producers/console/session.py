@@ -1,0 +1,108 @@
+"""Who looks at the console: a cookie that stands for a token, signed with it, and the check that a form is ours.
+
+The cookie says whose token it is and when it was given, signed by a digest of the token itself: who takes a token out
+of the settings ends its sessions.  A second cookie is a random seed; a form carries its HMAC, which nobody else's page
+can know.  Both are HttpOnly, SameSite=Strict, and off loopback Secure.
+"""
+
+import hmac
+import secrets
+from dataclasses import dataclass
+from hashlib import sha256
+
+from fastapi import Request, Response
+from itsdangerous import BadData, URLSafeTimedSerializer
+from limits import parse
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+
+from producers.api.auth import Doorkeeper, Principal, is_loopback, name_of
+
+SESSION_S = 12 * 3600
+"""How long a login lasts, s."""
+_ATTEMPTS = parse("10/minute")
+_ATTEMPTS_OF_ALL = parse("100/minute")
+_SALT = "membersync console"
+_SEED_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Cookies:
+    """The names of the cookies for one host, and whether they need TLS.
+
+    A `__Host-` name keeps other hosts of the domain from planting one; browsers take it with TLS only.
+    """
+
+    session: str
+    seed: str
+    flash: str
+    secure: bool
+
+    @classmethod
+    def of(cls, request: Request) -> "Cookies":
+        """Give those for the host that *request* names."""
+        secure = not is_loopback(name_of(request.headers.get("host", "")))
+        prefix = "__Host-" if secure else ""
+        session, seed, flash = (f"{prefix}membersync_{name}" for name in ("session", "seed", "flash"))
+        return cls(session, seed, flash, secure)
+
+    def put(self, response: Response, name: str, value: str, *, max_age_s: int | None = None) -> None:
+        """Set one of them on *response*."""
+        response.set_cookie(name, value, max_age=max_age_s, httponly=True, samesite="strict", secure=self.secure)
+
+    def drop(self, response: Response, name: str) -> None:
+        """Take one of them away."""
+        response.delete_cookie(name, httponly=True, samesite="strict", secure=self.secure)
+
+
+class Sessions:
+    """Gives cookies for tokens and principals for cookies, and slows down who guesses."""
+
+    def __init__(self, doorkeeper: Doorkeeper) -> None:
+        self._keys = {sha256(digest).hexdigest()[:16]: (digest, who) for digest, who in doorkeeper.known}
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody must log in; without tokens there is nothing to log in with."""
+        return bool(self._keys)
+
+    def opened(self, who: Principal, digest: bytes) -> str:
+        """Give the cookie of a login."""
+        key = sha256(digest).hexdigest()[:16]
+        return f"{key}.{_signer(digest).dumps(who.name)}"
+
+    def who(self, cookie: str) -> Principal | None:
+        """Say whose login this is; None: nobody's, or too old."""
+        key, _, signed = cookie.partition(".")
+        if key not in self._keys:
+            return None
+        digest, who = self._keys[key]
+        try:
+            _signer(digest).loads(signed, max_age=SESSION_S)
+        except BadData:
+            return None
+        return who
+
+    def may_try(self, client: str) -> bool:
+        """Say whether somebody from *client* may try another token now."""
+        return self._limiter.test(_ATTEMPTS, client) and self._limiter.test(_ATTEMPTS_OF_ALL, "all")
+
+    def failed(self, client: str) -> None:
+        """Count a token that was not known."""
+        self._limiter.hit(_ATTEMPTS, client)
+        self._limiter.hit(_ATTEMPTS_OF_ALL, "all")
+
+
+def new_seed() -> str:
+    """Give a seed for the forms of one browser."""
+    return secrets.token_urlsafe(_SEED_BYTES)
+
+
+def form_key(seed: str, session: str) -> str:
+    """Give what a form must carry to be from a page that this browser got from us, in this login."""
+    return hmac.new(seed.encode(), b"form:" + session.encode(), sha256).hexdigest()
+
+
+def _signer(key: bytes) -> URLSafeTimedSerializer:
+    return URLSafeTimedSerializer(key, salt=_SALT, signer_kwargs={"digest_method": sha256})

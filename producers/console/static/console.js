@@ -1,0 +1,68 @@
+"use strict";
+// What pages do beyond their HTML: parts that follow the ledger, suggestions, and nothing that a page needs to work.
+
+const busy = (part) => part.contains(document.activeElement) && document.activeElement.matches("input, select, textarea");
+
+// A part keeps the focus, what is open and what is being typed.
+function replacePart(part, html) {
+  if (busy(part)) return;
+  const focused = part.contains(document.activeElement) ? [...part.querySelectorAll("a, button, summary, [tabindex]")].indexOf(document.activeElement) : -1;
+  const open = [...part.querySelectorAll("details")].map((one) => one.open);
+  part.innerHTML = html;
+  part.querySelectorAll("details").forEach((one, index) => { one.open = open[index] || one.open; });
+  if (focused >= 0) part.querySelectorAll("a, button, summary, [tabindex]")[focused]?.focus();
+}
+
+function follow(address) {
+  let source = null;
+  const stop = () => { source?.close(); source = null; };
+  const start = () => {
+    if (source || document.hidden) return;
+    source = new EventSource(address);
+    source.addEventListener("parts", (event) => {
+      document.documentElement.dataset.live = "on";
+      for (const [id, html] of Object.entries(JSON.parse(event.data))) {
+        const part = document.getElementById(id);
+        if (part) replacePart(part, html);
+      }
+    });
+    source.addEventListener("over", () => { stop(); });
+    source.addEventListener("error", () => { document.documentElement.dataset.live = "off"; });
+  };
+  document.addEventListener("visibilitychange", () => (document.hidden ? stop() : start()));
+  addEventListener("pagehide", stop);
+  start();
+}
+
+// Suggestions come from the ledger as one types; without them the field is a plain field.
+function suggest(input) {
+  const list = document.createElement("datalist");
+  list.id = `suggestions-${input.id || input.name}`;
+  input.after(list);
+  input.setAttribute("list", list.id);
+  let waiting = 0;
+  const ask = async () => {
+    const answer = await fetch(`/suggestions?field=${input.dataset.suggest}&beginning=${encodeURIComponent(input.value.trim())}`);
+    if (!answer.ok) return;
+    list.replaceChildren(...(await answer.json()).items.map((one) => {
+      const option = document.createElement("option");
+      option.value = one.value;
+      if (one.count !== null) option.label = `${one.value} (${one.count})`;
+      return option;
+    }));
+  };
+  const soon = () => { clearTimeout(waiting); waiting = setTimeout(() => ask().catch(() => {}), 150); };
+  input.addEventListener("input", soon);
+  input.addEventListener("focus", soon, { once: true });
+}
+
+// A box in a table's head ticks all of its rows.
+function tickAll(box) {
+  const boxes = () => box.form.querySelectorAll(`input[type=checkbox][name="${box.dataset.all}"]`);
+  box.hidden = false;
+  box.addEventListener("change", () => boxes().forEach((one) => { one.checked = box.checked; }));
+}
+
+document.querySelectorAll("[data-live]").forEach((one) => follow(one.dataset.live));
+document.querySelectorAll("[data-suggest]").forEach(suggest);
+document.querySelectorAll("[data-all]").forEach(tickAll);

@@ -1,0 +1,76 @@
+"""How values read on a page: instants, ages, numbers.  Pure."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
+_SECOND_MS = 1000
+
+
+def instant(value: datetime | None) -> str:
+    """Give an instant in UTC, to the second."""
+    return "" if value is None else value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def clock(value: datetime | None) -> str:
+    """Give the time of day of an instant in UTC."""
+    return "" if value is None else value.astimezone(UTC).strftime("%H:%M:%S")
+
+
+def machine(value: datetime | None) -> str:
+    """Give an instant for the `datetime` attribute."""
+    return "" if value is None else value.astimezone(UTC).isoformat()
+
+
+def span(seconds: float | None) -> str:
+    """Give a duration in its two largest units."""
+    if seconds is None:
+        return ""
+    whole = max(0, int(seconds))
+    if whole < _MINUTE_S:
+        return f"{whole} s"
+    if whole < _HOUR_S:
+        return f"{whole // _MINUTE_S} min {whole % _MINUTE_S} s"
+    if whole < _DAY_S:
+        return f"{whole // _HOUR_S} h {whole % _HOUR_S // _MINUTE_S} min"
+    return f"{whole // _DAY_S} d {whole % _DAY_S // _HOUR_S} h"
+
+
+def since(value: datetime | None, now: datetime) -> str:
+    """Say how long ago."""
+    return "" if value is None else span((now - value).total_seconds())
+
+
+def took(milliseconds: float | None) -> str:
+    """Give the duration of a call or an attempt."""
+    if milliseconds is None:
+        return ""
+    return f"{milliseconds:.0f} ms" if milliseconds < _SECOND_MS else f"{milliseconds / _SECOND_MS:.1f} s"
+
+
+def number(value: float | None) -> str:
+    """Give a number with its thousands apart."""
+    return "" if value is None else f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def percent(part: float, whole: float) -> str:
+    """Give *part* of *whole*."""
+    return f"{100 * part / whole:.0f} %" if whole else "0 %"
+
+
+def spoken(word: str | None) -> str:
+    """Give a stored word as it is read."""
+    return (word or "").replace("_", " ")
+
+
+def pretty(value: Any) -> str:  # noqa: ANN401  # JSON
+    """Give JSON with a line for each member."""
+    return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False, default=str)
+
+
+FILTERS: dict[str, Callable[..., str]] = {
+    function.__name__: function
+    for function in (instant, clock, machine, span, since, took, number, percent, spoken, pretty)
+}

@@ -4,13 +4,16 @@ Flower runs this file (`celery -A shared.broker flower --conf=deploy/flowerconfi
 is an option of its own; an option on its command line goes before.  Flower is a window: the ledger is the record.
 """
 
-import ast
-from collections import Counter
 from typing import Any
 
-from flower.views import monitor
+from flower.events import EventsState
+from flower.urls import settings as _application
+from flower.views import BaseHandler, monitor
 from tornado.web import authenticated
 
+from deploy.flower import wording
+from deploy.flower.pages import templates
+from shared.pipeline import QUEUES
 from shared.settings import settings as read_settings
 
 _of = read_settings()
@@ -36,26 +39,24 @@ max_tasks = 10_000
 purge_offline_workers = 600
 
 auto_refresh = True
-natural_time = True
-tasks_columns = "name,state,args,result,received,started,runtime,worker,uuid"
+tasks_columns = "uuid,name,state,args,result,received,runtime,worker"
+
+# The way to a task's instances, and from every page to the console.
+format_task = wording.shown
+_application["template_loader"] = templates(_of.api.url)
 
 # Flower leaves these two open even with a login (flower issues 1342 and 1379); its documentation says to patch them.
 for _handler in (monitor.Metrics, monitor.Healthcheck):
     _handler.get = authenticated(_handler.get)
 
+# Flower asks the worker that somebody looked at last; the other lane's backlog would not show.
+BaseHandler.get_active_queue_names = lambda _: list(QUEUES)
 
-def format_task(task: Any) -> Any:  # noqa: ANN401 - Flower's task, untyped
-    """Show the batch as `12 members: 296-1, …` and its end as counts, `11 done, 1 waiting`."""
-    task.kwargs = ""
-    task.result = _counts(task.result)
-    return task
+_keep = EventsState.event
 
 
-def _counts(result: object) -> object:
-    try:
-        counts = ast.literal_eval(result) if isinstance(result, str) else result
-    except (SyntaxError, ValueError):
-        return result
-    if not isinstance(counts, dict):
-        return result
-    return ", ".join(f"{count} {outcome}" for outcome, count in Counter(counts).items()) or "nothing to do"
+def _keep_reworded(state: Any, event: dict[str, Any]) -> None:  # noqa: ANN401 - Flower's, untyped
+    _keep(state, wording.reworded(event))
+
+
+EventsState.event = _keep_reworded

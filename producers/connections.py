@@ -107,7 +107,7 @@ def resume(ledger: Ledger, operator: Operator, stage: Stage, reason: str, of: Se
 
 def test(ledger: Ledger, operator: Operator, stage: Stage, reason: str, of: Settings) -> Tested:
     """Test a connection from this machine; the breaker is told when it passes: a connection that was down heals."""
-    found = _probed(stage, of)
+    found = probed(stage, of)
     with transaction(ledger) as connection:
         before = connections.gate(connection, stage)
         was = now = before.breaker
@@ -130,8 +130,8 @@ def _verdict(found: dict[str, Any], was: Position, now: Position, *, is_paused: 
     return "passed: it was down and counts as up again, what was held goes out" if healed else "passed: it is up"
 
 
-def _probed(stage: Stage, of: Settings) -> dict[str, Any]:
-    """Run the test in a process of the workers' side; give its finding."""
+def probed(stage: Stage, of: Settings) -> dict[str, Any]:
+    """Run the test in a process of the workers' side; give its finding, as `workers.probe` prints it.  Tells nobody."""
     timeout_s = of.connection(stage).timeout_s + _MARGIN_S
     try:
         ran = subprocess.run(  # noqa: S603  # our own interpreter and module, no shell

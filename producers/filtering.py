@@ -13,6 +13,8 @@ LIMIT_MAX = 1_000
 _AGO = re.compile(r"(\d{1,6})\s*([smhdw])", re.ASCII)
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _BLANK_FOR_PLUS = re.compile(r" (?=\d\d:\d\d$)", re.ASCII)
+_EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+_LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 _ID = re.compile(r"\d{1,18}", re.ASCII)
 
 
@@ -41,8 +43,8 @@ def filter_of(  # noqa: PLR0913  # the words of spec section 5
         codes=tuple(code),
         members=tuple(member),
         lane=lane,
-        since=_instant("since", since, now),
-        until=_instant("until", until, now),
+        since=instant_of("since", since, now),
+        until=instant_of("until", until, now),
         text=text.strip(),
     )
 
@@ -52,14 +54,21 @@ def id_of(words: str) -> int | None:
     return int(words) if _ID.fullmatch(words) else None
 
 
-def _instant(name: str, words: str | None, now: datetime) -> datetime | None:
-    """Read RFC 3339, a date, both UTC unless they say otherwise, or how long ago: `90s`, `15m`, `2h`, `7d`, `1w`."""
+def instant_of(name: str, words: str | None, now: datetime) -> datetime | None:
+    """Read RFC 3339, a date, both UTC unless they say otherwise, or how long ago: `90s`, `15m`, `2h`, `7d`, `1w`.
+
+    Nothing was before the year 1900 or will be after 2200: such an instant becomes the nearest of those.
+
+    Raises:
+        ValueError: with *name* and one sentence.
+    """
     if not words:
         return None
     try:
         if ago := _AGO.fullmatch(words.strip()):
-            return now - timedelta(seconds=int(ago[1]) * _UNITS_S[ago[2]])
+            return now - min(timedelta(seconds=int(ago[1]) * _UNITS_S[ago[2]]), now - _EARLIEST)
         instant = datetime.fromisoformat(_BLANK_FOR_PLUS.sub("+", words.strip()))  # a URL's + that became a blank
-        return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
+    except ValueError:
         raise ValueError(f"{name}: must be an instant like 2026-11-23T08:51:00Z, a date, or an age like 2h") from None
+    aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    return min(max(aware, _EARLIEST), _LATEST).astimezone(UTC)

@@ -2,17 +2,20 @@
 
 | metric | kind | from |
 |---|---|---|
-| `membersync_instances_total{stage,outcome}` | counter | activity, read on from the last scrape |
+| `membersync_instances_total{stage,outcome}` | counter | the roll-up of activity; outcomes: `shared.ledger.tallies` |
 | `membersync_stage_seconds{stage}` | histogram | the same |
 | `membersync_pending{lane,stage,state}` | gauge | instances that are not finished |
-| `membersync_oldest_seconds{lane,state}` | gauge | the same: age of the oldest, s since acceptance |
+| `membersync_oldest_seconds{lane,state}` | gauge | the same: age of the oldest, s since acceptance; 0: there is none |
 | `membersync_connection_up{name}` | gauge | 1: neither paused nor its breaker open |
 | `membersync_budget_used_ratio{name}` | gauge | calls paid for in the last minute (62 s), in parts of the budget |
 | `membersync_dead_letters{stage,code}` | gauge | dead letters now |
+| `membersync_mail_unsent` | gauge | mails that the mail server has not taken yet |
+| `membersync_mail_oldest_seconds` | gauge | age of the oldest of them, s; 0: there is none |
 | `membersync_ledger_up` | gauge | 0: the ledger does not answer, and the others are missing |
 
-The counters are the pipeline's as this process saw it since it started: several processes count the same thing, so take
-one of them or the `max` of them, never their sum.
+All of it is the ledger's, none of it the process's: every process that is scraped says the same, and counters go on
+where they were after a restart.  Queries take the `max by` these labels first, so that two processes are not added up.
+What has not happened yet is there as 0, so that nothing is missing from a plot or an alert.
 """
 
 import threading
@@ -20,8 +23,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from itertools import accumulate
+from itertools import accumulate, product
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -29,46 +31,40 @@ from prometheus_client.registry import Collector
 
 from producers.connections import budgets
 from shared.errors import LedgerError
-from shared.ledger import gauges, views
+from shared.ledger import mail, views
 from shared.ledger.connection_views import connections
 from shared.ledger.engine import engine, transaction
-from shared.ledger.gauges import Tally
 from shared.ledger.records import Backlog, ConnectionState, DeadLetters
-from shared.pipeline import Stage
+from shared.ledger.tallies import BOUNDS_S, OUTCOMES, Tally, tallies
+from shared.pipeline import QUEUED, Lane, Stage, State
 from shared.settings import Settings
 
-BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-
-_READ_MAX = timedelta(hours=1)
-"""Activity that is read at one scrape at most; who scrapes less often than this loses what lies further back."""
 _PATIENCE = 10
 """Scrapes are answered from memory for this many times as long as the last look took."""
+_UNFINISHED = (*QUEUED, State.RUNNING)
+_OURS_TO_FIX = ("bug", "worker_lost")
+"""Codes of dead letters that say something about membersync, and are alerted on apart."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What one look at the ledger found."""
+    """What one look at the ledger found.  Units: *unsent* count of mails, and the age of the oldest in seconds."""
 
+    tallies: list[Tally]
     connections: list[ConnectionState]
     backlog: list[Backlog]
     dead_letters: list[DeadLetters]
+    unsent: tuple[int, float]
 
 
 class LedgerCollector(Collector):
-    """Looks at the ledger at most every *ttl_s* seconds, less often where looking is slow; 0: whenever asked.
+    """Looks at the ledger at most every *ttl_s* seconds, less often where looking is slow; 0: whenever asked."""
 
-    Units: *settle_s* seconds after which every transaction that wrote a line of activity has committed.
-    """
-
-    def __init__(self, settings: Settings, *, ttl_s: float = 3.0, settle_s: float = 2.0) -> None:
+    def __init__(self, settings: Settings, *, ttl_s: float = 3.0) -> None:
         self._settings = settings
         self._ledger = engine(settings.require_ledger())
         self._ttl_s = ttl_s
         self._lock = threading.Lock()
-        self._settle_s = settle_s
-        self._started = time.monotonic()
-        self._read_upto: datetime | None = None
-        self._counters = _Counters()
         self._fresh_until = float("-inf")
         self._families: list[Metric] = []
 
@@ -89,57 +85,23 @@ class LedgerCollector(Collector):
             yield GaugeMetricFamily("membersync_ledger_up", "Whether the ledger answers", 0)
             return
         yield GaugeMetricFamily("membersync_ledger_up", "Whether the ledger answers", 1)
+        yield _instances(look.tallies)
+        yield _seconds(look.tallies)
         yield from _backlog(look.backlog)
         yield _dead_letters(look.dead_letters)
         yield _connections(look.connections)
         yield _budgets(look.connections)
-        yield from self._counters.metrics()
+        yield from _mail(*look.unsent)
 
     def _look(self) -> _Look:
         with transaction(self._ledger) as connection:
-            after = self._read_upto or gauges.ago(connection, time.monotonic() - self._started)
-            upto = max(after, gauges.ago(connection, self._settle_s))
-            after = max(after, upto - _READ_MAX)
-            tallies = gauges.tallies(connection, after=after, upto=upto, bounds_s=BOUNDS_S)
-            look = _Look(
+            return _Look(
+                tallies(connection),
                 connections(connection, budgets(self._settings)),
                 views.backlog(connection),
                 views.dead_letters(connection),
+                mail.unsent(connection),
             )
-        self._read_upto = upto
-        self._counters.add(tallies)
-        return look
-
-
-class _Counters:
-    """What this process has seen in the activity since it started."""
-
-    def __init__(self) -> None:
-        self._outcomes: dict[tuple[str, str], int] = defaultdict(int)
-        self._buckets: dict[str, list[int]] = {stage: [0] * (len(BOUNDS_S) + 1) for stage in Stage}
-        self._seconds: dict[str, float] = dict.fromkeys(Stage, 0.0)
-
-    def add(self, tallies: Iterable[Tally]) -> None:
-        """Count what was read."""
-        for tally in tallies:
-            self._outcomes[tally.stage, tally.outcome] += tally.count
-            if tally.bucket is not None and tally.stage in self._buckets:
-                self._buckets[tally.stage][tally.bucket] += tally.count
-                self._seconds[tally.stage] += tally.took_s
-
-    def metrics(self) -> Iterator[Metric]:
-        """Give the counters as they stand."""
-        total = CounterMetricFamily(
-            "membersync_instances", "What became of instances at each stage", labels=["stage", "outcome"]
-        )
-        for (stage, outcome), count in sorted(self._outcomes.items()):
-            total.add_metric([stage, outcome], count)
-        yield total
-        seconds = HistogramMetricFamily("membersync_stage_seconds", "Duration of an attempt", labels=["stage"])
-        bounds = [*map(str, BOUNDS_S), "+Inf"]
-        for stage, counts in self._buckets.items():
-            seconds.add_metric([stage], list(zip(bounds, accumulate(counts), strict=True)), self._seconds[stage])
-        yield seconds
 
 
 def registry_of(settings: Settings) -> CollectorRegistry:
@@ -149,27 +111,58 @@ def registry_of(settings: Settings) -> CollectorRegistry:
     return registry
 
 
+def _instances(rows: list[Tally]) -> Metric:
+    family = CounterMetricFamily(
+        "membersync_instances", "What became of instances at each stage", labels=["stage", "outcome"]
+    )
+    totals = {(str(stage), outcome): 0 for stage, outcomes in OUTCOMES.items() for outcome in outcomes}
+    for row in rows:
+        totals[row.stage, row.outcome] = totals.get((row.stage, row.outcome), 0) + row.count
+    for labels, total in sorted(totals.items()):
+        family.add_metric(labels, total)
+    return family
+
+
+def _seconds(rows: list[Tally]) -> Metric:
+    family = HistogramMetricFamily("membersync_stage_seconds", "Duration of an attempt", labels=["stage"])
+    counts: dict[str, list[int]] = {stage: [0] * (len(BOUNDS_S) + 1) for stage in Stage}
+    took_s: dict[str, float] = defaultdict(float)
+    for row in rows:
+        if row.bucket >= 0 and row.stage in counts:
+            counts[row.stage][row.bucket] += row.count
+            took_s[row.stage] += row.took_s
+    bounds = [*map(str, BOUNDS_S), "+Inf"]
+    for stage, of_stage in counts.items():
+        family.add_metric([stage], list(zip(bounds, accumulate(of_stage), strict=True)), took_s[stage])
+    return family
+
+
 def _backlog(rows: list[Backlog]) -> Iterator[Metric]:
+    counts = {(str(lane), str(stage), str(state)): 0 for lane, stage, state in product(Lane, Stage, _UNFINISHED)}
+    ages = {(str(lane), str(state)): 0.0 for lane, state in product(Lane, _UNFINISHED)}
+    for row in rows:
+        counts[row.lane, row.stage, row.state] = row.count
+        ages[row.lane, row.state] = max(ages[row.lane, row.state], row.oldest_s)
     pending = GaugeMetricFamily(
         "membersync_pending", "Instances that are not finished", labels=["lane", "stage", "state"]
     )
-    oldest: dict[tuple[str, str], float] = {}
-    for row in rows:
-        pending.add_metric([row.lane, row.stage, row.state], row.count)
-        oldest[row.lane, row.state] = max(oldest.get((row.lane, row.state), 0.0), row.oldest_s)
+    for of_pending, count in counts.items():
+        pending.add_metric(of_pending, count)
     yield pending
-    ages = GaugeMetricFamily(
+    oldest = GaugeMetricFamily(
         "membersync_oldest_seconds", "Age of the oldest instance since its acceptance", labels=["lane", "state"]
     )
-    for labels, age_s in oldest.items():
-        ages.add_metric(labels, age_s)
-    yield ages
+    for of_oldest, age_s in ages.items():
+        oldest.add_metric(of_oldest, age_s)
+    yield oldest
 
 
 def _dead_letters(rows: list[DeadLetters]) -> Metric:
     family = GaugeMetricFamily("membersync_dead_letters", "Dead letters by cause", labels=["stage", "code"])
-    for row in rows:
-        family.add_metric([row.stage, row.code], row.count)
+    counts = {(str(stage), code): 0 for stage, code in product(Stage, _OURS_TO_FIX)}
+    counts.update({(row.stage, row.code): row.count for row in rows})
+    for labels, count in counts.items():
+        family.add_metric(labels, count)
     return family
 
 
@@ -190,3 +183,8 @@ def _budgets(rows: list[ConnectionState]) -> Metric:
         if row.budget is not None:
             family.add_metric([row.name], row.budget.used / row.budget.per_minute)
     return family
+
+
+def _mail(count: int, oldest_s: float) -> Iterator[Metric]:
+    yield GaugeMetricFamily("membersync_mail_unsent", "Mails that the mail server has not taken yet", count)
+    yield GaugeMetricFamily("membersync_mail_oldest_seconds", "Age of the oldest mail that was not taken yet", oldest_s)

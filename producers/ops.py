@@ -23,6 +23,8 @@ from shared.settings import Settings
 
 log = logger(__name__)
 
+_IDS_FILED = 50
+
 
 class AskError(ValueError):
     """Something is missing from what was asked; *field* names it."""
@@ -31,6 +33,10 @@ class AskError(ValueError):
         super().__init__(f"{field}: {reason}")
         self.field = field
         self.reason = reason
+
+
+class ReasonError(AskError):
+    """It is of more than one instance, as the ledger stands now, and nobody says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +102,7 @@ def start(ledger: Ledger, operator: Operator, ask: Ask, settings: Settings) -> t
     """Make the job; it goes on by itself from here.  No job: nothing matched, or all was refused.
 
     Raises:
-        AskError: the reason is missing.
+        ReasonError: the reason is missing.
     """
     return repeated(lambda: _start(ledger, operator, ask, settings))
 
@@ -146,6 +152,21 @@ def deny(ledger: Ledger, operator: Operator, what: str, why: str, *, asked: Mapp
         record(connection, Action(operator.name, operator.role, what, why, asked=asked, denied=True))
 
 
+def record_unmasking(ledger: Ledger, operator: Operator, *, asked: Mapping[str, Any], count: int) -> None:
+    """Record whom somebody is shown unmasked, before they are: *asked* as `instances_asked`, or `{"member": number}`.
+
+    Units: *count* instances.
+    """
+    with transaction(ledger) as connection:
+        _record(connection, operator, "unmask", "shown", asked=asked, count=count)
+
+
+def instances_asked(ids: Sequence[str]) -> dict[str, Any]:
+    """Give the instances of an action as they are filed: the first 50, and how many there are beside them."""
+    more = len(ids) - _IDS_FILED
+    return {"ids": list(ids[:_IDS_FILED])} | ({"and_more": more} if more > 0 else {})
+
+
 def carry_on(ledger: Ledger, settings: Settings) -> bool:
     """Take one job a little further, for the dispatcher's turn; say whether to call again at once.
 
@@ -168,7 +189,7 @@ def _start(ledger: Ledger, operator: Operator, ask: Ask, settings: Settings) -> 
         ids = ask.selection.pick(connection)
         planned = _plan(connection, ask, ids, settings)
         if not reason and (planned.touched > 1 or ask.kind is Kind.DISCARD):
-            raise AskError("reason", "say why")
+            raise ReasonError("reason", "say why")
         order = Order(ask.kind, operator.name, reason, ask.selection.asked, ask.from_start, ask.force, ask.rate)
         job_id = requeues.create(connection, order, ids, resubmits_max=settings.requeue_max) if ids else None
         answer = "refused: nothing to do" if job_id is None else f"job {job_id}"

@@ -15,6 +15,7 @@ from shared.pipeline import QUEUES, Lane, Stage
 from shared.settings import Settings, settings
 
 _SHOWN_MEMBERS = 5
+_SHOWN_INSTANCES = 50
 _DELIVERY_LIMIT = 5
 
 
@@ -98,18 +99,19 @@ app.add_defaults(lambda: configuration(settings()))
 def publish(stage: Stage, lane: Lane, ids: Sequence[int], member_numbers: Sequence[str]) -> None:
     """Send one batch on its way: a chain of the stages from *stage* on, each naming the same ids.
 
-    Flower shows the arguments as a count and up to five member numbers; the message itself has ids only.
+    Flower shows a count and up to five member numbers as its arguments, a count and up to fifty instance ids as its
+    keyword arguments; the message itself has ids only.
 
     Raises:
         kombu.exceptions.OperationalError: the broker did not take it, or did and could not say so.
     """
-    shown = describe(member_numbers)
+    shown = {"argsrepr": describe(member_numbers), "kwargsrepr": describe_instances(ids)}
     links = [
         app.signature(
             step.task,
             args=(list(ids),),
             immutable=True,
-            options={"queue": step.queue(lane), "argsrepr": shown, "kwargsrepr": ""},
+            options={"queue": step.queue(lane), **shown},
         )
         for step in stage.rest
     ]
@@ -119,6 +121,14 @@ def publish(stage: Stage, lane: Lane, ids: Sequence[int], member_numbers: Sequen
 
 def describe(member_numbers: Sequence[str]) -> str:
     """Say which members a batch has: `12 members: 296-1, 296-2, …`."""
-    count = len(member_numbers)
-    names = ", ".join(member_numbers[:_SHOWN_MEMBERS]) + (", …" if count > _SHOWN_MEMBERS else "")
-    return f"{count} {'member' if count == 1 else 'members'}: {names}"
+    return _counted("member", member_numbers, _SHOWN_MEMBERS)
+
+
+def describe_instances(ids: Sequence[int]) -> str:
+    """Say which instances a batch has: `12 instances: 4711, 4712, …`."""
+    return _counted("instance", ids, _SHOWN_INSTANCES)
+
+
+def _counted(noun: str, names: Sequence[object], at_most: int) -> str:
+    shown = ", ".join(map(str, names[:at_most])) + (", …" if len(names) > at_most else "")
+    return f"{len(names)} {noun}{'' if len(names) == 1 else 's'}: {shown}"

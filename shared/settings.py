@@ -5,12 +5,13 @@ Names: `MEMBERSYNC_` prefix, `__` between levels (`MEMBERSYNC_CROWDTWIST__API_KE
 `.env.example` lists them all; a test holds it to this file.
 """
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.breaker import Rules
@@ -27,6 +28,9 @@ def _blank_is_unset(value: object) -> object:
 Optional = BeforeValidator(_blank_is_unset)
 Url = Annotated[str | None, Optional]
 Secret = Annotated[SecretStr | None, Optional]
+
+_ADDRESS = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[a-z0-9]([a-z0-9.-]*[a-z0-9])?", re.ASCII | re.IGNORECASE)
+_NAMED_ADDRESS = re.compile(rf"({_ADDRESS.pattern}|[\w .-]*<{_ADDRESS.pattern}>)", re.ASCII | re.IGNORECASE)
 
 
 class Connection(BaseModel):
@@ -121,7 +125,10 @@ class SiebelSettings(Connection):
     @field_validator("timezone")
     @classmethod
     def _a_known_zone(cls, value: str) -> str:
-        ZoneInfo(value)
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, OSError):
+            raise ValueError("is no time zone of this machine's tz database") from None
         return value
 
 
@@ -196,6 +203,53 @@ class WorkerSettings(BaseModel):
     calls_in_flight: int = Field(50, ge=1, description="calls that one process makes to one connection at once")
 
 
+class MailSettings(BaseModel):
+    """Mail to operators: a connection that is down or back, and a digest of dead letters and Data Errors."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    host: Annotated[str | None, Optional] = Field(None, description="the mail server; unset: no mail")
+    port: int = Field(25, ge=1, le=65535, description="its port; mostly 587 with starttls, 465 with tls")
+    security: Literal["none", "starttls", "tls"] = Field(
+        "none", description="none; starttls and tls check the certificate"
+    )
+    username: str = Field("", description="login; empty: none. Only with starttls or tls")
+    password: Secret = Field(None, description="login")
+    sender: str = Field("", alias="from", description="who it comes from: name@host or Name <name@host>")
+    recipients: str = Field("", description="comma separated; the lookup row email of OIC")
+    digest_every_s: float = Field(900, gt=0, description="s; from one digest to the next, if there is anything new")
+    timeout_s: float = Field(20, gt=0, description="s; longest silence of the mail server")
+
+    @field_validator("sender")
+    @classmethod
+    def _a_sender(cls, value: str) -> str:
+        if value and not _NAMED_ADDRESS.fullmatch(value):
+            raise ValueError("must be an e-mail address, like membersync@example.org or membersync <it@example.org>")
+        return value
+
+    @field_validator("recipients")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        found = [part.strip() for part in value.split(",") if part.strip()]
+        if not all(map(_ADDRESS.fullmatch, found)):
+            raise ValueError("must be e-mail addresses, separated by commas, like ann@example.org, bob@example.org")
+        return ", ".join(found)
+
+    @model_validator(mode="after")
+    def _whole(self) -> "MailSettings":
+        if self.host and not self.sender:
+            raise ValueError("MEMBERSYNC_MAIL__FROM must be set where MEMBERSYNC_MAIL__HOST is")
+        if self.host and not self.recipients:
+            raise ValueError("MEMBERSYNC_MAIL__RECIPIENTS must be set where MEMBERSYNC_MAIL__HOST is")
+        if bool(self.username) != bool(self.password):
+            raise ValueError("MEMBERSYNC_MAIL__USERNAME and MEMBERSYNC_MAIL__PASSWORD must be set together")
+        if not (self.username + (self.password.get_secret_value() if self.password else "")).isascii():
+            raise ValueError("MEMBERSYNC_MAIL__USERNAME and MEMBERSYNC_MAIL__PASSWORD must be ASCII")
+        if self.username and self.security == "none":
+            raise ValueError("MEMBERSYNC_MAIL__SECURITY must be starttls or tls where a password is sent")
+        return self
+
+
 class Settings(BaseSettings):
     """All of it.  Source: the environment, then `.env` in the working directory."""
 
@@ -217,6 +271,7 @@ class Settings(BaseSettings):
     flower: FlowerSettings = Field(default_factory=FlowerSettings)
     dispatcher: DispatcherSettings = Field(default_factory=DispatcherSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
+    mail: MailSettings = Field(default_factory=MailSettings)
 
     @field_validator("ledger_url")
     @classmethod

@@ -26,10 +26,15 @@ def ledger_url() -> Iterator[str]:
 
 @pytest.fixture
 def ledger(ledger_url: str) -> Engine:
+    return emptied(ledger_url)
+
+
+def emptied(ledger_url: str) -> Engine:
+    """Give the ledger as it is after its migrations."""
     of = engine(ledger_url)
-    emptied = ", ".join(f'"{table.name}"' for table in Base.metadata.sorted_tables if table.name != _CONNECTION)
+    tables = ", ".join(f'"{table.name}"' for table in Base.metadata.sorted_tables if table.name != _CONNECTION)
     with of.begin() as connection:
-        connection.execute(text(f"truncate {emptied} restart identity cascade"))
+        connection.execute(text(f"truncate {tables} restart identity cascade"))
         connection.execute(text("delete from connection"))
         connection.execute(text("insert into connection (name) values ('oic'), ('crowdtwist'), ('siebel')"))
         connection.execute(text("insert into bookmark (name, upto) values ('tally', now()), ('digest', now())"))

@@ -1,12 +1,32 @@
 """Somebody at the console: logs in, opens pages, and sends their forms."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import unescape
 
 import httpx
+
+from producers.api.app import create_app
+from shared.settings import Settings, Token
+from tests.calling import served
 
 HTML = {"Accept": "text/html"}
 
 _KEY = re.compile(r'name="form_key" value="([0-9a-f]+)"')
+
+
+@contextmanager
+def console(settings: Settings) -> Iterator[httpx.Client]:
+    """Serve the console to vera (viewer), oscar (operator) and ada (admin); gives a client that is nobody yet."""
+    tokens = {
+        f"tok-{name}": Token(name=name, role=role)
+        for name, role in (("vera", "viewer"), ("oscar", "operator"), ("ada", "admin"))
+    }
+    api = settings.api.model_copy(update={"tokens": tokens})
+    with served(create_app(settings.model_copy(update={"api": api}))) as client:
+        client.headers.update(HTML)
+        yield client
 
 
 def logged_in(client: httpx.Client, token: str) -> httpx.Client:
@@ -20,3 +40,8 @@ def post(client: httpx.Client, page_address: str, action_address: str, **fields:
     found = _KEY.search(client.get(page_address, headers=HTML).text)
     assert found, f"{page_address} has no form"
     return client.post(action_address, data={"form_key": found[1], **fields}, headers=HTML)
+
+
+def said(answer: httpx.Response) -> str:
+    """Give what can be read on a page."""
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", answer.text)).split())

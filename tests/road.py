@@ -107,6 +107,13 @@ class Road:
     def states(self) -> dict[str, int]:
         return dict(self.sql("select state, count(*) from instance group by state"))
 
+    def note(self, **columns: object) -> None:
+        """Add a line to the activity of the first instance."""
+        names, bound = ", ".join(columns), ", ".join(f":{name}" for name in columns)
+        with self.ledger.begin() as connection:
+            line = f"insert into activity (instance_id, what, {names}) values (1, 'noted', {bound})"  # noqa: S608
+            connection.execute(text(line), columns)
+
     def sql(self, statement: str) -> list[Any]:
         with self.ledger.begin() as connection:
             result = connection.execute(text(statement))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import SecretStr
 
@@ -23,16 +24,17 @@ from deploy.local.listening import Listener
 from deploy.local.processes import Running, log_tail
 from deploy.local.readiness import ready_api, ready_flower, ready_sandbox, workers_answer
 from deploy.local.servers import embedded_postgres, embedded_valkey
-from deploy.local.serving import hold
+from deploy.local.serving import free_port, hold
 from deploy.local.supervisor import Event, ProcessError, Stop, Supervisor, write_event
 from deploy.sandbox.client import SandboxControl
 from shared.pipeline import Lane, Stage
-from shared.settings import Settings
+from shared.settings import Page, Settings
 
 __all__ = ["Stack", "StoppedError", "running_stack"]
 
 _READY_WITHIN_S = 60.0
 _CONTROL_PORT = 9100
+_Page = TypeVar("_Page", bound=Page)
 
 
 class StoppedError(Exception):
@@ -149,6 +151,7 @@ class _Start:
     def processes(self) -> Stack:
         """Start our processes and wait until each of them does its work."""
         self._set(flower=self._settings.flower.model_copy(update={"password": _flower_password(self._settings)}))
+        self._set(api=_placed(self._settings.api), flower=_placed(self._settings.flower))
         supervisor = self._exits.enter_context(Supervisor(self._on_event))
         self._pids.append(supervisor.pids)
         supervisor.start(programs.ours(self._settings, "dispatcher", "dispatcher"))
@@ -235,6 +238,13 @@ class _Start:
 
 def _flower_password(settings: Settings) -> SecretStr:
     return settings.flower.password or SecretStr(secrets.token_urlsafe(12))
+
+
+def _placed(page: _Page) -> _Page:
+    """Give *page* a port and an address, so that the other pages can link to it."""
+    port = free_port(page.port)
+    url = page.public_url or f"http://{_reached(page.host)}:{port}"
+    return page.model_copy(update={"port": port, "public_url": url})
 
 
 def _reached(host: str) -> str:

@@ -10,11 +10,12 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from producers import connections
-from producers.api.asking import body_of, described_body, refused
+from producers.api.asking import SAID, Reason, body_of, described_body
+from producers.api.description import answered
 from producers.api.operating import operates
 from producers.api.problems import ProblemError, described
 from producers.api.reads import Reader, json_answer
-from producers.connections import REASON_MAX, ConnectionPage, Switched, Tested
+from producers.connections import ConnectionPage, Switched, Tested
 from producers.ops import Operator
 from shared.ledger.engine import Ledger, engine
 from shared.pipeline import STAGES, Stage
@@ -57,6 +58,18 @@ _PAUSED: dict[str, Any] = {
     "paused_reason": "CrowdTwist's maintenance window",
     "paused_at": "2026-11-23T09:00:00Z",
 }
+_PAUSING = {
+    "name": "crowdtwist",
+    "changed": True,
+    "answer": "paused: what is due there is held",
+    "connection": _PAUSED,
+}
+_RESUMING = {
+    "name": "crowdtwist",
+    "changed": True,
+    "answer": "resumed: what was held goes out",
+    "connection": _SHOWN,
+}
 _TESTED = {
     "name": "crowdtwist",
     "ok": True,
@@ -70,11 +83,17 @@ _TESTED = {
 
 
 class ReasonBody(BaseModel):
-    """Why."""
+    """Why, if somebody says so."""
 
     model_config = ConfigDict(extra="forbid")
 
-    reason: str = Field("", max_length=REASON_MAX, description="required for a pause")
+    reason: Reason = ""
+
+
+class PauseBody(ReasonBody):
+    """Why."""
+
+    reason: Annotated[Reason, Field(description="required", json_schema_extra={"allOf": [SAID]})]
 
 
 def connection_parameter(
@@ -92,18 +111,14 @@ def connection_parameter(
 
 
 Name = Annotated[Stage, Depends(connection_parameter)]
-Body = Annotated[ReasonBody, Depends(body_of(ReasonBody))]
-
-
-def _described(what: str, model: type, example: object) -> dict[int | str, dict[str, Any]]:
-    return {200: {"description": what, "model": model, "content": {"application/json": {"example": example}}}}
+_ERRORS = described("invalid_parameter", 401, 403, "no_such_connection", "body_too_large", 503)
 
 
 @router.get(
     "/v1/connections",
     summary="How the connections stand",
     responses={
-        **_described("In the order of the pipeline", ConnectionPage, {"items": [_SHOWN], "next": None}),
+        **answered("In the order of the pipeline", ConnectionPage, {"items": [_SHOWN], "next": None}),
         **described(401, 403, 503),
     },
 )
@@ -115,41 +130,30 @@ def list_connections(request: Request, _: Reader) -> Response:
 @router.post(
     "/v1/connections/{name}/pause",
     summary="Pause a connection",
-    responses={
-        **_described(
-            "Paused; `changed` false: it was so already",
-            Switched,
-            {"name": "crowdtwist", "changed": True, "answer": "paused: …", "connection": _PAUSED},
-        ),
-        **described(400, 401, 403, 404, 413, 503),
-    },
-    openapi_extra=described_body(ReasonBody, pause={"reason": "CrowdTwist's maintenance window"}),
+    responses={**answered("Paused; `changed` false: it was so already", Switched, _PAUSING), **_ERRORS},
+    openapi_extra=described_body(PauseBody, pause={"reason": "CrowdTwist's maintenance window"}),
 )
 def pause_connection(
-    request: Request, operator: Annotated[Operator, Depends(operates("pause"))], stage: Name, body: Body
+    request: Request,
+    operator: Annotated[Operator, Depends(operates("pause"))],
+    stage: Name,
+    body: Annotated[PauseBody, Depends(body_of(PauseBody))],
 ) -> Response:
     """Hold what is due there; nothing is lost, no attempt is spent, Siebel is told nothing."""
-    try:
-        return json_answer(connections.pause(_ledger(request), operator, stage, body.reason, _settings(request)))
-    except ValueError as error:
-        raise refused(error) from None
+    return json_answer(connections.pause(_ledger(request), operator, stage, body.reason, _settings(request)))
 
 
 @router.post(
     "/v1/connections/{name}/resume",
     summary="Resume a connection",
-    responses={
-        **_described(
-            "Resumed; `changed` false: it was not paused",
-            Switched,
-            {"name": "crowdtwist", "changed": True, "answer": "resumed: …", "connection": _SHOWN},
-        ),
-        **described(400, 401, 403, 404, 413, 503),
-    },
-    openapi_extra=described_body(ReasonBody, resume={"reason": "the window is over"}),
+    responses={**answered("Resumed; `changed` false: it was not paused", Switched, _RESUMING), **_ERRORS},
+    openapi_extra=described_body(ReasonBody, required=False, resume={"reason": "the window is over"}),
 )
 def resume_connection(
-    request: Request, operator: Annotated[Operator, Depends(operates("resume"))], stage: Name, body: Body
+    request: Request,
+    operator: Annotated[Operator, Depends(operates("resume"))],
+    stage: Name,
+    body: Annotated[ReasonBody, Depends(body_of(ReasonBody))],
 ) -> Response:
     """Let what was held go out, newest state of each member only, live lane first, little by little."""
     return json_answer(connections.resume(_ledger(request), operator, stage, body.reason, _settings(request)))
@@ -158,14 +162,14 @@ def resume_connection(
 @router.post(
     "/v1/connections/{name}/test",
     summary="Test a connection",
-    responses={
-        **_described("What the test came to; `ok` false: it failed", Tested, _TESTED),
-        **described(400, 401, 403, 404, 413, 503),
-    },
-    openapi_extra=described_body(ReasonBody, test={"reason": "they say that they are back"}),
+    responses={**answered("What the test came to; `ok` false: it failed", Tested, _TESTED), **_ERRORS},
+    openapi_extra=described_body(ReasonBody, required=False, test={"reason": "they say that they are back"}),
 )
 async def test_connection(
-    request: Request, operator: Annotated[Operator, Depends(operates("test"))], stage: Name, body: Body
+    request: Request,
+    operator: Annotated[Operator, Depends(operates("test"))],
+    stage: Name,
+    body: Annotated[ReasonBody, Depends(body_of(ReasonBody))],
 ) -> Response:
     """Do what OIC's connection test does; a connection that was down and passes it counts as up at once."""
     test = partial(connections.test, _ledger(request), operator, stage, body.reason, _settings(request))

@@ -2,6 +2,10 @@
 
 from typing import Any
 
+import orjson
+
+from producers.api.event_schema import BODY
+
 _EVENT: dict[str, Any] = {
     "event_id": "1-4XYZ-1",
     "operation": "enroll",
@@ -64,21 +68,21 @@ _XML = """<?xml version="1.0" encoding="UTF-8"?>
   </ListOfCT_spcLOY_spcMember>
 </SiebelMessage>
 """
-_OBJECT = {"type": "object"}
+_LINES = b"\n".join(map(orjson.dumps, (_EVENT, _EVENT | {"event_id": "1-4XYZ-2", "operation": "delete"}))).decode()
 
 REQUEST_BODY: dict[str, Any] = {
     "required": True,
     "description": "At most 10 MiB and 10,000 events, 64 kB each.",
     "content": {
         "application/json": {
-            "schema": {"oneOf": [_OBJECT, {"type": "array", "items": _OBJECT}]},
+            "schema": BODY,
             "examples": {
                 "event": {"summary": "One event", "value": _EVENT},
                 "events": {"summary": "Several", "value": [_EVENT]},
                 "siebel": {"summary": "What Siebel sends by itself", "value": _SIEBEL},
             },
         },
-        "application/x-ndjson": {"schema": {"type": "string"}, "example": "one event of application/json per line"},
+        "application/x-ndjson": {"schema": {"type": "string"}, "example": _LINES},
         "application/xml": {"schema": {"type": "string"}, "example": _XML},
         "text/xml": {"schema": {"type": "string"}, "example": _XML},
     },

@@ -4,9 +4,9 @@
 there are tokens.
 """
 
-from typing import Annotated
+from typing import Any
 
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import exposition
 
@@ -18,13 +18,34 @@ from shared.ledger.engine import engine
 router = APIRouter(tags=["probes"])
 
 
-@router.get("/healthz", summary="Whether the process lives")
+_METRICS = {"type": "string"}
+_SCRAPED = """# HELP membersync_connection_up 1: it is up; 0: it is down or paused
+# TYPE membersync_connection_up gauge
+membersync_connection_up{name="crowdtwist"} 1.0
+"""
+_ALIVE: dict[str, Any] = {
+    "type": "object",
+    "required": ["status"],
+    "properties": {"status": {"type": "string"}},
+}
+
+
+def _said(what: str, status: str) -> dict[int | str, dict[str, Any]]:
+    content = {"application/json": {"schema": _ALIVE, "example": {"status": status}}}
+    return {200: {"description": what, "content": content}}
+
+
+@router.get("/healthz", summary="Whether the process lives", responses=_said("It does", "ok"))
 async def healthz() -> JSONResponse:
     """Answer; depends on nothing, so that a ledger that is away does not get the process killed."""
     return JSONResponse({"status": "ok"})
 
 
-@router.get("/readyz", summary="Whether it can take events", responses=described(503))
+@router.get(
+    "/readyz",
+    summary="Whether it can take events",
+    responses={**_said("It can", "ready"), **described("not_ready")},
+)
 def readyz(request: Request) -> Response:
     """Say whether the ledger answers and has the schema of this version; if not, what is missing."""
     missing = views.missing(engine(request.app.state.settings.ledger_url))
@@ -34,9 +55,22 @@ def readyz(request: Request) -> Response:
 
 
 @router.get(
-    "/metrics", summary="Prometheus metrics", dependencies=[Depends(needs(Right.READ))], response_class=Response
+    "/metrics",
+    summary="Prometheus metrics",
+    dependencies=[Depends(needs(Right.READ))],
+    response_class=Response,
+    responses={
+        200: {
+            "description": "In the format that `Accept` asks for",
+            "content": {
+                "text/plain": {"schema": _METRICS, "example": _SCRAPED},
+                "application/openmetrics-text": {"schema": _METRICS},
+            },
+        },
+        **described(401, 403),
+    },
 )
-def metrics(request: Request, accept: Annotated[str, Header()] = "") -> Response:
+def metrics(request: Request) -> Response:
     """Give the metrics in the format that the scraper asks for."""
-    encode, media_type = exposition.choose_encoder(accept)
+    encode, media_type = exposition.choose_encoder(request.headers.get("accept", ""))
     return Response(encode(request.app.state.metrics), headers={"Content-Type": media_type})

@@ -9,8 +9,12 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
+from producers.api.codes import CODES, codes_of
+from producers.ops import AskError, ReasonError
 from shared.errors import LedgerError
+from shared.ledger.filters import NO_CONTROLS
 from shared.logs import logger
 
 log = logger(__name__)
@@ -18,16 +22,11 @@ log = logger(__name__)
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2
 
-SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail", "code"],
-    "properties": {
-        "type": {"type": "string", "format": "uri"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "code": {"type": "string", "description": "stable; branch on this"},
-    },
+_PROBLEM = {"$ref": "#/components/schemas/Problem"}
+_ALWAYS_POSSIBLE = {404: "not_found"}
+_HEADERS: dict[int, dict[str, Any]] = {
+    401: {"WWW-Authenticate": {"schema": {"type": "string"}, "required": True, "description": "asks for a token"}},
+    503: {"Retry-After": {"schema": {"type": "integer"}, "description": "s; when to send the same again"}},
 }
 
 
@@ -64,20 +63,46 @@ def unavailable() -> Response:
     return problem(503, LedgerError.code, detail, {"Retry-After": str(RETRY_AFTER_S)})
 
 
-def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Describe these answers for `/openapi.json`."""
-    return {
-        status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": SCHEMA}}}
-        for status in statuses
+def described(*answers: int | str) -> dict[int | str, dict[str, Any]]:
+    """Describe these answers for `/openapi.json`: a status with all of its codes, or one code with its status."""
+    found: dict[int, list[str]] = {}
+    for answer in answers:
+        status = CODES[answer][0] if isinstance(answer, str) else answer
+        found.setdefault(status, []).extend([answer] if isinstance(answer, str) else codes_of(answer))
+    return {status: _described(status, codes) for status, codes in found.items()}
+
+
+def _described(status: int, codes: list[str]) -> dict[str, Any]:
+    also = [code for code in (_ALWAYS_POSSIBLE.get(status),) if code and code not in codes]
+    schema = {"allOf": [_PROBLEM, {"properties": {"status": {"const": status}, "code": {"enum": [*codes, *also]}}}]}
+    examples = {code: {"summary": CODES[code][1], "value": _example(code)} for code in codes}
+    answer: dict[str, Any] = {
+        "description": f"{HTTPStatus(status).phrase}: {', '.join(codes)}",
+        "content": {MEDIA_TYPE: {"schema": schema, "examples": examples}},
     }
+    return answer | ({"headers": _HEADERS[status]} if status in _HEADERS else {})
+
+
+def _example(code: str) -> dict[str, Any]:
+    status, sense = CODES[code]
+    shown: dict[str, Any] = orjson.loads(problem(status, code, sense).body)
+    return shown
 
 
 def install(app: FastAPI) -> None:
     """Answer every error of *app* with a problem."""
     app.add_exception_handler(ProblemError, _ours)
+    app.add_exception_handler(AskError, _asked)
     app.add_exception_handler(LedgerError, _ledger)
     app.add_exception_handler(RequestValidationError, _parameters)
     app.add_exception_handler(HTTPException, _http)
+
+
+def invalid(loc: tuple[int | str, ...], error: Mapping[str, Any]) -> ProblemError:
+    """Give the answer to what pydantic refused at *loc*."""
+    field = ".".join(map(str, loc))
+    said = "contains a control character" if error.get("ctx", {}).get("pattern") == NO_CONTROLS else error["msg"]
+    return ProblemError(400, "invalid_parameter", f"{field or 'body'}: {said}", field=field)
 
 
 def _ours(_: Request, error: Exception) -> Response:
@@ -85,19 +110,33 @@ def _ours(_: Request, error: Exception) -> Response:
     return problem(error.status, error.code, error.detail, error.headers, **error.more)
 
 
+def _asked(_: Request, error: Exception) -> Response:
+    assert isinstance(error, AskError)  # noqa: S101  # registered for nothing else
+    code = "reason_required" if isinstance(error, ReasonError) else "invalid_parameter"
+    return problem(CODES[code][0], code, str(error), field=error.field)
+
+
 def _ledger(_: Request, error: Exception) -> Response:
     log.error("the ledger does not serve", cause=str(error))
     return unavailable()
 
 
-def _parameters(_: Request, error: Exception) -> Response:
+def _parameters(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101  # registered for nothing else
     first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"][1:])
-    return problem(400, "invalid_parameter", f"{name}: {first['msg']}", field=name)
+    return _ours(request, invalid(first["loc"][1:], first))
 
 
-def _http(_: Request, error: Exception) -> Response:
+def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  # registered for nothing else
     status = HTTPStatus(error.status_code)
-    return problem(status, status.name.lower(), status.description or status.phrase, error.headers)
+    headers = error.headers
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = {"Allow": ", ".join(_methods(request))}
+    return problem(status, status.name.lower(), status.description or status.phrase, headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """Give the methods of all routes of this path; Starlette names those of the first only."""
+    matching = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in matching for method in getattr(route, "methods", None) or ()})

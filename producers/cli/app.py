@@ -2,31 +2,19 @@
 
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
+from producers.cli.completing import scenes
 from producers.cli.connections import connections
-from producers.cli.options import (
-    AsJson,
-    Codes,
-    Cursor,
-    InLane,
-    Limit,
-    Members,
-    Since,
-    Stages,
-    States,
-    Statuses,
-    Unmasked,
-    Until,
-    WithText,
-)
+from producers.cli.filtered import filtered
+from producers.cli.options import AsJson, Cursor, Limit, Unmasked
 from producers.cli.repairs import dead_letters, discard, jobs, requeue
 from producers.cli.trouble import IMPOSSIBLE, told
-from producers.filtering import LIMIT_DEFAULT, filter_of
+from producers.filtering import LIMIT_DEFAULT
+from shared.ledger.filters import Filter
 from shared.pipeline import Lane
 
 # Imports inside commands keep the start of the others short.
@@ -35,7 +23,7 @@ from shared.pipeline import Lane
 app = typer.Typer(
     help="Siebel Loyalty members to CrowdTwist, and the truth back.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
 )
 
@@ -83,8 +71,13 @@ def up() -> None:
 @app.command(rich_help_panel="On one machine")
 def demo(
     *,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the stack running at the end.")] = False,
-    scene: Annotated[str | None, typer.Option("--scene", help="Only outage, oic, dead-letter or overtaken.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", metavar="", help="Leave the stack running at the end.")] = False,
+    scene: Annotated[
+        str | None,
+        typer.Option(
+            "--scene", metavar="SCENE", help="Only outage, oic, dead-letter or overtaken.", autocompletion=scenes
+        ),
+    ] = None,
 ) -> None:
     """Run the whole stack, feed it, show and check what happened, and end."""
     from deploy.local.demo import demo as play
@@ -95,8 +88,8 @@ def demo(
 
 @app.command(rich_help_panel="One process each")
 def api(
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on.")] = None,
+    host: Annotated[str | None, typer.Option(metavar="ADDRESS", help="To listen on.")] = None,
+    port: Annotated[int | None, typer.Option(metavar="PORT", min=0, max=65535, help="To listen on; 0: any.")] = None,
 ) -> None:
     """Take events over HTTP, and answer operators."""
     from producers.cli.processes import run_api
@@ -114,8 +107,8 @@ def dispatcher() -> None:
 
 @app.command(rich_help_panel="One process each")
 def worker(
-    lane: Annotated[Lane | None, typer.Option(help="Only this lane; both when left out.")] = None,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
+    lane: Annotated[Lane | None, typer.Option(metavar="LANE", help="Only live, or bulk; both when left out.")] = None,
+    concurrency: Annotated[int | None, typer.Option(metavar="N", min=1, help="Processes.")] = None,
 ) -> None:
     """Take instances through the stages (Celery)."""
     from producers.cli.processes import become_worker
@@ -124,7 +117,9 @@ def worker(
 
 
 @app.command(rich_help_panel="One process each")
-def flower(port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on.")] = None) -> None:
+def flower(
+    port: Annotated[int | None, typer.Option(metavar="PORT", min=0, max=65535, help="To listen on; 0: any.")] = None,
+) -> None:
     """Show workers, queues and tasks (Flower)."""
     from producers.cli.processes import become_flower
 
@@ -132,21 +127,28 @@ def flower(port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port
 
 
 @app.command(rich_help_panel="One process each")
-def migrate() -> None:
+def migrate(*, as_json: AsJson = False) -> None:
     """Bring the ledger's schema up to date."""
     from producers.cli.processes import run_migrations
 
-    run_migrations()
+    run_migrations(as_json=as_json)
 
 
 @app.command(rich_help_panel="Members")
 def produce(  # one option each
-    files: Annotated[list[str], typer.Argument(help="NDJSON, JSON, CSV or SiebelMessage XML; - is standard input.")],
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE", help="NDJSON, JSON, CSV or SiebelMessage XML; - is standard input.")
+    ],
     *,
-    lane: Annotated[Lane, typer.Option(help="Of events that name none.")] = Lane.LIVE,
-    api_url: Annotated[str | None, typer.Option("--api", help="Send to this api instead of into the ledger.")] = None,
+    lane: Annotated[Lane, typer.Option(metavar="LANE", help="Of events that name none: live or bulk.")] = Lane.LIVE,
+    api_url: Annotated[
+        str | None, typer.Option("--api", metavar="URL", help="Send to this api instead of into the ledger.")
+    ] = None,
     token: Annotated[
-        str | None, typer.Option(envvar="MEMBERSYNC_TOKEN", show_envvar=True, help="The api's token of a producer.")
+        str | None,
+        typer.Option(
+            metavar="TOKEN", envvar="MEMBERSYNC_TOKEN", show_envvar=True, help="The api's token of a producer."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -180,17 +182,10 @@ def member(
 
 
 @app.command(rich_help_panel="Looking")
-def instances(  # noqa: PLR0913  # the filter of spec section 5
+@filtered
+def instances(
+    where: Filter,
     *,
-    state: States = None,
-    stage: Stages = None,
-    status: Statuses = None,
-    code: Codes = None,
-    member: Members = None,
-    since: Since = None,
-    until: Until = None,
-    lane: InLane = None,
-    text: WithText = "",
     limit: Limit = LIMIT_DEFAULT,
     cursor: Cursor = None,
     unmasked: Unmasked = False,
@@ -199,21 +194,6 @@ def instances(  # noqa: PLR0913  # the filter of spec section 5
     """List instances, newest first."""
     from producers.cli.reading import list_instances
 
-    try:
-        where = filter_of(
-            now=datetime.now(UTC),
-            state=state or (),
-            stage=stage or (),
-            status=status or (),
-            code=code or (),
-            member=member or (),
-            lane=lane,
-            since=since,
-            until=until,
-            text=text,
-        )
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
     raise typer.Exit(list_instances(where, limit, cursor, unmasked=unmasked, as_json=as_json))
 
 
@@ -228,6 +208,18 @@ def show(
     from producers.cli.reading import show_instance
 
     raise typer.Exit(show_instance(instance_id, unmasked=unmasked, as_json=as_json))
+
+
+@app.command(rich_help_panel="Looking")
+def doctor(
+    *,
+    offline: Annotated[bool, typer.Option("--offline", metavar="", help="Call no outside system.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Examine settings, servers, workers and connections: what is wrong, why it matters, what to type."""
+    from producers.cli.doctor import run_doctor
+
+    raise typer.Exit(run_doctor(offline=offline, as_json=as_json))
 
 
 app.command("dead-letters", rich_help_panel="Repairing")(dead_letters)

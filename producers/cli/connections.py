@@ -22,10 +22,12 @@ class Act(StrEnum):
 
 
 def connections(
-    act: Annotated[Act | None, typer.Argument(metavar="[test|pause|resume]", help="What to do; nothing: show.")] = None,
-    name: Annotated[Stage | None, typer.Argument(metavar="[NAME]", help="oic, crowdtwist or siebel.")] = None,
+    act: Annotated[Act | None, typer.Argument(metavar="test|pause|resume", help="What to do; nothing: show.")] = None,
+    name: Annotated[Stage | None, typer.Argument(metavar="NAME", help="oic, crowdtwist or siebel.")] = None,
     *,
-    reason: Annotated[str, typer.Option("--reason", help="Why; is kept and shown. A pause needs it.")] = "",
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="WHY", help="Why; is kept and shown. A pause needs it.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Show how the connections stand; test, pause or resume one."""

@@ -1,10 +1,12 @@
 """How it goes, as a person reads it in a terminal: connections, lanes, dead letters, rates."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from rich.table import Table
+from rich.console import Console
+from rich.text import Text
 
-from producers.cli.render import age, coloured, console, grid, instant, plain
+from producers.cli.render import age, coloured, console, instant, plain
+from producers.cli.tables import print_rows
 from shared.ledger.records import Backlog, BudgetState, ConnectionState, DeadLetters, Overview, Rate
 
 
@@ -12,33 +14,36 @@ def print_overview(overview: Overview) -> None:
     """Print how it goes."""
     out = console()
     print_connections(overview.connections)
-    out.print(_backlog(overview.backlog) if overview.backlog else plain("nothing is pending"))
-    out.print(_rates(overview.rates))
+    if overview.backlog:
+        _print_backlog(out, overview.backlog)
+    else:
+        out.print(plain("nothing is pending"))
+    print_rows(out, [_rate(row) for row in overview.rates], texts=["of them"])
     if overview.dead_letters:
-        out.print(_dead_letters(overview.dead_letters))
+        print_rows(out, [_dead_letters(row) for row in overview.dead_letters])
 
 
-def print_connections(rows: Iterable[ConnectionState]) -> None:
+def print_connections(rows: Sequence[ConnectionState]) -> None:
     """Print how the connections stand, and below them why one does not serve."""
     out = console()
-    table = grid("connection", "state", "since", "breaker", "failures", "next probe", "held", "calls/min", "free now")
-    troubled = []
-    for row in rows:
-        table.add_row(
-            plain(row.name),
-            coloured(row.state),
-            plain(instant(row.since)),
-            coloured("" if row.breaker == "closed" else row.breaker),
-            plain(row.failures or ""),
-            plain(_next_probe(row)),
-            plain(row.held or ""),
-            plain(_used(row.budget)),
-            plain(_free(row.budget)),
-        )
-        troubled += [f"{row.name}: {words}" for words in _why(row)]
-    out.print(table)
+    print_rows(out, [_connection(row) for row in rows], expendable=["free now", "failures", "breaker", "since"])
+    troubled = [f"{row.name}: {words}" for row in rows for words in _why(row)]
     for line in troubled:
         out.print(plain(line), soft_wrap=True)
+
+
+def _connection(row: ConnectionState) -> dict[str, Text]:
+    return {
+        "connection": plain(row.name),
+        "state": coloured(row.state),
+        "since": plain(instant(row.since)),
+        "breaker": coloured("" if row.breaker == "closed" else row.breaker),
+        "failures": plain(row.failures or ""),
+        "next probe": plain(_next_probe(row)),
+        "held": plain(row.held or ""),
+        "calls/min": plain(_used(row.budget)),
+        "free now": plain(_free(row.budget)),
+    }
 
 
 def _why(row: ConnectionState) -> Iterable[str]:
@@ -64,26 +69,30 @@ def _free(budget: BudgetState | None) -> str:
     return "" if budget is None else f"{budget.free_live} live, {budget.free_bulk} bulk"
 
 
-def _backlog(rows: Iterable[Backlog]) -> Table:
-    table = grid("lane", "stage", "state", "instances", "oldest", "next due")
-    for row in rows:
-        due = plain(instant(row.next_due_at))
-        table.add_row(
-            plain(row.lane), plain(row.stage), coloured(row.state), plain(row.count), plain(age(row.oldest_s)), due
-        )
-    return table
+def _print_backlog(out: Console, backlog: Sequence[Backlog]) -> None:
+    rows = [
+        {
+            "lane": plain(row.lane),
+            "stage": plain(row.stage),
+            "state": coloured(row.state),
+            "instances": plain(row.count),
+            "oldest": plain(age(row.oldest_s)),
+            "next due": plain(instant(row.next_due_at)),
+        }
+        for row in backlog
+    ]
+    print_rows(out, rows)
 
 
-def _rates(rows: Iterable[Rate]) -> Table:
-    table = grid("last", "accepted", "finished", "of them")
-    for row in rows:
-        of_them = ", ".join(f"{count} {state}" for state, count in row.finished.items())
-        table.add_row(plain(age(row.period_s)), plain(row.accepted), plain(sum(row.finished.values())), plain(of_them))
-    return table
+def _rate(row: Rate) -> dict[str, Text]:
+    of_them = ", ".join(f"{count} {state}" for state, count in row.finished.items())
+    return {
+        "last": plain(age(row.period_s)),
+        "accepted": plain(row.accepted),
+        "finished": plain(sum(row.finished.values())),
+        "of them": plain(of_them),
+    }
 
 
-def _dead_letters(rows: Iterable[DeadLetters]) -> Table:
-    table = grid("dead letters", "stage", "code")
-    for row in rows:
-        table.add_row(plain(row.count, "bold red"), plain(row.stage), plain(row.code))
-    return table
+def _dead_letters(row: DeadLetters) -> dict[str, Text]:
+    return {"dead letters": plain(row.count, "bold red"), "stage": plain(row.stage), "code": plain(row.code)}

@@ -4,8 +4,11 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -13,8 +16,13 @@ from producers.cli.reach import configured, with_ledger, with_servers
 from producers.cli.trouble import TroubleError
 from shared.pipeline import QUEUES, STAGES, Lane
 
+if TYPE_CHECKING:
+    from shared.ledger.checkup import Schema
+
 # Imports inside commands keep the start of the others short.
 # ruff: noqa: PLC0415
+
+_STOP_WITHIN_S = 5.0
 
 
 def run_api(host: str | None, port: int | None) -> None:
@@ -35,6 +43,7 @@ def run_api(host: str | None, port: int | None) -> None:
 
 def run_dispatcher() -> None:
     """Dispatch until SIGTERM or Ctrl-C."""
+    from producers.bookkeeper import Bookkeeper
     from producers.dispatcher import Dispatcher
     from shared import logs
 
@@ -49,7 +58,13 @@ def run_dispatcher() -> None:
         from producers.metrics import registry_of
 
         start_http_server(of.dispatcher.metrics_port, registry=registry_of(of))
-    Dispatcher(of).run(stop)
+    runs = [Bookkeeper(of).run]
+    if of.mail.host:
+        from producers.mail.postman import Postman
+
+        runs.append(Postman(of).run)
+    with _beside(stop, *runs):
+        Dispatcher(of).run(stop)
 
 
 def become_worker(lane: Lane | None, concurrency: int | None) -> None:
@@ -93,18 +108,54 @@ def become_flower(port: int | None) -> None:
     _become_celery("shared.broker", "flower", f"--conf={_flower_configuration()}", *chosen)
 
 
-def run_migrations() -> None:
-    """Bring the ledger's schema up to date."""
+def run_migrations(*, as_json: bool) -> None:
+    """Bring the ledger's schema up to date.
+
+    Raises:
+        TroubleError: it cannot be done.
+    """
+    from producers.cli.reading import print_json
     from shared.ledger.schema import migrate
 
     url = with_ledger().require_ledger()
+    if not _schema(url).is_ours:
+        raise TroubleError("the ledger was migrated by a newer version", "run that version here too")
     try:
         migrate(url)
     except Exception as error:
         raise TroubleError(
-            f"the ledger cannot be migrated ({type(error).__name__})", "check MEMBERSYNC_LEDGER_URL and its server"
+            f"the ledger cannot be migrated ({type(error).__name__})", "its user must be allowed to create tables"
         ) from error
-    typer.echo("the ledger's schema is up to date")
+    found = _schema(url).found
+    if as_json:
+        print_json({"schema": found})
+    else:
+        typer.echo(f"the ledger's schema is up to date: {found}")
+
+
+def _schema(url: str) -> "Schema":
+    from shared.ledger import checkup
+    from shared.ledger.engine import engine, transaction
+
+    with transaction(engine(url)) as connection:
+        return checkup.schema(connection)
+
+
+@contextmanager
+def _beside(stop: threading.Event, *runs: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Run each in a thread of its own for the length of the block; *stop* is set at its end.
+
+    Whoever has not stopped `_STOP_WITHIN_S` later, waiting for a silent mail server say, ends with the process.
+    """
+    threads = [threading.Thread(target=run, args=(stop,), daemon=True) for run in runs]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(_STOP_WITHIN_S)
 
 
 def _flower_configuration() -> Path:

@@ -55,6 +55,25 @@ def with_connections() -> Settings:
     return pointed_at({stage: sandbox[stage] for stage in _unset(of) if stage in sandbox}, of)
 
 
+def at_hand() -> tuple[Settings, bool]:
+    """Read the settings; where they name no servers and addresses, those of the stack that runs on this home.
+
+    Returns also whether it is that stack which the settings mean.
+
+    Raises:
+        ValidationError: they are not valid.
+    """
+    of = configured()
+    stack = _running(of.home / "stack.json")
+    urls = {name: stack[name] for name in ("ledger_url", "broker_url") if not getattr(of, name) and stack.get(name)}
+    of = of.model_copy(update=urls)
+    is_stack = bool(stack) and stack.get("ledger_url") == of.ledger_url
+    sandbox = stack.get("sandbox")
+    if not is_stack or not isinstance(sandbox, dict):
+        return of, is_stack
+    return pointed_at({stage: sandbox[stage] for stage in _unset(of) if stage in sandbox}, of), is_stack
+
+
 def operator() -> Operator:
     """Say who types: whoever is logged in on this machine; whoever reaches the ledger may do everything."""
     try:

@@ -8,11 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from producers.cli.tables import print_rows
 from shared.ledger.records import (
     ActivityLine,
     InstanceDetail,
@@ -22,6 +21,9 @@ from shared.ledger.records import (
 )
 
 _COLOURS = {
+    "ok": "green",
+    "warn": "yellow",
+    "fail": "bold red",
     "done": "green",
     "stopped": "bold red",
     "completed": "green",
@@ -62,22 +64,23 @@ def coloured(word: str | None) -> Text:
 
 def print_page(page: Page) -> None:
     """Print a page of instances."""
-    table = grid("instance", "member", "event", "lane", "state", "stage", "tries", "status", "accepted", "why")
-    for one in page.items:
-        table.add_row(
-            plain(one.instance_id),
-            plain(one.member_number),
-            plain(one.event_id),
-            plain(one.lane),
-            coloured(one.state),
-            plain(one.failed_stage or one.stage),
-            plain(one.attempt or ""),
-            coloured(one.status),
-            plain(instant(one.accepted_at)),
-            plain(_why(one)),
-        )
     out = console()
-    out.print(table)
+    rows = [
+        {
+            "instance": plain(one.instance_id),
+            "member": plain(one.member_number),
+            "event": plain(one.event_id),
+            "lane": plain(one.lane),
+            "state": coloured(one.state),
+            "stage": plain(one.failed_stage or one.stage),
+            "tries": plain(one.attempt or ""),
+            "status": coloured(one.status),
+            "accepted": plain(instant(one.accepted_at)),
+            "why": plain(_why(one)),
+        }
+        for one in page.items
+    ]
+    print_rows(out, rows, texts=["why"], expendable=["event", "lane", "tries", "accepted", "stage"])
     if page.next:
         out.print(plain(f"more: --cursor {page.next}", "dim"))
 
@@ -183,11 +186,3 @@ def instant(at: datetime | None) -> str:
 
 def _json(content: object) -> str:
     return content if isinstance(content, str) else orjson.dumps(content).decode()
-
-
-def grid(*columns: str) -> Table:
-    """Give an empty table with these columns."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in {"instance", "state"})
-    return table

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 import orjson
 from rich.console import Console
 
-from producers.cli.render import coloured, console, grid, instant, plain
+from producers.cli.render import coloured, console, instant, plain
+from producers.cli.tables import print_rows
 from producers.rehearsal import Rehearsal
 from shared.jobs import Job, Plan, Reason, Verdict
 from shared.ledger.causes import Cause
@@ -22,17 +23,18 @@ _SHOWN = 10
 
 def print_causes(causes: Iterable[Cause]) -> None:
     """Print dead letters by cause."""
-    shown = grid("count", "stage", "code", "message", "first", "last")
-    for cause in causes:
-        shown.add_row(
-            plain(cause.count, "bold red"),
-            plain(cause.stage),
-            plain(cause.code),
-            plain(cause.message),
-            plain(instant(cause.first_at)),
-            plain(instant(cause.last_at)),
-        )
-    console().print(shown)
+    rows = [
+        {
+            "count": plain(cause.count, "bold red"),
+            "stage": plain(cause.stage),
+            "code": plain(cause.code),
+            "message": plain(cause.message),
+            "first": plain(instant(cause.first_at)),
+            "last": plain(instant(cause.last_at)),
+        }
+        for cause in causes
+    ]
+    print_rows(console(), rows, texts=["message"], expendable=["first", "last"])
 
 
 def print_plan(plan: Plan, out: Console) -> None:
@@ -71,19 +73,20 @@ def print_job(job: Job) -> None:
 
 def print_jobs(jobs: Iterable[Job]) -> None:
     """Print jobs, one line each."""
-    shown = grid("job", "kind", "state", "by", "created", "instances", "of them", "reason")
-    for job in jobs:
-        shown.add_row(
-            plain(job.job_id),
-            plain(job.kind),
-            coloured(job.state),
-            plain(job.requested_by),
-            plain(instant(job.created_at)),
-            plain(job.total),
-            plain(told(job)),
-            plain(job.reason),
-        )
-    console().print(shown)
+    rows = [
+        {
+            "job": plain(job.job_id),
+            "kind": plain(job.kind),
+            "state": coloured(job.state),
+            "by": plain(job.requested_by),
+            "created": plain(instant(job.created_at)),
+            "instances": plain(job.total),
+            "of them": plain(told(job)),
+            "reason": plain(job.reason),
+        }
+        for job in jobs
+    ]
+    print_rows(console(), rows, texts=["of them", "reason"], expendable=["created", "by", "instances"])
 
 
 def told(job: Job) -> str:

@@ -1,29 +1,14 @@
 """The commands about dead letters; what they do stands in `repairing`."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from producers.cli.options import (
-    AsJson,
-    Codes,
-    Cursor,
-    InLane,
-    Limit,
-    Members,
-    Since,
-    Stages,
-    States,
-    Statuses,
-    Unmasked,
-    Until,
-    WithText,
-)
-from producers.filtering import LIMIT_DEFAULT, filter_of, id_of
+from producers.cli.filtered import filtered
+from producers.cli.options import AsJson, Cursor, Limit, Unmasked
+from producers.filtering import LIMIT_DEFAULT, id_of
 from shared.ledger.filters import Filter
-from shared.pipeline import Lane, Stage, State, SyncStatus
 
 if TYPE_CHECKING:
     from producers.ops import Selection
@@ -31,26 +16,21 @@ if TYPE_CHECKING:
 # Imports inside commands keep the start of the others short.
 # ruff: noqa: PLC0415
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]…", help="Instance ids; or give a filter.")]
-Newest = Annotated[int | None, typer.Option("--limit", min=1, help="Only the newest so many.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would become of them.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Why = Annotated[str, typer.Option("--reason", help="Why; is kept and shown.")]
-NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not follow the job; it goes on by itself anyway.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Instance ids; or give a filter.")]
+Newest = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Only the newest so many.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", metavar="", help="Only show what would become of them.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Do not ask.")]
+Why = Annotated[str, typer.Option("--reason", metavar="WHY", help="Why; is kept and shown.")]
+NoWait = Annotated[
+    bool, typer.Option("--no-wait", metavar="", help="Do not follow the job; it goes on by itself anyway.")
+]
 
 
-def dead_letters(  # noqa: PLR0913  # the filter of spec section 5
+@filtered
+def dead_letters(  # noqa: PLR0913  # one option each
+    where: Filter,
     *,
-    state: States = None,
-    stage: Stages = None,
-    status: Statuses = None,
-    code: Codes = None,
-    member: Members = None,
-    since: Since = None,
-    until: Until = None,
-    lane: InLane = None,
-    text: WithText = "",
-    listed: Annotated[bool, typer.Option("--list", help="Instances instead of causes.")] = False,
+    listed: Annotated[bool, typer.Option("--list", metavar="", help="Instances instead of causes.")] = False,
     limit: Limit = LIMIT_DEFAULT,
     cursor: Cursor = None,
     unmasked: Unmasked = False,
@@ -59,32 +39,30 @@ def dead_letters(  # noqa: PLR0913  # the filter of spec section 5
     """Show dead letters by cause, or listed; --state rejected: Data Errors."""
     from producers.cli.repairing import list_dead_letters, show_causes
 
-    where = _filter(state, stage, status, code, member, since, until, lane, text)
     if listed:
         raise typer.Exit(list_dead_letters(where, limit, cursor, unmasked=unmasked, as_json=as_json))
     raise typer.Exit(show_causes(where, limit, as_json=as_json))
 
 
-def requeue(  # noqa: PLR0913  # the filter of spec section 5
+@filtered
+def requeue(  # noqa: PLR0913  # one option each
+    where: Filter,
     ids: Ids = None,
     *,
-    state: States = None,
-    stage: Stages = None,
-    status: Statuses = None,
-    code: Codes = None,
-    member: Members = None,
-    since: Since = None,
-    until: Until = None,
-    lane: InLane = None,
-    text: WithText = "",
     limit: Newest = None,
     dry_run: DryRun = False,
-    rehearse: Annotated[bool, typer.Option("--rehearse", help="Only show what would be sent differently.")] = False,
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", metavar="", help="Only show what would be sent differently.")
+    ] = False,
     yes: Yes = False,
     reason: Why = "",
-    rate: Annotated[int | None, typer.Option("--rate", min=1, help="Instances per minute.")] = None,
-    from_start: Annotated[bool, typer.Option("--from-start", help="Map again with today's settings.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Also what was requeued too often already.")] = False,
+    rate: Annotated[int | None, typer.Option("--rate", metavar="N", min=1, help="Instances per minute.")] = None,
+    from_start: Annotated[
+        bool, typer.Option("--from-start", metavar="", help="Map again with today's settings.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", metavar="", help="Also what was requeued too often already.")
+    ] = False,
     no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
@@ -93,7 +71,6 @@ def requeue(  # noqa: PLR0913  # the filter of spec section 5
     from producers.ops import Ask
     from shared.jobs import Kind
 
-    where = _filter(state, stage, status, code, member, since, until, lane, text)
     selection = _selection(ids, where, limit)
     if rehearse:
         raise typer.Exit(show_rehearsal(selection, as_json=as_json))
@@ -101,18 +78,11 @@ def requeue(  # noqa: PLR0913  # the filter of spec section 5
     raise typer.Exit(repair(ask, Manner(dry_run=dry_run, yes=yes, wait=not no_wait, as_json=as_json)))
 
 
-def discard(  # noqa: PLR0913  # the filter of spec section 5
+@filtered
+def discard(  # noqa: PLR0913  # one option each
+    where: Filter,
     ids: Ids = None,
     *,
-    state: States = None,
-    stage: Stages = None,
-    status: Statuses = None,
-    code: Codes = None,
-    member: Members = None,
-    since: Since = None,
-    until: Until = None,
-    lane: InLane = None,
-    text: WithText = "",
     limit: Newest = None,
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -125,15 +95,14 @@ def discard(  # noqa: PLR0913  # the filter of spec section 5
     from producers.ops import Ask
     from shared.jobs import Kind
 
-    where = _filter(state, stage, status, code, member, since, until, lane, text)
     ask = Ask(Kind.DISCARD, _selection(ids, where, limit), reason)
     raise typer.Exit(repair(ask, Manner(dry_run=dry_run, yes=yes, wait=not no_wait, as_json=as_json)))
 
 
 def jobs(
-    job_id: Annotated[str | None, typer.Argument(metavar="[JOB]", help="Only this one.")] = None,
+    job_id: Annotated[str | None, typer.Argument(metavar="JOB", help="Only this one.")] = None,
     *,
-    stop: Annotated[bool, typer.Option("--stop", help="Stop it, and put back what has not begun.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", metavar="", help="Stop it, and put back what has not begun.")] = False,
     limit: Limit = 20,
     cursor: Cursor = None,
     as_json: AsJson = False,
@@ -146,34 +115,6 @@ def jobs(
             raise typer.BadParameter("--stop: name the job")
         raise typer.Exit(list_jobs(limit, cursor, as_json=as_json))
     raise typer.Exit((stop_job if stop else show_job)(job_id, as_json=as_json))
-
-
-def _filter(  # noqa: PLR0913, PLR0917  # the filter of spec section 5
-    state: Sequence[State] | None,
-    stage: Sequence[Stage] | None,
-    status: Sequence[SyncStatus] | None,
-    code: Sequence[str] | None,
-    member: Sequence[str] | None,
-    since: str | None,
-    until: str | None,
-    lane: Lane | None,
-    text: str,
-) -> Filter:
-    try:
-        return filter_of(
-            now=datetime.now(UTC),
-            state=state or (),
-            stage=stage or (),
-            status=status or (),
-            code=code or (),
-            member=member or (),
-            lane=lane,
-            since=since,
-            until=until,
-            text=text,
-        )
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
 
 
 def _selection(ids: Sequence[str] | None, where: Filter, limit: int | None) -> "Selection":

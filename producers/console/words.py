@@ -1,12 +1,14 @@
 """How values read on a page: instants, ages, numbers.  Pure."""
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 _SECOND_MS = 1000
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def instant(value: datetime | None) -> str:
@@ -47,7 +49,10 @@ def took(milliseconds: float | None) -> str:
     """Give the duration of a call or an attempt."""
     if milliseconds is None:
         return ""
-    return f"{milliseconds:.0f} ms" if milliseconds < _SECOND_MS else f"{milliseconds / _SECOND_MS:.1f} s"
+    if milliseconds < _SECOND_MS:
+        return f"{milliseconds:.0f} ms"
+    seconds = milliseconds / _SECOND_MS
+    return f"{seconds:.1f} s" if seconds < _MINUTE_S else span(seconds)
 
 
 def number(value: float | None) -> str:
@@ -68,6 +73,11 @@ def spoken(word: str | None) -> str:
 def pretty(value: Any) -> str:  # noqa: ANN401  # JSON
     """Give JSON with a line for each member."""
     return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False, default=str)
+
+
+def visible(value: Any) -> Any:  # noqa: ANN401  # whatever a template shows
+    """Give a text without what is not seen but changes how the rest is read: control characters, directions."""
+    return _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", value) if type(value) is str else value
 
 
 FILTERS: dict[str, Callable[..., str]] = {

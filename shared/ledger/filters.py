@@ -8,6 +8,7 @@ What makes them fast:
 - Whatever failed has a code; a code or a failed status is looked for only among those.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
@@ -18,6 +19,10 @@ from sqlalchemy import Connection, TextClause, text
 
 from shared.pipeline import Lane, Stage, State, SyncStatus
 
+NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*$"
+"""What a text of a filter may be, in the grammar that Python and JSON Schema share."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ACCEPTANCE_SKEW = timedelta(minutes=10)
 """How far the order of ids and of `accepted_at` may differ: retries of intake, clocks of its hosts."""
 
@@ -46,13 +51,18 @@ class Filter:
 
     def __post_init__(self) -> None:
         for name, words in (("code", self.codes), ("member", self.members), ("text", (self.text,))):
-            if not all(word.isprintable() for word in words):
+            if any(map(has_control, words)):
                 raise ValueError(f"{name}: contains a control character")
 
     @property
     def is_empty(self) -> bool:
         """Say whether it lets everything through."""
         return not any(getattr(self, field.name) for field in fields(self))
+
+
+def has_control(word: str) -> bool:
+    """Say whether *word* holds a control character: no text that we keep does."""
+    return _CONTROL.search(word) is not None
 
 
 def matching(

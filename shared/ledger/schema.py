@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 
 from shared.ledger.engine import Ledger
 
-_MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def migrate(url: str) -> None:
@@ -29,11 +29,11 @@ def is_current(of: Ledger) -> bool:
 
 @cache
 def _head() -> str | None:
-    return ScriptDirectory(str(_MIGRATIONS)).get_current_head()
+    return ScriptDirectory(str(MIGRATIONS)).get_current_head()
 
 
 def _alembic(url: str) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["url"] = url
     return config

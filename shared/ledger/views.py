@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from shared.ledger.budget import Budget
 from shared.ledger.connection_views import connections
 from shared.ledger.filters import Filter, id_at, matching
+from shared.ledger.history import minutes
 from shared.ledger.records import (
     ActivityLine,
     Backlog,
@@ -23,10 +24,13 @@ from shared.ledger.records import (
     Rate,
 )
 from shared.ledger.schema import is_current
-from shared.pipeline import Stage
+from shared.ledger.tallies import INTAKE
+from shared.pipeline import QUEUED, Stage, State
 
 _PATIENCE = text("set local statement_timeout = '20s'")
-_PERIODS_S = (60, 3600)
+_MINUTE_S = 60
+_HOUR_S = 3600
+_FINAL = frozenset(State) - {*QUEUED, State.RUNNING}
 
 
 def instances(connection: Connection, where: Filter, *, limit: int, before: int | None = None) -> Page:
@@ -87,7 +91,7 @@ def overview(connection: Connection, budgets: Mapping[Stage, Budget]) -> Overvie
         connections=connections(connection, budgets),
         backlog=backlog(connection),
         dead_letters=dead_letters(connection),
-        rates=[_rate(connection, now, period_s) for period_s in _PERIODS_S],
+        rates=[_last_minute(connection, now), _last_hour(connection, now)],
     )
 
 
@@ -112,12 +116,22 @@ def missing(of: Engine) -> list[str]:
         return [f"the ledger cannot be reached: {type(error).__name__}"]
 
 
-def _rate(connection: Connection, now: datetime, period_s: int) -> Rate:
-    since = now - timedelta(seconds=period_s)
+def _last_minute(connection: Connection, now: datetime) -> Rate:
+    since = now - timedelta(seconds=_MINUTE_S)
     first = id_at(connection, since)
     accepted = connection.execute(_ACCEPTED, {"first": first}).scalar_one()
     finished = {row.state: row.total for row in connection.execute(_FINISHED, {"since": since})}
-    return Rate(period_s, accepted, finished)
+    return Rate(_MINUTE_S, accepted, finished)
+
+
+def _last_hour(connection: Connection, now: datetime) -> Rate:
+    """Add up the roll-up's minutes: a million instances an hour are too many to be counted for a look."""
+    counted = minutes(connection, since=now - timedelta(seconds=_HOUR_S), until=now)
+    finished: dict[str, int] = {}
+    for one in counted:
+        if one.outcome in _FINAL:
+            finished[one.outcome] = finished.get(one.outcome, 0) + one.count
+    return Rate(_HOUR_S, sum(one.count for one in counted if one.stage == INTAKE), dict(sorted(finished.items())))
 
 
 def _activity(connection: Connection, ids: Iterable[int]) -> dict[int, list[ActivityLine]]:

@@ -38,7 +38,7 @@ def settings_of(model: type[BaseModel], prefix: str) -> Iterator[str]:
         if inspect.isclass(kind) and issubclass(kind, BaseModel):
             yield from settings_of(kind, f"{prefix}{name.upper()}__")
         else:
-            yield f"{prefix}{name.upper()}"
+            yield f"{prefix}{(field.alias or name).upper()}"
 
 
 def test_migrations_make_exactly_the_models(ledger: Engine) -> None:

@@ -1,163 +1,226 @@
-"""Flower: behind its login, in our words, and without people in it."""
+"""Flower: behind its login, in our words, one click from the console, and without people in it."""
 
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from flower.urls import handlers
+from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.local.stack import Stack, running_stack
-from shared.pipeline import Stage
-from shared.settings import Settings
+from shared.pipeline import QUEUES, Stage
+from tests import promql
+from tests.flower_traffic import BATCH, PERSON, REFUSED, WAITS, Flower, flower_of_a_stack, reserved
+from tests.rig import eventually
 
-NUMBERS = [f"41-{position}" for position in range(7)]
 SHOWN = re.compile(r"7 members: (41-\d, ){5}…")
-PERSON = ("Zephyrine", "Quuxworth", "quuxworth", "10042", "1971-05-06")
 OPEN = ("/static/", "/login", "/logout")  # a logout page, and a login page for other kinds of login: nothing in them
+READS = "/tasks/datatable"  # the one address that only reads when something is posted to it
 
 
-def eventually(happened: Callable[[], object], within_s: float = 60.0) -> bool:
-    give_up_at = time.monotonic() + within_s
-    while not happened():
-        if time.monotonic() > give_up_at:
-            return False
-        time.sleep(0.05)
-    return True
+def paths() -> dict[str, type]:
+    """Every address that Flower has a page or an answer for, and what answers there."""
+    patterns = [
+        (one[0], one[1]) if isinstance(one, tuple) else (one.regex.pattern, one.handler_class) for one in handlers
+    ]
+    return {re.sub(r"\(\..\)", "{}", pattern).rstrip("$?"): handler for pattern, handler in patterns if pattern != ".*"}
 
 
-def paths() -> list[str]:
-    """Every address that Flower has a page or an answer for."""
-    patterns = [handler[0] if isinstance(handler, tuple) else handler.regex.pattern for handler in handlers]
-    return [re.sub(r"\(\..\)", "x", pattern).rstrip("$?") for pattern in patterns if pattern != ".*"]
+def takes_orders() -> list[str]:
+    return [path for path, handler in paths().items() if "post" in vars(handler) and path != READS]
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    settings = Settings.model_construct(home=tmp_path_factory.mktemp("home"))
-    with running_stack(settings, sandbox={Stage.CROWDTWIST, Stage.SIEBEL}) as started:
+def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flower]:
+    with flower_of_a_stack(tmp_path_factory.mktemp("home")) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def flower(stack: Stack) -> Iterator[httpx.Client]:
-    login = (stack.flower_user, stack.flower_password)
-    with httpx.Client(base_url=stack.flower_url, auth=login, trust_env=False, timeout=20) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def pages(stack: Stack, flower: httpx.Client) -> dict[str, str]:
-    """Everything that Flower shows while a batch of seven is under way and six wait behind it."""
-    assert stack.control is not None
-    stack.control.fault("crowdtwist", "slow", seconds=1.5, times=len(NUMBERS) + 6)
-    send(stack, NUMBERS)
-    for number in ("42-1", "42-2", "42-3", "42-4", "42-5", "42-6"):
-        send(stack, [number])
-    shown = {path: flower.get(path).text for path in ("/", "/tasks", "/broker", "/metrics", "/workers?json=1")}
-    for name in workers(flower):
-        assert "active" in flower.get("/api/workers", params={"refresh": "true", "workername": name}).text
-        shown[f"worker {name}"] = flower.get(f"/worker/{name}").text
-    assert eventually(lambda: succeeded(flower) == {stage.task for stage in Stage}), table(flower)
-    shown["tasks"] = flower.get("/api/tasks").text
-    shown["table"] = str(table(flower))
-    shown.update({f"task {uuid}": flower.get(f"/task/{uuid}").text for uuid in flower.get("/api/tasks").json()})
+def pages(flower: Flower) -> dict[str, str]:
+    """Everything that Flower shows while a batch is reserved, and after it is done and others have failed."""
+    with flower.standing_still(*BATCH):
+        shown = {
+            path: flower.http.get(path).text for path in ("/", "/tasks", "/broker", "/workers?json=1", "/task/none")
+        }
+        shown |= {f"/worker/{name}": flower.look_at(name) for name in flower.workers() if name.startswith("bulk")}
+        shown["/worker/live"] = flower.look_at_reserved()
+    eventually(lambda: succeeded(flower) == {stage.task for stage in Stage}, "the batch of seven done")
+    flower.let_some_fail()
+    uuids = flower.http.get("/api/tasks").json()
+    shown |= {path: flower.http.get(path).text for path in ("/metrics", "/api/tasks", "/api/workers")}
+    shown |= {f"/task/{uuid}": flower.http.get(f"/task/{uuid}").text for uuid in uuids}
+    shown |= {f"/api/task/info/{uuid}": flower.http.get(f"/api/task/info/{uuid}").text for uuid in uuids}
     return shown
 
 
-def send(stack: Stack, numbers: list[str]) -> None:
-    events = [
-        {
-            "event_id": f"flower-{number}",
-            "operation": "enroll",
-            "occurred_at": "2026-03-02T08:00:00Z",
-            "member": {
-                "member_number": number,
-                "first_name": "Zephyrine",
-                "last_name": "Quuxworth",
-                "email_address": f"quuxworth.{number}@example.org",
-                "postal_code": "10042",
-                "country_code": "US",
-                "date_of_birth": "1971-05-06",
-            },
-        }
-        for number in numbers
-    ]
-    answer = httpx.post(f"{stack.api_url}/v1/member-events", json=events, trust_env=False)
-    assert {result["outcome"] for result in answer.json()["results"]} == {"accepted"}
-
-
-def workers(flower: httpx.Client) -> list[str]:
-    return [str(worker["hostname"]) for worker in flower.get("/workers?json=1").json()["data"]]
-
-
-def succeeded(flower: httpx.Client) -> set[str]:
+def succeeded(flower: Flower) -> set[str]:
     """Name the tasks that were done with the batch of seven."""
-    return {row["name"] for row in table(flower) if SHOWN.fullmatch(row["args"]) and row["state"] == "SUCCESS"}
-
-
-def table(flower: httpx.Client) -> list[dict[str, Any]]:
-    query = "draw=1&start=0&length=100&order[0][column]=0&columns[0][data]=name&order[0][dir]=asc"
-    return list(flower.get(f"/tasks/datatable?{query}").json()["data"])
+    return {row["name"] for row in flower.tasks(state="SUCCESS") if SHOWN.fullmatch(row["args"])}
 
 
 @pytest.mark.parametrize("path", [path for path in paths() if not path.startswith(OPEN)])
-def test_nothing_but_the_login_is_open(stack: Stack, path: str) -> None:
-    for login in (None, ("flower", "guess"), ("", stack.flower_password)):
+def test_nothing_but_the_login_is_open(flower: Flower, path: str) -> None:
+    for login in (None, ("flower", "guess"), ("", flower.stack.flower_password)):
         answers = [
-            httpx.request(method, f"{stack.flower_url}{path}", auth=login, trust_env=False)
+            httpx.request(method, f"{flower.stack.flower_url}{path.format('x')}", auth=login, trust_env=False)
             for method in ("GET", "POST")
         ]
         assert {answer.status_code for answer in answers} <= {401, 403, 405}
         assert 401 in {answer.status_code for answer in answers}
-        assert not any(number in answer.text for answer in answers for number in NUMBERS)
+        assert not any(number in answer.text for answer in answers for number in BATCH)
 
 
-def test_with_the_login_metrics_and_healthcheck_answer(flower: httpx.Client) -> None:
-    assert flower.get("/healthcheck").text == "OK"
-    assert "flower_worker_online" in flower.get("/metrics").text
+def test_with_the_login_healthcheck_answers(flower: Flower) -> None:
+    assert flower.http.get("/healthcheck").text == "OK"
 
 
-def test_both_lanes_have_a_worker(flower: httpx.Client) -> None:
-    assert {name.split(".")[0] for name in workers(flower)} == {"live", "bulk"}
-
-
-def test_tasks_show_by_name_how_many_members_and_up_to_five_numbers(
-    flower: httpx.Client, pages: dict[str, str]
+def test_a_scrape_with_the_login_has_the_metrics_of_workers_and_tasks_and_of_no_member(
+    flower: Flower, pages: dict[str, str]
 ) -> None:
     assert pages
-    rows = [row for row in table(flower) if row["args"].startswith("7 members")]
+    scraped = flower.http.get("/metrics")
+    assert scraped.headers["content-type"].startswith("text/plain")
+    families = {family.name: family for family in text_string_to_metric_families(scraped.text)}
+    assert families.keys() >= {
+        "flower_events",
+        "flower_task_runtime_seconds",
+        "flower_task_prefetch_time_seconds",
+        "flower_worker_prefetched_tasks",
+        "flower_worker_online",
+        "flower_worker_number_of_currently_executing_tasks",
+    }
+    samples = [sample for name, one in families.items() if name.startswith("flower_") for sample in one.samples]
+    assert {label for sample in samples for label in sample.labels} == {"worker", "task", "type", "le"}
+    tasks = {sample.labels["task"] for sample in samples if "task" in sample.labels}
+    assert tasks - {""} == {stage.task for stage in Stage}
+    assert {sample.labels["worker"] for sample in samples} <= {*flower.workers(), *publishers(flower)}
+
+
+def publishers(flower: Flower) -> set[str]:
+    """Name the processes that sent tasks."""
+    return {str(task["client"]) for task in flower.http.get("/api/tasks").json().values()}
+
+
+def test_the_dashboard_and_the_alerts_ask_for_what_its_metrics_give(pages: dict[str, str]) -> None:
+    series = promql.scraped(pages["/metrics"])
+    asked = [one for one in promql.asked() if promql.is_of_flower(one.expr)]
+    assert len(asked) > 3
+    for one in asked:
+        assert promql.unmet(one.expr, series) == [], one.where
+        assert promql.unlabelled(one, series) == set(), one.where
+
+
+def test_both_lanes_have_a_worker(flower: Flower) -> None:
+    assert {name.split(".")[0] for name in flower.workers()} == {"live", "bulk"}
+
+
+def test_the_broker_page_has_the_queues_of_both_lanes_whichever_worker_was_looked_at(flower: Flower) -> None:
+    assert "oic.live" in flower.look_at(flower.live_worker())
+    shown = flower.http.get("/broker").text
+    assert re.findall(r"<td>(\w+\.\w+)</td>", shown) == list(QUEUES)
+    assert [queue["name"] for queue in flower.http.get("/api/queues/length").json()["active_queues"]] == list(QUEUES)
+
+
+def test_tasks_show_by_name_how_many_members_and_up_to_five_numbers(flower: Flower, pages: dict[str, str]) -> None:
+    assert pages
+    rows = [row for row in flower.tasks() if row["args"].startswith("7 members")]
     assert {row["name"] for row in rows} == {stage.task for stage in Stage}
     for row in rows:
-        numbers = row["args"].removeprefix("7 members: ").removesuffix(", …").split(", ")
-        assert len(numbers) == 5
-        assert set(numbers) <= set(NUMBERS)
-    assert {row["kwargs"] for row in rows} == {""}
+        assert SHOWN.fullmatch(row["args"])
 
 
-def test_the_result_is_counts_by_outcome(flower: httpx.Client, pages: dict[str, str]) -> None:
+def test_a_task_names_its_instances_and_its_page_leads_to_each_of_them_in_the_console(
+    flower: Flower, pages: dict[str, str]
+) -> None:
+    wanted = {flower.instance_ids[number] for number in BATCH}
+    rows = [row for row in flower.tasks() if row["args"].startswith("7 members")]
+    for row in rows:
+        count, _, ids = row["kwargs"].partition(" instances: ")
+        assert (count, set(ids.split(", "))) == ("7", wanted)
+        links = re.findall(rf'href="{re.escape(flower.stack.api_url)}/instances/(\d+)"', pages[f"/task/{row['uuid']}"])
+        assert sorted(links) == sorted(wanted)
+
+
+def test_every_page_leads_to_the_console(flower: Flower, pages: dict[str, str]) -> None:
+    html = {path: text for path, text in pages.items() if "<html" in text}
+    assert html.keys() >= {"/", "/tasks", "/broker", "/worker/live", "/task/none"}
+    assert sum(path.startswith("/task/") for path in html) > len(Stage)
+    for path, text in html.items():
+        assert f'<a href="{flower.stack.api_url}/">' in text, path
+
+
+def test_the_task_id_that_an_instance_keeps_leads_to_its_task(flower: Flower, pages: dict[str, str]) -> None:
     assert pages
-    assert eventually(lambda: {row["result"] for row in table(flower)} >= {"7 done", "1 done"})
+    told = httpx.get(f"{flower.stack.api_url}/v1/instances/{flower.instance_ids[REFUSED]}", trust_env=False).json()
+    tasks = [line["task_id"] for line in told["activity"] if line["task_id"]]
+    assert tasks
+    for task in tasks:
+        login = (flower.stack.flower_user, flower.stack.flower_password)
+        shown = httpx.get(f"{flower.stack.settings.flower.url}/task/{task}", auth=login, trust_env=False)
+        assert shown.status_code == 200
+        assert REFUSED in shown.text
 
 
-def test_no_page_shows_a_person_or_a_secret(stack: Stack, pages: dict[str, str]) -> None:
+def test_the_pages_of_a_stack_know_each_others_address(flower: Flower) -> None:
+    assert flower.stack.settings.api.url == flower.stack.api_url
+    assert flower.stack.settings.flower.url == flower.stack.flower_url
+
+
+def test_the_result_is_counts_by_outcome(flower: Flower, pages: dict[str, str]) -> None:
+    assert pages
+    assert {row["result"] for row in flower.tasks(state="SUCCESS")} >= {"7 done", "1 done"}
+
+
+def test_a_batch_that_waits_is_a_retry_and_says_for_how_long(flower: Flower, pages: dict[str, str]) -> None:
+    row = flower.task_of(WAITS, state="RETRY")
+    assert row["name"] == Stage.CROWDTWIST.task
+    assert re.fullmatch(r"1 waiting(; tried again in \d+ s)?", row["result"])
+    assert "Traceback" not in pages[f"/task/{row['uuid']}"]
+
+
+def test_a_batch_that_failed_for_good_is_a_failure_and_says_as_what(flower: Flower, pages: dict[str, str]) -> None:
+    row = flower.task_of(REFUSED, state="FAILURE")
+    assert (row["name"], row["result"], row["exception"]) == (Stage.OIC.task, "1 data error", None)
+    assert "Traceback" not in pages[f"/task/{row['uuid']}"]
+
+
+def test_what_is_shown_can_be_searched_for(flower: Flower, pages: dict[str, str]) -> None:
+    assert pages
+    for words in ('result:"data error"', f'"instance: {flower.instance_ids[REFUSED]}"'):
+        found = flower.http.get("/api/tasks", params={"search": words}).json()
+        assert {task["args"] for task in found.values()} == {f"1 member: {REFUSED}"}, words
+
+
+def test_no_page_shows_a_person_or_a_secret(flower: Flower, pages: dict[str, str]) -> None:
     assert any("7 members" in text for text in pages.values())
-    ledger_password = str(stack.settings.ledger_url).partition("membersync:")[2].partition("@")[0]
-    secrets = (ledger_password, "sandbox-key", "SADMIN", stack.flower_password)
+    (arguments,) = reserved(pages["/worker/live"])
+    assert re.fullmatch(r"\[\[\d+(, \d+){6}\]\]", arguments)
+    ledger_password = str(flower.stack.settings.ledger_url).partition("membersync:")[2].partition("@")[0]
+    secrets = (ledger_password, "sandbox-key", "SADMIN", flower.stack.flower_password)
     for page, text in pages.items():
         for word in (*PERSON, *secrets):
             assert word not in text, page
 
 
-def test_nothing_can_be_done_in_it(flower: httpx.Client, pages: dict[str, str]) -> None:
+@pytest.mark.parametrize("order", takes_orders())
+@pytest.mark.parametrize("aim", ["worker", "task", "name"])
+def test_nothing_can_be_done_in_it(flower: Flower, pages: dict[str, str], order: str, aim: str) -> None:
     assert pages
-    uuid = next(iter(flower.get("/api/tasks").json()))
-    for path in (f"/api/task/revoke/{uuid}", f"/api/worker/shutdown/{workers(flower)[0]}", "/api/task/send-task/x"):
-        assert flower.post(path, json={}).status_code == 403
+    worker = flower.live_worker()
+    aimed = {"worker": worker, "task": next(iter(flower.http.get("/api/tasks").json())), "name": Stage.OIC.task}
+    fields = {"n": "1", "min": "1", "max": "2", "queue": "oic.bulk", "ratelimit": "1/h", "workername": worker}
+    address = order.format(aimed[aim])
+    assert flower.http.post(address, params=fields, json={"args": [[1]]}).status_code == 403
+    assert {flower.http.request(verb, address).status_code for verb in ("PUT", "PATCH", "DELETE")} == {405}
 
 
-def test_what_it_has_seen_is_kept_in_the_home(stack: Stack) -> None:
-    assert list(Path(stack.home).glob("flower.db*"))
+def test_every_address_that_takes_orders_was_tried() -> None:
+    words = {path.split("/")[-2] for path in takes_orders()}
+    assert words >= {"shutdown", "restart", "grow", "shrink", "autoscale", "add-consumer", "cancel-consumer"}
+    assert words >= {"apply", "async-apply", "send-task", "abort", "timeout", "rate-limit", "revoke"}
+
+
+def test_what_it_has_seen_is_kept_in_the_home(flower: Flower) -> None:
+    assert list(Path(flower.stack.home).glob("flower.db*"))

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from producers.api import create_app
+from producers.api.app import create_app
 from shared.settings import Settings
 from tests.calling import (
     JSON,

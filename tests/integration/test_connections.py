@@ -12,7 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from producers.api import create_app
+from producers.api.app import create_app
 from shared.breaker import Seen
 from shared.ledger import budget, connections
 from shared.ledger.budget import Budget

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from producers.api import create_app
+from producers.api.app import create_app
 from shared.settings import Settings
 from tests.calling import assert_problem, served
 from tests.road import ALWAYS_REFUSED, Road
@@ -51,7 +51,7 @@ def test_dead_letters_are_grouped_or_listed(client: httpx.Client, road: Road) ->
     road.accept("M-3")
     road.travel(ALWAYS_REFUSED)
     (group,) = client.get("/v1/dead-letters").json()["items"]
-    assert list(group) == ["stage", "code", "message", "count", "first_at", "last_at"]
+    assert list(group) == ["stage", "code", "message", "count", "first_at", "last_at", "fixed", "coming"]
     assert (group["message"], group["count"]) == ("CrowdTwist: answered #", 2)
     (refused,) = client.get("/v1/dead-letters", params={"state": "rejected"}).json()["items"]
     assert refused["code"] == "data_error"
@@ -100,9 +100,9 @@ def test_a_discard_is_made_and_followed(client: httpx.Client, road: Road) -> Non
 
 def test_where_nothing_is_to_be_done_the_plan_says_why(client: httpx.Client, road: Road) -> None:
     road.accept("M-1")
-    assert_problem(client.post("/v1/requeues", json={"filter": {"code": ["bug"]}}), 422, "nothing_matched")
+    assert_problem(client.post("/v1/requeues", json={"filter": {"code": ["bug"]}}), 409, "nothing_matched")
     refused = client.post("/v1/requeues", json={"ids": ["1"]})
-    assert_problem(refused, 422, "all_refused")
+    assert_problem(refused, 409, "all_refused")
     assert refused.json()["plan"]["reasons"] == [{"verdict": "refused", "reason": "it is pending", "count": 1}]
 
 
@@ -118,7 +118,8 @@ def test_where_nothing_is_to_be_done_the_plan_says_why(client: httpx.Client, roa
         ('{"filter": {"since": "soon"}}', "since"),
         ('{"ids": [1], "rate": 0}', "rate"),
         ('{"ids": [1], "rush": true}', "rush"),
-        ('{"filter": {"state": ["dead"]}}', "reason"),
+        ('{"ids": [1], "reason": "a\\u0000b"}', "reason"),
+        ('{"ids": [1], "rate": "6000"}', "rate"),
     ],
 )
 def test_a_body_that_cannot_be_meant_is_400_with_its_field(
@@ -128,6 +129,14 @@ def test_a_body_that_cannot_be_meant_is_400_with_its_field(
     answer = client.post("/v1/requeues", content=body)
     assert_problem(answer, 400, "invalid_parameter")
     assert answer.json()["field"] == field
+    assert road.sql("select count(*) from job") == [0]
+
+
+def test_who_requeues_more_than_one_is_asked_why(client: httpx.Client, road: Road) -> None:
+    road.dead("M-1", "M-2")
+    answer = client.post("/v1/requeues", json={"filter": {"state": ["dead"]}})
+    assert_problem(answer, 409, "reason_required")
+    assert (answer.json()["field"], answer.json()["detail"]) == ("reason", "reason: say why")
     assert road.sql("select count(*) from job") == [0]
 
 
@@ -177,4 +186,4 @@ def test_the_description_has_bodies_with_examples_that_work(client: httpx.Client
         content = described["paths"][path]["post"]["requestBody"]["content"]["application/json"]
         assert content["schema"]["properties"]["filter"]
         for example in content["examples"].values():
-            assert client.post(path, json=example["value"]).status_code in {200, 202, 422}
+            assert client.post(path, json=example["value"]).status_code in {200, 202, 409}

@@ -1,25 +1,23 @@
-"""What readers of the ledger see: filters and their paging, one instance, one member, how it goes, and the metrics."""
+"""What readers of the ledger see: filters and their paging, one instance, one member, and how it goes."""
 
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import Engine, text
 
+from producers.bookkeeper import Bookkeeper
 from producers.filtering import filter_of, id_of
 from producers.intake import accept
-from producers.metrics import LedgerCollector
 from producers.shown import masked_instance, masked_member
 from shared.events import parse_event
-from shared.ledger import budget, views
-from shared.ledger.budget import Budget
+from shared.ledger import views
 from shared.ledger.engine import transaction
 from shared.ledger.filters import Filter
 from shared.ledger.records import InstanceRecord, MemberRecord, Overview, Page
 from shared.pipeline import Lane, Stage, State, SyncStatus
 from shared.settings import Settings
+from tests.road import REFUSED, Road
 
 NOW = datetime.now(UTC)
 CALL = {"method": "PUT", "url": "/v2/users/M-1", "http_status": 200, "took_ms": 12.5, "request": {}, "response": None}
@@ -244,61 +242,23 @@ def test_the_overview_counts_the_backlog_the_dead_and_the_pace(zoo: Engine) -> N
     oldest = {(one.lane, one.state): one.oldest_s for one in overview.backlog}
     assert oldest["live", "pending"] == pytest.approx(2 * 86_400, abs=600)
     assert [(one.stage, one.code, one.count) for one in overview.dead_letters] == [("crowdtwist", "unavailable", 1)]
-    hour = overview.rates[1]
+
+
+def test_the_pace_of_the_last_hour_is_that_of_the_roll_up(ledger: Engine, ledger_url: str) -> None:
+    road = Road(ledger)
+    road.accept("M-1", "M-2", "M-3")
+    road.travel(lambda work: REFUSED if work.member_number == "M-2" else None)
+    road.dead("M-4")
+    take(ledger, "M-5", at=NOW - timedelta(days=1))
+    road.sql("insert into minute values (now() - interval '63 minutes', 'siebel', 'completed', 500)")
+    road.sql("insert into minute values (now() - interval '59 minutes', 'siebel', 'completed', 40)")
+    Bookkeeper(Settings(ledger_url=ledger_url)).turn()
+    hour = overview_of(ledger).rates[1]
     assert (hour.period_s, hour.accepted) == (3600, 5)
-    assert hour.finished == {"completed": 1, "dead": 1, "rejected": 1}
+    assert hour.finished == {"completed": 42, "dead": 1, "rejected": 1}
 
 
 def test_an_empty_ledger_has_an_overview(ledger: Engine) -> None:
     overview = overview_of(ledger)
     assert (overview.backlog, overview.dead_letters) == ([], [])
     assert [one.accepted for one in overview.rates] == [0, 0]
-
-
-def scrape(registry: CollectorRegistry) -> dict[str, float]:
-    lines = generate_latest(registry).decode().splitlines()
-    return {
-        name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if not line.startswith("#"))
-    }
-
-
-def test_metrics_count_what_happens_and_never_go_back(ledger: Engine, ledger_url: str) -> None:
-    registry = CollectorRegistry()
-    registry.register(LedgerCollector(Settings(ledger_url=ledger_url), ttl_s=0, settle_s=0))
-    first, second = take(ledger, "M-1", "M-2")
-    note(ledger, first, stage="crowdtwist", took_ms=30.0, calls='[{"method": "GET"}, {"method": "PUT"}]')
-    note(ledger, second, stage="oic", took_ms=2.0, code="data_error")
-    note(ledger, second, stage="oic", code=None, state="pending", what="no worker took it in time, due again")
-    with transaction(ledger) as connection:
-        budget.pay(connection, Stage.CROWDTWIST, Lane.LIVE, 2, Budget(10_000, 0.2))
-    scrapes = [scrape(registry)]
-    put(ledger, first, State.DEAD, failed_stage="siebel", code="bug")
-    with ledger.begin() as connection:
-        connection.execute(text("delete from activity"))
-    scrapes.append(scrape(registry))
-    note(ledger, first, stage="siebel", state="completed", took_ms=99_000.0)
-    scrapes.append(scrape(registry))
-    before, after = scrapes[0], scrapes[-1]
-    assert before['membersync_instances_total{outcome="accepted",stage="intake"}'] == 2
-    assert before['membersync_instances_total{outcome="done",stage="crowdtwist"}'] == 1
-    assert before['membersync_instances_total{outcome="data_error",stage="oic"}'] == 1
-    assert before['membersync_instances_total{outcome="due_again",stage="oic"}'] == 1
-    assert before['membersync_stage_seconds_bucket{le="0.025",stage="crowdtwist"}'] == 0
-    assert before['membersync_stage_seconds_bucket{le="0.05",stage="crowdtwist"}'] == 1
-    assert before['membersync_stage_seconds_sum{stage="crowdtwist"}'] == pytest.approx(0.03)
-    assert before['membersync_budget_used_ratio{name="crowdtwist"}'] == pytest.approx(2 / 10_000)
-    assert before['membersync_pending{lane="live",stage="oic",state="pending"}'] == 2
-    assert before['membersync_oldest_seconds{lane="live",state="pending"}'] >= 0
-    assert before['membersync_connection_up{name="siebel"}'] == 1
-    assert after['membersync_dead_letters{code="bug",stage="siebel"}'] == 1
-    assert after['membersync_stage_seconds_bucket{le="30.0",stage="siebel"}'] == 0
-    assert after['membersync_stage_seconds_bucket{le="+Inf",stage="siebel"}'] == 1
-    for older, newer in pairwise(scrapes):
-        counters = [name for name in older if "_total" in name or "_bucket" in name]
-        assert all(newer[name] >= older[name] for name in counters)
-
-
-def test_metrics_of_a_ledger_that_is_away_say_so() -> None:
-    registry = CollectorRegistry()
-    registry.register(LedgerCollector(Settings(ledger_url="postgresql://nobody@127.0.0.1:1/none")))
-    assert scrape(registry) == {"membersync_ledger_up": 0.0}

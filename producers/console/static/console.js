@@ -1,7 +1,7 @@
 "use strict";
 // What pages do beyond their HTML: parts that follow the ledger, suggestions, and nothing that a page needs to work.
 
-const busy = (part) => part.contains(document.activeElement) && document.activeElement.matches("input, select, textarea");
+const busy = (part) => [...part.querySelectorAll("input, select, textarea")].some((one) => one === document.activeElement || (one.matches("input, textarea") && one.value !== one.defaultValue));
 
 // A part keeps the focus, what is open and what is being typed.
 function replacePart(part, html) {

@@ -1,0 +1,78 @@
+"""What Flower is told, in our words and without what it has no use for.
+
+================  =========================================  ==================================================
+event             from Celery                                as Flower keeps it
+================  =========================================  ==================================================
+task-succeeded    result `{'done': 11, 'data_error': 1}`     result `11 done, 1 data error`
+task-retried      a traceback, its last line the summary     result `12 waiting; tried again in 7 s`
+task-failed       the same, all members failed for good      result `12 data error`
+task-failed       anything else: a bug                       class and frames; what it says may name a member
+================  =========================================  ==================================================
+
+Its pages, its API, its search and its file read the same, because this happens before Flower keeps anything.
+"""
+
+import ast
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_SUMMARY = re.compile(r"^(?:celery\.exceptions\.Retry|workers\.tasks\.AllFailedError): (.+)$", re.MULTILINE)
+_AT_ONCE = "; tried again in 0 s"  # held: due when the connection is back, which nobody can say
+_FRAME = re.compile(r'Traceback |  File "')
+_CLASS = re.compile(r"[\w.]+")
+_INSTANCES = re.compile(r"\d+ instances?: ([\d, ]+)")
+_OF_NO_USE = ("retries", "timestamp", "exchange", "clock", "client", "root", "parent")
+"""Celery's own numbers, names of processes, and what another line of the page says already."""
+
+
+def reworded(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a Celery event as Flower shall keep it.  Pure."""
+    match event["type"]:
+        case "task-succeeded":
+            return {**event, "result": counts(event.get("result"))}
+        case "task-retried" | "task-failed":
+            return {**event, **_ending(str(event.get("exception") or ""), str(event.get("traceback") or ""))}
+        case _:
+            return dict(event)
+
+
+def counts(result: object) -> object:
+    """Give `11 done, 1 data error` for a task's result, or its text; what it is not stays as it is."""
+    try:
+        outcomes = ast.literal_eval(result) if isinstance(result, str) else result
+    except (SyntaxError, ValueError):
+        return result
+    if not isinstance(outcomes, Mapping):
+        return result
+    return _words(", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())) or "nothing to do"
+
+
+def shown(task: Any) -> Any:  # noqa: ANN401 - Flower's task, untyped
+    """Give a task as its page shows it: the ids of its instances beside it, without what is of no use there.
+
+    Flower calls this with a copy.
+    """
+    task.instance_ids = instance_ids(task.kwargs)
+    for name in _OF_NO_USE:
+        setattr(task, name, None)
+    return task
+
+
+def instance_ids(described: object) -> list[int]:
+    """Give the ids that `12 instances: 4711, 4712, …` names, lowest first."""
+    found = _INSTANCES.match(str(described))
+    return sorted(int(name) for name in found[1].split(",") if name.strip()) if found else []
+
+
+def _ending(exception: str, traceback: str) -> dict[str, str | None]:
+    summaries = _SUMMARY.findall(traceback)
+    if summaries:
+        return {"result": _words(summaries[-1].removesuffix(_AT_ONCE)), "exception": None, "traceback": None}
+    named = _CLASS.match(exception)
+    frames = "\n".join(line for line in traceback.splitlines() if _FRAME.match(line))
+    return {"exception": named[0] if named else None, "traceback": frames or None}
+
+
+def _words(summary: str) -> str:
+    return summary.replace("_", " ")

@@ -1,0 +1,86 @@
+"""What `/openapi.json` says beyond what FastAPI reads from the routes."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import FastAPI
+
+from producers.api import codes, event_schema
+from producers.api.auth import Doorkeeper
+
+_DESCRIPTION = """Takes member changes from Siebel Loyalty, brings them to CrowdTwist, and tells Siebel what came of it.
+
+Lists are paged: the `next` of a page is the `cursor` of the one after it; null: there is none.
+Ids are text, instants are UTC.  Every answer carries `X-Request-Id`, the caller's own if it is a sane one.
+
+Errors are `application/problem+json` with a stable `code`:
+
+"""
+_TAGS = {
+    "intake": "Member events in: accepted means committed, nothing of it is lost from then on.",
+    "reading": "Instances and members.  People are masked, but for the role `admin`; what that reads is recorded.",
+    "repairing": "Dead letters, and the jobs that requeue or discard them.",
+    "connections": "The outside systems: how they stand; test, pause, resume.",
+    "watching": "How it goes, and how it went.",
+    "audit": "What operators did, what they were not allowed to do, and who was shown people unmasked.",
+    "probes": "For machines that watch.",
+}
+_PROBLEM: dict[str, Any] = {
+    "type": "object",
+    "description": "RFC 9457.  Further members belong to single codes.",
+    "required": ["type", "title", "status", "detail", "code"],
+    "properties": {
+        "type": {"type": "string", "format": "uri"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "one sentence for people"},
+        "code": {"type": "string", "description": "stable; branch on this"},
+        "field": {"type": ["string", "null"], "description": "what is wrong with the request, where that is one thing"},
+    },
+}
+_REQUEST_ID = {"description": "names this request in the log", "required": True, "schema": {"type": "string"}}
+_METHODS = {"get", "post"}
+
+
+def install(app: FastAPI) -> None:
+    """Let *app* describe itself so."""
+    app.description = _DESCRIPTION + codes.table()
+    app.openapi_tags = [{"name": name, "description": text} for name, text in _TAGS.items()]
+    of_the_routes = app.openapi
+
+    def described() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            doorkeeper: Doorkeeper = app.state.doorkeeper
+            _complete(of_the_routes(), is_open=not doorkeeper.known)
+        return of_the_routes()  # FastAPI keeps what it has made
+
+    app.openapi = described  # type: ignore[method-assign]  # the way FastAPI documents
+
+
+def answered(what: str, model: Any, example: object, status: int = 200) -> dict[int | str, dict[str, Any]]:  # noqa: ANN401
+    """Describe one good answer: of which record it is, and an example of it."""
+    return {status: {"description": what, "model": model, "content": {"application/json": {"example": example}}}}
+
+
+def _complete(document: dict[str, Any], *, is_open: bool) -> None:
+    parts = document.setdefault("components", {})
+    parts.setdefault("schemas", {}).update(event_schema.SCHEMAS, Problem=_PROBLEM)
+    parts["headers"] = {"RequestId": _REQUEST_ID}
+    for name in ("HTTPValidationError", "ValidationError"):
+        parts["schemas"].pop(name, None)  # FastAPI's own, which nobody is ever sent
+    for path, method, operation in _operations(document):
+        # FastAPI's ids repeat the path and the method.
+        operation["operationId"] = operation["operationId"].removesuffix(re.sub(r"\W", "_", path) + f"_{method}")
+        if "HTTPValidationError" in str(operation["responses"].get("422")):
+            del operation["responses"]["422"]
+        for answer in operation["responses"].values():
+            answer.setdefault("headers", {})["X-Request-Id"] = {"$ref": "#/components/headers/RequestId"}
+        if is_open and "security" in operation:
+            operation["security"].append({})  # no token is configured: none is asked for
+
+
+def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, item in document["paths"].items():
+        for method in _METHODS & item.keys():
+            yield path, method, item[method]

@@ -1,0 +1,180 @@
+"""What intake takes, as JSON Schema for `/openapi.json`: exactly as tolerant as it is.
+
+One good event is enough for a body to be taken, so an array is described by what it must contain.
+"""
+
+from typing import Any
+
+from shared.event_values import BIGGEST
+from shared.events import Member, Operation
+from shared.pipeline import Lane
+
+Schema = dict[str, Any]
+
+VALUE = "AnyValue"
+EVENT = "MemberEvent"
+SIEBEL = "SiebelMessage"
+
+_SPACE = "\\t-\\r \\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000"
+_PLAIN = "[^\\x00-\\x1f\\x7f-\\x9f]"
+_VISIBLE = f"[^\\x00-\\x1f\\x7f-\\x9f{_SPACE}]"
+_DIGITS_MAX = 10**15
+_MONTH_DAY = "((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
+_TIME = "([01][0-9]|2[0-3]):[0-5][0-9]"
+_OFFSET = f"(Z|[+-]{_TIME})"
+_NULL: Schema = {"type": "null"}
+_NOTHING: Schema = {"enum": [None, "", {}]}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _any_of(*schemas: Schema, **more: object) -> Schema:
+    return {"anyOf": list(schemas), **more}
+
+
+def _digits(lowest: int = -_DIGITS_MAX, highest: int = _DIGITS_MAX) -> Schema:
+    return {"type": "integer", "minimum": lowest, "maximum": highest}
+
+
+def _name(longest: int, **more: object) -> list[Schema]:
+    """Give text that says something, or a number that stands for its digits."""
+    pattern = f"^[{_SPACE}]*{_VISIBLE}({_PLAIN}*{_VISIBLE})?[{_SPACE}]*$"
+    return [{"type": "string", "minLength": 1, "maxLength": longest, "pattern": pattern, **more}, _digits()]
+
+
+_TEXT = _any_of({"type": "string", "maxLength": 255, "pattern": f"^[{_SPACE}]*{_PLAIN}*[{_SPACE}]*$"}, _digits(), _NULL)
+_NUMBER = _any_of(*_name(50), examples=["296-180296399"])
+_BIRTH = _any_of(
+    {"type": "string", "pattern": f"^((18|19|20|21)[0-9]{{2}}-{_MONTH_DAY})?$"},
+    {"type": "string", "pattern": "^(0?[1-9]|1[0-2])/(0?[1-9]|1[0-9]|2[0-8])/(18|19|20|21)[0-9]{2}$"},
+    {"type": "string", "pattern": "^(-[0-9]{1,9}|[0-9]{1,9})$"},
+    _digits(-999_999_999, 999_999_999),
+    _NULL,
+    description="YYYY-MM-DD, MM/DD/YYYY, or seconds since 1970; a time after the date is left out",
+)
+_GENDER = _any_of({"type": "string", "pattern": "^([MF]|male|female)?$"}, _NULL, description="M, F or empty")
+_INSTANT: Schema = {
+    "type": "string",
+    "pattern": f"^[12][0-9]{{3}}-{_MONTH_DAY}[T ]{_TIME}(:[0-5][0-9](\\.[0-9]{{1,6}})?)?{_OFFSET}$",
+    "description": "RFC 3339, with its offset",
+    "examples": ["2026-11-23T08:51:00Z"],
+}
+_MODIFICATION = _any_of(
+    _digits(0, BIGGEST),
+    {"type": "string", "pattern": "^[0-9]{1,18}$"},
+    _NULL,
+    description="Siebel's modification number of the member; orders its events",
+)
+_FORCE = _any_of({"type": "boolean"}, _NULL, description="send it even if nothing changed")
+_SPECIAL = {"member_number": _NUMBER, "date_of_birth": _BIRTH, "gender": _GENDER}
+_MEMBER: Schema = {
+    "type": "object",
+    "description": "The whole member; an absent attribute is null.  Unknown fields are kept and ignored.",
+    "required": ["member_number"],
+    "properties": {name: _SPECIAL.get(name, _TEXT) for name in Member.model_fields},
+    "additionalProperties": _ref(VALUE),
+}
+_EVENT: Schema = {
+    "type": "object",
+    "description": "A change of one member.  Unknown fields are kept and ignored.",
+    "required": ["operation", "occurred_at", "member"],
+    "properties": {
+        "event_id": _any_of(*_name(64), _NULL, description="names this change for good; absent: derived from it"),
+        "operation": {"enum": [one.value for one in Operation]},
+        "occurred_at": _INSTANT,
+        "modification": _MODIFICATION,
+        "lane": {"enum": [*(one.value for one in Lane), None]},
+        "force": _FORCE,
+        "member": _MEMBER,
+    },
+    "additionalProperties": _ref(VALUE),
+}
+_VALUE: Schema = {
+    "description": "Any JSON, without NUL characters and numbers beyond 64 bits.",
+    **_any_of(
+        {"type": ["null", "boolean"]},
+        {"type": "number", "minimum": -BIGGEST, "maximum": BIGGEST},
+        {"type": "string", "pattern": "^[^\\x00]*$"},
+        {"type": "array", "items": _ref(VALUE)},
+        {"type": "object", "propertyNames": {"pattern": "^[^\\x00]*$"}, "additionalProperties": _ref(VALUE)},
+    ),
+}
+
+
+def _some(good: Schema) -> Schema:
+    """Give an array of which one is good, or an empty one."""
+    return {"type": "array", "maxItems": 10_000, **_any_of({"maxItems": 0}, {"contains": good})}
+
+
+_CONTACT: Schema = {
+    "type": "object",
+    "properties": {
+        "Contact First Name": _TEXT,
+        "Contact Last Name": _TEXT,
+        "Contact Middle Name": _TEXT,
+        "Date of Birth": _BIRTH,
+        "Email Address": _TEXT,
+        "Primary Postal Code": _TEXT,
+        "Primary City": _TEXT,
+        "Primary Country Code": _TEXT,
+        "M/F": _GENDER,
+    },
+    "additionalProperties": _ref(VALUE),
+}
+_SIEBEL_MEMBER: Schema = {
+    "type": "object",
+    "required": ["Member Number"],
+    "properties": {
+        "Operation": {"enum": ["insert", "update", "upsert", "delete", "", None]},
+        "Id": _TEXT,
+        "Mod Id": _any_of(_MODIFICATION, {"const": ""}),
+        "Updated": _any_of(
+            _INSTANT,
+            {
+                "type": "string",
+                "pattern": f"^((0[1-9]|1[0-2])/(0[1-9]|1[0-9]|2[0-8])/[12][0-9]{{3}} {_TIME}:[0-5][0-9])?$",
+            },
+            _NULL,
+        ),
+        "Member Number": _NUMBER,
+        "Program Id": _TEXT,
+        "Member Type": _TEXT,
+        "Status": _TEXT,
+        "Language": _TEXT,
+        "ListOfContact": _any_of(
+            _NOTHING,
+            {
+                "type": "object",
+                "required": ["Contact"],
+                "properties": {"Contact": _any_of(_NOTHING, _CONTACT, {"type": "array", "items": _CONTACT})},
+                "additionalProperties": False,
+            },
+        ),
+    },
+    "additionalProperties": _ref(VALUE),
+}
+_SIEBEL_MEMBERS = _any_of(_NOTHING, _SIEBEL_MEMBER, _some(_SIEBEL_MEMBER))
+_SIEBEL: Schema = {
+    "type": "object",
+    "description": "The integration object as Siebel sends it; names compare by their letters and digits alone.",
+    "required": ["SiebelMessage"],
+    "properties": {
+        "SiebelMessage": {
+            "type": "object",
+            "required": ["ListOfCT LOY Member"],
+            "properties": {
+                "IntObjectName": {"enum": ["CT LOY Member", "CT Loyalty Member"]},
+                "ListOfCT LOY Member": _any_of(
+                    _SIEBEL_MEMBERS,
+                    {"type": "object", "required": ["LOY Member"], "properties": {"LOY Member": _SIEBEL_MEMBERS}},
+                ),
+            },
+        }
+    },
+}
+
+SCHEMAS: dict[str, Schema] = {VALUE: _VALUE, EVENT: _EVENT, SIEBEL: _SIEBEL}
+"""Components that the body refers to."""
+BODY = _any_of(_ref(EVENT), _some(_ref(EVENT)), _ref(SIEBEL))

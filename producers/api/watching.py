@@ -1,0 +1,135 @@
+"""What those who watch read: how it goes now, and how it went minute by minute."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from producers.api.problems import ProblemError, described
+from producers.api.reads import Reader, json_answer
+from producers.connections import budgets
+from producers.filtering import filter_of
+from shared.ledger import history, views
+from shared.ledger.engine import engine, transaction
+from shared.ledger.history import MinuteCount, Outage
+from shared.ledger.records import Overview
+
+router = APIRouter(tags=["watching"])
+
+_LONGEST = timedelta(days=7)
+_WHY = "CrowdTwist: no connection"
+_STATUS: dict[str, Any] = {
+    "at": "2026-11-23T08:52:00Z",
+    "connections": [
+        {
+            "name": "crowdtwist",
+            "state": "open",
+            "since": "2026-11-23T08:51:00Z",
+            "breaker": "open",
+            "failures": 5,
+            "last_error": _WHY,
+            "opened_at": "2026-11-23T08:51:04Z",
+            "probes": 3,
+            "probe_at": "2026-11-23T08:52:06Z",
+            "next_probe_in_s": 6.5,
+            "healed_at": None,
+            "paused_by": None,
+            "paused_reason": None,
+            "paused_at": None,
+            "held": 412,
+            "budget": None,
+        }
+    ],
+    "backlog": [
+        {
+            "lane": "live",
+            "stage": "crowdtwist",
+            "state": "held",
+            "count": 412,
+            "oldest_s": 61.3,
+            "next_due_at": "2026-11-23T08:50:59Z",
+        }
+    ],
+    "dead_letters": [{"stage": "siebel", "code": "unauthorised", "count": 2}],
+    "rates": [
+        {"period_s": 60, "accepted": 412, "finished": {}},
+        {"period_s": 3600, "accepted": 24_310, "finished": {"completed": 23_704, "rejected": 194}},
+    ],
+}
+_THROUGHPUT: dict[str, Any] = {
+    "items": [{"at": "2026-11-23T08:51:00Z", "stage": "siebel", "outcome": "completed", "count": 1187}],
+    "outages": [
+        {
+            "name": "crowdtwist",
+            "what": "down",
+            "from_at": "2026-11-23T08:51:04Z",
+            "to_at": None,
+            "why": _WHY,
+            "who": None,
+        }
+    ],
+    "next": None,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """What came of instances minute by minute, and when connections were down or paused; *next* is always None."""
+
+    items: list[MinuteCount]
+    outages: list[Outage]
+    next: str | None = None
+
+
+def _described(what: str, model: type, example: object) -> dict[int | str, dict[str, Any]]:
+    return {200: {"description": what, "model": model, "content": {"application/json": {"example": example}}}}
+
+
+@router.get(
+    "/v1/status",
+    summary="How it goes",
+    responses={
+        **_described("Rates of the last minute and the last hour", Overview, _STATUS),
+        **described(401, 403, 503),
+    },
+)
+def show_status(request: Request, _: Reader) -> Response:
+    """Show connections, the backlog with the age of its oldest, dead letters by cause, and rates."""
+    settings = request.app.state.settings
+    with transaction(engine(settings.ledger_url)) as connection:
+        return json_answer(views.overview(connection, budgets(settings)))
+
+
+@router.get(
+    "/v1/throughput",
+    summary="How it went, minute by minute",
+    responses={
+        **_described("Oldest first; minutes in which nothing happened are left out", Throughput, _THROUGHPUT),
+        **described(400, 401, 403, 503),
+    },
+)
+def show_throughput(
+    request: Request,
+    _: Reader,
+    since: Annotated[
+        str, Query(description="RFC 3339, a date, or an age: 15m, 2h, 7d; at most 7 days back", examples=["2h"])
+    ] = "1h",
+) -> Response:
+    """Show what each stage came to in each minute, a second or two behind, and the outages that were not over then."""
+    now = datetime.now(UTC)
+    start = _start(since, now)
+    with transaction(engine(request.app.state.settings.ledger_url)) as connection:
+        items = history.minutes(connection, since=start, until=now)
+        return json_answer(Throughput(items, history.outages(connection, since=start)))
+
+
+def _start(since: str, now: datetime) -> datetime:
+    try:
+        start = filter_of(now=now, since=since).since
+    except ValueError as error:
+        raise ProblemError(400, "invalid_parameter", str(error)) from None
+    if start is None or now - start > _LONGEST:
+        raise ProblemError(400, "invalid_parameter", "since: must be an instant or an age, at most 7 days back")
+    return start

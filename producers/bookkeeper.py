@@ -1,0 +1,66 @@
+"""Counts what happened, once a second: activity into the tallies that metrics and plots are read from.
+
+A thread of its own beside the dispatcher's turns, so that a long count delays no instance.  Any number may run; the
+lock on the bookmark lets one count at a time, and whoever comes next reads on where it stopped.
+"""
+
+import threading
+import time
+from datetime import timedelta
+
+from shared.errors import LedgerError
+from shared.ledger import tallies
+from shared.ledger.engine import engine, transaction
+from shared.logs import logger
+from shared.settings import Settings
+
+log = logger(__name__)
+
+_EVERY_S = 1.0
+_PIECE = timedelta(minutes=1)
+"""Most activity in one transaction: at any pace seconds of work, and downtime is made up for piece by piece."""
+_PRUNE_EVERY_S = 3600.0
+_MINUTES_KEPT_DAYS = 8
+
+
+class Bookkeeper:
+    """One of those who keep the tallies.
+
+    Units: *behind_max_s* seconds for which a transaction that is still open is waited for.
+    """
+
+    def __init__(self, settings: Settings, *, behind_max_s: float = 60.0) -> None:
+        self._ledger = engine(settings.require_ledger())
+        self._behind_max_s = behind_max_s
+        self._prune_at = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        """Count until *stop*; a ledger that is away is waited for, and nothing is missed by it."""
+        while not stop.is_set():
+            try:
+                has_more = self.turn()
+                self._prune()
+            except LedgerError as error:
+                log.warning("nothing is counted", cause=str(error))
+                has_more = False
+            if not has_more:
+                stop.wait(_EVERY_S)
+
+    def turn(self) -> bool:
+        """Count the next piece, unless another does; say whether there is more at once."""
+        with transaction(self._ledger) as connection:
+            since = tallies.take_up(connection)
+            if since is None:
+                return False
+            horizon = tallies.horizon(connection, behind_max_s=self._behind_max_s)
+            until = min(horizon, since + _PIECE)
+            if until > since:
+                tallies.count(connection, since=since, until=until)
+            return until < horizon
+
+    def _prune(self) -> None:
+        if time.monotonic() < self._prune_at:
+            return
+        self._prune_at = time.monotonic() + _PRUNE_EVERY_S
+        with transaction(self._ledger) as connection:
+            tallies.prune(connection, days=_MINUTES_KEPT_DAYS)

@@ -1,0 +1,76 @@
+"""`membersync doctor`: examine this installation, and say what is wrong and what to type."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
+from rich.console import Console
+
+from producers.cli.reach import at_hand
+from producers.cli.reading import print_json
+from producers.cli.render import coloured, console, plain
+from producers.cli.tables import print_rows
+from producers.cli.trouble import DONE, NOTHING, told
+from producers.doctor import configuration
+from producers.doctor.examination import examine, is_well
+from producers.doctor.finding import Finding, Level, fail
+from producers.doctor.subject import Subject
+
+
+def run_doctor(*, offline: bool, as_json: bool) -> int:
+    """Examine; give the exit code: 1 when something failed."""
+    findings = _findings(offline=offline, is_quiet=as_json)
+    if as_json:
+        print_json({"ok": is_well(findings), "findings": findings})
+    else:
+        _print(findings)
+    return DONE if is_well(findings) else NOTHING
+
+
+def _findings(*, offline: bool, is_quiet: bool) -> Sequence[Finding]:
+    try:
+        of, is_stack = at_hand()
+    except (ValidationError, SettingsError) as error:
+        return [_of_settings(error)]
+    err = Console(stderr=True, highlight=False)
+    if is_quiet or not err.is_terminal:
+        return examine(Subject(of, beside_stack=is_stack, offline=offline))
+    with err.status("looking at settings, servers, workers and connections …"):
+        return examine(Subject(of, beside_stack=is_stack, offline=offline))
+
+
+def _of_settings(error: Exception) -> Finding:
+    trouble = told(error)
+    what, hint = (trouble.what, trouble.hint) if trouble else (type(error).__name__, "")
+    found = "; ".join(line.strip() for line in what.splitlines())
+    why = "no process starts with these settings, and nothing else can be looked at without them"
+    return fail(configuration.CHECK, "the environment and .env", found, why, hint or "correct them")
+
+
+def _print(findings: Sequence[Finding]) -> None:
+    out = console()
+    if out.is_terminal:
+        _print_table(findings, out)
+    else:
+        for one in findings:
+            out.print(plain(_line(one)), soft_wrap=True)
+    counts = Counter(one.level for one in findings)
+    out.print(plain(", ".join(f"{counts[level]} {level}" for level in Level if counts[level])))
+
+
+def _line(one: Finding) -> str:
+    rest = f"; {one.why}; do: {one.remedy}" if one.remedy else ""
+    return f"{one.level:<4}  {one.check}: {one.found} ({one.looked_at}){rest}"
+
+
+def _print_table(findings: Sequence[Finding], out: Console) -> None:
+    rows = [{"": coloured(one.level), "check": plain(one.check), "found": plain(one.found)} for one in findings]
+    print_rows(out, rows, texts=["found"])
+    alike: dict[tuple[Level, str, str], list[str]] = {}
+    for one in findings:
+        if one.remedy:
+            alike.setdefault((one.level, one.why, one.remedy), []).append(one.check)
+    for (level, why, remedy), checks in alike.items():
+        out.print(coloured(level), plain(f"{', '.join(dict.fromkeys(checks))}: {why}"), soft_wrap=True)
+        out.print(plain(f"     {remedy}", "bold"), soft_wrap=True)

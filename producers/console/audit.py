@@ -1,0 +1,71 @@
+"""The audit: what operators did, and what they were not allowed to do."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from producers.console.asked import Piece, job_of, pieces
+from producers.console.asking import Words, cursor_of
+from producers.console.pages import page
+from producers.console.visitors import Visitor
+from producers.filtering import instant_of
+from producers.ops import AskError
+from shared.ledger import operators
+from shared.ledger.engine import engine, transaction
+from shared.ledger.filters import has_control
+from shared.ledger.operators import ActionFilter, ActionRecord
+
+router = APIRouter()
+
+ROWS = 50
+
+_PIECES_MAX = 5
+_FIELDS = ("who", "what", "denied", "since", "until")
+_DENIED = {"": None, "true": True, "false": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One action, what it was done to, and the address of the job that came of it, if any."""
+
+    action: ActionRecord
+    pieces: list[Piece]
+    job: str
+
+
+@router.get("/audit")
+def show_audit(request: Request, _: Visitor) -> Response:
+    """Show what operators did, newest first."""
+    words = request.query_params
+    typed = {name: words.get(name, "").strip() for name in _FIELDS if words.get(name, "").strip()}
+    content = {"typed": typed, "mistake": None, "lines": [], "next": None, "before": None}
+    try:
+        where, before = _where(words), cursor_of(words)
+    except AskError as mistake:
+        return page(request, "audit/page.html", status=400, **content | {"mistake": mistake})
+    with transaction(engine(request.app.state.settings.ledger_url)) as connection:
+        found = operators.actions(connection, where, limit=ROWS, before=before)
+    lines = [Line(one, pieces(one.asked, most=_PIECES_MAX), job_of(one.answer)) for one in found.items]
+    return page(request, "audit/page.html", **content | {"lines": lines, "next": found.next, "before": before})
+
+
+def _where(words: Words) -> ActionFilter:
+    now = datetime.now(UTC)
+    try:
+        since, until = (instant_of(name, words.get(name), now) for name in ("since", "until"))
+    except ValueError as error:
+        field, _, what = str(error).partition(": ")
+        raise AskError(field, what) from None
+    denied = words.get("denied", "")
+    if denied not in _DENIED:
+        raise AskError("denied", "must be true or false")
+    return ActionFilter(_several(words, "who"), _several(words, "what"), _DENIED[denied], since, until)
+
+
+def _several(words: Words, name: str) -> tuple[str, ...]:
+    values = tuple(value.strip() for value in words.getlist(name) if value.strip())
+    if any(map(has_control, values)):
+        raise AskError(name, "contains a control character")
+    return values

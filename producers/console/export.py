@@ -1,0 +1,98 @@
+"""The list of instances as a CSV file: everything that matches, page by page, as it is read."""
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from io import StringIO
+from itertools import chain
+
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+
+from producers.console.filter_bar import FilterBar
+from producers.console.visitors import Visitor
+from producers.filtering import LIMIT_MAX
+from producers.shown import masked_page
+from shared.errors import LedgerError
+from shared.ledger import views
+from shared.ledger.engine import Ledger, engine, transaction
+from shared.ledger.filters import Filter
+from shared.ledger.records import InstanceRecord, Page
+from shared.logs import logger
+
+log = logger(__name__)
+router = APIRouter()
+
+ROWS_MAX = 1_000_000
+"""A file ends here, with a line that says so and how to go on: what opens such files takes no more rows."""
+
+_COLUMNS = tuple(InstanceRecord.__dataclass_fields__)
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""What makes a spreadsheet calculate a cell instead of showing it."""
+
+
+@router.get("/instances.csv")
+def export_instances(request: Request, _: Visitor) -> StreamingResponse:
+    """Give the instances that match, people masked, newest first.
+
+    Raises:
+        AskError: the filter or the cursor cannot be understood.
+    """
+    bar = FilterBar.of(request.query_params)
+    if bar.mistake:
+        raise bar.mistake
+    parts = exported(engine(request.app.state.settings.ledger_url), bar.where, bar.before)
+    first = next(parts)  # before the answer begins: a ledger that is away is an error, not a file
+    name = f"membersync-instances-{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}.csv"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(chain([first], parts), media_type="text/csv; header=present", headers=headers)
+
+
+def exported(ledger: Ledger, where: Filter, before: int | None = None, *, rows_max: int = ROWS_MAX) -> Iterator[str]:
+    """Give the file in parts, a page and a transaction each; when the ledger goes away, its last line says so.
+
+    Raises:
+        LedgerError: it is away from the start.
+    """
+    page = _page(ledger, where, before)
+    yield _lines([_COLUMNS, *map(_cells, page.items)])
+    count = len(page.items)
+    while page.next:
+        if count >= rows_max:
+            yield _lines(
+                [[f"# incomplete: {count} rows are the most; for the rest add cursor={page.next} to the query"]]
+            )
+            return
+        try:
+            page = _page(ledger, where, int(page.next))
+        except LedgerError as error:
+            log.error("an export ends early", cause=str(error), rows=count)
+            yield _lines([[f"# incomplete: the ledger went away; for the rest add cursor={page.next} to the query"]])
+            return
+        yield _lines(map(_cells, page.items))
+        count += len(page.items)
+
+
+def _page(ledger: Ledger, where: Filter, before: int | None) -> Page:
+    with transaction(ledger) as connection:
+        return masked_page(views.instances(connection, where, limit=LIMIT_MAX, before=before))
+
+
+def _cells(record: InstanceRecord) -> list[str]:
+    return [_cell(getattr(record, name)) for name in _COLUMNS]
+
+
+def _cell(value: object) -> str:
+    """Give a value as text that a spreadsheet shows as it is."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    words = str(value)
+    return f"'{words}" if words.startswith(_FORMULA) else words
+
+
+def _lines(rows: Iterable[Sequence[str]]) -> str:
+    written = StringIO()
+    csv.writer(written).writerows(rows)
+    return written.getvalue()

@@ -1,0 +1,67 @@
+"""The filter of spec section 5 as a form in a page: what somebody typed, what it means, or what is wrong with it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from starlette.datastructures import QueryParams
+
+from producers.console.asking import Asked, cursor_of
+from producers.ops import AskError
+from shared.ledger.filters import Filter
+from shared.pipeline import Lane, Stage, State, SyncStatus
+
+CHOICES: Mapping[str, type[StrEnum]] = {"state": State, "stage": Stage, "status": SyncStatus, "lane": Lane}
+"""The fields that have one of a few words."""
+NAMES: Mapping[str, str] = {
+    "state": "State",
+    "stage": "Stage",
+    "status": "CT Sync Status",
+    "code": "Code",
+    "member": "Member",
+    "lane": "Lane",
+    "since": "Since",
+    "until": "Until",
+    "text": "Text",
+    "cursor": "Cursor",
+}
+"""The fields as they are called on the page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """One chosen condition, and the address of *path* without it."""
+
+    name: str
+    value: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class FilterBar:
+    """What was typed.
+
+    Shape: *where* and *before*, the cursor, are what it means; with a *mistake* they mean nothing.
+    """
+
+    asked: Asked
+    where: Filter
+    before: int | None
+    mistake: AskError | None
+
+    @classmethod
+    def of(cls, query: QueryParams) -> "FilterBar":
+        """Read it from a query."""
+        asked = Asked.of(query).narrowed(ids=None, message=None)
+        try:
+            return cls(asked, asked.where(), cursor_of(query), None)
+        except AskError as mistake:
+            return cls(asked, Filter(), None, mistake)
+
+    def chips(self, path: str) -> list[Chip]:
+        """Give the conditions, each with the way to be without it."""
+        fields = self.asked.fields
+        return [
+            Chip(NAMES[name], value, Asked(tuple(other for other in fields if other != (name, value))).address(path))
+            for name, value in fields
+        ]

@@ -1,0 +1,100 @@
+"""One instance: what it is, how far it is on its way, all that happened to it, and what it carries."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import RedirectResponse, Response, StreamingResponse
+
+from producers import ops
+from producers.api.problems import ProblemError
+from producers.console import advice, story
+from producers.console.pages import fragments, page
+from producers.console.unmasking import unmasker
+from producers.console.visitors import Posted, Visitor
+from producers.filtering import id_of
+from producers.shown import masked_instance, masked_member
+from shared.jobs import DISCARDED_FROM, REQUEUED_FROM
+from shared.ledger import lookups, views
+from shared.ledger.engine import Ledger, engine, transaction
+
+router = APIRouter()
+
+_PARTS = {
+    "facts": "instances/facts.html",
+    "way": "instances/way.html",
+    "activity": "instances/activity.html",
+    "carried": "instances/carried.html",
+    "trouble": "overview/no_trouble.html",
+}
+Id = Annotated[str, Path()]
+
+
+@router.get("/instances/{instance_id}")
+def show_instance(request: Request, _: Visitor, instance_id: Id) -> Response:
+    """Show one instance, people masked."""
+    return _page(request, _content(request, instance_id))
+
+
+@router.get("/live/instances/{instance_id}")
+async def follow_instance(request: Request, _: Visitor, instance_id: Id) -> StreamingResponse:
+    """Stream the parts of the page as they change."""
+    streams = request.app.state.streams
+    answer: StreamingResponse = streams.respond(
+        request, lambda: fragments(request, _PARTS, **_content(request, instance_id))
+    )
+    return answer
+
+
+@router.post("/instances/{instance_id}/unmask")
+def show_people(request: Request, who: Visitor, _: Posted, instance_id: Id) -> Response:
+    """Show one instance with its people as they are, this once; it is recorded before.
+
+    Raises:
+        ProblemError: 403, or 404 there is no such instance.
+    """
+    asked = ops.instances_asked([instance_id])
+    operator = unmasker(request, who, asked)
+    content = _content(request, instance_id, unmasked=True)
+    ops.record_unmasking(_ledger(request), operator, asked=asked, count=1)
+    return _page(request, content)
+
+
+@router.get("/instances/{instance_id}/unmask")
+def show_masked(_: Visitor, instance_id: Id) -> Response:
+    """Lead whoever opens the address of the unmasked page again to the masked one."""
+    return RedirectResponse(f"/instances/{id_of(instance_id) or 0}", 303)
+
+
+def _page(request: Request, content: dict[str, Any]) -> Response:
+    return page(request, "instances/page.html", parts=_PARTS, **content)
+
+
+def _content(request: Request, instance_id: str, *, unmasked: bool = False) -> dict[str, Any]:
+    number = id_of(instance_id)
+    with transaction(_ledger(request)) as connection:
+        found = None if number is None else views.instance(connection, number)
+        if found is None or number is None:
+            raise ProblemError(404, "no_such_instance", "There is no such instance, or it was pruned.")
+        member = views.member(connection, found.member_number, limit=1)
+        neighbours = lookups.neighbours(connection, found.member_number, number)
+    now = datetime.now(UTC)
+    shown = found if unmasked else masked_instance(found)
+    return {
+        "one": shown,
+        "address": f"/instances/{shown.instance_id}",
+        "member": member if unmasked or member is None else masked_member(member),
+        "unmasked": unmasked,
+        "neighbours": neighbours,
+        "stations": story.stations(shown),
+        "shares": story.shares(shown, shown.activity, now),
+        "systems": story.SYSTEMS,
+        "lines": story.lines(shown.activity),
+        "may_requeue": shown.state in REQUEUED_FROM,
+        "may_discard": shown.state in DISCARDED_FROM,
+        "advice": advice,
+    }
+
+
+def _ledger(request: Request) -> Ledger:
+    return engine(request.app.state.settings.ledger_url)

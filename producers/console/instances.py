@@ -1,0 +1,42 @@
+"""The list of instances: the filter, and what matches it, newest first."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import RedirectResponse, Response
+
+from producers.console.filter_bar import CHOICES, NAMES, FilterBar
+from producers.console.pages import page
+from producers.console.visitors import Visitor
+from producers.filtering import LIMIT_DEFAULT
+from producers.shown import masked_page
+from shared.ledger import views
+from shared.ledger.engine import engine, transaction
+
+router = APIRouter()
+
+_PATH = "/instances"
+_AGES = ("15m", "1h", "4h", "24h", "7d", "30d")
+
+
+@router.get(_PATH)
+def list_instances(request: Request, _: Visitor) -> Response:
+    """List what matches, or say what of the filter cannot be understood."""
+    query = request.query_params
+    bar = FilterBar.of(query)
+    if any(name in NAMES and not value.strip() for name, value in query.multi_items()):
+        # A form sends its empty fields too; the address that people hand on goes without.
+        return RedirectResponse(bar.asked.address(_PATH), 303)
+    found = None
+    if bar.mistake is None:
+        with transaction(engine(request.app.state.settings.ledger_url)) as connection:
+            found = masked_page(views.instances(connection, bar.where, limit=LIMIT_DEFAULT, before=bar.before))
+    return page(
+        request,
+        "instances/list.html",
+        status=400 if bar.mistake else 200,
+        bar=bar,
+        chips=bar.chips(_PATH),
+        found=found,
+        names=NAMES,
+        choices=CHOICES,
+        ages=_AGES,
+    )

@@ -1,0 +1,108 @@
+"""Requeues and discards: what was asked, how far each is, and how to stop one."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response, StreamingResponse
+
+from producers import ops
+from producers.api.operating import permit
+from producers.api.problems import ProblemError
+from producers.console.asked import Piece, pieces
+from producers.console.asking import cursor_of
+from producers.console.pages import fragments, page, redirect
+from producers.console.visitors import Posted, Visitor
+from producers.filtering import id_of
+from shared import steps
+from shared.jobs import ItemState, Job, Kind
+from shared.ledger.engine import Ledger, engine
+
+router = APIRouter()
+
+ROWS = 50
+
+_PARTS = {"job": "jobs/job.html"}
+_MEANING = {
+    ItemState.PLANNED: "not sent yet",
+    ItemState.SENT: "on the way",
+    ItemState.SUCCEEDED: "succeeded",
+    ItemState.FAILED: "failed again; some may still be tried",
+    ItemState.PUT_BACK: "as they were before, because the job stopped",
+    ItemState.CLOSED: "superseded or discarded",
+    ItemState.REFUSED: "nothing was done to them",
+}
+_NOT_ENDED = (ItemState.PLANNED, ItemState.SENT, ItemState.PUT_BACK)
+_STEPS = (f"first {steps.SIZES[1]}", f"then {steps.SIZES[2]}", "then the rest")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A job, and how far it is.  Units: *elapsed_s* s; None: not begun.  Shape: *ended* of *job.total* instances."""
+
+    job: Job
+    ended: int
+    elapsed_s: float | None
+    pieces: list[Piece]
+
+    @classmethod
+    def of(cls, job: Job, now: datetime) -> "Progress":
+        """Say how far *job* is."""
+        ended = job.total - sum(job.counts[state] for state in _NOT_ENDED)
+        elapsed_s = ((job.ended_at or now) - job.started_at).total_seconds() if job.started_at else None
+        return cls(job, ended, elapsed_s, pieces(job.asked))
+
+
+@router.get("/jobs")
+def list_jobs(request: Request, _: Visitor) -> Response:
+    """List requeues and discards, newest first."""
+    before = cursor_of(request.query_params)
+    found = ops.jobs(_ledger(request), None, limit=ROWS, before=before)
+    now = datetime.now(UTC)
+    rows = [Progress.of(job, now) for job in found.items]
+    return page(request, "jobs/page.html", rows=rows, next=found.next, before=before)
+
+
+@router.get("/jobs/{job_id}")
+def show_job(request: Request, _: Visitor, job_id: str) -> Response:
+    """Show one, live while it goes on."""
+    return page(request, "jobs/one.html", **_content(request, job_id))
+
+
+@router.get("/live/jobs/{job_id}")
+def follow_job(request: Request, _: Visitor, job_id: str) -> StreamingResponse:
+    """Stream its progress."""
+    _job(_ledger(request), job_id)
+    answer: StreamingResponse = request.app.state.streams.respond(
+        request, lambda: fragments(request, _PARTS, **_content(request, job_id))
+    )
+    return answer
+
+
+@router.post("/jobs/{job_id}/stop")
+def stop_job(request: Request, who: Visitor, form: Posted, job_id: str) -> Response:  # noqa: ARG001  # it was checked
+    """Stop it; what has not begun is put back."""
+    ledger = _ledger(request)
+    job = _job(ledger, job_id)
+    operator = permit(request, who, f"stop {job.kind}")
+    if ops.stop(ledger, operator, Kind(job.kind), int(job.job_id)):
+        return redirect(request, f"/jobs/{job.job_id}", "Stopped: what had not begun is as it was before.")
+    return redirect(request, f"/jobs/{job.job_id}", "It was over already.", good=False)
+
+
+def _content(request: Request, job_id: str) -> dict[str, Any]:
+    progress = Progress.of(_job(_ledger(request), job_id), datetime.now(UTC))
+    return {"progress": progress, "job": progress.job, "meaning": _MEANING, "steps": _STEPS}
+
+
+def _job(ledger: Ledger, words: str) -> Job:
+    number = id_of(words)
+    job = None if number is None else ops.progress(ledger, None, number)
+    if job is None:
+        raise ProblemError(404, "no_such_job", "there is no such requeue or discard")
+    return job
+
+
+def _ledger(request: Request) -> Ledger:
+    return engine(request.app.state.settings.ledger_url)

@@ -1,0 +1,108 @@
+"""One member: what we know, what CrowdTwist holds, what Siebel shows, and all its events."""
+
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import RedirectResponse, Response, StreamingResponse
+
+from producers import ops
+from producers.api.problems import ProblemError
+from producers.console import story
+from producers.console.agreement import agreement
+from producers.console.pages import fragments, page
+from producers.console.unmasking import unmasker
+from producers.console.visitors import Posted, Visitor
+from producers.filtering import id_of
+from producers.shown import masked_instance, masked_member
+from shared.ledger import views
+from shared.ledger.engine import Ledger, Transaction, engine, transaction
+from shared.ledger.records import InstanceDetail
+from shared.settings import Settings
+
+router = APIRouter()
+
+_PARTS = {
+    "facts": "members/facts.html",
+    "events": "members/events.html",
+    "trouble": "overview/no_trouble.html",
+}
+_EVENTS = 20
+Number = Annotated[str, Path()]
+Cursor = Annotated[str, Query()]
+
+
+@router.get("/members/{number:path}/unmask")
+def show_masked(_: Visitor, number: Number) -> Response:
+    """Lead whoever opens the address of the unmasked page again to the masked one."""
+    return RedirectResponse(_address(number), 303)
+
+
+@router.get("/members/{number:path}")
+def show_member(request: Request, _: Visitor, number: Number, cursor: Cursor = "") -> Response:
+    """Show one member and a page of its events, people masked."""
+    return _page(request, _content(request, number, cursor))
+
+
+@router.get("/live/members/{number:path}")
+async def follow_member(request: Request, _: Visitor, number: Number) -> StreamingResponse:
+    """Stream the parts of the page as they change."""
+    streams = request.app.state.streams
+    answer: StreamingResponse = streams.respond(
+        request, lambda: fragments(request, _PARTS, **_content(request, number))
+    )
+    return answer
+
+
+@router.post("/members/{number:path}/unmask")
+def show_people(request: Request, who: Visitor, _: Posted, number: Number, cursor: Cursor = "") -> Response:
+    """Show one member with its people as they are, this once; it is recorded before.
+
+    Raises:
+        ProblemError: 403, or 404 there is no such member.
+    """
+    asked = {"member": number}
+    operator = unmasker(request, who, asked)
+    content = _content(request, number, cursor, unmasked=True)
+    ops.record_unmasking(_ledger(request), operator, asked=asked, count=len(content["member"].instances))
+    return _page(request, content)
+
+
+def _page(request: Request, content: dict[str, Any]) -> Response:
+    return page(request, "members/page.html", parts=_PARTS, **content)
+
+
+def _content(request: Request, number: str, cursor: str = "", *, unmasked: bool = False) -> dict[str, Any]:
+    before = id_of(cursor) if cursor else None
+    if cursor and before is None:
+        raise ProblemError(400, "invalid_parameter", "cursor: is none of ours", field="cursor")
+    with transaction(_ledger(request)) as connection:
+        found = views.member(connection, number, limit=_EVENTS, before=before) if number.isprintable() else None
+        if found is None:
+            raise ProblemError(404, "no_such_member", "No event of this member has arrived.")
+        newest = _instance(connection, found.newest_instance_id)
+        applied = _instance(connection, found.applied_instance_id)
+    settings: Settings = request.app.state.settings
+    return {
+        "member": found if unmasked else masked_member(found),
+        "newest": newest,
+        "applied": applied if unmasked or applied is None else masked_instance(applied),
+        "agreement": agreement(found, newest, settings.siebel.success_status),
+        "address": _address(number),
+        "before": before,
+        "unmasked": unmasked,
+        "systems": story.SYSTEMS,
+        "lines": story.lines,
+    }
+
+
+def _address(number: str) -> str:
+    return f"/members/{quote(number, safe='')}"
+
+
+def _instance(connection: Transaction, words: str | None) -> InstanceDetail | None:
+    return views.instance(connection, int(words)) if words else None
+
+
+def _ledger(request: Request) -> Ledger:
+    return engine(request.app.state.settings.ledger_url)

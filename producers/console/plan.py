@@ -1,0 +1,139 @@
+"""A requeue or discard before it happens: what would become of each instance, and the form that confirms it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+
+from producers import ops
+from producers.api.operating import permit
+from producers.console.asked import pieces
+from producers.console.asking import Asked, Words, ask_of, kind_of
+from producers.console.pages import local, page, redirect
+from producers.console.visitors import Posted, Visitor
+from producers.ops import Ask, AskError, Operator
+from shared.jobs import Kind, Plan, Verdict
+from shared.ledger import views
+from shared.ledger.engine import Ledger, engine, transaction
+from shared.pipeline import State
+
+router = APIRouter()
+
+LETTERS = "/dead-letters"
+
+_SHOWN = 10
+"""Rows of each verdict."""
+_MEANING = {
+    Verdict.SEND: "will be sent",
+    Verdict.SUPERSEDED: "closed as superseded: a newer success overtook it",
+    Verdict.MERGED: "merged into a newer pending event, which carries it",
+    Verdict.DISCARD: "will be discarded, for good",
+    Verdict.REFUSED: "refused: nothing happens to it",
+}
+_AT_A_FIELD = ("reason", "rate")
+_CARRIED = ("kind", "reason", "rate", "from_start", "force", "back")
+"""What a form of the plan says beside the selection."""
+_ADDRESS_MAX = 4_000
+
+
+def _planner(request: Request, who: Visitor) -> Operator:
+    return permit(request, who, kind_of(request.query_params))
+
+
+def _poster(request: Request, who: Visitor, form: Posted) -> Operator:
+    return permit(request, who, kind_of(form))
+
+
+@router.get("/dead-letters/plan", dependencies=[Depends(_planner)])
+def show_plan(request: Request) -> Response:
+    """Show the plan of what the address asks for."""
+    return _planned(request, request.query_params)
+
+
+@router.post("/dead-letters/plan", dependencies=[Depends(_poster)])
+def plan_selected(request: Request, form: Posted) -> Response:
+    """Give the way to the plan of what was ticked, or of the same form again; the plan itself, if that is too long."""
+    asked = Asked.of(form)
+    if not asked.fields:
+        return redirect(request, local(form.get("back", ""), LETTERS), "Tick at least one instance.", good=False)
+    address = asked.address("/dead-letters/plan", **{name: form[name] for name in _CARRIED if form.get(name)})
+    return redirect(request, address) if len(address) <= _ADDRESS_MAX else _planned(request, form)
+
+
+@router.post("/jobs")
+def start_job(request: Request, operator: Annotated[Operator, Depends(_poster)], form: Posted) -> Response:
+    """Start what was planned, unless the plan is another by now."""
+    ledger, settings = _ledger(request), request.app.state.settings
+    try:
+        ask = ask_of(form)
+        plan = ops.plan(ledger, ask, settings)
+        if _summed_up(plan) != form.get("planned"):
+            return _shown(request, form, plan, status=409, changed=True)
+        plan, job = ops.start(ledger, operator, ask, settings)
+    except AskError as mistake:
+        if mistake.field not in _AT_A_FIELD:
+            raise
+        return _planned(request, form, mistake)
+    if job is None:
+        return _shown(request, form, plan, status=409, changed=True)
+    return redirect(request, f"/jobs/{job.job_id}", f"The {ask.kind} is under way. It goes on if you leave this page.")
+
+
+def _planned(request: Request, words: Words, mistake: AskError | None = None) -> Response:
+    ask = Ask(kind_of(words), Asked.of(words).selection(), force="force" in words)
+    plan = ops.plan(_ledger(request), ask, request.app.state.settings)
+    return _shown(request, words, plan, mistake=mistake, status=400 if mistake else 200)
+
+
+def _shown(  # noqa: PLR0913  # what the page says beside the plan
+    request: Request,
+    words: Words,
+    plan: Plan,
+    *,
+    status: int,
+    mistake: AskError | None = None,
+    changed: bool = False,
+) -> Response:
+    asked = Asked.of(words)
+    rows = [item for verdict in plan.counts for item in [one for one in plan.items if one.verdict == verdict][:_SHOWN]]
+    return page(
+        request,
+        "letters/plan.html",
+        status=status,
+        plan=plan,
+        planned=_summed_up(plan),
+        rows=rows,
+        meaning=_MEANING,
+        asked=asked,
+        pieces=pieces(asked.selection().asked, most=_SHOWN),
+        typed=words,
+        back=_back(asked, words),
+        mistake=mistake,
+        changed=changed,
+        reason_needed=plan.touched > 1 or plan.kind == Kind.DISCARD,
+        data_errors=_are_data_errors(_ledger(request), asked, plan),
+    )
+
+
+def _back(asked: Asked, words: Words) -> str:
+    listed = asked.narrowed(ids=None, message=None)
+    return local(words.get("back", ""), listed.address(LETTERS))
+
+
+def _summed_up(plan: Plan) -> str:
+    """Give what a form remembers of a plan, to be compared."""
+    return " ".join(f"{verdict}:{count}" for verdict, count in plan.counts.items())
+
+
+def _are_data_errors(ledger: Ledger, asked: Asked, plan: Plan) -> bool:
+    if asked.one("state"):
+        return State.REJECTED in asked.every("state")
+    if not plan.items:
+        return False
+    with transaction(ledger) as connection:
+        first = views.instance(connection, int(plan.items[0].instance_id))
+    return first is not None and first.state == State.REJECTED
+
+
+def _ledger(request: Request) -> Ledger:
+    return engine(request.app.state.settings.ledger_url)

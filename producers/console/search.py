@@ -1,0 +1,53 @@
+"""The search field of every page, and what fields suggest while somebody types."""
+
+from typing import Annotated
+from urllib.parse import quote, urlencode
+
+import orjson
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import RedirectResponse, Response
+
+from producers.api.problems import ProblemError
+from producers.console.visitors import Visitor
+from producers.filtering import id_of
+from shared.ledger import lookups
+from shared.ledger.engine import engine, transaction
+from shared.ledger.suggestions import Suggesting, suggested
+
+router = APIRouter()
+
+_LONGEST = 200
+
+
+@router.get("/search")
+def search(request: Request, _: Visitor, q: str = "") -> Response:
+    """Lead to the member, the instance, or that of the event; else to the instances that say so."""
+    words = "".join(filter(str.isprintable, q)).strip()[:_LONGEST]
+    if not words:
+        return RedirectResponse("/instances", 303)
+    with transaction(engine(request.app.state.settings.ledger_url)) as connection:
+        meant = lookups.meant(connection, words, id_of(words))
+    if meant.is_member:
+        address = f"/members/{quote(words, safe='')}"
+    elif meant.instance_id:
+        address = f"/instances/{meant.instance_id}"
+    else:
+        address = f"/instances?{urlencode({'text': words})}"
+    return RedirectResponse(address, 303)
+
+
+@router.get("/suggestions")
+def suggest(
+    request: Request, _: Visitor, field: str, beginning: Annotated[str, Query(max_length=_LONGEST)] = ""
+) -> Response:
+    """Give as JSON what may be meant.
+
+    Raises:
+        ProblemError: 400, nothing is suggested for this field.
+    """
+    if field not in set(Suggesting):
+        raise ProblemError(400, "invalid_parameter", f"field: must be one of {', '.join(Suggesting)}", field="field")
+    words = "".join(filter(str.isprintable, beginning))
+    with transaction(engine(request.app.state.settings.ledger_url)) as connection:
+        items = suggested(connection, field, words)
+    return Response(orjson.dumps({"items": items}), media_type="application/json")

@@ -1,0 +1,30 @@
+"""Who may be shown people as they are, in the console: once, on purpose, and recorded."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import Request
+
+from producers import ops
+from producers.api.auth import Principal, Right
+from producers.api.problems import ProblemError
+from producers.ops import Operator
+from shared.ledger.engine import engine
+
+
+def unmasker(request: Request, who: Principal, asked: Mapping[str, Any]) -> Operator:
+    """Give who asks to see *asked* as it is.
+
+    Raises:
+        ProblemError: 403, they may not; it is recorded.
+    """
+    operator = Operator(who.name, who.role)
+    if not who.may(Right.UNMASKED):
+        why = (
+            f"the role {who.role} may not see people"
+            if request.app.state.sessions.wanted
+            else "without tokens nobody may"
+        )
+        ops.deny(engine(request.app.state.settings.ledger_url), operator, "unmask", why, asked=asked)
+        raise ProblemError(403, "forbidden", why)
+    return operator

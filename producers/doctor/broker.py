@@ -1,0 +1,136 @@
+"""Whether the broker takes messages and drops none, and how many wait in it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+from kombu import Connection
+from kombu.exceptions import KombuError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from producers.doctor.finding import Finding, fail, ok, warn
+from producers.doctor.subject import Subject, place
+from shared.pipeline import QUEUES, STAGES, Lane
+from shared.settings import Settings
+
+CHECK, QUEUED = "broker", "broker's queues"
+REDIS_LEAST, RABBITMQ_LEAST = (6, 2), (3, 10)
+KEEPS_ALL = "noeviction"
+_WITHIN_S = 3.0
+
+
+class BrokerError(Exception):
+    """The broker does not serve; the message says how, and no secret."""
+
+
+def look(subject: Subject) -> list[Finding]:
+    """Look at the server and at what waits in it."""
+    where = place(subject.broker_url)
+    try:
+        if is_amqp(subject.broker_url):
+            return _of_rabbitmq(subject, where)
+        return _of_redis(subject, where)
+    except BrokerError as error:
+        why = "nothing goes out until it is back; nothing is lost, the ledger sends again what was in it"
+        remedy = "start the broker, or correct MEMBERSYNC_BROKER_URL; all processes go on by themselves"
+        return [fail(CHECK, where, f"does not serve ({error})", why, remedy)]
+
+
+def is_amqp(url: str) -> bool:
+    """Tell RabbitMQ from Redis and Valkey."""
+    return url.startswith("amqp")
+
+
+@contextmanager
+def open_redis(url: str) -> Iterator["redis.Redis"]:
+    """Open a connection that neither waits long nor tries again.
+
+    Raises:
+        BrokerError: it cannot be opened, or broke.
+    """
+    retry = Retry(NoBackoff(), 0)
+    try:
+        with redis.Redis.from_url(url, socket_connect_timeout=_WITHIN_S, socket_timeout=_WITHIN_S, retry=retry) as one:
+            yield one
+    except (redis.RedisError, OSError, ValueError) as error:
+        raise BrokerError(type(error).__name__) from error
+
+
+@contextmanager
+def open_rabbitmq(url: str) -> Iterator[Connection]:
+    """Open a connection that does not wait long.
+
+    Raises:
+        BrokerError: it cannot be opened, or broke.
+    """
+    connection = Connection(url, connect_timeout=_WITHIN_S)
+    errors: tuple[type[BaseException], ...] = (KombuError, OSError, *connection.connection_errors)
+    errors += connection.channel_errors
+    try:
+        connection.connect()
+        yield connection
+    except errors as error:
+        raise BrokerError(type(error).__name__) from error
+    finally:
+        connection.release()
+
+
+def _of_redis(subject: Subject, where: str) -> list[Finding]:
+    with open_redis(subject.broker_url) as client:
+        server: Mapping[str, Any] = client.info()
+        counts = [client.llen(queue) for queue in QUEUES]
+    lengths = {queue: int(str(count)) for queue, count in zip(QUEUES, counts, strict=True)}
+    return [of_server(server, where), _of_queues(lengths, subject.of, where)]
+
+
+def of_server(server: Mapping[str, Any], where: str) -> Finding:
+    """Judge a Redis or Valkey by what its INFO says.  Pure."""
+    name = "Valkey" if "valkey_version" in server else "Redis"
+    shown = str(server.get("valkey_version", server.get("redis_version", "")))
+    policy = server.get("maxmemory_policy", "")
+    if _version(str(server.get("redis_version", ""))) < REDIS_LEAST:
+        why = "Celery's transport needs commands of 6.2"
+        return fail(CHECK, where, f"{name} {shown} answers", why, "upgrade it to 6.2 or newer")
+    if policy != KEEPS_ALL:
+        why = "when its memory is full it drops messages, and their instances wait for their lease to run out"
+        remedy = f"`redis-cli CONFIG SET maxmemory-policy {KEEPS_ALL}`, and the same in its configuration"
+        return fail(CHECK, where, f"{name} {shown}: maxmemory-policy is {policy or 'not told'}", why, remedy)
+    return ok(CHECK, where, f"{name} {shown} answers, maxmemory-policy is {policy}")
+
+
+def _of_rabbitmq(subject: Subject, where: str) -> list[Finding]:
+    with open_rabbitmq(subject.broker_url) as connection:
+        version = str(connection.connection.server_properties.get("version", ""))
+        lengths = {queue: _waiting(connection, queue) for queue in QUEUES}
+    found = f"RabbitMQ {version} answers"
+    if _version(version) < RABBITMQ_LEAST:
+        server = fail(CHECK, where, found, "quorum queues need 3.10", "upgrade it to 3.10 or newer")
+    else:
+        server = ok(CHECK, where, found)
+    return [server, _of_queues(lengths, subject.of, where)]
+
+
+def _waiting(connection: Connection, queue: str) -> int:
+    """Count the messages of a queue; one that nobody has declared yet has none."""
+    channel: Any = connection.channel()
+    try:
+        return int(channel.queue_declare(queue, passive=True).message_count)
+    except connection.channel_errors:
+        return 0
+
+
+def _of_queues(lengths: Mapping[str, int], of: Settings, where: str) -> Finding:
+    found = ", ".join(f"{queue} {count}" for queue, count in lengths.items() if count) or "empty"
+    for lane in Lane:
+        waiting = sum(lengths[stage.queue(lane)] for stage in STAGES)
+        if waiting > of.dispatcher.unbegun(lane):
+            why = f"a dispatcher keeps at most {of.dispatcher.unbegun(lane)} instances of {lane} waiting there"
+            remedy = f"start workers (`membersync worker --lane {lane}`); emptying the broker is safe, see the runbook"
+            return warn(QUEUED, where, f"{found} messages", why, remedy)
+    return ok(QUEUED, where, found if found == "empty" else f"{found} messages")
+
+
+def _version(words: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in words.split(".")[:2] if part.isdecimal())

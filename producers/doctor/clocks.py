@@ -1,0 +1,90 @@
+"""Whether the clocks agree: this machine's against the ledger's, the broker's, and those of the outside systems."""
+
+from collections.abc import Callable
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from time import time
+
+import httpx
+
+from producers.doctor import broker
+from producers.doctor.broker import BrokerError
+from producers.doctor.finding import Finding, fail, ok, warn
+from producers.doctor.subject import Subject, UnlookedError
+from shared.ledger import checkup
+from shared.pipeline import Stage
+
+WARN_S, FAIL_S = 2.0, 30.0
+_WITHIN_S = 4.0
+_HALF_A_SECOND = 0.5
+_HERE = "this machine's clock against theirs"
+
+
+def of_ledger(subject: Subject) -> list[Finding]:
+    """Compare with the ledger's clock."""
+    with subject.reading() as connection:
+        checkup.server(connection)  # the next one measures the way, not the connecting
+
+        def theirs() -> float:
+            return checkup.server(connection).now.timestamp()
+
+        ahead_s = _ahead_s(theirs)
+    return [judged("clock of the ledger", ahead_s)]
+
+
+def of_broker(subject: Subject) -> list[Finding]:
+    """Compare with the broker's clock; RabbitMQ does not tell its own."""
+    url = subject.broker_url
+    if broker.is_amqp(url):
+        return []
+    try:
+        with broker.open_redis(url) as client:
+            client.ping()
+            ahead_s = _ahead_s(lambda: _epoch_s(client.time()))
+    except BrokerError as error:
+        raise UnlookedError(f"the broker does not serve ({error})", "first what is said of the broker") from error
+    return [judged("clock of the broker", ahead_s)]
+
+
+def of_date(stage: Stage, subject: Subject) -> list[Finding]:
+    """Compare with the `Date` of an outside system's answer, where it has one; what keeps it away is not said here."""
+    url = subject.of.connection(stage).base_url
+    if url is None or subject.offline or (stage is Stage.OIC and subject.of.oic.mode == "builtin"):
+        return []
+    try:
+        return [judged(f"clock of {stage}", _ahead_s(lambda: _dated(url)))]
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, TypeError):
+        return []
+
+
+def judged(check: str, ahead_s: float) -> Finding:
+    """Judge by how far that clock is ahead of ours.  Pure.  Units: seconds, negative when it is behind."""
+    found = f"{abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'} this machine"
+    if abs(ahead_s) <= WARN_S:
+        return ok(check, _HERE, f"agrees within {WARN_S:g} s")
+    why = "ages, leases and the order of a member's events compare instants of several machines"
+    remedy = "`timedatectl status` on both machines; let chrony or ntpd keep them"
+    return (fail if abs(ahead_s) > FAIL_S else warn)(check, _HERE, found, why, remedy)
+
+
+def _ahead_s(theirs: Callable[[], float]) -> float:
+    """Give how far a clock is ahead of ours, by ours in the middle of asking for it.  Units: epoch seconds."""
+    asked = time()
+    told = theirs()
+    return told - (asked + time()) / 2
+
+
+def _epoch_s(told: object) -> float:
+    seconds, microseconds = told if isinstance(told, tuple) else (0, 0)
+    return float(seconds) + float(microseconds) / 1_000_000
+
+
+def _dated(url: str) -> float:
+    """Give the instant of an answer's `Date`, which is cut to whole seconds; no credentials are sent.
+
+    Raises:
+        ValueError: it has none.
+    """
+    answer = httpx.head(url, timeout=_WITHIN_S)
+    said = parsedate_to_datetime(answer.headers.get("date", ""))
+    return (said if said.tzinfo else said.replace(tzinfo=UTC)).timestamp() + _HALF_A_SECOND

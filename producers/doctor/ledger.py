@@ -1,0 +1,68 @@
+"""Whether the ledger serves, fast enough, with the schema of this version."""
+
+from time import perf_counter
+
+from producers.doctor.finding import Finding, fail, ok, warn
+from producers.doctor.subject import Subject, place
+from shared.errors import LedgerError
+from shared.ledger import checkup
+from shared.ledger.checkup import Schema, Server
+
+SERVER, SCHEMA = "ledger", "ledger's schema"
+VERSION_LEAST = 14
+SLOW_MS = 50.0
+_PER_MAJOR = 10_000
+
+
+def look(subject: Subject) -> list[Finding]:
+    """Look at the server."""
+    where = place(subject.ledger_url)
+    try:
+        with subject.reading() as connection:
+            checkup.server(connection)
+            began = perf_counter()
+            server = checkup.server(connection)
+            took_ms = (perf_counter() - began) * 1000
+    except LedgerError as error:
+        why = "without its ledger nothing is accepted and nothing is sent; what was accepted is safe in it"
+        remedy = "start PostgreSQL, or correct MEMBERSYNC_LEDGER_URL; all processes go on by themselves"
+        return [fail(SERVER, where, f"does not serve: {_said(error)}", why, remedy)]
+    return [judged(server, took_ms, where)]
+
+
+def _said(error: LedgerError) -> str:
+    """Give what the driver says of a connection that it did not get: who, where, why; no password, nobody's data."""
+    said = str(getattr(error.__cause__, "orig", error)).strip()
+    return said.splitlines()[0] if said else str(error)
+
+
+def judged(server: Server, took_ms: float, where: str) -> Finding:
+    """Judge a server by its version and how long one statement took.  Pure.  Units: *took_ms* milliseconds."""
+    found = f"PostgreSQL {server.version} answers in {took_ms:.1f} ms"
+    if server.version_number // _PER_MAJOR < VERSION_LEAST:
+        why = f"membersync is written for PostgreSQL {VERSION_LEAST} and newer"
+        return fail(SERVER, where, found, why, f"upgrade the server to {VERSION_LEAST} or newer (pg_upgrade)")
+    if took_ms > SLOW_MS:
+        why = f"a batch needs several statements, each waits: over {SLOW_MS:g} ms workers mostly wait"
+        return warn(SERVER, where, found, why, "run ledger and workers in one network; look at the server's load")
+    return ok(SERVER, where, found)
+
+
+def look_at_schema(subject: Subject) -> list[Finding]:
+    """Look at the schema."""
+    where = place(subject.ledger_url)
+    with subject.reading() as connection:
+        schema = checkup.schema(connection)
+    return [_of_schema(schema, where)]
+
+
+def _of_schema(schema: Schema, where: str) -> Finding:
+    found = f"the schema is {schema.found or 'not there'}, this version's is {schema.wanted}"
+    if schema.found == schema.wanted:
+        return ok(SCHEMA, where, f"the schema is {schema.found}, that of this version")
+    if not schema.is_ours:
+        why = "the ledger was migrated by a newer version; this one reads and writes it wrongly"
+        return fail(
+            SCHEMA, where, found, why, "run the newer version here too"
+        )
+    return fail(SCHEMA, where, found, "statements of this version fail on it", "`membersync migrate`")

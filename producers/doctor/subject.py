@@ -1,0 +1,73 @@
+"""Who is examined: the settings as the processes have them, and the ways to what they name."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from shared.ledger import checkup
+from shared.ledger.engine import Transaction, engine, transaction
+from shared.settings import Settings
+
+
+class UnlookedError(Exception):
+    """A check cannot be made; *remedy* says what has to be done first."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what, remedy)
+        self.what = what
+        self.remedy = remedy
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One installation.
+
+    Shape: *beside_stack*: `up` runs on this machine's home, and the settings name what it started; *offline*: call no
+    outside system.
+    """
+
+    of: Settings
+    beside_stack: bool = False
+    offline: bool = False
+
+    @property
+    def ledger_url(self) -> str:
+        """Where the ledger is.
+
+        Raises:
+            UnlookedError: there is none.
+        """
+        if self.of.ledger_url is None:
+            raise UnlookedError("MEMBERSYNC_LEDGER_URL is not set", "set MEMBERSYNC_LEDGER_URL, or `membersync up`")
+        return self.of.ledger_url
+
+    @property
+    def broker_url(self) -> str:
+        """Where the broker is.
+
+        Raises:
+            UnlookedError: there is none.
+        """
+        if self.of.broker_url is None:
+            raise UnlookedError("MEMBERSYNC_BROKER_URL is not set", "set MEMBERSYNC_BROKER_URL, or `membersync up`")
+        return self.of.broker_url
+
+    @contextmanager
+    def reading(self) -> Iterator[Transaction]:
+        """Open a transaction on the ledger whose statements do not take long.
+
+        Raises:
+            UnlookedError: there is no ledger.
+            LedgerError: it does not serve.
+        """
+        with transaction(engine(self.ledger_url)) as connection:
+            checkup.be_impatient(connection)
+            yield connection
+
+
+def place(url: str) -> str:
+    """Say where a URL points, without user and password."""
+    parts = urlsplit(url)
+    port = "" if parts.port is None else f":{parts.port}"
+    return f"{parts.scheme.partition('+')[0]}://{parts.hostname or ''}{port}{parts.path}"

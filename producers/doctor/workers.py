@@ -1,0 +1,63 @@
+"""Whether workers take tasks, of every stage and lane."""
+
+from celery import Celery
+from kombu.exceptions import KombuError
+
+from producers.doctor import broker
+from producers.doctor.broker import BrokerError
+from producers.doctor.finding import Finding, fail, ok
+from producers.doctor.subject import Subject, UnlookedError
+from shared.pipeline import QUEUES, STAGES, Lane
+
+CHECK = "workers"
+_WITHIN_S = 2.0
+_LOOKED_AT = "who answers Celery's control commands, and their queues"
+
+
+def look(subject: Subject) -> list[Finding]:
+    """Ask the workers which queues they consume."""
+    try:
+        _knock(subject.broker_url)
+        consumed = _consumed(subject.broker_url)
+    except (BrokerError, KombuError, OSError) as error:
+        raise UnlookedError(f"the broker does not serve ({error})", "first what is said of the broker") from error
+    if not consumed:
+        why = "what is due goes to the broker and comes back: nothing is synced"
+        remedy = "start them: `membersync worker --lane live` and `membersync worker --lane bulk`"
+        return [fail(CHECK, _LOOKED_AT, f"no worker answers within {_WITHIN_S:g} s", why, remedy)]
+    return [_of_lane(lane, consumed) for lane in Lane]
+
+
+def _of_lane(lane: Lane, consumed: dict[str, set[str]]) -> Finding:
+    queues = {stage.queue(lane) for stage in STAGES}
+    missing = queues - set().union(*consumed.values())
+    if missing:
+        why = f"instances of the {lane} lane are not taken through these stages"
+        remedy = f"start one: `membersync worker --lane {lane}`"
+        return fail(CHECK, _LOOKED_AT, f"nobody consumes {', '.join(sorted(missing))}", why, remedy)
+    names = sorted(name for name, its in consumed.items() if queues & its)
+    return ok(CHECK, _LOOKED_AT, f"{lane}: {', '.join(names)}")
+
+
+def _knock(url: str) -> None:
+    """Fail fast where Celery would go on trying.
+
+    Raises:
+        BrokerError: the broker does not serve.
+    """
+    if broker.is_amqp(url):
+        with broker.open_rabbitmq(url):
+            return
+    with broker.open_redis(url) as client:
+        client.ping()
+
+
+def _consumed(url: str) -> dict[str, set[str]]:
+    """Give, by worker, those of our queues that it consumes."""
+    app = Celery("doctor", broker=url, set_as_current=False)
+    try:
+        answers = app.control.inspect(timeout=_WITHIN_S).active_queues() or {}
+    finally:
+        app.close()
+    queues = {name: {str(queue["name"]) for queue in its} & set(QUEUES) for name, its in answers.items()}
+    return {name: its for name, its in queues.items() if its}

@@ -1,0 +1,128 @@
+"""News become letters.  Pure: the same news at the same instant give the same letter, and it names nobody."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+from producers.mail import advice
+from producers.mail.story import Section, Step, Story, told
+from shared.ledger.causes import normalised
+from shared.ledger.mail import Kind, Letter
+from shared.ledger.news import HELD_MAX, Change, Digest, Failure
+from shared.pipeline import FAILURE_STATUS, Stage, State
+from shared.settings import Settings
+
+_NAMED_MAX = 10
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
+_HTTP = re.compile(r"\bHTTP (?:[1-5]\d\d|#)(?![\w#])")
+
+
+def of_change(change: Change, settings: Settings, *, now: datetime) -> Letter:
+    """Compose the letter about a connection that went down or came back."""
+    story = _back(change, settings) if change.is_up else _down(change, settings)
+    return told(story, written=_instant(now))
+
+
+def of_digest(digest: Digest, settings: Settings, *, now: datetime) -> Letter:
+    """Compose the letter about new dead letters and Data Errors, of which there is at least one."""
+    return told(_digest(digest, settings), written=_instant(now))
+
+
+def _down(change: Change, settings: Settings) -> Story:
+    system, stage = advice.SYSTEMS[change.stage], change.stage
+    error = _names_nobody(change.error) or "(no message)"
+    facts = (("Down since", _instant(change.at)), ("Last error", error), *_held(change))
+    section = Section(
+        advice.when_down(stage, settings), advice.bring_back(stage, settings), f"{settings.api.url}/connections"
+    )
+    headline = f"{system} does not serve us: the connection {stage} is down."
+    return Story(Kind.DOWN, f"the connection {stage} is down", headline, facts, (section,))
+
+
+def _back(change: Change, settings: Settings) -> Story:
+    system, stage = advice.SYSTEMS[change.stage], change.stage
+    subject = f"the connection {stage} is back"
+    facts = [("Back since", _instant(change.at))]
+    if change.down_at is not None:
+        lasted = _span((change.at - change.down_at).total_seconds())
+        facts = [("Down from", _instant(change.down_at)), *facts, ("Lasted", lasted)]
+        subject += f" after {lasted}"
+    section = Section(advice.IS_BACK, advice.after_outage(), f"{settings.api.url}/connections")
+    headline = f"{system} serves us again: the connection {stage} is back."
+    return Story(Kind.UP, subject, headline, (*facts, *_held(change)), (section,))
+
+
+def _digest(digest: Digest, settings: Settings) -> Story:
+    counts = ((digest.dead, "dead letter"), (digest.rejected, "Data Error"))
+    what = " and ".join(_many(count, name) for count, name in counts if count)
+    facts = (("Since", _instant(digest.since)), ("Until", _instant(digest.until)))
+    sections = tuple(_sections(digest, f"{settings.api.url}/dead-letters"))
+    return Story(Kind.DIGEST, what, f"New since the last digest: {what}.", facts, sections)
+
+
+def _sections(digest: Digest, url: str) -> Iterator[Section]:
+    """Give one section for each thing that is to be done."""
+    dead = [one for one in digest.failures if one.state is State.DEAD]
+    for stage in Stage:
+        if failures := [one for one in dead if one.stage is stage and one.code not in advice.OURS]:
+            codes = _codes(failures)
+            status = FAILURE_STATUS.get(stage, "Siebel was not told")
+            title = f"{_many(_total(failures), 'dead letter')}: {status}"
+            where = urlencode([("stage", stage), *(("code", code) for code in codes)])
+            meaning = advice.DEAD if stage in FAILURE_STATUS else advice.UNTOLD
+            yield _section(title, failures, meaning, advice.requeue(stage, codes), f"{url}?{where}")
+    if failures := [one for one in dead if one.code in advice.OURS]:
+        codes = _codes(failures)
+        title = f"{_many(_total(failures), 'dead letter')}: membersync itself failed"
+        where = urlencode([("code", code) for code in codes])
+        yield _section(title, failures, advice.BUG, advice.find_bug(codes), f"{url}?{where}")
+    if failures := [one for one in digest.failures if one.state is State.REJECTED]:
+        title = _many(_total(failures), "Data Error")
+        yield _section(title, failures, advice.DATA_ERROR, advice.correct(), f"{url}?state=rejected")
+
+
+def _section(title: str, failures: Sequence[Failure], meaning: str, steps: tuple[Step, ...], url: str) -> Section:
+    return Section(meaning, steps, url, title, tuple(failures[:_NAMED_MAX]), _total(failures[_NAMED_MAX:]))
+
+
+def _total(failures: Iterable[Failure]) -> int:
+    return sum(one.count for one in failures)
+
+
+def _codes(failures: Iterable[Failure]) -> tuple[str, ...]:
+    return tuple(sorted({one.code for one in failures}))
+
+
+def _held(change: Change) -> list[tuple[str, str]]:
+    if not change.held:
+        return []
+    more = " or more" if change.held == HELD_MAX else ""
+    return [("Held by now", f"{_many(change.held, 'instance')}{more}")]
+
+
+def _names_nobody(error: str) -> str:
+    """Normalise an error, but keep its HTTP status: it says what to look for."""
+    message, statuses = normalised(error), _HTTP.findall(error)
+    if len(_HTTP.findall(message)) != len(statuses):
+        return message
+    return _HTTP.sub(lambda _: statuses.pop(0), message)
+
+
+def _many(count: int, name: str) -> str:
+    return f"{count} {name}{'' if count == 1 else 's'}"
+
+
+def _instant(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _span(seconds: float) -> str:
+    whole = max(0, int(seconds))
+    if whole < _MINUTE_S:
+        return f"{whole} s"
+    if whole < _HOUR_S:
+        return f"{whole // _MINUTE_S} min"
+    if whole < _DAY_S:
+        return f"{whole // _HOUR_S} h {whole % _HOUR_S // _MINUTE_S} min"
+    return f"{whole // _DAY_S} d {whole % _DAY_S // _HOUR_S} h"

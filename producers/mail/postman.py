@@ -1,0 +1,128 @@
+"""The postman: takes news, writes letters, and brings them to the mail server.  A thread beside the dispatcher's turns.
+
+1. News are taken from the ledger, and the letters about them put into the outbox, by one transaction.
+2. A letter is leased, sent while no transaction is open, and marked.  Whoever dies in between leaves it to be sent
+   again when the lease ends, under the same Message-ID.
+3. A letter that was not taken is due again after up to 5 s, 10 s, 20 s … 10 min, for as long as it takes.
+
+Any number may run.  A mail server that is down delays mail and nothing else.
+"""
+
+import random
+import threading
+import time
+from datetime import UTC, datetime
+
+from producers.mail import composing
+from producers.mail.sending import SendingError, message_of, send
+from shared.errors import LedgerConflictError, LedgerError
+from shared.ledger import mail, news
+from shared.ledger.engine import engine, outlasting, transaction
+from shared.ledger.mail import Leased
+from shared.logs import logger
+from shared.settings import Settings
+
+log = logger(__name__)
+
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 600.0
+_LARGEST_EXPONENT = 30
+_LEASE_TIMEOUTS = 10
+"""A letter is leased for as many time-outs as an SMTP conversation has answers to wait for, about."""
+_MARK_WITHIN_S = 10.0
+_PRUNE_EVERY_S = 3600.0
+
+
+class Postman:
+    """One of those who write and send mail; the settings name a mail server."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._ledger = engine(settings.require_ledger())
+        self._writing = _Trouble("no mail is written")
+        self._sending = _Trouble("mail waits to be sent")
+        self._prune_at = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        """Write and send until *stop*; a ledger or a mail server that is away is waited for."""
+        while not stop.is_set():
+            try:
+                self.write()
+                while not stop.is_set() and self.send_one():
+                    pass
+                self._prune()
+                self._writing.over()
+            except LedgerConflictError as error:
+                log.info("met another transaction, and looks again", cause=str(error))
+            except LedgerError as error:
+                self._writing.met(str(error))
+            except Exception as error:  # noqa: BLE001  # a bug in one letter must not end all mail for good
+                self._writing.met(f"a bug: {type(error).__name__}")
+            stop.wait(self._settings.dispatcher.tick_s)
+
+    def write(self) -> None:
+        """Take what is new, and put the letters about it into the outbox."""
+        now = datetime.now(UTC)
+        with transaction(self._ledger) as connection:
+            for change in news.take_changes(connection):
+                mail.put(connection, composing.of_change(change, self._settings, now=now))
+        with transaction(self._ledger) as connection:
+            digest = news.take_digest(connection, every_s=self._settings.mail.digest_every_s)
+            if digest is not None and digest.failures:
+                mail.put(connection, composing.of_digest(digest, self._settings, now=now))
+
+    def send_one(self) -> bool:
+        """Send the letter that has been due for longest; say whether there was one, and it was taken."""
+        of = self._settings.mail
+        with transaction(self._ledger) as connection:
+            leased = mail.lease(connection, lease_s=_LEASE_TIMEOUTS * of.timeout_s)
+        if leased is None:
+            return False
+        try:
+            complaint = send(message_of(leased, of), of)
+        except SendingError as error:
+            self._put_off(leased, str(error))
+            return False
+        outlasting(lambda: self._mark(leased, complaint), _MARK_WITHIN_S)
+        self._sending.over()
+        log.info("mail sent", mail_id=leased.mail_id, kind=leased.letter.kind, tries=leased.tries, complaint=complaint)
+        return True
+
+    def _put_off(self, leased: Leased, error: str) -> None:
+        self._sending.met(error)
+        again_in_s = wait_s(leased.tries, random.random())  # noqa: S311  # jitter, no secret
+        with transaction(self._ledger) as connection:
+            mail.failed(connection, leased, error=error, again_in_s=again_in_s)
+
+    def _mark(self, leased: Leased, complaint: str | None) -> None:
+        with transaction(self._ledger) as connection:
+            mail.sent(connection, leased.mail_id, complaint=complaint)
+
+    def _prune(self) -> None:
+        if time.monotonic() < self._prune_at:
+            return
+        self._prune_at = time.monotonic() + _PRUNE_EVERY_S
+        with transaction(self._ledger) as connection:
+            mail.prune(connection, days=self._settings.dispatcher.retention_days)
+
+
+class _Trouble:
+    """Logs a trouble when it begins and when it is over, not each time it is met."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._is_on = False
+
+    def met(self, cause: str) -> None:
+        if not self._is_on:
+            log.error(self._what, cause=cause)
+        self._is_on = True
+
+    def over(self) -> None:
+        if self._is_on:
+            log.info("over", trouble=self._what)
+        self._is_on = False
+
+
+def wait_s(tries: int, jitter: float) -> float:
+    """Give the seconds until a letter is tried again, after *tries*; *jitter* in [0, 1).  Pure."""
+    return jitter * min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** min(tries - 1, _LARGEST_EXPONENT))

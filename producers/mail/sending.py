@@ -1,0 +1,86 @@
+"""SMTP out: one mail, one connection; everything that can go wrong with it becomes one error."""
+
+import smtplib
+import ssl
+from collections.abc import Mapping
+from contextlib import suppress
+from email.message import EmailMessage
+from email.policy import SMTP
+
+from shared.ledger.mail import Leased
+from shared.masking import mask_text
+from shared.settings import MailSettings
+
+_Refusals = Mapping[str, tuple[int, bytes]]
+
+
+class SendingError(Exception):
+    """The mail server did not take a mail; the message says why, without an address or secret."""
+
+
+def message_of(mail: Leased, settings: MailSettings) -> EmailMessage:
+    """Give a mail as it goes out.  Pure: sent again it is the same, so that a repetition is recognised."""
+    message = EmailMessage(policy=SMTP)
+    message["From"] = settings.sender
+    message["To"] = settings.recipients
+    message["Subject"] = mail.letter.subject
+    message["Date"] = mail.written_at
+    domain = message["From"].addresses[0].domain
+    message["Message-ID"] = f"<membersync.{mail.mail_id}.{mail.written_at.timestamp() * 1000:.0f}@{domain}>"
+    message["Auto-Submitted"] = "auto-generated"
+    # Quoted-printable goes through every server, whatever it says of 8-bit bodies.
+    message.set_content(mail.letter.plain, cte="quoted-printable")
+    message.add_alternative(mail.letter.html, subtype="html", cte="quoted-printable")
+    return message
+
+
+def send(message: EmailMessage, settings: MailSettings) -> str | None:
+    """Hand *message* to the mail server; say what it complained about, if it did not take it for every recipient.
+
+    Raises:
+        SendingError: it took it for nobody.
+    """
+    try:
+        session = _session(settings)
+        try:
+            refused = session.send_message(message)
+            with suppress(smtplib.SMTPException, OSError):  # it is sent, whatever they say to our good-bye
+                session.quit()
+        finally:
+            session.close()
+    except smtplib.SMTPRecipientsRefused as error:
+        raise SendingError(_refusal(error.recipients)) from error
+    except smtplib.SMTPResponseException as error:
+        raise SendingError(_answer(error.smtp_code, error.smtp_error)) from error
+    except (smtplib.SMTPException, OSError) as error:
+        raise SendingError(mask_text(f"{type(error).__name__}: {error}")) from error
+    return _refusal(refused) if refused else None
+
+
+def _session(settings: MailSettings) -> smtplib.SMTP:
+    host, timeout_s = settings.host or "", settings.timeout_s
+    if settings.security == "tls":
+        session: smtplib.SMTP = smtplib.SMTP_SSL(
+            host, settings.port, timeout=timeout_s, context=ssl.create_default_context()
+        )
+    else:
+        session = smtplib.SMTP(host, settings.port, timeout=timeout_s)
+    try:
+        if settings.security == "starttls":
+            session.starttls(context=ssl.create_default_context())
+        if settings.username and settings.password:
+            session.login(settings.username, settings.password.get_secret_value())
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
+def _refusal(refused: _Refusals) -> str:
+    code, answer = next(iter(refused.values()))
+    return f"{len(refused)} recipients refused, the first with {_answer(code, answer)}"
+
+
+def _answer(code: int, answer: bytes | str) -> str:
+    words = answer if isinstance(answer, str) else answer.decode("utf-8", "replace")
+    return mask_text(f"{code} {' '.join(words.split())}".replace("\0", ""))

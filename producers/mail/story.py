@@ -1,0 +1,64 @@
+"""What a mail says, before it becomes text and HTML: templates/mail.txt and mail.html show the same story."""
+
+from dataclasses import dataclass
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from shared.ledger.mail import Kind, Letter
+from shared.ledger.news import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do, and the commands to type for it."""
+
+    what: str
+    commands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One trouble.
+
+    Shape: *url* where the console shows it; *failures* those that are named, with a *title*; *unnamed* how many
+    instances failed for other causes.
+    """
+
+    meaning: str
+    steps: tuple[Step, ...]
+    url: str
+    title: str = ""
+    failures: tuple[Failure, ...] = ()
+    unnamed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A whole mail.  Shape: *facts* names and values."""
+
+    kind: Kind
+    subject: str
+    headline: str
+    facts: tuple[tuple[str, str], ...]
+    sections: tuple[Section, ...]
+
+
+def told(story: Story, *, written: str) -> Letter:
+    """Render *story*; *written* says when that was."""
+    plain, html = (
+        _templates().get_template(name).render(story=story, written=written) for name in ("mail.txt", "mail.html")
+    )
+    return Letter(story.kind, f"membersync: {story.subject}", plain, html)
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=PackageLoader("producers.mail"),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )

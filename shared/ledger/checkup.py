@@ -1,0 +1,181 @@
+"""Statements of `membersync doctor`: they look, change nothing, and do not wait long."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+from shared.ledger.schema import MIGRATIONS
+
+_PATIENCE = text("set local statement_timeout = '5s'")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The ledger's server.  Shape: *version_number* as PostgreSQL counts, 140012 is 14.12.  *now* is its clock."""
+
+    version: str
+    version_number: int
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The schema that was *found* (None: none), and the one that this version *wants*; *is_ours*: we know it."""
+
+    found: str | None
+    wanted: str | None
+    is_ours: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Leases:
+    """Instances that are running: those that wait in the broker (*unbegun*), and those that nobody gives back.
+
+    Units: *overdue_s* seconds since the oldest of the *overdue* leases ran out.
+    """
+
+    running: int
+    unbegun: int
+    overdue: int
+    overdue_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """A lane's due instances of a stage: how many, since when the oldest is due, what ended in that lane meanwhile.
+
+    Units: *due_s* seconds.
+    """
+
+    lane: str
+    stage: str
+    due: int
+    due_s: float
+    finished: int
+
+
+@dataclass(frozen=True, slots=True)
+class Strays:
+    """Messages on the broker that no task could take: how many of late, and the newest."""
+
+    count: int
+    newest_at: datetime | None
+    queue: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """Mail that waits.  Units: *oldest_s* seconds since the oldest was written."""
+
+    count: int
+    oldest_s: float
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StuckJob:
+    """A job whose turn is overdue.  Units: *overdue_s* seconds."""
+
+    job_id: int
+    kind: str
+    overdue_s: float
+
+
+def be_impatient(connection: Connection) -> None:
+    """Let no statement of this transaction run for long."""
+    connection.execute(_PATIENCE)
+
+
+def server(connection: Connection) -> Server:
+    """Read who serves the ledger."""
+    row = connection.execute(_SERVER).one()
+    return Server(row.version, row.version_number, row.now)
+
+
+def schema(connection: Connection) -> Schema:
+    """Read which schema the ledger has."""
+    revisions = ScriptDirectory(str(MIGRATIONS))
+    found = connection.execute(_REVISION).scalar() if connection.execute(_HAS_REVISION).scalar() else None
+    known = {script.revision for script in revisions.walk_revisions()}
+    return Schema(found, revisions.get_current_head(), found is None or found in known)
+
+
+def dispatchers(connection: Connection) -> int:
+    """Count the dispatchers that listen: each has a session of its own for that."""
+    return int(connection.execute(_DISPATCHERS).scalar_one())
+
+
+def leases(connection: Connection, *, overdue_s: float) -> Leases:
+    """Count what is running; overdue is a lease that ran out more than *overdue_s* seconds ago."""
+    row = connection.execute(_LEASES, {"overdue_s": overdue_s}).one()
+    return Leases(row.running, row.unbegun, row.overdue, float(row.oldest_s))
+
+
+def idle(connection: Connection, *, period_s: float) -> list[Idle]:
+    """Read, by lane and stage, what is due, beside what ended in the last *period_s* seconds."""
+    rows = connection.execute(_IDLE, {"period_s": period_s})
+    return [Idle(row.lane, row.stage, row.due, float(row.due_s), row.finished) for row in rows]
+
+
+def strays(connection: Connection, *, period_s: float) -> Strays:
+    """Count the stray messages of the last *period_s* seconds."""
+    row = connection.execute(_STRAYS, {"period_s": period_s}).one()
+    return Strays(row.total, row.at, row.queue, row.reason)
+
+
+def unsent(connection: Connection) -> Unsent:
+    """Count the mail that no server has taken yet."""
+    row = connection.execute(_UNSENT).one()
+    return Unsent(row.total, float(row.oldest_s), row.last_error)
+
+
+def stuck_jobs(connection: Connection, *, overdue_s: float) -> Sequence[StuckJob]:
+    """Read the open jobs whose turn is overdue by more than *overdue_s* seconds, the oldest first."""
+    rows = connection.execute(_STUCK_JOBS, {"overdue_s": overdue_s})
+    return [StuckJob(row.id, row.kind, float(row.overdue_s)) for row in rows]
+
+
+_SERVER = text("""
+    select current_setting('server_version') as version, current_setting('server_version_num')::int as version_number,
+           clock_timestamp() as now
+""")
+_HAS_REVISION = text("select to_regclass('alembic_version') is not null")
+_REVISION = text("select version_num from alembic_version")
+_DISPATCHERS = text("""
+    select count(*) from pg_stat_activity where datname = current_database() and application_name = 'membersync ears'
+""")
+_LEASES = text("""
+    select count(*) as running, count(*) filter (where not begun) as unbegun,
+           count(*) filter (where lease_until < now() - make_interval(secs => :overdue_s)) as overdue,
+           greatest(coalesce(extract(epoch from now() - min(lease_until)), 0), 0) as oldest_s
+    from instance where state = 'running'
+""")
+_IDLE = text("""
+    with ended as (
+        select lane, count(*) as total from instance
+        where finished_at > now() - make_interval(secs => :period_s) group by lane
+    )
+    select i.lane, i.due_stage as stage, count(*) as due, extract(epoch from now() - min(i.due_at)) as due_s,
+           coalesce((select total from ended e where e.lane = i.lane), 0) as finished
+    from instance i where i.state in ('pending', 'waiting') and i.due_at <= now()
+    group by i.lane, i.due_stage order by i.lane desc, i.due_stage
+""")
+_STRAYS = text("""
+    select count(*) over () as total, at, queue, reason from stray_message
+    where at > now() - make_interval(secs => :period_s)
+    union all select 0, null, null, null
+    order by at desc nulls last limit 1
+""")
+_UNSENT = text("""
+    select count(*) as total, coalesce(extract(epoch from now() - min(created_at)), 0) as oldest_s,
+           (array_agg(last_error order by id) filter (where last_error is not null))[1] as last_error
+    from mail where sent_at is null
+""")
+_STUCK_JOBS = text("""
+    select id, kind, extract(epoch from now() - next_at) as overdue_s from job
+    where ended_at is null and next_at < now() - make_interval(secs => :overdue_s) order by next_at limit 20
+""")

@@ -1,0 +1,61 @@
+"""Statements of those who look back: what came of instances minute by minute, and when connections were away."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+
+from shared.masking import mask_text
+
+
+@dataclass(frozen=True, slots=True)
+class MinuteCount:
+    """What a stage came to within the minute that begins *at*; outcomes as in `shared.ledger.tallies`."""
+
+    at: datetime
+    stage: str
+    outcome: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A time in which nothing went out to a connection.
+
+    Shape: *what* `down` or `paused`; *to_at* None: it still is; *why* masked; *who* paused it, None when it is down.
+    """
+
+    name: str
+    what: str
+    from_at: datetime
+    to_at: datetime | None
+    why: str | None
+    who: str | None
+
+
+def minutes(connection: Connection, *, since: datetime, until: datetime) -> list[MinuteCount]:
+    """List the minutes that lie in [*since*, *until*) or reach into it, oldest first; those of nothing are left out."""
+    rows = connection.execute(_MINUTES, {"since": since, "until": until})
+    return [MinuteCount(row.at, row.stage, row.outcome, row.total) for row in rows]
+
+
+def outages(connection: Connection, *, since: datetime) -> list[Outage]:
+    """List the outages and pauses that were not over at *since*, from their beginning on, oldest first."""
+    return [
+        Outage(row.name, row.what, row.from_at, row.to_at, None if row.why is None else mask_text(row.why), row.who)
+        for row in connection.execute(_OUTAGES, {"since": since})
+    ]
+
+
+_MINUTES = text("""
+    select at, stage, outcome, count as total from minute
+    where at > cast(:since as timestamptz) - interval '1 minute' and at < :until order by at, stage, outcome
+""")
+# Downs and ups alternate, pauses and resumes too: each is written while the connection's row is locked.
+_OUTAGES = text("""
+    select name, what, at as from_at, to_at, why, who
+    from (select c.*, lead(at) over (partition by name, what in ('paused', 'resumed') order by id) as to_at
+          from connection_change c) as paired
+    where what in ('down', 'paused') and (to_at is null or to_at > :since)
+    order by at, id
+""")

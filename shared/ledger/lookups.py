@@ -1,0 +1,48 @@
+"""Statements that find one thing by what somebody knows of it; each look is one of an index."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """What words name: a member, and an instance by its own id, or else by that of its event."""
+
+    is_member: bool
+    instance_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The instances of the same member before and after one."""
+
+    older_id: str | None
+    newer_id: str | None
+
+
+def meant(connection: Connection, words: str, instance_id: int | None) -> Meant:
+    """Say what *words* name; *instance_id* is what they are as a number, None: they are none."""
+    row = connection.execute(_MEANT, {"words": words, "id": instance_id}).one()
+    return Meant(row.is_member, _id(row.by_id or row.by_event))
+
+
+def neighbours(connection: Connection, member_number: str, instance_id: int) -> Neighbours:
+    """Find the instances beside *instance_id*, of the member's that are kept."""
+    row = connection.execute(_NEIGHBOURS, {"number": member_number, "id": instance_id}).one()
+    return Neighbours(_id(row.older), _id(row.newer))
+
+
+def _id(value: int | None) -> str | None:
+    return None if value is None else str(value)
+
+
+_MEANT = text("""
+    select exists (select from member where member_number = :words) as is_member,
+           (select id from instance where id = cast(:id as bigint)) as by_id,
+           (select id from instance where event_id = :words) as by_event
+""")
+_NEIGHBOURS = text("""
+    select (select id from instance where member_number = :number and id < :id order by id desc limit 1) as older,
+           (select id from instance where member_number = :number and id > :id order by id limit 1) as newer
+""")

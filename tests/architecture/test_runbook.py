@@ -1,0 +1,74 @@
+"""The runbook tells only what there is: its commands are understood, its alerts exist, its links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from starlette.routing import Match
+
+from producers.api.app import create_app
+from shared.settings import Settings
+from tests.commands import commands_in, parse
+
+ROOT = Path(__file__).parents[2]
+RUNBOOK = (ROOT / "deploy" / "RUNBOOK.md").read_text(encoding="utf-8")
+ALERTS = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text(encoding="utf-8"))
+COMMANDS = sorted({tuple(arguments) for arguments in commands_in(RUNBOOK)})
+HEADINGS = re.findall(r"^#{2,3} (.+)$", RUNBOOK, re.MULTILINE)
+STEPS = 5
+
+
+def anchor(heading: str) -> str:
+    """Give the anchor that a forge makes of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-")
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+def test_the_command_line_understands_every_command(arguments: tuple[str, ...]) -> None:
+    command, _ = parse(list(arguments))
+    assert command == arguments[0]
+
+
+def test_a_command_that_does_not_exist_is_noticed() -> None:
+    (wrong,) = commands_in("so: `membersync requeue --colour red`")
+    with pytest.raises(Exception, match="colour"):
+        parse(wrong)
+
+
+def test_commands_are_found_in_blocks_pipelines_and_sentences() -> None:
+    text = (
+        "`membersync status`\n\n```sh\nmembersync show 1 --json | jq '.a | .b' | membersync produce - # and so\n```\n"
+    )
+    assert list(commands_in(text)) == [["show", "1", "--json"], ["produce", "-"], ["status"]]
+
+
+def test_every_alert_has_its_section_and_every_section_of_an_alert_an_alert() -> None:
+    alerts = {rule["alert"] for group in ALERTS["groups"] for rule in group["rules"]}
+    assert {heading for heading in HEADINGS if heading.startswith("Membersync")} == alerts
+
+
+def test_every_alert_leads_to_its_section() -> None:
+    for group in ALERTS["groups"]:
+        for rule in group["rules"]:
+            page, _, section = rule["annotations"]["runbook_url"].partition("#")
+            assert (page, section) == ("deploy/RUNBOOK.md", anchor(rule["alert"]))
+
+
+def test_the_five_steps_of_the_mission_are_there_in_order() -> None:
+    steps = [heading for heading in HEADINGS if re.match(r"\d\. ", heading)]
+    assert [step[0] for step in steps] == [str(number + 1) for number in range(STEPS)]
+
+
+def test_links_within_the_runbook_lead_to_a_section() -> None:
+    anchors = {anchor(heading) for heading in HEADINGS}
+    assert set(re.findall(r"\]\(#([^)]+)\)", RUNBOOK)) <= anchors
+
+
+def test_the_pages_that_it_names_are_pages_of_the_console() -> None:
+    routes = create_app(Settings(ledger_url="postgresql://nowhere/none")).router.routes
+    named = {page.replace("NUMBER", "1") for page in re.findall(r"`(/[\w/-]*)`", RUNBOOK)}
+    assert {"/", "/dead-letters", "/members/1", "/instances/4711"} <= named
+    for page in named:
+        asked = {"type": "http", "path": page, "method": "GET", "headers": []}
+        assert any(route.matches(asked)[0] is Match.FULL for route in routes), page

@@ -1,0 +1,76 @@
+"""Chromium for the tests that look at pages, and the pictures they leave in `.artifacts/`.
+
+A module that needs it makes one browser for all its tests, with a fixture of scope "module"::
+
+    @pytest.fixture(scope="module")
+    def browser() -> Iterator[Browser]:
+        with chromium() as started:
+            yield started
+
+Not wider: while the browser runs, its event loop counts as running in this thread, and `asyncio.run` refuses to start.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+
+PICTURES = Path(__file__).parents[1] / ".artifacts"
+DESK: ViewportSize = {"width": 1366, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+_NAMES = ("chromium", "chromium-browser")
+_FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-proxy-server")
+_PATIENCE_MS = 15_000
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Run the system's Chromium, headless; without one the test skips, and in CI it fails."""
+    executable = next(filter(None, map(shutil.which, _NAMES)), None)
+    if executable is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("no Chromium on this machine")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=_FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def page_in(browser: Browser, *, dark: bool = False, phone: bool = False, **context: Any) -> Iterator[Page]:  # noqa: ANN401 - playwright's
+    """Give a page that shares nothing with any other: no cookies, no cache, no login.
+
+    Args:
+        browser: From `chromium`.
+        dark: As one who prefers dark colours.
+        phone: In the width of a phone, with touch.
+        context: More for `browser.new_context`, such as `http_credentials`.
+    """
+    settings = {
+        "color_scheme": "dark" if dark else "light",
+        "viewport": PHONE if phone else DESK,
+        "is_mobile": phone,
+        "has_touch": phone,
+        "reduced_motion": "reduce",  # nothing is half faded in when it is looked at
+        **context,
+    }
+    opened = browser.new_context(**settings)
+    try:
+        page = opened.new_page()
+        page.set_default_timeout(_PATIENCE_MS)
+        yield page
+    finally:
+        opened.close()
+
+
+def picture(page: Page, name: str) -> Path:
+    """Save the whole page as `.artifacts/NAME.png`, for people to look at."""
+    path = PICTURES / f"{name}.png"
+    page.screenshot(path=path, full_page=True)
+    return path

@@ -1,0 +1,114 @@
+"""A whole stack with something to see at its console: a thousand dead letters, Data Errors, and a hostile member."""
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+from playwright.sync_api import BrowserContext, Page
+
+from producers.intake import accept
+from shared.events import parse_event
+from shared.pipeline import Lane
+from tests.rig import DISPATCHER, Pipeline, eventually
+from tests.road import ALWAYS_DOWN, ALWAYS_REFUSED, Road
+
+LETTERS = 1_000
+TOKENS = {
+    "tok-vera": {"name": "vera", "role": "viewer"},
+    "tok-oscar": {"name": "oscar", "role": "operator"},
+    "tok-ada": {"name": "ada", "role": "admin"},
+}
+TOKEN_OF = {owner["role"]: token for token, owner in TOKENS.items()}
+HOSTILE = '"><img src=x onerror="window.pwned=1"><script>window.pwned=2</script>'
+HOSTILE_NUMBER = "<script>window.pwned=3</script>"
+# fmt: off
+_FIELDS = (
+    "row_id", "program_id", "member_type", "status", "language", "first_name", "last_name", "middle_name",
+    "email_address", "postal_code", "city", "country_code", "ct_city_id", "unknown",
+)
+# fmt: on
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Where it listens, and its ledger with somebody who can play a worker."""
+
+    url: str
+    pipeline: Pipeline
+    road: Road
+
+    def logged_in(self, page: Page, role: str) -> Page:
+        """Log *page* in as *role*."""
+        page.goto(f"{self.url}/login")
+        page.get_by_label("Your token").fill(TOKEN_OF[role])
+        page.get_by_role("button", name="Log in").click()
+        page.wait_for_url(f"{self.url}/")
+        return page
+
+
+@contextmanager
+def console_stack(pipeline: Pipeline) -> Iterator[Stack]:
+    """Fill the ledger of *pipeline* and run api, dispatcher and a worker on it."""
+    road = Road(pipeline.ledger)
+    _fill(road)
+    port = _free_port()
+    pipeline.settings["MEMBERSYNC_API__TOKENS"] = json.dumps(TOKENS)
+    with ExitStack() as running:
+        running.enter_context(pipeline.process("-m", "producers.cli", "api", "--port", str(port)))
+        running.enter_context(pipeline.process(*DISPATCHER))
+        running.enter_context(pipeline.worker())
+        url = f"http://127.0.0.1:{port}"
+        eventually(lambda: _serves(url), "the api's start")
+        yield Stack(url, pipeline, road)
+
+
+def watched(context: BrowserContext, page: Page) -> list[str]:
+    """Collect what a browser complains about: errors of scripts, what the CSP has stopped, dialogs."""
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
+    page.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    context.set_default_timeout(15_000)
+    return complaints
+
+
+def _fill(road: Road) -> None:
+    road.accept("C-1", "C-2", "C-3")
+    road.travel()
+    road.accept(*(f"R-{number}" for number in range(12)))
+    road.travel(ALWAYS_REFUSED)
+    road.accept("R-1", minute=1)
+    road.travel()
+    road.dead(*(f"D-{number:04}" for number in range(LETTERS)))
+    _accept_hostile(road)
+    road.travel(ALWAYS_DOWN)
+
+
+def _accept_hostile(road: Road) -> None:
+    member: dict[str, Any] = dict.fromkeys(_FIELDS, HOSTILE) | {"member_number": HOSTILE_NUMBER}
+    event = {"event_id": HOSTILE[:64], "operation": "update", "occurred_at": "2026-11-23T08:51:00Z", "member": member}
+    accept(
+        road.ledger, [(0, parse_event(event, max_bytes=64_000))], lane=Lane.LIVE, program_id="", now=datetime.now(UTC)
+    )
+    road.travel(ALWAYS_DOWN)
+    with road.ledger.begin() as connection:
+        connection.exec_driver_sql("update instance set error = %s where member_number = %s", (HOSTILE, HOSTILE_NUMBER))
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def _serves(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", trust_env=False).is_success
+    except httpx.TransportError:
+        return False

@@ -1,0 +1,271 @@
+"""The console in a real browser, on a running stack: every page as every role, and what operators do there."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+from sqlalchemy import text
+
+from deploy.sandbox.running import RunningSandbox
+from shared.ledger.engine import engine
+from tests.browser import chromium, page_in, picture
+from tests.conftest import emptied
+from tests.console_stack import HOSTILE, HOSTILE_NUMBER, LETTERS, Stack, console_stack, watched
+from tests.rig import Pipeline, eventually, flush
+
+PAGES = {
+    "overview": "/",
+    "instances": "/instances",
+    "instances-filtered": "/instances?state=dead&state=rejected&stage=crowdtwist&since=1d",
+    "instances-bad-filter": "/instances?since=yesterday",
+    "instance-dead": "/instances/{dead}",
+    "member": "/members/R-1",
+    "dead-letters": "/dead-letters",
+    "data-errors": "/dead-letters?state=rejected",
+    "plan": "/dead-letters/plan?kind=requeue&state=dead&stage=crowdtwist",
+    "jobs": "/jobs",
+    "connections": "/connections",
+    "audit": "/audit",
+    "nowhere": "/nowhere",
+}
+OPERATORS_ONLY = {"plan"}
+
+
+@pytest.fixture(scope="module")
+def stack(
+    ledger_url: str, valkey_url: str, running_simulators: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    ledger = emptied(ledger_url)
+    flush(valkey_url)
+    running_simulators.control.reset()
+    home: Path = tmp_path_factory.mktemp("console")
+    with console_stack(Pipeline(ledger, ledger_url, valkey_url, running_simulators, home)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+def addresses(stack: Stack, role: str) -> dict[str, str]:
+    dead = stack.road.sql("select max(id) from instance where member_number = 'D-0007'")[0]
+    hidden = OPERATORS_ONLY if role == "viewer" else set()
+    return {name: address.format(dead=dead) for name, address in PAGES.items() if name not in hidden}
+
+
+@pytest.mark.parametrize(
+    ("role", "look"),
+    [
+        ("viewer", {}),
+        ("operator", {}),
+        ("operator", {"dark": True}),
+        ("operator", {"phone": True}),
+        ("admin", {}),
+        ("admin", {"phone": True, "dark": True}),
+    ],
+)
+def test_every_page_reads_well(stack: Stack, browser: Browser, role: str, look: dict[str, Any]) -> None:
+    with page_in(browser, **look) as page:
+        complaints = watched(page.context, page)
+        stack.logged_in(page, role)
+        for name, address in addresses(stack, role).items():
+            page.goto(stack.url + address)
+            expect(page.get_by_role("heading", level=1)).to_be_visible()
+            picture(page, "-".join(["console", name, role, *sorted(look)]))
+            if role == "operator":
+                assert barriers(page) == [], name
+            too_wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            assert too_wide <= 0, f"{name} scrolls sideways"
+        assert [one for one in complaints if not re.search(r"status of 4(00|04|22)", one)] == []
+
+
+def barriers(page: Page) -> list[str]:
+    """Give what stands in the way of people with disabilities, by the rules of WCAG AA."""
+    options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
+    found = Axe().run(page, options=options).response["violations"]
+    return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found]
+
+
+def test_a_viewer_is_offered_no_action_and_the_server_denies_it(stack: Stack, browser: Browser) -> None:
+    with page_in(browser) as page:
+        stack.logged_in(page, "viewer")
+        for address in addresses(stack, "viewer").values():
+            page.goto(stack.url + address)
+            offered = page.locator("main form[method=post]").count()
+            assert offered == 0, address
+        form_key = page.locator("input[name=form_key]").first.input_value()
+        for action in ("/connections/oic/pause", "/jobs", "/dead-letters/plan"):
+            fields = {"form_key": form_key, "reason": "x", "kind": "requeue", "ids": "1"}
+            origin = {"Origin": stack.url, "Accept": "text/html"}
+            assert page.request.post(stack.url + action, form=fields, headers=origin).status == 403, action
+    denied = stack.road.sql("select what from operator_action where who = 'vera' and denied")
+    assert "pause" in denied
+    assert "requeue" in denied
+
+
+def test_nothing_of_a_member_becomes_markup(stack: Stack, browser: Browser) -> None:
+    hostile = stack.road.sql("select max(id) from instance where member_number like '<%'")[0]
+    with page_in(browser) as page:
+        complaints = watched(page.context, page)
+        stack.logged_in(page, "admin")
+        for address in ("/", "/instances", "/dead-letters", "/audit", f"/dead-letters/plan?kind=discard&ids={hostile}"):
+            page.goto(stack.url + address)
+            assert page.evaluate("window.pwned") is None, address
+        page.goto(f"{stack.url}/instances/{hostile}")
+        page.get_by_role("button", name="Show people").click()
+        expect(page.get_by_role("main")).to_contain_text(HOSTILE)
+        assert page.evaluate("window.pwned") is None
+        picture(page, "console-hostile-unmasked")
+        page.get_by_role("searchbox").fill(HOSTILE_NUMBER)
+        page.get_by_role("searchbox").press("Enter")
+        expect(page.get_by_role("heading", level=1)).to_contain_text(HOSTILE_NUMBER)
+        assert page.evaluate("window.pwned") is None
+        assert complaints == []
+
+
+def test_showing_people_is_recorded_and_only_an_admin_can(stack: Stack, browser: Browser) -> None:
+    with page_in(browser) as page:
+        stack.logged_in(page, "admin")
+        page.goto(f"{stack.url}/members/D-0009")
+        expect(page.get_by_role("main")).not_to_contain_text("Lee the")
+        instance = stack.road.sql("select id from instance where member_number = 'D-0009'")[0]
+        page.goto(f"{stack.url}/instances/{instance}")
+        expect(page.get_by_role("main")).not_to_contain_text("Lee the")
+        page.get_by_role("button", name="Show people").click()
+        expect(page.get_by_role("main")).to_contain_text("Lee the 0th")
+    with page_in(browser) as page:
+        stack.logged_in(page, "operator")
+        page.goto(f"{stack.url}/instances/{instance}")
+        expect(page.get_by_role("button", name="Show people")).to_have_count(0)
+    recorded = stack.road.sql("select asked::text from operator_action where what = 'unmask' and who = 'ada'")
+    assert any(str(instance) in asked for asked in recorded)
+
+
+def test_a_connection_is_paused_tested_and_resumed_and_other_pages_see_it_live(stack: Stack, browser: Browser) -> None:
+    with page_in(browser) as watcher, page_in(browser) as page:
+        stack.logged_in(watcher, "viewer")
+        stack.logged_in(page, "operator")
+        page.goto(f"{stack.url}/connections")
+        siebel = page.locator("article").filter(has=page.get_by_role("heading", name="siebel"))
+        siebel.get_by_placeholder("reason").fill("maintenance of Siebel")
+        siebel.get_by_role("button", name="Pause").click()
+        expect(page.get_by_role("status")).to_contain_text("paused")
+        expect(watcher.locator("#connections")).to_contain_text("maintenance of Siebel")
+        picture(watcher, "console-overview-paused")
+        siebel.get_by_role("button", name="Test").click()
+        expect(page.get_by_role("status")).to_contain_text("passed")
+        siebel.get_by_role("button", name="Resume").click()
+        expect(page.get_by_role("status")).to_contain_text("resumed")
+        expect(watcher.locator("#connections")).not_to_contain_text("maintenance of Siebel")
+        page.goto(f"{stack.url}/audit")
+        expect(page.get_by_role("main")).to_contain_text("maintenance of Siebel")
+
+
+def test_a_requeue_that_is_stopped_puts_back_what_has_not_begun(stack: Stack, browser: Browser) -> None:
+    with page_in(browser) as page:
+        stack.logged_in(page, "operator")
+        page.goto(f"{stack.url}/dead-letters/plan?kind=requeue&state=dead&code=unavailable")
+        page.get_by_label("Reason").fill("a try")
+        page.get_by_label("At most so many a minute").fill("60")
+        page.get_by_role("button", name=re.compile("^Requeue")).click()
+        page.wait_for_url(re.compile(r"/jobs/\d+$"))
+        page.get_by_role("button", name="Stop").click()
+        expect(page.locator("#job")).to_contain_text("Stopped: stopped by oscar")
+        expect(page.locator("#job")).to_contain_text("put back")
+    assert stack.road.states()["dead"] > LETTERS / 2
+
+
+def test_a_thousand_letters_are_requeued_by_keyboard_and_counted_live(stack: Stack, browser: Browser) -> None:
+    with page_in(browser) as page:
+        stack.logged_in(page, "operator")
+        page.goto(f"{stack.url}/dead-letters?stage=crowdtwist&code=unavailable&text=503")
+        tab_to(page, "Requeue …")
+        page.keyboard.press("Enter")
+        page.wait_for_url(re.compile("/dead-letters/plan"))
+        expect(page.get_by_role("heading", level=1)).to_contain_text("Requeue: what would happen")
+        tab_to(page, "reason")
+        page.keyboard.type("CrowdTwist is well again")
+        picture(page, "console-plan-of-a-thousand")
+        tab_to(page, re.compile("^Requeue "))
+        page.keyboard.press("Enter")
+        page.wait_for_url(re.compile(r"/jobs/\d+$"))
+        seen = follow(page)
+        picture(page, "console-job-done")
+    assert len(seen) > 2, f"progress came in steps, without a reload: {seen}"
+    assert seen == sorted(seen)
+    eventually(stack.pipeline.settled, "everything has ended")
+    done = stack.road.sql("select count(*) from instance where state = 'completed' and member_number like 'D-%'")[0]
+    assert done >= LETTERS - 1
+
+
+def tab_to(page: Page, name: str | re.Pattern[str]) -> None:
+    """Press the tabulator until the focus is on the element of this name, as it reads or as its field is called."""
+    page.locator("body").focus()
+    for _ in range(120):
+        page.keyboard.press("Tab")
+        label, field = page.evaluate("[document.activeElement.textContent.trim(), document.activeElement.name || '']")
+        if (name in {label, field}) if isinstance(name, str) else name.search(label):
+            return
+    raise AssertionError(f"no way by keyboard to {name}")
+
+
+def follow(page: Page) -> list[int]:
+    """Read the progress until the job is over; gives the numbers that were shown."""
+    page.evaluate("window.stayed = true")
+    seen: list[int] = []
+
+    def is_over() -> bool:
+        shown = int(page.locator("#job progress").get_attribute("value") or 0)
+        if shown not in seen:
+            seen.append(shown)
+        page.wait_for_timeout(40)
+        return "Over" in page.locator("#job").inner_text()
+
+    eventually(is_over, "the job is over", within_s=90)
+    assert page.evaluate("window.stayed"), "the page was loaded anew"
+    return seen
+
+
+def test_everything_works_without_scripts(stack: Stack, browser: Browser) -> None:
+    with page_in(browser, java_script_enabled=False) as page:
+        stack.logged_in(page, "operator")
+        page.goto(f"{stack.url}/instances")
+        page.get_by_label("Text").fill("already taken")
+        page.get_by_role("button", name="Filter").click()
+        expect(page.get_by_role("main")).to_contain_text("R-3")
+        page.get_by_role("link", name="R-3", exact=True).click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("Member R-3")
+        page.goto(f"{stack.url}/dead-letters?state=rejected")
+        page.locator("input[type=checkbox][name=ids]").first.check()
+        page.get_by_role("button", name="Discard selected").click()
+        page.get_by_label("Reason").fill("a test member")
+        page.get_by_role("button", name=re.compile("^Discard 1")).click()
+        page.wait_for_url(re.compile(r"/jobs/\d+$"))
+        page.get_by_role("button", name="Log out").click()
+        expect(page.get_by_label("Your token")).to_be_visible()
+
+
+def test_a_field_suggests_what_the_ledger_knows(stack: Stack, browser: Browser) -> None:
+    with page_in(browser) as page:
+        stack.logged_in(page, "viewer")
+        page.goto(f"{stack.url}/instances")
+        page.get_by_label("Code").press_sequentially("data")
+        expect(page.locator("datalist option[value=data_error]")).to_have_count(1)
+
+
+def test_the_export_is_what_the_filter_shows(stack: Stack, browser: Browser) -> None:
+    with page_in(browser) as page:
+        stack.logged_in(page, "viewer")
+        page.goto(f"{stack.url}/instances?member=R-5")
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Export as CSV").click()
+        lines = Path(download.value.path()).read_text().splitlines()
+    with engine(stack.pipeline.ledger_url).connect() as connection:
+        count = connection.execute(text("select count(*) from instance where member_number = 'R-5'")).scalar_one()
+    assert len(lines) == count + 1

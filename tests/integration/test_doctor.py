@@ -1,0 +1,381 @@
+"""`membersync doctor` on a real ledger, broker and simulators: what it finds, and that it only looks."""
+
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from producers.doctor.examination import CHECKS, examine
+from producers.doctor.subject import Subject
+from shared.breaker import Seen
+from shared.ledger import connections
+from shared.ledger.engine import transaction
+from shared.pipeline import Stage
+from shared.settings import CrowdTwistSettings, settings
+from tests.commands import commands_in, parse
+from tests.rabbit import need_rabbitmq, running_rabbitmq
+from tests.rig import Pipeline, member_event
+from tests.road import Road
+from tests.terminal import Ran, Terminal
+
+ALWAYS = {"ledger", "broker", "test of crowdtwist", "clock of the broker"}
+
+
+class Doctor:
+    """Somebody who types `membersync doctor --json` and believes no remedy that cannot be typed."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+
+    def __call__(self, *arguments: str) -> "Report":
+        report = Report(self._terminal("doctor", "--json", *arguments))
+        for one in report.findings:
+            believe(one)
+        return report
+
+    def look(self, name: str) -> dict[str, Any]:
+        """Make one check, which found one thing."""
+        settings.cache_clear()
+        checks = [check for check in CHECKS if check.name == name]
+        (found,) = [asdict(one) for one in examine(Subject(settings(), offline=True), checks=checks)]
+        believe(found)
+        return found
+
+
+def believe(finding: dict[str, Any]) -> None:
+    assert set(finding) == {"check", "level", "looked_at", "found", "why", "remedy"}
+    assert finding["level"] == "ok" or (finding["why"] and finding["remedy"]), finding
+    for command in commands_in(finding["remedy"]):
+        parse(command)
+
+
+class Report:
+    """What came of it."""
+
+    def __init__(self, ran: Ran) -> None:
+        self.code = ran.code
+        self.text = ran.out + ran.err
+        self.ok: bool = ran.json["ok"]
+        self.findings: list[dict[str, Any]] = ran.json["findings"]
+
+    def levels(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for one in self.findings:
+            found.setdefault(one["check"], []).append(one["level"])
+        return found
+
+    def the(self, check: str) -> dict[str, Any]:
+        (found,) = [one for one in self.findings if one["check"] == check]
+        return found
+
+
+@pytest.fixture
+def doctor(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Doctor]:
+    """A terminal with the settings of a pipeline."""
+    for name in [name for name in os.environ if name.startswith("MEMBERSYNC_")]:
+        monkeypatch.delenv(name)
+    for name, value in pipeline.environment.items():
+        if name.startswith("MEMBERSYNC_"):
+            monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MEMBERSYNC_HOME", str(pipeline.logs))
+    yield Doctor(Terminal(capsys))
+    settings.cache_clear()
+
+
+def everything(pipeline: Pipeline) -> list[Any]:
+    """Give all that a doctor might change."""
+    tables = ("connection", "operator_action", "connection_change", "instance", "job", "mail")
+    return [pipeline.sql(f"select * from {table} order by 1") for table in tables]  # noqa: S608  # our own tables
+
+
+def bring_down(pipeline: Pipeline) -> None:
+    rules = replace(CrowdTwistSettings().breaker_rules, failures=1, members=1, probe_first_s=600)
+    with transaction(pipeline.ledger) as connection:
+        seen = Seen(is_up=False, failed={1: "M-1"}, error="CrowdTwist: answered 503, says ann.lee@example.org")
+        connections.observe(connection, Stage.CROWDTWIST, seen, rules)
+
+
+@contextmanager
+def altered(pipeline: Pipeline, revision: str) -> Iterator[None]:
+    """The ledger as another version left it."""
+    (before,) = pipeline.sql("select version_num from alembic_version")
+    change = "update alembic_version set version_num = '{}'"
+    pipeline.sql(change.format(revision))
+    try:
+        yield
+    finally:
+        pipeline.sql(change.format(before))
+
+
+def test_where_everything_works_nothing_is_wrong_and_nothing_is_changed(doctor: Doctor, pipeline: Pipeline) -> None:
+    with pipeline.whole():
+        before = everything(pipeline)
+        report = doctor()
+    assert {level for levels in report.levels().values() for level in levels} == {"ok"}, report.findings
+    assert (report.code, report.ok) == (0, True)
+    assert report.levels().keys() >= {*ALWAYS, "dispatcher", "workers", "leases", "due instances", "jobs", "mail"}
+    assert "w1@test" in str(report.findings)
+    assert everything(pipeline) == before
+
+
+def test_without_our_processes_it_says_which_to_start(doctor: Doctor) -> None:
+    report = doctor("--offline")
+    assert (report.code, report.ok) == (1, False)
+    assert report.the("dispatcher")["level"] == "fail"
+    assert "`membersync dispatcher`" in report.the("dispatcher")["remedy"]
+    assert "`membersync worker --lane live`" in report.the("workers")["remedy"]
+
+
+def test_a_lane_that_nobody_serves_is_named(doctor: Doctor, pipeline: Pipeline) -> None:
+    with pipeline.process("-m", "celery", "-A", "workers.app", "worker", "-n", "w@test", "-Q", "oic.live"):
+        deadline = time.monotonic() + 30
+        while not (found := _of_workers(doctor("--offline"))) and time.monotonic() < deadline:
+            pass
+    live, bulk = found
+    assert live["found"] == "nobody consumes crowdtwist.live, siebel.live"
+    assert "--lane bulk" in bulk["remedy"]
+
+
+def _of_workers(report: Report) -> list[dict[str, Any]]:
+    found = [one for one in report.findings if one["check"] == "workers"]
+    return found if len(found) > 1 else []
+
+
+def test_a_paused_connection_is_told_with_who_and_why(doctor: Doctor, pipeline: Pipeline) -> None:
+    with transaction(pipeline.ledger) as connection:
+        connections.pause(connection, Stage.SIEBEL, by="olga", reason="their window")
+    found = doctor("--offline").the("connection siebel")
+    assert found["level"] == "warn"
+    assert "paused by olga" in found["found"]
+    assert "their window" in found["found"]
+    assert "`membersync connections resume siebel`" in found["remedy"]
+
+
+def test_a_connection_that_is_down_stays_so_though_its_test_passes(doctor: Doctor, pipeline: Pipeline) -> None:
+    bring_down(pipeline)
+    before = everything(pipeline)
+    report = doctor()
+    assert report.the("connection crowdtwist")["level"] == "fail"
+    assert "answered 503, says a***@e***.org" in report.the("connection crowdtwist")["found"]
+    assert report.the("test of crowdtwist")["level"] == "ok"
+    assert everything(pipeline) == before
+    assert pipeline.sql("select calls from spend where name = 'crowdtwist'") == [1]
+
+
+def test_a_test_that_fails_says_why(doctor: Doctor, pipeline: Pipeline) -> None:
+    pipeline.sandbox.control.fault("siebel", "maintenance")
+    found = doctor().the("test of siebel")
+    assert (found["level"], "[unavailable]" in found["found"]) == ("fail", True)
+
+
+def test_offline_calls_nobody(doctor: Doctor, pipeline: Pipeline) -> None:
+    doctor("--offline")
+    assert [pipeline.sandbox.control.state(name)["calls_total"] for name in ("crowdtwist", "siebel")] == [0, 0]
+
+
+def test_while_the_ledger_is_away_the_other_checks_go_on(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMBERSYNC_LEDGER_URL", "postgresql://ann:secret@127.0.0.1:1/none")
+    report = doctor()
+    assert report.code == 1
+    assert report.the("ledger")["level"] == "fail"
+    assert "refused" in report.the("ledger")["found"]
+    assert "secret" not in report.text
+    assert {report.the(check)["level"] for check in ("broker", "test of crowdtwist", "clock of the broker")} == {"ok"}
+    assert "could not be looked at" in report.the("leases")["found"]
+    assert "ledger" in report.the("leases")["remedy"]
+
+
+def test_while_the_broker_is_away_the_other_checks_go_on(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMBERSYNC_BROKER_URL", "redis://:secret@127.0.0.1:1/0")
+    report = doctor("--offline")
+    assert report.the("broker")["level"] == "fail"
+    assert "could not be looked at" in report.the("workers")["found"]
+    assert report.the("ledger")["level"] == "ok"
+    assert "secret" not in report.text
+
+
+def test_where_nobody_answers_it_ends_within_twenty_seconds(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        where = f"127.0.0.1:{mute.getsockname()[1]}"
+        monkeypatch.setenv("MEMBERSYNC_LEDGER_URL", f"postgresql://{where}/none")
+        monkeypatch.setenv("MEMBERSYNC_BROKER_URL", f"redis://{where}/0")
+        for name in ("CROWDTWIST", "SIEBEL"):
+            monkeypatch.setenv(f"MEMBERSYNC_{name}__BASE_URL", f"http://{where}")
+        began = time.monotonic()
+        report = doctor()
+    assert time.monotonic() - began < 20
+    assert {report.the(check)["level"] for check in ("ledger", "broker", "test of siebel")} == {"fail"}
+
+
+def test_an_old_schema_and_one_of_the_future_are_told_apart(doctor: Doctor, pipeline: Pipeline) -> None:
+    with altered(pipeline, "0001"):
+        old = doctor.look("ledger's schema")
+    with altered(pipeline, "9999"):
+        future = doctor.look("ledger's schema")
+    assert (old["level"], old["remedy"]) == ("fail", "`membersync migrate`")
+    assert (future["level"], "newer version" in future["why"]) == ("fail", True)
+
+
+def test_a_lease_that_nobody_gives_back_is_found(doctor: Doctor, pipeline: Pipeline) -> None:
+    road = Road(pipeline.ledger)
+    road.accept("M-1", "M-2")
+    road.claim()
+    assert doctor.look("leases")["found"] == (
+        "2 running, 2 of them wait in the broker for a worker; no lease is overdue"
+    )
+    road.sql("update instance set lease_until = now() - interval '3 minutes' where member_number = 'M-1'")
+    found = doctor.look("leases")
+    assert (found["level"], found["found"]) == ("fail", "1 of 2: the lease ran out, the oldest 3 min ago")
+    assert "`membersync dispatcher`" in found["remedy"]
+
+
+def test_what_is_due_for_long_while_nothing_ends_is_found(doctor: Doctor, pipeline: Pipeline) -> None:
+    road = Road(pipeline.ledger)
+    road.accept("M-1")
+    assert doctor.look("due instances")["level"] == "ok"
+    road.sql("update instance set due_at = now() - interval '6 minutes'")
+    found = doctor.look("due instances")
+    assert (found["level"], found["looked_at"]) == ("fail", "what is due in the live lane at oic")
+    road.accept("M-2")
+    road.sql("update instance set due_at = now() + interval '1 hour' where member_number = 'M-1'")
+    road.travel()
+    road.sql("update instance set due_at = now() - interval '6 minutes' where member_number = 'M-1'")
+    assert doctor.look("due instances")["level"] == "ok"
+
+
+def test_a_job_that_nobody_takes_further_is_found(doctor: Doctor, pipeline: Pipeline) -> None:
+    pipeline.sql("""
+        insert into job (kind, requested_by, reason, asked, size, next_at)
+        values ('requeue', 'olga', 'well again', '{}', 1, now() - interval '2 minutes')
+    """)
+    found = doctor.look("jobs")
+    assert (found["level"], "job 1 (requeue)" in found["found"]) == ("warn", True)
+    assert "`membersync jobs 1 --stop`" in found["remedy"]
+
+
+def test_stray_messages_of_late_are_told_and_older_ones_are_not(doctor: Doctor, pipeline: Pipeline) -> None:
+    columns = "insert into stray_message (at, queue, reason, headers, body) values"
+    pipeline.sql(f"{columns} (now() - interval '2 days', 'oic.live', 'an old one', '', '')")
+    assert doctor.look("stray messages")["level"] == "ok"
+    pipeline.sql(f"{columns} (now(), 'oic.bulk', 'no task of that name', '', '')")
+    found = doctor.look("stray messages")
+    assert (found["level"], "in oic.bulk: no task of that name" in found["found"]) == ("warn", True)
+
+
+def test_mail_that_waits_for_long_is_told_with_the_servers_last_answer(doctor: Doctor, pipeline: Pipeline) -> None:
+    pipeline.sql("insert into mail (kind, subject, plain, html, last_error) values ('up', 's', 'p', 'h', '451 later')")
+    assert doctor.look("mail")["level"] == "ok"
+    pipeline.sql("update mail set created_at = now() - interval '1 hour'")
+    found = doctor.look("mail")
+    assert (found["level"], found["found"]) == ("warn", "1 wait, the oldest for 60 min: 451 later")
+
+
+def test_a_broker_that_may_drop_messages_is_a_failure(doctor: Doctor, pipeline: Pipeline) -> None:
+    with redis.Redis.from_url(pipeline.broker_url) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            found = doctor("--offline").the("broker")
+        finally:
+            client.config_set("maxmemory-policy", "noeviction")
+    assert (found["level"], "maxmemory-policy is allkeys-lru" in found["found"]) == ("fail", True)
+    assert "CONFIG SET maxmemory-policy noeviction" in found["remedy"]
+
+
+def test_a_queue_that_nobody_empties_is_told_with_its_length(doctor: Doctor, pipeline: Pipeline) -> None:
+    with redis.Redis.from_url(pipeline.broker_url) as client:
+        client.rpush("siebel.live", *["{}"] * 401)
+        found = doctor("--offline").the("broker's queues")
+    assert (found["level"], found["found"]) == ("warn", "siebel.live 401 messages")
+
+
+def test_a_misspelt_variable_is_told_with_the_one_that_was_meant(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(".env").write_text("MEMBERSYNC_SIEBEL__PASSWORT=x\n", encoding="utf-8")
+    monkeypatch.setenv("MEMBERSYNC_CROWDTWIST__BUDGET_PERMINUTE", "1")
+    monkeypatch.setenv("MEMBERSYNC_ZZ", "1")
+    monkeypatch.setenv("MEMBERSYNC_TOKEN", "of produce")
+    monkeypatch.setenv("MEMBERSYNC_SIEBEL__FIELD_NAMES__ROW_ID", "Id")
+    found = [one for one in doctor("--offline").findings if one["check"] == "settings"]
+    assert [(one["level"], one["remedy"]) for one in found] == [
+        ("warn", "rename it to MEMBERSYNC_CROWDTWIST__BUDGET_PER_MINUTE"),
+        ("warn", "rename it to MEMBERSYNC_SIEBEL__PASSWORD"),
+        ("warn", "remove it; .env.example lists every setting"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"CROWDTWIST__API_KEY": ""}, "MEMBERSYNC_CROWDTWIST__API_KEY: not set"),
+        ({"SIEBEL__USERNAME": "", "SIEBEL__PASSWORD": ""}, "__USERNAME, MEMBERSYNC_SIEBEL__PASSWORD: not set"),
+        ({"OIC__MODE": "remote", "OIC__TOKEN_URL": "http://t"}, "__CLIENT_ID, MEMBERSYNC_OIC__CLIENT_SECRET: not set"),
+        ({"OIC__MODE": "remote"}, "MEMBERSYNC_OIC__USERNAME, MEMBERSYNC_OIC__PASSWORD: not set"),
+        ({"SIEBEL__BASE_URL": ""}, "MEMBERSYNC_SIEBEL__BASE_URL is not set"),
+        ({"API__HOST": "0.0.0.0"}, "MEMBERSYNC_API__TOKENS is not set"),  # noqa: S104  # that it is open is the point
+        ({"API__PORT": "many"}, "MEMBERSYNC_API__PORT: Input should be a valid integer"),
+        ({"API__TOKENS": "secret"}, "MEMBERSYNC_API__TOKENS is not valid JSON"),
+        ({"DISPATCHER__LEASE_S": "10"}, "dispatcher.lease_s (10.0) must exceed"),
+    ],
+)
+def test_a_setting_that_is_missing_open_or_wrong_is_named(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], said: str
+) -> None:
+    for name, value in changes.items():
+        monkeypatch.setenv(f"MEMBERSYNC_{name}", value)
+    report = doctor("--offline")
+    (found,) = [one for one in report.findings if one["check"] == "settings"]
+    assert (report.code, found["level"]) == (1, "fail")
+    assert said in found["found"]
+    assert "secret" not in report.text
+
+
+def test_with_no_settings_at_all_it_says_what_to_set(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("MEMBERSYNC_") and name != "MEMBERSYNC_HOME"]:
+        monkeypatch.delenv(name)
+    report = doctor("--offline")
+    assert report.code == 1
+    assert "MEMBERSYNC_LEDGER_URL" in report.the("ledger")["found"]
+    assert "`membersync up`" in report.the("ledger")["remedy"]
+
+
+def test_beside_a_running_stack_its_servers_and_simulators_are_examined(
+    doctor: Doctor, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("MEMBERSYNC_") and name != "MEMBERSYNC_HOME"]:
+        monkeypatch.delenv(name)
+    stack = {
+        "pid": os.getpid(),
+        "ledger_url": pipeline.ledger_url,
+        "broker_url": pipeline.broker_url,
+        "sandbox": {"crowdtwist": pipeline.sandbox.crowdtwist, "siebel": pipeline.sandbox.siebel},
+    }
+    (pipeline.logs / "stack.json").write_text(json.dumps(stack), encoding="utf-8")
+    report = doctor()
+    assert {report.the(check)["level"] for check in (*ALWAYS, "test of siebel", "settings", "disk")} == {"ok"}
+    assert report.the("disk")["looked_at"] == str(pipeline.logs)
+
+
+def test_rabbitmq_is_examined_too(doctor: Doctor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    need_rabbitmq()
+    with running_rabbitmq(tmp_path) as url:
+        monkeypatch.setenv("MEMBERSYNC_BROKER_URL", url)
+        report = doctor("--offline")
+    assert re.fullmatch(r"RabbitMQ \d+\.\d+.* answers", report.the("broker")["found"])
+    assert report.the("broker's queues")["found"] == "empty"
+    assert "no worker answers" in report.the("workers")["found"]
+
+
+def test_an_event_on_its_way_is_nothing_to_worry_about(doctor: Doctor, pipeline: Pipeline) -> None:
+    pipeline.send(member_event("M-1"))
+    assert doctor.look("due instances")["found"] == "1 live at oic"

@@ -1,0 +1,119 @@
+"""How the doctor judges what it was shown."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from producers.doctor import broker, clocks, ledger, leftovers
+from producers.doctor.examination import Check, examine, is_well
+from producers.doctor.finding import Finding, Level, ok
+from producers.doctor.subject import Subject, UnlookedError, place
+from shared.errors import LedgerError
+from shared.ledger.checkup import Server
+from shared.settings import Settings
+
+GIB = 1024**3
+SUBJECT = Subject(Settings())
+
+
+def server(number: int) -> Server:
+    return Server(f"{number // 10_000}.1", number, datetime.now(UTC))
+
+
+@pytest.mark.parametrize(
+    ("number", "took_ms", "level"),
+    [(140_000, 1.0, Level.OK), (180_006, 50.0, Level.OK), (180_006, 51.0, Level.WARN), (130_014, 1.0, Level.FAIL)],
+)
+def test_a_ledger_is_judged_by_version_and_speed(number: int, took_ms: float, level: Level) -> None:
+    assert ledger.judged(server(number), took_ms, "here").level is level
+
+
+@pytest.mark.parametrize(
+    ("said", "level"),
+    [
+        ({"redis_version": "6.2.0", "maxmemory_policy": "noeviction"}, Level.OK),
+        ({"redis_version": "7.2.4", "valkey_version": "9.1.2", "maxmemory_policy": "noeviction"}, Level.OK),
+        ({"redis_version": "6.0.16", "maxmemory_policy": "noeviction"}, Level.FAIL),
+        ({"redis_version": "7.4.0", "maxmemory_policy": "allkeys-lru"}, Level.FAIL),
+        ({"redis_version": "7.4.0"}, Level.FAIL),
+    ],
+)
+def test_a_broker_is_judged_by_version_and_by_whether_it_drops_messages(said: dict[str, str], level: Level) -> None:
+    assert broker.of_server(said, "here").level is level
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "level"),
+    [
+        (0.0, Level.OK),
+        (-2.0, Level.OK),
+        (2.1, Level.WARN),
+        (-30.0, Level.WARN),
+        (31.0, Level.FAIL),
+        (-31.0, Level.FAIL),
+    ],
+)
+def test_a_clock_is_judged_by_how_far_it_is_off(ahead_s: float, level: Level) -> None:
+    found = clocks.judged("clock of the ledger", ahead_s)
+    assert found.level is level
+    assert level is Level.OK or ("ahead of" if ahead_s > 0 else "behind") in found.found
+
+
+@pytest.mark.parametrize(
+    ("free", "total", "level"),
+    [(3 * GIB, 100 * GIB, Level.OK), (GIB, 100 * GIB, Level.WARN), (GIB, 10 * GIB, Level.OK), (0, GIB, Level.FAIL)],
+)
+def test_a_disk_is_judged_by_the_room_that_is_left(free: int, total: int, level: Level) -> None:
+    assert leftovers.judged(free, total, Path("/home")).level is level
+
+
+@pytest.mark.parametrize("level", [Level.WARN, Level.FAIL])
+def test_nothing_is_said_to_be_wrong_without_a_reason_and_a_remedy(level: Level) -> None:
+    with pytest.raises(ValueError, match="without a reason or a remedy"):
+        Finding("ledger", level, "here", "it is away")
+
+
+def test_a_place_has_no_user_and_no_password() -> None:
+    assert place("postgresql+psycopg://ann:secret@db:5432/m?sslmode=require") == "postgresql://db:5432/m"
+    assert place("redis://:secret@broker/0") == "redis://broker/0"
+
+
+def test_each_check_is_told_of_whatever_becomes_of_the_others() -> None:
+    def breaks(_subject: Subject) -> list[Finding]:
+        raise RuntimeError("has the api key k-1 in it")
+
+    def has_no_ledger(_subject: Subject) -> list[Finding]:
+        raise LedgerError("OperationalError")
+
+    def has_no_url(_subject: Subject) -> list[Finding]:
+        raise UnlookedError("MEMBERSYNC_BROKER_URL is not set", "set it")
+
+    def is_fine(_subject: Subject) -> list[Finding]:
+        return [ok("fine", "it", "is fine")]
+
+    looks = {"breaks": breaks, "ledger away": has_no_ledger, "no url": has_no_url, "fine": is_fine}
+    found = examine(SUBJECT, checks=[Check(name, look) for name, look in looks.items()])
+    assert [(one.check, one.level) for one in found] == [
+        ("breaks", Level.FAIL),
+        ("ledger away", Level.WARN),
+        ("no url", Level.WARN),
+        ("fine", Level.OK),
+    ]
+    assert "k-1" not in str(found)
+    assert not is_well(found)
+    assert is_well(found[1:])
+
+
+def test_a_check_that_hangs_is_told_of_at_the_deadline() -> None:
+    let_go = Event()
+
+    def hangs(_subject: Subject) -> list[Finding]:
+        let_go.wait(30)
+        return []
+
+    checks = [Check("hung", hangs), Check("fine", lambda _: [ok("fine", "it", "is fine")])]
+    found = examine(SUBJECT, checks=checks, within_s=0.05)
+    let_go.set()
+    assert [(one.check, one.level) for one in found] == [("hung", Level.FAIL), ("fine", Level.OK)]

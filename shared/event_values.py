@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from shared.errors import InvalidEventError
 
 BIGGEST = 2**63 - 1  # bigint, and the largest number that every JSON reader on the way keeps exact
+EXACT = 2**53 - 1  # a JSON reader that takes numbers for doubles keeps none above it
 REFUSED = "refused"
 """The type of our own validation errors, whose message is a sentence of ours."""
 
@@ -72,9 +73,9 @@ def instant(value: object) -> datetime:
 
 
 def whole_number(value: object) -> int:
-    """Give the number; digits in a string are one."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
+    """Give the number; digits in a string are one, and so is `7.0`."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1:
+        return int(value)
     if isinstance(value, str) and _DIGITS.fullmatch(value.strip()):
         return int(value)
     raise PydanticCustomError(REFUSED, "must be a whole number")

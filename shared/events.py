@@ -33,6 +33,7 @@ from pydantic_core import ErrorDetails
 from shared.errors import InvalidEventError
 from shared.event_values import (
     BIGGEST,
+    EXACT,
     REFUSED,
     birth_date,
     check_unknown,
@@ -74,10 +75,16 @@ class _Received(BaseModel):
             return data
         known = cls.model_fields
         return {
-            name: str(value) if type(value) is int and name != "modification" and name in known else value
+            name: _text_of(value) if name != "modification" and name in known else value
             for name, value in data.items()
             if value is not None or name not in known
         }
+
+
+def _text_of(value: object) -> object:
+    """Give the digits that a number stands for, if it is one that every JSON reader on the way kept exactly."""
+    number = int(value) if isinstance(value, float) and value.is_integer() else value
+    return str(number) if type(number) is int and abs(number) <= EXACT else value
 
 
 class Member(_Received):

@@ -72,5 +72,7 @@ def page_in(browser: Browser, *, dark: bool = False, phone: bool = False, **cont
 def picture(page: Page, name: str) -> Path:
     """Save the whole page as `.artifacts/NAME.png`, for people to look at."""
     path = PICTURES / f"{name}.png"
+    page.wait_for_load_state()
+    page.evaluate("window.scrollTo(0, 0)")  # what sticks to the window would be drawn where it was scrolled to
     page.screenshot(path=path, full_page=True)
     return path

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import BrowserContext, Dialog, Page
 
 from producers.intake import accept
 from shared.events import parse_event
 from shared.pipeline import Lane
-from tests.rig import DISPATCHER, Pipeline, eventually
+from tests.rig import DISPATCHER, Pipeline, eventually, member_event
 from tests.road import ALWAYS_DOWN, ALWAYS_REFUSED, Road
 
 LETTERS = 1_000
@@ -28,7 +28,7 @@ HOSTILE = '"><img src=x onerror="window.pwned=1"><script>window.pwned=2</script>
 HOSTILE_NUMBER = "<script>window.pwned=3</script>"
 # fmt: off
 _FIELDS = (
-    "row_id", "program_id", "member_type", "status", "language", "first_name", "last_name", "middle_name",
+    "row_id", "program_id", "status", "language", "first_name", "last_name", "middle_name",
     "email_address", "postal_code", "city", "country_code", "ct_city_id", "unknown",
 )
 # fmt: on
@@ -55,7 +55,7 @@ class Stack:
 def console_stack(pipeline: Pipeline) -> Iterator[Stack]:
     """Fill the ledger of *pipeline* and run api, dispatcher and a worker on it."""
     road = Road(pipeline.ledger)
-    _fill(road)
+    _fill(pipeline, road)
     port = _free_port()
     pipeline.settings["MEMBERSYNC_API__TOKENS"] = json.dumps(TOKENS)
     with ExitStack() as running:
@@ -72,21 +72,27 @@ def watched(context: BrowserContext, page: Page) -> list[str]:
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
-    page.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+
+    def refuse(dialog: Dialog) -> None:
+        complaints.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    page.on("dialog", refuse)
     context.set_default_timeout(15_000)
     return complaints
 
 
-def _fill(road: Road) -> None:
-    road.accept("C-1", "C-2", "C-3")
+def _fill(pipeline: Pipeline, road: Road) -> None:
+    pipeline.send(*(member_event(f"C-{number}") for number in range(3)))
     road.travel()
-    road.accept(*(f"R-{number}" for number in range(12)))
+    pipeline.send(*(member_event(f"R-{number}") for number in range(12)))
     road.travel(ALWAYS_REFUSED)
-    road.accept("R-1", minute=1)
+    pipeline.send(member_event("R-1", minute=1))
     road.travel()
-    road.dead(*(f"D-{number:04}" for number in range(LETTERS)))
+    pipeline.send(*(member_event(f"D-{number:04}") for number in range(LETTERS)))
     _accept_hostile(road)
     road.travel(ALWAYS_DOWN)
+    _make_its_error_hostile(road)
 
 
 def _accept_hostile(road: Road) -> None:
@@ -95,7 +101,9 @@ def _accept_hostile(road: Road) -> None:
     accept(
         road.ledger, [(0, parse_event(event, max_bytes=64_000))], lane=Lane.LIVE, program_id="", now=datetime.now(UTC)
     )
-    road.travel(ALWAYS_DOWN)
+
+
+def _make_its_error_hostile(road: Road) -> None:
     with road.ledger.begin() as connection:
         connection.exec_driver_sql("update instance set error = %s where member_number = %s", (HOSTILE, HOSTILE_NUMBER))
 

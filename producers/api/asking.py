@@ -113,7 +113,7 @@ class SelectionBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"anyOf": _IDS_OR_FILTER})
 
-    ids: list[Id] = Field(default_factory=list, max_length=SELECTION_MAX, description="instance ids")
+    ids: list[Id] = Field(default_factory=list, description=f"instance ids, at most {SELECTION_MAX}")
     filter: FilterBody | None = None
 
     def selection(self) -> Selection:

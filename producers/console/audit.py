@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -40,7 +41,7 @@ def show_audit(request: Request, _: Visitor) -> Response:
     """Show what operators did, newest first."""
     words = request.query_params
     typed = {name: words.get(name, "").strip() for name in _FIELDS if words.get(name, "").strip()}
-    content = {"typed": typed, "mistake": None, "lines": [], "next": None, "before": None}
+    content: dict[str, Any] = {"typed": typed, "mistake": None, "lines": [], "next": None, "before": None}
     try:
         where, before = _where(words), cursor_of(words)
     except AskError as mistake:

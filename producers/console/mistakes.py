@@ -1,6 +1,7 @@
 """What went wrong, as a page: for requests of the console; the others get their problem as ever."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -10,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from producers.api.problems import ProblemError
 from producers.console.pages import page
-from producers.console.visitors import LoginNeededError, login_address
+from producers.console.visitors import LoginNeededError, login_address, whoever_looks
 from producers.ops import AskError
 from shared.errors import LedgerError
 
@@ -57,6 +58,9 @@ def _mistake(request: Request, error: Exception) -> Response:
                 error.status_code,
                 "There is no such page." if error.status_code == HTTPStatus.NOT_FOUND else "",
             )
+    if not hasattr(request.state, "principal"):
+        with suppress(ProblemError):
+            request.state.principal = whoever_looks(request)
     answer = page(request, "mistake.html", status=status, title=HTTPStatus(status).phrase, what=what)
     answer.headers.update(getattr(error, "headers", None) or {})
     if isinstance(error, LedgerError):

@@ -33,12 +33,7 @@ def visitor(request: Request) -> Principal:
         LoginNeededError: nobody is logged in.
         ProblemError: 403, they may not read; or the page of another site sent them.
     """
-    sessions: Sessions = request.app.state.sessions
-    if sessions.wanted:
-        who = sessions.who(request.cookies.get(Cookies.of(request).session, ""))
-    else:
-        doorkeeper: Doorkeeper = request.app.state.doorkeeper
-        who = doorkeeper.admit(None, request.headers.get("host", ""), request.headers.get("origin"))
+    who = whoever_looks(request)
     if who is None:
         raise LoginNeededError
     request.state.who = who.name
@@ -46,6 +41,19 @@ def visitor(request: Request) -> Principal:
     if not who.may(Right.READ):
         raise ProblemError(403, "forbidden", f"the role {who.role} may not look at the console")
     return who
+
+
+def whoever_looks(request: Request) -> Principal | None:
+    """Say whose browser this is; None: nobody is logged in.
+
+    Raises:
+        ProblemError: 403, the page of another site sent them.
+    """
+    sessions: Sessions = request.app.state.sessions
+    if sessions.wanted:
+        return sessions.who(request.cookies.get(Cookies.of(request).session, ""))
+    doorkeeper: Doorkeeper = request.app.state.doorkeeper
+    return doorkeeper.admit(None, request.headers.get("host", ""), request.headers.get("origin"))
 
 
 Visitor = Annotated[Principal, Depends(visitor)]

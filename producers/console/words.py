@@ -8,7 +8,7 @@ from typing import Any
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 _SECOND_MS = 1000
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def instant(value: datetime | None) -> str:

@@ -7,11 +7,14 @@ from producers.doctor.subject import Subject, place
 from shared.errors import LedgerError
 from shared.ledger import checkup
 from shared.ledger.checkup import Schema, Server
+from shared.ledger.engine import Transaction
 
 SERVER, SCHEMA = "ledger", "ledger's schema"
 VERSION_LEAST = 14
 SLOW_MS = 50.0
 _PER_MAJOR = 10_000
+_TRIES = 5
+"""The quickest of them is the way there and back; the others waited for this machine's other checks."""
 
 
 def look(subject: Subject) -> list[Finding]:
@@ -19,15 +22,19 @@ def look(subject: Subject) -> list[Finding]:
     where = place(subject.ledger_url)
     try:
         with subject.reading() as connection:
-            checkup.server(connection)
-            began = perf_counter()
             server = checkup.server(connection)
-            took_ms = (perf_counter() - began) * 1000
+            took_ms = min(_took_ms(connection) for _ in range(_TRIES))
     except LedgerError as error:
         why = "without its ledger nothing is accepted and nothing is sent; what was accepted is safe in it"
         remedy = "start PostgreSQL, or correct MEMBERSYNC_LEDGER_URL; all processes go on by themselves"
         return [fail(SERVER, where, f"does not serve: {_said(error)}", why, remedy)]
     return [judged(server, took_ms, where)]
+
+
+def _took_ms(connection: Transaction) -> float:
+    began = perf_counter()
+    checkup.server(connection)
+    return (perf_counter() - began) * 1000
 
 
 def _said(error: LedgerError) -> str:
@@ -62,7 +69,5 @@ def _of_schema(schema: Schema, where: str) -> Finding:
         return ok(SCHEMA, where, f"the schema is {schema.found}, that of this version")
     if not schema.is_ours:
         why = "the ledger was migrated by a newer version; this one reads and writes it wrongly"
-        return fail(
-            SCHEMA, where, found, why, "run the newer version here too"
-        )
+        return fail(SCHEMA, where, found, why, "run the newer version here too")
     return fail(SCHEMA, where, found, "statements of this version fail on it", "`membersync migrate`")

@@ -6,6 +6,7 @@ from sqlalchemy import Connection, Row, text
 
 from shared.jobs import Item, ItemState, Job, JobPage, Kind
 from shared.ledger.planning import SHOWN, id_text
+from shared.masking import mask_text
 
 
 def job(connection: Connection, kind: Kind | None, job_id: int) -> Job | None:
@@ -14,7 +15,7 @@ def job(connection: Connection, kind: Kind | None, job_id: int) -> Job | None:
     if row is None:
         return None
     troubled = [
-        Item(str(one.instance_id), one.member_number, one.verdict, one.reason, id_text(one.newer_id), one.state)
+        Item(str(one.instance_id), one.member_number, one.verdict, _why(one), id_text(one.newer_id), one.state)
         for one in connection.execute(_TROUBLED, {"id": job_id, "limit": SHOWN})
     ]
     return _job(row, _counts(connection, [job_id])[job_id], troubled)
@@ -54,6 +55,12 @@ def _shortened(asked: dict[str, Any]) -> dict[str, Any]:
     return asked if more <= 0 else {"ids": asked["ids"][:SHOWN], "and_more": more}
 
 
+def _why(row: Row[Any]) -> str:
+    """Say why an item is in trouble; of one that failed again, with what."""
+    failed_with = mask_text(row.error) if row.state == ItemState.FAILED and row.error else ""
+    return failed_with or str(row.reason)
+
+
 _JOB = text("select * from job where id = :id and kind = coalesce(cast(:kind as text), kind)")
 _JOBS = text("""
     select * from job
@@ -64,6 +71,7 @@ _COUNTS = text("""
     select job_id, state, count(*) as total from job_item where job_id = any(cast(:ids as bigint[])) group by 1, 2
 """)
 _TROUBLED = text("""
-    select * from job_item where job_id = :id and state in ('failed', 'refused', 'put_back')
-    order by state, instance_id limit :limit
+    select j.*, i.error from job_item j left join instance i on i.id = j.instance_id
+    where j.job_id = :id and j.state in ('failed', 'refused', 'put_back')
+    order by j.state, j.instance_id limit :limit
 """)

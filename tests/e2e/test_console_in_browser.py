@@ -66,7 +66,6 @@ def addresses(stack: Stack, role: str) -> dict[str, str]:
         ("operator", {}),
         ("operator", {"dark": True}),
         ("operator", {"phone": True}),
-        ("admin", {}),
         ("admin", {"phone": True, "dark": True}),
     ],
 )
@@ -97,11 +96,12 @@ def test_a_viewer_is_offered_no_action_and_the_server_denies_it(stack: Stack, br
         stack.logged_in(page, "viewer")
         for address in addresses(stack, "viewer").values():
             page.goto(stack.url + address)
-            offered = page.locator("main form[method=post]").count()
+            offered = page.locator("main form[method=post] button").count()
             assert offered == 0, address
+        page.goto(stack.url)
         form_key = page.locator("input[name=form_key]").first.input_value()
         for action in ("/connections/oic/pause", "/jobs", "/dead-letters/plan"):
-            fields = {"form_key": form_key, "reason": "x", "kind": "requeue", "ids": "1"}
+            fields: dict[str, str | float | bool] = {"form_key": form_key, "reason": "x", "kind": "requeue", "ids": "1"}
             origin = {"Origin": stack.url, "Accept": "text/html"}
             assert page.request.post(stack.url + action, form=fields, headers=origin).status == 403, action
     denied = stack.road.sql("select what from operator_action where who = 'vera' and denied")
@@ -122,8 +122,8 @@ def test_nothing_of_a_member_becomes_markup(stack: Stack, browser: Browser) -> N
         expect(page.get_by_role("main")).to_contain_text(HOSTILE)
         assert page.evaluate("window.pwned") is None
         picture(page, "console-hostile-unmasked")
-        page.get_by_role("searchbox").fill(HOSTILE_NUMBER)
-        page.get_by_role("searchbox").press("Enter")
+        page.get_by_label("Member number or instance id").fill(HOSTILE_NUMBER)
+        page.get_by_label("Member number or instance id").press("Enter")
         expect(page.get_by_role("heading", level=1)).to_contain_text(HOSTILE_NUMBER)
         assert page.evaluate("window.pwned") is None
         assert complaints == []
@@ -133,12 +133,12 @@ def test_showing_people_is_recorded_and_only_an_admin_can(stack: Stack, browser:
     with page_in(browser) as page:
         stack.logged_in(page, "admin")
         page.goto(f"{stack.url}/members/D-0009")
-        expect(page.get_by_role("main")).not_to_contain_text("Lee the")
+        expect(page.get_by_role("main")).not_to_contain_text("Lee")
         instance = stack.road.sql("select id from instance where member_number = 'D-0009'")[0]
         page.goto(f"{stack.url}/instances/{instance}")
-        expect(page.get_by_role("main")).not_to_contain_text("Lee the")
+        expect(page.get_by_role("main")).not_to_contain_text("Lee")
         page.get_by_role("button", name="Show people").click()
-        expect(page.get_by_role("main")).to_contain_text("Lee the 0th")
+        expect(page.get_by_role("main")).to_contain_text("Lee")
     with page_in(browser) as page:
         stack.logged_in(page, "operator")
         page.goto(f"{stack.url}/instances/{instance}")
@@ -191,6 +191,10 @@ def test_a_thousand_letters_are_requeued_by_keyboard_and_counted_live(stack: Sta
         expect(page.get_by_role("heading", level=1)).to_contain_text("Requeue: what would happen")
         tab_to(page, "reason")
         page.keyboard.type("CrowdTwist is well again")
+        tab_to(page, "rate")
+        page.keyboard.type("9000")
+        tab_to(page, "from_start")
+        page.keyboard.press("Space")
         picture(page, "console-plan-of-a-thousand")
         tab_to(page, re.compile("^Requeue "))
         page.keyboard.press("Enter")

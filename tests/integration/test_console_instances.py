@@ -5,7 +5,7 @@ import html
 import io
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -219,7 +219,9 @@ def test_fields_suggest_what_the_ledger_knows(viewer: httpx.Client, road: Road) 
     road.travel(ALWAYS_DOWN)
     members = viewer.get("/suggestions", params={"field": "member", "beginning": "A-"})
     assert [one["value"] for one in members.json()["items"]] == ["A-1", "A-2"]
-    assert viewer.get("/suggestions?field=code&beginning=una").json() == {"items": [{"value": "unavailable", "count": 3}]}
+    assert viewer.get("/suggestions?field=code&beginning=una").json() == {
+        "items": [{"value": "unavailable", "count": 3}]
+    }
     assert viewer.get("/suggestions?field=member&beginning=%00A-2").json()["items"][0]["value"] == "A-2"
     assert viewer.get("/suggestions?field=last_name").status_code == 400
 
@@ -235,5 +237,5 @@ def test_a_list_with_the_ledger_away_is_a_page_that_tries_again() -> None:
 
 def test_unfinished_instances_show_how_long_they_have_taken_so_far(viewer: httpx.Client, road: Road) -> None:
     road.accept("A-1")
-    road.sql(f"update instance set accepted_at = '{datetime.now(UTC).isoformat()}'::timestamptz - interval '90 min'")
+    road.sql("update instance set accepted_at = now() - interval '90 min'")
     assert "1 h 30 min so far" in viewer.get("/instances").text

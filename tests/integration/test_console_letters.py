@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from html import unescape
 from typing import Any
 
@@ -9,9 +10,13 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
+from producers.intake import accept
 from shared.errors import DataError, UnavailableError
+from shared.events import parse_event
+from shared.pipeline import Lane
 from shared.settings import OicSettings, Settings
 from tests.console import console, logged_in, post, said
+from tests.rig import member_event
 from tests.road import ALWAYS_REFUSED, Road
 
 LETTERS = "/dead-letters"
@@ -71,7 +76,8 @@ def test_what_failed_is_shown_by_cause_with_what_to_do_and_one_by_one(oscar: htt
     garbled(road, "M-3")
     page = oscar.get(LETTERS)
     words = said(page)
-    assert words.index("CrowdTwist: answered #") < words.index("CrowdTwist: answered something") < words.index("503")
+    causes = re.findall(r'<p class="message">(.*?)</p>', page.text)
+    assert causes == ["CrowdTwist: answered 503", "CrowdTwist: answered something that is not JSON"]
     assert "CT Failure: test the connection to CrowdTwist; when it passes, requeue." in words
     assert [f"/members/M-{n}" in page.text for n in (1, 2, 3)] == [True] * 3
     assert words.count("Requeue …") == 2
@@ -173,11 +179,11 @@ def test_a_confirmed_plan_becomes_a_job_of_exactly_that_cause(oscar: httpx.Clien
     road.dead("M-1", "M-2")
     garbled(road, "M-3", "M-4")
     address = link(oscar.get(f"{LETTERS}?text=JSON"), "Requeue …")
-    answer = confirm(oscar, address, reason="CrowdTwist is well again", rate="600", from_start="yes")
+    answer = confirm(oscar, address, reason="CrowdTwist is well again", rate="60000", from_start="yes")
     assert (answer.status_code, answer.headers["location"]) == (303, "/jobs/1")
     assert road.sql("select instance_id from job_item order by 1") == [3, 4]
     ((who, rate, from_start, asked),) = road.sql("select requested_by, rate_per_minute, from_start, asked from job")
-    assert (who, rate, from_start) == ("oscar", 600, True)
+    assert (who, rate, from_start) == ("oscar", 60000, True)
     assert asked["message"] == "CrowdTwist: answered something that is not JSON"
     assert asked["filter"]["text"] == "JSON"
     shown = oscar.get("/jobs/1")
@@ -301,13 +307,16 @@ def test_a_form_that_is_not_ours_does_nothing(oscar: httpx.Client, road: Road) -
 
 
 def test_a_rehearsal_shows_field_by_field_what_would_be_sent_now(oscar: httpx.Client, road: Road) -> None:
-    road.dead("M-1")
-    page = post(oscar, LETTERS, "/dead-letters/rehearse", ids="1", back=LETTERS)
+    items = [(number, parse_event(member_event(f"M-{number}"), max_bytes=64_000)) for number in (1, 2)]
+    accept(road.ledger, items, lane=Lane.LIVE, program_id="", now=datetime.now(UTC))
+    road.dead("M-3")
+    page = post(oscar, LETTERS, "/dead-letters/rehearse", ids=["1", "2", "3"], back=LETTERS)
     words = said(page)
-    assert "1 would be sent differently, 0 the same" in words
+    assert "3 instances: 2 would be sent differently, 0 the same, 1 would be refused by the mapping" in words
     assert "last_name added nothing L***" in words
-    assert "Lee the" not in page.text
-    assert road.sql("select what, answer, count from operator_action") == [("rehearse", "shown", 1)]
+    assert "Contact First Name is missing" in words
+    assert "example.org" not in page.text
+    assert road.sql("select what, answer, count from operator_action") == [("rehearse", "shown", 3)]
     again = post(oscar, LETTERS, PLAN, **hidden(page, PLAN)).headers["location"]
     assert 'name="from_start" value="yes" checked' in oscar.get(again).text
 

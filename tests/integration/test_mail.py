@@ -1,5 +1,6 @@
 """Mail to operators over the wire: what is told once, what waits for the mail server, what it costs nobody else."""
 
+import shlex
 import signal
 import threading
 from collections.abc import Iterator
@@ -11,19 +12,24 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
+from producers.cli.trouble import DONE, NOTHING
+from producers.mail import advice
 from producers.mail.postman import Postman
 from shared.breaker import Seen
 from shared.ledger import connections, dispatching, mail
-from shared.ledger.engine import transaction
+from shared.ledger.engine import ears, transaction
 from shared.pipeline import Stage
-from shared.settings import CrowdTwistSettings, DispatcherSettings, MailSettings, Settings
+from shared.settings import CrowdTwistSettings, DispatcherSettings, MailSettings, Settings, settings
 from tests.mailbox import CERTIFICATE, HOST, PASSWORD, SETTINGS, USER, Mailbox, free_port, mail_server, silent_server
 from tests.rig import DISPATCHER, Pipeline, eventually, member_event
 from tests.road import ALWAYS_REFUSED, Road
+from tests.terminal import Terminal
 
 FAILED = "CrowdTwist: could not serve us (HTTP 503), says ann.lee@example.org"
 LATE = timedelta(hours=2)
 BURY = "update instance set state = 'dead', code = 'unavailable', failed_stage = 'crowdtwist', finished_at = now()"
+
+OURS = "from pg_stat_activity where application_name = 'membersync'"
 
 
 @pytest.fixture
@@ -307,6 +313,40 @@ def test_a_mail_server_that_cannot_prove_its_name_gets_nothing(road: Road, secur
     ((_, error),) = unsent(road)
     assert "certificate verify failed" in error
     assert mailbox.logged_in == []
+
+
+def test_a_ledger_that_was_away_is_asked_again(road: Road, mailbox: Mailbox, ledger_url: str) -> None:
+    stop = threading.Event()
+    working = threading.Thread(target=postman(road, mailbox).run, args=(stop,))
+    with ears(ledger_url) as apart:
+        working.start()
+        try:
+            eventually(lambda: apart.execute(f"select 1 {OURS}").rowcount > 0, "a postman at work")
+            apart.execute(f"select pg_terminate_backend(pid) {OURS}")
+            eventually(lambda: apart.execute(f"select 1 {OURS}").rowcount > 0, "a new connection")
+            goes_down(road)
+            eventually(lambda: len(mailbox.mails) == 1, "a mail")
+        finally:
+            stop.set()
+            working.join()
+
+
+@pytest.mark.usefixtures("ledger")
+def test_every_command_that_a_mail_says_to_type_can_be_typed(
+    ledger_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MEMBERSYNC_LEDGER_URL", ledger_url)
+    type_in = Terminal(capsys)
+    steps = [*advice.after_outage(), *advice.correct(), *advice.find_bug(advice.OURS)]
+    for stage in Stage:
+        steps += [*advice.bring_back(stage, Settings()), *advice.requeue(stage, ("unavailable", "throttled"))]
+    commands = {command for step in steps for command in step.commands}
+    assert len(commands) > 15
+    for command in sorted(commands):
+        program, *arguments = shlex.split(command)
+        assert program == "membersync"
+        assert type_in(*arguments).code in {DONE, NOTHING}, command
+    settings.cache_clear()
 
 
 def mailing(pipeline: Pipeline, port: int) -> None:

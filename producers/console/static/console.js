@@ -3,9 +3,11 @@
 
 const busy = (part) => [...part.querySelectorAll("input, select, textarea")].some((one) => one === document.activeElement || (one.matches("input, textarea") && one.value !== one.defaultValue));
 
-// A part keeps the focus, what is open and what is being typed.
+const selecting = (part) => { const chosen = getSelection(); return !chosen.isCollapsed && part.contains(chosen.anchorNode); };
+
+// A part keeps the focus, what is open, what is being typed and what is being selected.
 function replacePart(part, html) {
-  if (busy(part)) return;
+  if (busy(part) || selecting(part)) return;
   const focused = part.contains(document.activeElement) ? [...part.querySelectorAll("a, button, summary, [tabindex]")].indexOf(document.activeElement) : -1;
   const open = [...part.querySelectorAll("details")].map((one) => one.open);
   part.innerHTML = html;

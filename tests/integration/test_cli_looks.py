@@ -1,0 +1,206 @@
+"""The command line as it looks and helps: terminals wide and narrow, completion, and words for what went wrong."""
+
+import fcntl
+import inspect
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from producers.cli import repairs
+from producers.cli.app import instances
+from shared.settings import settings
+from tests.commands import parse
+from tests.road import ALWAYS_REFUSED, Road
+from tests.terminal import ROOT, Terminal
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-7][0-9;]*m")
+FILTER = ["state", "stage", "status", "code", "member", "since", "until", "lane", "text"]
+
+
+@pytest.fixture
+def cli(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], ledger_url: str
+) -> Iterator[Terminal]:
+    for name in [name for name in os.environ if name.startswith("MEMBERSYNC_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("MEMBERSYNC_LEDGER_URL", ledger_url)
+    yield Terminal(capsys)
+    settings.cache_clear()
+
+
+@pytest.fixture
+def road(ledger: Engine, cli: Terminal) -> Road:
+    """A ledger with one Data Error and one dead letter."""
+    assert cli
+    road = Road(ledger)
+    road.accept("296-2185003")
+    road.travel(ALWAYS_REFUSED)
+    road.dead("296-2185004")
+    return road
+
+
+def on_a_terminal(ledger_url: str, *arguments: str, columns: int = 80, **environment: str) -> str:
+    """Type a command on a terminal of so many columns; give what it shows."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    unset = {"COLUMNS", "NO_COLOR", "FORCE_COLOR"}
+    clean = {name: value for name, value in os.environ.items() if name not in unset}
+    clean |= {"TERM": "xterm-256color", "MEMBERSYNC_LEDGER_URL": ledger_url, **environment}
+    command = [sys.executable, "-m", "producers.cli", *arguments]
+    with subprocess.Popen(command, env=clean, cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs):
+        os.close(theirs)
+        shown = b"".join(iter(lambda: _read(ours), b""))
+    os.close(ours)
+    return shown.decode()
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65_536)
+    except OSError:  # Linux says so that the other side is closed
+        return b""
+
+
+@pytest.mark.parametrize("arguments", [["instances"], ["dead-letters"], ["status"], ["connections"]])
+def test_tables_fit_a_terminal_of_80_columns_and_keep_their_words_whole(
+    road: Road, ledger_url: str, arguments: list[str]
+) -> None:
+    road.sql("update instance set event_id = 'a-very-long-event-id-of-some-system-' || id")
+    shown = on_a_terminal(ledger_url, *arguments)
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert COLOUR.search(shown)
+    if arguments == ["instances"]:
+        assert any("296-2185004" in line and "dead" in line and "CT Failure" in line for line in lines), shown
+        assert "no room for event" in shown
+    else:
+        assert "crowdtwist" in shown
+
+
+def test_a_wide_terminal_has_room_for_every_column(road: Road, ledger_url: str) -> None:
+    assert road
+    shown = on_a_terminal(ledger_url, "instances", columns=200)
+    assert "no room" not in shown
+    assert "accepted" in shown
+
+
+def test_there_are_no_colours_where_nobody_wants_them(road: Road, ledger_url: str, cli: Terminal) -> None:
+    assert road
+    assert not COLOUR.search(on_a_terminal(ledger_url, "status", NO_COLOR="1"))
+    assert "\x1b" not in cli("status").out
+    assert "\x1b" not in cli("doctor", "--offline").out
+
+
+def test_doctor_shows_a_table_on_a_terminal_and_a_line_for_each_finding_in_a_pipe(
+    ledger_url: str, road: Road, cli: Terminal
+) -> None:
+    assert road
+    shown = on_a_terminal(ledger_url, "doctor", "--offline")
+    assert re.search(r"fail\S* +dispatcher +there is none", shown)
+    assert "start one: `membersync dispatcher`" in shown
+    (line,) = [line for line in cli("doctor", "--offline").out.splitlines() if "dispatcher:" in line]
+    assert line.startswith("fail  dispatcher: there is none")
+    assert "do: start one: `membersync dispatcher`" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["isntances"], "Did you mean 'instances'?"),
+        (["dead-letter"], "Did you mean 'dead-letters'?"),
+        (["instances", "--stat", "dead"], "--state"),
+        (["instances", "--state", "lost"], "'discarded'"),
+        (["requeue", "--status", "fine"], "'data error'"),
+        (["connections", "pause", "siebell", "--reason", "x"], "'siebel'"),
+        (["instances", "--since", "soon"], "an age like 2h"),
+    ],
+)
+def test_who_mistypes_is_told_what_there_is(cli: Terminal, arguments: list[str], said: str) -> None:
+    ran = cli(*arguments)
+    assert ran.code == 2
+    assert said in " ".join(re.sub(r"[│╭╮╰╯─]", " ", ran.err).split())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("API__TOKENS", "secret", "MEMBERSYNC_API__TOKENS is not valid JSON"),
+        ("SIEBEL__FIELD_NAMES", "secret", "MEMBERSYNC_SIEBEL__FIELD_NAMES is not valid JSON"),
+        ("SIEBEL__TIMEZONE", "Mars/secret", "MEMBERSYNC_SIEBEL__TIMEZONE: is no time zone"),
+        ("DISPATCHER__LEASE_S", "10", "dispatcher.lease_s (10.0) must exceed the longest timeout_s"),
+        ("OIC", "secret", "MEMBERSYNC_OIC is not valid JSON"),
+        ("LEDGER_URL", "mysql://secret@db", "MEMBERSYNC_LEDGER_URL: must be a postgresql+psycopg:// URL"),
+    ],
+)
+def test_a_wrong_setting_is_named_without_traceback_and_value(
+    cli: Terminal, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(f"MEMBERSYNC_{name}", value)
+    ran = cli("status")
+    assert (ran.code, ran.out) == (2, "")
+    assert said in ran.err
+    assert "Traceback" not in ran.err
+    assert "secret" not in ran.err
+
+
+def test_migrate_tells_the_schema_as_json_and_refuses_one_of_the_future(cli: Terminal, road: Road) -> None:
+    told = cli("migrate", "--json")
+    assert (told.code, told.json["schema"]) == (0, road.sql("select version_num from alembic_version")[0])
+    before = told.json["schema"]
+    road.sql("update alembic_version set version_num = '9999'")
+    try:
+        refused = cli("migrate")
+    finally:
+        road.sql(f"update alembic_version set version_num = {before!r}")  # noqa: S608  # what was read above
+    assert (refused.code, "migrated by a newer version" in refused.err) == (2, True)
+
+
+def test_every_command_with_a_filter_has_all_of_it() -> None:
+    for command in (instances, repairs.dead_letters, repairs.requeue, repairs.discard):
+        assert [name for name in inspect.signature(command).parameters if name in FILTER] == FILTER
+
+
+def test_a_filter_on_the_command_line_is_understood_as_it_was_typed() -> None:
+    typed = "requeue 4711 4712 --state dead --state rejected --stage oic --lane bulk --since 2h --text lee --rate 60"
+    command, understood = parse(typed.split())
+    assert command == "requeue"
+    assert (understood["ids"], understood["rate"]) == (["4711", "4712"], 60)
+    assert [list(understood[name]) for name in ("state", "stage")] == [["dead", "rejected"], ["oic"]]
+    assert (understood["lane"], understood["since"], understood["text"]) == ("bulk", "2h", "lee")
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("membersync d", {"demo", "dispatcher", "doctor", "dead-letters", "discard"}),
+        ("membersync instances --stage c", {"crowdtwist"}),
+        ("membersync instances --state re", {"rejected"}),
+        ("membersync requeue --status C", {"CT Failure"}),
+        ("membersync requeue --code un", {"unauthorised", "unavailable", "unreachable"}),
+        ("membersync worker --lane ", {"live", "bulk"}),
+        ("membersync connections pause ", {"oic", "crowdtwist", "siebel"}),
+        ("membersync demo --scene o", {"outage", "oic", "overtaken"}),
+    ],
+)
+def test_bash_completes_commands_and_values(typed: str, offered: set[str]) -> None:
+    words = typed.split(" ")
+    environment = os.environ | {
+        "_MEMBERSYNC_COMPLETE": "complete_bash",
+        "COMP_WORDS": typed,
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    ran = subprocess.run(
+        [sys.executable, "-m", "producers.cli"], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert set(ran.stdout.splitlines()) == offered

@@ -1,0 +1,144 @@
+"""The console's requeues and discards: the history, one as it goes on, and its stop."""
+
+import json
+import re
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from sqlalchemy import Engine
+
+from shared.jobs import Kind
+from shared.settings import Settings
+from tests.console import console, logged_in, post, said
+from tests.road import ALWAYS_DOWN, Road, start
+
+
+@pytest.fixture
+def road(ledger: Engine) -> Road:
+    return Road(ledger)
+
+
+@pytest.fixture
+def client(ledger: Engine, ledger_url: str) -> Iterator[httpx.Client]:
+    assert ledger.url.database
+    with console(Settings(_env_file=None, ledger_url=ledger_url)) as one:
+        yield one
+
+
+@pytest.fixture
+def oscar(client: httpx.Client) -> httpx.Client:
+    return logged_in(client, "tok-oscar")
+
+
+def parts(stream: Iterator[str]) -> dict[str, str]:
+    """Give the next parts of a live page."""
+    found: dict[str, str] = json.loads(next(line for line in stream if line.startswith("data: "))[6:])
+    return found
+
+
+def test_a_requeue_is_shown_with_its_steps_its_troubles_and_what_was_asked(oscar: httpx.Client, road: Road) -> None:
+    road.dead(*[f"M-{number}" for number in range(5)])
+    job = start(road, rate=600, from_start=True)
+    road.until_over(job, ALWAYS_DOWN)
+    page = oscar.get(f"/jobs/{job}")
+    words = said(page)
+    assert "stopped 1 of 5 done" in words
+    assert "Stopped: 1 of 1 failed again" in words
+    assert "failed 1 failed again" in words
+    assert "put back 4 as they were before" in words
+    assert "Reason CrowdTwist is well again" in words
+    assert "at most 600 a minute" in words
+    assert "the start: mapped again with today's settings" in words
+    assert 'href="/instances/1"' in page.text
+    assert "data-live" not in page.text
+    assert 'action="/jobs/1/stop"' not in page.text
+
+
+def test_a_requeue_is_followed_live_until_it_is_over(oscar: httpx.Client, road: Road) -> None:
+    road.dead("M-1", "M-2")
+    job = start(road)
+    assert f'data-live="/live/jobs/{job}"' in oscar.get(f"/jobs/{job}").text
+    with oscar.stream("GET", f"/live/jobs/{job}") as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        lines = answer.iter_lines()
+        assert "<b>0</b> of 2 done" in parts(lines)["job"]
+        road.until_over(job)
+        assert 'class="badge done"' in parts(lines)["job"]
+
+
+def test_a_stop_puts_back_what_has_not_begun(oscar: httpx.Client, road: Road) -> None:
+    road.dead(*[f"M-{number}" for number in range(5)])
+    job = start(road)
+    road.turn()
+    answer = post(oscar, f"/jobs/{job}", f"/jobs/{job}/stop")
+    assert answer.headers["location"] == f"/jobs/{job}"
+    words = said(oscar.get(f"/jobs/{job}"))
+    assert "Stopped: what had not begun is as it was before." in words
+    assert "Stopped: stopped by oscar" in words
+    assert road.states() == {"dead": 5}
+    post(oscar, "/", f"/jobs/{job}/stop")
+    assert "It was over already" in said(oscar.get(f"/jobs/{job}"))
+    assert road.sql("select who, what, asked from operator_action where not denied")[0] == (
+        "oscar",
+        "stop requeue",
+        {"job": str(job)},
+    )
+
+
+def test_a_viewer_may_look_but_not_stop(client: httpx.Client, road: Road) -> None:
+    road.dead("M-1")
+    job = start(road)
+    vera = logged_in(client, "tok-vera")
+    page = vera.get(f"/jobs/{job}")
+    assert page.status_code == 200
+    assert "Stop" not in said(page)
+    assert post(vera, f"/jobs/{job}", f"/jobs/{job}/stop").status_code == 403
+    assert road.job(job).state == "planned"
+    denied = road.sql("select who, what, asked from operator_action where denied")
+    assert denied == [("vera", "stop requeue", {"job_id": str(job)})]
+
+
+def test_a_stop_without_the_forms_key_does_nothing(oscar: httpx.Client, road: Road) -> None:
+    road.dead("M-1")
+    job = start(road)
+    assert oscar.post(f"/jobs/{job}/stop").status_code == 403
+    assert road.job(job).state == "planned"
+
+
+def test_the_history_is_listed_newest_first_page_by_page(oscar: httpx.Client, road: Road) -> None:
+    numbers = [f"M-{number}" for number in range(60)]
+    road.dead(*numbers)
+    jobs = [start(road, instance, kind=Kind.DISCARD) for instance in range(1, 61)]
+    first = oscar.get("/jobs")
+    found = re.search(r'href="(/jobs\?cursor=\d+)"', first.text)
+    assert found
+    second = oscar.get(found[1])
+    listed = [int(one) for page in (first, second) for one in re.findall(r'href="/jobs/(\d+)"', page.text)]
+    assert listed == jobs[::-1]
+    assert "olga" in said(first)
+    assert "CrowdTwist is well again" in said(first)
+
+
+@pytest.mark.parametrize("address", ["/jobs/77", "/jobs/x", "/live/jobs/77", "/jobs/9999999999999999999"])
+def test_a_job_that_is_none_is_a_page_that_says_so(oscar: httpx.Client, address: str) -> None:
+    answer = oscar.get(address)
+    assert answer.status_code == 404
+    assert "there is no such requeue or discard" in said(answer)
+
+
+def test_a_cursor_that_is_none_of_ours_is_said(oscar: httpx.Client) -> None:
+    answer = oscar.get("/jobs?cursor=x")
+    assert answer.status_code == 400
+    assert "cursor: is none of ours" in said(answer)
+
+
+def test_hostile_words_of_a_job_are_shown_as_text(oscar: httpx.Client, road: Road) -> None:
+    road.dead('<script>alert("x")</script>')
+    job = start(road)
+    road.sql("""update job set requested_by = '<img src=x>', reason = '<i>"why"</i>'""")
+    road.until_over(job, ALWAYS_DOWN)
+    for address in ("/jobs", f"/jobs/{job}"):
+        page = oscar.get(address)
+        assert not re.search(r"<script>alert|<img|<i>", page.text), address
+        assert "&lt;i&gt;" in page.text

@@ -43,6 +43,9 @@ class Bookkeeper:
             except LedgerError as error:
                 log.warning("nothing is counted", cause=str(error))
                 has_more = False
+            except Exception as error:  # noqa: BLE001  # nobody would start this thread again
+                log.error("nothing is counted: a bug", error=type(error).__name__)
+                has_more = False
             if not has_more:
                 stop.wait(_EVERY_S)
 

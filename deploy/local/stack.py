@@ -151,7 +151,7 @@ class _Start:
     def processes(self) -> Stack:
         """Start our processes and wait until each of them does its work."""
         self._set(flower=self._settings.flower.model_copy(update={"password": _flower_password(self._settings)}))
-        self._set(flower=_placed(self._settings.flower))
+        self._set(api=_placed(self._settings.api), flower=_placed(self._settings.flower))
         supervisor = self._exits.enter_context(Supervisor(self._on_event))
         self._pids.append(supervisor.pids)
         supervisor.start(programs.ours(self._settings, "dispatcher", "dispatcher"))

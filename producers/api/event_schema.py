@@ -148,7 +148,6 @@ _SIEBEL_MEMBER: Schema = {
                 "type": "object",
                 "required": ["Contact"],
                 "properties": {"Contact": _any_of(_NOTHING, _CONTACT, {"type": "array", "items": _CONTACT})},
-                "additionalProperties": False,
             },
         ),
     },

@@ -7,7 +7,6 @@ import orjson
 from producers.api.event_schema import BODY
 
 _EVENT: dict[str, Any] = {
-    "event_id": "1-4XYZ-1",
     "operation": "enroll",
     "occurred_at": "2026-11-23T08:51:00Z",
     "modification": 0,
@@ -68,7 +67,7 @@ _XML = """<?xml version="1.0" encoding="UTF-8"?>
   </ListOfCT_spcLOY_spcMember>
 </SiebelMessage>
 """
-_LINES = b"\n".join(map(orjson.dumps, (_EVENT, _EVENT | {"event_id": "1-4XYZ-2", "operation": "delete"}))).decode()
+_LINES = b"\n".join(map(orjson.dumps, (_EVENT, _EVENT | {"operation": "delete", "modification": 1}))).decode()
 
 REQUEST_BODY: dict[str, Any] = {
     "required": True,

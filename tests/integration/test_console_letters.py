@@ -51,11 +51,11 @@ def hidden(page: httpx.Response, action: str = "/jobs") -> dict[str, Any]:
     return {name: values for name, values in fields.items() if name != "form_key"}
 
 
-def link(page: httpx.Response, words: str) -> str:
-    """Give where the first link with these *words* leads."""
-    found = re.search(rf'<a [^>]*href="([^"]*)"[^>]*>{re.escape(words)}</a>', page.text)
-    assert found, f"no link {words}"
-    return unescape(found[1])
+def link(page: httpx.Response, words: str, number: int = 0) -> str:
+    """Give where a link with these *words* leads, the first of them by default."""
+    found = re.findall(rf'<a [^>]*href="([^"]*)"[^>]*>{re.escape(words)}</a>', page.text)
+    assert len(found) > number, f"no such link: {words}"
+    return unescape(found[number])
 
 
 def confirm(client: httpx.Client, address: str, **fields: str) -> httpx.Response:
@@ -178,14 +178,14 @@ def test_a_plan_says_before_anything_happens_what_becomes_of_each(oscar: httpx.C
 def test_a_confirmed_plan_becomes_a_job_of_exactly_that_cause(oscar: httpx.Client, road: Road) -> None:
     road.dead("M-1", "M-2")
     garbled(road, "M-3", "M-4")
-    address = link(oscar.get(f"{LETTERS}?text=JSON"), "Requeue …")
+    address = link(oscar.get(f"{LETTERS}?lane=live"), "Requeue …", 1)
     answer = confirm(oscar, address, reason="CrowdTwist is well again", rate="60000", from_start="yes")
     assert (answer.status_code, answer.headers["location"]) == (303, "/jobs/1")
     assert road.sql("select instance_id from job_item order by 1") == [3, 4]
     ((who, rate, from_start, asked),) = road.sql("select requested_by, rate_per_minute, from_start, asked from job")
     assert (who, rate, from_start) == ("oscar", 60000, True)
     assert asked["message"] == "CrowdTwist: answered something that is not JSON"
-    assert asked["filter"]["text"] == "JSON"
+    assert asked["filter"]["lane"] == "live"
     shown = oscar.get("/jobs/1")
     assert "The requeue is under way" in said(shown)
     assert "The requeue is under way" not in said(oscar.get("/jobs/1"))

@@ -1,13 +1,10 @@
-"""Mail to operators over the wire: what is told once, what waits for the mail server, what it costs nobody else."""
+"""Mail to operators over the wire: what is told, once, in which words; who is not named."""
 
 import shlex
-import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
@@ -15,21 +12,18 @@ from sqlalchemy import Engine, text
 from producers.cli.trouble import DONE, NOTHING
 from producers.mail import advice
 from producers.mail.postman import Postman
-from shared.breaker import Seen
-from shared.ledger import connections, dispatching, mail
+from shared.ledger import connections, dispatching
 from shared.ledger.engine import ears, transaction
 from shared.pipeline import Stage
-from shared.settings import CrowdTwistSettings, DispatcherSettings, MailSettings, Settings, settings
-from tests.mailbox import CERTIFICATE, HOST, PASSWORD, SETTINGS, USER, Mailbox, free_port, mail_server, silent_server
-from tests.rig import DISPATCHER, Pipeline, eventually, member_event
+from shared.settings import Settings, settings
+from tests.mailbox import SETTINGS, Mailbox, mail_server
+from tests.mailing import bookmark, comes_back, deliver, digest_is_due, goes_down, postman
+from tests.rig import eventually
 from tests.road import ALWAYS_REFUSED, Road
 from tests.terminal import Terminal
 
-FAILED = "CrowdTwist: could not serve us (HTTP 503), says ann.lee@example.org"
 LATE = timedelta(hours=2)
 BURY = "update instance set state = 'dead', code = 'unavailable', failed_stage = 'crowdtwist', finished_at = now()"
-
-OURS = "from pg_stat_activity where application_name = 'membersync'"
 
 
 @pytest.fixture
@@ -41,51 +35,6 @@ def road(ledger: Engine) -> Road:
 def mailbox() -> Iterator[Mailbox]:
     with mail_server() as running:
         yield running
-
-
-def postman(road: Road, mailbox: Mailbox, **changes: Any) -> Postman:  # noqa: ANN401  # settings as they are written
-    """Give a postman of this ledger and mail server."""
-    of = MailSettings.model_validate(mailbox.settings | changes)
-    url = road.ledger.url.render_as_string(hide_password=False)
-    return Postman(Settings(ledger_url=url, mail=of, dispatcher=DispatcherSettings(tick_s=0.01)))
-
-
-def deliver(one: Postman) -> int:
-    """Let a postman write what is new and send what is due; say how many were taken."""
-    one.write()
-    sent = 0
-    while one.send_one():
-        sent += 1
-    return sent
-
-
-def goes_down(road: Road, stage: Stage = Stage.CROWDTWIST) -> None:
-    rules = replace(CrowdTwistSettings().breaker_rules, failures=1, members=1)
-    with transaction(road.ledger) as connection:
-        connections.observe(connection, stage, Seen(is_up=False, failed={1: "M-1"}, error=FAILED), rules)
-
-
-def comes_back(road: Road, stage: Stage = Stage.CROWDTWIST) -> None:
-    with transaction(road.ledger) as connection:
-        connections.observe(connection, stage, Seen(is_up=True, failed={}), CrowdTwistSettings().breaker_rules)
-
-
-def digest_is_due(road: Road) -> None:
-    road.sql("update bookmark set upto = upto - interval '16 minutes' where name = 'digest'")
-
-
-def bookmark(road: Road) -> datetime:
-    (upto,) = road.sql("select upto from bookmark where name = 'digest'")
-    assert isinstance(upto, datetime)
-    return upto
-
-
-def everything_is_due(road: Road) -> None:
-    road.sql("update mail set due_at = now() where sent_at is null")
-
-
-def unsent(road: Road) -> list[Any]:
-    return road.sql("select tries, last_error from mail where sent_at is null order by id")
 
 
 def test_a_connection_that_goes_down_and_comes_back_is_one_mail_each(road: Road, mailbox: Mailbox) -> None:
@@ -204,126 +153,21 @@ def test_a_pause_is_the_operators_own_and_not_mailed(road: Road, mailbox: Mailbo
     assert mailbox.subjects == []
 
 
-def test_mail_waits_for_a_mail_server_that_is_away_and_is_sent_once(road: Road) -> None:
-    away = Mailbox(free_port())
-    one = postman(road, away)
-    goes_down(road)
-    for tries in (1, 2, 3):
-        everything_is_due(road)
-        deliver(one)
-        ((counted, error),) = unsent(road)
-        assert counted == tries
-        assert "ConnectionRefusedError" in error
-    road.sql("update mail set created_at = created_at - interval '3 hours'")
-    with transaction(road.ledger) as connection:
-        count, age_s = mail.unsent(connection)
-    assert (count, round(age_s / 60)) == (1, 180)
-    with mail_server(away):
-        everything_is_due(road)
-        deliver(one)
-        everything_is_due(road)
-        deliver(one)
-    (received,) = away.mails
-    assert datetime.now(UTC) - received["Date"].datetime > LATE, "when it was written"
-    with transaction(road.ledger) as connection:
-        assert mail.unsent(connection) == (0, 0.0)
-
-
-def test_a_mail_that_is_refused_is_tried_later_and_holds_up_no_other(road: Road, mailbox: Mailbox) -> None:
-    one = postman(road, mailbox)
-    goes_down(road)
-    mailbox.answer = "554 5.7.1 looks like spam"
-    deliver(one)
-    assert unsent(road) == [(1, "554 5.7.1 looks like spam")]
-    road.sql("update mail set due_at = now() + interval '1 minute'")
-    mailbox.answer = "250 taken"
-    comes_back(road)
-    deliver(one)
-    assert mailbox.subjects == ["membersync: the connection crowdtwist is back after 0 s"]
-    everything_is_due(road)
-    deliver(one)
-    assert len(mailbox.mails) == 2
-
-
-def test_a_recipient_who_is_refused_costs_the_others_nothing(road: Road, mailbox: Mailbox) -> None:
-    mailbox.refused = "ann@example.org"
-    goes_down(road)
-    deliver(postman(road, mailbox))
-    assert [envelope.rcpt_tos for envelope in mailbox.envelopes] == [["bob@example.org"]]
-    assert road.sql("select last_error from mail where sent_at is not null") == [
-        "1 recipients refused, the first with 550 nobody of that name"
-    ]
-
-
-def leased(road: Road) -> mail.Leased:
-    with transaction(road.ledger) as connection:
-        found = mail.lease(connection, lease_s=60)
-    assert found is not None
-    return found
-
-
-def test_a_mail_that_is_being_sent_is_nobody_elses_until_the_lease_ends(road: Road, mailbox: Mailbox) -> None:
-    one = postman(road, mailbox)
-    goes_down(road)
-    one.write()
-    first = leased(road)
-    assert deliver(one) == 0
-    everything_is_due(road)
-    second = leased(road)
-    for late, sent in ((first, 0), (second, 1)):
-        with transaction(road.ledger) as connection:
-            mail.failed(connection, late, error="421 later", again_in_s=0)
-        assert deliver(one) == sent, "whose lease has ended says nothing any more"
-    assert unsent(road) == []
-
-
-def test_sent_mail_is_kept_for_the_retention_and_unsent_mail_for_ever(road: Road, mailbox: Mailbox) -> None:
-    goes_down(road)
-    deliver(postman(road, mailbox))
-    goes_down(road, Stage.SIEBEL)
-    postman(road, mailbox).write()
-    road.sql("update mail set created_at = created_at - interval '9 days', sent_at = sent_at - interval '8 days'")
-    for days, pruned in ((10, 0), (7, 1), (7, 0)):
-        with transaction(road.ledger) as connection:
-            assert mail.prune(connection, days=days) == pruned
-    assert len(unsent(road)) == 1
-
-
-@pytest.mark.parametrize("security", ["starttls", "tls"])
-def test_it_encrypts_and_logs_in(road: Road, security: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
-    login = {"security": security, "username": USER, "password": PASSWORD}
-    goes_down(road)
-    with mail_server(security=security) as mailbox:
-        deliver(postman(road, mailbox, **login | {"password": "another"}))
-        ((_, error),) = unsent(road)
-        assert error.startswith("535")
-        assert "another" not in error
-        everything_is_due(road)
-        deliver(postman(road, mailbox, **login))
-    assert mailbox.subjects == ["membersync: the connection crowdtwist is down"]
-    assert mailbox.logged_in == [USER]
-
-
-@pytest.mark.parametrize("security", ["starttls", "tls"])
-def test_a_mail_server_that_cannot_prove_its_name_gets_nothing(road: Road, security: str) -> None:
-    goes_down(road)
-    with mail_server(security=security) as mailbox:
-        deliver(postman(road, mailbox, security=security, username=USER, password=PASSWORD))
-    ((_, error),) = unsent(road)
-    assert "certificate verify failed" in error
-    assert mailbox.logged_in == []
-
-
 def test_a_ledger_that_was_away_is_asked_again(road: Road, mailbox: Mailbox, ledger_url: str) -> None:
     stop = threading.Event()
     working = threading.Thread(target=postman(road, mailbox).run, args=(stop,))
     with ears(ledger_url) as apart:
+
+        def ours(what: str = "pid") -> set[int]:
+            found = apart.execute(f"select {what} from pg_stat_activity where application_name = 'membersync'")
+            return {row[0] for row in found}
+
         working.start()
         try:
-            eventually(lambda: apart.execute(f"select 1 {OURS}").rowcount > 0, "a postman at work")
-            apart.execute(f"select pg_terminate_backend(pid) {OURS}")
-            eventually(lambda: apart.execute(f"select 1 {OURS}").rowcount > 0, "a new connection")
+            eventually(lambda: len(ours()) > 0, "a postman at work")
+            ended = ours()
+            ours("pg_terminate_backend(pid)")
+            eventually(lambda: len(ours() - ended) > 0, "a new connection")
             goes_down(road)
             eventually(lambda: len(mailbox.mails) == 1, "a mail")
         finally:
@@ -347,47 +191,3 @@ def test_every_command_that_a_mail_says_to_type_can_be_typed(
         assert program == "membersync"
         assert type_in(*arguments).code in {DONE, NOTHING}, command
     settings.cache_clear()
-
-
-def mailing(pipeline: Pipeline, port: int) -> None:
-    of = SETTINGS | {"host": HOST, "port": str(port), "timeout_s": "60"}
-    pipeline.settings |= {f"MEMBERSYNC_MAIL__{name.upper()}": value for name, value in of.items()}
-
-
-def test_an_outage_is_mailed_by_the_dispatcher_as_soon_as_the_mail_server_is_there(pipeline: Pipeline) -> None:
-    mailbox, road = Mailbox(free_port()), Road(pipeline.ledger)
-    mailing(pipeline, mailbox.port)
-    pipeline.settings |= {f"MEMBERSYNC_CROWDTWIST__PROBE_{name}_S": "0.2" for name in ("FIRST", "CAP")}
-    pipeline.sandbox.control.fault("crowdtwist", "maintenance")
-
-    def tried_again() -> bool:
-        everything_is_due(road)
-        return len(unsent(road)) == 2 and sum(tries for tries, _ in unsent(road)) > 2
-
-    with pipeline.whole():
-        pipeline.send(*(member_event(f"M-{index}") for index in range(8)))
-        eventually(lambda: pipeline.sql("select kind from mail") == ["down"], "a mail about it")
-        pipeline.sandbox.control.heal("crowdtwist")
-        eventually(lambda: pipeline.states() == {"completed": 8}, "all completed without a mail server")
-        eventually(tried_again, "both mails written, and one tried again")
-        with mail_server(mailbox):
-            everything_is_due(road)
-            eventually(lambda: unsent(road) == [], "both mails sent")
-    assert sorted(subject.partition(" after ")[0] for subject in mailbox.subjects) == [
-        "membersync: the connection crowdtwist is back",
-        "membersync: the connection crowdtwist is down",
-    ]
-    assert pipeline.log_text().count('"event": "mail waits to be sent"') == 1
-
-
-def test_a_silent_mail_server_delays_neither_the_work_nor_the_end(pipeline: Pipeline) -> None:
-    with silent_server() as port:
-        mailing(pipeline, port)
-        goes_down(Road(pipeline.ledger), Stage.OIC)
-        comes_back(Road(pipeline.ledger), Stage.OIC)
-        with pipeline.worker(), pipeline.process(*DISPATCHER) as dispatcher:
-            eventually(lambda: len(pipeline.sql("select 1 from mail where tries > 0")) == 1, "a mail being sent")
-            pipeline.send(member_event("M-1"))
-            eventually(lambda: pipeline.states() == {"completed": 1}, "completed meanwhile")
-            dispatcher.send_signal(signal.SIGTERM)
-            assert dispatcher.wait(15) == 0

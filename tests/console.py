@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import unescape
+from typing import Any
 
 import httpx
 
@@ -40,6 +41,22 @@ def post(client: httpx.Client, page_address: str, action_address: str, **fields:
     found = _KEY.search(client.get(page_address, headers=HTML).text)
     assert found, f"{page_address} has no form"
     return client.post(action_address, data={"form_key": found[1], **fields}, headers=HTML)
+
+
+def hidden(page: httpx.Response, action: str = "/jobs") -> dict[str, Any]:
+    """Give the hidden fields of a page's form, but for its key."""
+    (form,) = re.findall(rf'<form[^>]* action="{action}".*?</form>', page.text, re.DOTALL)
+    fields: dict[str, Any] = {}
+    for name, value in re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', form):
+        fields.setdefault(name, []).append(unescape(value))
+    return {name: values for name, values in fields.items() if name != "form_key"}
+
+
+def link(page: httpx.Response, words: str, number: int = 0) -> str:
+    """Give where a link with these *words* leads, the first of them by default."""
+    found = re.findall(rf'<a [^>]*href="([^"]*)"[^>]*>{re.escape(words)}</a>', page.text)
+    assert len(found) > number, f"no such link: {words}"
+    return unescape(found[number])
 
 
 def said(answer: httpx.Response) -> str:

@@ -250,5 +250,5 @@ def _tell_flower(endings: Sequence[Ending], late: int, goes_on: Callable[[], boo
     summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
     if any(ending.state in QUEUED for ending in parked):
         soonest_s = min(ending.delay_s for ending in parked)
-        raise Retry(f"{summary}; tried again in {soonest_s:.0f} s")
+        raise Retry(f"{summary}; tried again in {soonest_s:.0f} s" if soonest_s else summary)
     raise AllFailedError(summary)

@@ -18,7 +18,6 @@ from collections.abc import Mapping
 from typing import Any
 
 _SUMMARY = re.compile(r"^(?:celery\.exceptions\.Retry|workers\.tasks\.AllFailedError): (.+)$", re.MULTILINE)
-_AT_ONCE = "; tried again in 0 s"  # held: due when the connection is back, which nobody can say
 _FRAME = re.compile(r'Traceback |  File "')
 _CLASS = re.compile(r"[\w.]+")
 _INSTANCES = re.compile(r"\d+ instances?: ([\d, ]+)")
@@ -68,7 +67,7 @@ def instance_ids(described: object) -> list[int]:
 def _ending(exception: str, traceback: str) -> dict[str, str | None]:
     summaries = _SUMMARY.findall(traceback)
     if summaries:
-        return {"result": _words(summaries[-1].removesuffix(_AT_ONCE)), "exception": None, "traceback": None}
+        return {"result": _words(summaries[-1]), "exception": None, "traceback": None}
     named = _CLASS.match(exception)
     frames = "\n".join(line for line in traceback.splitlines() if _FRAME.match(line))
     return {"exception": named[0] if named else None, "traceback": frames or None}

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute, iter_route_contexts
 
 from producers.api import codes, event_schema
 from producers.api.auth import Doorkeeper
@@ -53,6 +54,7 @@ def install(app: FastAPI) -> None:
         if app.openapi_schema is None:
             doorkeeper: Doorkeeper = app.state.doorkeeper
             _complete(of_the_routes(), is_open=not doorkeeper.known)
+            _illustrate(of_the_routes(), app)
         return of_the_routes()  # FastAPI keeps what it has made
 
     app.openapi = described  # type: ignore[method-assign]  # the way FastAPI documents
@@ -78,6 +80,18 @@ def _complete(document: dict[str, Any], *, is_open: bool) -> None:
             answer.setdefault("headers", {})["X-Request-Id"] = {"$ref": "#/components/headers/RequestId"}
         if is_open and "security" in operation:
             operation["security"].append({})  # no token is configured: none is asked for
+
+
+def _illustrate(document: dict[str, Any], app: FastAPI) -> None:
+    """Put the examples of answers back as they were given: FastAPI takes out what is null in them."""
+    for route in iter_route_contexts(app.routes):
+        if isinstance(route.original_route, APIRoute) and route.path_format in document["paths"]:
+            (method,) = route.original_route.methods
+            operation = document["paths"][route.path_format][method.lower()]
+            for status, answer in route.original_route.responses.items():
+                for media_type, content in answer.get("content", {}).items():
+                    shown = operation["responses"][str(status)]["content"][media_type]
+                    shown |= {name: content[name] for name in ("example", "examples") if name in content}
 
 
 def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -19,6 +19,10 @@ _SPACE = "\\t-\\r \\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\
 _PLAIN = "[^\\x00-\\x1f\\x7f-\\x9f]"
 _VISIBLE = f"[^\\x00-\\x1f\\x7f-\\x9f{_SPACE}]"
 _MONTH_DAY = "((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
+_SIEBEL_DATE = (
+    "((0?[13578]|1[02])/(0?[1-9]|[12][0-9]|3[01])|(0?[469]|11)/(0?[1-9]|[12][0-9]|30)|0?2/(0?[1-9]|1[0-9]|2[0-8]))"
+    "/(18|19|20|21)[0-9]{2}"
+)
 _TIME = "([01][0-9]|2[0-3]):[0-5][0-9]"
 _OFFSET = f"(Z|[+-]{_TIME})"
 _NULL: Schema = {"type": "null"}
@@ -47,7 +51,7 @@ _TEXT = _any_of({"type": "string", "maxLength": 255, "pattern": f"^[{_SPACE}]*{_
 _NUMBER = _any_of(*_name(50), examples=["296-180296399"])
 _BIRTH = _any_of(
     {"type": "string", "pattern": f"^((18|19|20|21)[0-9]{{2}}-{_MONTH_DAY})?$"},
-    {"type": "string", "pattern": "^(0?[1-9]|1[0-2])/(0?[1-9]|1[0-9]|2[0-8])/(18|19|20|21)[0-9]{2}$"},
+    {"type": "string", "pattern": f"^{_SIEBEL_DATE}$"},
     {"type": "string", "pattern": "^(-[0-9]{1,9}|[0-9]{1,9})$"},
     _digits(-999_999_999, 999_999_999),
     _NULL,
@@ -131,10 +135,7 @@ _SIEBEL_MEMBER: Schema = {
         "Mod Id": _any_of(_MODIFICATION, {"const": ""}),
         "Updated": _any_of(
             _INSTANT,
-            {
-                "type": "string",
-                "pattern": f"^((0[1-9]|1[0-2])/(0[1-9]|1[0-9]|2[0-8])/[12][0-9]{{3}} {_TIME}:[0-5][0-9])?$",
-            },
+            {"type": "string", "pattern": f"^({_SIEBEL_DATE} {_TIME}:[0-5][0-9])?$"},
             _NULL,
         ),
         "Member Number": _NUMBER,

@@ -20,7 +20,7 @@ from shared.ledger.engine import Ledger, engine
 
 router = APIRouter(tags=["repairing"])
 
-JobId = Annotated[int, Path(ge=0, le=2**53 - 1)]
+JobId = Annotated[int, Path(ge=0, le=2**53 - 1, description="its `job_id`")]
 
 
 def _listing(kind: Kind) -> Callable[..., Response]:

@@ -40,7 +40,7 @@ def conditions_parameters(  # noqa: PLR0913, PLR0917  # the filter of spec secti
     status: Annotated[Sequence[SyncStatus], Query(description="CT Sync Status")] = (),
     code: Annotated[_Words, Query(description="why it failed: throttled, data_error, bug, …")] = (),
     member: Annotated[_Words, Query(description="member number")] = (),
-    lane: Annotated[Lane | _Absent, Query()] = None,
+    lane: Annotated[Lane | _Absent, Query(description="live or bulk")] = None,
     since: Since = "",
     until: Until = "",
     text: Annotated[_Word, Query(description="beginning of event id or member number, or part of the error")] = "",

@@ -19,7 +19,7 @@ router = APIRouter(tags=["probes"])
 
 
 _METRICS = {"type": "string"}
-_SCRAPED = """# HELP membersync_connection_up 1: it is up; 0: it is down or paused
+_SCRAPED = """# HELP membersync_connection_up Whether calls go out: neither paused nor its breaker open
 # TYPE membersync_connection_up gauge
 membersync_connection_up{name="crowdtwist"} 1.0
 """
@@ -64,7 +64,7 @@ def readyz(request: Request) -> Response:
             "description": "In the format that `Accept` asks for",
             "content": {
                 "text/plain": {"schema": _METRICS, "example": _SCRAPED},
-                "application/openmetrics-text": {"schema": _METRICS},
+                "application/openmetrics-text": {"schema": _METRICS, "example": f"{_SCRAPED}# EOF\n"},
             },
         },
         **described(401, 403),

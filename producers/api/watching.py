@@ -7,10 +7,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from producers.api.description import answered
+from producers.api.parameters import INSTANT
 from producers.api.problems import ProblemError, described
 from producers.api.reads import Reader, json_answer
 from producers.connections import budgets
-from producers.filtering import filter_of
+from producers.filtering import instant_of
 from shared.ledger import history, views
 from shared.ledger.engine import engine, transaction
 from shared.ledger.history import MinuteCount, Outage
@@ -83,15 +85,11 @@ class Throughput:
     next: str | None = None
 
 
-def _described(what: str, model: type, example: object) -> dict[int | str, dict[str, Any]]:
-    return {200: {"description": what, "model": model, "content": {"application/json": {"example": example}}}}
-
-
 @router.get(
     "/v1/status",
     summary="How it goes",
     responses={
-        **_described("Rates of the last minute and the last hour", Overview, _STATUS),
+        **answered("Rates of the last minute and the last hour", Overview, _STATUS),
         **described(401, 403, 503),
     },
 )
@@ -106,7 +104,7 @@ def show_status(request: Request, _: Reader) -> Response:
     "/v1/throughput",
     summary="How it went, minute by minute",
     responses={
-        **_described("Oldest first; minutes in which nothing happened are left out", Throughput, _THROUGHPUT),
+        **answered("Oldest first; minutes in which nothing happened are left out", Throughput, _THROUGHPUT),
         **described(400, 401, 403, 503),
     },
 )
@@ -114,7 +112,8 @@ def show_throughput(
     request: Request,
     _: Reader,
     since: Annotated[
-        str, Query(description="RFC 3339, a date, or an age: 15m, 2h, 7d; at most 7 days back", examples=["2h"])
+        str,
+        Query(description="RFC 3339, a date, or an age: 15m, 2h; at most 7 days are given", json_schema_extra=INSTANT),
     ] = "1h",
 ) -> Response:
     """Show what each stage came to in each minute, a second or two behind, and the outages that were not over then."""
@@ -127,9 +126,7 @@ def show_throughput(
 
 def _start(since: str, now: datetime) -> datetime:
     try:
-        start = filter_of(now=now, since=since).since
+        start = instant_of("since", since, now)
     except ValueError as error:
-        raise ProblemError(400, "invalid_parameter", str(error)) from None
-    if start is None or now - start > _LONGEST:
-        raise ProblemError(400, "invalid_parameter", "since: must be an instant or an age, at most 7 days back")
-    return start
+        raise ProblemError(400, "invalid_parameter", str(error), field="since") from None
+    return now - _LONGEST if start is None else max(start, now - _LONGEST)

@@ -29,12 +29,14 @@ def print_causes(causes: Iterable[Cause]) -> None:
             "stage": plain(cause.stage),
             "code": plain(cause.code),
             "message": plain(cause.message),
+            "fixed since": plain(cause.fixed or ""),
+            "newer coming": plain(cause.coming or ""),
             "first": plain(instant(cause.first_at)),
             "last": plain(instant(cause.last_at)),
         }
         for cause in causes
     ]
-    print_rows(console(), rows, texts=["message"], expendable=["first", "last"])
+    print_rows(console(), rows, texts=["message"], expendable=["first", "last", "newer coming"])
 
 
 def print_plan(plan: Plan, out: Console) -> None:

@@ -30,7 +30,7 @@ NAMES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Chip:
-    """One chosen condition, and the address of *path* without it."""
+    """One chosen condition, and the page's address without it."""
 
     name: str
     value: str

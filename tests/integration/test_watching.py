@@ -138,14 +138,13 @@ def test_throughput_is_minutes_and_outages_since_then(client: httpx.Client, road
     assert [(one["name"], one["what"], one["to_at"], one["why"]) for one in answer["outages"]] == [
         ("siebel", "down", None, "Siebel: no connection")
     ]
-    for since in ("3h", "7d", AT.isoformat()):
+    for since in ("3h", "7d", "8d", "2020-01-01", "", AT.isoformat()):
         longer = client.get("/v1/throughput", params={"since": since}, headers=VERA).json()
         assert [one["count"] for one in longer["items"]] == [7, 1]
 
 
-@pytest.mark.parametrize("since", ["soon", "8d", "2020-01-01", ""])
-def test_a_since_that_cannot_be_answered_is_refused(client: httpx.Client, since: str) -> None:
-    answer = client.get("/v1/throughput", params={"since": since}, headers=VERA)
+def test_a_since_that_cannot_be_meant_is_refused(client: httpx.Client) -> None:
+    answer = client.get("/v1/throughput", params={"since": "soon"}, headers=VERA)
     assert_problem(answer, 400, "invalid_parameter")
     assert answer.json()["detail"].startswith("since: must be an instant")
 
@@ -166,9 +165,9 @@ def test_the_example_in_the_description_is_like_the_answer(client: httpx.Client,
     described: dict[str, Any] = client.get("/openapi.json").json()["paths"][path]["get"]["responses"]["200"]
     example = described["content"]["application/json"]["example"]
     answer = client.get(path, headers=VERA).json()
-    assert example.keys() <= answer.keys()  # FastAPI leaves out what is null in an example
-    for name in example.keys() - {"at"}:
-        assert example[name][0].keys() <= answer[name][0].keys()
+    assert example.keys() == answer.keys()
+    for name in example.keys() - {"at", "next"}:
+        assert example[name][0].keys() == answer[name][0].keys()
 
 
 def test_masked_text_reaches_the_viewer(client: httpx.Client, road: Road) -> None:

@@ -61,6 +61,8 @@ def rehearse(ledger: Ledger, ids: Sequence[int], settings: Settings) -> list[Reh
 
 def _mapped(found: Sequence[Carried]) -> list[dict[str, Any]]:
     """Run today's mapping in a process of the workers' side."""
+    if not found:
+        return []
     lines = b"\n".join(orjson.dumps(one.event) for one in found)
     try:
         ran = subprocess.run(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.routing import iter_route_contexts
 
 from producers.api import codes, event_schema
 from producers.api.auth import Doorkeeper
@@ -85,13 +85,15 @@ def _complete(document: dict[str, Any], *, is_open: bool) -> None:
 def _illustrate(document: dict[str, Any], app: FastAPI) -> None:
     """Put the examples of answers back as they were given: FastAPI takes out what is null in them."""
     for route in iter_route_contexts(app.routes):
-        if isinstance(route.original_route, APIRoute) and route.path_format in document["paths"]:
-            (method,) = route.original_route.methods
-            operation = document["paths"][route.path_format][method.lower()]
-            for status, answer in route.original_route.responses.items():
-                for media_type, content in answer.get("content", {}).items():
-                    shown = operation["responses"][str(status)]["content"][media_type]
-                    shown |= {name: content[name] for name in ("example", "examples") if name in content}
+        path = document["paths"].get(route.path_format, {})
+        for operation in (path.get(method.lower(), {}) for method in route.methods or ()):
+            for status, answer in operation.get("responses", {}).items():
+                _give_back(answer, route.responses.get(int(status), {}))
+
+
+def _give_back(answer: dict[str, Any], given: dict[str, Any]) -> None:
+    for media_type, content in given.get("content", {}).items():
+        answer["content"][media_type] |= {name: content[name] for name in ("example", "examples") if name in content}
 
 
 def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -14,11 +14,11 @@ from producers.api.lists import CausePage, RehearsalPage
 from producers.api.operating import operates
 from producers.api.parameters import Before, Limit, failure_parameters
 from producers.api.problems import ProblemError, described
-from producers.api.reads import Reader, json_answer
-from producers.api.unmasking import page_for
+from producers.api.reads import Reader, json_answer, unmasked_reader
 from producers.filtering import LIMIT_DEFAULT
 from producers.ops import Operator
 from producers.rehearsal import RehearsalError
+from producers.unmasking import page_for
 from shared.jobs import Job, Plan
 from shared.ledger import causes, views
 from shared.ledger.engine import Ledger, engine, transaction
@@ -59,7 +59,7 @@ def list_dead_letters(  # noqa: PLR0913, PLR0917  # one query parameter each
         if not listed:
             return json_answer(CausePage(causes.causes(connection, where, limit=limit)))
         page = views.instances(connection, where, limit=limit, before=before)
-    return json_answer(page_for(who, ledger, page))
+    return json_answer(page_for(unmasked_reader(who), ledger, page))
 
 
 @router.post(

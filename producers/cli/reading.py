@@ -6,23 +6,24 @@ import orjson
 import typer
 
 from producers.cli.overview import print_overview
-from producers.cli.reach import with_ledger
+from producers.cli.reach import operator, with_ledger
 from producers.cli.render import print_instance, print_member, print_page
 from producers.cli.trouble import DONE, NOTHING
 from producers.connections import budgets
 from producers.filtering import id_of
-from producers.shown import masked_instance, masked_member, masked_page
+from producers.unmasking import instance_for, member_for, page_for
 from shared.ledger import views
 from shared.ledger.engine import engine, transaction
-from shared.ledger.filters import Filter
+from shared.ledger.filters import Filter, has_control
 
 
 def list_instances(where: Filter, limit: int, cursor: str | None, *, unmasked: bool, as_json: bool) -> int:
     """List instances; give the exit code."""
     before = before_of(cursor)
-    with transaction(engine(with_ledger().ledger_url)) as connection:
+    ledger = engine(with_ledger().ledger_url)
+    with transaction(ledger) as connection:
         page = views.instances(connection, where, limit=limit, before=before)
-    page = page if unmasked else masked_page(page)
+    page = page_for(operator() if unmasked else None, ledger, page)
     if as_json:
         print_json(page)
     elif page.items:
@@ -35,12 +36,13 @@ def list_instances(where: Filter, limit: int, cursor: str | None, *, unmasked: b
 def show_instance(words: str, *, unmasked: bool, as_json: bool) -> int:
     """Show one instance; give the exit code."""
     number = id_of(words)
-    with transaction(engine(with_ledger().ledger_url)) as connection:
+    ledger = engine(with_ledger().ledger_url)
+    with transaction(ledger) as connection:
         detail = None if number is None else views.instance(connection, number)
     if detail is None:
         typer.echo(f"there is no instance {words}, or it was pruned", err=True)
         return NOTHING
-    detail = detail if unmasked else masked_instance(detail)
+    detail = instance_for(operator() if unmasked else None, ledger, detail)
     if as_json:
         print_json(detail)
     else:
@@ -51,14 +53,15 @@ def show_instance(words: str, *, unmasked: bool, as_json: bool) -> int:
 def show_member(number: str, limit: int, cursor: str | None, *, unmasked: bool, as_json: bool) -> int:
     """Show one member; give the exit code."""
     before = before_of(cursor)
+    ledger = engine(with_ledger().ledger_url)
     member = None
-    with transaction(engine(with_ledger().ledger_url)) as connection:
-        if number.isprintable():
+    with transaction(ledger) as connection:
+        if not has_control(number):
             member = views.member(connection, number, limit=limit, before=before)
     if member is None:
         typer.echo(f"no event of member {number} has arrived", err=True)
         return NOTHING
-    member = member if unmasked else masked_member(member)
+    member = member_for(operator() if unmasked else None, ledger, member)
     if as_json:
         print_json(member)
     else:

@@ -25,12 +25,27 @@ def _message(number: str) -> bytes:
     return SAMPLE_XML.replace("296-180296399", number).encode()
 
 
+@schemathesis.hook
+def before_load_schema(
+    context: schemathesis.HookContext,  # noqa: ARG001  # a hook is known by its parameters
+    raw_schema: dict[str, Any],
+) -> None:
+    """Leave out examples in text: schemathesis cannot send them where a strategy is given; other tests do."""
+    content = raw_schema["paths"]["/v1/member-events"]["post"]["requestBody"]["content"]
+    for media_type in content.keys() - {"application/json"}:
+        del content[media_type]["example"]
+
+
 schemathesis.openapi.media_type("application/x-ndjson", st.lists(_NUMBERS, min_size=1, max_size=5).map(_lines))
 schemathesis.openapi.media_type("application/xml", _NUMBERS.map(_message), aliases=["text/xml"])
 
 
 @schemathesis.hook
-def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwargs: dict[str, Any]) -> None:
+def before_call(
+    context: schemathesis.HookContext,  # noqa: ARG001  # a hook is known by its parameters
+    case: schemathesis.Case,
+    kwargs: dict[str, Any],  # noqa: ARG001  # same
+) -> None:
     if case.operation.path == "/v1/member-events":
         for one in case.body if isinstance(case.body, list) else [case.body]:
             if isinstance(one, dict) and isinstance(one.get("event_id"), str) and one["event_id"].strip():

@@ -3,6 +3,7 @@
 One good event is enough for a body to be taken, so an array is described by what it must contain.
 """
 
+from datetime import UTC, datetime
 from typing import Any
 
 from shared.event_values import BIGGEST, EXACT
@@ -33,6 +34,10 @@ def _ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+_UNKNOWN: Schema = {"propertyNames": {"pattern": "^[^\\x00]*$"}, "additionalProperties": _ref(VALUE)}
+"""Fields that we do not know: kept in the ledger, and ignored."""
+
+
 def _any_of(*schemas: Schema, **more: object) -> Schema:
     return {"anyOf": list(schemas), **more}
 
@@ -41,19 +46,19 @@ def _digits(lowest: int = -EXACT, highest: int = EXACT) -> Schema:
     return {"type": "integer", "minimum": lowest, "maximum": highest}
 
 
-def _name(longest: int, **more: object) -> list[Schema]:
-    """Give text that says something, or a number that stands for its digits."""
-    pattern = f"^[{_SPACE}]*{_VISIBLE}({_PLAIN}*{_VISIBLE})?[{_SPACE}]*$"
-    return [{"type": "string", "minLength": 1, "maxLength": longest, "pattern": pattern, **more}, _digits()]
+def _name(longest: int) -> list[Schema]:
+    """Give text that says something, white space around it not counted, or a number that stands for its digits."""
+    pattern = f"^[{_SPACE}]*{_VISIBLE}({_PLAIN}{{0,{longest - 2}}}{_VISIBLE})?[{_SPACE}]*$"
+    return [{"type": "string", "pattern": pattern}, _digits()]
 
 
-_TEXT = _any_of({"type": "string", "maxLength": 255, "pattern": f"^[{_SPACE}]*{_PLAIN}*[{_SPACE}]*$"}, _digits(), _NULL)
+_TEXT = _any_of({"type": "string", "pattern": f"^[{_SPACE}]*{_PLAIN}{{0,255}}[{_SPACE}]*$"}, _digits(), _NULL)
 _NUMBER = _any_of(*_name(50), examples=["296-180296399"])
 _BIRTH = _any_of(
     {"type": "string", "pattern": f"^((18|19|20|21)[0-9]{{2}}-{_MONTH_DAY})?$"},
     {"type": "string", "pattern": f"^{_SIEBEL_DATE}$"},
-    {"type": "string", "pattern": "^(-[0-9]{1,9}|[0-9]{1,9})$"},
-    _digits(-999_999_999, 999_999_999),
+    {"type": "string", "pattern": "^-?[0-9]{1,9}$"},
+    _digits(*(int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) + more for year, more in ((1800, 0), (2201, -1)))),
     _NULL,
     description="YYYY-MM-DD, MM/DD/YYYY, or seconds since 1970; a time after the date is left out",
 )
@@ -70,14 +75,23 @@ _MODIFICATION = _any_of(
     _NULL,
     description="Siebel's modification number of the member; orders its events",
 )
-_FORCE = _any_of({"type": "boolean"}, _NULL, description="send it even if nothing changed")
+_FORCE = _any_of(
+    {"type": "boolean"},
+    {"enum": [0, 1]},
+    {
+        "type": "string",
+        "pattern": "^([01TtFfYyNn]|[Oo][Nn]|[Oo][Ff][Ff]|[Yy][Ee][Ss]|[Nn][Oo]|[Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])$",
+    },
+    _NULL,
+    description="send it even if nothing changed",
+)
 _SPECIAL = {"member_number": _NUMBER, "date_of_birth": _BIRTH, "gender": _GENDER}
 _MEMBER: Schema = {
     "type": "object",
     "description": "The whole member; an absent attribute is null.  Unknown fields are kept and ignored.",
     "required": ["member_number"],
     "properties": {name: _SPECIAL.get(name, _TEXT) for name in Member.model_fields},
-    "additionalProperties": _ref(VALUE),
+    **_UNKNOWN,
 }
 _EVENT: Schema = {
     "type": "object",
@@ -92,7 +106,7 @@ _EVENT: Schema = {
         "force": _FORCE,
         "member": _MEMBER,
     },
-    "additionalProperties": _ref(VALUE),
+    **_UNKNOWN,
 }
 _VALUE: Schema = {
     "description": "Any JSON, without NUL characters and numbers beyond 64 bits.",
@@ -101,7 +115,7 @@ _VALUE: Schema = {
         {"type": "number", "minimum": -BIGGEST, "maximum": BIGGEST},
         {"type": "string", "pattern": "^[^\\x00]*$"},
         {"type": "array", "items": _ref(VALUE)},
-        {"type": "object", "propertyNames": {"pattern": "^[^\\x00]*$"}, "additionalProperties": _ref(VALUE)},
+        {"type": "object", **_UNKNOWN},
     ),
 }
 
@@ -124,7 +138,7 @@ _CONTACT: Schema = {
         "Primary Country Code": _TEXT,
         "M/F": _GENDER,
     },
-    "additionalProperties": _ref(VALUE),
+    **_UNKNOWN,
 }
 _SIEBEL_MEMBER: Schema = {
     "type": "object",
@@ -152,7 +166,7 @@ _SIEBEL_MEMBER: Schema = {
             },
         ),
     },
-    "additionalProperties": _ref(VALUE),
+    **_UNKNOWN,
 }
 _SIEBEL_MEMBERS = _any_of(_NOTHING, _SIEBEL_MEMBER, _some(_SIEBEL_MEMBER))
 _SIEBEL: Schema = {

@@ -1,6 +1,5 @@
 """News become letters.  Pure: the same news at the same instant give the same letter, and it names nobody."""
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from urllib.parse import urlencode
@@ -15,7 +14,6 @@ from shared.settings import Settings
 
 _NAMED_MAX = 10
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
-_HTTP = re.compile(r"\bHTTP (?:[1-5]\d\d|#)(?![\w#])")
 
 
 def of_change(change: Change, settings: Settings, *, now: datetime) -> Letter:
@@ -31,7 +29,7 @@ def of_digest(digest: Digest, settings: Settings, *, now: datetime) -> Letter:
 
 def _down(change: Change, settings: Settings) -> Story:
     system, stage = advice.SYSTEMS[change.stage], change.stage
-    error = _names_nobody(change.error) or "(no message)"
+    error = normalised(change.error) or "(no message)"
     facts = (("Down since", _instant(change.at)), ("Last error", error), *_held(change))
     section = Section(
         advice.when_down(stage, settings), advice.bring_back(stage, settings), f"{settings.api.url}/connections"
@@ -99,14 +97,6 @@ def _held(change: Change) -> list[tuple[str, str]]:
         return []
     more = " or more" if change.held == HELD_MAX else ""
     return [("Held by now", f"{_many(change.held, 'instance')}{more}")]
-
-
-def _names_nobody(error: str) -> str:
-    """Normalise an error, but keep its HTTP status: it says what to look for."""
-    message, statuses = normalised(error), _HTTP.findall(error)
-    if len(_HTTP.findall(message)) != len(statuses):
-        return message
-    return _HTTP.sub(lambda _: statuses.pop(0), message)
 
 
 def _many(count: int, name: str) -> str:

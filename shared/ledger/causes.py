@@ -19,10 +19,11 @@ from shared.pipeline import State
 
 LOOKED_AT = 100_000
 _LONGEST = 1_000
+_STATUS = r"(?:(?<=HTTP )|(?<=answered ))[1-5]\d\d(?![\w+-])"
 _VARIES = (
     (re.compile(r"[^\s@<>\"'(),;:]+@[^\s@<>\"'(),;:]+"), "<e-mail>"),
     (re.compile(r"""(?<!\w)("[^"]*"|'[^']*'|\u201c[^\u201d]*\u201d|\u2018[^\u2019]*\u2019)(?!\w)"""), "<value>"),
-    (re.compile(r"(?<!answered )(?<!HTTP )(?<![\w+-])[\w+-]*\d[\w+-]*(?:[.:/][\w+-]*\d[\w+-]*)*"), "#"),
+    (re.compile(rf"(?!{_STATUS})(?<![\w+-])[\w+-]*\d[\w+-]*(?:[.:/][\w+-]*\d[\w+-]*)*"), "#"),
 )
 
 

@@ -183,7 +183,7 @@ def test_a_hostile_message_is_text_and_no_page() -> None:
     [
         ("CrowdTwist: ann.lee@example.org is taken (HTTP 409)", "CrowdTwist: <e-mail> is taken (HTTP 409)"),
         ("Siebel: 'Ann Lee' of member 1-4XYZ is locked", "Siebel: <value> of member # is locked"),
-        ('OIC: "HTTP 200" says HTTP 502 of 5551234', "OIC: <value> says HTTP # of #"),
+        ('OIC: "HTTP 200" says HTTP 502 of 5551234', "OIC: <value> says HTTP 502 of #"),
         ("", "(no message)"),
     ],
 )

@@ -152,7 +152,7 @@ _STANDINGS = text(f"""
     left join lateral (select id from instance i where i.member_number = m.member_number and i.state = 'running'
                        limit 1) as r on true
     where m.member_number = any(cast(:numbers as text[]))
-""")  # noqa: S608  # words of our own enum
+""")
 _KNOWN = text("select event_id, id, event_hash from instance where event_id = any(cast(:ids as text[]))")
 _TAKE_IDS = text("""
     select nextval(pg_get_serial_sequence('instance', 'id')) as id from generate_series(1, :count) order by id

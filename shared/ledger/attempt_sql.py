@@ -24,7 +24,7 @@ def _begin_statement(columns: str, fat: str = "") -> TextClause:
         select mine.*, {columns}, m.row_id, m.ct_user_id, m.known_in_crowdtwist, m.unknown_outcome,
                m.told_status, m.told_error
         from mine join member m on m.member_number = mine.member_number {fat}
-    """)  # noqa: S608  # our own columns
+    """)
 
 
 BEGIN = {
@@ -64,7 +64,7 @@ ADVANCE = text(f"""
          as r (id bigint, token bigint, state text, stage text, status text, error text, code text, failed_stage text)
     where i.id = r.id and i.token = r.token and i.stage = :at and i.errand = 'sync'
     returning i.id, i.state
-""")  # noqa: S608  # words of our own enum
+""")
 LEARN_USER = text("""
     insert into mapping (instance_id, user_object, oic_instance_id)
     select id, "user", oic_instance_id
@@ -121,7 +121,7 @@ PARK = text(f"""
     ) as r, lateral (select r.next_state as state, r.told) as w
     where i.id = r.id and i.token = r.token and i.errand = 'sync'
     returning i.id, i.state
-""")  # noqa: S608  # words of our own enum
+""")
 HAND_ON = text(f"""
     update instance n
     set failing_since = o.failing_since, status = o.status, error = o.error, code = o.code,
@@ -132,7 +132,7 @@ HAND_ON = text(f"""
     join instance o on o.id = r.id
     join member m on m.member_number = o.member_number
     where n.member_number = o.member_number and n.state in ({_QUEUED}) and n.failing_since is null
-""")  # noqa: S608  # words of our own enum
+""")
 TROUBLED = text("""
     update member m
     set synced = false, unknown_outcome = m.unknown_outcome or (r.unsure and not m.known_in_crowdtwist),
@@ -156,7 +156,7 @@ END_ERRANDS = text(f"""
     left join instance q on q.member_number = o.member_number and q.state in ({_QUEUED})
     where i.id = r.id and i.token = r.token and i.errand <> 'sync'
     returning i.id, i.state
-""")  # noqa: S608  # words of our own enum
+""")
 GOES_ON = text("""
     select exists (select from instance where id = any(cast(:ids as bigint[])) and token <> 0 and not begun)
 """)
@@ -164,7 +164,7 @@ SETTLED = text("update member set lost_write_at = null where member_number = any
 SOMETHING_DUE = text(f"""
     select exists (select from instance where member_number = any(cast(:numbers as text[]))
                    and (state in ({_QUEUED}) and due_at <= now() or errand_at <= now()))
-""")  # noqa: S608  # words of our own enum
+""")
 NOTE = text("""
     insert into activity (instance_id, stage, attempt, state, what, code, took_ms, task_id, calls)
     select id, :stage, attempt, state, what, code, took_ms, :task_id, calls

@@ -1,7 +1,7 @@
 """Dead letters and Data Errors grouped by cause: stage, code, and the message without what differs from one to another.
 
-In a message, e-mail addresses, quoted values, and every word with a digit in it (ids, numbers, dates) are replaced; only
-the HTTP status that was answered stays.
+In a message, e-mail addresses, quoted values, and every word with a digit in it (ids, numbers, dates) are replaced;
+only the HTTP status that was answered stays.
 """
 
 import re

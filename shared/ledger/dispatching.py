@@ -127,6 +127,6 @@ _PRUNE = text("""
     returning id
 """)
 _PRUNE_BESIDE = [
-    text(f"delete from {table} where instance_id = any(cast(:ids as bigint[]))")  # noqa: S608  # our own tables
+    text(f"delete from {table} where instance_id = any(cast(:ids as bigint[]))")
     for table in ("payload", "mapping", "activity")
 ]

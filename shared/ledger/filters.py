@@ -84,10 +84,10 @@ def matching(
         conditions.append("id < :before")
         parameters["before"] = before
     parts = [
-        f"(select id from instance where {' and '.join([*conditions, *part]) or 'true'} order by id desc limit :limit)"  # noqa: S608
+        f"(select id from instance where {' and '.join([*conditions, *part]) or 'true'} order by id desc limit :limit)"
         for part in _parts(where, parameters)
     ]
-    return text(f"select id from ({' union '.join(parts)}) as found order by id desc limit :limit"), parameters  # noqa: S608  # our own words, values are bound
+    return text(f"select id from ({' union '.join(parts)}) as found order by id desc limit :limit"), parameters
 
 
 def id_at(connection: Connection, instant: datetime) -> int:

@@ -45,7 +45,7 @@ def _answered(judged: str, whys: Mapping[str, tuple[Verdict, str]]) -> str:
                         when 'newer_ours' then failed when 'newer_failed' then failed when 'older_going' then older
                end as newer_id
         from ({judged}) as f
-    """  # noqa: S608  # our own words
+    """
 
 
 _STATE = "coalesce(i.parked_state, i.state)"
@@ -78,7 +78,7 @@ _JUDGED = f"""
         select o.id from instance o
         where o.member_number = i.member_number and o.state in ({_words(QUEUED)}) and o.id < i.id limit 1
     ) as q on true
-"""  # noqa: S608  # words of our own enum
+"""
 _PLANNED = _answered(
     f"""
     select id, member_number, state, was, done, going, failed, older, applied_id,
@@ -86,7 +86,7 @@ _PLANNED = _answered(
                  and failed = max(id) filter (where why = 'send') over (partition by member_number)
                 then 'newer_ours' else why end as why
     from ({_JUDGED}) as j
-    """,  # noqa: S608  # our own words
+    """,
     REQUEUE_WHY,
 )
 _AGAIN = _answered(
@@ -96,7 +96,7 @@ _AGAIN = _answered(
                     select from job_item o where o.job_id = :job and o.instance_id = failed and o.verdict = 'send')
                 then 'newer_ours' else why end as why
     from ({_JUDGED}) as j
-    """,  # noqa: S608  # our own words
+    """,
     REQUEUE_WHY,
 )
 _DISCARDABLE = _answered(
@@ -108,12 +108,12 @@ _DISCARDABLE = _answered(
                 else 'discard' end as why
     from unnest(cast(:ids as bigint[])) as p (id)
     left join instance i on i.id = p.id
-    """,  # noqa: S608  # words of our own enum
+    """,
     DISCARD_WHY,
 )
 _JUDGE = {"requeue": _PLANNED, "discard": _DISCARDABLE}
 PLAN = {
-    kind: text(f"select id, coalesce(member_number, '') as member_number, verdict, reason, newer_id from ({j}) as j")  # noqa: S608
+    kind: text(f"select id, coalesce(member_number, '') as member_number, verdict, reason, newer_id from ({j}) as j")
     for kind, j in _JUDGE.items()
 }
 _ITEMS = """
@@ -150,7 +150,7 @@ def _pick(condition: str) -> TextClause:
     return text(f"""
         select instance_id, member_number from job_item
         where job_id = :job and state = 'planned' and {condition} order by instance_id limit :limit
-    """)  # noqa: S608  # our own words
+    """)
 
 
 PICK_CLOSINGS = _pick("verdict in ('superseded', 'merged')")
@@ -193,7 +193,7 @@ SEND = text(f"""
           and (f.verdict = 'refused' or f.id = any(array(select id from sent union all select id from closed)))
     )
     select verdict, count(*) as total from fate group by verdict
-""")  # noqa: S608  # words of our own enum
+""")
 DISCARD = text(f"""
     with fate as materialized (
         select j.id, j.reason, case when j.state = 'running' and j.verdict = 'discard' then 'later'
@@ -215,7 +215,7 @@ DISCARD = text(f"""
           and (f.verdict = 'refused' or f.id = any(array(select id from gone)))
     )
     select verdict, count(*) as total from fate group by verdict
-""")  # noqa: S608  # words of our own enum
+""")
 _FAILED_AGAIN = """
     case when i.id is null then 'closed'
          when coalesce(i.parked_state, i.state) = 'completed' then 'succeeded'
@@ -236,7 +236,7 @@ SETTLE = text(f"""
         where t.job_id = :job and t.state = any(cast(:states as text[]))
     ) as o
     where t.job_id = :job and t.instance_id = o.instance_id and o.outcome is not null and t.state <> o.outcome
-""")  # noqa: S608  # our own words
+""")
 SENT_MEMBERS = text("select member_number from job_item where job_id = :job and state = 'sent'")
 PUT_BACK = text("""
     with back as (

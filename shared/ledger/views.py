@@ -161,14 +161,14 @@ def _id(value: int | None) -> str | None:
 
 _FIELDS = [name for name in InstanceRecord.__dataclass_fields__ if name != "instance_id"]
 _SHOWN = ", ".join(f"i.{name}" for name in _FIELDS)
-_INSTANCES = text(f"select i.id, {_SHOWN} from instance i where i.id = any(cast(:ids as bigint[])) order by i.id desc")  # noqa: S608
+_INSTANCES = text(f"select i.id, {_SHOWN} from instance i where i.id = any(cast(:ids as bigint[])) order by i.id desc")
 _INSTANCE = text(f"""
     select i.id, {_SHOWN}, p.event, m.user_object, m.oic_instance_id
     from instance i
     left join payload p on p.instance_id = i.id
     left join mapping m on m.instance_id = i.id
     where i.id = :id
-""")  # noqa: S608  # our own columns
+""")
 _ACTIVITY = text("""
     select instance_id, at, stage, attempt, state, what, code, took_ms, task_id, calls
     from activity where instance_id = any(cast(:ids as bigint[])) order by instance_id, id

@@ -40,7 +40,7 @@ def test_a_requeue_survives_its_dispatcher_and_spares_the_live_lane(pipeline: Pi
         for index in range(LIVE):
             sent = time.monotonic()
             pipeline.send(member_event(f"L-{index}"))
-            is_there = f"select state from instance where member_number = 'L-{index}'"  # noqa: S608
+            is_there = f"select state from instance where member_number = 'L-{index}'"
             eventually(lambda: pipeline.sql(is_there) == ["completed"], f"live event {index}")  # noqa: B023
             live_s.append(time.monotonic() - sent)
         job_state = "select state from job"

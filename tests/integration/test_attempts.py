@@ -85,7 +85,7 @@ def errands(ledger: Engine, result: Callable[[Stage, Work], Result] = good) -> l
 def rows(ledger: Engine, columns: str = "state", table: str = "instance") -> list[Any]:
     with ledger.connect() as connection:
         order = "id" if table == "instance" else "1"
-        found = connection.execute(text(f"select {columns} from {table} order by {order}")).all()  # noqa: S608
+        found = connection.execute(text(f"select {columns} from {table} order by {order}")).all()
     return [tuple(row) if len(row) > 1 else row[0] for row in found]
 
 

@@ -159,7 +159,7 @@ def test_a_ledger_that_was_away_is_asked_again(road: Road, mailbox: Mailbox, led
     with ears(ledger_url) as apart:
 
         def ours(what: str = "pid") -> set[int]:
-            asked = f"select {what} from pg_stat_activity where application_name = 'membersync'"  # noqa: S608  # our words
+            asked = f"select {what} from pg_stat_activity where application_name = 'membersync'"  # our words
             found = apart.execute(asked)
             return {row[0] for row in found}
 

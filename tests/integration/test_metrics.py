@@ -100,7 +100,7 @@ def test_what_has_not_happened_yet_is_counted_as_zero(ledger: Engine, ledger_url
 def test_mail_that_nobody_takes_is_counted_with_its_age(ledger: Engine, ledger_url: str) -> None:
     for age, sent in (("3 hours", "null"), ("1 hour", "null"), ("9 hours", "now()")):
         values = f"now() - interval '{age}', 'digest', 's', 'p', 'h', {sent}"
-        Road(ledger).sql(f"insert into mail (created_at, kind, subject, plain, html, sent_at) values ({values})")  # noqa: S608
+        Road(ledger).sql(f"insert into mail (created_at, kind, subject, plain, html, sent_at) values ({values})")
     found = scrape(registry_of_now(Settings(ledger_url=ledger_url)))
     assert found["membersync_mail_unsent"] == 2
     assert found["membersync_mail_oldest_seconds"] == pytest.approx(3 * 3600, abs=60)

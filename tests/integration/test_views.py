@@ -49,7 +49,7 @@ def put(ledger: Engine, instance_id: int, state: State, **columns: object) -> No
         values.setdefault("finished_at", NOW)
     assignments = ", ".join(f"{name} = :{name}" for name in values)
     with ledger.begin() as connection:
-        connection.execute(text(f"update instance set {assignments} where id = :id"), {**values, "id": instance_id})  # noqa: S608
+        connection.execute(text(f"update instance set {assignments} where id = :id"), {**values, "id": instance_id})
 
 
 def note(ledger: Engine, instance_id: int, **columns: object) -> None:
@@ -58,7 +58,7 @@ def note(ledger: Engine, instance_id: int, **columns: object) -> None:
     names = ", ".join(values)
     bound = ", ".join(f":{name}" if name != "calls" else "cast(:calls as jsonb)" for name in values)
     with ledger.begin() as connection:
-        connection.execute(text(f"insert into activity ({names}) values ({bound})"), values)  # noqa: S608
+        connection.execute(text(f"insert into activity ({names}) values ({bound})"), values)
 
 
 def page(ledger: Engine, where: Filter, *, limit: int = 50, before: int | None = None) -> Page:

@@ -38,7 +38,7 @@ def test_a_requeue_feels_its_way(step: int, tally: Tally, unsent: int, follows: 
     ("message", "cause"),
     [
         ("CrowdTwist: answered 503", "CrowdTwist: answered 503"),
-        ("CrowdTwist: could not serve us (HTTP 502), HTTP 5551234", "CrowdTwist: could not serve us (HTTP 502), HTTP #"),
+        ("could not serve us (HTTP 502), HTTP 5551234", "could not serve us (HTTP 502), HTTP #"),
         ("ann.lee@example.org is already taken", "<e-mail> is already taken"),
         ("Member 1-4XYZ-1 has no 'Last Name'", "Member # has no <value>"),
         ("Value \"Ann\" of the member's name isn't valid", "Value <value> of the member's name isn't valid"),

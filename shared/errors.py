@@ -130,6 +130,12 @@ class LedgerError(MembersyncError):
     code = "ledger"
 
 
+class LedgerSlowError(LedgerError):
+    """A question took longer than it may; a narrower one will not."""
+
+    code = "too_slow"
+
+
 class LedgerConflictError(LedgerError):
     """Two transactions met; this one was rolled back and may be repeated at once."""
 

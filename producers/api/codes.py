@@ -28,6 +28,7 @@ CODES: dict[str, tuple[int, str]] = {
     "no_good_event": (422, "none of the events could be taken in; `results` says why of each"),
     "internal": (500, "membersync has a bug; its log has it by `X-Request-Id`"),
     "ledger": (503, "the ledger cannot be reached just now; send the same again"),
+    "too_slow": (503, "the question took the ledger too long; ask a narrower one"),
     "not_ready": (503, "something that is needed is away; `missing` says what"),
 }
 

@@ -14,7 +14,7 @@ from starlette.routing import Match
 
 from producers.api.codes import CODES, codes_of
 from producers.ops import AskError, ReasonError
-from shared.errors import LedgerError
+from shared.errors import LedgerError, LedgerSlowError
 from shared.ledger.filters import NO_CONTROLS
 from shared.logs import logger
 
@@ -22,6 +22,7 @@ log = logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2
+TOO_SLOW = "the ledger took too long to find this; narrow it by state, member or time"
 
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _ALWAYS_POSSIBLE = {404: "not_found"}
@@ -119,7 +120,7 @@ def _asked(_: Request, error: Exception) -> Response:
 
 def _ledger(_: Request, error: Exception) -> Response:
     log.error("the ledger does not serve", cause=str(error))
-    return unavailable()
+    return problem(503, LedgerSlowError.code, TOO_SLOW) if isinstance(error, LedgerSlowError) else unavailable()
 
 
 def _parameters(request: Request, error: Exception) -> Response:

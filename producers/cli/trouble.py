@@ -6,7 +6,7 @@ from typing import get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsError
 
-from shared.errors import LedgerError
+from shared.errors import LedgerError, LedgerSlowError
 from shared.settings import Settings
 
 DONE = 0
@@ -34,11 +34,7 @@ def told(error: Exception) -> TroubleError | None:
         case TroubleError():
             return error
         case LedgerError():
-            cause = str(error)
-            if _NO_TABLE in cause or _NO_COLUMN in cause:
-                return TroubleError("the ledger's schema is not that of this version", "run `membersync migrate`")
-            hint = "check MEMBERSYNC_LEDGER_URL and its server; `membersync doctor` says more"
-            return TroubleError(f"the ledger does not serve ({cause})", hint)
+            return _of_ledger(error)
         case ValidationError():
             flaws = [_flaw(flaw["loc"], flaw["msg"]) for flaw in error.errors(include_input=False)]
             return TroubleError("\n  ".join(["the settings are not valid", *flaws]), "correct them; see .env.example")
@@ -49,6 +45,16 @@ def told(error: Exception) -> TroubleError | None:
             )
         case _:
             return None
+
+
+def _of_ledger(error: LedgerError) -> TroubleError:
+    cause = str(error)
+    if isinstance(error, LedgerSlowError):
+        return TroubleError("the ledger took too long to find this", "narrow it: --state, --member, --since")
+    if _NO_TABLE in cause or _NO_COLUMN in cause:
+        return TroubleError("the ledger's schema is not that of this version", "run `membersync migrate`")
+    hint = "check MEMBERSYNC_LEDGER_URL and its server; `membersync doctor` says more"
+    return TroubleError(f"the ledger does not serve ({cause})", hint)
 
 
 def _json_settings(said: str) -> list[str]:

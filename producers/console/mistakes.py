@@ -9,11 +9,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
-from producers.api.problems import ProblemError
+from producers.api.problems import TOO_SLOW, ProblemError
 from producers.console.pages import page
 from producers.console.visitors import LoginNeededError, login_address, whoever_looks
 from producers.ops import AskError
-from shared.errors import LedgerError
+from shared.errors import LedgerError, LedgerSlowError
 
 Handler = Callable[[Request, Exception], Response | Awaitable[Response]]
 
@@ -45,6 +45,8 @@ def _mistake(request: Request, error: Exception) -> Response:
             status, what = error.status, error.detail
         case AskError():
             status, what = 400, str(error)
+        case LedgerSlowError():
+            status, what = 503, f"{TOO_SLOW[0].upper()}{TOO_SLOW[1:]}."
         case LedgerError():
             status, what = (
                 503,
@@ -63,7 +65,7 @@ def _mistake(request: Request, error: Exception) -> Response:
             request.state.principal = whoever_looks(request)
     answer = page(request, "mistake.html", status=status, title=HTTPStatus(status).phrase, what=what)
     answer.headers.update(getattr(error, "headers", None) or {})
-    if isinstance(error, LedgerError):
+    if isinstance(error, LedgerError) and not isinstance(error, LedgerSlowError):
         answer.headers["Refresh"] = str(_TRY_AGAIN_S)
     return answer
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from shared.errors import LedgerConflictError, LedgerError
+from shared.errors import LedgerConflictError, LedgerError, LedgerSlowError
 from shared.settings import settings
 
 Ledger: TypeAlias = Engine
@@ -35,7 +35,11 @@ _SESSION = (
     "-c enable_hashjoin=off -c enable_mergejoin=off -c enable_seqscan=off"
 )
 _ASYNCHRONOUS = text("set local synchronous_commit = off")
-_CONFLICTS = {"40001", "40P01"}  # serialization failure, deadlock
+_KINDS = {
+    "40001": LedgerConflictError,  # serialization failure
+    "40P01": LedgerConflictError,  # deadlock
+    "57014": LedgerSlowError,  # statement time-out
+}
 _NOTIFY = text(f"notify {WAKE}")
 
 set_json_loads(orjson.loads)
@@ -77,6 +81,7 @@ def transaction(of: Engine, *, durable: bool = True) -> Iterator[Connection]:
 
     Raises:
         LedgerConflictError: another transaction was in the way; repeat.
+        LedgerSlowError: a statement took too long.
         LedgerError: it could not be reached, or could not commit.
     """
     try:
@@ -87,8 +92,7 @@ def transaction(of: Engine, *, durable: bool = True) -> Iterator[Connection]:
     except IntegrityError as error:
         raise LedgerConflictError(_cause(error)) from error
     except DBAPIError as error:
-        kind = LedgerConflictError if getattr(error.orig, "sqlstate", None) in _CONFLICTS else LedgerError
-        raise kind(_cause(error)) from error
+        raise _KINDS.get(str(getattr(error.orig, "sqlstate", "")), LedgerError)(_cause(error)) from error
     except PoolTimeoutError as error:
         raise LedgerError("no connection to the ledger became free") from error
 

@@ -34,15 +34,16 @@ def road(ledger: Engine) -> Road:
     road.travel(ALWAYS_REFUSED)
     road.accept("M-7")
     road.accept("M-7", minute=1)
-    for state in (State.HELD, State.WAITING, State.SKIPPED, State.UNCHANGED):
-        road.accept(f"M-{state}")
-        ended = "null" if state in {State.HELD, State.WAITING} else "now()"
-        road.sql(f"update instance set state = '{state}', finished_at = {ended} where member_number = 'M-{state}'")  # noqa: S608
     for kind, number in ((Kind.REQUEUE, 2), (Kind.DISCARD, 3)):
         road.until_over(start(road, number, kind=kind))
         start(road, number + 2, kind=kind)
     road.accept("M-8")
     road.claim()
+    for state in (State.HELD, State.WAITING, State.SKIPPED, State.UNCHANGED):
+        road.accept(f"M-{state}")
+        ended = "null" if state in {State.HELD, State.WAITING} else "now()"
+        road.sql(f"update instance set state = '{state}', finished_at = {ended} where member_number = 'M-{state}'")
+    road.accept("M-9")
     assert set(State) <= road.states().keys()
     return road
 
@@ -75,5 +76,6 @@ def test_schemathesis_finds_nothing(client: httpx.Client, tmp_path: Path) -> Non
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "Tested: 25" in ran.stdout or "Tested: 2" in ran.stdout
+    described = client.get("/openapi.json").json()["paths"].values()
+    assert f"Tested: {sum(map(len, described))}\n" in ran.stdout
     assert "No issues found" in ran.stdout

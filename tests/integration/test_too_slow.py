@@ -1,0 +1,34 @@
+"""A question that takes the ledger too long is told from a ledger that is away."""
+
+import pytest
+from sqlalchemy import Engine, text
+
+from producers.api.app import create_app
+from producers.cli.trouble import told
+from shared.errors import LedgerSlowError
+from shared.ledger.engine import transaction
+from shared.settings import Settings
+from tests.calling import assert_problem, served
+
+
+def ask_too_much(ledger: Engine) -> None:
+    with transaction(ledger) as connection:
+        connection.execute(text("set local statement_timeout = '10ms'"))
+        connection.execute(text("select pg_sleep(5)"))
+
+
+def test_api_page_and_command_line_say_to_ask_for_less(ledger: Engine, ledger_url: str) -> None:
+    app = create_app(Settings(_env_file=None, ledger_url=ledger_url))
+    app.add_api_route("/v1/slow", lambda: ask_too_much(ledger))
+    app.add_api_route("/slow", lambda: ask_too_much(ledger))
+    with served(app) as client:
+        assert_problem(client.get("/v1/slow"), 503, "too_slow")
+        page = client.get("/slow", headers={"Accept": "text/html"})
+    assert page.status_code == 503
+    assert "narrow it by state, member or time" in page.text
+    assert "refresh" not in page.headers  # the same again would be as slow
+    with pytest.raises(LedgerSlowError) as caught:
+        ask_too_much(ledger)
+    trouble = told(caught.value)
+    assert trouble is not None
+    assert "narrow" in trouble.hint

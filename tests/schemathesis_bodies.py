@@ -43,10 +43,11 @@ schemathesis.openapi.media_type("application/xml", _NUMBERS.map(_message), alias
 @schemathesis.hook
 def before_call(
     context: schemathesis.HookContext,  # noqa: ARG001  # a hook is known by its parameters
-    case: schemathesis.Case,
+    case: schemathesis.Case[Any],
     kwargs: dict[str, Any],  # noqa: ARG001  # same
 ) -> None:
     if case.operation.path == "/v1/member-events":
         for one in case.body if isinstance(case.body, list) else [case.body]:
-            if isinstance(one, dict) and isinstance(one.get("event_id"), str) and one["event_id"].strip():
+            stated = one.get("event_id") if isinstance(one, dict) else None
+            if isinstance(one, dict) and isinstance(stated, str) and stated.strip():
                 one["event_id"] = uuid.uuid4().hex

@@ -102,7 +102,8 @@ class FilterBody(BaseModel):
             AskError: with the name of the field.
         """
         try:
-            return filter_of(now=datetime.now(UTC), **self.model_dump(exclude={"limit"}))
+            given = self.model_dump(exclude={"limit", "state"})
+            return filter_of(now=datetime.now(UTC), state=list(dict.fromkeys(self.state)), **given)
         except ValueError as error:
             field, _, what = str(error).partition(": ")
             raise AskError(field, what) from None

@@ -72,7 +72,7 @@ CAUSES: dict[str, Any] = {
         {
             "stage": "crowdtwist",
             "code": "unavailable",
-            "message": "CrowdTwist: answered #",
+            "message": "CrowdTwist: answered 503",
             "count": 412,
             "first_at": _AT,
             "last_at": _LATER,

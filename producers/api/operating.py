@@ -1,5 +1,6 @@
 """Who may operate: a dependency that lets operators pass, and records whoever else tried."""
 
+import re
 from collections.abc import Callable
 from typing import Annotated
 
@@ -10,6 +11,9 @@ from producers.api.auth import Principal, Right, principal
 from producers.api.problems import ProblemError
 from producers.ops import Operator
 from shared.ledger.engine import engine
+
+_UNFILED = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_FILED_MAX = 100
 
 
 def operates(what: str) -> Callable[[Request, Principal], Operator]:
@@ -31,6 +35,12 @@ def permit(request: Request, who: Principal, what: str) -> Operator:
     if not who.may(Right.OPERATE):
         why = f"the role {who.role} may not do this"
         ledger = engine(request.app.state.settings.ledger_url)
-        ops.deny(ledger, operator, what, why, asked=request.path_params or None)
+        asked = {name: filed(str(value)) for name, value in request.path_params.items()}
+        ops.deny(ledger, operator, what, why, asked=asked or None)
         raise ProblemError(403, "forbidden", why)
     return operator
+
+
+def filed(words: str) -> str:
+    """Give what somebody put into an address as the audit keeps it: in short, without control characters."""
+    return _UNFILED.sub("\N{REPLACEMENT CHARACTER}", words[:_FILED_MAX])

@@ -71,12 +71,12 @@ _Conditions = Annotated[Filter, Depends(conditions_parameters)]
 
 def filter_parameters(where: _Conditions, state: States = ()) -> Filter:
     """Read the filter from the query."""
-    return replace(where, states=tuple(state))
+    return replace(where, states=tuple(dict.fromkeys(state)))
 
 
 def failure_parameters(where: _Conditions, state: FailedStates = ()) -> Filter:
     """Read a filter of dead letters and Data Errors from the query."""
-    return replace(where, states=tuple(State(one) for one in state) or (State.DEAD,))
+    return replace(where, states=tuple(State(one) for one in dict.fromkeys(state)) or (State.DEAD,))
 
 
 def action_parameters(

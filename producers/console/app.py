@@ -25,6 +25,7 @@ from producers.console.glance import Glance
 from producers.console.live import Streams
 from producers.console.pages import STATIC
 from producers.console.session import Sessions
+from producers.console.starts import Starts
 
 _KEPT_S = 365 * 24 * 3600
 
@@ -34,6 +35,7 @@ def install(app: FastAPI) -> None:
     app.state.sessions = Sessions(app.state.doorkeeper)
     app.state.glance = Glance(app.state.settings)
     app.state.streams = Streams()
+    app.state.starts = Starts()
     router = APIRouter(include_in_schema=False)
     pages = (
         login,

@@ -19,11 +19,14 @@ from shared.jobs import REQUEUED_FROM, Kind
 from shared.ledger import causes
 from shared.ledger.engine import Transaction
 from shared.ledger.filters import Filter, has_control
+from shared.masking import mask_text
 
 Words = ImmutableMultiDict[str, str]
 
 _SEVERAL = ("state", "stage", "status", "code", "member")
 _SINGLE = ("lane", "since", "until", "text")
+VALUES_MAX = 100
+"""Values of one field of a filter: a page repeats them all in each of its links."""
 _SELECTING = (*_SEVERAL, *_SINGLE, "message", "ids")
 _B = TypeVar("_B", bound=BaseModel)
 
@@ -37,7 +40,7 @@ class Cause(Selection):
     @property
     def asked(self) -> dict[str, Any]:
         """What was asked, to be kept and shown."""
-        return {**super(Cause, self).asked, "message": self.message}
+        return {**super(Cause, self).asked, "message": mask_text(self.message)}
 
     def pick(self, connection: Transaction) -> Sequence[int]:
         """Give the ids."""
@@ -58,7 +61,7 @@ class Asked:
     def of(cls, words: Words) -> "Asked":
         """Take from *words* what says which instances are meant."""
         given = ((name, value.strip()) for name in _SELECTING for value in words.getlist(name))
-        return cls(tuple((name, value) for name, value in given if value))
+        return cls(tuple(dict.fromkeys((name, value) for name, value in given if value)))
 
     def every(self, name: str) -> list[str]:
         """Give all values of a field."""
@@ -73,6 +76,11 @@ class Asked:
         kept = [(name, value) for name, value in self.fields if name not in values]
         return Asked((*kept, *((name, value) for name, value in values.items() if value)))
 
+    def shortened(self) -> "Asked":
+        """Say no more of each field than a page can show."""
+        names = dict.fromkeys(name for name, _ in self.fields)
+        return Asked(tuple((name, value) for name in names for value in self.every(name)[:VALUES_MAX]))
+
     def address(self, path: str, **more: str) -> str:
         """Give the address of *path* that asks for the same, and *more*."""
         query = urlencode([*more.items(), *self.fields])
@@ -85,6 +93,9 @@ class Asked:
             AskError: with the name of the field.
         """
         several = {name: self.every(name) for name in _SEVERAL}
+        for name, values in several.items():
+            if len(values) > VALUES_MAX:
+                raise AskError(name, f"names more than {VALUES_MAX}")
         single = {name: self.one(name) for name in _SINGLE if self.one(name)}
         return _read(FilterBody, several | single).read()
 

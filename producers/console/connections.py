@@ -16,6 +16,7 @@ from producers.console.visitors import Form, Posted, Visitor, operates
 from producers.ops import AskError, Operator
 from shared.ledger import history
 from shared.ledger.engine import Ledger, engine, transaction
+from shared.ledger.filters import has_control
 from shared.pipeline import Stage
 from shared.settings import Settings
 
@@ -59,8 +60,9 @@ def pause_connection(
     request: Request, operator: Annotated[Operator, Depends(operates("pause"))], stage: Name, form: Posted
 ) -> Response:
     """Hold what is due there; nothing is lost."""
+    reason = _reason(form)
     try:
-        found = connections.pause(_ledger(request), operator, stage, _reason(form), request.app.state.settings)
+        found = connections.pause(_ledger(request), operator, stage, reason, request.app.state.settings)
     except AskError:
         return _back(request, form, f"{stage} is not paused: say why.", good=False)
     return _back(request, form, f"{stage}: {found.answer}.", good=found.changed)
@@ -76,7 +78,10 @@ def resume_connection(
 
 
 def _reason(form: Form) -> str:
-    return form.get("reason", "")[:REASON_MAX]
+    reason = form.get("reason", "")[:REASON_MAX]
+    if has_control(reason):
+        raise AskError("reason", "contains a control character")
+    return reason
 
 
 def _back(request: Request, form: Form, said: str, *, good: bool) -> Response:

@@ -56,7 +56,7 @@ class FilterBar:
         try:
             return cls(asked, asked.where(), cursor_of(query), None)
         except AskError as mistake:
-            return cls(asked, Filter(), None, mistake)
+            return cls(asked.shortened(), Filter(), None, mistake)
 
     def chips(self, path: str) -> list[Chip]:
         """Give the conditions, each with the way to be without it."""

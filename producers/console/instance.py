@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
 from producers import ops
+from producers.api.operating import filed
 from producers.api.problems import ProblemError
 from producers.console import advice, story
 from producers.console.pages import fragments, page
@@ -53,7 +54,7 @@ def show_people(request: Request, who: Visitor, _: Posted, instance_id: Id) -> R
     Raises:
         ProblemError: 403, or 404 there is no such instance.
     """
-    asked = ops.instances_asked([instance_id])
+    asked = ops.instances_asked([filed(instance_id)])
     operator = unmasker(request, who, asked)
     content = _content(request, instance_id, unmasked=True)
     ops.record_unmasking(_ledger(request), operator, asked=asked, count=1)
@@ -86,7 +87,7 @@ def _content(request: Request, instance_id: str, *, unmasked: bool = False) -> d
         "member": member if unmasked or member is None else masked_member(member),
         "unmasked": unmasked,
         "neighbours": neighbours,
-        "stations": story.stations(shown),
+        "stations": story.stations(shown, shown.activity),
         "shares": story.shares(shown, shown.activity, now),
         "systems": story.SYSTEMS,
         "lines": story.lines(shown.activity),

@@ -49,7 +49,11 @@ class Streams:
         self.open += 1
         try:
             while loop.time() < ends_at and not self._stopping:
-                found = await _found(fragments)
+                try:
+                    found = await _found(fragments)
+                except ProblemError:  # what it follows is not there, or was pruned
+                    yield format_sse_event(data_str="{}", event="over")
+                    return
                 changed = {name: html for name, html in found.items() if shown.get(name) != html}
                 shown |= changed
                 if changed:

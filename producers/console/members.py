@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
 from producers import ops
+from producers.api.operating import filed
 from producers.api.problems import ProblemError
 from producers.console import story
 from producers.console.agreement import agreement
@@ -61,7 +62,7 @@ def show_people(request: Request, who: Visitor, _: Posted, number: Number, curso
     Raises:
         ProblemError: 403, or 404 there is no such member.
     """
-    asked = {"member": number}
+    asked = {"member": filed(number)}
     operator = unmasker(request, who, asked)
     content = _content(request, number, cursor, unmasked=True)
     ops.record_unmasking(_ledger(request), operator, asked=asked, count=len(content["member"].instances))

@@ -39,7 +39,7 @@ def _either(otherwise: Handler) -> Handler:
 
 
 def _mistake(request: Request, error: Exception) -> Response:
-    status, what = 500, ""
+    status, what, tries_again = 500, "", False
     match error:
         case ProblemError():
             status, what = error.status, error.detail
@@ -48,10 +48,9 @@ def _mistake(request: Request, error: Exception) -> Response:
         case LedgerSlowError():
             status, what = 503, f"{TOO_SLOW[0].upper()}{TOO_SLOW[1:]}."
         case LedgerError():
-            status, what = (
-                503,
-                "The ledger cannot be reached just now; nothing is lost. This page tries again.",
-            )
+            tries_again = request.method == "GET"
+            next_step = "This page tries again." if tries_again else "Go back, and do it again in a moment."
+            status, what = 503, f"The ledger cannot be reached just now; nothing is lost. {next_step}"
         case RequestValidationError():
             first = error.errors()[0]
             status, what = 400, f"{first['loc'][-1]}: {first['msg']}"
@@ -65,7 +64,7 @@ def _mistake(request: Request, error: Exception) -> Response:
             request.state.principal = whoever_looks(request)
     answer = page(request, "mistake.html", status=status, title=HTTPStatus(status).phrase, what=what)
     answer.headers.update(getattr(error, "headers", None) or {})
-    if isinstance(error, LedgerError) and not isinstance(error, LedgerSlowError):
+    if tries_again:
         answer.headers["Refresh"] = str(_TRY_AGAIN_S)
     return answer
 

@@ -1,5 +1,6 @@
 """A requeue or discard before it happens: what would become of each instance, and the form that confirms it."""
 
+from hashlib import sha256
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
@@ -10,7 +11,8 @@ from producers.api.operating import permit
 from producers.console.asked import pieces
 from producers.console.asking import Asked, Words, ask_of, kind_of
 from producers.console.pages import local, page, redirect
-from producers.console.visitors import Posted, Visitor
+from producers.console.starts import Starts, new_ticket
+from producers.console.visitors import Form, Posted, Visitor
 from producers.ops import Ask, AskError, Operator
 from shared.jobs import Kind, Plan, Verdict
 from shared.ledger import views
@@ -62,7 +64,12 @@ def plan_selected(request: Request, form: Posted) -> Response:
 
 @router.post("/jobs")
 def start_job(request: Request, operator: Annotated[Operator, Depends(_poster)], form: Posted) -> Response:
-    """Start what was planned, unless the plan is another by now."""
+    """Start what was planned, once, unless the plan is another by now."""
+    starts: Starts = request.app.state.starts
+    return starts.once(form.get("ticket", ""), lambda: _started(request, operator, form))
+
+
+def _started(request: Request, operator: Operator, form: Form) -> Response:
     ledger, settings = _ledger(request), request.app.state.settings
     try:
         ask = ask_of(form)
@@ -102,6 +109,7 @@ def _shown(  # noqa: PLR0913  # what the page says beside the plan
         status=status,
         plan=plan,
         planned=_summed_up(plan),
+        ticket=new_ticket(),
         rows=rows,
         meaning=_MEANING,
         asked=asked,
@@ -121,8 +129,10 @@ def _back(asked: Asked, words: Words) -> str:
 
 
 def _summed_up(plan: Plan) -> str:
-    """Give what a form remembers of a plan, to be compared."""
-    return " ".join(f"{verdict}:{count}" for verdict, count in plan.counts.items())
+    """Give what a form remembers of a plan, to be compared: how many, and which as far as the plan lists them."""
+    counts = " ".join(f"{verdict}:{count}" for verdict, count in plan.counts.items())
+    listed = " ".join(sorted(f"{item.instance_id}:{item.verdict}" for item in plan.items))
+    return f"{counts} {sha256(listed.encode()).hexdigest()[:16]}"
 
 
 def _are_data_errors(ledger: Ledger, asked: Asked, plan: Plan) -> bool:

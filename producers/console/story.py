@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from shared.ledger.records import ActivityLine, InstanceRecord
-from shared.pipeline import STAGES, Stage, State
+from shared.pipeline import FAILURE_STATUS, STAGES, Stage, State
 
 SYSTEMS = {Stage.OIC: "OIC", Stage.CROWDTWIST: "CrowdTwist", Stage.SIEBEL: "Siebel"}
 """The stages as the systems they talk to are called."""
@@ -44,10 +44,13 @@ class Lines:
     last: Sequence[ActivityLine]
 
 
-def stations(record: InstanceRecord) -> list[Station]:
+def stations(record: InstanceRecord, activity: Sequence[ActivityLine]) -> list[Station]:
     """Say how far an instance is between Siebel and Siebel."""
     first = Station("Siebel", "done", f"sent this {record.operation}")
-    return [first, *(Station(SYSTEMS[stage], *_standing(record, stage)) for stage in STAGES)]
+    way = [first, *(Station(SYSTEMS[stage], *_standing(record, stage)) for stage in STAGES)]
+    if _was_told_of_its_failure(record, activity):
+        way[-1] = Station(SYSTEMS[Stage.SIEBEL], "done", f"was told {record.status}")
+    return way
 
 
 def _standing(record: InstanceRecord, stage: Stage) -> tuple[str, str]:
@@ -70,6 +73,13 @@ def _standing(record: InstanceRecord, stage: Stage) -> tuple[str, str]:
     if record.finished_at is not None:
         return "ahead", "not reached"
     return ("here", record.state) if at == here else ("ahead", "not yet")
+
+
+def _was_told_of_its_failure(record: InstanceRecord, activity: Sequence[ActivityLine]) -> bool:
+    """Say whether Siebel was told that it fails, for now or for good, at a stage before."""
+    if record.status not in FAILURE_STATUS.values():
+        return False
+    return any(line.stage == Stage.SIEBEL and line.took_ms is not None and not line.code for line in activity)
 
 
 def shares(record: InstanceRecord, activity: Sequence[ActivityLine], now: datetime) -> list[Share]:

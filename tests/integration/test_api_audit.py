@@ -168,7 +168,7 @@ def test_suggestions_are_what_begins_so(client: httpx.Client, ledger: Engine, ro
     file(ledger, "oscar", "pause")
 
     def suggestions(field: str, beginning: str = "", **more: int) -> list[tuple[str, int | None]]:
-        params = {"field": field, "beginning": beginning, **more}
+        params: dict[str, str | int] = {"field": field, "beginning": beginning, **more}
         answer = client.get("/v1/suggestions", params=params, headers=VERA).json()
         assert answer["next"] is None
         return [(one["value"], one["count"]) for one in answer["items"]]

@@ -52,7 +52,7 @@ def test_dead_letters_are_grouped_or_listed(client: httpx.Client, road: Road) ->
     road.travel(ALWAYS_REFUSED)
     (group,) = client.get("/v1/dead-letters").json()["items"]
     assert list(group) == ["stage", "code", "message", "count", "first_at", "last_at", "fixed", "coming"]
-    assert (group["message"], group["count"]) == ("CrowdTwist: answered #", 2)
+    assert (group["message"], group["count"]) == ("CrowdTwist: answered 503", 2)
     (refused,) = client.get("/v1/dead-letters", params={"state": "rejected"}).json()["items"]
     assert refused["code"] == "data_error"
     page = client.get("/v1/dead-letters", params={"list": True, "limit": 1}).json()
@@ -96,6 +96,25 @@ def test_a_discard_is_made_and_followed(client: httpx.Client, road: Road) -> Non
     assert client.get("/v1/discards/1").json()["counts"]["closed"] == 1
     assert_problem(client.get("/v1/requeues/1"), 404, "no_such_requeue")
     assert_problem(client.get("/v1/discards/77"), 404, "no_such_discard")
+
+
+def test_a_discard_is_listed_and_stopped_like_a_requeue(client: httpx.Client, road: Road) -> None:
+    road.dead("M-1", "M-2")
+    client.post("/v1/requeues", json={"ids": ["1"]})
+    client.post("/v1/discards", json={"ids": ["2"], "reason": "a test member"})
+    assert [one["job_id"] for one in client.get("/v1/requeues").json()["items"]] == ["1"]
+    assert [one["job_id"] for one in client.get("/v1/discards").json()["items"]] == ["2"]
+    assert_problem(client.post("/v1/discards/1/stop"), 404, "no_such_discard")
+    stopped = client.post("/v1/discards/2/stop")
+    assert (stopped.status_code, stopped.json()["state"]) == (200, "stopped")
+    assert_problem(client.post("/v1/discards/2/stop"), 409, "job_is_over")
+    road.turn()
+    assert road.sql("select state from instance where id = 2") == ["dead"]
+    stops = road.sql("select who, asked, answer from operator_action where what = 'stop discard' order by id")
+    assert stops == [
+        ("local", {"job": "2"}, "stopped"),
+        ("local", {"job": "2"}, "refused: no such job, or it is over"),
+    ]
 
 
 def test_where_nothing_is_to_be_done_the_plan_says_why(client: httpx.Client, road: Road) -> None:

@@ -1,5 +1,6 @@
 """The story of an instance as its page tells it: stations, shares of time, and a long activity in short."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -57,7 +58,27 @@ def line(after_s: float, stage: str | None, state: str, took_s: float | None = N
     ],
 )
 def test_stations_say_how_far_it_is(one: InstanceRecord, told: list[str]) -> None:
-    assert [station.what for station in stations(one)] == ["sent this update", *told]
+    assert [station.what for station in stations(one, [])] == ["sent this update", *told]
+
+
+@pytest.mark.parametrize(
+    ("state", "activity", "told"),
+    [
+        (State.DEAD, [line(9, "siebel", "dead", took_s=1)], "was told CT Failure"),
+        (State.HELD, [line(9, "siebel", "held", took_s=1)], "was told CT Failure"),
+        (State.DEAD, [line(9, "siebel", "dead")], "not reached"),  # the report is held itself
+        (State.DEAD, [replace(line(9, "siebel", "dead", took_s=1), code="unavailable")], "not reached"),
+        (State.DEAD, [], "not reached"),
+    ],
+)
+def test_siebel_may_know_of_a_failure_before_it(state: State, activity: list[ActivityLine], told: str) -> None:
+    failed = replace(record(state, "crowdtwist", "crowdtwist"), status="CT Failure")
+    assert stations(failed, activity)[-1].what == told
+
+
+def test_after_a_requeue_siebel_is_ahead_again() -> None:
+    activity = [line(9, "siebel", "dead", took_s=1), line(60, None, "pending")]
+    assert stations(record(State.PENDING, "crowdtwist"), activity)[-1].what == "not yet"
 
 
 def test_the_time_is_shared_between_work_and_what_lies_between() -> None:

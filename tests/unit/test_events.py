@@ -61,6 +61,12 @@ def test_numbers_stand_for_their_digits_and_null_for_empty() -> None:
     assert (event.member.first_name, event.event_id) == ("", "12")
 
 
+def test_a_whole_number_is_its_digits_however_json_writes_it() -> None:
+    event = parse(member_number=2961.0, postal_code=-(2**53) + 1, modification=7.0)
+    assert (event.member.member_number, event.member.postal_code) == ("2961", "-9007199254740991")
+    assert event.modification == 7
+
+
 def test_white_space_around_a_value_does_not_count() -> None:
     assert parse(member_number=" 296-1\r\n").member.member_number == "296-1"
 
@@ -111,6 +117,8 @@ def test_gender_is_m_f_or_empty(letter: object, kept: str) -> None:
         ({"city": "\ud800"}, "member.city", "Unicode"),
         ({"city": True}, "member.city", "must be text"),
         ({"city": 1.5}, "member.city", "must be text"),
+        ({"member_number": 2**53}, "member.member_number", "must be text"),
+        ({"member_number": 1e300}, "member.member_number", "must be text"),
         ({"city": ["x"]}, "member.city", "must be text"),
         ({"date_of_birth": "1979-02-30"}, "member.date_of_birth", "does not exist"),
         ({"date_of_birth": "29/11/1979"}, "member.date_of_birth", "does not exist"),

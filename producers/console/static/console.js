@@ -15,21 +15,37 @@ function replacePart(part, html) {
   if (focused >= 0) part.querySelectorAll("a, button, summary, [tabindex]")[focused]?.focus();
 }
 
+// A stream that breaks off is opened again: by the browser, or here when the browser has given it up (an answer that is no stream).
 function follow(address) {
-  let source = null;
-  const stop = () => { source?.close(); source = null; };
+  const silenceMs = 6000, againMs = 5000;
+  const trouble = document.getElementById("trouble");
+  let source = null, silence = 0, again = 0, isOld = false;
+  const stop = () => { source?.close(); source = null; clearTimeout(silence); clearTimeout(again); silence = 0; };
+  const say = (since) => {
+    isOld = true;
+    trouble.textContent = `Nothing new since ${since} UTC: the console does not answer, or you are logged out. What you see may be old; this page tries again by itself.`;
+  };
   const start = () => {
     if (source || document.hidden) return;
     source = new EventSource(address);
+    source.addEventListener("open", () => { clearTimeout(silence); silence = 0; });
     source.addEventListener("parts", (event) => {
       document.documentElement.dataset.live = "on";
+      if (isOld) { isOld = false; trouble.textContent = ""; }
       for (const [id, html] of Object.entries(JSON.parse(event.data))) {
         const part = document.getElementById(id);
         if (part) replacePart(part, html);
       }
     });
     source.addEventListener("over", () => { stop(); });
-    source.addEventListener("error", () => { document.documentElement.dataset.live = "off"; });
+    source.addEventListener("error", () => {
+      document.documentElement.dataset.live = "off";
+      const since = new Date().toISOString().slice(11, 19);
+      silence ||= setTimeout(() => say(since), silenceMs);
+      if (source.readyState !== EventSource.CLOSED) return;
+      source = null;
+      again = setTimeout(start, againMs);
+    });
   };
   document.addEventListener("visibilitychange", () => (document.hidden ? stop() : start()));
   addEventListener("pagehide", stop);

@@ -56,14 +56,14 @@ def console_stack(pipeline: Pipeline) -> Iterator[Stack]:
     """Fill the ledger of *pipeline* and run api, dispatcher and a worker on it."""
     road = Road(pipeline.ledger)
     _fill(pipeline, road)
-    port = _free_port()
+    port = free_port()
     pipeline.settings["MEMBERSYNC_API__TOKENS"] = json.dumps(TOKENS)
     with ExitStack() as running:
         running.enter_context(pipeline.process("-m", "producers.cli", "api", "--port", str(port)))
         running.enter_context(pipeline.process(*DISPATCHER))
         running.enter_context(pipeline.worker())
         url = f"http://127.0.0.1:{port}"
-        eventually(lambda: _serves(url), "the api's start")
+        eventually(lambda: serves(url), "the api's start")
         yield Stack(url, pipeline, road)
 
 
@@ -108,14 +108,16 @@ def _make_its_error_hostile(road: Road) -> None:
         connection.exec_driver_sql("update instance set error = %s where member_number = %s", (HOSTILE, HOSTILE_NUMBER))
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Give a port that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
         return port
 
 
-def _serves(url: str) -> bool:
+def serves(url: str) -> bool:
+    """Say whether the api at *url* is ready."""
     try:
         return httpx.get(f"{url}/readyz", trust_env=False).is_success
     except httpx.TransportError:

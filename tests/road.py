@@ -47,7 +47,7 @@ class Road:
             for number in numbers
         ]
         items = [(position, parse_event(event, max_bytes=64_000)) for position, event in enumerate(events)]
-        accept(self.ledger, items, lane=lane, program_id="", now=NOW)
+        accept(self.ledger, items, lane=lane, program_id="", now=datetime.now(UTC))
 
     def dead(self, *numbers: str, minute: int = 0) -> None:
         """Accept an event of each member and let CrowdTwist fail until it is a dead letter."""

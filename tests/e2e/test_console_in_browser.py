@@ -173,6 +173,7 @@ def test_a_requeue_that_is_stopped_puts_back_what_has_not_begun(stack: Stack, br
         page.goto(f"{stack.url}/dead-letters/plan?kind=requeue&state=dead&code=unavailable")
         page.get_by_label("Reason").fill("a try")
         page.get_by_label("At most so many a minute").fill("60")
+        page.get_by_label("From the start").check()
         page.get_by_role("button", name=re.compile("^Requeue")).click()
         page.wait_for_url(re.compile(r"/jobs/\d+$"))
         page.get_by_role("button", name="Stop").click()

@@ -175,8 +175,7 @@ def age(seconds: float) -> str:
 
 
 def _why(one: InstanceRecord) -> str:
-    code = f"{one.code}: " if one.code else ""
-    return f"{code}{one.error}" if one.error or one.code else one.reason or ""
+    return ": ".join(filter(None, (one.code, one.error))) or one.reason or ""
 
 
 def instant(at: datetime | None) -> str:

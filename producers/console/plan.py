@@ -83,7 +83,7 @@ def _started(request: Request, operator: Operator, form: Form) -> Response:
         return _planned(request, form, mistake)
     if job is None:
         return _shown(request, form, plan, status=409, changed=True)
-    return redirect(request, f"/jobs/{job.job_id}", f"The {ask.kind} is under way. It goes on if you leave this page.")
+    return redirect(request, f"/jobs/{job.job_id}", f"The {ask.kind} was started. It goes on if you leave this page.")
 
 
 def _planned(request: Request, words: Words, mistake: AskError | None = None) -> Response:

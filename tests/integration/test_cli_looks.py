@@ -95,6 +95,13 @@ def test_a_wide_terminal_has_room_for_every_column(road: Road, ledger_url: str) 
     assert "accepted" in shown
 
 
+def test_who_waits_for_siebel_has_a_reason_without_a_text(road: Road, cli: Terminal) -> None:
+    road.sql("update instance set code = 'unreachable', error = '' where state = 'dead'")
+    (number,) = road.sql("select id from instance where state = 'dead'")
+    lines = cli("show", str(number)).out.splitlines()
+    assert "  unreachable" in lines, lines
+
+
 def test_there_are_no_colours_where_nobody_wants_them(road: Road, ledger_url: str, cli: Terminal) -> None:
     assert road
     assert not COLOUR.search(on_a_terminal(ledger_url, "status", NO_COLOR="1"))

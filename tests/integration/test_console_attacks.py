@@ -8,17 +8,15 @@ import httpx
 import pytest
 from sqlalchemy import Engine, create_engine
 
-from producers.api.app import create_app
 from shared.settings import Settings
-from tests.calling import assert_problem, served
+from tests.calling import assert_problem
 from tests.console import console, hidden, logged_in, post, said
-from tests.rig import eventually
 from tests.road import Road
 
 PLAN = "/dead-letters/plan"
 VIEWER = {"Authorization": "Bearer tok-vera", "Accept": "application/json"}
 OPERATOR = VIEWER | {"Authorization": "Bearer tok-oscar"}
-MANY = 3_000
+MANY = 5_000
 SOON_S = 3.0
 
 
@@ -52,7 +50,7 @@ def denied(road: Road) -> list[tuple[str, dict[str, object] | None]]:
 def test_a_filter_with_thousands_of_members_is_refused_at_once(vera: httpx.Client, road: Road, page: str) -> None:
     road.dead("M-1")
     began = time.monotonic()
-    answer = vera.get(f"{page}?" + "&".join(f"member=M-{number}" for number in range(MANY)))
+    answer = vera.get(f"{page}?" + "&".join(f"member=M-{number}" for number in range(MANY // 2)))
     assert time.monotonic() - began < SOON_S
     assert answer.status_code == 400
     assert "names more than 100" in said(answer)
@@ -70,7 +68,7 @@ def test_a_state_named_thousands_of_times_is_searched_once(vera: httpx.Client, r
 def test_a_requeue_that_names_a_state_thousands_of_times_searches_it_once(oscar: httpx.Client, road: Road) -> None:
     road.dead("M-1")
     began = time.monotonic()
-    asked = {"filter": {"state": ["dead"] * MANY, "text": "M-"}, "dry_run": True}
+    asked = {"filter": {"state": ["dead"] * MANY * 10, "text": "M-"}, "dry_run": True}
     answer = oscar.post("/v1/requeues", json=asked, headers=OPERATOR)
     assert time.monotonic() - began < SOON_S
     assert answer.json()["matched"] == 1

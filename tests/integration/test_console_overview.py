@@ -20,6 +20,7 @@ from shared.pipeline import Stage
 from shared.settings import Settings, Token
 from tests.calling import served
 from tests.console import logged_in
+from tests.mailing import goes_down
 from tests.rig import Pipeline, eventually
 from tests.road import ALWAYS_DOWN, ALWAYS_REFUSED, Road
 
@@ -58,6 +59,17 @@ def test_a_paused_connection_says_by_whom_and_why_and_offers_resume_to_operators
     assert re.search(r"oic paused Paused by olga ,.* ago : maintenance &lt;of OIC&gt;", part(shown, "connections"))
     assert 'action="/connections/oic/resume"' in shown
     assert "/resume" not in logged_in(client, "tok-vera").get("/").text
+
+
+@pytest.mark.parametrize(("probes", "said"), [(0, "0 probes, "), (1, "1 probe, "), (1200, "1 200 probes, ")])
+def test_a_connection_that_is_down_says_how_often_it_was_probed(
+    client: httpx.Client, ledger: Engine, probes: int, said: str
+) -> None:
+    road = Road(ledger)
+    goes_down(road, Stage.SIEBEL)
+    road.sql(f"update connection set probes = {probes} where name = 'siebel'")
+    shown = part(logged_in(client, "tok-vera").get("/").text, "connections")
+    assert said in shown
 
 
 def test_dead_letters_and_data_errors_stand_by_cause_with_what_to_do(client: httpx.Client, ledger: Engine) -> None:

@@ -22,6 +22,7 @@ REQUEUE_WHY: dict[str, tuple[Verdict, str]] = {
     "newer_failed": (Verdict.REFUSED, "a newer event of the member failed too; requeue the newer one"),
     "older_going": (Verdict.REFUSED, "an older event of the member is on its way"),
     "worn_out": (Verdict.REFUSED, "it was requeued as often as MEMBERSYNC_REQUEUE_MAX allows"),
+    "taken": (Verdict.REFUSED, "a requeue that is under way has it"),
     "gone": _GONE,
     **_IS,
 }
@@ -79,12 +80,18 @@ _JUDGED = f"""
         where o.member_number = i.member_number and o.state in ({_words(QUEUED)}) and o.id < i.id limit 1
     ) as q on true
 """
+ONE_AT_A_TIME = text("select pg_advisory_xact_lock(7264013111)")
+"""Two who make jobs at once do not both take the same instances."""
 _PLANNED = _answered(
     f"""
     select id, member_number, state, was, done, going, failed, older, applied_id,
            case when why = 'newer_failed'
                  and failed = max(id) filter (where why = 'send') over (partition by member_number)
-                then 'newer_ours' else why end as why
+                then 'newer_ours'
+                when why = 'send' and exists (
+                    select from job o join job_item t on t.job_id = o.id and t.instance_id = j.id
+                    where o.ended_at is null and o.kind = 'requeue' and t.state in ('planned', 'sent'))
+                then 'taken' else why end as why
     from ({_JUDGED}) as j
     """,
     REQUEUE_WHY,

@@ -61,6 +61,7 @@ def plan(connection: Connection, kind: Kind, ids: Sequence[int], *, resubmits_ma
 
 def create(connection: Connection, order: Order, ids: Sequence[int], *, resubmits_max: int) -> int | None:
     """Make a job of *ids*; give its id, or None where nothing of it would be done, and there is no job then."""
+    connection.execute(sql.ONE_AT_A_TIME)
     job: int = connection.execute(
         sql.INSERT_JOB,
         {

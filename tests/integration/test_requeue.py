@@ -172,3 +172,16 @@ def test_where_all_is_refused_there_is_no_job(road: Road) -> None:
         order = Order(Kind.REQUEUE, "olga", "", {})
         assert requeues.create(connection, order, [1, 77], resubmits_max=10) is None
     assert road.sql("select count(*) from job") == [0]
+
+
+def test_what_a_requeue_has_no_other_takes_until_it_is_over(road: Road) -> None:
+    road.dead("M-1", "M-2")
+    first = start(road, 1)
+    assert verdicts(plan(road, 1, 2)) == {1: ("refused", "a requeue that is under way has it"), 2: ("send", "")}
+    second = start(road, 1, 2)
+    assert road.counts(second) == {"planned": 1, "refused": 1}
+    road.until_over(first)
+    road.until_over(second)
+    assert road.states() == {"completed": 2}
+    road.dead("M-1", minute=1)
+    assert verdicts(plan(road, 3)) == {3: ("send", "")}

@@ -76,7 +76,7 @@ def test_a_confirmed_plan_becomes_a_job_of_exactly_that_cause(oscar: httpx.Clien
     assert asked["filter"]["lane"] == "live"
     shown = oscar.get("/jobs/1")
     assert "The requeue was started" in said(shown)
-    assert "The requeue is under way" not in said(oscar.get("/jobs/1"))
+    assert "The requeue was started" not in said(oscar.get("/jobs/1"))
     road.until_over(1)
     assert road.states() == {"dead": 2, "completed": 2}
 

@@ -41,10 +41,10 @@ function follow(address) {
     source.addEventListener("error", () => {
       document.documentElement.dataset.live = "off";
       const since = new Date().toISOString().slice(11, 19);
-      
+      silence ||= setTimeout(() => say(since), silenceMs);
       if (source.readyState !== EventSource.CLOSED) return;
       source = null;
-      
+      again = setTimeout(start, againMs);
     });
   };
   document.addEventListener("visibilitychange", () => (document.hidden ? stop() : start()));

@@ -36,7 +36,9 @@ log = logger(__name__)
 
 _SHOWN_IDS = 20
 _LEDGER_PATIENCE_S = 10.0
-"""Results in hand are worth waiting for a ledger that restarts.  Units: seconds."""
+"""How long a ledger that restarts is waited for before a call.  Units: seconds."""
+_RESULTS_PATIENCE_S = 25.0
+"""Results in hand are worth more: longer than two of the ledger's lock time-outs, shorter than the rest of a lease."""
 _TEST_S = 5.0
 """A connection that does not pass its test within this is not up.  Units: seconds."""
 
@@ -122,7 +124,7 @@ class Attempt:
         endings = [_ending(self.stage, answer, self.of, carried=carried) for answer in answers]
         if endings:
             seen = self._seen(answers)
-            written = outlasting(lambda: self._finish(endings, seen), _LEDGER_PATIENCE_S)
+            written = outlasting(lambda: self._finish(endings, seen), _RESULTS_PATIENCE_S)
             counts = Counter(_outcome(ending) for ending in endings)
             overtaken = len(endings) - written
             log.info(

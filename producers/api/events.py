@@ -8,6 +8,7 @@ was taken in already is a duplicate then.
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Annotated, Any
 
 import anyio.to_thread
@@ -23,6 +24,7 @@ from producers.formats import Terms, TooManyEventsError, UnsupportedMediaTypeErr
 from producers.intake import Outcome, Receipt, accept
 from producers.siebel_message import BodyError
 from shared.ledger.engine import engine
+from shared.masking import mask_text
 from shared.pipeline import Lane
 from shared.settings import Settings
 
@@ -31,6 +33,7 @@ router = APIRouter(tags=["intake"])
 SLICE = 1_000
 """Events in one transaction: enough to be fast, few enough that nobody waits long for a member's lock."""
 
+_LOGGED_MAX = 5
 _NOT_GOOD = {Outcome.REFUSED, Outcome.CONFLICT}
 _ACCEPTED_TYPES = {"Accept-Post": "application/json, application/x-ndjson, application/xml, text/xml"}
 
@@ -58,7 +61,7 @@ async def post_member_events(
         take, settings, content_type, body, lane, limiter=request.app.state.intake_threads
     )
     counts = Counter(str(receipt.outcome) for receipt in receipts)
-    request.state.counts = counts
+    request.state.counts = {**counts, **_refusals(receipts)}
     if receipts and counts.keys() <= _NOT_GOOD:
         return problem(422, "no_good_event", "none of the events could be taken in", results=_plain(receipts))
     return Response(orjson.dumps({"results": receipts}), 202, media_type="application/json")
@@ -87,6 +90,13 @@ def take(settings: Settings, content_type: str, body: bytes, lane: Lane) -> list
         for start in range(0, len(items), SLICE)
         for receipt in accept(ledger, items[start : start + SLICE], lane=lane, program_id=settings.program_id, now=now)
     ]
+
+
+def _refusals(receipts: Sequence[Receipt]) -> dict[str, list[str]]:
+    """Give the first refusals for the log: position, field and reason, which never say a value."""
+    refused = (receipt for receipt in receipts if receipt.outcome in _NOT_GOOD)
+    said = [mask_text(f"{one.position} {one.field or ''}: {one.reason}") for one in islice(refused, _LOGGED_MAX)]
+    return {"refusals": said} if said else {}
 
 
 def _plain(receipts: Sequence[Receipt]) -> list[dict[str, Any]]:

@@ -9,6 +9,9 @@ from producers.cli.render import age, coloured, console, instant, plain
 from producers.cli.tables import print_rows
 from shared.ledger.records import Backlog, BudgetState, ConnectionState, DeadLetters, Overview, Rate
 
+_SPOKEN = {"open": "down", "half_open": "being probed"}
+"""States of a breaker as people call them; with --json they stay as they are."""
+
 
 def print_overview(overview: Overview) -> None:
     """Print how it goes."""
@@ -35,7 +38,7 @@ def print_connections(rows: Sequence[ConnectionState]) -> None:
 def _connection(row: ConnectionState) -> dict[str, Text]:
     return {
         "connection": plain(row.name),
-        "state": coloured(row.state),
+        "state": coloured(_SPOKEN.get(row.state, row.state)),
         "since": plain(instant(row.since)),
         "breaker": coloured("" if row.breaker == "closed" else row.breaker),
         "failures": plain(row.failures or ""),

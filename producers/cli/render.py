@@ -37,6 +37,8 @@ _COLOURS = {
     "rejected": "red",
     "dead": "bold red",
     "open": "bold red",
+    "down": "bold red",
+    "being probed": "yellow",
     "OIC Failure": "red",
     "CT Failure": "red",
     "Data Error": "red",

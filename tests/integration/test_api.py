@@ -126,11 +126,15 @@ def test_a_body_without_a_good_event_is_422_with_the_reasons(client: httpx.Clien
     assert stored(ledger) == 0
 
 
-def test_a_refusal_names_field_and_reason_but_no_value(client: httpx.Client) -> None:
+def test_a_refusal_names_field_and_reason_but_no_value(
+    client: httpx.Client, capsys: pytest.CaptureFixture[str]
+) -> None:
     answer = client.post("/v1/member-events", json=event(member={"date_of_birth": "secret-day"}))
     result = answer.json()["results"][0]
     assert (result["field"], answer.status_code) == ("member.date_of_birth", 422)
-    assert "secret-day" not in answer.text
+    logged = capsys.readouterr().out
+    assert "0 member.date_of_birth: " in logged
+    assert "secret-day" not in answer.text + logged
 
 
 @pytest.mark.parametrize(

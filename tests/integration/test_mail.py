@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from producers.cli.trouble import DONE, NOTHING
 from producers.mail import advice
 from producers.mail.postman import Postman
-from shared.ledger import connections, dispatching
+from shared.ledger import connections, dispatching, mail
 from shared.ledger.engine import ears, transaction
 from shared.pipeline import Stage
 from shared.settings import Settings, settings
@@ -143,6 +143,28 @@ def test_what_happened_long_before_mail_was_switched_on_is_not_told(road: Road, 
     assert mailbox.subjects == ["membersync: the connection siebel is down"], "which it still is"
     assert road.sql("select count(*) from connection_change where not mailed") == [0]
     assert datetime.now(UTC) - bookmark(road) < timedelta(minutes=2)
+
+
+def test_after_an_outage_of_mail_what_stands_is_told_last(road: Road) -> None:
+    for kind in (mail.Kind.DOWN, mail.Kind.UP, mail.Kind.DIGEST):
+        with transaction(road.ledger) as connection:
+            mail.put(connection, mail.Letter(kind, f"{kind}", "", ""))
+    down = leased(road)
+    assert down.letter.kind is mail.Kind.DOWN
+    with transaction(road.ledger) as connection:
+        mail.failed(connection, down, error="connection refused", again_in_s=600)
+    assert leased(road).letter.kind is mail.Kind.DIGEST
+    with transaction(road.ledger) as connection:
+        assert mail.lease(connection, lease_s=60) is None
+        mail.sent(connection, down.mail_id)
+    assert leased(road).letter.kind is mail.Kind.UP
+
+
+def leased(road: Road) -> mail.Leased:
+    with transaction(road.ledger) as connection:
+        found = mail.lease(connection, lease_s=60)
+    assert found is not None
+    return found
 
 
 def test_a_pause_is_the_operators_own_and_not_mailed(road: Road, mailbox: Mailbox) -> None:

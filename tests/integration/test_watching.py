@@ -16,7 +16,7 @@ from shared.ledger.history import Outage
 from shared.pipeline import Stage
 from shared.settings import Settings
 from tests.calling import assert_problem, event, served
-from tests.road import REFUSED, Road
+from tests.road import REFUSED, Road, start
 
 AT = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(hours=2)
 TOKENS = {
@@ -123,6 +123,15 @@ def test_the_status_is_the_overview(client: httpx.Client, road: Road, settings: 
     assert status["dead_letters"] == [{"stage": "crowdtwist", "code": "unavailable", "count": 1}]
     assert [(one["period_s"], one["accepted"]) for one in status["rates"]] == [(60, 4), (3600, 4)]
     assert status["rates"][1]["finished"] == {"completed": 1, "dead": 1, "rejected": 1}
+
+
+def test_a_dead_letter_that_was_requeued_is_none_of_the_last_hour(
+    client: httpx.Client, road: Road, settings: Settings
+) -> None:
+    road.dead("M-1", "M-2")
+    road.until_over(start(road, 1))
+    Bookkeeper(settings).turn()
+    assert client.get("/v1/status", headers=VERA).json()["rates"][1]["finished"] == {"completed": 1, "dead": 1}
 
 
 def test_throughput_is_minutes_and_outages_since_then(client: httpx.Client, road: Road, settings: Settings) -> None:

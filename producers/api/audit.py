@@ -7,13 +7,14 @@ from fastapi.responses import Response
 
 from producers.api import example_records as example
 from producers.api.description import answered
+from producers.api.given import ledger_of
 from producers.api.lists import SuggestionPage
 from producers.api.parameters import WORD, Before, Limit, action_parameters
 from producers.api.problems import described
 from producers.api.reads import Reader, json_answer
 from producers.filtering import LIMIT_DEFAULT
 from shared.ledger import operators, suggestions
-from shared.ledger.engine import engine, transaction
+from shared.ledger.engine import transaction
 from shared.ledger.operators import ActionFilter, ActionPage
 from shared.ledger.suggestions import Suggesting
 
@@ -41,7 +42,7 @@ def list_actions(
     limit: Limit = LIMIT_DEFAULT,
 ) -> Response:
     """List actions with who, when, why, what they touched and the answer; denied ones too."""
-    with transaction(engine(request.app.state.settings.ledger_url)) as connection:
+    with transaction(ledger_of(request)) as connection:
         return json_answer(operators.actions(connection, where, limit=limit, before=before))
 
 
@@ -64,5 +65,5 @@ def list_suggestions(
     limit: Annotated[int, Query(ge=1, le=100, description="at most so many")] = suggestions.LIMIT_DEFAULT,
 ) -> Response:
     """Suggest values for a filter, of the newest 20,000 failed instances, or actions, or of all members."""
-    with transaction(engine(request.app.state.settings.ledger_url)) as connection:
+    with transaction(ledger_of(request)) as connection:
         return json_answer(SuggestionPage(suggestions.suggested(connection, field, beginning, limit=limit)))

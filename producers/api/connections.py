@@ -12,14 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from producers import connections
 from producers.api.asking import SAID, Reason, body_of, described_body
 from producers.api.description import answered
+from producers.api.given import ledger_of, settings_of
 from producers.api.operating import operates
 from producers.api.problems import ProblemError, described
 from producers.api.reads import Reader, json_answer
 from producers.connections import ConnectionPage, Switched, Tested
 from producers.ops import Operator
-from shared.ledger.engine import Ledger, engine
 from shared.pipeline import STAGES, Stage
-from shared.settings import Settings
 
 router = APIRouter(tags=["connections"])
 
@@ -124,7 +123,7 @@ _ERRORS = described("invalid_parameter", 401, 403, "no_such_connection", "body_t
 )
 def list_connections(request: Request, _: Reader) -> Response:
     """Show switch, breaker, budget and who is held, of each connection."""
-    return json_answer(ConnectionPage(connections.states(_ledger(request), _settings(request))))
+    return json_answer(ConnectionPage(connections.states(ledger_of(request), settings_of(request))))
 
 
 @router.post(
@@ -140,7 +139,7 @@ def pause_connection(
     body: Annotated[PauseBody, Depends(body_of(PauseBody))],
 ) -> Response:
     """Hold what is due there; nothing is lost, no attempt is spent, Siebel is told nothing."""
-    return json_answer(connections.pause(_ledger(request), operator, stage, body.reason, _settings(request)))
+    return json_answer(connections.pause(ledger_of(request), operator, stage, body.reason, settings_of(request)))
 
 
 @router.post(
@@ -156,7 +155,7 @@ def resume_connection(
     body: Annotated[ReasonBody, Depends(body_of(ReasonBody))],
 ) -> Response:
     """Let what was held go out, newest state of each member only, live lane first, little by little."""
-    return json_answer(connections.resume(_ledger(request), operator, stage, body.reason, _settings(request)))
+    return json_answer(connections.resume(ledger_of(request), operator, stage, body.reason, settings_of(request)))
 
 
 @router.post(
@@ -172,14 +171,5 @@ async def test_connection(
     body: Annotated[ReasonBody, Depends(body_of(ReasonBody))],
 ) -> Response:
     """Do what OIC's connection test does; a connection that was down and passes it counts as up at once."""
-    test = partial(connections.test, _ledger(request), operator, stage, body.reason, _settings(request))
+    test = partial(connections.test, ledger_of(request), operator, stage, body.reason, settings_of(request))
     return json_answer(await anyio.to_thread.run_sync(test, limiter=_TESTS))
-
-
-def _settings(request: Request) -> Settings:
-    settings: Settings = request.app.state.settings
-    return settings
-
-
-def _ledger(request: Request) -> Ledger:
-    return engine(_settings(request).ledger_url)

@@ -19,6 +19,7 @@ from fastapi.responses import Response
 from producers.api.auth import Right, needs
 from producers.api.bodies import read_limited
 from producers.api.examples import REQUEST_BODY, TAKEN
+from producers.api.given import settings_of
 from producers.api.problems import ProblemError, described, problem
 from producers.formats import Terms, TooManyEventsError, UnsupportedMediaTypeError, read_body
 from producers.intake import Outcome, Receipt, accept
@@ -51,7 +52,7 @@ async def post_member_events(
     request: Request, lane: Annotated[Lane, Query(description="of events that name none")] = Lane.LIVE
 ) -> Response:
     """Take in one event, an array, NDJSON or a SiebelMessage; what is answered `accepted` is committed."""
-    settings: Settings = request.app.state.settings
+    settings = settings_of(request)
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding != "identity":
         raise ProblemError(415, "unsupported_encoding", "send the body as it is, not compressed")

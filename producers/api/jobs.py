@@ -9,6 +9,7 @@ from fastapi.responses import Response
 from producers import ops
 from producers.api import example_records as example
 from producers.api.description import answered
+from producers.api.given import ledger_of
 from producers.api.operating import operates
 from producers.api.parameters import Before, Limit
 from producers.api.problems import ProblemError, described
@@ -16,7 +17,7 @@ from producers.api.reads import Reader, json_answer
 from producers.filtering import LIMIT_DEFAULT
 from producers.ops import Operator
 from shared.jobs import Job, JobPage, Kind
-from shared.ledger.engine import Ledger, engine
+from shared.ledger.engine import Ledger
 
 router = APIRouter(tags=["repairing"])
 
@@ -25,14 +26,14 @@ JobId = Annotated[int, Path(ge=0, le=2**53 - 1, description="its `job_id`")]
 
 def _listing(kind: Kind) -> Callable[..., Response]:
     def list_jobs(request: Request, _: Reader, before: Before, limit: Limit = LIMIT_DEFAULT) -> Response:
-        return json_answer(ops.jobs(_ledger(request), kind, limit=limit, before=before))
+        return json_answer(ops.jobs(ledger_of(request), kind, limit=limit, before=before))
 
     return list_jobs
 
 
 def _showing(kind: Kind) -> Callable[..., Response]:
     def show_job(request: Request, _: Reader, job_id: JobId) -> Response:
-        return json_answer(_job(_ledger(request), kind, job_id))
+        return json_answer(_job(ledger_of(request), kind, job_id))
 
     return show_job
 
@@ -41,7 +42,7 @@ def _stopping(kind: Kind) -> Callable[..., Response]:
     def stop_job(
         request: Request, operator: Annotated[Operator, Depends(operates(f"stop {kind}"))], job_id: JobId
     ) -> Response:
-        ledger = _ledger(request)
+        ledger = ledger_of(request)
         _job(ledger, kind, job_id)
         if not ops.stop(ledger, operator, kind, job_id):
             raise ProblemError(409, "job_is_over", "the job has ended or was stopped already")
@@ -55,10 +56,6 @@ def _job(ledger: Ledger, kind: Kind, job_id: int) -> Job:
     if job is None:
         raise ProblemError(404, f"no_such_{kind}", f"there is no such {kind}")
     return job
-
-
-def _ledger(request: Request) -> Ledger:
-    return engine(request.app.state.settings.ledger_url)
 
 
 # Digits only, so that a path beside it, like that of a rehearsal, is not taken for a job.

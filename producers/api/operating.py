@@ -8,9 +8,9 @@ from fastapi import Depends, Request
 
 from producers import ops
 from producers.api.auth import Principal, Right, principal
+from producers.api.given import ledger_of
 from producers.api.problems import ProblemError
 from producers.ops import Operator
-from shared.ledger.engine import engine
 
 _UNFILED = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _FILED_MAX = 100
@@ -34,7 +34,7 @@ def permit(request: Request, who: Principal, what: str) -> Operator:
     operator = Operator(who.name, who.role)
     if not who.may(Right.OPERATE):
         why = f"the role {who.role} may not do this"
-        ledger = engine(request.app.state.settings.ledger_url)
+        ledger = ledger_of(request)
         asked = {name: filed(str(value)) for name, value in request.path_params.items()}
         ops.deny(ledger, operator, what, why, asked=asked or None)
         raise ProblemError(403, "forbidden", why)

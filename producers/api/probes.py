@@ -11,9 +11,9 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client import exposition
 
 from producers.api.auth import Right, needs
+from producers.api.given import ledger_of
 from producers.api.problems import described, problem
 from shared.ledger import views
-from shared.ledger.engine import engine
 
 router = APIRouter(tags=["probes"])
 
@@ -48,7 +48,7 @@ async def healthz() -> JSONResponse:
 )
 def readyz(request: Request) -> Response:
     """Say whether the ledger answers and has the schema of this version; if not, what is missing."""
-    missing = views.missing(engine(request.app.state.settings.ledger_url))
+    missing = views.missing(ledger_of(request))
     if missing:
         return problem(503, "not_ready", "; ".join(missing), missing=missing)
     return JSONResponse({"status": "ready"})

@@ -9,13 +9,14 @@ from fastapi.responses import Response
 from producers.api import example_records as example
 from producers.api.auth import Principal, Right, needs
 from producers.api.description import answered
+from producers.api.given import ledger_of
 from producers.api.parameters import ID_PATTERN, Before, Limit, filter_parameters
 from producers.api.problems import ProblemError, described
 from producers.filtering import LIMIT_DEFAULT, id_of
 from producers.ops import Operator
 from producers.unmasking import instance_for, member_for, page_for
 from shared.ledger import views
-from shared.ledger.engine import engine, transaction
+from shared.ledger.engine import transaction
 from shared.ledger.filters import Filter, has_control
 from shared.ledger.records import InstanceDetail, MemberRecord, Page
 
@@ -42,7 +43,7 @@ def list_instances(
     limit: Limit = LIMIT_DEFAULT,
 ) -> Response:
     """List the instances that match all of the filter; several values of one parameter mean any of them."""
-    ledger = engine(request.app.state.settings.ledger_url)
+    ledger = ledger_of(request)
     with transaction(ledger) as connection:
         page = views.instances(connection, where, limit=limit, before=before)
     return json_answer(page_for(unmasked_reader(who), ledger, page))
@@ -58,7 +59,7 @@ def list_instances(
 )
 def show_instance(request: Request, who: Reader, instance_id: InstanceId) -> Response:
     """Show one instance with its event, the CrowdTwist user made of it, and all that happened to it, calls included."""
-    ledger = engine(request.app.state.settings.ledger_url)
+    ledger = ledger_of(request)
     number = id_of(instance_id)
     with transaction(ledger) as connection:
         detail = None if number is None else views.instance(connection, number)
@@ -79,7 +80,7 @@ def show_member(
     request: Request, who: Reader, member_number: MemberNumber, before: Before, limit: Limit = 20
 ) -> Response:
     """Show what is known of one member, and its newest instances with all that happened to them."""
-    ledger = engine(request.app.state.settings.ledger_url)
+    ledger = ledger_of(request)
     member = None
     if not has_control(member_number):
         with transaction(ledger) as connection:

@@ -10,6 +10,7 @@ from producers import ops
 from producers.api import example_records as example
 from producers.api.asking import DiscardBody, RequeueBody, SelectionBody, body_of, described_body
 from producers.api.description import answered
+from producers.api.given import ledger_of, settings_of
 from producers.api.lists import CausePage, RehearsalPage
 from producers.api.operating import operates
 from producers.api.parameters import Before, Limit, failure_parameters
@@ -21,7 +22,7 @@ from producers.rehearsal import RehearsalError
 from producers.unmasking import page_for
 from shared.jobs import Job, Plan
 from shared.ledger import causes, views
-from shared.ledger.engine import Ledger, engine, transaction
+from shared.ledger.engine import transaction
 from shared.ledger.filters import Filter
 from shared.ledger.records import Page
 
@@ -54,7 +55,7 @@ def list_dead_letters(  # noqa: PLR0913, PLR0917  # one query parameter each
     limit: Limit = LIMIT_DEFAULT,
 ) -> Response:
     """Group dead letters by stage, code and normalised message; `state=rejected` does so for Data Errors."""
-    ledger = _ledger(request)
+    ledger = ledger_of(request)
     with transaction(ledger) as connection:
         if not listed:
             return json_answer(CausePage(causes.causes(connection, where, limit=limit)))
@@ -108,7 +109,7 @@ def post_rehearsal(
 ) -> Response:
     """Run the newest 1,000 of the selection through today's mapping, send nothing; people are masked."""
     try:
-        found = ops.rehearse(_ledger(request), operator, body.selection(), request.app.state.settings)
+        found = ops.rehearse(ledger_of(request), operator, body.selection(), settings_of(request))
     except RehearsalError as error:
         raise ProblemError(409, "cannot_rehearse", str(error)) from None
     return json_answer(RehearsalPage(found))
@@ -138,7 +139,7 @@ def post_discard(
 
 
 def _asked(request: Request, operator: Operator, body: RequeueBody | DiscardBody) -> Response:
-    ledger, settings = _ledger(request), request.app.state.settings
+    ledger, settings = ledger_of(request), settings_of(request)
     ask = body.ask()
     if body.dry_run:
         return json_answer(ops.plan(ledger, ask, settings))
@@ -149,7 +150,3 @@ def _asked(request: Request, operator: Operator, body: RequeueBody | DiscardBody
     answer = json_answer(job, 202)
     answer.headers["Location"] = f"/v1/{ask.kind}s/{job.job_id}"
     return answer
-
-
-def _ledger(request: Request) -> Ledger:
-    return engine(request.app.state.settings.ledger_url)

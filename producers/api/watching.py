@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from producers.api.description import answered
+from producers.api.given import ledger_of, settings_of
 from producers.api.parameters import INSTANT
 from producers.api.problems import ProblemError, described
 from producers.api.reads import Reader, json_answer
@@ -95,7 +96,7 @@ class Throughput:
 )
 def show_status(request: Request, _: Reader) -> Response:
     """Show connections, the backlog with the age of its oldest, dead letters by cause, and rates."""
-    settings = request.app.state.settings
+    settings = settings_of(request)
     with transaction(engine(settings.ledger_url)) as connection:
         return json_answer(views.overview(connection, budgets(settings)))
 
@@ -119,7 +120,7 @@ def show_throughput(
     """Show what each stage came to in each minute, a second or two behind, and the outages that were not over then."""
     now = datetime.now(UTC)
     start = _start(since, now)
-    with transaction(engine(request.app.state.settings.ledger_url)) as connection:
+    with transaction(ledger_of(request)) as connection:
         items = history.minutes(connection, since=start, until=now)
         return json_answer(Throughput(items, history.outages(connection, since=start)))
 

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from producers.api.given import ledger_of
 from producers.console.asked import Piece, job_of, pieces
 from producers.console.asking import Words, cursor_of
 from producers.console.pages import page
@@ -14,7 +15,7 @@ from producers.console.visitors import Visitor
 from producers.filtering import instant_of
 from producers.ops import AskError
 from shared.ledger import operators
-from shared.ledger.engine import engine, transaction
+from shared.ledger.engine import transaction
 from shared.ledger.filters import has_control
 from shared.ledger.operators import ActionFilter, ActionRecord
 
@@ -46,7 +47,7 @@ def show_audit(request: Request, _: Visitor) -> Response:
         where, before = _where(words), cursor_of(words)
     except AskError as mistake:
         return page(request, "audit/page.html", status=400, **content | {"mistake": mistake})
-    with transaction(engine(request.app.state.settings.ledger_url)) as connection:
+    with transaction(ledger_of(request)) as connection:
         found = operators.actions(connection, where, limit=ROWS, before=before)
     lines = [Line(one, pieces(one.asked, most=_PIECES_MAX), job_of(one.answer)) for one in found.items]
     return page(request, "audit/page.html", **content | {"lines": lines, "next": found.next, "before": before})

@@ -10,15 +10,15 @@ from fastapi.responses import Response, StreamingResponse
 
 from producers import connections
 from producers.api.connections import Name
+from producers.api.given import ledger_of, settings_of
 from producers.connections import REASON_MAX
 from producers.console.pages import fragments, local, page, redirect
 from producers.console.visitors import Form, Posted, Visitor, operates
 from producers.ops import AskError, Operator
 from shared.ledger import history
-from shared.ledger.engine import Ledger, engine, transaction
+from shared.ledger.engine import transaction
 from shared.ledger.filters import has_control
 from shared.pipeline import Stage
-from shared.settings import Settings
 
 router = APIRouter()
 
@@ -49,7 +49,7 @@ async def test_connection(
     """Test it; one that was down and passes counts as up at once."""
 
     def test() -> Response:
-        found = connections.test(_ledger(request), operator, stage, _reason(form), request.app.state.settings)
+        found = connections.test(ledger_of(request), operator, stage, _reason(form), settings_of(request))
         return _back(request, form, f"Test of {stage}: {found.answer} ({found.took_ms:.0f} ms).", good=found.ok)
 
     return await anyio.to_thread.run_sync(test, limiter=_TESTS)
@@ -62,7 +62,7 @@ def pause_connection(
     """Hold what is due there; nothing is lost."""
     reason = _reason(form)
     try:
-        found = connections.pause(_ledger(request), operator, stage, reason, request.app.state.settings)
+        found = connections.pause(ledger_of(request), operator, stage, reason, settings_of(request))
     except AskError:
         return _back(request, form, f"{stage} is not paused: say why.", good=False)
     return _back(request, form, f"{stage}: {found.answer}.", good=found.changed)
@@ -73,7 +73,7 @@ def resume_connection(
     request: Request, operator: Annotated[Operator, Depends(operates("resume"))], stage: Name, form: Posted
 ) -> Response:
     """Let what was held go out, little by little."""
-    found = connections.resume(_ledger(request), operator, stage, _reason(form), request.app.state.settings)
+    found = connections.resume(ledger_of(request), operator, stage, _reason(form), settings_of(request))
     return _back(request, form, f"{stage}: {found.answer}.", good=found.changed)
 
 
@@ -89,8 +89,8 @@ def _back(request: Request, form: Form, said: str, *, good: bool) -> Response:
 
 
 def _content(request: Request) -> dict[str, Any]:
-    settings: Settings = request.app.state.settings
-    ledger = _ledger(request)
+    settings = settings_of(request)
+    ledger = ledger_of(request)
     now = datetime.now(UTC)
     with transaction(ledger) as connection:
         outages = history.outages(connection, since=now - LOOKED_BACK)
@@ -108,7 +108,3 @@ def _parts(request: Request) -> dict[str, str]:
         names = {f"{one.name}-state": "connections/state.html", f"{one.name}-actions": "connections/actions.html"}
         parts |= fragments(request, names, one=one, **content)
     return parts | {"trouble": ""}
-
-
-def _ledger(request: Request) -> Ledger:
-    return engine(request.app.state.settings.ledger_url)

@@ -9,13 +9,14 @@ from itertools import chain
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
+from producers.api.given import ledger_of
 from producers.console.filter_bar import FilterBar
 from producers.console.visitors import Visitor
 from producers.filtering import LIMIT_MAX
 from producers.shown import masked_page
 from shared.errors import LedgerError
 from shared.ledger import views
-from shared.ledger.engine import Ledger, engine, transaction
+from shared.ledger.engine import Ledger, transaction
 from shared.ledger.filters import Filter
 from shared.ledger.records import InstanceRecord, Page
 from shared.logs import logger
@@ -41,7 +42,7 @@ def export_instances(request: Request, _: Visitor) -> StreamingResponse:
     bar = FilterBar.of(request.query_params)
     if bar.mistake:
         raise bar.mistake
-    parts = exported(engine(request.app.state.settings.ledger_url), bar.where, bar.before)
+    parts = exported(ledger_of(request), bar.where, bar.before)
     first = next(parts)  # before the answer begins: a ledger that is away is an error, not a file
     name = f"membersync-instances-{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}.csv"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}

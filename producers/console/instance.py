@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
 from producers import ops
+from producers.api.given import ledger_of
 from producers.api.operating import filed
 from producers.api.problems import ProblemError
 from producers.console import advice, story
@@ -17,7 +18,7 @@ from producers.filtering import id_of
 from producers.shown import masked_instance, masked_member
 from shared.jobs import DISCARDED_FROM, REQUEUED_FROM
 from shared.ledger import lookups, views
-from shared.ledger.engine import Ledger, engine, transaction
+from shared.ledger.engine import transaction
 
 router = APIRouter()
 
@@ -57,7 +58,7 @@ def show_people(request: Request, who: Visitor, _: Posted, instance_id: Id) -> R
     asked = ops.instances_asked([filed(instance_id)])
     operator = unmasker(request, who, asked)
     content = _content(request, instance_id, unmasked=True)
-    ops.record_unmasking(_ledger(request), operator, asked=asked, count=1)
+    ops.record_unmasking(ledger_of(request), operator, asked=asked, count=1)
     return _page(request, content)
 
 
@@ -73,7 +74,7 @@ def _page(request: Request, content: dict[str, Any]) -> Response:
 
 def _content(request: Request, instance_id: str, *, unmasked: bool = False) -> dict[str, Any]:
     number = id_of(instance_id)
-    with transaction(_ledger(request)) as connection:
+    with transaction(ledger_of(request)) as connection:
         found = None if number is None else views.instance(connection, number)
         if found is None or number is None:
             raise ProblemError(404, "no_such_instance", "There is no such instance, or it was pruned.")
@@ -95,7 +96,3 @@ def _content(request: Request, instance_id: str, *, unmasked: bool = False) -> d
         "may_discard": shown.state in DISCARDED_FROM,
         "advice": advice,
     }
-
-
-def _ledger(request: Request) -> Ledger:
-    return engine(request.app.state.settings.ledger_url)

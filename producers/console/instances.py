@@ -3,13 +3,14 @@
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
+from producers.api.given import ledger_of
 from producers.console.filter_bar import CHOICES, NAMES, FilterBar
 from producers.console.pages import page
 from producers.console.visitors import Visitor
 from producers.filtering import LIMIT_DEFAULT
 from producers.shown import masked_page
 from shared.ledger import views
-from shared.ledger.engine import engine, transaction
+from shared.ledger.engine import transaction
 
 router = APIRouter()
 
@@ -27,7 +28,7 @@ def list_instances(request: Request, _: Visitor) -> Response:
         return RedirectResponse(bar.asked.address(_PATH), 303)
     found = None
     if bar.mistake is None:
-        with transaction(engine(request.app.state.settings.ledger_url)) as connection:
+        with transaction(ledger_of(request)) as connection:
             found = masked_page(views.instances(connection, bar.where, limit=LIMIT_DEFAULT, before=bar.before))
     return page(
         request,

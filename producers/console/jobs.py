@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
 from producers import ops
+from producers.api.given import ledger_of
 from producers.api.operating import permit
 from producers.api.problems import ProblemError
 from producers.console.asked import Piece, pieces
@@ -17,7 +18,7 @@ from producers.console.visitors import Posted, Visitor
 from producers.filtering import id_of
 from shared import steps
 from shared.jobs import ItemState, Job, Kind
-from shared.ledger.engine import Ledger, engine
+from shared.ledger.engine import Ledger
 
 router = APIRouter()
 
@@ -58,7 +59,7 @@ class Progress:
 def list_jobs(request: Request, _: Visitor) -> Response:
     """List requeues and discards, newest first."""
     before = cursor_of(request.query_params)
-    found = ops.jobs(_ledger(request), None, limit=ROWS, before=before)
+    found = ops.jobs(ledger_of(request), None, limit=ROWS, before=before)
     now = datetime.now(UTC)
     rows = [Progress.of(job, now) for job in found.items]
     return page(request, "jobs/page.html", rows=rows, next=found.next, before=before)
@@ -73,7 +74,7 @@ def show_job(request: Request, _: Visitor, job_id: str) -> Response:
 @router.get("/live/jobs/{job_id}")
 def follow_job(request: Request, _: Visitor, job_id: str) -> StreamingResponse:
     """Stream its progress."""
-    _job(_ledger(request), job_id)
+    _job(ledger_of(request), job_id)
     answer: StreamingResponse = request.app.state.streams.respond(
         request, lambda: fragments(request, _PARTS, **_content(request, job_id))
     )
@@ -83,7 +84,7 @@ def follow_job(request: Request, _: Visitor, job_id: str) -> StreamingResponse:
 @router.post("/jobs/{job_id}/stop")
 def stop_job(request: Request, who: Visitor, form: Posted, job_id: str) -> Response:  # noqa: ARG001  # it was checked
     """Stop it; what has not begun is put back."""
-    ledger = _ledger(request)
+    ledger = ledger_of(request)
     job = _job(ledger, job_id)
     operator = permit(request, who, f"stop {job.kind}")
     if ops.stop(ledger, operator, Kind(job.kind), int(job.job_id)):
@@ -92,7 +93,7 @@ def stop_job(request: Request, who: Visitor, form: Posted, job_id: str) -> Respo
 
 
 def _content(request: Request, job_id: str) -> dict[str, Any]:
-    progress = Progress.of(_job(_ledger(request), job_id), datetime.now(UTC))
+    progress = Progress.of(_job(ledger_of(request), job_id), datetime.now(UTC))
     return {"progress": progress, "job": progress.job, "meaning": _MEANING, "steps": _STEPS}
 
 
@@ -102,7 +103,3 @@ def _job(ledger: Ledger, words: str) -> Job:
     if job is None:
         raise ProblemError(404, "no_such_job", "there is no such requeue or discard")
     return job
-
-
-def _ledger(request: Request) -> Ledger:
-    return engine(request.app.state.settings.ledger_url)

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from producers.api.given import ledger_of
 from producers.console import advice
 from producers.console.asking import Asked, cursor_of, failures
 from producers.console.pages import page
@@ -12,7 +13,7 @@ from producers.console.visitors import Visitor
 from producers.ops import AskError
 from producers.shown import masked_page
 from shared.ledger import causes, views
-from shared.ledger.engine import engine, transaction
+from shared.ledger.engine import transaction
 from shared.ledger.filters import Filter
 from shared.pipeline import STAGES, Lane, State
 
@@ -46,7 +47,7 @@ def show_letters(request: Request, _: Visitor) -> Response:
 
 def _found(request: Request, where: Filter, before: int | None) -> dict[str, Any]:
     """Read the rows, and on the first page the causes."""
-    with transaction(engine(request.app.state.settings.ledger_url)) as connection:
+    with transaction(ledger_of(request)) as connection:
         groups = causes.causes(connection, where, limit=GROUPS_MAX) if before is None else None
         rows = masked_page(views.instances(connection, where, limit=ROWS, before=before))
     return {"groups": groups, "rows": rows.items, "next": rows.next, "before": before}

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
 from producers import ops
+from producers.api.given import ledger_of, settings_of
 from producers.api.operating import filed
 from producers.api.problems import ProblemError
 from producers.console import story
@@ -17,9 +18,8 @@ from producers.console.visitors import Posted, Visitor
 from producers.filtering import id_of
 from producers.shown import masked_instance, masked_member
 from shared.ledger import views
-from shared.ledger.engine import Ledger, Transaction, engine, transaction
+from shared.ledger.engine import Transaction, transaction
 from shared.ledger.records import InstanceDetail
-from shared.settings import Settings
 
 router = APIRouter()
 
@@ -65,7 +65,7 @@ def show_people(request: Request, who: Visitor, _: Posted, number: Number, curso
     asked = {"member": filed(number)}
     operator = unmasker(request, who, asked)
     content = _content(request, number, cursor, unmasked=True)
-    ops.record_unmasking(_ledger(request), operator, asked=asked, count=len(content["member"].instances))
+    ops.record_unmasking(ledger_of(request), operator, asked=asked, count=len(content["member"].instances))
     return _page(request, content)
 
 
@@ -77,13 +77,13 @@ def _content(request: Request, number: str, cursor: str = "", *, unmasked: bool 
     before = id_of(cursor) if cursor else None
     if cursor and before is None:
         raise ProblemError(400, "invalid_parameter", "cursor: is none of ours", field="cursor")
-    with transaction(_ledger(request)) as connection:
+    with transaction(ledger_of(request)) as connection:
         found = views.member(connection, number, limit=_EVENTS, before=before) if number.isprintable() else None
         if found is None:
             raise ProblemError(404, "no_such_member", "No event of this member has arrived.")
         newest = _instance(connection, found.newest_instance_id)
         applied = _instance(connection, found.applied_instance_id)
-    settings: Settings = request.app.state.settings
+    settings = settings_of(request)
     return {
         "member": found if unmasked else masked_member(found),
         "newest": newest,
@@ -103,7 +103,3 @@ def _address(number: str) -> str:
 
 def _instance(connection: Transaction, words: str | None) -> InstanceDetail | None:
     return views.instance(connection, int(words)) if words else None
-
-
-def _ledger(request: Request) -> Ledger:
-    return engine(request.app.state.settings.ledger_url)

@@ -14,10 +14,10 @@ from itsdangerous import BadData, URLSafeSerializer
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from producers.api.auth import Principal, Right
+from producers.api.given import settings_of
 from producers.console import words
 from producers.console.session import Cookies, new_seed
 from producers.console.visitors import expected_key
-from shared.settings import Settings
 
 _HERE = Path(__file__).parent
 STATIC = _HERE / "static"
@@ -73,7 +73,7 @@ def local(address: str, otherwise: str) -> str:
 
 def _surroundings(request: Request) -> dict[str, Any]:
     """Give what every template can use."""
-    settings: Settings = request.app.state.settings
+    settings = settings_of(request)
     who: Principal | None = getattr(request.state, "principal", None)
     return {
         "who": who,

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from producers import ops
+from producers.api.given import ledger_of, settings_of
 from producers.api.operating import permit
 from producers.console.asked import pieces
 from producers.console.asking import Asked, Words, ask_of, kind_of
@@ -16,7 +17,7 @@ from producers.console.visitors import Form, Posted, Visitor
 from producers.ops import Ask, AskError, Operator
 from shared.jobs import Kind, Plan, Verdict
 from shared.ledger import views
-from shared.ledger.engine import Ledger, engine, transaction
+from shared.ledger.engine import Ledger, transaction
 from shared.pipeline import State
 
 router = APIRouter()
@@ -70,7 +71,7 @@ def start_job(request: Request, operator: Annotated[Operator, Depends(_poster)],
 
 
 def _started(request: Request, operator: Operator, form: Form) -> Response:
-    ledger, settings = _ledger(request), request.app.state.settings
+    ledger, settings = ledger_of(request), settings_of(request)
     try:
         ask = ask_of(form)
         plan = ops.plan(ledger, ask, settings)
@@ -88,7 +89,7 @@ def _started(request: Request, operator: Operator, form: Form) -> Response:
 
 def _planned(request: Request, words: Words, mistake: AskError | None = None) -> Response:
     ask = Ask(kind_of(words), Asked.of(words).selection(), force="force" in words)
-    plan = ops.plan(_ledger(request), ask, request.app.state.settings)
+    plan = ops.plan(ledger_of(request), ask, settings_of(request))
     return _shown(request, words, plan, mistake=mistake, status=400 if mistake else 200)
 
 
@@ -119,7 +120,7 @@ def _shown(  # noqa: PLR0913  # what the page says beside the plan
         mistake=mistake,
         changed=changed,
         reason_needed=plan.touched > 1 or plan.kind == Kind.DISCARD,
-        data_errors=_are_data_errors(_ledger(request), asked, plan),
+        data_errors=_are_data_errors(ledger_of(request), asked, plan),
     )
 
 
@@ -143,7 +144,3 @@ def _are_data_errors(ledger: Ledger, asked: Asked, plan: Plan) -> bool:
     with transaction(ledger) as connection:
         first = views.instance(connection, int(plan.items[0].instance_id))
     return first is not None and first.state == State.REJECTED
-
-
-def _ledger(request: Request) -> Ledger:
-    return engine(request.app.state.settings.ledger_url)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from producers import ops
+from producers.api.given import settings_of
 from producers.console.asked import pieces
 from producers.console.asking import Asked
 from producers.console.pages import local, page, redirect
@@ -29,7 +30,7 @@ def rehearse(request: Request, operator: Annotated[Operator, Depends(operates("r
     back = local(form.get("back", ""), asked.narrowed(ids=None, message=None).address(LETTERS))
     if not asked.fields:
         return redirect(request, back, "Tick at least one instance.", good=False)
-    settings = request.app.state.settings
+    settings = settings_of(request)
     selection = asked.selection()
     try:
         found = ops.rehearse(engine(settings.ledger_url), operator, selection, settings)

@@ -7,11 +7,12 @@ import orjson
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
+from producers.api.given import ledger_of
 from producers.api.problems import ProblemError
 from producers.console.visitors import Visitor
 from producers.filtering import id_of
 from shared.ledger import lookups
-from shared.ledger.engine import engine, transaction
+from shared.ledger.engine import transaction
 from shared.ledger.suggestions import Suggesting, suggested
 
 router = APIRouter()
@@ -25,7 +26,7 @@ def search(request: Request, _: Visitor, q: str = "") -> Response:
     words = "".join(filter(str.isprintable, q)).strip()[:_LONGEST]
     if not words:
         return RedirectResponse("/instances", 303)
-    with transaction(engine(request.app.state.settings.ledger_url)) as connection:
+    with transaction(ledger_of(request)) as connection:
         meant = lookups.meant(connection, words, id_of(words))
     if meant.is_member:
         address = f"/members/{quote(words, safe='')}"
@@ -48,6 +49,6 @@ def suggest(
     if field not in set(Suggesting):
         raise ProblemError(400, "invalid_parameter", f"field: must be one of {', '.join(Suggesting)}", field="field")
     words = "".join(filter(str.isprintable, beginning))
-    with transaction(engine(request.app.state.settings.ledger_url)) as connection:
+    with transaction(ledger_of(request)) as connection:
         items = suggested(connection, field, words)
     return Response(orjson.dumps({"items": items}), media_type="application/json")

@@ -60,19 +60,18 @@ def _standing(record: InstanceRecord, stage: Stage) -> tuple[str, str]:
     if record.state in _FAILED and record.failed_stage == stage:
         return "failed", "Data Error" if record.state == State.REJECTED else "given up"
     if record.state == State.REJECTED:
-        is_before = record.failed_stage is not None and at < STAGES.index(Stage(record.failed_stage))
-        return (
-            ("done", "done")
-            if is_before
-            else ("done", "was told")
-            if stage is Stage.SIEBEL
-            else ("ahead", "not called")
-        )
+        return _standing_of_refused(record, stage)
     if at < here:
         return "done", "done"
     if record.finished_at is not None:
         return "ahead", "not reached"
     return ("here", record.state) if at == here else ("ahead", "not yet")
+
+
+def _standing_of_refused(record: InstanceRecord, stage: Stage) -> tuple[str, str]:
+    if record.failed_stage is not None and STAGES.index(stage) < STAGES.index(Stage(record.failed_stage)):
+        return "done", "done"
+    return ("done", "was told") if stage is Stage.SIEBEL else ("ahead", "not called")
 
 
 def _was_told_of_its_failure(record: InstanceRecord, activity: Sequence[ActivityLine]) -> bool:

@@ -7,9 +7,9 @@ from fastapi import Request
 
 from producers import ops
 from producers.api.auth import Principal, Right
+from producers.api.given import ledger_of
 from producers.api.problems import ProblemError
 from producers.ops import Operator
-from shared.ledger.engine import engine
 
 
 def unmasker(request: Request, who: Principal, asked: Mapping[str, Any]) -> Operator:
@@ -25,6 +25,6 @@ def unmasker(request: Request, who: Principal, asked: Mapping[str, Any]) -> Oper
             if request.app.state.sessions.wanted
             else "without tokens nobody may"
         )
-        ops.deny(engine(request.app.state.settings.ledger_url), operator, "unmask", why, asked=asked)
+        ops.deny(ledger_of(request), operator, "unmask", why, asked=asked)
         raise ProblemError(403, "forbidden", why)
     return operator

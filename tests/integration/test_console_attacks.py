@@ -1,12 +1,11 @@
 """What somebody who means harm, or clicks twice, sends to the console and to the api beside it."""
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import create_engine
 
 from shared.settings import Settings
 from tests.calling import assert_problem
@@ -21,25 +20,8 @@ SOON_S = 3.0
 
 
 @pytest.fixture
-def road(ledger: Engine) -> Road:
-    return Road(ledger)
-
-
-@pytest.fixture
-def client(ledger: Engine, ledger_url: str) -> Iterator[httpx.Client]:
-    assert ledger.url.database
-    with console(Settings(_env_file=None, ledger_url=ledger_url)) as one:
-        yield one
-
-
-@pytest.fixture
 def vera(client: httpx.Client) -> httpx.Client:
     return logged_in(client, "tok-vera")
-
-
-@pytest.fixture
-def oscar(client: httpx.Client) -> httpx.Client:
-    return logged_in(client, "tok-oscar")
 
 
 def denied(road: Road) -> list[tuple[str, dict[str, object] | None]]:

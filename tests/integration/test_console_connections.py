@@ -19,21 +19,11 @@ OLGA = Operator("olga", "operator")
 
 
 @pytest.fixture
-def road(ledger: Engine) -> Road:
-    return Road(ledger)
-
-
-@pytest.fixture
 def client(ledger: Engine, ledger_url: str) -> Iterator[httpx.Client]:
     assert ledger.url.database
     crowdtwist = CrowdTwistSettings(base_url="http://127.0.0.1:9", api_key="k", timeout_s=1)
     with console(Settings(_env_file=None, ledger_url=ledger_url, crowdtwist=crowdtwist)) as one:
         yield one
-
-
-@pytest.fixture
-def oscar(client: httpx.Client) -> httpx.Client:
-    return logged_in(client, "tok-oscar")
 
 
 def paused(road: Road) -> list[str]:

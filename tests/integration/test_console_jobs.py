@@ -6,29 +6,10 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from sqlalchemy import Engine
 
 from shared.jobs import Kind
-from shared.settings import Settings
-from tests.console import console, logged_in, post, said
+from tests.console import logged_in, post, said
 from tests.road import ALWAYS_DOWN, Road, start
-
-
-@pytest.fixture
-def road(ledger: Engine) -> Road:
-    return Road(ledger)
-
-
-@pytest.fixture
-def client(ledger: Engine, ledger_url: str) -> Iterator[httpx.Client]:
-    assert ledger.url.database
-    with console(Settings(_env_file=None, ledger_url=ledger_url)) as one:
-        yield one
-
-
-@pytest.fixture
-def oscar(client: httpx.Client) -> httpx.Client:
-    return logged_in(client, "tok-oscar")
 
 
 def parts(stream: Iterator[str]) -> dict[str, str]:

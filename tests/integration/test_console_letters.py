@@ -1,39 +1,19 @@
 """The console's dead letters and Data Errors, and who may do what about them."""
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Engine
 
 from shared.errors import DataError, UnavailableError
-from shared.settings import Settings
-from tests.console import console, link, logged_in, post, said
+from tests.console import link, logged_in, post, said
 from tests.road import ALWAYS_REFUSED, Road
 
 LETTERS = "/dead-letters"
 PLAN = "/dead-letters/plan"
 HOSTILE = """<script>alert("x")</script>'&<b>"""
 GARBLED = UnavailableError("CrowdTwist", "answered something that is not JSON", 200)
-
-
-@pytest.fixture
-def road(ledger: Engine) -> Road:
-    return Road(ledger)
-
-
-@pytest.fixture
-def client(ledger: Engine, ledger_url: str) -> Iterator[httpx.Client]:
-    assert ledger.url.database
-    with console(Settings(_env_file=None, ledger_url=ledger_url)) as one:
-        yield one
-
-
-@pytest.fixture
-def oscar(client: httpx.Client) -> httpx.Client:
-    return logged_in(client, "tok-oscar")
 
 
 def denials(road: Road) -> list[Any]:

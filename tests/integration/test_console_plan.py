@@ -1,6 +1,5 @@
 """The console's plan of a requeue or discard before it happens, and the rehearsal."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import httpx
@@ -19,23 +18,6 @@ from tests.road import Road
 LETTERS = "/dead-letters"
 PLAN = "/dead-letters/plan"
 GARBLED = UnavailableError("CrowdTwist", "answered something that is not JSON", 200)
-
-
-@pytest.fixture
-def road(ledger: Engine) -> Road:
-    return Road(ledger)
-
-
-@pytest.fixture
-def client(ledger: Engine, ledger_url: str) -> Iterator[httpx.Client]:
-    assert ledger.url.database
-    with console(Settings(_env_file=None, ledger_url=ledger_url)) as one:
-        yield one
-
-
-@pytest.fixture
-def oscar(client: httpx.Client) -> httpx.Client:
-    return logged_in(client, "tok-oscar")
 
 
 def confirm(client: httpx.Client, address: str, **fields: str) -> httpx.Response:

@@ -1,5 +1,6 @@
 """A real ledger for every test that asks for one: one PostgreSQL a run, emptied before each test."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from shared.ledger.schema import migrate
 from tests.rig import Pipeline, flush
 
 _CONNECTION = "connection"
+
+# A shell that started us in the background has Ctrl-C ignored, and every process that a test starts would inherit it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -48,8 +48,8 @@ def put(connection: Connection, letter: Letter) -> None:
 def lease(connection: Connection, *, lease_s: float) -> Leased | None:
     """Lease the mail that has been due for longest, None: nothing is.  Commit before sending.
 
-    What is told of connections is told in order, so that the last mail is how it stands; one that the mail server has
-    refused 20 times holds up the others no longer.
+    What is told of connections is told in order, so that the last mail is how it stands; one that the mail server
+    refuses for good (5xx) holds up no other.
     """
     row = connection.execute(_LEASE, {"lease_s": lease_s}).one_or_none()
     if row is None:
@@ -86,7 +86,7 @@ _LEASE = text("""
     where id = (select id from mail l where sent_at is null and due_at <= now()
                   and (kind = 'digest' or not exists (
                       select from mail o where o.sent_at is null and o.kind <> 'digest' and o.id < l.id
-                                           and o.tries < 20))
+                                           and coalesce(o.last_error, '') !~ '^5'))
                 order by due_at, id limit 1 for update skip locked)
     returning id, created_at, tries, kind, subject, plain, html
 """)

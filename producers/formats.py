@@ -71,11 +71,6 @@ class Terms:
         )
 
 
-def is_ndjson(content_type: str) -> bool:
-    """Tell what `NdjsonReader` reads chunk by chunk."""
-    return _media_type(content_type) in _NDJSON
-
-
 def read_body(content_type: str, body: bytes, terms: Terms) -> Iterator[Position]:
     """Read a request's body.
 

@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -20,6 +19,7 @@ from shared.pipeline import Stage
 from shared.settings import Settings, Token
 from tests.calling import served
 from tests.console import logged_in
+from tests.console_stack import free_port, serves
 from tests.mailing import goes_down
 from tests.rig import Pipeline, eventually
 from tests.road import ALWAYS_DOWN, ALWAYS_REFUSED, Road
@@ -164,22 +164,13 @@ def test_an_hour_of_nothing_is_an_empty_plot() -> None:
 
 
 def test_streams_do_not_keep_the_api_from_stopping(pipeline: Pipeline) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     with pipeline.process("-m", "producers.cli", "api", "--port", str(port)) as api, httpx.Client() as browser:
-        eventually(lambda: serves(browser, url), "the api's start", within_s=30)
+        eventually(lambda: serves(url), "the api's start", within_s=30)
         with browser.stream("GET", f"{url}/live/overview") as stream:
             lines = stream.iter_lines()
             parts(lines)
             api.send_signal(signal.SIGTERM)
             list(lines)
         assert api.wait(5) == 0
-
-
-def serves(browser: httpx.Client, url: str) -> bool:
-    try:
-        return browser.get(f"{url}/readyz").is_success
-    except httpx.TransportError:
-        return False

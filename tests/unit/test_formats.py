@@ -17,7 +17,6 @@ from producers.formats import (
     Terms,
     TooManyEventsError,
     UnsupportedMediaTypeError,
-    is_ndjson,
     read_body,
     read_file,
 )
@@ -133,11 +132,6 @@ def test_where_the_chunks_end_makes_no_difference(lines: list[bytes], size: int)
     reader = NdjsonReader(TERMS)
     seen = [found for start in range(0, len(body), size) for found in shown(reader.feed(body[start : start + size]))]
     assert seen + shown(reader.finish()) == of_body("application/x-ndjson", body)
-
-
-def test_ndjson_is_told_by_its_media_type() -> None:
-    assert is_ndjson("application/x-ndjson; charset=utf-8")
-    assert not is_ndjson("application/json")
 
 
 @pytest.mark.parametrize(

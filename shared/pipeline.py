@@ -71,6 +71,8 @@ STAGES: tuple[Stage, ...] = tuple(Stage)
 QUEUES: tuple[str, ...] = tuple(stage.queue(lane) for lane in Lane for stage in STAGES)
 QUEUED: tuple[State, ...] = (State.PENDING, State.WAITING, State.HELD)
 """States in which an instance waits for its turn; a member has at most one such instance."""
+SYSTEMS: dict[Stage, str] = {Stage.OIC: "OIC", Stage.CROWDTWIST: "CrowdTwist", Stage.SIEBEL: "Siebel"}
+"""What people call the system that a stage talks to."""
 FAILURE_STATUS: dict[Stage, SyncStatus] = {
     Stage.OIC: SyncStatus.OIC_FAILURE,
     Stage.CROWDTWIST: SyncStatus.CT_FAILURE,

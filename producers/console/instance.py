@@ -19,6 +19,7 @@ from producers.shown import masked_instance, masked_member
 from shared.jobs import DISCARDED_FROM, REQUEUED_FROM
 from shared.ledger import lookups, views
 from shared.ledger.engine import transaction
+from shared.pipeline import SYSTEMS
 
 router = APIRouter()
 
@@ -90,7 +91,7 @@ def _content(request: Request, instance_id: str, *, unmasked: bool = False) -> d
         "neighbours": neighbours,
         "stations": story.stations(shown, shown.activity),
         "shares": story.shares(shown, shown.activity, now),
-        "systems": story.SYSTEMS,
+        "systems": SYSTEMS,
         "lines": story.lines(shown.activity),
         "may_requeue": shown.state in REQUEUED_FROM,
         "may_discard": shown.state in DISCARDED_FROM,

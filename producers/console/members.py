@@ -20,6 +20,7 @@ from producers.shown import masked_instance, masked_member
 from shared.ledger import views
 from shared.ledger.engine import Transaction, transaction
 from shared.ledger.records import InstanceDetail
+from shared.pipeline import SYSTEMS
 
 router = APIRouter()
 
@@ -92,7 +93,7 @@ def _content(request: Request, number: str, cursor: str = "", *, unmasked: bool 
         "address": _address(number),
         "before": before,
         "unmasked": unmasked,
-        "systems": story.SYSTEMS,
+        "systems": SYSTEMS,
         "lines": story.lines,
     }
 

@@ -6,10 +6,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from shared.ledger.records import ActivityLine, InstanceRecord
-from shared.pipeline import FAILURE_STATUS, STAGES, Stage, State
-
-SYSTEMS = {Stage.OIC: "OIC", Stage.CROWDTWIST: "CrowdTwist", Stage.SIEBEL: "Siebel"}
-"""The stages as the systems they talk to are called."""
+from shared.pipeline import FAILURE_STATUS, STAGES, SYSTEMS, Stage, State
 
 _FAILED = (State.DEAD, State.REJECTED)
 _GAPS = {State.HELD: "held", State.WAITING: "waiting to be tried again"}

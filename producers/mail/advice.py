@@ -5,10 +5,9 @@ OIC Failure: test the connection, make sure that the integration is active.  CT 
 """
 
 from producers.mail.story import Step
-from shared.pipeline import FAILURE_STATUS, Stage
+from shared.pipeline import FAILURE_STATUS, SYSTEMS, Stage
 from shared.settings import Settings
 
-SYSTEMS = {Stage.OIC: "OIC", Stage.CROWDTWIST: "CrowdTwist", Stage.SIEBEL: "Siebel"}
 OURS = ("bug", "worker_lost")
 """Codes of dead letters for which no outside system is to blame."""
 

@@ -9,7 +9,7 @@ from producers.mail.story import Section, Step, Story, told
 from shared.ledger.causes import normalised
 from shared.ledger.mail import Kind, Letter
 from shared.ledger.news import HELD_MAX, Change, Digest, Failure
-from shared.pipeline import FAILURE_STATUS, Stage, State
+from shared.pipeline import FAILURE_STATUS, SYSTEMS, Stage, State
 from shared.settings import Settings
 
 _NAMED_MAX = 10
@@ -28,7 +28,7 @@ def of_digest(digest: Digest, settings: Settings, *, now: datetime) -> Letter:
 
 
 def _down(change: Change, settings: Settings) -> Story:
-    system, stage = advice.SYSTEMS[change.stage], change.stage
+    system, stage = SYSTEMS[change.stage], change.stage
     error = normalised(change.error) or "(no message)"
     facts = (("Down since", _instant(change.at)), ("Last error", error), *_held(change))
     section = Section(
@@ -39,7 +39,7 @@ def _down(change: Change, settings: Settings) -> Story:
 
 
 def _back(change: Change, settings: Settings) -> Story:
-    system, stage = advice.SYSTEMS[change.stage], change.stage
+    system, stage = SYSTEMS[change.stage], change.stage
     subject = f"the connection {stage} is back"
     facts = [("Back since", _instant(change.at))]
     if change.down_at is not None:

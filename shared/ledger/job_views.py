@@ -5,7 +5,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from shared.jobs import Item, ItemState, Job, JobPage, Kind
-from shared.ledger.planning import SHOWN, id_text
+from shared.ledger.planning import SHOWN
+from shared.ledger.records import id_text
 from shared.masking import mask_text
 
 

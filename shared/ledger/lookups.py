@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
+from shared.ledger.records import id_text
+
 
 @dataclass(frozen=True, slots=True)
 class Meant:
@@ -24,17 +26,13 @@ class Neighbours:
 def meant(connection: Connection, words: str, instance_id: int | None) -> Meant:
     """Say what *words* name; *instance_id* is what they are as a number, None: they are none."""
     row = connection.execute(_MEANT, {"words": words, "id": instance_id}).one()
-    return Meant(row.is_member, _id(row.by_id or row.by_event))
+    return Meant(row.is_member, id_text(row.by_id or row.by_event))
 
 
 def neighbours(connection: Connection, member_number: str, instance_id: int) -> Neighbours:
     """Find the instances beside *instance_id*, of the member's that are kept."""
     row = connection.execute(_NEIGHBOURS, {"number": member_number, "id": instance_id}).one()
-    return Neighbours(_id(row.older), _id(row.newer))
-
-
-def _id(value: int | None) -> str | None:
-    return None if value is None else str(value)
+    return Neighbours(id_text(row.older), id_text(row.newer))
 
 
 _MEANT = text("""

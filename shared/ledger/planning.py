@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from shared.jobs import Item, Kind, Plan, Reason, Verdict
+from shared.ledger.records import id_text
 
 SHOWN = 100
 """Instances of each verdict that a plan lists."""
@@ -38,8 +39,3 @@ def plan_of(kind: Kind, rows: Iterable[Row[Any]]) -> Plan:
         reasons=[Reason(verdict, reason, count) for (verdict, reason), count in reasons.most_common()],
         items=list(chain.from_iterable(shown.values())),
     )
-
-
-def id_text(value: int | None) -> str | None:
-    """Give an id as readers get it."""
-    return None if value is None else str(value)

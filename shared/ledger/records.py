@@ -175,3 +175,8 @@ class Overview:
     backlog: list[Backlog]
     dead_letters: list[DeadLetters]
     rates: list[Rate]
+
+
+def id_text(value: int | None) -> str | None:
+    """Give an id as readers get it; None: there is none."""
+    return None if value is None else str(value)

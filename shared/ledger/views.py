@@ -22,6 +22,7 @@ from shared.ledger.records import (
     Overview,
     Page,
     Rate,
+    id_text,
 )
 from shared.ledger.schema import is_current
 from shared.ledger.tallies import INTAKE
@@ -69,13 +70,13 @@ def member(connection: Connection, member_number: str, *, limit: int, before: in
         ct_user_id=row.ct_user_id,
         known_in_crowdtwist=row.known_in_crowdtwist,
         synced=row.synced,
-        newest_instance_id=_id(row.newest_id),
+        newest_instance_id=id_text(row.newest_id),
         newest_modification=row.newest_modification,
         newest_occurred_at=row.newest_occurred_at,
-        applied_instance_id=_id(row.applied_id),
+        applied_instance_id=id_text(row.applied_id),
         told_status=row.told_status,
         told_error=row.told_error,
-        told_instance_id=_id(row.told_id),
+        told_instance_id=id_text(row.told_id),
         told_at=row.told_at,
         instances=[_with(one, lines.get(int(one.instance_id), [])) for one in page.items],
         next=page.next,
@@ -156,10 +157,6 @@ def _values(row: Row[Any]) -> dict[str, Any]:
 def _with(record: InstanceRecord, activity: list[ActivityLine]) -> InstanceWithActivity:
     values = {name: getattr(record, name) for name in InstanceRecord.__dataclass_fields__}
     return InstanceWithActivity(**values, activity=activity)
-
-
-def _id(value: int | None) -> str | None:
-    return None if value is None else str(value)
 
 
 _FIELDS = [name for name in InstanceRecord.__dataclass_fields__ if name != "instance_id"]

@@ -7,7 +7,6 @@ commands from the broker.
 import sys
 from collections.abc import Callable, Mapping
 from socket import gethostname
-from typing import Any
 
 import httpx
 
@@ -42,12 +41,9 @@ def _flower(of: Settings) -> bool:
 
 
 def _worker(of: Settings) -> bool:
-    del of
-    from shared.broker import app  # noqa: PLC0415 - Celery costs the other checks half a second
+    from shared.remote_control import ask_workers  # noqa: PLC0415 - Celery costs the other checks half a second
 
-    here: Any = {"pattern": f"*@{gethostname()}", "matcher": "glob"}
-    replies = app.control.broadcast("ping", reply=True, timeout=_WITHIN_S, limit=1, **here)
-    return bool(replies)
+    return bool(ask_workers(of.require_broker(), "ping", within_s=_WITHIN_S, limit=1, pattern=f"*@{gethostname()}"))
 
 
 def _get(port: int, path: str, auth: tuple[str, str] | None = None) -> bool:

@@ -28,7 +28,6 @@ def _queue(name: str, *, quorum: bool) -> Queue:
 def configuration(of: Settings) -> dict[str, Any]:
     """Give the Celery settings for these settings of ours."""
     url = of.require_broker()
-    amqp = url.startswith("amqp")
     longest_s = max(of.connection(stage).timeout_s for stage in Stage)
     return {
         "broker_url": url,
@@ -39,7 +38,7 @@ def configuration(of: Settings) -> dict[str, Any]:
         "task_serializer": "json",
         "accept_content": ["json"],
         # Our queues and no others: a misspelt queue must raise, not swallow messages for ever.
-        "task_queues": [_queue(name, quorum=amqp) for name in QUEUES],
+        "task_queues": [_queue(name, quorum=_is_amqp(url)) for name in QUEUES],
         "task_default_queue": Stage.OIC.queue(Lane.LIVE),
         "task_create_missing_queues": False,
         # Acknowledge late with prefetch 1: a stopping worker hands back what it has not begun.
@@ -63,7 +62,7 @@ def configuration(of: Settings) -> dict[str, Any]:
         "broker_connection_max_retries": None,
         "broker_channel_error_retry": True,
         "broker_connection_timeout": 4,
-        "broker_transport_options": _AMQP_OPTIONS if amqp else _REDIS_OPTIONS,
+        "broker_transport_options": transport_options(url),
         "task_publish_retry_policy": {"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 1},
         # No ETA messages exist here; a stray one must not fill a worker.
         "worker_eta_task_limit": 100,
@@ -77,6 +76,15 @@ def configuration(of: Settings) -> dict[str, Any]:
         "timezone": "UTC",
         "enable_utc": True,
     }
+
+
+def transport_options(url: str) -> dict[str, Any]:
+    """Give kombu's options for the broker at *url*."""
+    return _AMQP_OPTIONS if _is_amqp(url) else _REDIS_OPTIONS
+
+
+def _is_amqp(url: str) -> bool:
+    return url.startswith("amqp")
 
 
 _REDIS_OPTIONS = {

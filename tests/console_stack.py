@@ -1,7 +1,6 @@
 """A whole stack with something to see at its console: a thousand dead letters, Data Errors, and a hostile member."""
 
 import json
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import httpx
 from playwright.sync_api import BrowserContext, Dialog, Page
 
+from deploy.local.serving import free_port
 from producers.intake import accept
 from shared.events import parse_event
 from shared.pipeline import Lane
@@ -106,14 +106,6 @@ def _accept_hostile(road: Road) -> None:
 def _make_its_error_hostile(road: Road) -> None:
     with road.ledger.begin() as connection:
         connection.exec_driver_sql("update instance set error = %s where member_number = %s", (HOSTILE, HOSTILE_NUMBER))
-
-
-def free_port() -> int:
-    """Give a port that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 def serves(url: str) -> bool:

@@ -14,6 +14,8 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword, Session
 
+from deploy.local.serving import free_port
+
 HOST = "127.0.0.1"
 CERTIFICATE = Path(__file__).with_suffix(".pem")
 USER, PASSWORD = "membersync", "s3cret word"
@@ -55,14 +57,6 @@ class Mailbox:
             self.envelopes.append(envelope)
             self.logged_in.append(session.auth_data)
         return self.answer
-
-
-def free_port() -> int:
-    """Give a port that nobody listens on."""
-    with socket.socket() as found:
-        found.bind((HOST, 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 @contextmanager

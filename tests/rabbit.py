@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.serving import free_port
+
 SCRIPTS = Path("/usr/lib/rabbitmq/bin")
 SERVER = SCRIPTS / "rabbitmq-server"
 
@@ -28,7 +30,7 @@ def need_rabbitmq() -> None:
 @contextmanager
 def running_rabbitmq(folder: Path) -> Iterator[str]:
     """Run a broker on *folder*; give its `amqp://` URL."""
-    port, distribution, names = _free_ports(3)
+    port, distribution, names = (free_port() for _ in range(3))
     environment = os.environ | {
         "HOME": str(folder),
         "ERL_EPMD_ADDRESS": "127.0.0.1",
@@ -64,14 +66,6 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait(10)
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
 
 
 def _answers(port: int) -> bool:

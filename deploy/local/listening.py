@@ -54,7 +54,7 @@ class Listener:
                 if attempt == _PORTS_TRIED or free_port(self.port) == self.port:
                     raise
                 self._supervisor.stop()
-                self.port = free_port(0)
+                self.port = free_port()
                 self.start()
             else:
                 return

@@ -55,7 +55,7 @@ def sandbox(settings: Settings, simulated: frozenset[Stage], control_port: int) 
 
     The ports are named, so that a restart finds them again; what they hold is kept in ``home/sandbox.json``.
     """
-    ports = {"control": control_port} | {stage.value: free_port(0) for stage in sorted(simulated)}
+    ports = {"control": control_port} | {stage.value: free_port() for stage in sorted(simulated)}
     state = settings.home / "sandbox.json"
     program = Program(
         "sandbox",

@@ -1,13 +1,11 @@
 """Whether a process of the stack does its work, asked in the way that its users would ask."""
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
 import httpx
-from celery import Celery
-from kombu.exceptions import OperationalError
 
 from deploy.local.serving import LOOPBACK
+from shared.remote_control import ask_workers
 from shared.settings import FlowerSettings
 
 _TIMEOUT_S = 2.0
@@ -32,23 +30,18 @@ def ready_sandbox(urls: Mapping[str, str]) -> bool:
 
 def workers_answer(broker_url: str, pids: Collection[int]) -> bool:
     """Say whether the workers with these process numbers take commands from the broker, and so tasks."""
-    app = Celery("up", broker=broker_url, set_as_current=False)
     try:
-        answered = _stats(app, limit=len(pids))
+        answered = _asked(broker_url, limit=len(pids))
         if not answered.issuperset(pids) and len(answered) >= len(pids):
-            answered = _stats(app, limit=None)  # others work here too, and were quicker
-    except (OperationalError, OSError):
+            answered = _asked(broker_url, limit=None)  # others work here too, and were quicker
+    except ConnectionError:
         return False
-    finally:
-        app.close()
     return answered.issuperset(pids)
 
 
-def _stats(app: Celery, limit: int | None) -> set[int]:
-    replies: list[dict[str, dict[str, Any]]] | None = app.control.broadcast(
-        "stats", reply=True, timeout=_ANSWERS_WITHIN_S, limit=limit
-    )
-    return {int(stats["pid"]) for reply in replies or [] for stats in reply.values() if "pid" in stats}
+def _asked(broker_url: str, limit: int | None) -> set[int]:
+    answers = ask_workers(broker_url, "stats", within_s=_ANSWERS_WITHIN_S, limit=limit)
+    return {int(stats["pid"]) for stats in answers.values() if "pid" in stats}
 
 
 def _is_ok(url: str, auth: tuple[str, str] | None = None) -> bool:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -18,6 +19,10 @@ LOOPBACK = "127.0.0.1"
 _START_WITHIN_S = 30.0
 _LEFTOVER_ENDS_WITHIN_S = 30.0
 _PORTS_TRIED = 3
+_PORTS_LOOKED_AT = 100
+_UNASKED = range(20_000, 32_000)
+"""Ports that no system gives out by itself: nobody connects from one between our look and the server's start."""
+_DICE = random.SystemRandom()  # a seed would give all who share it the same ports
 _LOOK_AGAIN_S = 0.02
 
 
@@ -73,16 +78,16 @@ def end_leftover(pid_file: Path, folder: Path, stop_signal: signal.Signals) -> N
     raise ServerError(f"process {pid}, left by an earlier run in {folder}, does not end")
 
 
-def free_port(preferred: int) -> int:
+def free_port(preferred: int = 0) -> int:
     """Give *preferred* when nobody listens there, else any free port of the loopback address (0 prefers none)."""
-    for port in (preferred, 0):
+    for port in (*filter(None, (preferred,)), *_DICE.sample(_UNASKED, _PORTS_LOOKED_AT)):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((LOOPBACK, port))
             except OSError:
                 continue
-            return int(probe.getsockname()[1])
+            return port
     raise ServerError("no free port on " + LOOPBACK)
 
 

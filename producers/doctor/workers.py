@@ -1,13 +1,9 @@
 """Whether workers take tasks, of every stage and lane."""
 
-from celery import Celery
-from kombu.exceptions import KombuError
-
-from producers.doctor import broker
-from producers.doctor.broker import BrokerError
 from producers.doctor.finding import Finding, fail, ok
 from producers.doctor.subject import Subject, UnlookedError
 from shared.pipeline import QUEUES, STAGES, Lane
+from shared.remote_control import ask_workers
 
 CHECK = "workers"
 _WITHIN_S = (2.0, 4.0)
@@ -18,9 +14,8 @@ _LOOKED_AT = "who answers Celery's control commands, and their queues"
 def look(subject: Subject) -> list[Finding]:
     """Ask the workers which queues they consume."""
     try:
-        _knock(subject.broker_url)
         consumed = _heard(subject.broker_url)
-    except (BrokerError, KombuError, OSError) as error:
+    except ConnectionError as error:
         raise UnlookedError(f"the broker does not serve ({error})", "first what is said of the broker") from error
     if not consumed:
         why = "what is due goes to the broker and comes back: nothing is synced"
@@ -40,19 +35,6 @@ def _of_lane(lane: Lane, consumed: dict[str, set[str]]) -> Finding:
     return ok(CHECK, _LOOKED_AT, f"{lane}: {', '.join(names)}")
 
 
-def _knock(url: str) -> None:
-    """Fail fast where Celery would go on trying.
-
-    Raises:
-        BrokerError: the broker does not serve.
-    """
-    if broker.is_amqp(url):
-        with broker.open_rabbitmq(url):
-            return
-    with broker.open_redis(url) as client:
-        client.ping()
-
-
 def _heard(url: str) -> dict[str, set[str]]:
     consumed: dict[str, set[str]] = {}
     for within_s in _WITHIN_S:
@@ -64,10 +46,6 @@ def _heard(url: str) -> dict[str, set[str]]:
 
 def _consumed(url: str, within_s: float) -> dict[str, set[str]]:
     """Give, by worker, those of our queues that it consumes."""
-    app = Celery("doctor", broker=url, set_as_current=False)
-    try:
-        answers = app.control.inspect(timeout=within_s).active_queues() or {}
-    finally:
-        app.close()
+    answers = ask_workers(url, "active_queues", within_s=within_s)
     queues = {name: {str(queue["name"]) for queue in its} & set(QUEUES) for name, its in answers.items()}
     return {name: its for name, its in queues.items() if its}

@@ -1,12 +1,12 @@
 """How long a single event takes on an idle stack, from the POST to the status in Siebel."""
 
-import socket
 import statistics
 import time
 from dataclasses import dataclass
 
 import httpx
 
+from deploy.local.serving import free_port
 from tests.bench.rig import Rig, wait_until
 
 _PAUSE_S = 0.05
@@ -22,9 +22,7 @@ class Latency:
 
 def idle_latency(on: Rig, count: int) -> Latency:
     """POST *count* single events, one after the other, each when the one before is told; dispatcher and worker run."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with on.process("api", "-m", "producers.cli", "api", "--port", str(port)), httpx.Client() as client:
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: _is_ready(client, url), 30, "the api's start")

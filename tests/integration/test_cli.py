@@ -246,7 +246,7 @@ def test_migrate_says_when_it_is_done(cli: Terminal) -> None:
 def test_the_api_serves_logs_without_people_and_stops_when_told(
     cli: Terminal, events: Path, ledger_url: str, tmp_path: Path
 ) -> None:
-    port = free_port(0)
+    port = free_port()
     tokens = json.dumps({"t": {"name": "files", "role": "producer"}})
     with running("api", "--port", str(port), MEMBERSYNC_LEDGER_URL=ledger_url, MEMBERSYNC_API__TOKENS=tokens) as api:
         url = f"http://127.0.0.1:{port}"
@@ -279,7 +279,7 @@ def test_an_api_that_is_away_is_said_in_words(bare: Terminal, events: Path) -> N
 
 def test_the_dispatcher_serves_metrics_and_stops_when_told(ledger_url: str, ledger: Engine, valkey_url: str) -> None:
     assert ledger.url.database
-    port = free_port(0)
+    port = free_port()
     with running(
         "dispatcher",
         MEMBERSYNC_LEDGER_URL=ledger_url,

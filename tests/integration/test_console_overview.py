@@ -10,6 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
+from deploy.local.serving import free_port
 from producers.api.app import create_app
 from producers.console.plot import plotted
 from shared.ledger import connections
@@ -19,7 +20,7 @@ from shared.pipeline import Stage
 from shared.settings import Settings, Token
 from tests.calling import served
 from tests.console import logged_in
-from tests.console_stack import free_port, serves
+from tests.console_stack import serves
 from tests.mailing import goes_down
 from tests.rig import Pipeline, eventually
 from tests.road import ALWAYS_DOWN, ALWAYS_REFUSED, Road

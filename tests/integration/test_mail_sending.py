@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine
 
+from deploy.local.serving import free_port
 from shared.ledger import mail
 from shared.ledger.engine import transaction
 from shared.pipeline import Stage
-from tests.mailbox import CERTIFICATE, PASSWORD, USER, Mailbox, free_port, mail_server, silent_server
+from tests.mailbox import CERTIFICATE, PASSWORD, USER, Mailbox, mail_server, silent_server
 from tests.mailing import comes_back, deliver, everything_is_due, goes_down, mailing, postman, unsent
 from tests.rig import DISPATCHER, Pipeline, eventually, member_event
 from tests.road import Road

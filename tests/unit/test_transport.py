@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deploy.local.serving import free_port
 from shared.errors import (
     DataError,
     OutcomeUnknownError,
@@ -113,12 +114,6 @@ def outcome(handler: Handler) -> Answer | StageError:
     return asyncio.run(run())
 
 
-def unused_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 @pytest.mark.parametrize(
     ("handler", "expected"),
     [
@@ -139,7 +134,7 @@ def test_no_whole_answer_after_sending_is_unknown(handler: Handler, expected: ty
 
 @pytest.mark.parametrize(
     "url",
-    [f"http://127.0.0.1:{unused_port()}", "http://no.such.host.invalid", "crowdtwist.com", "ftp://x", "", None],
+    [f"http://127.0.0.1:{free_port()}", "http://no.such.host.invalid", "crowdtwist.com", "ftp://x", "", None],
     ids=["refused", "no such host", "no scheme", "other scheme", "empty", "unset"],
 )
 def test_what_cannot_be_connected_is_unreachable(url: str | None) -> None:

@@ -162,7 +162,8 @@ class Attempt:
                 return written
             before, now = connections.observe(connection, self.stage, seen, rules)
             if seen.failed and now.failing_since is not None and now.position is not Position.CLOSED:
-                connections.hold_failed(connection, self.stage, now.failing_since)
+                late = None if before.position is Position.CLOSED else list(seen.failed)
+                connections.hold_failed(connection, self.stage, now.failing_since, late)
             if before.position is not now.position:
                 wake(connection)
         if before.position is not now.position:

@@ -1,0 +1,52 @@
+"""Who failed while a connection was going down is held, and has lost nothing by it."""
+
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import Engine
+
+from shared.ledger import connections
+from shared.ledger.engine import transaction
+from shared.pipeline import Stage
+from tests.road import ALWAYS_DOWN, Road
+
+
+@pytest.fixture
+def road(ledger: Engine) -> Road:
+    return Road(ledger)
+
+
+def hold(road: Road, since: datetime, *ids: int) -> int:
+    with transaction(road.ledger) as connection:
+        return connections.hold_failed(connection, Stage.CROWDTWIST, since, list(ids) or None)
+
+
+def test_dead_letters_and_attempts_of_that_time_are_given_back_and_no_others(road: Road) -> None:
+    road.dead("M-1")
+    since = datetime.now(UTC)
+    road.dead("M-2")
+    road.accept("M-3")
+    road.travel(ALWAYS_DOWN, attempts_max=5)
+    assert hold(road, since) == 2
+    assert road.sql("select member_number, state, attempt, finished_at is null from instance order by id") == [
+        ("M-1", "dead", 1, False),
+        ("M-2", "held", 0, True),
+        ("M-3", "held", 0, True),
+    ]
+    assert hold(road, since) == 0
+
+
+def test_of_a_batch_that_failed_after_the_others_only_its_own_are_held(road: Road) -> None:
+    since = datetime.now(UTC)
+    road.accept("M-1", "M-2")
+    first, second = road.travel(ALWAYS_DOWN, attempts_max=5)
+    assert hold(road, since, second) == 1
+    assert road.sql("select id, state from instance order by id") == [(first, "waiting"), (second, "held")]
+
+
+def test_of_two_dead_letters_of_a_member_the_newer_one_is_held(road: Road) -> None:
+    since = datetime.now(UTC)
+    road.dead("M-1")
+    road.dead("M-1", minute=1)
+    assert hold(road, since) == 1
+    assert road.sql("select state from instance order by id") == ["dead", "held"]

@@ -244,6 +244,7 @@ def _hold_failed(activity: str) -> TextClause:
 _HOLD_ALL_FAILED = _hold_failed("activity")
 # The fence keeps the planner from the index on `at`: in a long outage all the world's lines are since then.
 _HOLD_FAILED = _hold_failed("(select * from activity where instance_id = any(cast(:ids as bigint[])) offset 0)")
+# In no order: all of them are held in the end, and to sort the backlog for each piece of it is most of the work.
 _HOLD_DUE = text("""
     with due as (
         select i.id, h.*, m.told_status = h.status and m.told_at >= i.failing_since as told
@@ -251,7 +252,7 @@ _HOLD_DUE = text("""
                      cast(:report_after_s as float8) as after_s) as h,
              instance i join member m using (member_number)
         where i.state in ('pending', 'waiting') and i.due_stage = :stage and i.due_at <= now()
-        order by i.due_at limit :limit for update of i skip locked
+        limit :limit for update of i skip locked
     ), held as (
         update instance i
         set state = 'held',
@@ -269,14 +270,18 @@ _HOLD_DUE = text("""
     select id, cast(:stage as text), 'held', 'held: ' || cast(:why as text) from held
     returning instance_id
 """)
-_CLAIM_PROBE = text("""
+# The next by id, and else the first, of each lane: the index gives it, however many are held.
+_HELD = """
+    (select id from instance h
+     where state = 'held' and due_stage = :stage and lane = '{lane}' and id > {after}
+       and not exists (select from instance r where r.member_number = h.member_number and r.state = 'running')
+     order by id limit 1)
+"""
+_NEXT_HELD = " union all ".join(_HELD.format(lane=lane, after=after) for after in (":after", "0") for lane in Lane)
+_CLAIM_PROBE = text(f"""
     update instance
     set state = 'running', token = :token, begun = false, lease_until = now() + make_interval(secs => :lease_s)
-    where id = (
-        select i.id from instance i
-        where i.state = 'held' and i.due_stage = :stage
-          and not exists (select from instance r where r.member_number = i.member_number and r.state = 'running')
-        order by i.id <= :after, i.id limit 1 for update skip locked)
+    where id = (select id from ({_NEXT_HELD}) as next order by id <= :after, id limit 1) and state = 'held'
     returning id, member_number, lane
 """)
 _HALF_OPEN = text("""

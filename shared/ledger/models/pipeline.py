@@ -79,6 +79,7 @@ class Instance(Base):
             "id",
             postgresql_where=text("state in ('pending', 'waiting')"),
         ),
+        Index("instance_held", "due_stage", "lane", "id", postgresql_where=text("state = 'held'")),
         Index("instance_errand", "errand_at", postgresql_where=text("errand_at is not null")),
         Index("instance_of_member", "member_number", "id"),
         Index(

@@ -18,10 +18,8 @@ where they were after a restart.  Queries take the `max by` these labels first, 
 What has not happened yet is there as 0, so that nothing is missing from a plot or an alert.
 """
 
-import threading
-import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate, product
 
@@ -30,6 +28,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from producers.connections import budgets
+from producers.shared_look import SharedLook
 from shared.errors import LedgerError
 from shared.ledger import mail, views
 from shared.ledger.connection_views import connections
@@ -63,24 +62,12 @@ class LedgerCollector(Collector):
     def __init__(self, settings: Settings, *, ttl_s: float = 3.0) -> None:
         self._settings = settings
         self._ledger = engine(settings.require_ledger())
-        self._ttl_s = ttl_s
-        self._lock = threading.Lock()
-        self._fresh_until = float("-inf")
-        self._families: list[Metric] = []
+        self._shared = SharedLook(self._look, fresh_s=ttl_s, patience=_PATIENCE)
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterator[Metric]:
         """Give the metrics."""
-        with self._lock:
-            if time.monotonic() >= self._fresh_until:
-                began = time.monotonic()
-                self._families = list(self._read())
-                now = time.monotonic()
-                self._fresh_until = now + (max(self._ttl_s, _PATIENCE * (now - began)) if self._ttl_s else 0)
-            return self._families
-
-    def _read(self) -> Iterator[Metric]:
         try:
-            look = self._look()
+            look = self._shared.get()
         except LedgerError:
             yield GaugeMetricFamily("membersync_ledger_up", "Whether the ledger answers", 0)
             return

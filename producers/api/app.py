@@ -23,9 +23,10 @@ from shared.settings import settings as settings_of_this_process
 
 log = logs.logger(__name__)
 
-_INTAKE_THREADS = 12
-"""Together with `_READ_THREADS` no more than the ledger's pool has connections: nobody waits for one in vain."""
+_INTAKE_THREADS = 10
+"""Together with the two below no more than the ledger's pool has connections: nobody waits for one in vain."""
 _READ_THREADS = 8
+_PROBE_THREADS = 2
 _STOP_WITHIN_S = 30
 
 
@@ -49,6 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.doorkeeper = Doorkeeper(settings.api)
     app.state.metrics = registry_of(settings)
     app.state.intake_threads = anyio.CapacityLimiter(_INTAKE_THREADS)
+    app.state.probe_threads = anyio.CapacityLimiter(_PROBE_THREADS)
     problems.install(app)
     app.add_middleware(Envelope)
     for part in (events, reads, repairs, jobs, connections, watching, audit, probes):

@@ -14,7 +14,7 @@ its own name our address; nor to a page of another origin, which could post with
 
 import hmac
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Flag, auto
 from hashlib import sha256
@@ -119,8 +119,11 @@ class Doorkeeper:
         return found[1]
 
 
-def principal(request: Request, _: Annotated[object, Depends(_SCHEME)] = None) -> Principal:
-    """Say who asks, and bind it to the request's line in the log."""
+async def principal(request: Request, _: Annotated[object, Depends(_SCHEME)] = None) -> Principal:
+    """Say who asks, and bind it to the request's line in the log.
+
+    On the loop, as `needs` is: events must not wait for a thread behind those who read.
+    """
     doorkeeper: Doorkeeper = request.app.state.doorkeeper
     headers = request.headers
     who = doorkeeper.admit(headers.get("authorization"), headers.get("host", ""), headers.get("origin"))
@@ -128,10 +131,10 @@ def principal(request: Request, _: Annotated[object, Depends(_SCHEME)] = None) -
     return who
 
 
-def needs(right: Right) -> Callable[[Principal], Principal]:
+def needs(right: Right) -> Callable[[Principal], Awaitable[Principal]]:
     """Give a dependency that lets pass who has *right*."""
 
-    def check(who: Annotated[Principal, Depends(principal)]) -> Principal:
+    async def check(who: Annotated[Principal, Depends(principal)]) -> Principal:
         if not who.may(right):
             raise ProblemError(403, "forbidden", f"the role {who.role} may not do this")
         return who

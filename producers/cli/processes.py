@@ -57,7 +57,7 @@ def run_dispatcher() -> None:
 
         from producers.metrics import registry_of
 
-        start_http_server(of.dispatcher.metrics_port, registry=registry_of(of))
+        start_http_server(of.dispatcher.metrics_port, of.dispatcher.metrics_host, registry=registry_of(of))
     runs = [Bookkeeper(of).run]
     if of.mail.host:
         from producers.mail.postman import Postman

@@ -1,12 +1,11 @@
 """What the overview shows, read from the ledger once for everybody who looks at the same time."""
 
-import threading
-import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from producers.connections import budgets
 from producers.console.plot import plotted
+from producers.shared_look import SharedLook
 from shared.jobs import Job
 from shared.ledger import causes, job_views, views
 from shared.ledger.causes import Cause
@@ -53,30 +52,21 @@ class Glance:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._lock = threading.Lock()
-        self._fresh_until = float("-inf")
-        self._look: Look | None = None
+        self._shared = SharedLook(self._read, fresh_s=_FRESH_S, patience=_PATIENCE)
         self._plot: tuple[object, str] | None = None
 
     def look(self) -> Look:
-        """Give a look; somebody else's if it is fresh.
+        """Give a look; somebody else's if it is fresh, or if another is looking.
 
         Raises:
             LedgerError: the ledger is away.
         """
-        with self._lock:
-            began = time.monotonic()
-            if self._look is None or began >= self._fresh_until:
-                self._look = self._read()
-                now = time.monotonic()
-                self._fresh_until = now + max(_FRESH_S, _PATIENCE * (now - began))
-            return self._look
+        return self._shared.get()
 
     def forget(self) -> None:
         """Look anew the next time."""
-        with self._lock:
-            self._fresh_until = float("-inf")
-            self._plot = None
+        self._shared.forget()
+        self._plot = None
 
     def _read(self) -> Look:
         with transaction(engine(self._settings.ledger_url)) as connection:

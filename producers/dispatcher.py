@@ -87,7 +87,7 @@ class Dispatcher:
         is_busy = self._release(gates, rooms)  # first: somebody may be waiting for just this
         is_busy |= self._tend(gates)
         is_busy |= ops.carry_on(engine(), self._settings)
-        self._run_errands([stage for stage, gate in gates.items() if gate.is_open])
+        self._run_errands([stage for stage, gate in gates.items() if gate.is_open], rooms)
         if time.monotonic() >= self._tidy_at:
             self._tidy_at = time.monotonic() + self._settings.dispatcher.tick_s
             self._give_back()
@@ -176,13 +176,17 @@ class Dispatcher:
             return self._settings.dispatcher.unbegun(lane) * 2
         return Budget(of.budget_per_minute, of.live_share).free(lane, budget.used(connection, stage))
 
-    def _run_errands(self, stages: Sequence[Stage]) -> None:
+    def _run_errands(self, stages: Sequence[Stage], rooms: Mapping[Lane, "_Room"]) -> None:
+        """Claim and publish errands: at most half of a lane's room, on top of what was claimed; so neither starves."""
+        limits = {lane: min(_ERRANDS_SIZE, room.free // 2) for lane, room in rooms.items() if room.free > 1}
+        if not limits or not stages:
+            return
         token = _token()
         lease_s = self._settings.dispatcher.unbegun_lease_s
         with transaction(engine()) as connection:
-            claimed = dispatching.claim_errands(connection, stages, limit=_ERRANDS_SIZE, token=token, lease_s=lease_s)
-        for stage, instances in claimed.items():
-            self._publish(Lane.LIVE, stage, instances, token)
+            claimed = dispatching.claim_errands(connection, stages, limits, token=token, lease_s=lease_s)
+        for (lane, stage), instances in claimed.items():
+            self._publish(lane, stage, instances, token)
 
     def _publish(self, lane: Lane, stage: Stage, instances: Sequence[Claimed], token: int) -> bool:
         """Put *instances* on the broker; those that it does not take are let go and due again at the next tick."""

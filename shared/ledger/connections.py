@@ -231,8 +231,9 @@ def _hold_failed(activity: str) -> TextClause:
               and i.code in ('unreachable', 'unavailable', 'throttled', 'outcome_unknown', 'unauthorised')
               and (i.state = 'waiting' or i.finished_at >= :since)
               and not exists (select from instance q where q.member_number = i.member_number and q.id <> i.id
-                                                       and (q.state in ('pending', 'waiting', 'held', 'running')
-                                                            or q.state = 'dead' and q.id > i.id))
+                              and (q.state in ('pending', 'waiting', 'held', 'running')
+                                   or i.state = 'dead' and q.id > i.id
+                                      and q.state not in ('superseded', 'skipped', 'discarded')))
             returning i.id
         )
         insert into activity (instance_id, stage, state, what)

@@ -1,9 +1,10 @@
 """Statements of the dispatcher: what is due, who may go, and whose lease has run out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from shared.pipeline import Lane, Stage
 
@@ -36,24 +37,32 @@ def claim(
         "token": token,
         "lease_s": lease_s,
     }
-    claimed: dict[tuple[Lane, Stage], list[Claimed]] = {}
-    for row in connection.execute(_CLAIM, parameters):
-        claimed.setdefault((Lane(row.lane), Stage(row.stage)), []).append(Claimed(row.id, row.member_number))
-    return claimed
+    return _by_lane_and_stage(connection.execute(_CLAIM, parameters))
 
 
 def claim_errands(
-    connection: Connection, stages: Sequence[Stage], *, limit: int, token: int, lease_s: float
-) -> dict[Stage, list[Claimed]]:
-    """Lease instances whose errand is due and goes to one of *stages*: a report to Siebel, a read-back in CrowdTwist.
+    connection: Connection, stages: Sequence[Stage], limits: Mapping[Lane, int], *, token: int, lease_s: float
+) -> dict[tuple[Lane, Stage], list[Claimed]]:
+    """Lease instances whose errand is due and goes to one of *stages*, of each lane and kind at most its limit.
 
-    A read-back that a newer success has made pointless is dropped.
+    The errands: a report to Siebel, a read-back in CrowdTwist.  A read-back that a newer success has made pointless is
+    dropped.
     """
     connection.execute(_DROP_POINTLESS)
-    claimed: dict[Stage, list[Claimed]] = {}
-    parameters = {"stages": list(stages), "limit": limit, "token": token, "lease_s": lease_s}
-    for row in connection.execute(_CLAIM_ERRANDS, parameters):
-        claimed.setdefault(Stage(row.stage), []).append(Claimed(row.id, row.member_number))
+    parameters = {
+        "lanes": list(limits),
+        "limits": list(limits.values()),
+        "stages": list(stages),
+        "token": token,
+        "lease_s": lease_s,
+    }
+    return _by_lane_and_stage(connection.execute(_CLAIM_ERRANDS, parameters))
+
+
+def _by_lane_and_stage(rows: Iterable[Row[Any]]) -> dict[tuple[Lane, Stage], list[Claimed]]:
+    claimed: dict[tuple[Lane, Stage], list[Claimed]] = {}
+    for row in rows:
+        claimed.setdefault((Lane(row.lane), Stage(row.stage)), []).append(Claimed(row.id, row.member_number))
     return claimed
 
 
@@ -96,16 +105,28 @@ _DROP_POINTLESS = text("""
     from member m
     where i.errand_at <= now() and i.state = 'completed' and m.member_number = i.member_number and m.applied_id <> i.id
 """)
-_CLAIM_ERRANDS = text("""
+
+
+def _due_errands(stage: Stage, of: str) -> str:
+    return f"""
+        select d.* from unnest(cast(:lanes as text[]), cast(:limits as int[])) as l (lane, size), lateral (
+            select i.id, i.member_number
+            from instance i join member m using (member_number)
+            where i.errand_at <= now() and {of} and i.lane = l.lane and '{stage}' = any(cast(:stages as text[]))
+              and not exists (select from instance r where r.member_number = i.member_number and r.state = 'running')
+            order by i.errand_at
+            limit l.size
+            for update of i, m skip locked
+        ) as d
+    """
+
+
+# One of a member at a time: an older one may be read back while a newer one is to be reported.
+_CLAIM_ERRANDS = text(f"""
     with due as (
-        select i.id
-        from instance i join member m using (member_number)
-        where i.errand_at <= now() and i.state <> 'running'
-          and case when i.state = 'completed' then 'crowdtwist' else 'siebel' end = any(cast(:stages as text[]))
-          and not exists (select from instance r where r.member_number = i.member_number and r.state = 'running')
-        order by i.errand_at
-        limit :limit
-        for update of i, m skip locked
+        {_due_errands(Stage.CROWDTWIST, "i.state = 'completed'")}
+        union all
+        {_due_errands(Stage.SIEBEL, "i.state not in ('completed', 'running')")}
     )
     update instance
     set state = 'running', token = :token, begun = false, lease_until = now() + make_interval(secs => :lease_s),
@@ -113,8 +134,8 @@ _CLAIM_ERRANDS = text("""
         errand_at = null,
         errand = case when state = 'completed' then 'read_back' else 'report' end,
         stage = case when state = 'completed' then 'crowdtwist' else 'siebel' end
-    where id = any(array(select id from due))
-    returning id, member_number, stage
+    where id = any(array(select min(id) from due group by member_number))
+    returning id, member_number, lane, stage
 """)
 _LET_GO = text("""
     update instance set lease_until = now() where id = any(cast(:ids as bigint[])) and token = :token and not begun

@@ -73,9 +73,9 @@ def travel(ledger: Engine, results: Mapping[Stage, StageError] | None = None, *,
 
 def errands(ledger: Engine, result: Callable[[Stage, Work], Result] = good) -> list[Errand]:
     with ledger.begin() as connection:
-        claimed = dispatching.claim_errands(connection, list(Stage), limit=100, token=9, lease_s=60)
+        claimed = dispatching.claim_errands(connection, list(Stage), dict.fromkeys(Lane, 100), token=9, lease_s=60)
     ran: list[Errand] = []
-    for stage, some in claimed.items():
+    for (_, stage), some in claimed.items():
         for work in begin(ledger, stage, [one.instance_id for one in some]):
             ran.append(work.errand)
             end(ledger, stage, work, result(stage, work))
@@ -296,11 +296,33 @@ def test_after_a_lost_write_the_next_success_is_read_back_once(ledger: Engine) -
     assert rows(ledger, "lost_write_at", "member") == [None]
 
 
+def test_of_two_errands_of_a_member_one_goes_at_a_time(ledger: Engine) -> None:
+    send(ledger)
+    travel(ledger, {Stage.CROWDTWIST: SILENCE}, report_s=300)
+    make_due(ledger)
+    travel(ledger)
+    send(ledger, minute=1, last_name="Other")
+    travel(ledger, {Stage.CROWDTWIST: OUTAGE})
+    assert rows(ledger, "state, errand_at <= now()") == [("completed", True), ("waiting", True)]
+    assert errands(ledger) == [Errand.READ_BACK]
+    assert errands(ledger) == [Errand.REPORT]
+
+
+def test_errands_of_a_lane_are_as_many_as_it_has_room_for(ledger: Engine) -> None:
+    for number in ("M-1", "M-2", "M-3"):
+        send(ledger, number)
+    travel(ledger, {Stage.CROWDTWIST: OUTAGE})
+    with ledger.begin() as connection:
+        limits = {Lane.LIVE: 2, Lane.BULK: 5}
+        claimed = dispatching.claim_errands(connection, list(Stage), limits, token=9, lease_s=60)
+    assert {queue: len(some) for queue, some in claimed.items()} == {(Lane.LIVE, Stage.SIEBEL): 2}
+
+
 def test_a_worker_lost_on_an_errand_costs_the_instance_nothing(ledger: Engine) -> None:
     send(ledger)
     travel(ledger, {Stage.CROWDTWIST: OUTAGE})
     with ledger.begin() as connection:
-        dispatching.claim_errands(connection, list(Stage), limit=1, token=9, lease_s=60)
+        dispatching.claim_errands(connection, list(Stage), dict.fromkeys(Lane, 1), token=9, lease_s=60)
     begin(ledger, Stage.SIEBEL, [1])
     lapse(ledger)
     assert rows(ledger, "state, stage, attempt, losses, errand") == [("waiting", "crowdtwist", 1, 0, "sync")]

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from shared.ledger import connections
 from shared.ledger.engine import transaction
 from shared.pipeline import Stage
-from tests.road import ALWAYS_DOWN, Road
+from tests.road import ALWAYS_DOWN, ALWAYS_REFUSED, Road
 
 
 @pytest.fixture
@@ -50,3 +50,12 @@ def test_of_two_dead_letters_of_a_member_the_newer_one_is_held(road: Road) -> No
     road.dead("M-1", minute=1)
     assert hold(road, since) == 1
     assert road.sql("select state from instance order by id") == ["dead", "held"]
+
+
+def test_a_dead_letter_that_a_newer_outcome_has_overtaken_stays_one(road: Road) -> None:
+    since = datetime.now(UTC)
+    road.dead("M-1")
+    road.accept("M-1", minute=1)
+    road.travel(ALWAYS_REFUSED)
+    assert hold(road, since) == 0
+    assert road.sql("select state from instance order by id") == ["dead", "rejected"]

@@ -14,7 +14,7 @@ from producers.mail import advice
 from producers.mail.postman import Postman
 from shared.ledger import connections, dispatching, mail
 from shared.ledger.engine import ears, transaction
-from shared.pipeline import Stage
+from shared.pipeline import Lane, Stage
 from shared.settings import Settings, settings
 from tests.mailbox import SETTINGS, Mailbox, mail_server
 from tests.mailing import bookmark, comes_back, deliver, digest_is_due, goes_down, postman
@@ -110,7 +110,7 @@ def test_whoever_failed_is_told_in_one_digest_by_cause_and_never_again(road: Roa
 def test_a_dead_letter_that_is_just_being_reported_is_in_the_digest(road: Road, mailbox: Mailbox) -> None:
     road.dead("D-1")
     with transaction(road.ledger) as connection:
-        dispatching.claim_errands(connection, list(Stage), limit=10, token=8, lease_s=60)
+        dispatching.claim_errands(connection, list(Stage), dict.fromkeys(Lane, 10), token=8, lease_s=60)
     assert road.states() == {"running": 1}
     digest_is_due(road)
     deliver(postman(road, mailbox))

@@ -80,7 +80,18 @@ class Instance(Base):
             postgresql_where=text("state in ('pending', 'waiting')"),
         ),
         Index("instance_held", "due_stage", "lane", "id", postgresql_where=text("state = 'held'")),
-        Index("instance_errand", "errand_at", postgresql_where=text("errand_at is not null")),
+        Index(
+            "instance_read_back",
+            "lane",
+            "errand_at",
+            postgresql_where=text("errand_at is not null and state = 'completed'"),
+        ),
+        Index(
+            "instance_report",
+            "lane",
+            "errand_at",
+            postgresql_where=text("errand_at is not null and state not in ('completed', 'running')"),
+        ),
         Index("instance_of_member", "member_number", "id"),
         Index(
             "instance_open", "state", "id", postgresql_where=text("state not in ('pending', 'running', 'completed')")

@@ -9,7 +9,7 @@ import time
 from datetime import timedelta
 
 from shared.errors import LedgerError
-from shared.ledger import tallies
+from shared.ledger import history, tallies
 from shared.ledger.engine import engine, transaction
 from shared.logs import logger
 from shared.settings import Settings
@@ -32,6 +32,7 @@ class Bookkeeper:
     def __init__(self, settings: Settings, *, behind_max_s: float = 60.0) -> None:
         self._ledger = engine(settings.require_ledger())
         self._behind_max_s = behind_max_s
+        self._retention_days = settings.dispatcher.retention_days
         self._prune_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
@@ -67,3 +68,4 @@ class Bookkeeper:
         self._prune_at = time.monotonic() + _PRUNE_EVERY_S
         with transaction(self._ledger) as connection:
             tallies.prune(connection, days=_MINUTES_KEPT_DAYS)
+            history.prune(connection, days=self._retention_days)

@@ -83,15 +83,15 @@ class Dispatcher:
 
     def turn(self) -> bool:
         """Do one turn; say whether there may be more to do at once."""
-        gates, rooms = self._look()
-        is_busy = self._release(gates, rooms)  # first: somebody may be waiting for just this
-        is_busy |= self._tend(gates)
-        is_busy |= ops.carry_on(engine(), self._settings)
-        self._run_errands([stage for stage, gate in gates.items() if gate.is_open], rooms)
         if time.monotonic() >= self._tidy_at:
             self._tidy_at = time.monotonic() + self._settings.dispatcher.tick_s
-            self._give_back()
-            self._prune()
+            self._give_back()  # first: whatever fails below, turn by turn, keeps no lease from coming back
+        gates, rooms = self._look()
+        is_busy = self._release(gates, rooms)
+        self._run_errands([stage for stage, gate in gates.items() if gate.is_open], rooms)
+        is_busy |= self._tend(gates)
+        is_busy |= ops.carry_on(engine(), self._settings)
+        self._prune()
         return is_busy
 
     def _look(self) -> tuple[dict[Stage, Gate], dict[Lane, "_Room"]]:
@@ -156,11 +156,8 @@ class Dispatcher:
             claimed = dispatching.claim(
                 connection, limits, token=token, lease_s=self._settings.dispatcher.unbegun_lease_s
             )
-        for (lane, stage), instances in claimed.items():
-            is_busy |= len(instances) >= rooms[lane].free
-            if not self._publish(lane, stage, instances, token):
-                return False
-        return is_busy
+        is_busy |= any(len(instances) >= rooms[lane].free for (lane, _), instances in claimed.items())
+        return self._publish_all(claimed, token) and is_busy
 
     def _room(self, connection: Transaction, lane: Lane, waiting: int) -> "_Room":
         """Say how many instances of *lane* may be put on the broker: by its queues, and by the budgets."""
@@ -185,8 +182,17 @@ class Dispatcher:
         lease_s = self._settings.dispatcher.unbegun_lease_s
         with transaction(engine()) as connection:
             claimed = dispatching.claim_errands(connection, stages, limits, token=token, lease_s=lease_s)
+        self._publish_all(claimed, token)
+
+    def _publish_all(self, claimed: Mapping[tuple[Lane, Stage], Sequence[Claimed]], token: int) -> bool:
+        """Publish what was claimed; once the broker does not take a batch, all that is left is let go."""
+        left = dict(claimed)
         for (lane, stage), instances in claimed.items():
-            self._publish(lane, stage, instances, token)
+            del left[lane, stage]
+            if not self._publish(lane, stage, instances, token):
+                self._let_go([one.instance_id for some in left.values() for one in some], token)
+                return False
+        return True
 
     def _publish(self, lane: Lane, stage: Stage, instances: Sequence[Claimed], token: int) -> bool:
         """Put *instances* on the broker; those that it does not take are let go and due again at the next tick."""
@@ -198,11 +204,15 @@ class Dispatcher:
                 # It may have arrived or not: a message that did finds its instances let go, and passes on.
                 left = [one.instance_id for one in instances[instances.index(batch[0]) :]]
                 log.error("the broker is away", stage=stage, lane=lane, let_go=len(left), cause=type(error).__name__)
-                with transaction(engine()) as connection:
-                    dispatching.let_go(connection, left, token=token)
+                self._let_go(left, token)
                 return False
             log.info("published", stage=stage, lane=lane, instances=len(ids))
         return True
+
+    @staticmethod
+    def _let_go(ids: Sequence[int], token: int) -> None:
+        with transaction(engine()) as connection:
+            dispatching.let_go(connection, ids, token=token)
 
     def _give_back(self) -> None:
         settings = self._settings
@@ -225,6 +235,8 @@ class Dispatcher:
             pruned = dispatching.prune(connection, days=self._settings.dispatcher.retention_days, limit=_PRUNE_SIZE)
         if pruned:
             log.info("pruned", instances=pruned)
+        if pruned == _PRUNE_SIZE:
+            self._prune_at = 0.0
 
 
 def _token() -> int:

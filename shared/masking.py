@@ -14,7 +14,8 @@ LONGEST_TEXT = 300
 MOST_ENTRIES = 40
 DEEPEST = 10
 
-_EMAIL = re.compile(r"[^\s@<>\"'(),;:]+@[^\s@<>\"'(),;:]+")
+# Looking behind, a match begins at the beginning of a word only: a long one is read once, not once from each letter.
+_EMAIL = re.compile(r"(?<![^\s@<>\"'(),;:])[^\s@<>\"'(),;:]+@[^\s@<>\"'(),;:]+")
 # fmt: off
 _HARMLESS = frozenset({
     "id", "user_id", "ct_user_id", "third_party_id", "member_number", "row_id", "program_id", "member_type",

@@ -183,7 +183,9 @@ class DispatcherSettings(BaseModel):
     batch_bulk: int = Field(200, ge=1, description="instances in one chain of the bulk lane")
     unbegun_live: int = Field(400, ge=1, description="instances that may wait in the broker's live queues")
     unbegun_bulk: int = Field(800, ge=1, description="instances that may wait in the broker's bulk queues")
-    retention_days: int = Field(90, ge=1, description="days that finished instances and their activity are kept")
+    retention_days: int = Field(
+        90, ge=1, description="days that finished instances with their activity, and ended jobs, are kept"
+    )
     metrics_host: str = Field("127.0.0.1", description="address that its metrics listen on; they want no token")
     metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus metrics of the dispatcher; 0: off")
 

@@ -15,9 +15,11 @@ import uvloop
 
 from shared.errors import OutcomeUnknownError, StageError
 from shared.instances import Failed, Result, Work
+from shared.logs import logger
 from shared.pipeline import Stage
 from workers.permits import lane_of_calls
 
+log = logger(__name__)
 T = TypeVar("T")
 
 
@@ -109,6 +111,8 @@ class Crew:
         def write(answers: list[Answer]) -> None:
             try:
                 conclude_late(answers)
+            except Exception as error:  # noqa: BLE001  # nobody asks for this thread's result; their leases run out
+                log.error("late answers were not written", answers=len(answers), error=type(error).__name__)
             finally:
                 self._late.discard(finished)
                 finished.set_result(None)

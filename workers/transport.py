@@ -43,6 +43,7 @@ LEAST_S = 0.02
 """A call that has less time than this is not begun."""
 JSON_HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 _GOOD = range(200, 300)
+_LONGEST_WAIT_S = 30 * 86_400.0
 
 
 class Tokens(Protocol):
@@ -220,7 +221,10 @@ def _unavailable(system: str, answer: Answer) -> UnavailableError | None:
 
 
 def retry_after_s(said: str | None, now: float) -> float | None:
-    """Give the seconds that a Retry-After asks for, None if it cannot be read.  Units: *now* epoch seconds."""
+    """Give the seconds that a Retry-After asks for, at most 30 days, None if it cannot be read.
+
+    Units: *now* epoch seconds.
+    """
     if said is None:
         return None
     try:
@@ -231,7 +235,7 @@ def retry_after_s(said: str | None, now: float) -> float | None:
             seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - now
         except (ValueError, OverflowError):
             return None
-    return max(0.0, seconds) if isfinite(seconds) else None
+    return min(max(0.0, seconds), _LONGEST_WAIT_S) if isfinite(seconds) else None
 
 
 def _document(body: bytes) -> Any:  # noqa: ANN401 - JSON

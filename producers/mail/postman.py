@@ -11,6 +11,7 @@ Any number may run.  A mail server that is down delays mail and nothing else.
 import random
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from producers.mail import composing
@@ -40,24 +41,31 @@ class Postman:
         self._ledger = engine(settings.require_ledger())
         self._writing = _Trouble("no mail is written")
         self._sending = _Trouble("mail waits to be sent")
+        self._keeping = _Trouble("the outbox cannot be kept")
+        self._pruning = _Trouble("sent mail is not pruned")
         self._prune_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Write and send until *stop*; a ledger or a mail server that is away is waited for."""
         while not stop.is_set():
-            try:
-                self.write()
-                while not stop.is_set() and self.send_one():
-                    pass
-                self._prune()
-                self._writing.over()
-            except LedgerConflictError as error:
-                log.info("met another transaction, and looks again", cause=str(error))
-            except LedgerError as error:
-                self._writing.met(str(error))
-            except Exception as error:  # noqa: BLE001  # a bug in one letter must not end all mail for good
-                self._writing.met(f"a bug: {type(error).__name__}")
+            self._try(self.write, self._writing)
+            self._try(lambda: self._send_all(stop), self._keeping)
+            self._try(self._prune, self._pruning)
             stop.wait(self._settings.dispatcher.tick_s)
+
+    @staticmethod
+    def _try(step: Callable[[], None], trouble: "_Trouble") -> None:
+        """Take a step; whatever becomes of it, the next one is taken."""
+        try:
+            step()
+        except LedgerConflictError as error:
+            log.info("met another transaction, and looks again", cause=str(error))
+        except LedgerError as error:
+            trouble.met(str(error))
+        except Exception as error:  # noqa: BLE001  # a bug in one letter must not end all mail for good
+            trouble.met(f"a bug: {type(error).__name__}")
+        else:
+            trouble.over()
 
     def write(self) -> None:
         """Take what is new, and put the letters about it into the outbox."""
@@ -86,6 +94,10 @@ class Postman:
         self._sending.over()
         log.info("mail sent", mail_id=leased.mail_id, kind=leased.letter.kind, tries=leased.tries, complaint=complaint)
         return True
+
+    def _send_all(self, stop: threading.Event) -> None:
+        while not stop.is_set() and self.send_one():
+            pass
 
     def _put_off(self, leased: Leased, error: str) -> None:
         self._sending.met(error)

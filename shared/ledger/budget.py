@@ -59,7 +59,7 @@ def forget(connection: Connection) -> None:
 _LOCK = text("select pg_advisory_xact_lock(:space, :stage)")
 _USED = text("""
     select lane, sum(calls) as calls from spend
-    where name = :name and at_s > extract(epoch from clock_timestamp())::bigint - 62 group by lane
+    where name = :name and at_s > floor(extract(epoch from clock_timestamp()))::bigint - 62 group by lane
 """)
 _PAY = text("""
     insert into spend (name, at_s, lane, calls)
@@ -68,6 +68,6 @@ _PAY = text("""
 """)
 _MORE_IN = text("""
     select greatest(0.1, min(at_s) + 62 - extract(epoch from clock_timestamp())) from spend
-    where name = :name and at_s > extract(epoch from clock_timestamp())::bigint - 62
+    where name = :name and at_s > floor(extract(epoch from clock_timestamp()))::bigint - 62
 """)
-_FORGET = text("delete from spend where at_s < extract(epoch from clock_timestamp())::bigint - 120")
+_FORGET = text("delete from spend where at_s < floor(extract(epoch from clock_timestamp()))::bigint - 120")

@@ -1,4 +1,7 @@
-"""Statements of those who look back: what came of instances minute by minute, and when connections were away."""
+"""Statements of those who look back: what came of instances minute by minute, and when connections were away.
+
+And how far back one can look: what is older is pruned.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,6 +50,26 @@ def outages(connection: Connection, *, since: datetime) -> list[Outage]:
     ]
 
 
+def prune(connection: Connection, *, days: int) -> None:
+    """Delete what is older than *days*: changes of connections but the newest of each, ended jobs, stray messages.
+
+    What operators did stays for good.
+    """
+    for statement in _PRUNE:
+        connection.execute(statement, {"days": days})
+
+
+_PRUNE = (
+    text("""
+        delete from connection_change c
+        where at < now() - make_interval(days => :days)
+          and exists (select from connection_change n
+                      where n.id > c.id and n.name = c.name
+                        and (n.what in ('paused', 'resumed')) = (c.what in ('paused', 'resumed')))
+    """),
+    text("delete from job where ended_at < now() - make_interval(days => :days)"),
+    text("delete from stray_message where at < now() - make_interval(days => :days)"),
+)
 _MINUTES = text("""
     select at, stage, outcome, count as total from minute
     where at > cast(:since as timestamptz) - interval '1 minute' and at < :until order by at, stage, outcome

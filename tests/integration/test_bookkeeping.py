@@ -11,12 +11,13 @@ from sqlalchemy import Engine, text
 
 from producers.bookkeeper import Bookkeeper
 from shared.errors import BudgetSpentError
+from shared.jobs import Kind
 from shared.ledger import tallies
 from shared.ledger.engine import transaction
 from shared.ledger.tallies import OUTCOMES
 from shared.settings import Settings
 from tests.rig import DISPATCHER, Pipeline, eventually, member_event
-from tests.road import ALWAYS_DOWN, ALWAYS_REFUSED, REFUSED, Road, dying
+from tests.road import ALWAYS_DOWN, ALWAYS_REFUSED, REFUSED, Road, dying, start
 
 BY_OUTCOME = "select stage, outcome, sum(count)::int from tally group by 1, 2"
 BY_MINUTE = "select stage, outcome, sum(count)::int from minute group by 1, 2"
@@ -184,6 +185,26 @@ def test_minutes_older_than_eight_days_go_and_tallies_stay(road: Road, settings:
     with running(settings):
         eventually(lambda: road.sql("select count(*) from minute") == [1], "pruned")
     assert road.sql("select count(*) from tally") == [2]
+
+
+def test_history_older_than_the_retention_goes_but_how_each_connection_stands(road: Road, settings: Settings) -> None:
+    at = "now() - interval '{} days'"
+    for age, what in ((95, "down"), (94, "up"), (93, "paused"), (92, "down"), (3, "up"), (2, "down")):
+        road.sql(f"insert into connection_change (at, name, what) values ({at.format(age)}, 'oic', '{what}')")
+    for age in (91, 89):
+        road.sql(
+            f"insert into stray_message (at, queue, reason, headers, body) values ({at.format(age)}, '', '', '', '')"
+        )
+    road.dead("M-1", "M-2")
+    for instance_id in (1, 2):
+        start(road, instance_id, kind=Kind.DISCARD)
+    road.turn()
+    road.sql(f"update job set ended_at = {at.format(91)} where id = 1")
+    with running(settings):
+        eventually(lambda: road.sql("select id from job") == [2], "pruned")
+    assert road.sql("select what from connection_change order by id") == ["paused", "up", "down"]
+    assert road.sql("select count(*) from job_item") == [1]
+    assert road.sql("select count(*) from stray_message") == [1]
 
 
 def test_outcomes_are_what_became_of_the_instances(road: Road, settings: Settings) -> None:

@@ -175,6 +175,22 @@ def test_a_pause_is_the_operators_own_and_not_mailed(road: Road, mailbox: Mailbo
     assert mailbox.subjects == []
 
 
+def test_trouble_with_writing_keeps_no_written_mail_back(road: Road, mailbox: Mailbox) -> None:
+    goes_down(road)
+    of = postman(road, mailbox)
+    of.write()
+    stop = threading.Event()
+    working = threading.Thread(target=of.run, args=(stop,))
+    road.sql("alter table bookmark rename to mislaid")
+    try:
+        working.start()
+        eventually(lambda: len(mailbox.mails) == 1, "the mail")
+    finally:
+        stop.set()
+        working.join()
+        road.sql("alter table mislaid rename to bookmark")
+
+
 def test_a_ledger_that_was_away_is_asked_again(road: Road, mailbox: Mailbox, ledger_url: str) -> None:
     stop = threading.Event()
     working = threading.Thread(target=postman(road, mailbox).run, args=(stop,))

@@ -262,7 +262,14 @@ def test_an_error_status_can_be_handed_over_when_it_is_json() -> None:
 
 @pytest.mark.parametrize(
     ("said", "expected"),
-    [("7", 7.0), ("0.5", 0.5), ("-3", 0.0), (formatdate(1007, usegmt=True), 7.0), (formatdate(900, usegmt=True), 0.0)]
+    [
+        ("7", 7.0),
+        ("0.5", 0.5),
+        ("-3", 0.0),
+        ("9" * 14, 30 * 86_400.0),
+        (formatdate(1007, usegmt=True), 7.0),
+        (formatdate(900, usegmt=True), 0.0),
+    ]
     + [(said, None) for said in (None, "soon", "nan", "inf", "", "Wed, 99 Foo 2026 00:00:00 GMT")],
 )
 def test_retry_after_is_seconds_or_a_date(said: str | None, expected: float | None) -> None:
@@ -392,3 +399,6 @@ def test_masks_are_recognisable_and_keep_what_operators_search_by() -> None:
     assert mask({"message": "andy@example.org is taken"}) == {"message": "a***@e***.org is taken"}
     assert mask_email("nonsense") == "***"
     assert len(mask_text("x" * 1000)) == 300
+    assert mask_text("a@b.org,c.d@e.org (f@g.org)") == "a***@b***.org,c***@e***.org (f***@g***.org)"
+    assert mask_text("a@b.org@c@d.org") == "a***@b***.org@c***@d***.org"
+    assert mask_text("said a@b.org " + "x" * 50_000).startswith("said a***@b***.org xx")

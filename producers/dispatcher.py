@@ -20,11 +20,12 @@ from producers.leases import after_loss
 from shared.breaker import ramp
 from shared.broker import publish
 from shared.errors import LedgerConflictError, LedgerError
-from shared.ledger import attempts, budget, connections, dispatching
+from shared.ledger import attempts, budget, connections, dispatching, holding
 from shared.ledger.budget import Budget
-from shared.ledger.connections import Gate, Hold
+from shared.ledger.connections import Gate
 from shared.ledger.dispatching import Claimed
 from shared.ledger.engine import Transaction, ears, engine, transaction
+from shared.ledger.holding import Hold
 from shared.logs import logger
 from shared.pipeline import Lane, Stage
 from shared.settings import Settings
@@ -110,7 +111,7 @@ class Dispatcher:
                 continue
             report_after_s = None if gate.paused else self._settings.siebel.report_after_s
             with transaction(engine()) as connection:
-                count = connections.hold_due(connection, Hold(stage, gate.why, report_after_s), limit=_HOLD_SIZE)
+                count = holding.hold_due(connection, Hold(stage, gate.why, report_after_s), limit=_HOLD_SIZE)
             is_busy |= count == _HOLD_SIZE
             if gate.wants_probe:
                 self._probe(stage)
@@ -120,7 +121,7 @@ class Dispatcher:
         token = _token()
         lease_s = self._settings.dispatcher.unbegun_lease_s
         with transaction(engine()) as connection:
-            probe = connections.claim_probe(connection, stage, token=token, lease_s=lease_s)
+            probe = holding.claim_probe(connection, stage, token=token, lease_s=lease_s)
         if probe is not None:
             lane, instance = probe
             log.info("probe", stage=stage, instance_id=instance.instance_id)
@@ -131,12 +132,12 @@ class Dispatcher:
         part = ramp(gate.breaker.healed_at, gate.now)
         for lane in Lane:
             with transaction(engine()) as connection:
-                if not connections.has_held(connection, gate.stage, lane):
+                if not holding.has_held(connection, gate.stage, lane):
                     continue
                 most = max(1, int(part * self._settings.dispatcher.unbegun(lane)))
-                room = most - connections.waiting_room(connection, gate.stage, lane, at_most=most)
+                room = most - holding.waiting_room(connection, gate.stage, lane, at_most=most)
                 if room > 0:
-                    connections.release(connection, gate.stage, lane, limit=room)
+                    holding.release(connection, gate.stage, lane, limit=room)
                 return True
         return False
 

@@ -1,6 +1,6 @@
 """What of the ledger may be shown to whom: people are masked unless the reader may see them.
 
-The calls of an instance's activity were masked before they were written; everybody sees them masked.
+The calls of an instance's activity were masked before they were written; `revealing` knows more.
 """
 
 from dataclasses import replace

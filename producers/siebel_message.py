@@ -48,6 +48,8 @@ _CONTACT_LABELS: Final = {
     "gender": ("M/F", "Gender"),
     "ct_city_id": ("CT City Id",),
 }
+SIEBEL_LABELS: Final[Mapping[str, tuple[str, ...]]] = {**_MEMBER_LABELS, **_CONTACT_LABELS}
+"""What Siebel calls the fields of an event, the usual label first."""
 _OPERATIONS = {
     **dict.fromkeys(("", "update", "upsert", "sync", "synchronize", "modify"), Operation.UPDATE),
     **dict.fromkeys(("insert", "create", "new", "enroll", "enrol"), Operation.ENROLL),
@@ -91,7 +93,7 @@ class Dialect:
         canonical = {fold(name): name for name in (*_EVENT_FIELDS, *Member.model_fields)}
         if strangers := given.keys() - set(canonical.values()):
             raise ValueError(f"siebel.field_names: no such field: {', '.join(sorted(strangers))}")
-        known = {**_MEMBER_LABELS, **_CONTACT_LABELS, **given}
+        known = {**SIEBEL_LABELS, **given}
         return cls(
             zone=ZoneInfo(settings.timezone),
             labels={name: labels[0] for name, labels in known.items()},

@@ -3,10 +3,14 @@
 *reader* is who may and wants to see them so; None: people are masked.
 """
 
+from dataclasses import replace
+
 from producers import ops
 from producers.ops import Operator
+from producers.revealing import revealed
 from producers.shown import masked_instance, masked_member, masked_page
-from shared.ledger.engine import Ledger
+from shared.ledger import views
+from shared.ledger.engine import Ledger, transaction
 from shared.ledger.records import InstanceDetail, MemberRecord, Page
 
 
@@ -25,7 +29,7 @@ def instance_for(reader: Operator | None, ledger: Ledger, detail: InstanceDetail
     if reader is None:
         return masked_instance(detail)
     ops.record_unmasking(ledger, reader, asked=ops.instances_asked([detail.instance_id]), count=1)
-    return detail
+    return revealed(detail, detail.event, detail.user)
 
 
 def member_for(reader: Operator | None, ledger: Ledger, member: MemberRecord) -> MemberRecord:
@@ -34,4 +38,12 @@ def member_for(reader: Operator | None, ledger: Ledger, member: MemberRecord) ->
         return masked_member(member)
     asked = {"member": member.member_number}
     ops.record_unmasking(ledger, reader, asked=asked, count=len(member.instances))
-    return member
+    return revealed_member(ledger, member)
+
+
+def revealed_member(ledger: Ledger, member: MemberRecord) -> MemberRecord:
+    """Give one member with the calls of its instances as they were made."""
+    with transaction(ledger) as connection:
+        carried = views.carried(connection, [int(one.instance_id) for one in member.instances])
+    instances = [revealed(one, *carried.get(one.instance_id, (None, None))) for one in member.instances]
+    return replace(member, instances=instances)

@@ -22,7 +22,7 @@ from shared.breaker import Position, Seen
 from shared.broker import app
 from shared.errors import BudgetSpentError, OutcomeUnknownError, StageError, UnavailableError
 from shared.instances import Done, Errand, Failed, Result, Work
-from shared.ledger import attempts, connections
+from shared.ledger import attempts, connections, holding
 from shared.ledger.endings import Advanced, Ending, ErrandEnded, Parked
 from shared.ledger.engine import engine, outlasting, transaction, wake
 from shared.logs import logger
@@ -115,8 +115,6 @@ class Attempt:
             report_after_s = None if gate.paused else self.of.siebel.report_after_s
             endings = [held(work, self.stage, why=gate.why, report_after_s=report_after_s) for work in kept_out]
             attempts.finish(connection, self.stage, endings, self._terms)
-            if not gate.paused and any(gate.is_news(work.member_number) for work in kept_out):
-                connections.probe_now(connection, self.stage)
         return [work for work in works if work not in kept_out], endings
 
     def write(self, answers: Sequence[Answer], *, carried: bool) -> list[Ending]:
@@ -163,7 +161,7 @@ class Attempt:
             before, now = connections.observe(connection, self.stage, seen, rules)
             if seen.failed and now.failing_since is not None and now.position is not Position.CLOSED:
                 late = None if before.position is Position.CLOSED else list(seen.failed)
-                connections.hold_failed(connection, self.stage, now.failing_since, late)
+                holding.hold_failed(connection, self.stage, now.failing_since, late)
             if before.position is not now.position:
                 wake(connection)
         if before.position is not now.position:

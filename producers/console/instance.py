@@ -15,6 +15,7 @@ from producers.console.pages import fragments, page
 from producers.console.unmasking import unmasker
 from producers.console.visitors import Posted, Visitor
 from producers.filtering import id_of
+from producers.revealing import revealed
 from producers.shown import masked_instance, masked_member
 from shared.jobs import DISCARDED_FROM, REQUEUED_FROM
 from shared.ledger import lookups, views
@@ -82,7 +83,7 @@ def _content(request: Request, instance_id: str, *, unmasked: bool = False) -> d
         member = views.member(connection, found.member_number, limit=1)
         neighbours = lookups.neighbours(connection, found.member_number, number)
     now = datetime.now(UTC)
-    shown = found if unmasked else masked_instance(found)
+    shown = revealed(found, found.event, found.user) if unmasked else masked_instance(found)
     return {
         "one": shown,
         "address": f"/instances/{shown.instance_id}",

@@ -17,6 +17,7 @@ from producers.console.unmasking import unmasker
 from producers.console.visitors import Posted, Visitor
 from producers.filtering import id_of
 from producers.shown import masked_instance, masked_member
+from producers.unmasking import revealed_member
 from shared.ledger import views
 from shared.ledger.engine import Transaction, transaction
 from shared.ledger.records import InstanceDetail
@@ -86,8 +87,8 @@ def _content(request: Request, number: str, cursor: str = "", *, unmasked: bool 
         applied = _instance(connection, found.applied_instance_id)
     settings = settings_of(request)
     return {
-        "member": found if unmasked else masked_member(found),
-        "newest": newest,
+        "member": revealed_member(ledger_of(request), found) if unmasked else masked_member(found),
+        "newest": newest if unmasked or newest is None else masked_instance(newest),
         "applied": applied if unmasked or applied is None else masked_instance(applied),
         "agreement": agreement(found, newest, settings.siebel.success_status),
         "address": _address(number),

@@ -51,7 +51,7 @@ ADVANCE = text(f"""
         status = r.status, error = r.error,
         code = case when r.status = 'Data Error' then coalesce(r.code, i.code) end,
         failed_stage = case when r.status = 'Data Error' then coalesce(r.failed_stage, i.failed_stage) end,
-        begun = false, attempt = 0, failing_since = null, errand_at = null,
+        begun = false, attempt = 0, given_back = 0, failing_since = null, errand_at = null,
         due_at = case when r.state = 'running' then i.due_at else now() end,
         token = case when r.state = 'running' then i.token else 0 end,
         lease_until = case when r.state = 'running' then now() + make_interval(secs => :lease_s) end,

@@ -1,6 +1,6 @@
 """Statements of those who look: instances, members, and how it goes.  They change nothing and wait for nobody."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -55,6 +55,12 @@ def instance(connection: Connection, instance_id: int) -> InstanceDetail | None:
         user=row.user_object,
         oic_instance_id=row.oic_instance_id,
     )
+
+
+def carried(connection: Connection, ids: Sequence[int]) -> dict[str, tuple[dict[str, Any], dict[str, Any] | None]]:
+    """Give what instances carry, by id: the event as accepted, and the CrowdTwist user made of it."""
+    rows = connection.execute(_CARRIED, {"ids": list(ids)})
+    return {str(row.id): (row.event, row.user_object) for row in rows}
 
 
 def member(connection: Connection, member_number: str, *, limit: int, before: int | None = None) -> MemberRecord | None:
@@ -168,6 +174,11 @@ _INSTANCE = text(f"""
     left join payload p on p.instance_id = i.id
     left join mapping m on m.instance_id = i.id
     where i.id = :id
+""")
+_CARRIED = text("""
+    select p.instance_id as id, p.event, m.user_object
+    from payload p left join mapping m on m.instance_id = p.instance_id
+    where p.instance_id = any(cast(:ids as bigint[]))
 """)
 _ACTIVITY = text("""
     select instance_id, at, stage, attempt, state, what, code, took_ms, task_id, calls

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import Engine
 
-from shared.ledger import connections
+from shared.ledger import holding
 from shared.ledger.engine import transaction
 from shared.pipeline import Stage
 from tests.road import ALWAYS_DOWN, ALWAYS_REFUSED, Road
@@ -18,7 +18,7 @@ def road(ledger: Engine) -> Road:
 
 def hold(road: Road, since: datetime, *ids: int) -> int:
     with transaction(road.ledger) as connection:
-        return connections.hold_failed(connection, Stage.CROWDTWIST, since, list(ids) or None)
+        return holding.hold_failed(connection, Stage.CROWDTWIST, since, list(ids) or None)
 
 
 def test_dead_letters_and_attempts_of_that_time_are_given_back_and_no_others(road: Road) -> None:
@@ -34,6 +34,40 @@ def test_dead_letters_and_attempts_of_that_time_are_given_back_and_no_others(roa
         ("M-3", "held", 0, True),
     ]
     assert hold(road, since) == 0
+
+
+def test_whoever_opens_the_breaker_again_and_again_is_left_to_its_policy(road: Road) -> None:
+    since = datetime.now(UTC)
+    road.accept("P-1")
+    for times in range(1, holding.GIVEN_BACK_MAX + 1):
+        road.travel(ALWAYS_DOWN, attempts_max=5)
+        assert hold(road, since) == 1
+        assert road.sql("select attempt, given_back from instance") == [(0, times)]
+        road.sql("update instance set state = 'pending', due_at = now()")
+    (again,) = road.travel(ALWAYS_DOWN, attempts_max=5)
+    assert hold(road, since) == 0
+    assert road.sql("select state, attempt from instance") == [("waiting", 1)]
+    assert hold(road, since, again) == 1  # as a probe, while the connection is down, it loses nothing
+
+
+def test_who_has_not_failed_yet_probes_first_and_then_each_in_turn(road: Road) -> None:
+    since = datetime.now(UTC)
+    road.accept("P-1", "P-2")
+    road.travel(ALWAYS_DOWN, attempts_max=5)
+    hold(road, since)
+    road.accept("M-3", "M-4")
+    road.sql("update instance set state = 'held', stage = 'crowdtwist', due_stage = 'crowdtwist'")
+    facts = ("failing_since", "opened_at", "probe_at")
+    down = "update connection set breaker = 'open', failures = 5, " + ", ".join(f"{fact} = now()" for fact in facts)
+    order = []
+    for _ in range(6):
+        road.sql(f"{down} where name = 'crowdtwist'")
+        with transaction(road.ledger) as connection:
+            probe = holding.claim_probe(connection, Stage.CROWDTWIST, token=5, lease_s=60)
+        assert probe is not None
+        order.append(probe[1].member_number)
+        road.sql("update instance set state = 'held', token = 0, lease_until = null, given_back = 1 where token = 5")
+    assert order == ["M-3", "M-4", "P-1", "P-2", "M-3", "M-4"]
 
 
 def test_of_a_batch_that_failed_after_the_others_only_its_own_are_held(road: Road) -> None:

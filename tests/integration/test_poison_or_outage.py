@@ -70,3 +70,22 @@ def test_two_poisoned_members_die_though_nobody_else_is_there(hasty: Pipeline) -
         hasty.send(member_event("M-1"))
         eventually(lambda: hasty.states() == {"dead": 2, "completed": 1}, "the next one through")
     assert hasty.sql("select attempt from instance where state = 'dead'") == [ATTEMPTS, ATTEMPTS]
+
+
+def test_many_poisoned_members_die_while_others_get_through(hasty: Pipeline) -> None:
+    poisoned = [f"P-{index}" for index in range(12)]
+    hasty.sandbox.control.fault("crowdtwist", "status", status=500, member=poisoned)
+    others = 0
+    with hasty.whole():
+        hasty.send(*map(member_event, poisoned))
+
+        def all_dead() -> bool:
+            nonlocal others
+            if hasty.states().get("completed", 0) == others:
+                others += 1
+                hasty.send(member_event(f"M-{others}"))
+            return hasty.states().get("dead") == len(poisoned)
+
+        eventually(all_dead, "all poisoned members given up", within_s=90)
+        eventually(lambda: hasty.states() == {"dead": len(poisoned), "completed": others}, "the others through")
+        assert not opened(hasty, "crowdtwist")

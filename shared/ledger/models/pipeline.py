@@ -121,6 +121,8 @@ class Instance(Base):
     lease_until: Mapped[datetime | None] = mapped_column(INSTANT)
     begun: Mapped[bool] = mapped_column(server_default=text("false"))
     losses: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    given_back: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    """How often at this stage an attempt was given back because the connection proved to be down."""
     resubmits: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
 
     errand: Mapped[str] = mapped_column(Text, server_default=Errand.SYNC)

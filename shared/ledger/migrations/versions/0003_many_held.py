@@ -1,4 +1,7 @@
-"""What turns ask for, answered by an index each, also in an outage that holds hundreds of thousands."""
+"""What turns ask for, answered by an index each, also in an outage that holds hundreds of thousands.
+
+And how often an instance got its attempt back, so that a poisoned one does not for ever.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -18,6 +21,7 @@ _WITH_ERRAND = sa.text("errand_at is not null")
 
 def upgrade() -> None:
     """Apply."""
+    op.add_column("instance", sa.Column("given_back", sa.SmallInteger(), server_default=sa.text("0"), nullable=False))
     for name, (columns, where) in _INDEXES.items():
         op.create_index(name, "instance", columns, unique=False, postgresql_where=sa.text(where))
     op.drop_index("instance_errand", table_name="instance", postgresql_where=_WITH_ERRAND)
@@ -28,3 +32,4 @@ def downgrade() -> None:
     op.create_index("instance_errand", "instance", ["errand_at"], unique=False, postgresql_where=_WITH_ERRAND)
     for name, (_, where) in _INDEXES.items():
         op.drop_index(name, table_name="instance", postgresql_where=sa.text(where))
+    op.drop_column("instance", "given_back")

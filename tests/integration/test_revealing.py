@@ -1,0 +1,81 @@
+"""Whoever may see people is shown the calls of an instance as they were made; all others see them masked."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from producers.ops import Operator
+from producers.shown import masked_instance
+from producers.unmasking import instance_for, member_for
+from shared.ledger import views
+from shared.ledger.engine import transaction
+from shared.ledger.records import InstanceDetail, InstanceWithActivity
+from tests.rig import Pipeline, eventually, member_event
+
+ADA = Operator("ada", "admin")
+PERSON: dict[str, Any] = {"first_name": "Zephyrine", "last_name": "Quux", "email_address": "zephyrine@example.org", "gender": "F"}
+
+
+@pytest.fixture
+def detail(pipeline: Pipeline) -> InstanceDetail:
+    """One that went through OIC and was refused by CrowdTwist for its e-mail address."""
+    pipeline.settings |= {
+        "MEMBERSYNC_OIC__MODE": "remote",
+        "MEMBERSYNC_OIC__TOKEN_URL": f"{pipeline.sandbox.oic}/oauth2/v1/token",
+        "MEMBERSYNC_OIC__CLIENT_ID": "membersync",
+        "MEMBERSYNC_OIC__CLIENT_SECRET": "secret",
+    }
+    with pipeline.whole():
+        pipeline.send(member_event("M-1", **PERSON))
+        eventually(lambda: pipeline.states() == {"completed": 1}, "the first one there")
+        pipeline.send(member_event("M-2", date_of_birth="1971-05-06", **PERSON))
+        eventually(lambda: pipeline.states() == {"completed": 1, "rejected": 1}, "its twin refused")
+    with transaction(pipeline.ledger) as connection:
+        found = views.instance(connection, 2)
+    assert found is not None
+    return found
+
+
+def requests(of: InstanceWithActivity, stage: str) -> list[Any]:
+    return [call["request"] for line in of.activity if line.stage == stage for call in line.calls]
+
+
+def contact(of: InstanceWithActivity) -> dict[str, str]:
+    message = requests(of, "oic")[0]["SiebelMessage"]
+    found: dict[str, str] = message["ListOfCT LOY Member"]["LOY Member"][0]["ListOfContact"]["Contact"][0]
+    return found
+
+
+def test_requests_are_shown_as_they_were_sent(pipeline: Pipeline, detail: InstanceDetail) -> None:
+    shown = instance_for(ADA, pipeline.ledger, detail)
+    assert detail.user is not None
+    assert requests(shown, "crowdtwist")[0] == detail.user
+    assert contact(shown)["Contact First Name"] == "Zephyrine"
+    assert contact(shown)["Email Address"] == "zephyrine@example.org"
+    assert contact(shown)["Date of Birth"] == "***"  # Siebel's message has it in a form of its own
+    assert requests(shown, "siebel") == requests(detail, "siebel")
+
+
+def test_whoever_may_not_see_people_sees_calls_masked(pipeline: Pipeline, detail: InstanceDetail) -> None:
+    shown = instance_for(None, pipeline.ledger, detail)
+    assert shown == masked_instance(detail)
+    assert "ephyrine" not in str(shown)
+
+
+def test_what_was_mapped_anew_since_is_not_put_in_the_place_of_what_was_sent(
+    pipeline: Pipeline, detail: InstanceDetail
+) -> None:
+    assert detail.user is not None
+    today = replace(detail, user={**detail.user, "first_name": "Anna", "email_address": "other@example.net"})
+    sent = requests(instance_for(ADA, pipeline.ledger, today), "crowdtwist")[0]
+    assert (sent["first_name"], sent["last_name"]) == ("Z***", "Quux")
+    assert sent["email_address"] == "zephyrine@example.org"  # what the event still has
+
+
+def test_a_member_is_shown_with_the_calls_of_all_its_instances(pipeline: Pipeline, detail: InstanceDetail) -> None:
+    with transaction(pipeline.ledger) as connection:
+        member = views.member(connection, detail.member_number, limit=5)
+    assert member is not None
+    (story,) = member_for(ADA, pipeline.ledger, member).instances
+    assert requests(story, "crowdtwist")[0] == detail.user

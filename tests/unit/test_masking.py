@@ -1,0 +1,45 @@
+"""What we keep and show names nobody."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.masking import mask, mask_email, mask_text
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda parts: st.lists(parts, max_size=3) | st.dictionaries(st.text(max_size=12), parts, max_size=3),
+    max_leaves=10,
+)
+PERSONAL = (
+    "first_name",
+    "Contact Last Name",
+    "Date of Birth",
+    "postal_code",
+    "Primary City",
+    "phone",
+    "M/F",
+    "unheard",
+)
+
+
+@given(JSON)
+def test_masking_twice_changes_nothing(value: object) -> None:
+    assert mask(mask(value)) == mask(value)
+
+
+@given(st.sampled_from(PERSONAL), st.text("abcdefgh", min_size=4))
+def test_no_personal_value_survives_the_mask(key: str, secret: str) -> None:
+    assert secret not in str(mask({"user": [{key: secret, "deeper": {key: [secret]}}]}).get("user"))
+
+
+def test_masks_are_recognisable_and_keep_what_operators_search_by() -> None:
+    kept = {"third_party_id": "296-1", "is_active": True, "country_code": "US", "id": 12, "Member Number": "296-1"}
+    person = {"first_name": "Andy", "email_address": "andy@example.org", "date_of_birth": 312724800, "gender_id": "2"}
+    masked = {"first_name": "A***", "email_address": "a***@e***.org", "date_of_birth": "***", "gender_id": "***"}
+    assert mask(kept | person) == kept | masked
+    assert mask({"message": "andy@example.org is taken"}) == {"message": "a***@e***.org is taken"}
+    assert mask_email("nonsense") == "***"
+    assert len(mask_text("x" * 1000)) == 300
+    assert mask_text("a@b.org,c.d@e.org (f@g.org)") == "a***@b***.org,c***@e***.org (f***@g***.org)"
+    assert mask_text("a@b.org@c@d.org") == "a***@b***.org@c***@d***.org"
+    assert mask_text("said a@b.org " + "x" * 50_000).startswith("said a***@b***.org xx")

@@ -1,32 +1,48 @@
 """Who may operate: a dependency that lets operators pass, and records whoever else tried."""
 
 import re
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any
 
+import anyio.to_thread
 from fastapi import Depends, Request
+from pydantic import ValidationError
 
 from producers import ops
+from producers.api.asking import SelectionBody
 from producers.api.auth import Principal, Right, principal
+from producers.api.bodies import read_limited
 from producers.api.given import ledger_of
 from producers.api.problems import ProblemError
-from producers.ops import Operator
+from producers.ops import AskError, Operator
 
 _UNFILED = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _FILED_MAX = 100
+_BODY_MAX_BYTES = 64 * 1024
+"""Of what is denied nobody reads more."""
 
 
-def operates(what: str) -> Callable[[Request, Principal], Operator]:
+def operates(what: str) -> Callable[[Request, Principal], Awaitable[Operator]]:
     """Give a dependency for the action *what*; what it denies is recorded."""
 
-    def check(request: Request, who: Annotated[Principal, Depends(principal)]) -> Operator:
-        return permit(request, who, what)
+    async def check(request: Request, who: Annotated[Principal, Depends(principal)]) -> Operator:
+        asked = None if who.may(Right.OPERATE) else await _asked(request)
+        return await anyio.to_thread.run_sync(permit, request, who, what, asked)
 
     return check
 
 
-def permit(request: Request, who: Principal, what: str) -> Operator:
-    """Give who operates.
+async def _asked(request: Request) -> Mapping[str, Any] | None:
+    """Give the instances that a body names, if it can be read."""
+    try:
+        body = SelectionBody.model_validate_json(await read_limited(request, _BODY_MAX_BYTES) or b"{}")
+        return body.selection().asked
+    except (ProblemError, AskError, ValidationError):
+        return None
+
+
+def permit(request: Request, who: Principal, what: str, asked: Mapping[str, Any] | None = None) -> Operator:
+    """Give who operates; *asked*: what it would be done to, where the address does not say it.
 
     Raises:
         ProblemError: 403, they may not; it is recorded.
@@ -35,8 +51,8 @@ def permit(request: Request, who: Principal, what: str) -> Operator:
     if not who.may(Right.OPERATE):
         why = f"the role {who.role} may not do this"
         ledger = ledger_of(request)
-        asked = {name: filed(str(value)) for name, value in request.path_params.items()}
-        ops.deny(ledger, operator, what, why, asked=asked or None)
+        named = {name: filed(str(value)) for name, value in request.path_params.items()}
+        ops.deny(ledger, operator, what, why, asked={**named, **(asked or {})} or None)
         raise ProblemError(403, "forbidden", why)
     return operator
 

@@ -65,7 +65,8 @@ def print_job(job: Job) -> None:
     out = console()
     print_jobs([job])
     if job.stopped_why:
-        out.print(plain(f"stopped: {job.stopped_why}", "bold red"))
+        why = job.stopped_why
+        out.print(plain(why if why.startswith("stopped") else f"stopped: {why}", "bold red"))
     for item in job.troubled[:_SHOWN]:
         words = f"  instance {item.instance_id} of member {item.member_number}: {item.state}"
         out.print(plain(f"{words}, {item.reason}" if item.reason else words))

@@ -46,7 +46,13 @@ class Piece:
 
 def pieces(asked: Mapping[str, Any] | None, *, most: int = 100) -> list[Piece]:
     """Give what was asked, of many instances the first *most*."""
-    found = [piece for name, value in (asked or {}).items() if name != "and_more" for piece in _pieces(name, value)]
+    message = str((asked or {}).get("message", ""))
+    found = [
+        piece
+        for name, value in (asked or {}).items()
+        if name != "and_more"
+        for piece in ([_filter(value, message)] if isinstance(value, Mapping) else _pieces(name, value))
+    ]
     more = max(0, len(found) - most) + int((asked or {}).get("and_more", 0))
     return [*found[:most], *([Piece("instances", f"and {more} more")] if more else [])]
 
@@ -58,18 +64,17 @@ def job_of(answer: str) -> str:
 
 
 def _pieces(name: str, value: Any) -> Iterator[Piece]:  # noqa: ANN401  # JSON
-    if isinstance(value, Mapping):
-        yield _filter(value)
-        return
     kind = _MEANS.get(name, name)
     for one in value if isinstance(value, list) else [value]:
         address = _PAGES[kind].format(quote(str(one), safe="")) if kind in _PAGES else ""
         yield Piece(kind, str(one), address)
 
 
-def _filter(conditions: Mapping[str, Any]) -> Piece:
-    """Show a filter in the words of its address, which lists what matches it now."""
+def _filter(conditions: Mapping[str, Any], message: str) -> Piece:
+    """Show a filter in the words of its address, which lists what matches it now; of one cause, if there is one."""
     given = {"states": [State.DEAD.value], **conditions}
     words = {word: given[name] for name, word in _QUERY.items() if given.get(name)}
     said = [f"{name} {', '.join(value) if isinstance(value, list) else value}" for name, value in words.items()]
-    return Piece("filter", "; ".join(said), f"/instances?{urlencode(words, doseq=True)}")
+    page = "/dead-letters" if message else "/instances"
+    words |= {"message": message} if message else {}
+    return Piece("filter", "; ".join(said), f"{page}?{urlencode(words, doseq=True)}")

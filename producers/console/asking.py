@@ -107,12 +107,19 @@ class Asked:
         """
         if ids := self.every("ids"):
             return _read(RequeueBody, {"ids": ids}).selection()
+        message = self.message()
+        return Cause(where=failures(self.where()), message=message) if message else Selection(where=self.where())
+
+    def message(self) -> str:
+        """Give the message of the cause that is meant, or nothing.
+
+        Raises:
+            AskError: no cause has such a one.
+        """
         message = self.one("message")
-        if not message:
-            return Selection(where=self.where())
         if has_control(message):
             raise AskError("message", "contains a control character")
-        return Cause(where=failures(self.where()), message=message)
+        return message
 
 
 def failures(where: Filter) -> Filter:

@@ -31,12 +31,14 @@ _PATIENCE = 5
 class Look:
     """One look at the ledger.
 
-    Shape: *dead* and *refused* are the commonest causes among the newest 10,000; *plot* is an `<svg>` of the last hour.
+    Shape: *dead* and *refused* are the commonest causes among the newest 10,000, *more_causes*: not all; *plot*
+    is an `<svg>` of the last hour.
     """
 
     overview: Overview
     dead: list[Cause]
     refused: list[Cause]
+    more_causes: bool
     jobs: list[Job]
     outages: list[Outage]
     plot: str
@@ -77,10 +79,15 @@ class Glance:
             jobs = job_views.jobs(connection, None, limit=_JOBS_MAX).items
             away = outages(connection, since=since)
             counted = minutes(connection, since=since, until=overview.at)
+            found = [
+                causes.causes(connection, where, limit=_CAUSES_MAX + 1, looked_at=_LOOKED_AT)
+                for where in (dead, recent)
+            ]
             return Look(
                 overview=overview,
-                dead=causes.causes(connection, dead, limit=_CAUSES_MAX, looked_at=_LOOKED_AT),
-                refused=causes.causes(connection, recent, limit=_CAUSES_MAX, looked_at=_LOOKED_AT),
+                dead=found[0][:_CAUSES_MAX],
+                refused=found[1][:_CAUSES_MAX],
+                more_causes=any(len(some) > _CAUSES_MAX for some in found),
                 jobs=[job for job in jobs if not job.over],
                 outages=away,
                 plot=self._plotted(counted, away, overview.at),

@@ -82,6 +82,8 @@ def _content(request: Request, instance_id: str, *, unmasked: bool = False) -> d
             raise ProblemError(404, "no_such_instance", "There is no such instance, or it was pruned.")
         member = views.member(connection, found.member_number, limit=1)
         neighbours = lookups.neighbours(connection, found.member_number, number)
+        is_fixed = found.state in REQUEUED_FROM and bool(lookups.overtaken(connection, [number]))
+        job = lookups.jobs_of(connection, [number]).get(found.instance_id)
     now = datetime.now(UTC)
     shown = revealed(found, found.event, found.user) if unmasked else masked_instance(found)
     return {
@@ -90,6 +92,8 @@ def _content(request: Request, instance_id: str, *, unmasked: bool = False) -> d
         "member": member if unmasked or member is None else masked_member(member),
         "unmasked": unmasked,
         "neighbours": neighbours,
+        "fixed_by": member.applied_instance_id if is_fixed and member else None,
+        "job": job,
         "stations": story.stations(shown, shown.activity),
         "shares": story.shares(shown, shown.activity, now),
         "systems": SYSTEMS,

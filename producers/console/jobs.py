@@ -7,8 +7,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
-from producers import ops
-from producers.api.given import ledger_of
+from producers import connections, ops
+from producers.api.given import ledger_of, settings_of
 from producers.api.operating import permit
 from producers.api.problems import ProblemError
 from producers.console.asked import Piece, pieces
@@ -93,8 +93,11 @@ def stop_job(request: Request, who: Visitor, form: Posted, job_id: str) -> Respo
 
 
 def _content(request: Request, job_id: str) -> dict[str, Any]:
-    progress = Progress.of(_job(ledger_of(request), job_id), datetime.now(UTC))
-    return {"progress": progress, "job": progress.job, "meaning": _MEANING, "steps": _STEPS}
+    ledger = ledger_of(request)
+    progress = Progress.of(_job(ledger, job_id), datetime.now(UTC))
+    is_sending = progress.job.kind == Kind.REQUEUE and not progress.job.over
+    down = [one for one in connections.states(ledger, settings_of(request)) if one.state != "up"] if is_sending else []
+    return {"progress": progress, "job": progress.job, "meaning": _MEANING, "steps": _STEPS, "down": down}
 
 
 def _job(ledger: Ledger, words: str) -> Job:

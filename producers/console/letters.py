@@ -12,7 +12,7 @@ from producers.console.pages import page
 from producers.console.visitors import Visitor
 from producers.ops import AskError
 from producers.shown import masked_page
-from shared.ledger import causes, views
+from shared.ledger import causes, lookups, views
 from shared.ledger.engine import transaction
 from shared.ledger.filters import Filter
 from shared.pipeline import STAGES, Lane, State
@@ -38,16 +38,26 @@ def show_letters(request: Request, _: Visitor) -> Response:
         "mistake": None,
     }
     try:
-        where, before = failures(asked.where()), cursor_of(request.query_params)
+        where, message, before = failures(asked.where()), asked.message(), cursor_of(request.query_params)
     except AskError as mistake:
         nothing = {"groups": None, "rows": None, "next": None, "before": None}
         return page(request, "letters/page.html", status=400, **content | nothing | {"mistake": mistake})
-    return page(request, "letters/page.html", **content, **_found(request, where, before))
+    return page(request, "letters/page.html", **content, **_found(request, where, message, before))
 
 
-def _found(request: Request, where: Filter, before: int | None) -> dict[str, Any]:
-    """Read the rows, and on the first page the causes."""
+def _found(request: Request, where: Filter, message: str, before: int | None) -> dict[str, Any]:
+    """Read the rows, and on the first page the causes; of one cause, where its *message* is given."""
     with transaction(ledger_of(request)) as connection:
-        groups = causes.causes(connection, where, limit=GROUPS_MAX) if before is None else None
-        rows = masked_page(views.instances(connection, where, limit=ROWS, before=before))
-    return {"groups": groups, "rows": rows.items, "next": rows.next, "before": before}
+        groups = None
+        if before is None:
+            found = causes.causes(connection, where, limit=causes.LOOKED_AT if message else GROUPS_MAX)
+            groups = [one for one in found if message in {"", one.message}]
+        if message:
+            ids = causes.instances_of(connection, where, message)
+            listed = views.listed(connection, ids, limit=ROWS, before=before)
+        else:
+            listed = views.instances(connection, where, limit=ROWS, before=before)
+        ids = [int(one.instance_id) for one in listed.items]
+        fixed, jobs = lookups.overtaken(connection, ids), lookups.jobs_of(connection, ids)
+    rows = masked_page(listed)
+    return {"groups": groups, "rows": rows.items, "next": rows.next, "before": before, "fixed": fixed, "jobs": jobs}

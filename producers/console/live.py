@@ -7,14 +7,16 @@ import anyio.to_thread
 import orjson
 from fastapi import Request
 from fastapi.responses import StreamingResponse
-from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from fastapi.sse import format_sse_event
 
 from producers.api.problems import ProblemError
+from producers.console.visitors import whoever_looks
 from shared.errors import LedgerError
 
 _EVERY_S = 2.0
 _POLL_S = 0.25
-_KEEPALIVE_S = 15.0
+_ALIVE_S = 5.0
+"""A page that has heard nothing for three times as long says so."""
 _LONGEST_S = 900.0
 """After this a stream ends, and the page opens another, whose login is looked at anew."""
 _STREAMS_MAX = 64
@@ -59,8 +61,8 @@ class Streams:
                 if changed:
                     yield format_sse_event(data_str=orjson.dumps(changed).decode(), event="parts")
                     said_at = loop.time()
-                elif loop.time() - said_at > _KEEPALIVE_S:
-                    yield KEEPALIVE_COMMENT
+                elif loop.time() - said_at > _ALIVE_S:
+                    yield format_sse_event(data_str="{}", event="alive")
                     said_at = loop.time()
                 if await self._nap(request):
                     return
@@ -73,7 +75,7 @@ class Streams:
             await asyncio.sleep(_POLL_S)
             if self._stopping or await request.is_disconnected():
                 return True
-        return False
+        return whoever_looks(request) is None
 
 
 async def _found(fragments: Callable[[], dict[str, str]]) -> dict[str, str]:

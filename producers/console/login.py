@@ -61,8 +61,10 @@ async def log_in(request: Request, form: Posted) -> Response:
 
 @router.post("/logout")
 def log_out(request: Request, form: Posted) -> Response:  # noqa: ARG001  # only that it is ours matters
-    """Forget the login."""
-    answer = redirect(request, "/login")
+    """End the login."""
+    sessions: Sessions = request.app.state.sessions
     cookies = Cookies.of(request)
+    sessions.end(request.cookies.get(cookies.session, ""))
+    answer = redirect(request, "/login")
     cookies.drop(answer, cookies.session)
     return answer

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -10,7 +11,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
 from producers.api.problems import TOO_SLOW, ProblemError
-from producers.console.pages import page
+from producers.console.pages import local, page
 from producers.console.visitors import LoginNeededError, login_address, whoever_looks
 from producers.ops import AskError
 from shared.errors import LedgerError, LedgerSlowError
@@ -62,11 +63,20 @@ def _mistake(request: Request, error: Exception) -> Response:
     if not hasattr(request.state, "principal"):
         with suppress(ProblemError):
             request.state.principal = whoever_looks(request)
-    answer = page(request, "mistake.html", status=status, title=HTTPStatus(status).phrase, what=what)
+    title, came_from = HTTPStatus(status).phrase, _came_from(request)
+    answer = page(request, "mistake.html", status=status, title=title, what=what, came_from=came_from)
     answer.headers.update(getattr(error, "headers", None) or {})
     if tries_again:
         answer.headers["Refresh"] = str(_TRY_AGAIN_S)
     return answer
+
+
+def _came_from(request: Request) -> str:
+    """Give the page of ours whose form was sent, or nothing."""
+    referer = urlsplit(request.headers.get("referer", "")) if request.method == "POST" else None
+    if referer is None or referer.netloc != request.headers.get("host", ""):
+        return ""
+    return local(referer._replace(scheme="", netloc="", fragment="").geturl(), "")
 
 
 def _login(request: Request, _: Exception) -> Response:

@@ -13,7 +13,7 @@ from producers.console.asked import pieces
 from producers.console.asking import Asked, Words, ask_of, kind_of
 from producers.console.pages import local, page, redirect
 from producers.console.starts import Starts, new_ticket
-from producers.console.visitors import Form, Posted, Visitor
+from producers.console.visitors import Form, Posted, Visitor, asked_in
 from producers.ops import Ask, AskError, Operator
 from shared.jobs import Kind, Plan, Verdict
 from shared.ledger import views
@@ -40,11 +40,11 @@ _ADDRESS_MAX = 4_000
 
 
 def _planner(request: Request, who: Visitor) -> Operator:
-    return permit(request, who, kind_of(request.query_params))
+    return permit(request, who, kind_of(request.query_params), asked_in(request.query_params))
 
 
 def _poster(request: Request, who: Visitor, form: Posted) -> Operator:
-    return permit(request, who, kind_of(form))
+    return permit(request, who, kind_of(form), asked_in(form))
 
 
 @router.get("/dead-letters/plan", dependencies=[Depends(_planner)])

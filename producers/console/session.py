@@ -22,8 +22,12 @@ SESSION_S = 12 * 3600
 """How long a login lasts, s."""
 _ATTEMPTS = parse("10/minute")
 _ATTEMPTS_OF_ALL = parse("100/minute")
+_ENDED_MAX = 10_000
+"""Logins that are remembered as ended, the newest; they are too old by themselves after `SESSION_S`."""
 _SALT = "membersync console"
 _SEED_BYTES = 32
+_NONCE_BYTES = 6
+"""Tells one login of somebody from another in the same second: ending one must not end both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class Sessions:
     def __init__(self, doorkeeper: Doorkeeper) -> None:
         self._keys = {sha256(digest).hexdigest()[:16]: (digest, who) for digest, who in doorkeeper.known}
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._ended: dict[str, None] = {}
 
     @property
     def wanted(self) -> bool:
@@ -70,12 +75,12 @@ class Sessions:
     def opened(self, who: Principal, digest: bytes) -> str:
         """Give the cookie of a login."""
         key = sha256(digest).hexdigest()[:16]
-        return f"{key}.{_signer(digest).dumps(who.name)}"
+        return f"{key}.{_signer(digest).dumps([who.name, secrets.token_urlsafe(_NONCE_BYTES)])}"
 
     def who(self, cookie: str) -> Principal | None:
         """Say whose login this is; None: nobody's, or too old."""
         key, _, signed = cookie.partition(".")
-        if key not in self._keys:
+        if key not in self._keys or cookie in self._ended:
             return None
         digest, who = self._keys[key]
         try:
@@ -83,6 +88,13 @@ class Sessions:
         except BadData:
             return None
         return who
+
+    def end(self, cookie: str) -> None:
+        """End a login, in this process: nobody has it any more, whoever kept a copy included."""
+        if self.who(cookie) is not None:
+            self._ended[cookie] = None
+            if len(self._ended) > _ENDED_MAX:
+                self._ended.pop(next(iter(self._ended)))
 
     def may_try(self, client: str) -> bool:
         """Say whether somebody from *client* may try another token now."""

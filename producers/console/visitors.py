@@ -1,8 +1,8 @@
 """Dependencies of the pages: who looks, who may act, and the form they sent."""
 
 import hmac
-from collections.abc import Awaitable, Callable
-from typing import Annotated
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any
 from urllib.parse import parse_qsl, quote
 
 import anyio.to_thread
@@ -13,8 +13,9 @@ from producers.api.auth import Doorkeeper, Principal, Right
 from producers.api.bodies import read_limited
 from producers.api.operating import permit
 from producers.api.problems import ProblemError
+from producers.console.asking import Asked
 from producers.console.session import Cookies, Sessions, form_key
-from producers.ops import Operator
+from producers.ops import AskError, Operator
 
 Form = ImmutableMultiDict[str, str]
 
@@ -101,10 +102,19 @@ def expected_key(request: Request) -> str:
 def operates(what: str) -> Callable[[Request, Principal, Form], Awaitable[Operator]]:
     """Give a dependency for the action *what*, sent by a form of ours; what it denies is recorded."""
 
-    async def check(request: Request, who: Visitor, form: Posted) -> Operator:  # noqa: ARG001  # the form was checked
-        return await anyio.to_thread.run_sync(permit, request, who, what)
+    async def check(request: Request, who: Visitor, form: Posted) -> Operator:
+        return await anyio.to_thread.run_sync(permit, request, who, what, asked_in(form))
 
     return check
+
+
+def asked_in(words: Form) -> Mapping[str, Any] | None:
+    """Give what an address or form asks for, if it names instances and can be read."""
+    asked = Asked.of(words)
+    try:
+        return asked.selection().asked if asked.fields else None
+    except AskError:
+        return None
 
 
 def login_address(request: Request) -> str:

@@ -1,5 +1,6 @@
 """Statements that find one thing by what somebody knows of it; each look is one of an index."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
@@ -35,6 +36,24 @@ def neighbours(connection: Connection, member_number: str, instance_id: int) -> 
     return Neighbours(id_text(row.older), id_text(row.newer))
 
 
+def overtaken(connection: Connection, ids: Sequence[int]) -> set[str]:
+    """Say which of these instances a newer one of the member has overtaken that succeeded."""
+    return {str(one) for one in connection.execute(_OVERTAKEN, {"ids": list(ids)}).scalars()}
+
+
+def jobs_of(connection: Connection, ids: Sequence[int]) -> dict[str, str]:
+    """Say which job that is under way has each of these instances, of those that one has."""
+    return {str(row.instance_id): str(row.job_id) for row in connection.execute(_JOBS_OF, {"ids": list(ids)})}
+
+
+_OVERTAKEN = text("""
+    select i.id from instance i join member m using (member_number)
+    where i.id = any(cast(:ids as bigint[])) and m.newest_id > i.id and m.synced
+""")
+_JOBS_OF = text("""
+    select t.instance_id, t.job_id from job o join job_item t on t.job_id = o.id
+    where o.ended_at is null and t.instance_id = any(cast(:ids as bigint[])) and t.state in ('planned', 'sent')
+""")
 _MEANT = text("""
     select exists (select from member where member_number = :words) as is_member,
            (select id from instance where id = cast(:id as bigint)) as by_id,

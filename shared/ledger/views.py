@@ -38,9 +38,16 @@ def instances(connection: Connection, where: Filter, *, limit: int, before: int 
     """List the newest *limit* instances that match, newest first; *before* is the cursor of the page before."""
     connection.execute(_PATIENCE)
     statement, parameters = matching(connection, where, limit=limit + 1, before=before)
-    ids = list(connection.execute(statement, parameters).scalars())
-    rows = connection.execute(_INSTANCES, {"ids": ids[:limit]}).all() if ids else []
-    return Page([InstanceRecord(**_values(row)) for row in rows], str(ids[limit - 1]) if len(ids) > limit else None)
+    return listed(connection, list(connection.execute(statement, parameters).scalars()), limit=limit)
+
+
+def listed(connection: Connection, ids: Sequence[int], *, limit: int, before: int | None = None) -> Page:
+    """Give a page of these instances, newest first; *before* is the cursor of the page before."""
+    chosen = sorted((one for one in ids if before is None or one < before), reverse=True)[: limit + 1]
+    rows = connection.execute(_INSTANCES, {"ids": chosen[:limit]}).all()
+    return Page(
+        [InstanceRecord(**_values(row)) for row in rows], str(chosen[limit - 1]) if len(chosen) > limit else None
+    )
 
 
 def instance(connection: Connection, instance_id: int) -> InstanceDetail | None:

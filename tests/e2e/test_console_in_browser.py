@@ -177,7 +177,7 @@ def test_a_requeue_that_is_stopped_puts_back_what_has_not_begun(stack: Stack, br
         page.get_by_role("button", name=re.compile("^Requeue")).click()
         page.wait_for_url(re.compile(r"/jobs/\d+$"))
         page.get_by_role("button", name="Stop").click()
-        expect(page.locator("#job")).to_contain_text("Stopped: stopped by oscar")
+        expect(page.locator("#job")).to_contain_text("Stopped by oscar")
         expect(page.locator("#job")).to_contain_text("put back")
     assert stack.road.states()["dead"] > LETTERS / 2
 

@@ -1,5 +1,6 @@
 """A page of the console in a browser, while the api that serves it goes away and comes back."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -44,3 +45,20 @@ def test_a_stream_that_is_refused_is_asked_for_again(pipeline: Pipeline, browser
         page.unroute("**/live/**")
         expect(page.locator("#trouble")).to_have_text("", timeout=20_000)
         expect(page.locator("html")).to_have_attribute("data-live", "on")
+
+
+def test_an_api_that_hangs_is_told_from_one_that_has_nothing_new(pipeline: Pipeline, browser: Browser) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with page_in(browser) as page, pipeline.process("-m", "producers.cli", "api", "--port", str(port)) as api:
+        eventually(lambda: serves(url), "the api's start")
+        page.goto(url)
+        expect(page.locator("html")).to_have_attribute("data-live", "on")
+        page.wait_for_timeout(16_000)
+        expect(page.locator("#trouble")).to_have_text("")
+        api.send_signal(signal.SIGSTOP)
+        try:
+            expect(page.locator("#trouble")).to_contain_text("What you see may be old", timeout=20_000)
+        finally:
+            api.send_signal(signal.SIGCONT)
+        expect(page.locator("#trouble")).to_have_text("", timeout=20_000)

@@ -56,7 +56,7 @@ def test_a_stop_puts_back_what_has_not_begun(oscar: httpx.Client, road: Road) ->
     assert answer.headers["location"] == f"/jobs/{job}"
     words = said(oscar.get(f"/jobs/{job}"))
     assert "Stopped: what had not begun is as it was before." in words
-    assert "Stopped: stopped by oscar" in words
+    assert "Stopped by oscar" in words
     assert road.states() == {"dead": 5}
     post(oscar, "/", f"/jobs/{job}/stop")
     assert "It was over already" in said(oscar.get(f"/jobs/{job}"))
@@ -123,3 +123,14 @@ def test_hostile_words_of_a_job_are_shown_as_text(oscar: httpx.Client, road: Roa
         page = oscar.get(address)
         assert not re.search(r"<script>alert|<img|<i>", page.text), address
         assert "&lt;i&gt;" in page.text
+
+
+def test_while_a_connection_is_down_a_requeue_says_why_it_stands_still(oscar: httpx.Client, road: Road) -> None:
+    road.dead("M-1")
+    job = start(road, 1)
+    assert "what is sent there is held" not in said(oscar.get(f"/jobs/{job}"))
+    road.sql(
+        "update connection set paused = true, paused_by = 'olga', paused_reason = 'x', paused_at = now() "
+        "where name = 'crowdtwist'"
+    )
+    assert "crowdtwist is paused: what is sent there is held" in said(oscar.get(f"/jobs/{job}"))

@@ -8,7 +8,7 @@ import pytest
 
 from shared.errors import DataError, UnavailableError
 from tests.console import link, logged_in, post, said
-from tests.road import ALWAYS_REFUSED, Road
+from tests.road import ALWAYS_REFUSED, Road, start
 
 LETTERS = "/dead-letters"
 PLAN = "/dead-letters/plan"
@@ -17,7 +17,7 @@ GARBLED = UnavailableError("CrowdTwist", "answered something that is not JSON", 
 
 
 def denials(road: Road) -> list[Any]:
-    return road.sql("select who, what from operator_action where denied order by id")
+    return road.sql("select who, what, asked ->> 'ids' from operator_action where denied order by id")
 
 
 def garbled(road: Road, *numbers: str) -> None:
@@ -59,6 +59,36 @@ def test_a_cause_says_how_many_a_newer_event_has_fixed(oscar: httpx.Client, road
     assert "of 1 a newer event has already succeeded; of 1 a newer event is on its way" in words
 
 
+def test_a_cause_leads_to_its_own_instances_and_no_others(oscar: httpx.Client, road: Road) -> None:
+    road.dead("M-1", "M-2")
+    garbled(road, "M-3")
+    road.accept("R-4")
+    road.travel(ALWAYS_REFUSED)
+    for number, overview in ((2, "2"), (1, "1")):
+        for page in (
+            oscar.get(link(oscar.get("/"), overview)),
+            oscar.get(link(oscar.get(LETTERS), "List", 2 - number)),
+        ):
+            assert len(re.findall(r'name="ids"', page.text)) == number
+            assert f"{number} will be sent" in said(oscar.get(link(page, "Requeue all that match …")))
+    page = oscar.get(link(oscar.get("/"), "1", 1))
+    assert re.findall(r'href="/members/(.*?)"', page.text) == ["R-4"]
+
+
+def test_rows_say_what_a_newer_event_has_fixed_and_which_job_has_them(oscar: httpx.Client, road: Road) -> None:
+    road.dead("M-1", "M-2", "M-3")
+    road.accept("M-1", minute=1)
+    road.travel()
+    job = start(road, 2)
+    rows = re.findall(r"<tr>.*?</tr>", oscar.get(LETTERS).text, re.DOTALL)
+    assert [bool(re.search(r"newer event has fixed", row)) for row in rows[1:]] == [False, False, True]
+    assert [f'href="/jobs/{job}"' in row for row in rows[1:]] == [False, True, False]
+    fixed, taken = said(oscar.get("/instances/1")), said(oscar.get("/instances/2"))
+    assert "Nothing to do: instance 4 , newer, has succeeded" in fixed
+    assert "when it passes, requeue" not in fixed
+    assert f"Job {job} has it" in taken
+
+
 def test_the_filter_narrows_causes_and_rows(oscar: httpx.Client, road: Road) -> None:
     road.dead("M-1", "M-2")
     page = oscar.get(f"{LETTERS}?member=M-1")
@@ -77,6 +107,7 @@ def test_the_filter_narrows_causes_and_rows(oscar: httpx.Client, road: Road) -> 
         ("state=running", "state: must be dead or rejected"),
         ("cursor=x", "cursor: is none of ours"),
         ("text=a%00b", "text: contains a control character"),
+        ("message=a%00b", "message: contains a control character"),
     ],
 )
 def test_a_filter_that_cannot_be_read_is_named_and_stays_as_it_was_typed(
@@ -126,7 +157,7 @@ def test_a_viewer_sees_no_buttons_and_what_they_try_is_denied_and_recorded(clien
         ("/dead-letters/rehearse", {"ids": "1"}),
     ):
         assert post(vera, LETTERS, address, **fields).status_code == 403
-    assert denials(road) == [("vera", "discard"), ("vera", "requeue"), ("vera", "discard"), ("vera", "rehearse")]
+    assert denials(road) == [("vera", what, '["1"]') for what in ("discard", "requeue", "discard", "rehearse")]
     assert road.states() == {"dead": 1}
 
 

@@ -108,6 +108,17 @@ def test_a_token_that_is_taken_away_ends_its_logins(client: httpx.Client, ledger
         assert another.get("/", headers={**HTML, "Cookie": f"membersync_session={cookie}"}).status_code == 200
 
 
+def test_a_logout_ends_that_login_also_where_somebody_kept_its_cookie(client: httpx.Client) -> None:
+    logged_in(client, "tok-vera")
+    kept = client.cookies["membersync_session"]
+    assert client.get("/", headers={"Cookie": f"membersync_session={kept}"}).status_code == 200
+    post(client, "/", "/logout")
+    logged_in(client, "tok-vera")
+    assert client.get("/").status_code == 200
+    client.cookies.clear()
+    assert client.get("/", headers={"Cookie": f"membersync_session={kept}"}).status_code == 303
+
+
 def test_a_cookie_that_we_did_not_sign_is_nobodys(client: httpx.Client) -> None:
     logged_in(client, "tok-vera")
     cookie = client.cookies["membersync_session"]

@@ -14,7 +14,12 @@ from shared.ledger.records import InstanceDetail, InstanceWithActivity
 from tests.rig import Pipeline, eventually, member_event
 
 ADA = Operator("ada", "admin")
-PERSON: dict[str, Any] = {"first_name": "Zephyrine", "last_name": "Quux", "email_address": "zephyrine@example.org", "gender": "F"}
+PERSON: dict[str, Any] = {
+    "first_name": "Zephyrine",
+    "last_name": "Quux",
+    "email_address": "zephyrine@example.org",
+    "gender": "F",
+}
 
 
 @pytest.fixture

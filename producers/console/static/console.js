@@ -5,22 +5,35 @@ const busy = (part) => [...part.querySelectorAll("input, select, textarea")].som
 
 const selecting = (part) => { const chosen = getSelection(); return !chosen.isCollapsed && part.contains(chosen.anchorNode); };
 
+// What has the focus in a part, by where it leads or what it does and for whom: drawn anew, the same thing has the same name.
+const nameOf = (one) => one.getAttribute("href") ?? [one.tagName, one.closest("form")?.getAttribute("action"), one.textContent.trim(), one.closest("li, article")?.querySelector(".message, h3, h4")?.textContent.trim()].join("|");
+
 // A part keeps the focus, what is open, what is being typed and what is being selected.
 function replacePart(part, html) {
   if (busy(part) || selecting(part)) return;
-  const focused = part.contains(document.activeElement) ? [...part.querySelectorAll("a, button, summary, [tabindex]")].indexOf(document.activeElement) : -1;
+  const focused = part.contains(document.activeElement) ? nameOf(document.activeElement) : null;
   const open = [...part.querySelectorAll("details")].map((one) => one.open);
   part.innerHTML = html;
   part.querySelectorAll("details").forEach((one, index) => { one.open = open[index] || one.open; });
-  if (focused >= 0) part.querySelectorAll("a, button, summary, [tabindex]")[focused]?.focus();
+  if (focused === null) return;
+  part.tabIndex = -1; // what had the focus may be gone: then nothing else of the part gets it
+  ([...part.querySelectorAll("a, button, summary, [tabindex]")].find((one) => nameOf(one) === focused) ?? part).focus({ preventScroll: true });
 }
 
 // A stream that breaks off is opened again: by the browser, or here when the browser has given it up (an answer that is no stream).
 function follow(address) {
-  const silenceMs = 6000, againMs = 5000;
+  const silenceMs = 6000, againMs = 5000, aliveMs = 15000;
   const trouble = document.getElementById("trouble");
-  let source = null, silence = 0, again = 0, isOld = false;
-  const stop = () => { source?.close(); source = null; clearTimeout(silence); clearTimeout(again); silence = 0; };
+  let source = null, silence = 0, again = 0, alive = 0, isOld = false;
+  const stop = () => { source?.close(); source = null; [silence, again, alive].forEach(clearTimeout); silence = 0; };
+  const now = () => new Date().toISOString().slice(11, 19);
+  const heard = () => {
+    const since = now();
+    document.documentElement.dataset.live = "on";
+    if (isOld) { isOld = false; trouble.textContent = ""; }
+    clearTimeout(alive);
+    alive = setTimeout(() => { document.documentElement.dataset.live = "off"; say(since); stop(); start(); }, aliveMs);
+  };
   const say = (since) => {
     isOld = true;
     trouble.textContent = `Nothing new since ${since} UTC: the console does not answer, or you are logged out. What you see may be old; this page tries again by itself.`;
@@ -29,9 +42,9 @@ function follow(address) {
     if (source || document.hidden) return;
     source = new EventSource(address);
     source.addEventListener("open", () => { clearTimeout(silence); silence = 0; });
+    source.addEventListener("alive", heard);
     source.addEventListener("parts", (event) => {
-      document.documentElement.dataset.live = "on";
-      if (isOld) { isOld = false; trouble.textContent = ""; }
+      heard();
       for (const [id, html] of Object.entries(JSON.parse(event.data))) {
         const part = document.getElementById(id);
         if (part) replacePart(part, html);
@@ -40,7 +53,7 @@ function follow(address) {
     source.addEventListener("over", () => { stop(); });
     source.addEventListener("error", () => {
       document.documentElement.dataset.live = "off";
-      const since = new Date().toISOString().slice(11, 19);
+      const since = now();
       silence ||= setTimeout(() => say(since), silenceMs);
       if (source.readyState !== EventSource.CLOSED) return;
       source = null;
@@ -78,9 +91,30 @@ function suggest(input) {
 function tickAll(box) {
   const boxes = () => box.form.querySelectorAll(`input[type=checkbox][name="${box.dataset.all}"]`);
   box.hidden = false;
-  box.addEventListener("change", () => boxes().forEach((one) => { one.checked = box.checked; }));
+  box.addEventListener("change", () => { boxes().forEach((one) => { one.checked = box.checked; }); boxes()[0]?.dispatchEvent(new Event("change", { bubbles: true })); });
+}
+
+// How many rows are ticked, beside what can be done to them.
+function countTicked(said) {
+  const form = said.closest("form");
+  form.addEventListener("change", () => {
+    const count = form.querySelectorAll(`input[name="${said.dataset.count}"]:checked`).length;
+    said.hidden = !count;
+    said.textContent = `${count} selected`;
+  });
+}
+
+// A picker closes as menus do: by Escape, or by going elsewhere.
+function closePickers(event) {
+  for (const open of document.querySelectorAll("details.picker[open]")) {
+    if (event.key === "Escape" && open.contains(document.activeElement)) open.querySelector("summary").focus();
+    if (event.key === "Escape" || !open.contains(event.target)) open.open = false;
+  }
 }
 
 document.querySelectorAll("[data-live]").forEach((one) => follow(one.dataset.live));
 document.querySelectorAll("[data-suggest]").forEach(suggest);
 document.querySelectorAll("[data-all]").forEach(tickAll);
+document.querySelectorAll("[data-count]").forEach(countTicked);
+document.addEventListener("pointerdown", closePickers);
+document.addEventListener("keydown", (event) => { if (event.key === "Escape") closePickers(event); });

@@ -43,6 +43,8 @@ def _events(
     first = next(lines, "")
     delimiter = max(_DELIMITERS, key=first.count)
     header = _header(first, delimiter)
+    if "member_number" not in map(dialect.field_of, header):
+        raise BodyError("line 1", f"has no column {dialect.labels['member_number']}, or member_number")
     since = None if "member_number" in header else arrival
     for line, row in _rows(lines, delimiter):
         try:

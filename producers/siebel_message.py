@@ -101,6 +101,10 @@ class Dialect:
             contact=_folded({name: known[name] for name in _CONTACT_LABELS}),
         )
 
+    def field_of(self, label: str) -> str | None:
+        """Say which field a label means; None: none that we know."""
+        return self.member.get(fold(label)) or self.contact.get(fold(label))
+
 
 def _folded(labels: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     return {fold(label): name for name, alternatives in labels.items() for label in alternatives}

@@ -2,7 +2,8 @@
 
 A stock Celery worker dies of well-formed JSON of the wrong shape, and again at each restart.  This one files what no
 task can take in the ledger (`stray_message`), acknowledges it and lives on.  Only our producers may write to the
-broker; this is for the day somebody else does.
+broker; this is for the day somebody else does.  What is no kombu message at all fails below, in the transport: the
+process ends, is started again, and does not meet it twice.
 """
 
 from collections.abc import Callable

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated, Any
 
+import anyio
 import anyio.to_thread
 import orjson
 from fastapi import APIRouter, Depends, Query, Request
@@ -24,6 +25,7 @@ from producers.api.problems import ProblemError, described, problem
 from producers.formats import Terms, TooManyEventsError, UnsupportedMediaTypeError, read_body
 from producers.intake import Outcome, Receipt, accept
 from producers.siebel_message import BodyError
+from shared.errors import LedgerError
 from shared.ledger.engine import engine
 from shared.masking import mask_text
 from shared.pipeline import Lane
@@ -34,6 +36,8 @@ router = APIRouter(tags=["intake"])
 SLICE = 1_000
 """Events in one transaction: enough to be fast, few enough that nobody waits long for a member's lock."""
 
+_ANSWER_WITHIN_S = 60.0
+"""A ledger that hangs is one that cannot commit.  What it commits later nevertheless is a duplicate when sent again."""
 _LOGGED_MAX = 5
 _NOT_GOOD = {Outcome.REFUSED, Outcome.CONFLICT}
 _ACCEPTED_TYPES = {"Accept-Post": "application/json, application/x-ndjson, application/xml, text/xml"}
@@ -58,9 +62,19 @@ async def post_member_events(
         raise ProblemError(415, "unsupported_encoding", "send the body as it is, not compressed")
     body = await read_limited(request, settings.api.max_body_bytes)
     content_type = request.headers.get("content-type", "")
-    receipts = await anyio.to_thread.run_sync(
-        take, settings, content_type, body, lane, limiter=request.app.state.intake_threads
-    )
+    try:
+        with anyio.fail_after(_ANSWER_WITHIN_S):
+            receipts = await anyio.to_thread.run_sync(
+                take,
+                settings,
+                content_type,
+                body,
+                lane,
+                limiter=request.app.state.intake_threads,
+                abandon_on_cancel=True,
+            )
+    except TimeoutError:
+        raise LedgerError(f"nothing was committed within {_ANSWER_WITHIN_S:g} s") from None
     counts = Counter(str(receipt.outcome) for receipt in receipts)
     request.state.counts = {**counts, **_refusals(receipts)}
     if receipts and counts.keys() <= _NOT_GOOD:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -30,6 +31,9 @@ app = typer.Typer(
 
 def run(arguments: Sequence[str] | None = None) -> None:
     """Run one command and end the process with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show stops nothing
     try:
         app(args=None if arguments is None else list(arguments), prog_name="membersync")
     except Exception as error:

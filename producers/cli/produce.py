@@ -1,5 +1,7 @@
 """`membersync produce`: take in the members of files, show how far it is, and say what became of them."""
 
+import errno
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -69,8 +71,10 @@ def _way(exits: ExitStack, lane: Lane, api_url: str | None, token: str | None) -
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         client = httpx.Client(base_url=api_url, headers=headers, timeout=_TIMEOUT_S)
-    except (httpx.InvalidURL, UnicodeError):
-        raise TroubleError(f"--api {api_url} is not a URL") from None
+    except httpx.InvalidURL:
+        raise TroubleError(f"--api {api_url} is not a URL", "like http://127.0.0.1:8000") from None
+    except UnicodeError:
+        raise TroubleError("--token is none: a token has ASCII letters only") from None
     if client.base_url.scheme not in {"http", "https"}:
         raise TroubleError(f"--api {api_url} is not a URL", "like http://127.0.0.1:8000")
     return over_http(exits.enter_context(client), lane)
@@ -141,12 +145,14 @@ def _show(progress: Progress, task: TaskID, stream: BufferedReader, summary: _Su
 
 
 def _size(stream: BufferedReader) -> int | None:
-    return Path(stream.name).stat().st_size if stream.seekable() and isinstance(stream.name, str) else None
+    return os.fstat(stream.fileno()).st_size if stream.seekable() else None
 
 
 @contextmanager
 def _opened(name: str) -> Iterator[BufferedReader]:
     if name == _STDIN:
+        if sys.stdin is None:  # its other end was closed before we began
+            raise OSError(errno.EBADF, "is closed")
         yield cast("BufferedReader", sys.stdin.buffer)
         return
     with Path(name).open("rb") as stream:

@@ -8,7 +8,7 @@ from rich.console import Console
 from producers.cli.render import coloured, console, instant, plain
 from producers.cli.tables import print_rows
 from producers.rehearsal import Rehearsal
-from shared.jobs import Job, Plan, Reason, Verdict
+from shared.jobs import Item, Job, Plan, Reason, Verdict
 from shared.ledger.causes import Cause
 
 _MEANING = {
@@ -50,10 +50,13 @@ def print_plan(plan: Plan, out: Console) -> None:
     exceptions = [item for item in plan.items if item.verdict not in {Verdict.SEND, Verdict.DISCARD}]
     for item in exceptions[:_SHOWN]:
         other = f" (instance {item.newer_instance_id})" if item.newer_instance_id else ""
-        what = f"{'':>10}instance {item.instance_id} of member {item.member_number}: {item.verdict}, "
-        out.print(plain(f"{what}{item.reason}{other}", "dim"))
+        out.print(plain(f"{'':>10}{_named(item)}: {item.verdict}, {item.reason}{other}", "dim"))
     if len(exceptions) > _SHOWN:
         out.print(plain(f"{'':>10}and more; --json lists them", "dim"))
+
+
+def _named(item: Item) -> str:
+    return f"instance {item.instance_id}" + (f" of member {item.member_number}" if item.member_number else "")
 
 
 def _reason(reason: Reason) -> str:
@@ -68,7 +71,7 @@ def print_job(job: Job) -> None:
         why = job.stopped_why
         out.print(plain(why if why.startswith("stopped") else f"stopped: {why}", "bold red"))
     for item in job.troubled[:_SHOWN]:
-        words = f"  instance {item.instance_id} of member {item.member_number}: {item.state}"
+        words = f"  {_named(item)}: {item.state.replace('_', ' ')}"
         out.print(plain(f"{words}, {item.reason}" if item.reason else words))
     if len(job.troubled) > _SHOWN:
         out.print(plain("  and more; --json lists them", "dim"))

@@ -42,15 +42,18 @@ def show_causes(where: Filter, limit: int, *, as_json: bool) -> int:
     """Show dead letters by cause; give the exit code."""
     try:
         with transaction(_ledger()) as connection:
-            found = causes.causes(connection, where, limit=limit)
+            everything = causes.causes(connection, where, limit=causes.LOOKED_AT)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    found = everything[:limit]
     if as_json:
         print_json({"items": found, "next": None})
     elif found:
         print_causes(found)
     else:
         typer.echo("no dead letter matches", err=True)
+    if more := len(everything) - len(found):
+        typer.echo(f"{more} more {'cause' if more == 1 else 'causes'}; --limit shows them", err=True)
     return DONE if found else NOTHING
 
 
@@ -136,8 +139,11 @@ def stop_job(words: str, *, as_json: bool) -> int:
     """Stop one job and show it; give the exit code."""
     number = id_of(words)
     job = None if number is None else ops.progress(_ledger(), None, number)
-    if job is None or not ops.stop(_ledger(), operator(), Kind(job.kind), int(job.job_id)):
-        typer.echo(f"there is no job {words} to stop", err=True)
+    if job is None:
+        typer.echo(f"there is no job {words}", err=True)
+        return NOTHING
+    if not ops.stop(_ledger(), operator(), Kind(job.kind), int(job.job_id)):
+        typer.echo(f"job {words} is over: there is nothing to stop", err=True)
         return NOTHING
     return show_job(words, as_json=as_json)
 

@@ -95,7 +95,7 @@ def _post(client: httpx.Client, lane: Lane, body: bytes) -> list[dict[str, Any]]
                 headers={"Content-Type": "application/x-ndjson"},
             )
         except httpx.TransportError as error:
-            cause = type(error).__name__
+            cause = str(error) or type(error).__name__
         else:
             if answer.status_code in _ANSWERED:
                 results: list[dict[str, Any]] = answer.json()["results"]

@@ -19,6 +19,7 @@ CHECK, QUEUED = "broker", "broker's queues"
 REDIS_LEAST, RABBITMQ_LEAST = (6, 2), (3, 10)
 KEEPS_ALL = "noeviction"
 _WITHIN_S = 3.0
+_LONGEST = 200
 
 
 class BrokerError(Exception):
@@ -55,7 +56,7 @@ def open_redis(url: str) -> Iterator["redis.Redis"]:
         with redis.Redis.from_url(url, socket_connect_timeout=_WITHIN_S, socket_timeout=_WITHIN_S, retry=retry) as one:
             yield one
     except (redis.RedisError, OSError, ValueError) as error:
-        raise BrokerError(type(error).__name__) from error
+        raise BrokerError(_said(error)) from error
 
 
 @contextmanager
@@ -72,9 +73,14 @@ def open_rabbitmq(url: str) -> Iterator[Connection]:
         connection.connect()
         yield connection
     except errors as error:
-        raise BrokerError(type(error).__name__) from error
+        raise BrokerError(_said(error)) from error
     finally:
         connection.release()
+
+
+def _said(error: BaseException) -> str:
+    """Give what a driver says of an error, in one short line; it names address and cause, and no password."""
+    return " ".join((str(error) or type(error).__name__).split())[:_LONGEST]
 
 
 def _of_redis(subject: Subject, where: str) -> list[Finding]:

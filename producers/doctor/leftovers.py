@@ -35,13 +35,17 @@ def look_at_mail(subject: Subject) -> list[Finding]:
     with subject.reading() as connection:
         found = checkup.unsent(connection)
     looked_at = "mail that is written and not sent"
+    if not found.count and found.complaint:
+        why = "not everybody is told that a connection is down or that there are new dead letters"
+        remedy = "correct MEMBERSYNC_MAIL__RECIPIENTS, or have the mail server take them"
+        return [warn(MAIL, "the newest mail that was sent", f"not all of it was taken: {found.complaint}", why, remedy)]
     if not found.count:
         return [ok(MAIL, looked_at, "none waits")]
     what = f"{found.count} wait, the oldest for {found.oldest_s / 60:.0f} min"
-    if found.oldest_s <= MAIL_LATE_S:
-        return [ok(MAIL, looked_at, what)]
-    why = "nobody is told that a connection is down or that there are new dead letters"
     cause = f": {found.last_error}" if found.last_error else "; no server was tried yet"
+    if found.oldest_s <= MAIL_LATE_S:
+        return [ok(MAIL, looked_at, f"{what}{cause}")]
+    why = "nobody is told that a connection is down or that there are new dead letters"
     remedy = "correct MEMBERSYNC_MAIL__… and see that a dispatcher runs; what waits is then sent by itself"
     return [warn(MAIL, looked_at, f"{what}{cause}", why, remedy)]
 

@@ -105,7 +105,8 @@ def correct() -> tuple[Step, ...]:
         Step("See which members they are:", ("membersync dead-letters --state rejected --list",)),
         Step("Correct each member in Siebel. Saving it sends it again; nobody has to requeue it."),
         Step(
-            "Only if a setting of membersync was at fault, correct that and map them again:",
+            "Only if a setting of membersync was at fault, correct that and map them again. It shows first what will "
+            "happen, to every Data Error that there is; --since, --stage and --text narrow it:",
             ('membersync requeue --state rejected --from-start --reason "the setting is corrected"',),
         ),
     )

@@ -69,11 +69,15 @@ class Strays:
 
 @dataclass(frozen=True, slots=True)
 class Unsent:
-    """Mail that waits.  Units: *oldest_s* seconds since the oldest was written."""
+    """Mail that waits.  Units: *oldest_s* seconds since the oldest was written.
+
+    Shape: *complaint* is what the mail server did not like of the newest that it took, a recipient for instance.
+    """
 
     count: int
     oldest_s: float
     last_error: str | None
+    complaint: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,10 @@ def leases(connection: Connection, *, overdue_s: float) -> Leases:
 
 
 def idle(connection: Connection, *, period_s: float) -> list[Idle]:
-    """Read, by lane and stage, what is due, beside what ended in the last *period_s* seconds."""
+    """Read, by lane and stage, what is due, beside what ended in the last *period_s* seconds.
+
+    What waits in the broker is due too: workers that hang leave it there, and it is sent again and again.
+    """
     rows = connection.execute(_IDLE, {"period_s": period_s})
     return [Idle(row.lane, row.stage, row.due, float(row.due_s), row.finished) for row in rows]
 
@@ -130,7 +137,7 @@ def strays(connection: Connection, *, period_s: float) -> Strays:
 def unsent(connection: Connection) -> Unsent:
     """Count the mail that no server has taken yet."""
     row = connection.execute(_UNSENT).one()
-    return Unsent(row.total, float(row.oldest_s), row.last_error)
+    return Unsent(row.total, float(row.oldest_s), row.last_error, row.complaint)
 
 
 def stuck_jobs(connection: Connection, *, overdue_s: float) -> Sequence[StuckJob]:
@@ -159,10 +166,13 @@ _IDLE = text("""
         select lane, count(*) as total from instance
         where finished_at > now() - make_interval(secs => :period_s) group by lane
     )
-    select i.lane, i.due_stage as stage, count(*) as due, extract(epoch from now() - min(i.due_at)) as due_s,
+    select i.lane, i.stage, count(*) as due, extract(epoch from now() - min(i.due_at)) as due_s,
            coalesce((select total from ended e where e.lane = i.lane), 0) as finished
-    from instance i where i.state in ('pending', 'waiting') and i.due_at <= now()
-    group by i.lane, i.due_stage order by i.lane desc, i.due_stage
+    from (select lane, due_stage as stage, due_at from instance
+          where state in ('pending', 'waiting') and due_at <= now()
+          union all
+          select lane, stage, due_at from instance where state = 'running' and not begun and errand = 'sync') as i
+    group by i.lane, i.stage order by i.lane desc, i.stage
 """)
 _STRAYS = text("""
     select count(*) over () as total, at, queue, reason from stray_message
@@ -172,7 +182,8 @@ _STRAYS = text("""
 """)
 _UNSENT = text("""
     select count(*) as total, coalesce(extract(epoch from now() - min(created_at)), 0) as oldest_s,
-           (array_agg(last_error order by id) filter (where last_error is not null))[1] as last_error
+           (array_agg(last_error order by id) filter (where last_error is not null))[1] as last_error,
+           (select s.last_error from mail s where s.sent_at is not null order by s.id desc limit 1) as complaint
     from mail where sent_at is null
 """)
 _STUCK_JOBS = text("""

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from deploy.local.serving import free_port
 from producers.cli.reach import configured
 from producers.cli.render import age, plain
 from shared.settings import settings
+from tests.road import Road
 from tests.terminal import CSV, EVENT, XML, Terminal, eventually_answers, running
 
 # producers/csv_rows.py leaves its text wrapper to the collector, which closes the file and warns.
@@ -77,6 +79,36 @@ def test_standard_input_is_a_file_too(ledger_url: str, ledger: Engine) -> None:
     assert json.loads(out) == {"outcomes": {"accepted": 1}, "refused": [], "unreadable": []}
     with ledger.connect() as connection:
         assert connection.execute(text("select lane from instance")).scalars().all() == ["bulk"]
+
+
+def test_standard_input_may_be_a_file_or_closed(ledger_url: str, ledger: Engine, events: Path) -> None:
+    assert ledger.url.database
+    for redirection, code, said in ((f"< {events}", 0, "1 accepted"), ("<&-", 1, "standard input: is closed")):
+        ran = subprocess.run(
+            ["/bin/sh", "-c", f"{sys.executable} -m producers.cli produce - {redirection}"],
+            env=os.environ | {"MEMBERSYNC_LEDGER_URL": ledger_url},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (ran.returncode, said in ran.stdout + ran.stderr) == (code, True), ran.stderr
+
+
+def test_what_a_terminal_cannot_show_stops_nothing(ledger_url: str, ledger: Engine) -> None:
+    Road(ledger).accept("Zoë-1")
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "PYTHONCOERCECLOCALE": "0"}
+    with running("instances", MEMBERSYNC_LEDGER_URL=ledger_url, **ascii_only) as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert "Zo\\xeb-1" in out
+
+
+def test_a_table_without_a_column_for_the_member_number_is_refused_once(cli: Terminal, tmp_path: Path) -> None:
+    file = tmp_path / "other.csv"
+    file.write_text("foo,bar\n1,2\n3,4\n", encoding="utf-8")
+    ran = cli("produce", file)
+    assert (ran.code, ran.err.count("\n")) == (1, 1)
+    assert "line 1: has no column Member Number, or member_number" in ran.err
 
 
 def test_a_second_time_everything_is_a_duplicate_and_done(cli: Terminal, events: Path) -> None:

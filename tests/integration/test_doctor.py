@@ -246,6 +246,14 @@ def test_what_is_due_for_long_while_nothing_ends_is_found(doctor: Doctor, pipeli
     assert doctor.look("due instances").the("due instances")["level"] == "ok"
 
 
+def test_what_hanging_workers_leave_in_the_broker_is_found(doctor: Doctor, pipeline: Pipeline) -> None:
+    road = Road(pipeline.ledger)
+    road.accept("M-1")
+    road.claim()
+    road.sql("update instance set due_at = now() - interval '6 minutes'")
+    assert doctor.look("due instances").the("due instances")["level"] == "fail"
+
+
 def test_a_job_that_nobody_takes_further_is_found(doctor: Doctor, pipeline: Pipeline) -> None:
     pipeline.sql("""
         insert into job (kind, requested_by, reason, asked, size, next_at)
@@ -271,6 +279,9 @@ def test_mail_that_waits_for_long_is_told_with_the_servers_last_answer(doctor: D
     pipeline.sql("update mail set created_at = now() - interval '1 hour'")
     found = doctor.look("mail").the("mail")
     assert (found["level"], found["found"]) == ("warn", "1 wait, the oldest for 60 min: 451 later")
+    pipeline.sql("update mail set sent_at = now(), last_error = '550 no such user'")
+    found = doctor.look("mail").the("mail")
+    assert (found["level"], found["found"]) == ("warn", "not all of it was taken: 550 no such user")
 
 
 def test_a_broker_that_may_drop_messages_is_a_failure(doctor: Doctor, pipeline: Pipeline) -> None:

@@ -53,6 +53,9 @@ def test_dead_letters_are_grouped_by_cause_with_exact_keys(cli: Terminal, road: 
     )
     assert second["message"] == "CrowdTwist: <e-mail> is taken"
     assert "answered 503" in cli("dead-letters").out
+    cut = cli("dead-letters", "--limit", "1")
+    assert ("answered 503" in cut.out, "taken" in cut.out) == (True, False)
+    assert cut.err == "1 more cause; --limit shows them\n"
 
 
 def test_dead_letters_are_listed_and_data_errors_shown_by_state(cli: Terminal, road: Road) -> None:
@@ -159,7 +162,9 @@ def test_a_job_is_left_to_itself_shown_and_stopped(cli: Terminal, road: Road) ->
     assert [job["job_id"] for job in cli("jobs", "--json").json["items"]] == ["1"]
     stopped = cli("jobs", "1", "--stop", "--json")
     assert (stopped.code, stopped.json["state"], stopped.json["counts"]["put_back"]) == (0, "stopped", 2)
-    assert (cli("jobs", "1", "--stop").code, cli("jobs", "1").code, cli("jobs", "9").code) == (1, 0, 1)
+    again = cli("jobs", "1", "--stop")
+    assert (again.code, cli("jobs", "1").code, cli("jobs", "9").code) == (1, 0, 1)
+    assert "job 1 is over" in again.err
     assert road.sql("select what, answer from operator_action order by id") == [
         ("requeue", "job 1"),
         ("stop requeue", "stopped"),

@@ -10,9 +10,11 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from producers.siebel_message import SIEBEL_LABELS
-from shared.ledger.records import InstanceWithActivity
+from shared.ledger.records import InstanceRecord, InstanceWithActivity
 from shared.masking import mask, mask_email
+from shared.personal import unmarked
 
+_R = TypeVar("_R", bound=InstanceRecord)
 _S = TypeVar("_S", bound=InstanceWithActivity)
 _WRITTEN_ANEW = {"date_of_birth"}
 """Fields that Siebel's message writes in another form than the event."""
@@ -44,7 +46,12 @@ def revealed(story: _S, event: Mapping[str, Any] | None, user: Mapping[str, Any]
         )
         for line in story.activity
     ]
-    return replace(story, activity=activity)
+    return replace(unhidden(story), activity=activity)
+
+
+def unhidden(record: _R) -> _R:
+    """Give *record* with the words of the other side as they were said."""
+    return replace(record, error=unmarked(record.error))
 
 
 def _filled(name: str, kept: Any, known: Mapping[str, Any], masks: Mapping[str, str]) -> Any:  # noqa: ANN401  # JSON

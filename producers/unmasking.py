@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from producers import ops
 from producers.ops import Operator
-from producers.revealing import revealed
+from producers.revealing import revealed, unhidden
 from producers.shown import masked_instance, masked_member, masked_page
 from shared.ledger import views
 from shared.ledger.engine import Ledger, transaction
 from shared.ledger.records import InstanceDetail, MemberRecord, Page
+from shared.personal import unmarked
 
 
 def page_for(reader: Operator | None, ledger: Ledger, page: Page) -> Page:
@@ -21,7 +22,7 @@ def page_for(reader: Operator | None, ledger: Ledger, page: Page) -> Page:
     if page.items:
         shown = [one.instance_id for one in page.items]
         ops.record_unmasking(ledger, reader, asked=ops.instances_asked(shown), count=len(shown))
-    return page
+    return replace(page, items=[unhidden(one) for one in page.items])
 
 
 def instance_for(reader: Operator | None, ledger: Ledger, detail: InstanceDetail) -> InstanceDetail:
@@ -46,4 +47,5 @@ def revealed_member(ledger: Ledger, member: MemberRecord) -> MemberRecord:
     with transaction(ledger) as connection:
         carried = views.carried(connection, [int(one.instance_id) for one in member.instances])
     instances = [revealed(one, *carried.get(one.instance_id, (None, None))) for one in member.instances]
-    return replace(member, instances=instances)
+    told_error = None if member.told_error is None else unmarked(member.told_error)
+    return replace(member, told_error=told_error, instances=instances)

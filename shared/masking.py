@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
+from shared.personal import hidden
+
 MASK = "***"
 LONGEST_TEXT = 300
 MOST_ENTRIES = 40
@@ -48,7 +50,8 @@ def mask(value: Any) -> Any:  # noqa: ANN401 - JSON in, JSON out
 
 
 def mask_text(text: str) -> str:
-    """Give a sentence without the e-mail addresses in it, cut to `LONGEST_TEXT` characters."""
+    """Give a sentence without addresses and what is marked as personal in it, cut to `LONGEST_TEXT` characters."""
+    text = hidden(text, MASK)
     return _cut(_EMAIL.sub(lambda found: mask_email(found[0]), text) if "@" in text else text)
 
 

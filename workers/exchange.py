@@ -1,5 +1,6 @@
 """The calls that one attempt makes of one system: the stage orders them, deadline and record are kept here."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any
@@ -10,6 +11,7 @@ import orjson
 from shared.errors import DataError, StageError
 from shared.instances import Call, Done, Failed
 from shared.masking import mask
+from shared.personal import marked
 from workers.transport import Answer, Door, Request, verdict
 
 _USER_SHOWN = ("id", "third_party_id", "is_active")
@@ -20,13 +22,15 @@ class Exchange:
     """The calls of one attempt, under one deadline: the door's time-out, however many calls it takes.
 
     The lease of an instance is only a little longer than that; a second worker must not begin while we still call.
-    Units: *began* on the clock of `perf_counter`, now when not given.
+    Units: *began* on the clock of `perf_counter`, now when not given.  *personal*: values of the member that are not
+    kept of the words of the other side.
     """
 
-    __slots__ = ("_began", "_door", "calls")
+    __slots__ = ("_began", "_door", "calls", "personal")
 
-    def __init__(self, door: Door, began: float | None = None) -> None:
+    def __init__(self, door: Door, began: float | None = None, personal: Sequence[str] = ()) -> None:
         self._door = door
+        self.personal = personal
         self._began = perf_counter() if began is None else began
         self.calls: list[Call] = []
 
@@ -88,9 +92,15 @@ class Exchange:
             answer = await self._door.send(request, self.left_s)
         finally:
             took_ms = (perf_counter() - began) * 1000
-            status, said = (None, None) if answer is None else (answer.status, _shown(answer.document))
+            status, said = (None, None) if answer is None else (answer.status, self._shown(answer.document))
             self.calls.append(Call(request.method, request.url, status, took_ms, shown, said))
         return answer
+
+    def _shown(self, document: Any) -> Any:  # noqa: ANN401 - JSON
+        if isinstance(document, dict) and "third_party_id" in document:
+            return {name: document.get(name) for name in _USER_SHOWN}
+        shown = mask(_marked(document, self.personal) if self.personal else document)
+        return shown if shown is None or len(orjson.dumps(shown)) <= _KEPT_BYTES else "(too long to keep)"
 
 
 def segment(system: str, label: str, value: str) -> str:
@@ -104,8 +114,9 @@ def segment(system: str, label: str, value: str) -> str:
     return quote(value, safe="")
 
 
-def _shown(document: Any) -> Any:  # noqa: ANN401 - JSON
-    if isinstance(document, dict) and "third_party_id" in document:
-        return {name: document.get(name) for name in _USER_SHOWN}
-    shown = mask(document)
-    return shown if shown is None or len(orjson.dumps(shown)) <= _KEPT_BYTES else "(too long to keep)"
+def _marked(document: Any, personal: Sequence[str]) -> Any:  # noqa: ANN401 - JSON
+    if isinstance(document, str):
+        return marked(document, personal)
+    if isinstance(document, dict):
+        return {name: _marked(part, personal) for name, part in document.items()}
+    return [_marked(part, personal) for part in document] if isinstance(document, list) else document

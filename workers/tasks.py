@@ -30,7 +30,7 @@ from shared.masking import mask_text
 from shared.pipeline import QUEUED, Stage, State, SyncStatus
 from shared.settings import Settings, settings
 from workers.crew import Answer, Crew
-from workers.verdicts import Rules, bug, conclude, held, is_data_error
+from workers.verdicts import Rules, bug, conclude, held, is_data_error, kept
 
 log = logger(__name__)
 
@@ -175,17 +175,17 @@ class Attempt:
         as many different members in a row as there may ever be asked for, however few are due.
         """
         failed = {
-            work.instance_id: (work.member_number, result.error)
+            work.instance_id: (work.member_number, result.error, kept(str(result.error), work))
             for work, result in answers
             if isinstance(result, Failed) and result.error.counts_for_breaker
         }
         is_up = any(_shows_it_up(result) for _, result in answers)
         due = 1
-        if failed and not is_up and self._may_be_their_own([error for _, error in failed.values()]):
+        if failed and not is_up and self._may_be_their_own([error for _, error, _ in failed.values()]):
             due = self.of.connection(self.stage).breaker_members if self.crew.is_up(self.stage, _TEST_S) else 1
-        error = mask_text(str(next(iter(failed.values()))[1])) if failed else ""
+        error = mask_text(next(iter(failed.values()))[2]) if failed else ""
         untried = frozenset(work.instance_id for work, result in answers if _was_not_tried(result))
-        return Seen(is_up, {instance_id: number for instance_id, (number, _) in failed.items()}, error, due, untried)
+        return Seen(is_up, {instance_id: number for instance_id, (number, _, _) in failed.items()}, error, due, untried)
 
     def _may_be_their_own(self, errors: Sequence[StageError]) -> bool:
         if len(errors) >= self.of.connection(self.stage).breaker_members:

@@ -8,6 +8,7 @@ from shared.errors import BudgetSpentError, DataError, OutcomeUnknownError, Stag
 from shared.instances import Call, Done, Errand, Failed, Result, Work
 from shared.ledger.endings import Advanced, Ending, ErrandEnded, Line, Parked
 from shared.masking import mask_text
+from shared.personal import marked, values_of
 from shared.pipeline import FAILURE_STATUS, Stage, State, SyncStatus
 from shared.retry import DeadLetter, Reject, RetryIn, RetryPolicy, decide
 
@@ -100,7 +101,7 @@ def _over_budget(work: Work, stage: Stage, spent: BudgetSpentError, calls: tuple
 
 def _failed(work: Work, failed: Failed, rules: Rules) -> Ending:
     error = failed.error
-    line = Line(mask_text(str(error)), error.code, failed.took_ms, failed.calls)
+    line = Line(mask_text(kept(str(error), work)), error.code, failed.took_ms, failed.calls)
     match decide(rules.policy, work.attempt, error, rules.jitter):
         case Reject() if rules.stage is not Stage.SIEBEL:
             return Advanced(
@@ -108,13 +109,13 @@ def _failed(work: Work, failed: Failed, rules: Rules) -> Ending:
                 _onward(rules),
                 Stage.SIEBEL,
                 SyncStatus.DATA_ERROR,
-                error.what,
+                kept(error.what, work),
                 line,
                 code=error.code,
                 failed_stage=rules.stage,
             )
         case Reject() | DeadLetter():
-            return _buried(work, rules.stage, line, str(error), error)
+            return _buried(work, rules.stage, line, kept(str(error), work), error)
         case RetryIn(delay_s):
             return _waiting(work, error, line, delay_s, rules)
 
@@ -133,7 +134,7 @@ def _waiting(work: Work, error: StageError, line: Line, delay_s: float, rules: R
         line,
         delay_s=delay_s,
         status=FAILURE_STATUS.get(rules.stage),
-        error=str(error) if tells else work.error,
+        error=kept(str(error), work) if tells else work.error,
         code=None if keeps_cause else error.code,
         failed_stage=None if keeps_cause else rules.stage,
         report_after_s=rules.report_after_s if tells else None,
@@ -167,7 +168,7 @@ def _errand_ended(work: Work, result: Result, rules: Rules) -> ErrandEnded:
         case Done():
             line = Line(result.what, None, result.took_ms, result.calls)
         case Failed(error=error):
-            line = Line(mask_text(str(error)), error.code, result.took_ms, result.calls)
+            line = Line(mask_text(kept(str(error), work)), error.code, result.took_ms, result.calls)
             match decide(rules.policy, work.attempt, error, rules.jitter):
                 case RetryIn(delay_s):
                     again_in_s = delay_s
@@ -177,6 +178,11 @@ def _errand_ended(work: Work, result: Result, rules: Rules) -> ErrandEnded:
             assert_never(result)
     facts = result.facts if isinstance(result, Done) else None
     return ErrandEnded(work.instance_id, work.token, work.member_number, work.errand, line, again_in_s, facts)
+
+
+def kept(words: str, work: Work) -> str:
+    """Give what was said, with what names the member marked."""
+    return marked(words, values_of(work.user or work.event.get("member")))
 
 
 def _onward(rules: Rules) -> State:

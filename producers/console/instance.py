@@ -17,9 +17,11 @@ from producers.console.visitors import Posted, Visitor
 from producers.filtering import id_of
 from producers.revealing import revealed
 from producers.shown import masked_instance, masked_member
+from producers.unmasking import revealed_member
 from shared.jobs import DISCARDED_FROM, REQUEUED_FROM
 from shared.ledger import lookups, views
 from shared.ledger.engine import transaction
+from shared.ledger.records import MemberRecord
 from shared.pipeline import SYSTEMS
 
 router = APIRouter()
@@ -70,6 +72,10 @@ def show_masked(_: Visitor, instance_id: Id) -> Response:
     return RedirectResponse(f"/instances/{id_of(instance_id) or 0}", 303)
 
 
+def _seen(request: Request, member: MemberRecord, *, unmasked: bool) -> MemberRecord:
+    return revealed_member(ledger_of(request), member) if unmasked else masked_member(member)
+
+
 def _page(request: Request, content: dict[str, Any]) -> Response:
     return page(request, "instances/page.html", parts=_PARTS, **content)
 
@@ -89,7 +95,7 @@ def _content(request: Request, instance_id: str, *, unmasked: bool = False) -> d
     return {
         "one": shown,
         "address": f"/instances/{shown.instance_id}",
-        "member": member if unmasked or member is None else masked_member(member),
+        "member": None if member is None else _seen(request, member, unmasked=unmasked),
         "unmasked": unmasked,
         "neighbours": neighbours,
         "fixed_by": member.applied_instance_id if is_fixed and member else None,

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, TextClause, text
 from shared.jobs import REQUEUED_FROM
 from shared.ledger.filters import Filter, matching
 from shared.masking import mask_text
+from shared.personal import hidden
 from shared.pipeline import State
 
 LOOKED_AT = 100_000
@@ -46,7 +47,7 @@ class Cause:
 
 def normalised(message: str) -> str:
     """Give *message* without what differs between instances of the same cause.  Pure."""
-    message = message[:_LONGEST]
+    message = hidden(message[:_LONGEST], "<value>")
     for varying, name in _VARIES:
         message = varying.sub(name, message)
     return mask_text(message)

@@ -17,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection, TextClause, text
 
+from shared.personal import CLOSE, OPEN
 from shared.pipeline import Lane, Stage, State, SyncStatus
 
 NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*$"
@@ -140,10 +141,11 @@ def _parts(where: Filter, parameters: dict[str, Any]) -> Iterator[list[str]]:
         yield [*state, *said]
 
 
-# Addresses are left out: they are masked for most who look, and whoever may search for their letters can read them.
-_SAID = r"""
-    case when strpos(error, '@') = 0 then error
-         else regexp_replace(error, '[^[:space:]@<>"''(),;\:]+@[^[:space:]@<>"''(),;\:]+', '', 'g') end
+# What is masked for most who look is left out: whoever may search for its letters can read it.
+_SAID = rf"""
+    case when error !~ '[@{OPEN}]' then error
+         else regexp_replace(error, '{OPEN}[^{CLOSE}]*{CLOSE}|[^[:space:]@<>"''(),;\:]+@[^[:space:]@<>"''(),;\:]+',
+                             '', 'g') end
 """
 
 

@@ -8,9 +8,11 @@ import pytest
 from producers.ops import Operator
 from producers.shown import masked_instance
 from producers.unmasking import instance_for, member_for
-from shared.ledger import views
+from shared.ledger import causes, views
 from shared.ledger.engine import transaction
+from shared.ledger.filters import Filter
 from shared.ledger.records import InstanceDetail, InstanceWithActivity
+from shared.pipeline import State
 from tests.rig import Pipeline, eventually, member_event
 
 ADA = Operator("ada", "admin")
@@ -84,3 +86,28 @@ def test_a_member_is_shown_with_the_calls_of_all_its_instances(pipeline: Pipelin
     assert member is not None
     (story,) = member_for(ADA, pipeline.ledger, member).instances
     assert requests(story, "crowdtwist")[0] == detail.user
+
+
+def test_what_crowdtwist_says_of_a_person_is_told_to_siebel_and_shown_to_nobody_else(
+    pipeline: Pipeline,
+) -> None:
+    said = "Zephyrine Quux (born 1971-05-06) is known as zephyrine@example.org"
+    pipeline.sandbox.control.fault("crowdtwist", "status", status=400, body={"error": "known", "message": said})
+    with pipeline.whole():
+        pipeline.send(member_event("M-1", date_of_birth="1971-05-06", **PERSON))
+        eventually(lambda: pipeline.states() == {"rejected": 1}, "refused")
+    (told,) = pipeline.sandbox.control.members()
+    assert told["error"] == f"{said} [instance 1]"
+    with transaction(pipeline.ledger) as connection:
+        found = views.instance(connection, 1)
+        member = views.member(connection, "M-1", limit=5)
+        (cause,) = causes.causes(connection, Filter(states=(State.REJECTED,)), limit=5)
+        guessed = views.instances(connection, Filter(text="zephyrine quux"), limit=5)
+    assert found is not None
+    assert member is not None
+    assert instance_for(ADA, pipeline.ledger, found).error == said
+    assert member_for(ADA, pipeline.ledger, member).told_error == f"{said} [instance 1]"
+    assert guessed.items == []
+    shown = str([instance_for(None, pipeline.ledger, found), member_for(None, pipeline.ledger, member), cause])
+    assert not {one for one in ("ephyrine", "Quux", "1971") if one in shown}
+    assert not {one for one in ("Zephyrine", "Quux", "1971") if one in pipeline.log_text()}

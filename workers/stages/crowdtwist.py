@@ -19,6 +19,7 @@ from urllib.parse import quote
 from shared.errors import DataError, OutcomeUnknownError, StageError, UnavailableError
 from shared.instances import Done, Errand, Result, Work
 from shared.masking import mask
+from shared.personal import values_of
 from shared.settings import CrowdTwistSettings
 from workers.exchange import Exchange, segment
 from workers.permits import Permits
@@ -80,7 +81,7 @@ class Talk:
     def __init__(self, door: Door, work: Work) -> None:
         if work.user is None:
             raise ValueError(f"instance {work.instance_id} came to crowdtwist without a user object")
-        self.exchange = Exchange(door)
+        self.exchange = Exchange(door, personal=values_of(work.user))
         self.create_is_out = work.unknown_outcome
         self._number = work.member_number
         self._user = dict(work.user)

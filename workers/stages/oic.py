@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from shared.errors import DataError, StageError, UnavailableError
 from shared.instances import Done, Failed, Result, Work
+from shared.personal import values_of
 from shared.settings import OicSettings, SiebelSettings
 from workers.exchange import Exchange
 from workers.permits import Permits
@@ -106,7 +107,7 @@ class RemoteOic:
         return [await self._run(work) for work in works]
 
     async def _run(self, work: Work) -> Result:
-        exchange = Exchange(self._door)
+        exchange = Exchange(self._door, personal=values_of(work.event.get("member")))
         try:
             answer = await exchange.ask("POST", self._path, document=self._message(work))
             user = _user(answer, work)

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from shared.errors import StageError, UnavailableError
 from shared.instances import Call, Result, Work
 from shared.masking import mask
+from shared.personal import cut, in_marks, unmarked
 from shared.pipeline import SyncStatus
 from shared.settings import SiebelSettings
 from workers.exchange import Exchange, segment
@@ -117,12 +118,14 @@ class Telling:
         self.work = work
         self.exchange = exchange
         self.row_id = work.row_id or ""
-        self.status, self.text = texts(work, settings)
-        self.fields = {settings.status_field: self.status, settings.error_field: self.text}
-        self.shown = mask({"CT Sync Status": self.status, "CT Sync Error": self.text})
+        self.status, self.kept = texts(work, settings)
+        exchange.personal = in_marks(self.kept)  # Siebel's answers repeat it
+        text = unmarked(self.kept)
+        self.fields = {settings.status_field: self.status, settings.error_field: text}
+        self.shown = mask({"CT Sync Status": self.status, "CT Sync Error": self.kept})
         self.error: StageError | None = None
         self.is_written = False
-        is_told = (work.told_status, work.told_error or "") == (self.status, self.text)
+        is_told = (work.told_status, unmarked(work.told_error or "")) == (self.status, text)
         self.is_shown_already = is_told and not settings.always_write
 
     @property
@@ -145,11 +148,14 @@ class Telling:
         if self.error is not None:
             return self.exchange.failed(self.error, **row)
         what = "Siebel shows it already" if self.is_shown_already else f"told Siebel: {self.status}"
-        return self.exchange.done(what, **row, told_status=self.status, told_error=self.text)
+        return self.exchange.done(what, **row, told_status=self.status, told_error=self.kept)
 
 
 def texts(work: Work, settings: SiebelSettings) -> tuple[str, str]:
-    """Give the texts of `CT Sync Status` and `CT Sync Error`; the instance is named whole, what happened may be cut."""
+    """Give the texts of `CT Sync Status` and `CT Sync Error`; the instance is named whole, what happened may be cut.
+
+    Shape: what names the member in the second is marked; Siebel gets it without marks.
+    """
     if work.status is None:
         raise ValueError(f"instance {work.instance_id} came to siebel without a status")
     if work.status is SyncStatus.SUCCESS:
@@ -157,8 +163,8 @@ def texts(work: Work, settings: SiebelSettings) -> tuple[str, str]:
     suffix = f"[instance {work.instance_id}]"
     what = " ".join(work.error.split())
     room = settings.error_max_length - len(suffix) - 1
-    if len(what) > room:
-        what = f"{what[: room - 1].rstrip()}…"
+    if len(unmarked(what)) > room:
+        what = f"{cut(what, room - 1).rstrip()}…"
     return work.status.value, f"{what} {suffix}" if what else suffix
 
 

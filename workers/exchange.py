@@ -1,6 +1,6 @@
 """The calls that one attempt makes of one system: the stage orders them, deadline and record are kept here."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any
@@ -22,13 +22,13 @@ class Exchange:
     """The calls of one attempt, under one deadline: the door's time-out, however many calls it takes.
 
     The lease of an instance is only a little longer than that; a second worker must not begin while we still call.
-    Units: *began* on the clock of `perf_counter`, now when not given.  *personal*: values of the member that are not
-    kept of the words of the other side.
+    Units: *began* on the clock of `perf_counter`, now when not given.  *personal* gives the values of the member that
+    are not kept of the words of the other side; it is asked when there are any.
     """
 
     __slots__ = ("_began", "_door", "calls", "personal")
 
-    def __init__(self, door: Door, began: float | None = None, personal: Sequence[str] = ()) -> None:
+    def __init__(self, door: Door, began: float | None = None, personal: Callable[[], Sequence[str]] = tuple) -> None:
         self._door = door
         self.personal = personal
         self._began = perf_counter() if began is None else began
@@ -99,8 +99,11 @@ class Exchange:
     def _shown(self, document: Any) -> Any:  # noqa: ANN401 - JSON
         if isinstance(document, dict) and "third_party_id" in document:
             return {name: document.get(name) for name in _USER_SHOWN}
-        shown = mask(_marked(document, self.personal) if self.personal else document)
-        return shown if shown is None or len(orjson.dumps(shown)) <= _KEPT_BYTES else "(too long to keep)"
+        if document is None:
+            return None
+        values = self.personal()
+        shown = mask(_marked(document, values) if values else document)
+        return shown if len(orjson.dumps(shown)) <= _KEPT_BYTES else "(too long to keep)"
 
 
 def segment(system: str, label: str, value: str) -> str:

@@ -13,6 +13,7 @@ update; a create may ignore `is_active`, so an inactive member is made so by a P
 """
 
 from collections.abc import Sequence
+from functools import partial
 from http import HTTPStatus
 from urllib.parse import quote
 
@@ -81,7 +82,7 @@ class Talk:
     def __init__(self, door: Door, work: Work) -> None:
         if work.user is None:
             raise ValueError(f"instance {work.instance_id} came to crowdtwist without a user object")
-        self.exchange = Exchange(door, personal=values_of(work.user))
+        self.exchange = Exchange(door, personal=partial(values_of, work.user))
         self.create_is_out = work.unknown_outcome
         self._number = work.member_number
         self._user = dict(work.user)

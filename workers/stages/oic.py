@@ -6,6 +6,7 @@ O15); 3.2 (the Siebel message S15).  (A): the trigger's answer is `{"instanceId"
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -107,7 +108,7 @@ class RemoteOic:
         return [await self._run(work) for work in works]
 
     async def _run(self, work: Work) -> Result:
-        exchange = Exchange(self._door, personal=values_of(work.event.get("member")))
+        exchange = Exchange(self._door, personal=partial(values_of, work.event.get("member")))
         try:
             answer = await exchange.ask("POST", self._path, document=self._message(work))
             user = _user(answer, work)

@@ -8,6 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 from urllib.parse import quote
@@ -119,7 +120,7 @@ class Telling:
         self.exchange = exchange
         self.row_id = work.row_id or ""
         self.status, self.kept = texts(work, settings)
-        exchange.personal = in_marks(self.kept)  # Siebel's answers repeat it
+        exchange.personal = partial(in_marks, self.kept)  # Siebel's answers repeat it
         text = unmarked(self.kept)
         self.fields = {settings.status_field: self.status, settings.error_field: text}
         self.shown = mask({"CT Sync Status": self.status, "CT Sync Error": self.kept})

@@ -1,7 +1,8 @@
 """Dead letters and Data Errors grouped by cause: stage, code, and the message without what differs from one to another.
 
 In a message, e-mail addresses, quoted values, and every word with a digit in it (ids, numbers, dates) are replaced;
-only the HTTP status that was answered stays.
+only the HTTP status that was answered stays.  Line ends and control characters, which no address carries and a mail
+or terminal would obey, become blanks.
 """
 
 import re
@@ -21,6 +22,7 @@ from shared.pipeline import State
 LOOKED_AT = 100_000
 _LONGEST = 1_000
 _STATUS = r"(?:(?<=HTTP )|(?<=answered ))[1-5]\d\d(?![\w+-])"
+_CONTROLS = re.compile(r"[\x00-\x20\x7f-\x9f]+")
 _VARIES = (
     (re.compile(r"[^\s@<>\"'(),;:]+@[^\s@<>\"'(),;:]+"), "<e-mail>"),
     (re.compile(r"""(?<!\w)("[^"]*"|'[^']*'|\u201c[^\u201d]*\u201d|\u2018[^\u2019]*\u2019)(?!\w)"""), "<value>"),
@@ -47,7 +49,7 @@ class Cause:
 
 def normalised(message: str) -> str:
     """Give *message* without what differs between instances of the same cause.  Pure."""
-    message = hidden(message[:_LONGEST], "<value>")
+    message = _CONTROLS.sub(" ", hidden(message[:_LONGEST], "<value>")).strip()
     for varying, name in _VARIES:
         message = varying.sub(name, message)
     return mask_text(message)

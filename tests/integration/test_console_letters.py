@@ -75,6 +75,12 @@ def test_a_cause_leads_to_its_own_instances_and_no_others(oscar: httpx.Client, r
     assert re.findall(r'href="/members/(.*?)"', page.text) == ["R-4"]
 
 
+def test_a_cause_of_several_lines_can_be_requeued(oscar: httpx.Client, road: Road) -> None:
+    road.accept("M-1")
+    road.travel(lambda _: UnavailableError("CrowdTwist", "said: no\n  way\x1b", 500))
+    assert "1 will be sent" in said(oscar.get(link(oscar.get(LETTERS), "Requeue …")))
+
+
 def test_rows_say_what_a_newer_event_has_fixed_and_which_job_has_them(oscar: httpx.Client, road: Road) -> None:
     road.dead("M-1", "M-2", "M-3")
     road.accept("M-1", minute=1)

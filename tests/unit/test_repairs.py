@@ -44,6 +44,7 @@ def test_a_requeue_feels_its_way(step: int, tally: Tally, unsent: int, follows: 
         ("Value \"Ann\" of the member's name isn't valid", "Value <value> of the member's name isn't valid"),
         ("not before 2026-11-23T08:51:00Z", "not before #"),
         ("Contact Last Name is missing", "Contact Last Name is missing"),
+        ("two\r\n\tlines\x1bof it", "two lines of it"),
         ("", ""),
     ],
 )

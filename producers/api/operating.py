@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any
 
 import anyio.to_thread
+import orjson
 from fastapi import Depends, Request
-from pydantic import ValidationError
 
 from producers import ops
 from producers.api.asking import SelectionBody
@@ -35,9 +35,10 @@ def operates(what: str) -> Callable[[Request, Principal], Awaitable[Operator]]:
 async def _asked(request: Request) -> Mapping[str, Any] | None:
     """Give the instances that a body names, if it can be read."""
     try:
-        body = SelectionBody.model_validate_json(await read_limited(request, _BODY_MAX_BYTES) or b"{}")
-        return body.selection().asked
-    except (ProblemError, AskError, ValidationError):
+        body = orjson.loads(await read_limited(request, _BODY_MAX_BYTES) or b"{}")
+        named = {name: body[name] for name in SelectionBody.model_fields if name in body}
+        return SelectionBody.model_validate(named).selection().asked
+    except (ProblemError, AskError, ValueError, TypeError):
         return None
 
 

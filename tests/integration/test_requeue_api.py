@@ -185,6 +185,19 @@ def test_only_operators_change_things_and_who_else_tries_is_recorded(guarded: ht
         ("vera", "viewer", "rehearse"),
         ("vera", "viewer", "stop requeue"),
     ]
+
+
+def test_what_was_denied_is_recorded_with_what_it_would_have_been_done_to(guarded: httpx.Client, road: Road) -> None:
+    road.dead("M-1")
+    for body in (
+        {"ids": ["1"], "reason": "x"},
+        {"filter": {"state": ["dead"]}},
+        {"ids": "?"},
+        {"filter": {"text": "\0"}},
+    ):
+        assert guarded.post("/v1/requeues", json=body, headers=bearer("v-token")).status_code == 403
+    asked = road.sql("select asked from operator_action where denied order by id")
+    assert asked == [{"ids": ["1"]}, {"filter": {"states": ["dead"]}}, None, None]
     assert guarded.post("/v1/requeues", json={"ids": ["1"]}, headers=bearer("o-token")).status_code == 202
     assert road.sql("select who, role, what, asked, count, answer from operator_action where not denied") == [
         ("oscar", "operator", "requeue", {"ids": ["1"]}, 1, "job 1")

@@ -4,6 +4,7 @@ Flower runs this file (`celery -A shared.broker flower --conf=deploy/flowerconfi
 is an option of its own; an option on its command line goes before.  Flower is a window: the ledger is the record.
 """
 
+import os
 from typing import Any
 
 from flower.events import EventsState
@@ -20,6 +21,7 @@ _of = read_settings()
 if _of.flower.password is None:
     raise SystemExit("MEMBERSYNC_FLOWER__PASSWORD is not set, and Flower does not run without a login")
 _of.home.mkdir(parents=True, exist_ok=True)
+os.umask(0o077)  # what it remembers names members by number
 
 # Whoever reaches the port sees member numbers: only with the login.
 basic_auth = [f"{_of.flower.username}:{_of.flower.password.get_secret_value()}"]
@@ -56,6 +58,8 @@ _keep = EventsState.event
 
 
 def _keep_reworded(state: Any, event: dict[str, Any]) -> None:  # noqa: ANN401 - Flower's, untyped
+    if event["type"] == "task-sent" and event.get("uuid") in state.tasks:
+        return  # it came late, and would make a task that has ended look as if nobody had taken it
     _keep(state, wording.reworded(event))
 
 

@@ -40,6 +40,8 @@ from shared.settings import Settings
 
 _PATIENCE = 10
 """Scrapes are answered from memory for this many times as long as the last look took."""
+_HANGS_S = 5.0
+"""A ledger that has not answered for so long is away, whatever it told before.  Scrapes mostly wait for 10 s."""
 _UNFINISHED = (*QUEUED, State.RUNNING)
 _OURS_TO_FIX = ("bug", "worker_lost")
 """Codes of dead letters that say something about membersync, and are alerted on apart."""
@@ -62,7 +64,9 @@ class LedgerCollector(Collector):
     def __init__(self, settings: Settings, *, ttl_s: float = 3.0) -> None:
         self._settings = settings
         self._ledger = engine(settings.require_ledger())
-        self._shared = SharedLook(self._look, fresh_s=ttl_s, patience=_PATIENCE)
+        self._shared = SharedLook(
+            self._look, fresh_s=ttl_s, patience=_PATIENCE, within_s=_HANGS_S, hangs_after_s=_HANGS_S
+        )
 
     def collect(self) -> Iterator[Metric]:
         """Give the metrics."""

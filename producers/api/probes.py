@@ -7,6 +7,7 @@ there are tokens.
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import anyio
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
@@ -18,6 +19,8 @@ from producers.api.problems import described, problem
 from shared.ledger import views
 
 router = APIRouter(tags=["probes"])
+_HANGS_S = 4.0
+"""Whoever asks whether we are ready waits for 5 s or more."""
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -51,7 +54,9 @@ async def healthz() -> JSONResponse:
 )
 async def readyz(request: Request) -> Response:
     """Say whether the ledger answers and has the schema of this version; if not, what is missing."""
-    missing = await _apart(request, views.missing, ledger_of(request))
+    missing = ["the ledger does not answer"]
+    with anyio.move_on_after(_HANGS_S):
+        missing = await _apart(request, views.missing, ledger_of(request))
     if missing:
         return problem(503, "not_ready", "; ".join(missing), missing=missing)
     return JSONResponse({"status": "ready"})
@@ -82,4 +87,5 @@ async def metrics(request: Request) -> Response:
 
 async def _apart(request: Request, ask: Callable[[S], T], subject: S) -> T:
     """Ask in a thread that is kept for probes: machines must not wait behind people."""
-    return await anyio.to_thread.run_sync(ask, subject, limiter=request.app.state.probe_threads)
+    limiter = request.app.state.probe_threads
+    return await anyio.to_thread.run_sync(ask, subject, limiter=limiter, abandon_on_cancel=True)

@@ -57,7 +57,11 @@ def run_dispatcher() -> None:
 
         from producers.metrics import registry_of
 
-        start_http_server(of.dispatcher.metrics_port, of.dispatcher.metrics_host, registry=registry_of(of))
+        host, port = of.dispatcher.metrics_host, of.dispatcher.metrics_port
+        try:
+            start_http_server(port, host, registry=registry_of(of))
+        except OSError as error:
+            raise TroubleError(f"metrics cannot be served at {host}:{port}: {error.strerror}") from error
     runs = [Bookkeeper(of).run]
     if of.mail.host:
         from producers.mail.postman import Postman

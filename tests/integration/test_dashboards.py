@@ -1,5 +1,10 @@
 """The Grafana dashboard and the Prometheus alerts ask only for what `/metrics` really gives."""
 
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
 import pytest
 from sqlalchemy import Engine
 
@@ -11,6 +16,7 @@ from tests.calling import served
 from tests.promql import Asked, Series
 from tests.road import REFUSED, Road
 
+SITUATIONS = Path(__file__).parents[1] / "alert_rules.yml"
 NAMES = {
     "MembersyncDown",
     "MembersyncLedgerDown",
@@ -81,6 +87,22 @@ def test_the_alerts_are_those_that_the_runbook_knows_and_say_what_to_do() -> Non
         assert rule["annotations"]["summary"]
         assert rule["annotations"]["description"].endswith(".")
         assert rule["annotations"]["runbook_url"] == f"deploy/RUNBOOK.md#{rule['alert'].lower()}"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["check", "rules", "--lint-fatal", str(promql.DEPLOY / "prometheus/alerts.yml")],
+        ["test", "rules", str(SITUATIONS)],
+    ],
+    ids=["check", "test"],
+)
+def test_prometheus_itself_finds_nothing_wrong_with_the_alerts(asked: list[str]) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("needs promtool (Debian: prometheus)")
+    ran = subprocess.run([promtool, *asked], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def test_the_dashboard_can_be_imported_anywhere() -> None:

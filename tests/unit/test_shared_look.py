@@ -9,6 +9,7 @@ import pytest
 
 from producers.shared_look import SharedLook
 from shared.errors import LedgerError, LedgerSlowError
+from tests.rig import eventually
 
 
 class Ledger:
@@ -64,17 +65,43 @@ def test_while_somebody_looks_the_others_get_the_look_before() -> None:
 
 def test_where_there_was_no_look_before_they_wait_and_not_for_ever() -> None:
     ledger = Ledger()
-    shared = SharedLook(ledger.look, fresh_s=60, patience=1, first_within_s=0.05)
+    shared = SharedLook(ledger.look, fresh_s=60, patience=1, within_s=0.05)
     with somebody_looking(ledger, shared.get), pytest.raises(LedgerSlowError):
         shared.get()
+    eventually(lambda: not fails(shared) and shared.get() == 1, "the look that went on")
+
+
+def test_one_that_hangs_is_a_failure_for_everybody_until_it_is_over() -> None:
+    ledger = Ledger()
+    shared = SharedLook(ledger.look, fresh_s=0, patience=0, within_s=0.05, hangs_after_s=0.05)
     assert shared.get() == 1
+    with somebody_looking(ledger, shared.get):
+        eventually(lambda: fails(shared), "a failure")
+        assert fails(shared)
+    eventually(lambda: not fails(shared) and shared.get() > 1, "a new look")
+
+
+def test_after_one_that_hung_the_next_comes_soon() -> None:
+    ledger = Ledger()
+    shared = SharedLook(ledger.look, fresh_s=1e-9, patience=10**9, fresh_max_s=0.01)
+    with somebody_looking(ledger, shared.get):
+        pass
+    eventually(lambda: shared.get() > 1, "a second look")
+
+
+def fails(shared: SharedLook[int]) -> bool:
+    try:
+        shared.get()
+    except LedgerSlowError:
+        return True
+    return False
 
 
 @pytest.mark.parametrize(("failed_s", "looks"), [(60, 1), (0, 3)])
 def test_a_failure_is_shared_for_its_while(failed_s: float, looks: int) -> None:
     ledger = Ledger()
     ledger.trouble = LedgerError("OperationalError")
-    shared = SharedLook(ledger.look, fresh_s=1e-9, patience=1, failed_s=failed_s)
+    shared = SharedLook(ledger.look, fresh_s=1e-9, patience=0, failed_s=failed_s)
     for _ in range(3):
         with pytest.raises(LedgerError, match="OperationalError"):
             shared.get()

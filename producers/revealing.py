@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from producers.siebel_message import SIEBEL_LABELS
 from shared.ledger.records import InstanceRecord, InstanceWithActivity
-from shared.masking import mask, mask_email
+from shared.masking import MASK, mask, mask_email
 from shared.personal import unmarked
 
 _R = TypeVar("_R", bound=InstanceRecord)
@@ -31,7 +31,7 @@ def revealed(story: _S, event: Mapping[str, Any] | None, user: Mapping[str, Any]
     }
     known |= user or {}
     addresses = {str(one) for one in (member.get("email_address"), known.get("email_address")) if one}
-    masks = {mask_email(address): address for address in addresses}
+    masks = {masked: address for address in addresses if (masked := mask_email(address)) != MASK}
     activity = [
         replace(
             line,

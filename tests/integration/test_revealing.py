@@ -80,6 +80,13 @@ def test_what_was_mapped_anew_since_is_not_put_in_the_place_of_what_was_sent(
     assert sent["email_address"] == "zephyrine@example.org"  # what the event still has
 
 
+def test_stars_that_stand_for_something_else_are_left(pipeline: Pipeline, detail: InstanceDetail) -> None:
+    assert detail.user is not None
+    odd = replace(detail, user={**detail.user, "email_address": "no address"}, event=None)
+    sent = requests(instance_for(ADA, pipeline.ledger, odd), "oic")[0]["SiebelMessage"]
+    assert "no address" not in str(sent)
+
+
 def test_a_member_is_shown_with_the_calls_of_all_its_instances(pipeline: Pipeline, detail: InstanceDetail) -> None:
     with transaction(pipeline.ledger) as connection:
         member = views.member(connection, detail.member_number, limit=5)

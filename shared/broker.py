@@ -12,7 +12,7 @@ from celery import Celery, chain
 from kombu import Queue
 
 from shared.pipeline import QUEUES, Lane, Stage
-from shared.settings import Settings, settings
+from shared.settings import Settings, is_amqp, settings
 
 _SHOWN_MEMBERS = 5
 _SHOWN_INSTANCES = 50
@@ -38,7 +38,7 @@ def configuration(of: Settings) -> dict[str, Any]:
         "task_serializer": "json",
         "accept_content": ["json"],
         # Our queues and no others: a misspelt queue must raise, not swallow messages for ever.
-        "task_queues": [_queue(name, quorum=_is_amqp(url)) for name in QUEUES],
+        "task_queues": [_queue(name, quorum=is_amqp(url)) for name in QUEUES],
         "task_default_queue": Stage.OIC.queue(Lane.LIVE),
         "task_create_missing_queues": False,
         # Acknowledge late with prefetch 1: a stopping worker hands back what it has not begun.
@@ -80,11 +80,7 @@ def configuration(of: Settings) -> dict[str, Any]:
 
 def transport_options(url: str) -> dict[str, Any]:
     """Give kombu's options for the broker at *url*."""
-    return _AMQP_OPTIONS if _is_amqp(url) else _REDIS_OPTIONS
-
-
-def _is_amqp(url: str) -> bool:
-    return url.startswith("amqp")
+    return _AMQP_OPTIONS if is_amqp(url) else _REDIS_OPTIONS
 
 
 _REDIS_OPTIONS = {

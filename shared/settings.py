@@ -333,6 +333,11 @@ class Settings(BaseSettings):
         return self.broker_url
 
 
+def is_amqp(url: str) -> bool:
+    """Tell RabbitMQ from Redis and Valkey."""
+    return url.startswith("amqp")
+
+
 @cache
 def settings() -> Settings:
     """Read the settings once per process."""

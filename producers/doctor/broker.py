@@ -13,7 +13,7 @@ from redis.retry import Retry
 from producers.doctor.finding import Finding, fail, ok, warn
 from producers.doctor.subject import Subject, place
 from shared.pipeline import QUEUES, STAGES, Lane
-from shared.settings import Settings
+from shared.settings import Settings, is_amqp
 
 CHECK, QUEUED = "broker", "broker's queues"
 REDIS_LEAST, RABBITMQ_LEAST = (6, 2), (3, 10)
@@ -37,11 +37,6 @@ def look(subject: Subject) -> list[Finding]:
         why = "nothing goes out until it is back; nothing is lost, the ledger sends again what was in it"
         remedy = "start the broker, or correct MEMBERSYNC_BROKER_URL; all processes go on by themselves"
         return [fail(CHECK, where, f"does not serve ({error})", why, remedy)]
-
-
-def is_amqp(url: str) -> bool:
-    """Tell RabbitMQ from Redis and Valkey."""
-    return url.startswith("amqp")
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from producers.doctor.finding import Finding, fail, ok, warn
 from producers.doctor.subject import Subject, UnlookedError
 from shared.ledger import checkup
 from shared.pipeline import Stage
+from shared.settings import is_amqp
 
 WARN_S, FAIL_S = 2.0, 30.0
 _WITHIN_S = 4.0
@@ -35,7 +36,7 @@ def of_ledger(subject: Subject) -> list[Finding]:
 def of_broker(subject: Subject) -> list[Finding]:
     """Compare with the broker's clock; RabbitMQ does not tell its own."""
     url = subject.broker_url
-    if broker.is_amqp(url):
+    if is_amqp(url):
         return []
     try:
         with broker.open_redis(url) as client:

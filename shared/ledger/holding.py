@@ -54,7 +54,6 @@ def claim_probe(connection: Connection, stage: Stage, *, token: int, lease_s: fl
     """Lease one held instance to see whether the connection is back, another one each time; None: there is none.
 
     Who has not failed while it was down goes before who has: a poisoned one in front keeps nobody waiting.
-
     Only one dispatcher gets it: the connection's row is locked, and its breaker half open afterwards.
     """
     found = connections.lock_if_free(connection, stage)

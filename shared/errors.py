@@ -8,7 +8,8 @@ MembersyncError                 code = stable word, for logs, ledger and filters
 │   │   ├── UnreachableError    could not connect, name not found, TLS: nothing was sent
 │   │   ├── UnavailableError    it answered, and could not serve: 5xx, 408, not JSON, a maintenance page, inactive
 │   │   ├── ThrottledError      429, or 503 with Retry-After: never again before retry_after_s
-│   │   └── OutcomeUnknownError the request went out and no answer came back: probe before repeating a create
+│   │   ├── OutcomeUnknownError the request went out and no answer came back: probe before repeating a create
+│   │   └── RowConflictError    somebody else keeps changing this record: no word about the system, never given up
 │   ├── BudgetSpentError        our own budget for that system is spent: later, at no cost
 │   ├── UnauthorisedError       401/403: ours or theirs to put right; retried by policy, never a Data Error
 │   └── DataError               the member itself is refused: told to Siebel, no retry; a newer event brings the fix
@@ -98,6 +99,13 @@ class OutcomeUnknownError(TransientError):
     """The request was sent and no answer came: it may have been applied, or may still be."""
 
     code = "outcome_unknown"
+
+
+class RowConflictError(TransientError):
+    """Somebody else keeps changing this one record: read again and repeat.  It says nothing of the system."""
+
+    code = "row_conflict"
+    counts_for_breaker = False
 
 
 class BudgetSpentError(StageError):

@@ -5,8 +5,10 @@ The life of a failing instance:
 2. A DataError is told to Siebel and never retried.
 3. Any other StageError waits a random time up to `base * 2^(attempt-1)`, at most `cap` (full jitter).
 4. A stated Retry-After is a floor under that time, never shortened, not even by the cap; up to one `base` is added to
-   it, so that all who were told the same moment do not come back in it together.
-5. After `max_attempts` attempts, the first included, it is a dead letter: a person decides.
+   it, so that all who were told the same moment do not come back in it together.  One out of all proportion counts up
+   to `retry_after_max_s`.
+5. After `max_attempts` attempts, the first included, it is a dead letter: a person decides.  Not so after a
+   RowConflictError: who is changing the record will be done with it.
 6. Time during which the connection is down or paused costs no attempt: those instances are held.
 
 With the defaults of `crowdtwist` (10 s, 30 min, 20): the waits are at most 10 s, 20 s, 40 s … 21 min, then 30 min each,
@@ -14,8 +16,9 @@ five hours in all on average.
 """
 
 from dataclasses import dataclass
+from math import inf
 
-from shared.errors import DataError, StageError, ThrottledError
+from shared.errors import DataError, RowConflictError, StageError, ThrottledError
 
 _LARGEST_EXPONENT = 62  # beyond it 2**n only overflows; every cap is long reached
 
@@ -27,6 +30,12 @@ class RetryPolicy:
     base_s: float
     cap_s: float
     max_attempts: int
+    retry_after_max_s: float = inf
+
+    def floor_s(self, error: StageError) -> float:
+        """Give the seconds for which *error* asks us to wait, as far as we listen; 0: it does not."""
+        stated_s = error.retry_after_s if isinstance(error, ThrottledError) else None
+        return min(stated_s or 0.0, self.retry_after_max_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +62,10 @@ def decide(policy: RetryPolicy, attempt: int, error: StageError, jitter: float) 
     """
     if isinstance(error, DataError):
         return Reject()
-    if attempt >= policy.max_attempts:
+    if attempt >= policy.max_attempts and not isinstance(error, RowConflictError):
         return DeadLetter()
     ceiling_s = min(policy.cap_s, policy.base_s * 2.0 ** min(attempt - 1, _LARGEST_EXPONENT))
     delay_s = ceiling_s * jitter
-    if isinstance(error, ThrottledError) and error.retry_after_s:
-        return RetryIn(max(delay_s, error.retry_after_s + policy.base_s * jitter))
+    if floor_s := policy.floor_s(error):
+        return RetryIn(max(delay_s, floor_s + policy.base_s * jitter))
     return RetryIn(delay_s)

@@ -41,6 +41,7 @@ class Connection(BaseModel):
     retry_base_s: float = Field(5, gt=0, description="s; longest wait after the first failed attempt, doubling")
     retry_cap_s: float = Field(600, gt=0, description="s; longest wait between two attempts")
     max_attempts: int = Field(12, ge=1, description="attempts, the first included, before it is a dead letter")
+    retry_after_max_s: float = Field(3600, gt=0, description="s; a stated Retry-After counts up to this")
     budget_per_minute: int = Field(0, ge=0, description="calls in any 60 s; 0: no limit")
     live_share: float = Field(0.2, ge=0, le=1, description="part of the budget that only the live lane may use")
     breaker_failures: int = Field(5, ge=1, description="connection failures in a row that open the breaker")
@@ -51,7 +52,7 @@ class Connection(BaseModel):
     @property
     def policy(self) -> RetryPolicy:
         """The retry policy of this connection's stage."""
-        return RetryPolicy(self.retry_base_s, self.retry_cap_s, self.max_attempts)
+        return RetryPolicy(self.retry_base_s, self.retry_cap_s, self.max_attempts, self.retry_after_max_s)
 
     @property
     def breaker_rules(self) -> Rules:

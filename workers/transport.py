@@ -14,13 +14,13 @@ their cost (deploy/decisions/0002-http-transport.md).  A Door belongs to one pro
 """
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from http import HTTPStatus
-from math import isfinite
 from time import perf_counter, time
 from typing import Any, NamedTuple, Protocol
 
@@ -44,6 +44,7 @@ LEAST_S = 0.02
 JSON_HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 _GOOD = range(200, 300)
 _LONGEST_WAIT_S = 30 * 86_400.0
+_SECONDS = re.compile(r"\s*[+-]?\d+(\.\d+)?\s*", re.ASCII)
 
 
 class Tokens(Protocol):
@@ -221,21 +222,21 @@ def _unavailable(system: str, answer: Answer) -> UnavailableError | None:
 
 
 def retry_after_s(said: str | None, now: float) -> float | None:
-    """Give the seconds that a Retry-After asks for, at most 30 days, None if it cannot be read.
+    """Give the seconds that a Retry-After asks for, at most 30 days, None if it cannot be read; 0: it is over.
 
     Units: *now* epoch seconds.
     """
     if said is None:
         return None
-    try:
+    if _SECONDS.fullmatch(said):
         seconds = float(said)
-    except ValueError:
+    else:
         try:
             at = parsedate_to_datetime(said)
             seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - now
         except (ValueError, OverflowError):
             return None
-    return min(max(0.0, seconds), _LONGEST_WAIT_S) if isfinite(seconds) else None
+    return min(max(0.0, seconds), _LONGEST_WAIT_S)
 
 
 def _document(body: bytes) -> Any:  # noqa: ANN401 - JSON

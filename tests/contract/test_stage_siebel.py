@@ -14,6 +14,7 @@ from deploy.sandbox.running import RunningSandbox, running_sandbox
 from shared.errors import (
     DataError,
     OutcomeUnknownError,
+    RowConflictError,
     StageError,
     ThrottledError,
     UnauthorisedError,
@@ -234,7 +235,7 @@ def test_a_row_changed_by_another_is_read_again_and_written_at_once(
 def test_a_row_that_is_always_changed_by_another_waits(settings: Settings, control: SandboxControl) -> None:
     control.fault("siebel", "siebel_error", method="PUT")
     result = failed(settings, SUCCESS)
-    assert type(result.error) is UnavailableError
+    assert type(result.error) is RowConflictError, "a row conflict is no word about the system"
     assert [call.method for call in result.calls] == ["PUT", "GET"] * 3
 
 

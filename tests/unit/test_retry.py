@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from shared.errors import (
     DataError,
     OutcomeUnknownError,
+    RowConflictError,
     StageError,
     ThrottledError,
     UnauthorisedError,
@@ -68,3 +69,18 @@ def test_retry_after_is_a_floor_that_nothing_shortens(retry_after_s: float, atte
     verdict = decide(CROWDTWIST, attempt, error, jitter)
     assert isinstance(verdict, RetryIn)
     assert verdict.delay_s >= retry_after_s
+
+
+def test_a_retry_after_out_of_all_proportion_counts_up_to_its_limit() -> None:
+    policy = RetryPolicy(base_s=10, cap_s=1800, max_attempts=20, retry_after_max_s=600)
+    for stated_s, floor_s in ((599.0, 599), (601.0, 600), (30 * 86_400.0, 600)):
+        error = ThrottledError("CrowdTwist", "429", 429, stated_s)
+        assert decide(policy, 1, error, 0.0) == RetryIn(floor_s)
+    for ignored in (None, 0.0):
+        assert decide(policy, 1, ThrottledError("CrowdTwist", "429", 429, ignored), 0.5) == RetryIn(5)
+
+
+def test_a_row_conflict_is_never_given_up_and_says_nothing_of_the_system() -> None:
+    error = RowConflictError("Siebel", "somebody else kept changing the member")
+    assert isinstance(decide(CROWDTWIST, 10_000, error, 0.5), RetryIn)
+    assert not error.counts_for_breaker

@@ -269,7 +269,10 @@ def test_an_error_status_can_be_handed_over_when_it_is_json() -> None:
         (formatdate(1007, usegmt=True), 7.0),
         (formatdate(900, usegmt=True), 0.0),
     ]
-    + [(said, None) for said in (None, "soon", "nan", "inf", "", "Wed, 99 Foo 2026 00:00:00 GMT")],
+    + [(said, None) for said in (None, "soon", "nan", "inf", "", "Wed, 99 Foo 2026 00:00:00 GMT")]
+    + [(said, None) for said in ("1_0", "1e3", "0x10", "٣", "1,5", "7 s", "7;8")]
+    + [("9" * 400, 30 * 86_400.0), ("-" + "9" * 400, 0.0), ("Fri, 31 Dec 9999 23:59:59 GMT", 30 * 86_400.0)]
+    + [("Thu, 01 Jan 1970 00:00:00 GMT", 0.0)],
 )
 def test_retry_after_is_seconds_or_a_date(said: str | None, expected: float | None) -> None:
     assert retry_after_s(said, 1000.0) == expected

@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Any
 from urllib.parse import quote
 
-from shared.errors import StageError, UnavailableError
+from shared.errors import RowConflictError, StageError
 from shared.instances import Call, Result, Work
 from shared.masking import mask
 from shared.personal import cut, in_marks, unmarked
@@ -94,7 +94,7 @@ class Siebel:
             if not is_conflict(answer):
                 return answer
             await telling.exchange.ask("GET", path, handed_over=_READ)  # the re-read that Siebel asks for (S17)
-        raise UnavailableError(SYSTEM, f"somebody else kept changing the member ({_CONFLICT_TRIES} tries)")
+        raise RowConflictError(SYSTEM, f"somebody else kept changing the member ({_CONFLICT_TRIES} tries)")
 
     async def _write_many(self, wave: "Sequence[Telling]", began: float) -> None:
         exchange = Exchange(self._door, began)

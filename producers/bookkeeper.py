@@ -9,7 +9,7 @@ import time
 from datetime import timedelta
 
 from shared.errors import LedgerError
-from shared.ledger import history, tallies
+from shared.ledger import history, latency, tallies
 from shared.ledger.engine import engine, transaction
 from shared.logs import logger
 from shared.settings import Settings
@@ -21,6 +21,7 @@ _PIECE = timedelta(minutes=1)
 """Most activity in one transaction: at any pace seconds of work, and downtime is made up for piece by piece."""
 _PRUNE_EVERY_S = 3600.0
 _MINUTES_KEPT_DAYS = 8
+_HOURS_KEPT_DAYS = 100
 
 
 class Bookkeeper:
@@ -67,5 +68,6 @@ class Bookkeeper:
             return
         self._prune_at = time.monotonic() + _PRUNE_EVERY_S
         with transaction(self._ledger) as connection:
-            tallies.prune(connection, days=_MINUTES_KEPT_DAYS)
+            tallies.prune(connection, minutes_days=_MINUTES_KEPT_DAYS, hours_days=_HOURS_KEPT_DAYS)
+            latency.prune(connection, minutes_days=_MINUTES_KEPT_DAYS, hours_days=_HOURS_KEPT_DAYS)
             history.prune(connection, days=self._retention_days)

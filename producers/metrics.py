@@ -4,6 +4,7 @@
 |---|---|---|
 | `membersync_instances_total{stage,outcome}` | counter | the roll-up of activity; outcomes: `shared.ledger.tallies` |
 | `membersync_stage_seconds{stage}` | histogram | the same |
+| `membersync_sync_seconds{lane}` | histogram | from acceptance until Siebel was told, by lane |
 | `membersync_pending{lane,stage,state}` | gauge | instances that are not finished |
 | `membersync_oldest_seconds{lane,state}` | gauge | the same: age of the oldest, s since acceptance; 0: there is none |
 | `membersync_connection_up{name}` | gauge | 1: neither paused nor its breaker open |
@@ -30,9 +31,10 @@ from prometheus_client.registry import Collector
 from producers.connections import budgets
 from producers.shared_look import SharedLook
 from shared.errors import LedgerError
-from shared.ledger import mail, views
+from shared.ledger import latency, mail, views
 from shared.ledger.connection_views import connections
 from shared.ledger.engine import engine, transaction
+from shared.ledger.latency import WAIT_BOUNDS_S, WaitTotal
 from shared.ledger.records import Backlog, ConnectionState, DeadLetters
 from shared.ledger.tallies import BOUNDS_S, OUTCOMES, Tally, tallies
 from shared.pipeline import QUEUED, Lane, Stage, State
@@ -52,6 +54,7 @@ class _Look:
     """What one look at the ledger found.  Units: *unsent* count of mails, and the age of the oldest in seconds."""
 
     tallies: list[Tally]
+    waits: list[WaitTotal]
     connections: list[ConnectionState]
     backlog: list[Backlog]
     dead_letters: list[DeadLetters]
@@ -78,6 +81,7 @@ class LedgerCollector(Collector):
         yield GaugeMetricFamily("membersync_ledger_up", "Whether the ledger answers", 1)
         yield _instances(look.tallies)
         yield _seconds(look.tallies)
+        yield _waits(look.waits)
         yield from _backlog(look.backlog)
         yield _dead_letters(look.dead_letters)
         yield _connections(look.connections)
@@ -88,6 +92,7 @@ class LedgerCollector(Collector):
         with transaction(self._ledger) as connection:
             return _Look(
                 tallies(connection),
+                latency.totals(connection),
                 connections(connection, budgets(self._settings)),
                 views.backlog(connection),
                 views.dead_letters(connection),
@@ -125,6 +130,21 @@ def _seconds(rows: list[Tally]) -> Metric:
     bounds = [*map(str, BOUNDS_S), "+Inf"]
     for stage, of_stage in counts.items():
         family.add_metric([stage], list(zip(bounds, accumulate(of_stage), strict=True)), took_s[stage])
+    return family
+
+
+def _waits(rows: list[WaitTotal]) -> Metric:
+    family = HistogramMetricFamily(
+        "membersync_sync_seconds", "From the acceptance of an event until Siebel was told its outcome", labels=["lane"]
+    )
+    bounds = [*map(str, WAIT_BOUNDS_S), "+Inf"]
+    for lane in Lane:
+        counts, waited_s = [0] * len(bounds), 0.0
+        for row in rows:
+            if row.lane == lane:
+                counts[row.bucket] += row.count
+                waited_s += row.waited_s
+        family.add_metric([lane], list(zip(bounds, accumulate(counts), strict=True)), waited_s)
     return family
 
 

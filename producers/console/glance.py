@@ -3,15 +3,18 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from markupsafe import Markup
+
 from producers.connections import budgets
-from producers.console.plot import plotted
+from producers.console.history import Range, drawn
 from producers.shared_look import SharedLook
 from shared.jobs import Job
-from shared.ledger import causes, job_views, views
+from shared.ledger import causes, job_views, latency, views
 from shared.ledger.causes import Cause
 from shared.ledger.engine import engine, transaction
 from shared.ledger.filters import Filter
 from shared.ledger.history import MinuteCount, Outage, minutes, outages
+from shared.ledger.latency import Percentiles
 from shared.ledger.records import Overview
 from shared.pipeline import State
 from shared.settings import Settings
@@ -32,7 +35,7 @@ class Look:
     """One look at the ledger.
 
     Shape: *dead* and *refused* are the commonest causes among the newest 10,000, *more_causes*: not all; *plot*
-    is an `<svg>` of the last hour.
+    shows the last hour, *percentiles* its waits from acceptance to Siebel.
     """
 
     overview: Overview
@@ -41,7 +44,8 @@ class Look:
     more_causes: bool
     jobs: list[Job]
     outages: list[Outage]
-    plot: str
+    plot: Markup
+    percentiles: Percentiles | None
 
     @property
     def at(self) -> datetime:
@@ -55,7 +59,7 @@ class Glance:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._shared = SharedLook(self._read, fresh_s=_FRESH_S, patience=_PATIENCE)
-        self._plot: tuple[object, str] | None = None
+        self._plot: tuple[object, Markup] | None = None
 
     def look(self) -> Look:
         """Give a look; somebody else's if it is fresh, or if another is looking.
@@ -79,6 +83,7 @@ class Glance:
             jobs = job_views.jobs(connection, None, limit=_JOBS_MAX).items
             away = outages(connection, since=since)
             counted = minutes(connection, since=since, until=overview.at)
+            waited = latency.waits(connection, since=since, until=overview.at, step=PLOTTED)
             found = [
                 causes.causes(connection, where, limit=_CAUSES_MAX + 1, looked_at=_LOOKED_AT)
                 for where in (dead, recent)
@@ -91,11 +96,12 @@ class Glance:
                 jobs=[job for job in jobs if not job.over],
                 outages=away,
                 plot=self._plotted(counted, away, overview.at),
+                percentiles=latency.percentiles(waited),
             )
 
-    def _plotted(self, counted: list[MinuteCount], away: list[Outage], at: datetime) -> str:
+    def _plotted(self, counted: list[MinuteCount], away: list[Outage], at: datetime) -> Markup:
         """Draw the last hour; the drawing before, if nothing has changed but the seconds."""
         shows = (counted, away, at.replace(second=0, microsecond=0))
         if self._plot is None or self._plot[0] != shows:
-            self._plot = shows, plotted(counted, away, since=at - PLOTTED, until=at)
+            self._plot = shows, drawn(counted, away, Range("1h", at, is_now=True))
         return self._plot[1]

@@ -40,6 +40,11 @@ def span(seconds: float | None) -> str:
     return f"{whole // _DAY_S} d {whole % _DAY_S // _HOUR_S} h"
 
 
+def seconds(value: float | None) -> str:
+    """Give a duration, short ones to the millisecond."""
+    return "" if value is None else took(value * _SECOND_MS)
+
+
 def since(value: datetime | None, now: datetime) -> str:
     """Say how long ago."""
     return "" if value is None else span((now - value).total_seconds())
@@ -82,5 +87,5 @@ def visible(value: Any) -> Any:  # noqa: ANN401  # whatever a template shows
 
 FILTERS: dict[str, Callable[..., str]] = {
     function.__name__: function
-    for function in (instant, clock, machine, span, since, took, number, percent, spoken, pretty)
+    for function in (instant, clock, machine, span, seconds, since, took, number, percent, spoken, pretty)
 }

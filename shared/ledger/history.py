@@ -3,11 +3,13 @@
 And how far back one can look: what is older is pruned.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
+from shared.ledger.tallies import outcome_sql
 from shared.masking import mask_text
 
 
@@ -42,6 +44,24 @@ def minutes(connection: Connection, *, since: datetime, until: datetime) -> list
     return [MinuteCount(row.at, row.stage, row.outcome, row.total) for row in rows]
 
 
+def counts(connection: Connection, *, since: datetime, until: datetime, step: timedelta) -> list[MinuteCount]:
+    """List what stages came to in [*since*, *until*), added up by *step*, oldest first.
+
+    Shape: each counts the *step* that begins `at`.  Steps of an hour or more are read from the hours, kept for months.
+    """
+    statement = _COUNTS["hour" if step >= timedelta(hours=1) else "minute"]
+    rows = connection.execute(statement, {"since": since, "until": until, "step": step})
+    return [MinuteCount(row.at, row.stage, row.outcome, int(row.total)) for row in rows]
+
+
+def happened(
+    connection: Connection, outcomes: Sequence[str], *, since: datetime, until: datetime, limit: int
+) -> list[int]:
+    """Find the newest instances, by id, that came to one of *outcomes* in [*since*, *until*): what a count counted."""
+    parameters = {"outcomes": list(outcomes), "since": since, "until": until, "limit": limit}
+    return list(connection.execute(_HAPPENED, parameters).scalars())
+
+
 def outages(connection: Connection, *, since: datetime) -> list[Outage]:
     """List the outages and pauses that were not over at *since*, from their beginning on, oldest first."""
     return [
@@ -73,6 +93,18 @@ _PRUNE = (
 _MINUTES = text("""
     select at, stage, outcome, count as total from minute
     where at > cast(:since as timestamptz) - interval '1 minute' and at < :until order by at, stage, outcome
+""")
+_COUNTS = {
+    table: text(f"""
+        select date_bin(cast(:step as interval), at, cast(:since as timestamptz)) as at, stage, outcome,
+               sum(count) as total
+        from {table} where at >= :since and at < :until group by 1, 2, 3 order by 1, 2, 3
+    """)
+    for table in ("minute", "hour")
+}
+_HAPPENED = text(f"""
+    select distinct instance_id from ({outcome_sql("at >= :since and at < :until")}) as lines
+    where outcome = any(cast(:outcomes as text[])) order by instance_id desc limit :limit
 """)
 # Downs and ups alternate, pauses and resumes too: each is written while the connection's row is locked.
 _OUTAGES = text("""

@@ -22,6 +22,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
+from shared.ledger import latency
 from shared.pipeline import Stage
 
 INTAKE = "intake"
@@ -81,11 +82,18 @@ def count(connection: Connection, *, since: datetime, until: datetime) -> None:
     """Count the lines of [*since*, *until*) and move the bookmark; the caller holds it."""
     bounds_ms = [bound * 1000 for bound in BOUNDS_S]
     connection.execute(_COUNT, {"since": since, "until": until, "bounds": bounds_ms})
+    latency.count(connection, since=since, until=until)
 
 
-def prune(connection: Connection, *, days: int) -> int:
-    """Delete the minutes older than *days*."""
-    return connection.execute(_PRUNE, {"days": days}).rowcount
+def prune(connection: Connection, *, minutes_days: int, hours_days: int) -> None:
+    """Delete the minutes and the hours that are older."""
+    connection.execute(_PRUNE["minute"], {"days": minutes_days})
+    connection.execute(_PRUNE["hour"], {"days": hours_days})
+
+
+def outcome_sql(condition: str) -> str:
+    """Give the query of activity that meets *condition*, each line with its `outcome` and `of_stage`."""
+    return f"select *, coalesce(stage, 'intake') as of_stage, {_OUTCOME} as outcome from activity where {condition}"
 
 
 _TALLIES = text("select stage, outcome, bucket, count as total, took_s from tally order by stage, outcome, bucket")
@@ -101,20 +109,20 @@ _HORIZON = text("""
     from pg_stat_activity
     where datname = current_database() and pid <> pg_backend_pid() and backend_xid is not null
 """)
-_COUNT = text("""
-    with counted as materialized (
-        select coalesce(stage, 'intake') as stage,
-               case when stage is null then case state when 'pending' then 'accepted' else state end
-                    when attempt is null and state <> 'superseded'
-                     and (took_ms is not null or state in ('waiting', 'completed', 'rejected', 'dead')) then 'aside'
-                    when state not in ('running', 'pending') then state
-                    when code = 'data_error' then code
-                    when code is null and took_ms is not null then 'done'
-                    else 'due_again' end as outcome,
-               coalesce(width_bucket(took_ms, cast(:bounds as float8[])), -1) as bucket,
+_OUTCOME = """
+    case when stage is null then case state when 'pending' then 'accepted' else state end
+         when attempt is null and state <> 'superseded'
+          and (took_ms is not null or state in ('waiting', 'completed', 'rejected', 'dead')) then 'aside'
+         when state not in ('running', 'pending') then state
+         when code = 'data_error' then code
+         when code is null and took_ms is not null then 'done'
+         else 'due_again' end
+"""
+_COUNT = text(f"""
+    with lines as ({outcome_sql("at >= :since and at < :until")}), counted as materialized (
+        select of_stage as stage, outcome, coalesce(width_bucket(took_ms, cast(:bounds as float8[])), -1) as bucket,
                date_trunc('minute', at) as at, count(*) as total, coalesce(sum(took_ms), 0) / 1000 as took_s
-        from activity where at >= :since and at < :until
-        group by 1, 2, 3, 4
+        from lines group by 1, 2, 3, 4
     ), tallied as (
         insert into tally (stage, outcome, bucket, count, took_s)
         select stage, outcome, bucket, sum(total), sum(took_s) from counted group by stage, outcome, bucket
@@ -124,7 +132,13 @@ _COUNT = text("""
         insert into minute (at, stage, outcome, count)
         select at, stage, outcome, sum(total) from counted group by at, stage, outcome
         on conflict (at, stage, outcome) do update set count = minute.count + excluded.count
+    ), by_hour as (
+        insert into hour (at, stage, outcome, count)
+        select date_trunc('hour', at, 'UTC'), stage, outcome, sum(total) from counted group by 1, 2, 3
+        on conflict (at, stage, outcome) do update set count = hour.count + excluded.count
     )
     update bookmark set upto = :until where name = 'tally'
 """)
-_PRUNE = text("delete from minute where at < now() - make_interval(days => :days)")
+_PRUNE = {
+    table: text(f"delete from {table} where at < now() - make_interval(days => :days)") for table in ("minute", "hour")
+}

@@ -139,15 +139,12 @@ def _last_minute(connection: Connection, now: datetime) -> Rate:
 
 
 def _last_hour(connection: Connection, now: datetime) -> Rate:
-    """Add up the roll-up's minutes: a million instances an hour are too many to be counted for a look."""
+    """Add up the roll-up's minutes: what happened, also where it has been put right since."""
     counted = minutes(connection, since=now - timedelta(seconds=_HOUR_S), until=now)
     finished: dict[str, int] = {}
     for one in counted:
         if one.outcome in _FINAL:
             finished[one.outcome] = finished.get(one.outcome, 0) + one.count
-    # Who was buried and given back when the connection proved to be down is no dead letter any more.
-    dead = connection.execute(_DEAD_SINCE, {"since": now - timedelta(seconds=_HOUR_S)}).scalar_one()
-    finished = {state: count for state, count in (finished | {State.DEAD.value: dead}).items() if count}
     return Rate(_HOUR_S, sum(one.count for one in counted if one.stage == INTAKE), dict(sorted(finished.items())))
 
 
@@ -210,7 +207,6 @@ _DEAD_LETTERS = text("""
     select failed_stage as stage, code, count(*) as total from instance where state = 'dead'
     group by failed_stage, code order by total desc, stage, code
 """)
-_DEAD_SINCE = text("select count(*) from instance where state = 'dead' and finished_at >= :since")
 _ACCEPTED = text("select count(*) as total from instance where id >= :first")
 _FINISHED = text(
     "select state, count(*) as total from instance where finished_at >= :since group by state order by state"

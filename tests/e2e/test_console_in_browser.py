@@ -30,6 +30,8 @@ PAGES = {
     "jobs": "/jobs",
     "connections": "/connections",
     "audit": "/audit",
+    "history": "/history?range=6h",
+    "outcomes": "/outcomes?outcome=completed&since=6h",
     "nowhere": "/nowhere",
 }
 OPERATORS_ONLY = {"plan"}

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from deploy.local.serving import free_port
 from producers.api.app import create_app
+from producers.console.history import Range
 from producers.console.plot import plotted
 from shared.ledger import connections
 from shared.ledger.engine import engine
@@ -141,19 +142,24 @@ def test_a_ledger_that_is_away_is_a_page_that_tries_again(ledger_url: str) -> No
     assert page.headers["refresh"]
 
 
-def test_the_plot_shows_what_happened_when_and_shades_outages() -> None:
+HOUR = Range("1h", NOW, is_now=True).steps
+
+
+def test_the_plot_shows_what_happened_when_and_marks_outages_above_it() -> None:
     at = NOW.replace(second=0)
     svg = plotted(
         [MinuteCount(at, "siebel", "completed", 7), MinuteCount(at, "crowdtwist", "rejected", 2)],
         [Outage("crowdtwist", "down", NOW - timedelta(minutes=30), None, "answered 503 <b>", None)],
-        since=NOW - timedelta(hours=1),
-        until=NOW,
+        HOUR,
     )
     assert "<title>09:00 completed: 7</title>" in svg
     assert "<title>09:00 Data Error: 2</title>" in svg
-    shade = re.search(r'class="shade down"><rect x="([\d.]+)" y="[\d.]+" width="([\d.]+)"', svg)
+    shade = re.search(r'class="shade down"><rect x="([\d.]+)" y="(-?[\d.]+)" width="([\d.]+)" height="([\d.]+)"', svg)
     assert shade
-    assert float(shade[2]) == pytest.approx(float(shade[1]), rel=0.1)  # the second half of the hour
+    assert float(shade[3]) == pytest.approx(float(shade[1]), rel=0.1)  # the second half of the hour
+    tallest = max(float(height) for height in re.findall(r'class="bar"><rect [^>]*height="([\d.]+)"', svg))
+    assert float(shade[4]) < tallest / 10  # a strip, which paints no bar over
+    assert float(shade[2]) + float(shade[4]) <= 0
     assert "crowdtwist down from 08:30:30 and still is: answered 503 &lt;b&gt;" in svg
     assert "<style" not in svg
     assert "<script" not in svg
@@ -161,7 +167,7 @@ def test_the_plot_shows_what_happened_when_and_shades_outages() -> None:
 
 
 def test_an_hour_of_nothing_is_an_empty_plot() -> None:
-    assert plotted([], [], since=NOW - timedelta(hours=1), until=NOW).startswith("<svg")
+    assert plotted([], [], HOUR).startswith("<svg")
 
 
 def test_streams_do_not_keep_the_api_from_stopping(pipeline: Pipeline) -> None:

@@ -32,6 +32,41 @@ class Minute(Base):
     count: Mapped[int] = mapped_column(BigInteger)
 
 
+class Hour(Base):
+    """The same within one hour; a few months of them."""
+
+    __tablename__ = "hour"
+
+    at: Mapped[datetime] = mapped_column(INSTANT, primary_key=True)
+    stage: Mapped[str] = mapped_column(Text, primary_key=True)
+    outcome: Mapped[str] = mapped_column(Text, primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
+
+
+class Wait(Base):
+    """How many members of a lane were told within a minute or hour, by the bucket of their wait since acceptance."""
+
+    __tablename__ = "wait"
+    __table_args__ = (CheckConstraint("per in ('minute', 'hour')", "wait_per"),)
+
+    per: Mapped[str] = mapped_column(Text, primary_key=True)
+    at: Mapped[datetime] = mapped_column(INSTANT, primary_key=True)
+    lane: Mapped[str] = mapped_column(Text, primary_key=True)
+    bucket: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    count: Mapped[int] = mapped_column(BigInteger)
+
+
+class WaitTotal(Base):
+    """The same since the ledger began."""
+
+    __tablename__ = "wait_total"
+
+    lane: Mapped[str] = mapped_column(Text, primary_key=True)
+    bucket: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    count: Mapped[int] = mapped_column(BigInteger)
+    waited_s: Mapped[float]
+
+
 class Bookmark(Base):
     """Up to which instant somebody has read; whoever locks the row reads on from there."""
 

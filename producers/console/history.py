@@ -1,0 +1,169 @@
+"""How it went: outcomes and waits over an hour to ninety days, and the instances that a bar counts."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from markupsafe import Markup
+
+from producers.api.given import ledger_of
+from producers.console.asking import Words, cursor_of
+from producers.console.pages import page
+from producers.console.plot import PARTS, SERIES, Steps, plotted, plotted_waits
+from producers.console.visitors import Visitor
+from producers.filtering import instant_of
+from producers.ops import AskError
+from producers.shown import masked_page
+from shared.ledger import history, latency, views
+from shared.ledger.engine import transaction
+from shared.ledger.history import MinuteCount, Outage
+
+router = APIRouter()
+
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+RANGES: dict[str, tuple[timedelta, timedelta]] = {
+    "1h": (_HOUR, timedelta(minutes=1)),
+    "6h": (6 * _HOUR, timedelta(minutes=5)),
+    "24h": (_DAY, timedelta(minutes=15)),
+    "7d": (7 * _DAY, 2 * _HOUR),
+    "30d": (30 * _DAY, 8 * _HOUR),
+    "90d": (90 * _DAY, _DAY),
+}
+"""What can be chosen: how long, and the step of its plot."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_OUTCOMES = dict(SERIES)
+_FOUND_MAX = 10_000
+_ROWS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The time that is looked at.  *is_now*: it ends at the newest step."""
+
+    name: str
+    until: datetime
+    is_now: bool
+
+    @classmethod
+    def of(cls, words: Words, now: datetime) -> "Range":
+        """Read it from a query; without one the last hour.
+
+        Raises:
+            AskError: the range is none of ours, or its end no instant.
+        """
+        name = words.get("range", "") or "1h"
+        if name not in RANGES:
+            raise AskError("range", f"must be one of {', '.join(RANGES)}")
+        until = _instant(words, "until", now)
+        return cls(name, min(until or now, now), until is None or until >= now)
+
+    @property
+    def steps(self) -> Steps:
+        """The steps of its plot, the last one the one that its end lies in."""
+        length, step = RANGES[self.name]
+        end = _EPOCH + step * -((_EPOCH - self.until) // step)
+        return Steps(end - length, self.until if self.is_now else end, step)
+
+    def lead(self, at: datetime, until: datetime, series: str | None) -> str | None:
+        """Give the address of what a bar counts, or of a step drawn larger; None: it cannot be."""
+        if series is not None:
+            return f"/outcomes?{urlencode({'outcome': series, 'since': _text(at), 'until': _text(until)})}"
+        closer = next((name for name, (length, step) in RANGES.items() if length >= until - at), None)
+        if closer is None or RANGES[closer][1] >= RANGES[self.name][1]:
+            return None
+        return _address(closer, until)
+
+    def moved(self, ranges: int) -> str:
+        """Give the address of the same range so many ranges later."""
+        return _address(self.name, self.steps.since + (ranges + 1) * RANGES[self.name][0])
+
+
+def drawn(counted: list[MinuteCount], outages: list[Outage], chosen: Range) -> Markup:
+    """Draw outcomes for wide and for narrow windows."""
+    both = (plotted(counted, outages, chosen.steps, leads=chosen.lead, narrow=narrow) for narrow in (False, True))
+    return Markup("".join(both))  # noqa: S704  # our own drawing, its texts escaped
+
+
+@router.get("/history")
+def show_history(request: Request, _: Visitor) -> Response:
+    """Show outcomes, waits and outages of the chosen time."""
+    now = datetime.now(UTC)
+    content: dict[str, Any] = {
+        "ranges": list(RANGES),
+        "series": [name for name, _ in SERIES],
+        "waits": [name for name, _ in PARTS],
+    }
+    try:
+        chosen = Range.of(request.query_params, now)
+    except AskError as mistake:
+        return page(request, "history/page.html", status=400, chosen=None, mistake=mistake, **content)
+    steps = chosen.steps
+    with transaction(ledger_of(request)) as connection:
+        counted = history.counts(connection, since=steps.since, until=steps.until, step=steps.step)
+        waited = latency.waits(connection, since=steps.since, until=steps.until, step=steps.step)
+        away = [one for one in history.outages(connection, since=steps.since) if one.from_at < steps.until]
+    both = (plotted_waits(waited, steps, narrow=narrow) for narrow in (False, True))
+    return page(
+        request,
+        "history/page.html",
+        chosen=chosen,
+        steps=steps,
+        mistake=None,
+        outages=away,
+        plot=drawn(counted, away, chosen),
+        wait_plot=Markup("".join(both)),  # noqa: S704  # as above
+        percentiles=latency.percentiles(waited),
+        **content,
+    )
+
+
+@router.get("/outcomes")
+def list_outcomes(request: Request, _: Visitor) -> Response:
+    """List the instances that a bar of the plot counts."""
+    words = request.query_params
+    content: dict[str, Any] = {"outcome": words.get("outcome", ""), "since": None, "until": None, "found": None}
+    try:
+        outcomes = _outcomes(content["outcome"])
+        now, before = datetime.now(UTC), cursor_of(words)
+        since = _instant(words, "since", now) or now - _HOUR
+        until = _instant(words, "until", now) or now
+    except AskError as mistake:
+        return page(request, "history/outcomes.html", status=400, mistake=mistake, **content)
+    with transaction(ledger_of(request)) as connection:
+        ids = history.happened(connection, outcomes, since=since, until=until, limit=_FOUND_MAX)
+        found = masked_page(views.listed(connection, ids, limit=_ROWS, before=before))
+    content |= {"since": since, "until": until, "found": found}
+    return page(
+        request,
+        "history/outcomes.html",
+        mistake=None,
+        count=len(ids),
+        more_than=len(ids) == _FOUND_MAX,
+        before=before,
+        asked={"outcome": content["outcome"], "since": _text(since), "until": _text(until)},
+        **content,
+    )
+
+
+def _outcomes(name: str) -> list[str]:
+    if name not in _OUTCOMES:
+        raise AskError("outcome", f"must be one of {', '.join(_OUTCOMES)}")
+    return sorted(_OUTCOMES[name])
+
+
+def _instant(words: Words, name: str, now: datetime) -> datetime | None:
+    try:
+        return instant_of(name, words.get(name), now)
+    except ValueError as error:
+        raise AskError(name, str(error).partition(": ")[2]) from None
+
+
+def _address(name: str, until: datetime) -> str:
+    return f"/history?{urlencode({'range': name, 'until': _text(until)})}"
+
+
+def _text(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from dotenv import dotenv_values
 from pydantic import BaseModel
 from sqlalchemy import Engine
 
@@ -32,13 +33,19 @@ def tracked() -> list[str]:
     return listed.stdout.splitlines()
 
 
-def settings_of(model: type[BaseModel], prefix: str) -> Iterator[str]:
+def settings_of(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str | None]]:
     for name, field in model.model_fields.items():
         kind = field.annotation
         if inspect.isclass(kind) and issubclass(kind, BaseModel):
             yield from settings_of(kind, f"{prefix}{name.upper()}__")
         else:
-            yield f"{prefix}{(field.alias or name).upper()}"
+            yield f"{prefix}{(field.alias or name).upper()}", field.description
+
+
+def as_compose_reads(text: str) -> dict[str, str]:
+    """Read an env_file as Docker Compose does: blanks before the value go first, then what follows ` #`."""
+    lines = [line.partition("=") for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return {name: value.strip().partition(" #")[0].rstrip().strip("'\"") for name, _, value in lines}
 
 
 def test_migrations_make_exactly_the_models(ledger: Engine) -> None:
@@ -58,16 +65,15 @@ def test_every_error_survives_pickling(kind: type[errors.MembersyncError]) -> No
     assert count == len(names)
 
 
-def test_every_setting_is_in_the_example_with_a_line_of_its_own() -> None:
+def test_every_setting_is_in_the_example_below_what_it_means_and_its_unit() -> None:
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
-    named = set(re.findall(r"^#?\s?(MEMBERSYNC_[A-Z_]+)=", example, re.MULTILINE))
-    assert named == set(settings_of(Settings, "MEMBERSYNC_"))
+    said = {name: meaning for meaning, name in re.findall(r"^# (.+)\n(MEMBERSYNC_[A-Z_]+)=", example, re.MULTILINE)}
+    assert said == dict(settings_of(Settings, "MEMBERSYNC_"))
 
 
 def test_the_example_is_what_the_settings_default_to() -> None:
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
-    stated = dict(re.findall(r"^#?\s?(MEMBERSYNC_[A-Z_]+)=([^#\n]*?)\s*(?:#.*)?$", example, re.MULTILINE))
-    environment = {name: value for name, value in stated.items() if value}
+    environment = {name: value for name, value in as_compose_reads(example).items() if value}
     script = "from shared.settings import Settings; print(Settings(_env_file=None).model_dump_json())"
     base = {name: value for name, value in os.environ.items() if not name.startswith("MEMBERSYNC_")}
     printed = [
@@ -77,6 +83,15 @@ def test_the_example_is_what_the_settings_default_to() -> None:
         for more in ({}, environment)
     ]
     assert printed[0] == printed[1]
+
+
+def test_compose_and_the_settings_read_the_same_in_the_example() -> None:
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    assert as_compose_reads(example) == dotenv_values(ROOT / ".env.example")
+
+
+def test_a_comment_behind_an_empty_value_would_be_seen() -> None:
+    assert as_compose_reads("A=  # of a\nB=2 # of b\n") == {"A": "# of a", "B": "2"}
 
 
 def test_the_map_is_whole() -> None:

@@ -1,15 +1,18 @@
 """The audit: what operators did, and what they were not allowed to do."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 
 from producers.api.given import ledger_of
 from producers.console.asked import Piece, job_of, pieces
 from producers.console.asking import Words, cursor_of
+from producers.console.newer import COUNTED_MAX, AsDrawn, Drawn, follow
 from producers.console.pages import page
 from producers.console.visitors import Visitor
 from producers.filtering import instant_of
@@ -42,7 +45,7 @@ def show_audit(request: Request, _: Visitor) -> Response:
     """Show what operators did, newest first."""
     words = request.query_params
     typed = {name: words.get(name, "").strip() for name in _FIELDS if words.get(name, "").strip()}
-    content: dict[str, Any] = {"typed": typed, "mistake": None, "lines": [], "next": None, "before": None}
+    content: dict[str, Any] = {"typed": typed, "mistake": None, "lines": [], "next": None, "before": None, "follow": ""}
     try:
         where, before = _where(words), cursor_of(words)
     except AskError as mistake:
@@ -50,7 +53,34 @@ def show_audit(request: Request, _: Visitor) -> Response:
     with transaction(ledger_of(request)) as connection:
         found = operators.actions(connection, where, limit=ROWS, before=before)
     lines = [Line(one, pieces(one.asked, most=_PIECES_MAX), job_of(one.answer)) for one in found.items]
+    if before is None:
+        drawn = _drawn(found.items)
+        content["follow"] = f"/live/audit?{urlencode({**typed, 'after': drawn.after, 'seen': drawn.seen})}"
     return page(request, "audit/page.html", **content | {"lines": lines, "next": found.next, "before": before})
+
+
+@router.get("/live/audit")
+async def follow_audit(request: Request, _: Visitor, drawn: AsDrawn) -> StreamingResponse:
+    """Stream what is newer than the list that a page shows.
+
+    Raises:
+        AskError: the filter cannot be understood.
+    """
+    words, ledger = request.query_params, ledger_of(request)
+    where = _where(words)
+    typed = {name: words[name] for name in _FIELDS if words.get(name)}
+
+    def look() -> tuple[int, Drawn]:
+        with transaction(ledger) as connection:
+            newest = operators.actions(connection, where, limit=COUNTED_MAX)
+            shown = operators.actions(connection, where, limit=ROWS, before=drawn.after + 1)
+        return sum(int(one.action_id) > drawn.after for one in newest.items), _drawn(shown.items)
+
+    return follow(request, drawn, look, f"/audit?{urlencode(typed)}" if typed else "/audit")
+
+
+def _drawn(actions: Sequence[ActionRecord]) -> Drawn:
+    return Drawn.of([(int(one.action_id), (one.answer,)) for one in actions])
 
 
 def _where(words: Words) -> ActionFilter:

@@ -1,10 +1,11 @@
 """The list of instances: the filter, and what matches it, newest first."""
 
 from fastapi import APIRouter, Request
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
 from producers.api.given import ledger_of
 from producers.console.filter_bar import CHOICES, NAMES, FilterBar
+from producers.console.newer import COUNTED_MAX, AsDrawn, Drawn, follow, instances_drawn
 from producers.console.pages import page
 from producers.console.visitors import Visitor
 from producers.filtering import LIMIT_DEFAULT
@@ -30,6 +31,7 @@ def list_instances(request: Request, _: Visitor) -> Response:
     if bar.mistake is None:
         with transaction(ledger_of(request)) as connection:
             found = masked_page(views.instances(connection, bar.where, limit=LIMIT_DEFAULT, before=bar.before))
+    drawn = instances_drawn(found.items) if found and not bar.before else None
     return page(
         request,
         "instances/list.html",
@@ -40,4 +42,26 @@ def list_instances(request: Request, _: Visitor) -> Response:
         names=NAMES,
         choices=CHOICES,
         ages=_AGES,
+        follow=bar.asked.address(f"/live{_PATH}", after=str(drawn.after), seen=drawn.seen) if drawn else "",
     )
+
+
+@router.get(f"/live{_PATH}")
+async def follow_instances(request: Request, _: Visitor, drawn: AsDrawn) -> StreamingResponse:
+    """Stream what is newer than the list that a page shows.
+
+    Raises:
+        AskError: the filter cannot be understood.
+    """
+    bar = FilterBar.of(request.query_params)
+    if bar.mistake:
+        raise bar.mistake
+    ledger = ledger_of(request)
+
+    def look() -> tuple[int, Drawn]:
+        with transaction(ledger) as connection:
+            newest = views.instances(connection, bar.where, limit=COUNTED_MAX)
+            shown = views.instances(connection, bar.where, limit=LIMIT_DEFAULT, before=drawn.after + 1)
+        return sum(int(one.instance_id) > drawn.after for one in newest.items), instances_drawn(shown.items)
+
+    return follow(request, drawn, look, bar.asked.address(_PATH))

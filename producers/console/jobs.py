@@ -25,6 +25,7 @@ router = APIRouter()
 ROWS = 50
 
 _PARTS = {"job": "jobs/job.html"}
+_LIST = {"jobs": "jobs/rows.html"}
 _MEANING = {
     ItemState.PLANNED: "not sent yet",
     ItemState.SENT: "on the way",
@@ -58,11 +59,16 @@ class Progress:
 @router.get("/jobs")
 def list_jobs(request: Request, _: Visitor) -> Response:
     """List requeues and discards, newest first."""
-    before = cursor_of(request.query_params)
-    found = ops.jobs(ledger_of(request), None, limit=ROWS, before=before)
-    now = datetime.now(UTC)
-    rows = [Progress.of(job, now) for job in found.items]
-    return page(request, "jobs/page.html", rows=rows, next=found.next, before=before)
+    return page(request, "jobs/page.html", **_listed(request, cursor_of(request.query_params)))
+
+
+@router.get("/live/jobs")
+async def follow_jobs(request: Request, _: Visitor) -> StreamingResponse:
+    """Stream the list of the newest."""
+    answer: StreamingResponse = request.app.state.streams.respond(
+        request, lambda: fragments(request, _LIST, **_listed(request, None))
+    )
+    return answer
 
 
 @router.get("/jobs/{job_id}")
@@ -90,6 +96,12 @@ def stop_job(request: Request, who: Visitor, form: Posted, job_id: str) -> Respo
     if ops.stop(ledger, operator, Kind(job.kind), int(job.job_id)):
         return redirect(request, f"/jobs/{job.job_id}", "Stopped: what had not begun is as it was before.")
     return redirect(request, f"/jobs/{job.job_id}", "It was over already.", good=False)
+
+
+def _listed(request: Request, before: int | None) -> dict[str, Any]:
+    found = ops.jobs(ledger_of(request), None, limit=ROWS, before=before)
+    now = datetime.now(UTC)
+    return {"rows": [Progress.of(job, now) for job in found.items], "next": found.next, "before": before}
 
 
 def _content(request: Request, job_id: str) -> dict[str, Any]:

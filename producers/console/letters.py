@@ -3,28 +3,32 @@
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 
 from producers.api.given import ledger_of
 from producers.console import advice
 from producers.console.asking import Asked, cursor_of, failures
+from producers.console.newer import COUNTED_MAX, AsDrawn, Drawn, follow, instances_drawn
 from producers.console.pages import page
 from producers.console.visitors import Visitor
 from producers.ops import AskError
 from producers.shown import masked_page
 from shared.ledger import causes, lookups, views
-from shared.ledger.engine import transaction
+from shared.ledger.engine import Transaction, transaction
 from shared.ledger.filters import Filter
+from shared.ledger.records import Page
 from shared.pipeline import STAGES, Lane, State
 
 router = APIRouter()
+
+_PATH = "/dead-letters"
 
 GROUPS_MAX = 50
 """Causes that the page shows, the commonest."""
 ROWS = 50
 
 
-@router.get("/dead-letters")
+@router.get(_PATH)
 def show_letters(request: Request, _: Visitor) -> Response:
     """Show what failed and stays so until somebody acts, or the member changes."""
     asked = Asked.of(request.query_params)
@@ -40,24 +44,50 @@ def show_letters(request: Request, _: Visitor) -> Response:
     try:
         where, message, before = failures(asked.where()), asked.message(), cursor_of(request.query_params)
     except AskError as mistake:
-        nothing = {"groups": None, "rows": None, "next": None, "before": None}
+        nothing = {"groups": None, "rows": None, "next": None, "before": None, "follow": ""}
         return page(request, "letters/page.html", status=400, **content | nothing | {"mistake": mistake})
-    return page(request, "letters/page.html", **content, **_found(request, where, message, before))
+    return page(request, "letters/page.html", **content, **_found(request, asked, where, message, before))
 
 
-def _found(request: Request, where: Filter, message: str, before: int | None) -> dict[str, Any]:
+@router.get(f"/live{_PATH}")
+async def follow_letters(request: Request, _: Visitor, drawn: AsDrawn) -> StreamingResponse:
+    """Stream what is newer than the list that a page shows.
+
+    Raises:
+        AskError: the filter cannot be understood.
+    """
+    asked, ledger = Asked.of(request.query_params), ledger_of(request)
+    where, message = failures(asked.where()), asked.message()
+
+    def look() -> tuple[int, Drawn]:
+        with transaction(ledger) as connection:
+            newest = _listed(connection, where, message, None, COUNTED_MAX)
+            shown = _listed(connection, where, message, drawn.after + 1)
+        return sum(int(one.instance_id) > drawn.after for one in newest.items), instances_drawn(shown.items)
+
+    return follow(request, drawn, look, asked.address(_PATH))
+
+
+def _found(request: Request, asked: Asked, where: Filter, message: str, before: int | None) -> dict[str, Any]:
     """Read the rows, and on the first page the causes; of one cause, where its *message* is given."""
     with transaction(ledger_of(request)) as connection:
         groups = None
         if before is None:
             found = causes.causes(connection, where, limit=causes.LOOKED_AT if message else GROUPS_MAX)
             groups = [one for one in found if message in {"", one.message}]
-        if message:
-            ids = causes.instances_of(connection, where, message)
-            listed = views.listed(connection, ids, limit=ROWS, before=before)
-        else:
-            listed = views.instances(connection, where, limit=ROWS, before=before)
+        listed = _listed(connection, where, message, before)
         ids = [int(one.instance_id) for one in listed.items]
         fixed, jobs = lookups.overtaken(connection, ids), lookups.jobs_of(connection, ids)
     rows = masked_page(listed)
-    return {"groups": groups, "rows": rows.items, "next": rows.next, "before": before, "fixed": fixed, "jobs": jobs}
+    follow = ""
+    if before is None:
+        drawn = instances_drawn(rows.items)
+        follow = asked.address(f"/live{_PATH}", after=str(drawn.after), seen=drawn.seen)
+    shown = {"groups": groups, "rows": rows.items, "next": rows.next, "before": before, "fixed": fixed, "jobs": jobs}
+    return shown | {"follow": follow}
+
+
+def _listed(connection: Transaction, where: Filter, message: str, before: int | None, limit: int = ROWS) -> Page:
+    if not message:
+        return views.instances(connection, where, limit=limit, before=before)
+    return views.listed(connection, causes.instances_of(connection, where, message), limit=limit, before=before)

@@ -1,6 +1,10 @@
-"""Live pages: server-sent events that carry the parts of a page that have changed."""
+"""Live pages: server-sent events that carry the parts of a page that have changed.
+
+They are compressed as one, so that a part that came before costs what has changed in it.
+"""
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator, Callable
 
 import anyio.to_thread
@@ -20,6 +24,8 @@ _ALIVE_S = 5.0
 _LONGEST_S = 900.0
 """After this a stream ends, and the page opens another, whose login is looked at anew."""
 _STREAMS_MAX = 64
+_GZIP = 31
+"""What zlib calls gzip's form with its largest window."""
 
 
 class Streams:
@@ -41,7 +47,11 @@ class Streams:
         """
         if self.open >= _STREAMS_MAX:
             raise ProblemError(503, "too_many_streams", "too many pages are open", {"Retry-After": "30"})
-        return StreamingResponse(self._events(request, fragments), media_type="text/event-stream")
+        events = self._events(request, fragments)
+        if "gzip" not in request.headers.get("accept-encoding", ""):
+            return StreamingResponse(events, media_type="text/event-stream")
+        headers = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding", "X-Accel-Buffering": "no"}
+        return StreamingResponse(_compressed(events), media_type="text/event-stream", headers=headers)
 
     async def _events(self, request: Request, fragments: Callable[[], dict[str, str]]) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
@@ -76,6 +86,14 @@ class Streams:
             if self._stopping or await request.is_disconnected():
                 return True
         return whoever_looks(request) is None
+
+
+async def _compressed(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Compress each event so far that whoever listens can read it at once."""
+    stream = zlib.compressobj(wbits=_GZIP)
+    async for event in events:
+        yield stream.compress(event) + stream.flush(zlib.Z_SYNC_FLUSH)
+    yield stream.flush()
 
 
 async def _found(fragments: Callable[[], dict[str, str]]) -> dict[str, str]:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
 
 import kombu.exceptions
 
@@ -24,14 +24,15 @@ from shared.ledger import attempts, budget, connections, dispatching, holding
 from shared.ledger.budget import Budget
 from shared.ledger.connections import Gate
 from shared.ledger.dispatching import Claimed
+from shared.ledger.endings import Advanced, Ending
 from shared.ledger.engine import Transaction, ears, engine, transaction
+from shared.ledger.halving import in_halves
 from shared.ledger.holding import Hold
 from shared.logs import logger
 from shared.pipeline import Lane, Stage
 from shared.settings import Settings
 
 log = logger(__name__)
-T = TypeVar("T")
 
 LOSSES_MAX = 3
 """A worker that dies with the same instance this often is killed by it: poison."""
@@ -197,16 +198,18 @@ class Dispatcher:
 
     def _publish(self, lane: Lane, stage: Stage, instances: Sequence[Claimed], token: int) -> bool:
         """Put *instances* on the broker; those that it does not take are let go and due again at the next tick."""
-        for batch in _in_batches(instances, self._settings.dispatcher.batch(lane)):
+        published: set[int] = set()
+        for batch in _batches(instances, self._settings.dispatcher.batch(lane)):
             ids = [one.instance_id for one in batch]
             try:
                 publish(stage, lane, ids, [one.member_number for one in batch])
             except (kombu.exceptions.KombuError, OSError) as error:
                 # It may have arrived or not: a message that did finds its instances let go, and passes on.
-                left = [one.instance_id for one in instances[instances.index(batch[0]) :]]
+                left = [one.instance_id for one in instances if one.instance_id not in published]
                 log.error("the broker is away", stage=stage, lane=lane, let_go=len(left), cause=type(error).__name__)
                 self._let_go(left, token)
                 return False
+            published.update(ids)
             log.info("published", stage=stage, lane=lane, instances=len(ids))
         return True
 
@@ -220,9 +223,14 @@ class Dispatcher:
         terms = attempts.Terms(settings.dispatcher.unbegun_lease_s, settings.crowdtwist.settle_s)
         with transaction(engine()) as connection:
             lost = attempts.expired(connection, limit=_EXPIRE_SIZE)
-            for stage in {one.stage for one in lost}:
-                endings = [after_loss(one, losses_max=LOSSES_MAX) for one in lost if one.stage is stage]
-                attempts.finish(connection, stage, endings, terms)
+
+        def end(stage: Stage, endings: Sequence[Ending]) -> list[int]:
+            with transaction(engine()) as connection:
+                return [attempts.finish(connection, stage, endings, terms)]
+
+        for stage in {one.stage for one in lost}:
+            endings = [after_loss(one, losses_max=LOSSES_MAX) for one in lost if one.stage is stage]
+            in_halves(endings, partial(end, stage), _cannot_give_back)
         if lost:
             begun = sum(one.begun for one in lost)
             log.warning("leases expired", instances=len(lost), begun=begun, unbegun=len(lost) - begun)
@@ -244,6 +252,17 @@ def _token() -> int:
     return secrets.randbits(_TOKEN_BITS) + 1
 
 
-def _in_batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+def _cannot_give_back(ending: Ending, error: Exception) -> list[int]:
+    instance_id = ending.work.instance_id if isinstance(ending, Advanced) else ending.instance_id
+    log.error("a lease cannot be given back", instance_id=instance_id, error=type(error).__name__)
+    return [0]
+
+
+def _batches(instances: Sequence[Claimed], size: int) -> Iterator[Sequence[Claimed]]:
+    """Cut into batches of *size*; who must go apart has one alone."""
+    together = [one for one in instances if not one.apart]
+    for start in range(0, len(together), size):
+        yield together[start : start + size]
+    for one in instances:
+        if one.apart:
+            yield [one]

@@ -9,14 +9,20 @@ from shared.pipeline import FAILURE_STATUS, Stage, State
 def after_loss(lost: Lost, *, losses_max: int) -> Parked | ErrandEnded:
     """Say what becomes of an instance whose lease ran out.
 
-    One that no worker had begun costs nothing.  One that was begun counts its attempt and a loss; the *losses_max*-th
-    buries it, code `worker_lost`.  At crowdtwist its call may have been applied: the next attempt probes.
+    One that no worker had begun costs nothing.  One that was begun in company is tried again alone: any of them may be
+    at fault.  One that was begun alone counts a loss; the *losses_max*-th buries it, code `worker_lost`.  At crowdtwist
+    its call may have been applied: the next attempt probes.
     """
     if lost.errand is not Errand.SYNC:
         line = Line("the worker was lost on this errand" if lost.begun else "no worker took this errand in time")
-        return ErrandEnded(lost.instance_id, lost.token, lost.member_number, lost.errand, line, again_in_s=0.0)
+        apart = lost.begun and not lost.alone
+        return ErrandEnded(
+            lost.instance_id, lost.token, lost.member_number, lost.errand, line, again_in_s=0.0, apart=apart
+        )
     if not lost.begun:
         return _due_again(lost, Line("no worker took it in time, due again"))
+    if not lost.alone:
+        return _due_again(lost, Line("the worker was lost with its whole batch, due again alone", "worker_lost"))
     if lost.losses + 1 < losses_max:
         return _due_again(lost, Line("the worker was lost, due again", "worker_lost"))
     what = f"the worker was lost {lost.losses + 1} times with it"
@@ -47,6 +53,7 @@ def _due_again(lost: Lost, line: Line) -> Parked:
         lost.stage,
         lost.attempt,
         line,
-        lost=lost.begun,
+        lost=lost.begun and lost.alone,
+        apart=lost.begun and not lost.alone,
         unsure=lost.begun and lost.stage is Stage.CROWDTWIST,
     )

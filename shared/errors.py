@@ -14,7 +14,8 @@ MembersyncError                 code = stable word, for logs, ledger and filters
 │   ├── UnauthorisedError       401/403: ours or theirs to put right; retried by policy, never a Data Error
 │   └── DataError               the member itself is refused: told to Siebel, no retry; a newer event brings the fix
 └── LedgerError                 our own bookkeeping failed: cannot connect, cannot commit
-    └── LedgerConflictError     two of us wrote the same thing at once: rolled back, worth repeating at once
+    ├── LedgerConflictError     two of us wrote the same thing at once: rolled back, worth repeating at once
+    └── LedgerRefusedError      it does not take what it was given: the same again fails the same
 ```
 
 Anything else that escapes a stage is a bug: a dead letter, code `bug`, at the first attempt.
@@ -148,3 +149,9 @@ class LedgerConflictError(LedgerError):
     """Two transactions met; this one was rolled back and may be repeated at once."""
 
     code = "ledger_conflict"
+
+
+class LedgerRefusedError(LedgerError):
+    """The ledger does not take this: a value out of range, a rule broken, nested too deep.  Not worth repeating."""
+
+    code = "ledger_refused"

@@ -94,6 +94,7 @@ class Crew:
         return [answer for task in tasks if task in done for answer in task.result()]
 
     async def _group(self, stage: Runs, works: Sequence[Work]) -> list[Answer]:
+        """Try *works* together; whatever escapes the stage is a bug of one of them, so then each is tried alone."""
         lane_of_calls.set(works[0].lane)
         try:
             async with asyncio.timeout(self._deadline_s):
@@ -101,8 +102,11 @@ class Crew:
         except TimeoutError:
             failed = Failed(OutcomeUnknownError("membersync", f"no end within {self._deadline_s:g} s"))
             return [(work, failed) for work in works]
-        except Exception as error:  # noqa: BLE001  # whatever escapes a stage is a bug of this group, not of the batch
-            return [(work, error) for work in works]
+        except Exception as error:  # noqa: BLE001  # it becomes that member's dead letter
+            if len(works) == 1:
+                return [(works[0], error)]
+        alone = await asyncio.gather(*(self._group(stage, [work]) for work in works))
+        return [answer for answers in alone for answer in answers]
 
     def _expect(self, task: "asyncio.Task[list[Answer]]", conclude_late: Callable[[list[Answer]], object]) -> None:
         finished: Future[None] = Future()

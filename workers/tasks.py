@@ -25,6 +25,7 @@ from shared.instances import Done, Errand, Failed, Result, Work
 from shared.ledger import attempts, connections, holding
 from shared.ledger.endings import Advanced, Ending, ErrandEnded, Parked
 from shared.ledger.engine import engine, outlasting, transaction, wake
+from shared.ledger.halving import in_halves
 from shared.logs import logger
 from shared.masking import mask_text
 from shared.pipeline import QUEUED, Stage, State, SyncStatus
@@ -45,6 +46,11 @@ _TEST_S = 5.0
 
 class AllFailedError(Exception):
     """No member of the batch goes on; shown in Flower, e.g. `2 dead, 1 rejected`."""
+
+
+Concluded = tuple[Work, Ending]
+Written = tuple[list[Ending], int]
+"""What was written at once, and how many of it: who lost the lease writes nothing."""
 
 
 class _Process:
@@ -104,6 +110,10 @@ class Attempt:
 
     def begin(self, ids: Sequence[int]) -> tuple[list[Work], list[Ending]]:
         """Read and count the attempt; where nothing may go out, send back whom the gate does not admit."""
+        begun = in_halves(ids, self._begin, self._bury_unread)
+        return [work for works, _ in begun for work in works], [ending for _, endings in begun for ending in endings]
+
+    def _begin(self, ids: Sequence[int]) -> list[tuple[list[Work], list[Ending]]]:
         # Durable where a call follows that must not be repeated beside itself (deploy/decisions/0003).
         with transaction(engine(), durable=self.stage is not Stage.OIC) as connection:
             gate = connections.gate(connection, self.stage)
@@ -111,20 +121,32 @@ class Attempt:
             self.was_well = gate.is_well
             kept_out = [] if gate.is_open else [work for work in works if not gate.admits(work.instance_id)]
             if not kept_out:
-                return works, []
+                return [(works, [])]
             report_after_s = None if gate.paused else self.of.siebel.report_after_s
             endings = [held(work, self.stage, why=gate.why, report_after_s=report_after_s) for work in kept_out]
             attempts.finish(connection, self.stage, endings, self._terms)
-        return [work for work in works if work not in kept_out], endings
+        return [([work for work in works if work not in kept_out], endings)]
+
+    def _bury_unread(self, instance_id: int, error: Exception) -> list[tuple[list[Work], list[Ending]]]:
+        """Bury the one whose inputs cannot be read."""
+        log.error("unreadable", stage=self.stage, instance_id=instance_id, error=type(error).__name__)
+        lease_s = self.of.dispatcher.lease_s
+        with transaction(engine()) as connection:
+            works = attempts.begin(connection, self.stage, [instance_id], lease_s=lease_s, unread=True)
+            endings = [bug(work, error, self.stage) for work in works]
+            attempts.finish(connection, self.stage, endings, self._terms)
+        return [([], endings)]
 
     def write(self, answers: Sequence[Answer], *, carried: bool) -> list[Ending]:
         """Conclude *answers*, write the endings and what they show of the connection."""
-        endings = [_ending(self.stage, answer, self.of, carried=carried) for answer in answers]
+        answers, endings = self._concluded(answers, carried=carried)
         if endings:
             seen = self._seen(answers)
-            written = outlasting(lambda: self._finish(endings, seen), _RESULTS_PATIENCE_S)
+            concluded = [(work, ending) for (work, _), ending in zip(answers, endings, strict=True)]
+            pieces = in_halves([(concluded, seen)], self._written_all, self._written_by_halves)
+            endings = [ending for some, _ in pieces for ending in some]
             counts = Counter(_outcome(ending) for ending in endings)
-            overtaken = len(endings) - written
+            overtaken = len(endings) - sum(count for _, count in pieces)
             log.info(
                 "attempt",
                 stage=self.stage,
@@ -135,6 +157,17 @@ class Attempt:
                 **counts,
             )
         return endings
+
+    def _concluded(self, answers: Sequence[Answer], *, carried: bool) -> tuple[list[Answer], list[Ending]]:
+        """Give the endings of *answers*; where to conclude one is a bug, that is its answer."""
+        concluded: list[tuple[Answer, Ending]] = []
+        for answer in answers:
+            try:
+                concluded.append((answer, _ending(self.stage, answer, self.of, carried=carried)))
+            except Exception as error:  # noqa: BLE001  # it becomes that member's dead letter
+                failed = answer[0], error
+                concluded.append((failed, _ending(self.stage, failed, self.of, carried=carried)))
+        return [answer for answer, _ in concluded], [ending for _, ending in concluded]
 
     def write_late(self, answers: Sequence[Answer]) -> None:
         """Write the answers of stragglers: no message carries them on, they become due by themselves."""
@@ -149,10 +182,35 @@ class Attempt:
     def _terms(self) -> attempts.Terms:
         return attempts.Terms(self.of.dispatcher.unbegun_lease_s, self.of.crowdtwist.settle_s, self.task_id)
 
-    def _finish(self, endings: Sequence[Ending], seen: Seen) -> int:
+    def _written_all(self, batches: Sequence[tuple[Sequence[Concluded], Seen]]) -> list[Written]:
+        ((concluded, seen),) = batches
+        return self._written(concluded, seen)
+
+    def _written_by_halves(self, batch: tuple[Sequence[Concluded], Seen], _: Exception) -> list[Written]:
+        """Write a batch that the ledger does not take as a whole: all but the one at fault as they ended."""
+        return in_halves(batch[0], self._written, self._written_unrecorded)
+
+    def _written(self, concluded: Sequence[Concluded], seen: Seen | None = None) -> list[Written]:
+        endings = [ending for _, ending in concluded]
+        return [(endings, outlasting(lambda: self._finish(endings, seen), _RESULTS_PATIENCE_S))]
+
+    def _written_unrecorded(self, one: Concluded, error: Exception) -> list[Written]:
+        """Write an ending without the calls that led to it: what was recorded of them must not change it."""
+        work, ending = one
+        log.error("cannot be written", stage=self.stage, instance_id=work.instance_id, error=type(error).__name__)
+        bare = replace(ending, line=replace(ending.line, calls=()))
+        return in_halves([(work, bare)], self._written, self._written_as_bug)
+
+    def _written_as_bug(self, one: Concluded, error: Exception) -> list[Written]:
+        work, _ = one
+        return self._written([(work, bug(work, error, self.stage))])
+
+    def _finish(self, endings: Sequence[Ending], seen: Seen | None) -> int:
         rules = self.of.connection(self.stage).breaker_rules
         with transaction(engine(), durable=False) as connection:
             written = attempts.finish(connection, self.stage, endings, self._terms)
+            if seen is None:
+                return written
             if seen.failed:
                 due = connections.how_many_due(connection, self.stage, at_most=rules.members)
                 seen = replace(seen, due=max(seen.due, due))

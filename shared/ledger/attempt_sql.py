@@ -15,7 +15,7 @@ _QUEUED = ", ".join(f"'{state}'" for state in QUEUED)
 def _begin_statement(columns: str, fat: str = "") -> TextClause:
     return text(f"""
         with mine as (
-            update instance set begun = true, attempt = attempt + 1,
+            update instance set begun = true, attempt = attempt + 1, alone = cardinality(cast(:ids as bigint[])) = 1,
                                 lease_until = now() + make_interval(secs => :lease_s)
             where id = any(cast(:ids as bigint[])) and token <> 0 and stage = :stage and not begun
               and lease_until > now()
@@ -34,8 +34,9 @@ BEGIN = {
     ),
     Stage.SIEBEL: _begin_statement("null as event, null as user_object"),
 }
+BEGIN_UNREAD = BEGIN[Stage.SIEBEL]
 EXPIRED = text("""
-    select id, token, member_number, stage, attempt, begun, losses, errand, status
+    select id, token, member_number, stage, attempt, begun, losses, alone, errand, status
     from instance where state = 'running' and lease_until < now() limit :limit
 """)
 LOCK_MEMBERS = text("""
@@ -51,7 +52,7 @@ ADVANCE = text(f"""
         status = r.status, error = r.error,
         code = case when r.status = 'Data Error' then coalesce(r.code, i.code) end,
         failed_stage = case when r.status = 'Data Error' then coalesce(r.failed_stage, i.failed_stage) end,
-        begun = false, attempt = 0, given_back = 0, failing_since = null, errand_at = null,
+        begun = false, attempt = 0, given_back = 0, apart = false, failing_since = null, errand_at = null,
         due_at = case when r.state = 'running' then i.due_at else now() end,
         token = case when r.state = 'running' then i.token else 0 end,
         lease_until = case when r.state = 'running' then now() + make_interval(secs => :lease_s) end,
@@ -101,7 +102,7 @@ PARK = text(f"""
         code = coalesce(r.code, i.code), failed_stage = coalesce(r.failed_stage, i.failed_stage),
         failing_since = case when r.report_after_s is null then i.failing_since
                              else coalesce(i.failing_since, now()) end,
-        losses = i.losses + case when r.lost then 1 else 0 end,
+        losses = i.losses + case when r.lost then 1 else 0 end, apart = i.apart or r.apart,
         reason = case when w.state = 'superseded' then 'a newer event is due' else i.reason end,
         finished_at = case when w.state in ({_QUEUED}) then null else now() end,
         errand_at = case when w.state = 'superseded' or r.report_after_s is null then null
@@ -114,7 +115,8 @@ PARK = text(f"""
                m.told_status = r.status and m.told_at >= o.failing_since as told
         from json_to_recordset(cast(:rows as json))
              as r (id bigint, token bigint, state text, stage text, attempt int, delay_s float8, status text,
-                   error text, code text, failed_stage text, report_after_s float8, lost boolean)
+                   error text, code text, failed_stage text, report_after_s float8, lost boolean,
+                   apart boolean)
         join instance o on o.id = r.id
         join member m on m.member_number = o.member_number
         left join instance q on q.member_number = o.member_number and q.state in ({_QUEUED})
@@ -150,8 +152,8 @@ END_ERRANDS = text(f"""
                            then now() else i.finished_at end,
         errand_at = case when i.parked_state in ({_QUEUED}) and q.id is not null then null
                          else now() + make_interval(secs => r.again_in_s) end,
-        errand_attempt = case when r.again_in_s is null then 0 else i.attempt end
-    from json_to_recordset(cast(:rows as json)) as r (id bigint, token bigint, again_in_s float8)
+        errand_attempt = case when r.again_in_s is null then 0 else i.attempt end, apart = i.apart or r.apart
+    from json_to_recordset(cast(:rows as json)) as r (id bigint, token bigint, again_in_s float8, apart boolean)
     join instance o on o.id = r.id
     left join instance q on q.member_number = o.member_number and q.state in ({_QUEUED})
     where i.id = r.id and i.token = r.token and i.errand <> 'sync'

@@ -43,13 +43,20 @@ class Lost:
     attempt: int
     begun: bool
     losses: int
+    alone: bool
     errand: Errand
     status: SyncStatus | None
 
 
-def begin(connection: Connection, stage: Stage, ids: Sequence[int], *, lease_s: float) -> list[Work]:
-    """Count an attempt for those of *ids* that are at *stage* and that nobody has begun, and read their inputs."""
-    rows = connection.execute(sql.BEGIN[stage], {"ids": list(ids), "stage": stage, "lease_s": lease_s})
+def begin(
+    connection: Connection, stage: Stage, ids: Sequence[int], *, lease_s: float, unread: bool = False
+) -> list[Work]:
+    """Count an attempt for those of *ids* that are at *stage* and that nobody has begun, and read their inputs.
+
+    *unread*: leave out what they carry, which cannot be read.
+    """
+    statement = sql.BEGIN_UNREAD if unread else sql.BEGIN[stage]
+    rows = connection.execute(statement, {"ids": list(ids), "stage": stage, "lease_s": lease_s})
     return [
         Work(
             instance_id=row.id,
@@ -90,6 +97,7 @@ def expired(connection: Connection, *, limit: int) -> list[Lost]:
             attempt=row.attempt,
             begun=row.begun,
             losses=row.losses,
+            alone=row.alone,
             errand=Errand(row.errand),
             status=SyncStatus(row.status) if row.status else None,
         )
@@ -201,7 +209,10 @@ def _end_errands(connection: Connection, errands: list[ErrandEnded], terms: Term
     written = _write(
         connection,
         sql.END_ERRANDS,
-        [{"id": one.instance_id, "token": one.token, "again_in_s": one.again_in_s} for one in errands],
+        [
+            {"id": one.instance_id, "token": one.token, "again_in_s": one.again_in_s, "apart": one.apart}
+            for one in errands
+        ],
     )
     done = [one for one in errands if one.instance_id in written and one.again_in_s is None]
     told = [{"id": one.instance_id, **one.facts} for one in done if one.errand is Errand.REPORT and one.facts]

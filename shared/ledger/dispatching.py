@@ -15,6 +15,8 @@ class Claimed:
 
     instance_id: int
     member_number: str
+    apart: bool = False
+    """It must go in a batch of its own."""
 
 
 def unbegun(connection: Connection) -> dict[Lane, int]:
@@ -62,7 +64,7 @@ def claim_errands(
 def _by_lane_and_stage(rows: Iterable[Row[Any]]) -> dict[tuple[Lane, Stage], list[Claimed]]:
     claimed: dict[tuple[Lane, Stage], list[Claimed]] = {}
     for row in rows:
-        claimed.setdefault((Lane(row.lane), Stage(row.stage)), []).append(Claimed(row.id, row.member_number))
+        claimed.setdefault((Lane(row.lane), Stage(row.stage)), []).append(Claimed(row.id, row.member_number, row.apart))
     return claimed
 
 
@@ -98,7 +100,7 @@ _CLAIM = text("""
     update instance
     set state = 'running', token = :token, begun = false, lease_until = now() + make_interval(secs => :lease_s)
     where id = any(array(select id from due)) and state in ('pending', 'waiting')
-    returning id, member_number, lane, stage
+    returning id, member_number, lane, stage, apart
 """)
 _DROP_POINTLESS = text("""
     update instance i set errand_at = null
@@ -135,7 +137,7 @@ _CLAIM_ERRANDS = text(f"""
         errand = case when state = 'completed' then 'read_back' else 'report' end,
         stage = case when state = 'completed' then 'crowdtwist' else 'siebel' end
     where id = any(array(select min(id) from due group by member_number))
-    returning id, member_number, lane, stage
+    returning id, member_number, lane, stage, apart
 """)
 _LET_GO = text("""
     update instance set lease_until = now() where id = any(cast(:ids as bigint[])) and token = :token and not begun

@@ -58,7 +58,9 @@ class Parked:
     failed_stage: Stage | None = None
     report_after_s: float | None = None
     lost: bool = False
-    """A worker died with it: counts a loss."""
+    """A worker died with it alone: counts a loss."""
+    apart: bool = False
+    """A worker died with it in company: it goes alone from now on, so that only the one at fault is counted."""
     unsure: bool = False
     """A call to CrowdTwist may have been applied without our knowing."""
 
@@ -74,6 +76,7 @@ class ErrandEnded:
     line: Line
     again_in_s: float | None = None
     facts: Mapping[str, Any] | None = None
+    apart: bool = False
 
 
 Ending = Advanced | Parked | ErrandEnded

@@ -11,10 +11,10 @@ import orjson
 import psycopg
 from psycopg.types.json import set_json_dumps, set_json_loads
 from sqlalchemy import Connection, Engine, create_engine, text
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from shared.errors import LedgerConflictError, LedgerError, LedgerSlowError
+from shared.errors import LedgerConflictError, LedgerError, LedgerRefusedError, LedgerSlowError
 from shared.settings import settings
 
 Ledger: TypeAlias = Engine
@@ -46,7 +46,10 @@ _KINDS = {
     "40001": LedgerConflictError,  # serialization failure
     "40P01": LedgerConflictError,  # deadlock
     "57014": LedgerSlowError,  # statement time-out
+    "23505": LedgerConflictError,  # one of a kind, and another has just been written
 }
+_REFUSED = ("22", "23", "54")
+"""Classes of SQLSTATE that are about what was given: a value, a rule it breaks, a limit of PostgreSQL."""
 _NOTIFY = text(f"notify {WAKE}")
 
 set_json_loads(orjson.loads)
@@ -90,6 +93,7 @@ def transaction(of: Engine, *, durable: bool = True) -> Iterator[Connection]:
     Raises:
         LedgerConflictError: another transaction was in the way; repeat.
         LedgerSlowError: a statement took too long.
+        LedgerRefusedError: it does not take what it was given.
         LedgerError: it could not be reached, or could not commit.
     """
     try:
@@ -97,10 +101,8 @@ def transaction(of: Engine, *, durable: bool = True) -> Iterator[Connection]:
             if not durable:
                 connection.execute(_ASYNCHRONOUS)
             yield connection
-    except IntegrityError as error:
-        raise LedgerConflictError(_cause(error)) from error
     except DBAPIError as error:
-        raise _KINDS.get(str(getattr(error.orig, "sqlstate", "")), LedgerError)(_cause(error)) from error
+        raise _kind(error)(_cause(error)) from error
     except PoolTimeoutError as error:
         raise LedgerError("no connection to the ledger became free") from error
 
@@ -121,16 +123,26 @@ def outlasting(action: Callable[[], T], for_s: float) -> T:
     """Do *action*, a whole transaction, again for up to *for_s* seconds while the ledger is away.
 
     Raises:
+        LedgerRefusedError: it does not take what it was given.
         LedgerError: it is still away.
     """
     deadline = monotonic() + for_s
     while True:
         try:
             return repeated(action)
+        except LedgerRefusedError:
+            raise
         except LedgerError:
             if monotonic() >= deadline:
                 raise
         Event().wait(_PAUSE_S)
+
+
+def _kind(error: DBAPIError) -> type[LedgerError]:
+    state = str(getattr(error.orig, "sqlstate", None) or "")
+    if (state.startswith(_REFUSED) and state not in _KINDS) or isinstance(error, DataError):
+        return LedgerRefusedError
+    return _KINDS.get(state, LedgerError)
 
 
 def _cause(error: DBAPIError) -> str:

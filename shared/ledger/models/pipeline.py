@@ -121,6 +121,10 @@ class Instance(Base):
     lease_until: Mapped[datetime | None] = mapped_column(INSTANT)
     begun: Mapped[bool] = mapped_column(server_default=text("false"))
     losses: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    alone: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Whether the message with which it was begun last had nobody else."""
+    apart: Mapped[bool] = mapped_column(server_default=text("false"))
+    """A worker was lost with it in company: it is sent in a batch of its own, until its stage is done."""
     given_back: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     """How often at this stage an attempt was given back because the connection proved to be down."""
     resubmits: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))

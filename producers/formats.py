@@ -7,25 +7,26 @@
 | NDJSON | `NdjsonReader` (a request, chunk by chunk), `read_body`, `read_file` | one chunk and one line |
 | CSV | `read_file` | one row |
 
-A position counts events from 0.  What cannot be read at all raises `BodyError` (400), more events than allowed
-`TooManyEventsError` (413), any other media type `UnsupportedMediaTypeError` (415).
+A position counts events from 0, a line from 1.  What cannot be read at all raises `BodyError` (400), more events than
+allowed `TooManyEventsError` (413), any other media type `UnsupportedMediaTypeError` (415).
 """
 
 import codecs
 import io
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import orjson
-
-from producers.csv_rows import read_csv
-from producers.siebel_message import BodyError, Dialect, is_siebel_message, read_siebel_message
-from producers.siebel_xml import ENCODINGS, parse_siebel_xml
+from producers import lenient_json
+from producers.charsets import codec_of, refuse_other_formats, text_in
+from producers.csv_rows import Table
+from producers.refused import refused
+from producers.siebel_message import BodyError, Dialect, is_siebel_message, nobody, read_siebel_message
+from producers.siebel_xml import parse_siebel_xml
 from shared.errors import InvalidEventError, MembersyncError
 from shared.events import MemberEvent, parse_event
 from shared.settings import Settings
@@ -38,6 +39,7 @@ _XML = {"application/xml", "text/xml"}
 _NDJSON = {"application/x-ndjson", "application/ndjson", "application/jsonlines", "application/x-jsonlines"}
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([\w.:-]+)", re.IGNORECASE | re.ASCII)
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_HEAD_BYTES = 64
 _CHUNK_BYTES = 256 * 1024
 _SUFFIXES = {".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".xml": "xml"}
 
@@ -56,12 +58,18 @@ class UnsupportedMediaTypeError(MembersyncError):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What reading depends on.  Units: bytes.  *arrival* is when a change happened that does not say so itself."""
+    """What reading depends on.  Units: bytes.
+
+    Shape: *arrival* is when a change happened that does not say so itself; *member_of* knows whose a ROW_ID is;
+    *remark* takes what is worth saying of a file that is read all the same.
+    """
 
     dialect: Dialect
     arrival: datetime
     max_event_bytes: int = 64_000
     max_events: int = sys.maxsize
+    member_of: Callable[[str], str | None] = nobody
+    remark: Callable[[str], None] = lambda _: None
 
     @classmethod
     def of(cls, settings: Settings, arrival: datetime) -> "Terms":
@@ -80,13 +88,14 @@ def read_body(content_type: str, body: bytes, terms: Terms) -> Iterator[Position
         UnsupportedMediaTypeError: by the call.
     """
     charset = found[1] if (found := _CHARSET.search(content_type)) else None
+    refuse_other_formats(body[:_HEAD_BYTES])
     match _media_type(content_type):
         case media if media in _JSON:
             return _read_json(body, charset, terms)
         case media if media in _XML:
             return _read_xml(body, charset, terms)
         case media if media in _NDJSON:
-            return _read_lines([body], terms)
+            return _read_lines([_utf8(body, charset)], terms)
         case media:
             raise UnsupportedMediaTypeError(f"{media or 'no media type'}: send JSON, NDJSON or XML")
 
@@ -100,6 +109,7 @@ class NdjsonReader:
         self._rest = b""
         self._is_too_long = False
         self._is_first = True
+        self._number = 0
 
     def feed(self, chunk: bytes) -> Iterator[Position]:
         """Give what the lines that end in this chunk hold; consume it before the next call.
@@ -124,15 +134,17 @@ class NdjsonReader:
         if self._is_first:
             line = line.removeprefix(codecs.BOM_UTF8)
         self._is_first = False
+        self._number += 1
         line = line.strip()
         if not line and not self._is_too_long:
             return
         if self._position >= self._terms.max_events:
             raise TooManyEventsError("", f"holds more than {self._terms.max_events} events")
         if self._is_too_long:
-            yield self._position, InvalidEventError("", f"is larger than {self._terms.max_event_bytes} bytes")
+            too_long = InvalidEventError("", f"is larger than {self._terms.max_event_bytes} bytes")
+            yield self._position, refused(too_long, line, self._number)
         else:
-            yield self._position, _event(line, self._terms)
+            yield self._position, _event(line, self._terms, self._number)
         self._is_too_long = False
         self._position += 1
 
@@ -156,14 +168,16 @@ def read_file(source: Path | BinaryIO, name: str, terms: Terms) -> Iterator[Posi
 
 
 def _read_stream(stream: io.BufferedReader, name: str, terms: Terms) -> Iterator[Position]:
-    match _SUFFIXES.get(Path(name).suffix.lower()) or _kind(stream.peek(64)):
+    head = stream.peek(_HEAD_BYTES)[:_HEAD_BYTES]
+    refuse_other_formats(head)
+    match _SUFFIXES.get(Path(name).suffix.lower()) or _kind(head):
         case "csv":
-            rows = read_csv(stream, terms.dialect, terms.arrival, terms.max_event_bytes)
-            return _counted(rows, terms)
+            table = Table(terms.dialect, terms.arrival, terms.max_event_bytes, terms.member_of, terms.remark)
+            return _counted(table.read(stream), terms)
         case "xml":
             return _read_xml(stream.read(), None, terms)
         case "ndjson":
-            return _read_lines(_chunks(stream), terms)
+            return _read_lines(_in_utf8(stream, head), terms)
         case _:
             return _read_json_file(stream, terms)
 
@@ -180,14 +194,20 @@ def _read_json_file(stream: io.BufferedReader, terms: Terms) -> Iterator[Positio
     """Read JSON, or NDJSON under another name: its first line is a whole event."""
     first = stream.readline(terms.max_event_bytes + 2)
     try:
-        is_line = not is_siebel_message(document := orjson.loads(first.removeprefix(codecs.BOM_UTF8))) and isinstance(
-            document, dict
-        )
-    except ValueError:
+        document = lenient_json.loads(first.removeprefix(codecs.BOM_UTF8))
+        is_line = isinstance(document, dict) and not is_siebel_message(document)
+    except BodyError:
         is_line = False
     if is_line:
         return _read_lines(_chunks(stream, first), terms)
     return _read_json(first + stream.read(), None, terms)
+
+
+def _in_utf8(stream: io.BufferedReader, head: bytes) -> Iterable[bytes]:
+    """Give what is in UTF-8 as it comes, and what is in another character set as a whole."""
+    if codec_of(head, None).startswith("utf-8"):
+        return _chunks(stream)
+    return [_utf8(stream.read(), None)]
 
 
 def _chunks(stream: BinaryIO, first: bytes = b"") -> Iterator[bytes]:
@@ -204,10 +224,7 @@ def _read_lines(chunks: Iterable[bytes], terms: Terms) -> Iterator[Position]:
 
 
 def _read_json(body: bytes, charset: str | None, terms: Terms) -> Iterator[Position]:
-    try:
-        document = orjson.loads(_utf8(body, charset))
-    except (ValueError, LookupError):
-        raise BodyError("", "is not JSON") from None
+    document = lenient_json.loads(_utf8(body, charset))
     if isinstance(document, list):
         if len(document) > terms.max_events:
             raise TooManyEventsError("", f"holds more than {terms.max_events} events")
@@ -221,21 +238,29 @@ def _read_json(body: bytes, charset: str | None, terms: Terms) -> Iterator[Posit
 
 def _utf8(body: bytes, charset: str | None) -> bytes:
     """Give JSON in UTF-8 whatever it came in; RFC 8259 wants it so, some senders do not."""
-    if body.startswith(_UTF16):
-        return body.decode("utf-16").encode()
-    encoding = ENCODINGS[charset.lower()] if charset else "utf-8"
-    if encoding != "utf-8":
-        return body.decode(encoding).encode()
-    return body.removeprefix(codecs.BOM_UTF8)
+    codec = codec_of(body, charset)
+    if codec in ("utf-8", "utf-8-sig"):
+        return body.removeprefix(codecs.BOM_UTF8)
+    return text_in(body, codec).removeprefix("\ufeff").encode("utf-8", "surrogatepass")
 
 
-def _event(raw: object, terms: Terms) -> MemberEvent | InvalidEventError:
-    if not isinstance(raw, dict | bytes):
-        return InvalidEventError("", "must be a JSON object")
+def _event(raw: object, terms: Terms, line: int | None = None) -> MemberEvent | InvalidEventError:
+    """Read one event, or say why not; *raw* as bytes is a line of NDJSON."""
+    read = raw
     try:
-        return parse_event(raw, max_bytes=terms.max_event_bytes)
+        read = document = raw if isinstance(raw, dict) else _loaded(raw, terms, line or 1)
+        return parse_event(document, max_bytes=terms.max_event_bytes)
     except InvalidEventError as refusal:
-        return refusal
+        return refused(refusal, read, line)
+
+
+def _loaded(raw: object, terms: Terms, line: int) -> dict[str, Any]:
+    if isinstance(raw, bytes) and len(raw) > terms.max_event_bytes:
+        raise InvalidEventError("", f"is larger than {terms.max_event_bytes} bytes")
+    document = lenient_json.loads(raw, line) if isinstance(raw, bytes) else raw
+    if not isinstance(document, dict):
+        raise InvalidEventError("", "must be a JSON object")
+    return document
 
 
 def _read_xml(body: bytes, charset: str | None, terms: Terms) -> Iterator[Position]:
@@ -246,7 +271,9 @@ def _read_message(document: Mapping[str, Any], terms: Terms) -> Iterator[Positio
     if not is_siebel_message(document):
         raise BodyError("", "must be a SiebelMessage")
     limit = terms.max_event_bytes
-    members = read_siebel_message(document, dialect=terms.dialect, arrival=terms.arrival, max_bytes=limit)
+    members = read_siebel_message(
+        document, dialect=terms.dialect, arrival=terms.arrival, max_bytes=limit, member_of=terms.member_of
+    )
     return _counted(members, terms)
 
 

@@ -9,13 +9,14 @@ Member Type, Language and Operation; `settings.siebel.field_names` replaces them
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from producers.refused import refused
 from shared.errors import InvalidEventError
 from shared.events import Member, MemberEvent, Operation, parse_event
 from shared.settings import SiebelSettings
@@ -24,13 +25,15 @@ _OBJECTS = {"ctloymember", "ctloyaltymember"}
 _COMPONENTS = {"loymember", "loyaltymember"}
 _CONTACTS = {"listofcontact", "contact"}
 _PRIMARY = {"isprimarymvg", "ssaprimaryfield", "primarycontactflag"}
+_DELETED = "isdeleted"
+"""Source: the CSV of Siebel's Data Export; a deleted row may have nothing else but its Row Id."""
 _EVENT_FIELDS = ("event_id", "operation", "occurred_at", "modification", "lane", "force")
 _MEMBER_LABELS: Final = {
     "operation": ("Operation",),
     "modification": ("Mod Id", "Modification Number"),
     "occurred_at": ("Updated", "Last Updated"),
     "member_number": ("Member Number",),
-    "row_id": ("Id",),
+    "row_id": ("Id", "Row Id"),
     "program_id": ("Program Id",),
     "member_type": ("Member Type",),
     "status": ("Status",),
@@ -65,6 +68,17 @@ class BodyError(InvalidEventError):
     """A whole message, body or file cannot be read: nothing of it is taken."""
 
     code = "unreadable_body"
+
+
+class Element(dict[str, Any]):
+    """An object that knows on which *line* it began, and its *flaw*: what in it could not be read, if anything."""
+
+    __slots__ = ("flaw", "line")
+
+    def __init__(self, fields: Mapping[str, Any], line: int) -> None:
+        super().__init__(fields)
+        self.line = line
+        self.flaw: InvalidEventError | None = None
 
 
 @lru_cache(maxsize=1024)  # a load repeats the same few labels for every member
@@ -115,8 +129,18 @@ def is_siebel_message(document: object) -> bool:
     return isinstance(document, Mapping) and not document.keys().isdisjoint({"SiebelMessage", "IntObjectName"})
 
 
+def nobody(_: str) -> str | None:
+    """Know of no row whose it is."""
+    return None
+
+
 def read_siebel_message(
-    document: Mapping[str, Any], *, dialect: Dialect, arrival: datetime, max_bytes: int
+    document: Mapping[str, Any],
+    *,
+    dialect: Dialect,
+    arrival: datetime,
+    max_bytes: int,
+    member_of: Callable[[str], str | None] = nobody,
 ) -> Iterator[MemberEvent | InvalidEventError]:
     """Read the members of one message in order; a broken one is refused alone, its field named by Siebel's label.
 
@@ -128,23 +152,33 @@ def read_siebel_message(
     def read() -> Iterator[MemberEvent | InvalidEventError]:
         for member in members:
             try:
-                yield read_member(member, dialect=dialect, arrival=arrival, max_bytes=max_bytes)
+                yield read_member(member, dialect=dialect, arrival=arrival, max_bytes=max_bytes, member_of=member_of)
             except InvalidEventError as refusal:
-                yield refusal
+                yield refused(refusal, member, member.line if isinstance(member, Element) else None)
 
     return read()
 
 
-def read_member(record: object, *, dialect: Dialect, arrival: datetime | None, max_bytes: int) -> MemberEvent:
+def read_member(
+    record: object,
+    *,
+    dialect: Dialect,
+    arrival: datetime | None,
+    max_bytes: int,
+    member_of: Callable[[str], str | None] = nobody,
+) -> MemberEvent:
     """Read one member.
 
     Shape: *arrival* is when a member changed that does not say so; None: it must say so, and its operation too.
+    *member_of* gives the member number of a ROW_ID, for a deleted row that has nothing else.
 
     Raises:
         InvalidEventError: its field is the label as the record spells it.
     """
     if not isinstance(record, Mapping):
         raise InvalidEventError("LOY Member", "must be an object")
+    if isinstance(record, Element) and record.flaw:
+        raise record.flaw
     found = _Found()
     contact, contact_label, rest = _split(record)
     if contact is not None:
@@ -152,6 +186,9 @@ def read_member(record: object, *, dialect: Dialect, arrival: datetime | None, m
         rest |= {contact_label: unknown} if unknown else {}
     unknown = found.take(rest, dialect.member)
     event = {name: found.values.pop(name) for name in _EVENT_FIELDS if found.values.get(name) not in (None, "")}
+    if _is_deleted(unknown):
+        event["operation"] = Operation.DELETE.value
+        found.name_by_row(member_of)
     try:
         _translate(event, dialect.zone, has_default=arrival is not None)
         return parse_event({**event, "member": {**unknown, **found.values}}, max_bytes=max_bytes, arrival=arrival)
@@ -179,6 +216,20 @@ class _Found:
                 self.values[name] = value
                 self.labels[name] = label
         return unknown
+
+    def name_by_row(self, member_of: Callable[[str], str | None]) -> None:
+        """Fill in whose row it is, where only its ROW_ID says so.
+
+        Raises:
+            InvalidEventError: nobody knows.
+        """
+        row_id = self.values.get("row_id")
+        if self.values.get("member_number") in (None, "") and isinstance(row_id, str) and row_id.strip():
+            self.values["member_number"] = member_of(row_id.strip())
+            if self.values["member_number"] is None:
+                raise InvalidEventError(
+                    self.labels["row_id"], "is of no member known here, and the deleted row names none"
+                )
 
 
 def _members(document: Mapping[str, Any]) -> list[Any]:
@@ -221,6 +272,22 @@ def _split(record: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, str, di
 
 def _is_primary(contact: Mapping[str, Any]) -> bool:
     return any(fold(str(label)) in _PRIMARY and value in ("Y", "true", True) for label, value in contact.items())
+
+
+def _is_deleted(unknown: dict[str, Any]) -> bool:
+    """Take Siebel's own mark of a deleted row out of the fields that are no member's, and say what it says.
+
+    Raises:
+        InvalidEventError: it says neither Y nor N: a guess would bring a deleted member back, or lose a living one.
+    """
+    label = next((label for label in unknown if fold(label) == _DELETED), None)
+    if label is None:
+        return False
+    said = unknown.pop(label)
+    said = said.strip() if isinstance(said, str) else said
+    if said not in ("Y", "N"):
+        raise InvalidEventError(label, "must be Y or N")
+    return bool(said == "Y")
 
 
 def _translate(event: dict[str, Any], zone: ZoneInfo, *, has_default: bool) -> None:

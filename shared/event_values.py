@@ -4,6 +4,7 @@ Every function here is a pydantic validator of `shared.events` or its like: it g
 plain sentence, without the value, what is wrong with it.
 """
 
+import contextlib
 import math
 import re
 from datetime import UTC, date, datetime, timedelta
@@ -26,11 +27,24 @@ _ISO_DATE = re.compile(rf"(?P<year>\d{{4}})-(?P<month>\d\d)-(?P<day>\d\d){_TIME}
 _SIEBEL_DATE = re.compile(rf"(?P<month>\d\d?)/(?P<day>\d\d?)/(?P<year>\d{{4}}){_TIME}", re.ASCII)
 _SECONDS = re.compile(r"[+-]?\d{1,11}", re.ASCII)
 _DIGITS = re.compile(r"[+-]?\d{1,19}", re.ASCII)
+_EPOCH_UNMISTAKEN = range(100_000_000, 1_900_000_000)
+"""Nine and ten digits: longer than any calendar date or day number, and not yet to be born."""
+_DAY_S = 86_400
+_QUARTER_S = 900  # zones of the world begin their days at quarters of an hour
+_RUN_TOGETHER = {8: ("%Y%m%d", "%d%m%Y", "%m%d%Y"), 6: ("%y%m%d", "%d%m%y", "%m%d%y")}
+_ROUNDED = re.compile(
+    r"=.*|'.*|[+-]?\d+([.,]\d+)?E[+-]\d+|[+-]?\d+[.,]\d+E\d+|[+-]?\d+[.,]0*|#+(N/A|REF!|VALUE!|NAME\?|NUM!)?",
+    re.ASCII | re.IGNORECASE,
+)
 _GENDERS = {"": "", "M": "M", "F": "F", "MALE": "M", "FEMALE": "F"}
 
 
 def birth_date(text: str) -> str:
-    """Give a date of birth as `YYYY-MM-DD`; seconds since 1970 stand for their UTC date."""
+    """Give a date of birth as `YYYY-MM-DD`; seconds since 1970 stand for their UTC date.
+
+    Digits that may as well be `19791129`, `291179` or a spreadsheet's day number are refused: a guess would be sent,
+    and nobody would see that it was one.
+    """
     if not text:
         return text
     try:
@@ -41,7 +55,44 @@ def birth_date(text: str) -> str:
         raise PydanticCustomError(REFUSED, "must be a date: YYYY-MM-DD, MM/DD/YYYY or seconds since 1970")
     if born.year not in _YEARS:
         raise PydanticCustomError(REFUSED, "must lie between the years 1800 and 2200")
+    if _SECONDS.fullmatch(text) and not _is_epoch(text):
+        raise PydanticCustomError(REFUSED, "may be seconds since 1970 or a date without its signs: write YYYY-MM-DD")
     return born.isoformat()
+
+
+def _is_epoch(digits: str) -> bool:
+    """Say whether digits can be nothing but seconds since 1970."""
+    seconds = int(digits)
+    if digits != str(seconds):
+        return False
+    if seconds <= 0 or seconds in _EPOCH_UNMISTAKEN:
+        return True
+    is_start_of_day = _DAY_S <= seconds < _EPOCH_UNMISTAKEN.start and seconds % _QUARTER_S == 0
+    return is_start_of_day and not any(_is_date(digits, length) for length in _RUN_TOGETHER)
+
+
+def _is_date(digits: str, length: int) -> bool:
+    """Say whether digits are a date run together of *length*, of which a leading zero may be lost."""
+    padded = digits.zfill(length)
+    if not length - 1 <= len(digits) <= length:
+        return False
+    for form in _RUN_TOGETHER[length]:
+        with contextlib.suppress(ValueError):
+            datetime.strptime(padded, form)  # noqa: DTZ007  # whether there is such a day
+            return True
+    return False
+
+
+def is_rounded(text: str) -> bool:
+    """Say whether a code is what a spreadsheet makes of one: `1.23457E+11`, `="00123"`, `'00123`, `123.0`, `#N/A`."""
+    return _ROUNDED.fullmatch(text) is not None
+
+
+def member_code(text: str) -> str:
+    """Give a member number as it is."""
+    if is_rounded(text):
+        raise PydanticCustomError(REFUSED, "is as a spreadsheet writes it, and not as it was: two members may share it")
+    return text
 
 
 def _date(text: str) -> date | None:

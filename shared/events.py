@@ -39,6 +39,7 @@ from shared.event_values import (
     check_unknown,
     gender_letter,
     instant,
+    member_code,
     path_of,
     whole_number,
 )
@@ -90,7 +91,7 @@ def _text_of(value: object) -> object:
 class Member(_Received):
     """A member as Siebel has it, whole: an absent attribute is null.  Shape: domain.md 1.5; strings, `""` is null."""
 
-    member_number: Annotated[str, _text(1, 50)]
+    member_number: Annotated[str, _text(1, 50), AfterValidator(member_code)]
     row_id: Text = ""
     program_id: Text = ""
     member_type: Text = ""

@@ -52,15 +52,23 @@ def _name(longest: int) -> list[Schema]:
     return [{"type": "string", "pattern": pattern}, _digits()]
 
 
+_SPREADSHEET = "^[{0}]*(=.*|'.*|#.*|[+-]?[0-9]+([.,][0-9]*)?([Ee][+-]?[0-9]*)?)[{0}]*$".format(_SPACE)  # noqa: UP032
+"""A number that is more than its digits; some of these are taken all the same."""
 _TEXT = _any_of({"type": "string", "pattern": f"^[{_SPACE}]*{_PLAIN}{{0,255}}[{_SPACE}]*$"}, _digits(), _NULL)
-_NUMBER = _any_of(*_name(50), examples=["296-180296399"])
+_NUMBER = _any_of(
+    {"allOf": [_name(50)[0], _any_of({"pattern": "^[0-9]+$"}, {"not": {"pattern": _SPREADSHEET}})]},
+    _digits(),
+    examples=["296-180296399"],
+)
 _BIRTH = _any_of(
     {"type": "string", "pattern": f"^((18|19|20|21)[0-9]{{2}}-{_MONTH_DAY})?$"},
     {"type": "string", "pattern": f"^{_SIEBEL_DATE}$"},
-    {"type": "string", "pattern": "^-?[0-9]{1,9}$"},
-    _digits(*(int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) + more for year, more in ((1800, 0), (2201, -1)))),
+    {"type": "string", "pattern": "^(-[1-9][0-9]{0,8}|[1-9][0-9]{8})$"},
+    _digits(int(datetime(1800, 1, 1, tzinfo=UTC).timestamp()), 0),
+    _digits(100_000_000, 1_899_999_999),
     _NULL,
-    description="YYYY-MM-DD, MM/DD/YYYY, or seconds since 1970; a time after the date is left out",
+    description="YYYY-MM-DD, MM/DD/YYYY, or seconds since 1970; a time after the date is left out.  Fewer digits than "
+    "nine are refused where they may be a calendar date (19791129) or a spreadsheet's day number",
 )
 _GENDER = _any_of({"type": "string", "pattern": "^([MF]|male|female)?$"}, _NULL, description="M, F or empty")
 _INSTANT: Schema = {

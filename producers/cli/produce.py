@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from io import BufferedReader
 from pathlib import Path
@@ -23,7 +23,10 @@ from producers.cli.sending import Send, into_ledger, over_http
 from producers.cli.trouble import DONE, NOTHING, TroubleError
 from producers.formats import Position, Terms, read_file
 from producers.intake import Outcome, Receipt
+from producers.refused import RefusedEvent, RefusedRow
 from producers.siebel_message import BodyError
+from shared.errors import InvalidEventError
+from shared.events import MemberEvent
 from shared.pipeline import Lane
 
 _SLICE = 1_000
@@ -39,13 +42,13 @@ class _Summary:
 
     outcomes: Counter[str] = field(default_factory=Counter)
     refused: list[dict[str, object]] = field(default_factory=list)
+    remarks: list[dict[str, object]] = field(default_factory=list)
     unreadable: list[dict[str, object]] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
-        """Done only when something was good and every file could be read to its end."""
-        is_any_good = any(Outcome(outcome) not in _NOT_GOOD for outcome in self.outcomes)
-        return DONE if is_any_good and not self.unreadable else NOTHING
+        """Done only when there was something, all of it was good, and every file could be read to its end."""
+        return DONE if self.outcomes and not self.refused and not self.unreadable else NOTHING
 
 
 def produce_files(files: list[str], lane: Lane, api_url: str | None, token: str | None, *, as_json: bool) -> int:
@@ -58,7 +61,7 @@ def produce_files(files: list[str], lane: Lane, api_url: str | None, token: str 
         for name in files:
             _produce(name, send, summary, progress)
     if as_json:
-        print_json({"outcomes": summary.outcomes, "refused": summary.refused, "unreadable": summary.unreadable})
+        print_json({name: getattr(summary, name) for name in ("outcomes", "refused", "unreadable", "remarks")})
     else:
         counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(summary.outcomes.items()))
         Console(highlight=False).print(plain(counts or "no events"))
@@ -87,9 +90,11 @@ def _produce(name: str, send: Send, summary: _Summary, progress: Progress) -> No
         with _opened(name) as stream:
             task = progress.add_task(shown, total=_size(stream), count="")
             terms = Terms.of(configured(), datetime.now(UTC))
+            terms = replace(terms, remark=lambda what: _remark(shown, what, summary, progress))
             for events in _slices(read_file(stream, name, terms)):
+                items = dict(events)
                 for receipt in send(events):
-                    _note(shown, receipt, summary, progress)
+                    _note(shown, receipt, items[receipt.position], summary, progress)
                 _show(progress, task, stream, summary)
     except BodyError as error:
         _complain(progress, f"{shown}: {error}")
@@ -117,15 +122,30 @@ def _slices(positions: Iterable[Position]) -> Iterator[list[Position]]:
         raise unreadable
 
 
-def _note(shown: str, receipt: Receipt, summary: _Summary, progress: Progress) -> None:
+def _remark(shown: str, what: str, summary: _Summary, progress: Progress) -> None:
+    summary.remarks.append({"file": shown, "remark": what})
+    _complain(progress, f"{shown}: {what}")
+
+
+def _note(
+    shown: str, receipt: Receipt, item: MemberEvent | InvalidEventError, summary: _Summary, progress: Progress
+) -> None:
     summary.outcomes[receipt.outcome.value] += 1
     if receipt.outcome not in _NOT_GOOD:
         return
-    refusal = {"file": shown, "position": receipt.position, "field": receipt.field, "reason": receipt.reason}
-    summary.refused.append({**refusal, "outcome": receipt.outcome.value})
+    line = item.line if isinstance(item, RefusedEvent) else None
+    number = receipt.member_number or (item.member_number if isinstance(item, RefusedEvent) else None)
+    refusal = {"file": shown, "position": receipt.position, "line": line, "member_number": number}
+    refusal |= {"field": receipt.field, "reason": receipt.reason, "outcome": receipt.outcome.value}
+    summary.refused.append(refusal)
     if len(summary.refused) <= _SHOWN_REFUSALS:
-        where = f"{receipt.field}: " if receipt.field else ""
-        _complain(progress, f"{shown}: event {receipt.position} {receipt.outcome}: {where}{receipt.reason}")
+        where = f"line {line}" if line else ""
+        where += f"{', column ' if isinstance(item, RefusedRow) else ', ' if line else ''}{receipt.field}" * bool(
+            receipt.field
+        )
+        whose = f" (member {number})" if number else ""
+        what = f"{where + ': ' if where else ''}{receipt.reason}{whose}"
+        _complain(progress, f"{shown}: event {receipt.position} {receipt.outcome}: {what}")
     elif len(summary.refused) == _SHOWN_REFUSALS + 1:
         _complain(progress, "more are refused; --json lists them all")
 

@@ -66,7 +66,7 @@ def test_files_of_every_kind_are_taken_in_and_what_is_refused_is_named(
     (tmp_path / "m.csv").write_text(CSV, encoding="utf-8")
     (tmp_path / "m.json").write_text(json.dumps([{**EVENT, "event_id": "E-2"}]), encoding="utf-8")
     ran = cli("produce", events, tmp_path / "m.xml", tmp_path / "m.csv", tmp_path / "m.json")
-    assert ran.code == 0
+    assert ran.code == 1
     assert ran.out.strip() == "4 accepted, 1 refused"
     assert "m.csv: event 1 refused: line 3, column Date of Birth: is a date that does not exist" in ran.err
     assert "99/99" not in ran.err
@@ -76,7 +76,7 @@ def test_standard_input_is_a_file_too(ledger_url: str, ledger: Engine) -> None:
     with running("produce", "-", "--json", "--lane", "bulk", MEMBERSYNC_LEDGER_URL=ledger_url) as process:
         out, _ = process.communicate(json.dumps(EVENT), timeout=60)
     assert process.returncode == 0
-    assert json.loads(out) == {"outcomes": {"accepted": 1}, "refused": [], "unreadable": []}
+    assert json.loads(out) == {"outcomes": {"accepted": 1}, "refused": [], "unreadable": [], "remarks": []}
     with ledger.connect() as connection:
         assert connection.execute(text("select lane from instance")).scalars().all() == ["bulk"]
 
@@ -291,7 +291,7 @@ def test_the_api_serves_logs_without_people_and_stops_when_told(
         api.send_signal(signal.SIGTERM)
         _, logged = api.communicate(timeout=30)
     assert api.returncode == 0
-    assert (sent.code, sent.out.strip()) == (0, "2 accepted, 1 refused")
+    assert (sent.code, sent.out.strip()) == (1, "2 accepted, 1 refused")
     assert "bad.csv: event 1 refused: line 3, column Date of Birth" in sent.err
     assert refused.code == 2
     assert "401" in refused.err

@@ -1,0 +1,107 @@
+"""A refused event that can be accounted for: where it stood, whose it is, and a glimpse of it that names nobody."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from shared.errors import InvalidEventError
+from shared.masking import MASK, mask
+
+EXCERPT_MAX = 500
+"""Characters of a refused event that are kept: enough to recognise it, too few to fill a ledger."""
+
+_NUMBER_MAX = 50
+_LOOKED_AT = 4_000
+_NUMBER_LABELS = {"membernumber"}
+_NUMBER = re.compile(r'"(?:member_number|Member Number)"\s*:\s*"([^"\\]{1,50})"')
+_LETTERS = re.compile(r"[^\W\d_]")
+_DIGITS = re.compile(r"\d")
+
+
+class RefusedEvent(InvalidEventError):  # noqa: N818  # what it is, beside an event that was good
+    """The refusal of one event.
+
+    Shape: *line* of its file or message, counted from one; *member_number* as far as it could be read; *excerpt*
+    masked.
+    """
+
+    def __init__(
+        self,
+        field: str,
+        reason: str,
+        line: int | None = None,
+        member_number: str | None = None,
+        excerpt: str | None = None,
+    ) -> None:
+        super().__init__(field, reason)
+        self.args = (field, reason, line, member_number, excerpt)
+        self.line = line
+        self.member_number = member_number
+        self.excerpt = excerpt
+
+
+class RefusedRow(RefusedEvent):
+    """The refusal of one row of a table: its field is the name of a column."""
+
+    def __str__(self) -> str:
+        return f"line {self.line}{f', column {self.field}' if self.field else ''}: {self.reason}"
+
+
+def refused(error: InvalidEventError, raw: object, line: int | None = None) -> RefusedEvent:
+    """Give *error* with what *raw*, the event as it came, tells of it."""
+    return RefusedEvent(error.field, error.reason, line, member_number_in(raw), excerpt_of(raw))
+
+
+def refused_row(error: InvalidEventError, raw: object, line: int) -> RefusedRow:
+    """Give *error* likewise, for a row of a table."""
+    return RefusedRow(error.field, error.reason, line, member_number_in(raw), excerpt_of(raw))
+
+
+def member_number_in(raw: object) -> str | None:
+    """Give the member number that a broken event states, as far as one can be read."""
+    if isinstance(raw, bytes):
+        found = _NUMBER.search(raw[:_LOOKED_AT].decode(errors="replace"))
+        return _plain(found[1], _NUMBER_MAX) if found else None
+    if not isinstance(raw, Mapping):
+        return None
+    inner = raw.get("member")
+    for name, value in (inner if isinstance(inner, Mapping) else raw).items():
+        is_number = "".join(filter(str.isalnum, str(name))).lower() in _NUMBER_LABELS
+        if is_number and isinstance(value, str | int) and not isinstance(value, bool):
+            return _plain(_shortened(value), _NUMBER_MAX) or None
+    return None
+
+
+def excerpt_of(raw: object) -> str:
+    """Give a glimpse of a broken event that names nobody, at most `EXCERPT_MAX` characters.
+
+    Of JSON the names stay and the values are masked; of text that is none, only its shape stays.
+    """
+    if isinstance(raw, bytes):
+        text = raw[:_LOOKED_AT].decode(errors="replace")
+        return _plain(_DIGITS.sub("9", _LETTERS.sub("x", text)), EXCERPT_MAX)
+    if isinstance(raw, Mapping):
+        return _plain(json.dumps(mask(_short(raw)), ensure_ascii=False, default=str), EXCERPT_MAX)
+    return MASK
+
+
+def _short(value: Any) -> Any:  # noqa: ANN401  # JSON in, JSON out
+    """Give *value* without numbers so long that they could not be written."""
+    if isinstance(value, Mapping):
+        return {
+            str(name): _short(part) if isinstance(part, Mapping) else _shortened(part) for name, part in value.items()
+        }
+    return value
+
+
+def _shortened(value: Any) -> Any:  # noqa: ANN401  # JSON in, JSON out
+    is_long = isinstance(value, int) and value.bit_length() > 64  # noqa: PLR2004  # bits of the largest that is kept
+    return MASK if is_long else value
+
+
+def _plain(value: object, longest: int) -> str:
+    """Give text that a ledger and a terminal can hold."""
+    text = str(value)[: longest + 1]
+    text = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -6,7 +6,7 @@ warm for its life.
 
 from typing import Any
 
-from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
+from celery.signals import celeryd_init, setup_logging, worker_process_init, worker_process_shutdown
 
 from shared import logs
 from shared.broker import app
@@ -15,6 +15,7 @@ from shared.settings import settings
 from workers import stages
 from workers.budgets import permits
 from workers.crew import Crew
+from workers.guard import guard
 from workers.tasks import process
 
 __all__ = ["app"]
@@ -26,6 +27,11 @@ _MARGIN_S = 4
 @setup_logging.connect
 def _log_as_json(**_: Any) -> None:  # noqa: ANN401  # Celery's signature
     logs.configure("worker", settings().log_level)
+
+
+@celeryd_init.connect
+def _guard(**_: Any) -> None:  # noqa: ANN401  # Celery's signature
+    guard()
 
 
 @worker_process_init.connect

@@ -1,22 +1,40 @@
-"""A consumer that rubbish on the broker can neither kill nor stall.
+"""A worker that rubbish and forgeries on the broker can neither kill, stall nor command.
 
-A stock Celery worker dies of well-formed JSON of the wrong shape, and again at each restart.  This one files what no
-task can take in the ledger (`stray_message`), acknowledges it and lives on.  Only our producers may write to the
-broker; this is for the day somebody else does.  What is no kombu message at all fails below, in the transport: the
-process ends, is started again, and does not meet it twice.
+A stock Celery worker dies of well-formed JSON of the wrong shape or of a header of the wrong kind, and again at each
+restart; it also does what anybody tells it by remote control.  This one looks at each message before Celery does
+(`workers.message_forms`), files what is not of our making in the ledger (`stray_message`), takes it off the broker and
+lives on.  Only our producers may write to the broker; this is for the day somebody else does.
 """
 
 from collections.abc import Callable
+from queue import Empty
 from typing import Any
 
 from celery.worker.consumer import Consumer
+from kombu import compression, pidbox
+from kombu.exceptions import ContentDisallowed
+from kombu.transport import TRANSPORT_ALIASES, redis
+from kombu.utils.json import loads
 
 from shared.errors import LedgerError
 from shared.ledger.engine import engine, transaction
 from shared.ledger.strays import file_stray
 from shared.logs import logger
+from workers.message_forms import fault_of_command, fault_of_envelope, fault_of_task
 
 log = logger(__name__)
+
+_CHOKES = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What code raises that was handed something of another shape than it believed."""
+
+
+def guard() -> None:
+    """Put the guards in place in this process, before its worker connects."""
+    pidbox.Mailbox.node_cls = GuardedNode
+    for scheme in ("redis", "rediss"):
+        TRANSPORT_ALIASES[scheme] = f"{__name__}:GuardedTransport"
+    for kind in compression.encoders():  # a few bytes may be gigabytes unpacked; we send nothing packed
+        compression.register(_refuse_packed, _refuse_packed, kind)
 
 
 class GuardedConsumer(Consumer):
@@ -25,44 +43,98 @@ class GuardedConsumer(Consumer):
     connection_errors: tuple[type[BaseException], ...]
 
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], Any]:  # noqa: ANN401  # Celery's signature
-        """Wrap Celery's handler: what it chokes on is filed and acknowledged."""
+        """Wrap Celery's handler: what is not of our making, or chokes it, is filed and acknowledged."""
         handle = super().create_task_handler(*args, **options)
 
         def guarded(message: Any) -> Any:  # noqa: ANN401  # a kombu message
-            try:
-                return handle(message)
-            except (KeyError, ValueError, TypeError, AttributeError) as error:
-                _file(message, f"not a task message: {type(error).__name__}")
-                message.reject_log_error(log, self.connection_errors)
+            fault = fault_of_task(message.headers, message.body, message.content_type, message.content_encoding)
+            if fault is None:
+                try:
+                    return handle(message)
+                except _CHOKES as error:
+                    fault = f"not a task message: {type(error).__name__}"
+            _file_message(message, fault)
+            return message.reject_log_error(log, self.connection_errors)
 
         return guarded
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:  # noqa: ANN401  # Celery's signature
         """File a body that cannot be decoded."""
-        _file(message, f"undecodable: {type(exc).__name__}")
+        _file_message(message, f"undecodable: {type(exc).__name__}")
         message.ack()
 
-    def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ANN401, ARG002  # Celery's signature
-        """File a message that is no task."""
-        _file(message, "no task named")
-        message.reject_log_error(log, self.connection_errors)
 
-    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ANN401, ARG002  # same
-        """File a task that nobody here knows."""
-        _file(message, "unknown task")
-        message.reject_log_error(log, self.connection_errors)
+class GuardedNode(pidbox.Node):
+    """The end of Celery's remote control in a worker: answers questions, takes no orders."""
 
-    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ANN401, ARG002  # same
-        """File a message of a forbidden content type or with invalid headers."""
-        _file(message, f"invalid task: {type(exc).__name__}")
-        message.reject_log_error(log, self.connection_errors)
+    def handle_message(self, body: Any, message: Any = None) -> Any:  # noqa: ANN401  # kombu's signature
+        """Answer a question of ours; file and refuse anything else."""
+        if (fault := fault_of_command(message.headers, body)) is None:
+            return super().handle_message(body, message)
+        _file_message(message, f"remote control refused: {fault}")
+        return None
 
 
-def _file(message: Any, reason: str) -> None:  # noqa: ANN401  # a kombu message
+class GuardedChannel(redis.Channel):
+    """A channel on Redis that can be handed any text.  Source: kombu/transport/redis.py of 5.7."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # kombu's signature
+        super().__init__(*args, **kwargs)
+        self.client.set_response_callback("BRPOP", _read_popped)
+        self._receive_all = self.handlers["LISTEN"]
+        self.handlers["LISTEN"] = self._listen
+
+    def _listen(self) -> bool:
+        """Take what is broadcast; a text that is no message does not hold up those behind it."""
+        while True:
+            try:
+                return bool(self._receive_all())
+            except (*_CHOKES, Empty) as error:
+                if not isinstance(error, Empty):
+                    log.error("stray text in a broadcast", reason=type(error).__name__)
+                listened = self.subclient.connection
+                if listened is None or not listened.can_read(timeout=0):
+                    return False
+
+
+class GuardedTransport(redis.Transport):
+    """A transport on Redis that passes on only what has the form of a message."""
+
+    Channel = GuardedChannel
+
+    def _deliver(self, message: Any, queue: str | None) -> None:  # noqa: ANN401  # kombu's signature
+        if (fault := fault_of_envelope(message)) is None:
+            super()._deliver(message, queue)
+        else:
+            _file(str(queue), f"no message: {fault}", headers="", body=repr(message))
+
+
+def _read_popped(popped: Any, **_: Any) -> Any:  # noqa: ANN401  # of redis-py
+    """Give the queue and the text that were taken from it; nothing, once it is filed, where the text is no JSON."""
+    if not popped:
+        return None
+    queue, text = popped
+    try:
+        loads(text.decode())
+    except _CHOKES as error:
+        _file(queue.decode(errors="replace"), f"no message: {type(error).__name__}", headers="", body=repr(text))
+        return None
+    return tuple(popped)
+
+
+def _refuse_packed(_: Any) -> bytes:  # noqa: ANN401  # kombu's signature
+    raise ContentDisallowed("packed")
+
+
+def _file_message(message: Any, reason: str) -> None:  # noqa: ANN401  # a kombu message
     queue = str((message.delivery_info or {}).get("routing_key") or "")
+    _file(queue, reason, headers=repr(message.headers), body=repr(message.body))
+
+
+def _file(queue: str, reason: str, *, headers: str, body: str) -> None:
     log.error("stray message on the broker", queue=queue, reason=reason)
     try:
         with transaction(engine()) as connection:
-            file_stray(connection, queue=queue, reason=reason, headers=repr(message.headers), body=repr(message.body))
+            file_stray(connection, queue=queue, reason=reason, headers=headers, body=body)
     except LedgerError:
         log.exception("could not file the stray message")

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-from typing import Any
 
 import psutil
 import pytest
@@ -109,51 +108,6 @@ def test_messages_on_the_broker_hold_ids_and_no_persons_data(pipeline: Pipeline)
     assert message["headers"]["argsrepr"] == "1 member: M-1"
     for word in (b"Zebulon", b"Quixote", b"90210", b"example.org", b"sandbox-key"):
         assert word not in raw
-
-
-def _poison(body: Any, **headers: Any) -> bytes:  # noqa: ANN401
-    base = {"lang": "py", "task": "membersync.oic_flow", "id": "x", "root_id": "x", "parent_id": None, "group": None}
-    base |= headers
-    properties = {
-        "correlation_id": "x",
-        "delivery_mode": 2,
-        "delivery_info": {"exchange": "", "routing_key": "oic.live"},
-        "priority": 0,
-        "delivery_tag": f"tag-{len(str(body))}-{len(headers)}",
-    }
-    envelope = {
-        "body": body if isinstance(body, str) else json.dumps(body),
-        "content-encoding": "utf-8",
-        "content-type": "application/json",
-        "headers": {name: value for name, value in base.items() if name in {"parent_id", "group"} or value is not None},
-        "properties": properties,
-    }
-    return json.dumps(envelope).encode()
-
-
-POISON = {
-    "wrong shape": _poison({"a": 1}),
-    "too short": _poison([1, 2]),
-    "not json": _poison("not json at all"),
-    "no id": _poison([[], {}, {}], id=None),
-    "unknown task": _poison([[], {}, {}], task="somebody.elses"),
-    "no task": _poison([[], {}, {}], task=None),
-    "wrong arguments": _poison(
-        [["not", "ids"], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
-    ),
-}
-
-
-def test_rubbish_on_the_broker_is_filed_and_neither_kills_nor_stalls_a_worker(pipeline: Pipeline) -> None:
-    with pipeline.whole(), redis.Redis.from_url(pipeline.broker_url) as client:
-        for index, (kind, poison) in enumerate(POISON.items(), start=1):
-            client.lpush("oic.live", poison)
-            pipeline.send(member_event(f"M-{index}"))
-            eventually(lambda: pipeline.states() == {"completed": index}, f"the good event after: {kind}")  # noqa: B023
-        assert pipeline.running[1].poll() is None
-        # The last has the shape of a task message; it fails as a task and is in Flower, not among the strays.
-        eventually(lambda: pipeline.sql("select count(*) from stray_message") == [len(POISON) - 1], "all filed")
-    assert set(pipeline.sql("select queue from stray_message")) == {"oic.live"}
 
 
 def test_logs_are_json_lines_without_persons_data(pipeline: Pipeline) -> None:

@@ -11,6 +11,7 @@ MembersyncError                 code = stable word, for logs, ledger and filters
 │   │   ├── OutcomeUnknownError the request went out and no answer came back: probe before repeating a create
 │   │   └── RowConflictError    somebody else keeps changing this record: no word about the system, never given up
 │   ├── BudgetSpentError        our own budget for that system is spent: later, at no cost
+│   ├── LeaseLostError          our own time for the attempt ran out before anything was sent: later, at no cost
 │   ├── UnauthorisedError       401/403: ours or theirs to put right; retried by policy, never a Data Error
 │   └── DataError               the member itself is refused: told to Siebel, no retry; a newer event brings the fix
 └── LedgerError                 our own bookkeeping failed: cannot connect, cannot commit
@@ -118,6 +119,16 @@ class BudgetSpentError(StageError):
         super().__init__(system, "the budget of calls is spent for this minute")
         self.args = (system, more_in_s)
         self.more_in_s = more_in_s
+
+
+class LeaseLostError(StageError):
+    """The lease ran out before the call: nothing was sent, for another worker may be calling by now."""
+
+    code = "lease_lost"
+
+    def __init__(self, system: str) -> None:
+        super().__init__(system, "the lease ran out before the call; nothing was sent")
+        self.args = (system,)
 
 
 class UnauthorisedError(StageError):

@@ -53,7 +53,7 @@ def worker(ledger_url: str, monkeypatch: pytest.MonkeyPatch, stages: Mapping[Sta
     monkeypatch.setenv("MEMBERSYNC_LEDGER_URL", ledger_url)
     settings.cache_clear()
     all_well = {stage: MadeUp(lambda work, stage=stage: well(stage, work)) for stage in Stage}  # type: ignore[misc]
-    crew = Crew(lambda: all_well | dict(stages), 30)
+    crew = Crew(lambda: all_well | dict(stages))
     monkeypatch.setattr(process, "crew", crew)
     try:
         yield crew

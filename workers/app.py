@@ -20,9 +20,6 @@ from workers.tasks import process
 
 __all__ = ["app"]
 
-_MARGIN_S = 4
-"""What an attempt leaves of its lease for writing its outcome."""
-
 
 @setup_logging.connect
 def _log_as_json(**_: Any) -> None:  # noqa: ANN401  # Celery's signature
@@ -37,7 +34,7 @@ def _guard(**_: Any) -> None:  # noqa: ANN401  # Celery's signature
 @worker_process_init.connect
 def _start(**_: Any) -> None:  # noqa: ANN401  # Celery's signature
     forget_inherited()
-    process.crew = Crew(lambda: stages.build(settings(), permits()), settings().dispatcher.lease_s - _MARGIN_S)
+    process.crew = Crew(lambda: stages.build(settings(), permits()))
     engine().connect().close()
 
 

@@ -9,14 +9,16 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from math import isinf
 from typing import Any, Protocol, TypeVar
 
 import uvloop
 
-from shared.errors import OutcomeUnknownError, StageError
+from shared.errors import LeaseLostError, OutcomeUnknownError, StageError
 from shared.instances import Failed, Result, Work
 from shared.logs import logger
 from shared.pipeline import Stage
+from workers import lease
 from workers.permits import lane_of_calls
 
 log = logger(__name__)
@@ -41,13 +43,12 @@ Answer = tuple[Work, Result | BaseException]
 class Crew:
     """The loop and the stages of one process."""
 
-    def __init__(self, build: Callable[[], Mapping[Stage, Runs]], deadline_s: float) -> None:
+    def __init__(self, build: Callable[[], Mapping[Stage, Runs]]) -> None:
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="crew", daemon=True)
         self._thread.start()
         self._writers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="straggler")
         self._late: set[Future[Any]] = set()
-        self._deadline_s = deadline_s
         self.stages = self.call(_built(build))
 
     def call(self, coroutine: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
@@ -55,13 +56,19 @@ class Crew:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout_s)
 
     def run(
-        self, stage: Stage, works: Sequence[Work], patience_s: float, conclude_late: Callable[[list[Answer]], object]
+        self,
+        stage: Stage,
+        works: Sequence[Work],
+        patience_s: float,
+        conclude_late: Callable[[list[Answer]], object],
+        ends: float,
     ) -> list[Answer]:
         """Try *works* at *stage*; give the answers that came within *patience_s*.
 
-        Later ones are handed to *conclude_late*, in a thread, a group at a time.
+        Later ones are handed to *conclude_late*, in a thread, a group at a time.  Nothing is called after *ends*, on
+        the clock of `workers.lease`.
         """
-        return self.call(self._run(self.stages[stage], works, patience_s, conclude_late))
+        return self.call(self._run(self.stages[stage], works, patience_s, conclude_late, ends))
 
     def is_up(self, stage: Stage, within_s: float) -> bool:
         """Test the connection of *stage*."""
@@ -85,27 +92,36 @@ class Crew:
         return True
 
     async def _run(
-        self, stage: Runs, works: Sequence[Work], patience_s: float, conclude_late: Callable[[list[Answer]], object]
+        self,
+        stage: Runs,
+        works: Sequence[Work],
+        patience_s: float,
+        conclude_late: Callable[[list[Answer]], object],
+        ends: float,
     ) -> list[Answer]:
-        tasks = [asyncio.create_task(self._group(stage, group)) for group in _in_groups(works, stage.group)]
+        tasks = [asyncio.create_task(self._group(stage, group, ends)) for group in _in_groups(works, stage.group)]
         done, late = await asyncio.wait(tasks, timeout=patience_s)
         for task in late:
             self._expect(task, conclude_late)
         return [answer for task in tasks if task in done for answer in task.result()]
 
-    async def _group(self, stage: Runs, works: Sequence[Work]) -> list[Answer]:
+    async def _group(self, stage: Runs, works: Sequence[Work], ends: float) -> list[Answer]:
         """Try *works* together; whatever escapes the stage is a bug of one of them, so then each is tried alone."""
         lane_of_calls.set(works[0].lane)
+        lease.ends_of_calls.set(ends)
+        left_s = lease.left_s()
+        if left_s <= 0:
+            return [(work, Failed(LeaseLostError("membersync"))) for work in works]
         try:
-            async with asyncio.timeout(self._deadline_s):
+            async with asyncio.timeout(None if isinf(left_s) else left_s):
                 return list(zip(works, await stage.run(works), strict=True))
         except TimeoutError:
-            failed = Failed(OutcomeUnknownError("membersync", f"no end within {self._deadline_s:g} s"))
+            failed = Failed(OutcomeUnknownError("membersync", "no end within the lease"))
             return [(work, failed) for work in works]
         except Exception as error:  # noqa: BLE001  # it becomes that member's dead letter
             if len(works) == 1:
                 return [(works[0], error)]
-        alone = await asyncio.gather(*(self._group(stage, [work]) for work in works))
+        alone = await asyncio.gather(*(self._group(stage, [work], ends) for work in works))
         return [answer for answers in alone for answer in answers]
 
     def _expect(self, task: "asyncio.Task[list[Answer]]", conclude_late: Callable[[list[Answer]], object]) -> None:

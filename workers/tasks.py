@@ -13,6 +13,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
 from celery import Task
@@ -20,7 +21,7 @@ from celery.exceptions import Retry
 
 from shared.breaker import Position, Seen
 from shared.broker import app
-from shared.errors import BudgetSpentError, OutcomeUnknownError, StageError, UnavailableError
+from shared.errors import BudgetSpentError, LeaseLostError, OutcomeUnknownError, StageError, UnavailableError
 from shared.instances import Done, Errand, Failed, Result, Work
 from shared.ledger import attempts, connections, holding
 from shared.ledger.endings import Advanced, Ending, ErrandEnded, Parked
@@ -30,6 +31,7 @@ from shared.logs import logger
 from shared.masking import mask_text
 from shared.pipeline import QUEUED, Stage, State, SyncStatus
 from shared.settings import Settings, settings
+from workers import lease
 from workers.crew import Answer, Crew
 from workers.verdicts import Rules, bug, conclude, held, is_data_error, kept
 
@@ -91,7 +93,7 @@ def attempt(task: "Task[..., Any]", stage: Stage, ids: Sequence[int]) -> dict[st
         raise RuntimeError("this process was not started as a worker")
     run = Attempt(process.crew, stage, settings(), str(task.request.id or ""))
     works, endings = outlasting(lambda: run.begin(ids), _LEDGER_PATIENCE_S)
-    answers = process.crew.run(stage, works, run.of.worker.patience_s, run.write_late) if works else []
+    answers = process.crew.run(stage, works, run.of.worker.patience_s, run.write_late, run.ends) if works else []
     carried = not all(is_data_error(result) for _, result in answers)
     endings += run.write(answers, carried=carried)
     return _tell_flower(endings, late=len(works) - len(answers), goes_on=lambda: run.goes_on(ids))
@@ -107,9 +109,12 @@ class Attempt:
     task_id: str
     was_well: bool = False
     """Whether nothing was wrong with the connection when the attempt began."""
+    ends: float = inf
+    """When its lease is over, on the clock of `workers.lease`: what comes later shows nothing of the connection."""
 
     def begin(self, ids: Sequence[int]) -> tuple[list[Work], list[Ending]]:
         """Read and count the attempt; where nothing may go out, send back whom the gate does not admit."""
+        self.ends = lease.now() + self.of.dispatcher.lease_s - lease.MARGIN_S
         begun = in_halves(ids, self._begin, self._bury_unread)
         return [work for works, _ in begun for work in works], [ending for _, endings in begun for ending in endings]
 
@@ -141,7 +146,7 @@ class Attempt:
         """Conclude *answers*, write the endings and what they show of the connection."""
         answers, endings = self._concluded(answers, carried=carried)
         if endings:
-            seen = self._seen(answers)
+            seen = self._seen(answers) if lease.now() < self.ends else None
             concluded = [(work, ending) for (work, _), ending in zip(answers, endings, strict=True)]
             pieces = in_halves([(concluded, seen)], self._written_all, self._written_by_halves)
             endings = [ending for some, _ in pieces for ending in some]
@@ -182,11 +187,11 @@ class Attempt:
     def _terms(self) -> attempts.Terms:
         return attempts.Terms(self.of.dispatcher.unbegun_lease_s, self.of.crowdtwist.settle_s, self.task_id)
 
-    def _written_all(self, batches: Sequence[tuple[Sequence[Concluded], Seen]]) -> list[Written]:
+    def _written_all(self, batches: Sequence[tuple[Sequence[Concluded], Seen | None]]) -> list[Written]:
         ((concluded, seen),) = batches
         return self._written(concluded, seen)
 
-    def _written_by_halves(self, batch: tuple[Sequence[Concluded], Seen], _: Exception) -> list[Written]:
+    def _written_by_halves(self, batch: tuple[Sequence[Concluded], Seen | None], _: Exception) -> list[Written]:
         """Write a batch that the ledger does not take as a whole: all but the one at fault as they ended."""
         return in_halves(batch[0], self._written, self._written_unrecorded)
 
@@ -209,7 +214,7 @@ class Attempt:
         rules = self.of.connection(self.stage).breaker_rules
         with transaction(engine(), durable=False) as connection:
             written = attempts.finish(connection, self.stage, endings, self._terms)
-            if seen is None:
+            if seen is None or not written:
                 return written
             if seen.failed:
                 due = connections.how_many_due(connection, self.stage, at_most=rules.members)
@@ -262,7 +267,7 @@ def _shows_it_up(result: Result | BaseException) -> bool:
 
 
 def _was_not_tried(result: Result | BaseException) -> bool:
-    return isinstance(result, Failed) and isinstance(result.error, BudgetSpentError)
+    return isinstance(result, Failed) and isinstance(result.error, BudgetSpentError | LeaseLostError)
 
 
 def _ending(stage: Stage, answer: Answer, of: Settings, *, carried: bool) -> Ending:

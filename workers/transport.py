@@ -2,6 +2,7 @@
 
 | what happens                                            | error                 |
 |---------------------------------------------------------|-----------------------|
+| the lease was over before anything was sent             | `LeaseLostError`      |
 | refused, name not found, TLS, connect or pool time-out  | `UnreachableError`    |
 | sent, and no whole answer: time-out, reset, closed, cut | `OutcomeUnknownError` |
 | 401, 403                                                | `UnauthorisedError`   |
@@ -28,6 +29,7 @@ import httpx
 import orjson
 
 from shared.errors import (
+    LeaseLostError,
     OutcomeUnknownError,
     StageError,
     ThrottledError,
@@ -35,6 +37,7 @@ from shared.errors import (
     UnavailableError,
     UnreachableError,
 )
+from workers import lease
 from workers.permits import Permits
 from workers.wire import Wire
 
@@ -135,6 +138,7 @@ class Door:
         """Make one call and give its answer, whatever its status.
 
         Raises:
+            LeaseLostError: the lease is over; nothing was sent.
             UnreachableError: nothing was sent.
             BudgetSpentError: the connection's budget is spent; nothing was sent.
             OutcomeUnknownError: it was sent, and no whole answer came.
@@ -142,14 +146,20 @@ class Door:
         ends = perf_counter() + timeout_s
         await self._slot(timeout_s)
         try:
+            self._check_lease()
             if self._permits is not None:
                 await self._permits.take()
+                self._check_lease()
             answer = await self._send(request, ends - perf_counter())
         finally:
             self._slots.release()
         if isinstance(answer, StageError):
             raise answer  # here, outside every except clause: the client's own error shows the address and so the key
         return answer
+
+    def _check_lease(self) -> None:
+        if lease.left_s() < LEAST_S:
+            raise LeaseLostError(self.system)
 
     async def _slot(self, timeout_s: float) -> None:
         if not self._slots.locked():
@@ -165,7 +175,9 @@ class Door:
         if left_s < LEAST_S:
             return UnreachableError(self.system, "no time was left for the call; nothing was sent")
         try:
-            response = await self._wire.handle_async_request(self._request(request, left_s))
+            response = await self._wire.handle_async_request(self._request(request, min(left_s, lease.left_s())))
+        except httpx.PoolTimeout:
+            return LeaseLostError(self.system)
         except (httpx.UnsupportedProtocol, httpx.InvalidURL):
             return UnreachableError(self.system, "the base URL or the credentials are not set, or cannot be used")
         except httpx.ConnectError as error:

@@ -4,8 +4,8 @@ import traceback
 from dataclasses import dataclass
 from typing import assert_never
 
-from shared.errors import BudgetSpentError, DataError, OutcomeUnknownError, StageError
-from shared.instances import Call, Done, Errand, Failed, Result, Work
+from shared.errors import BudgetSpentError, DataError, LeaseLostError, OutcomeUnknownError, StageError
+from shared.instances import Done, Errand, Failed, Result, Work
 from shared.ledger.endings import Advanced, Ending, ErrandEnded, Line, Parked
 from shared.masking import mask_text
 from shared.personal import marked, values_of
@@ -35,7 +35,9 @@ class Rules:
 def conclude(work: Work, result: Result, rules: Rules) -> Ending:
     """Say what becomes of *work* after *result*."""
     if isinstance(result, Failed) and isinstance(result.error, BudgetSpentError):
-        return _over_budget(work, rules.stage, result.error, result.calls)
+        return _untried(work, rules.stage, Line("over budget, due again", calls=result.calls), result.error.more_in_s)
+    if isinstance(result, Failed) and isinstance(result.error, LeaseLostError):
+        return _untried(work, rules.stage, Line("the lease ran out before it was sent, due again", calls=result.calls))
     if work.errand is not Errand.SYNC:
         return _errand_ended(work, result, rules)
     match result:
@@ -91,12 +93,12 @@ def held(work: Work, stage: Stage, *, why: str, report_after_s: float | None) ->
     )
 
 
-def _over_budget(work: Work, stage: Stage, spent: BudgetSpentError, calls: tuple[Call, ...]) -> Ending:
-    line = Line("over budget, due again", calls=calls)
+def _untried(work: Work, stage: Stage, line: Line, more_in_s: float = 0.0) -> Ending:
+    """Send *work* back: a call was not made, for a reason of our own.  Costs no attempt."""
     if work.errand is not Errand.SYNC:
-        return ErrandEnded(work.instance_id, work.token, work.member_number, work.errand, line, spent.more_in_s)
+        return ErrandEnded(work.instance_id, work.token, work.member_number, work.errand, line, more_in_s)
     number, attempt = work.member_number, work.attempt - 1
-    return Parked(work.instance_id, work.token, number, State.PENDING, stage, attempt, line, delay_s=spent.more_in_s)
+    return Parked(work.instance_id, work.token, number, State.PENDING, stage, attempt, line, delay_s=more_in_s)
 
 
 def _failed(work: Work, failed: Failed, rules: Rules) -> Ending:

@@ -11,6 +11,8 @@ import httpx
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import BuilderError, DetailedPyreqwestError, PyreqwestError
 
+from workers import lease
+
 IDLE_S = 4.0
 """A connection is kept this long: less than servers keep it (Apache: 5 s), so that none is being closed as we send.
 One that was closed while idle is noticed, one caught before the sending is replaced, both by the client."""
@@ -36,6 +38,7 @@ class Wire(httpx.AsyncBaseTransport):
 
         Raises:
             httpx.UnsupportedProtocol: the address or a header cannot be used; nothing was sent.
+            httpx.PoolTimeout: the lease was over; nothing was sent.
             httpx.ConnectError: no connection; nothing was sent.
             httpx.ReadTimeout: it may have been sent, and time ran out.
             httpx.ReadError: it was sent, and no whole answer came.
@@ -64,7 +67,10 @@ class Wire(httpx.AsyncBaseTransport):
                 call = call.header(name, value, is_sensitive=name == "authorization")
         if request.content:
             call = call.body_bytes(request.content)
-        response = await call.build().send()
+        built = call.build()
+        if lease.left_s() <= 0:  # asked last of all: a process may be frozen on any line
+            raise httpx.PoolTimeout("the lease is over", request=request)
+        response = await built.send()
         body = (await response.bytes()).to_bytes()
         return httpx.Response(response.status, headers=list(response.headers.items()), content=body, request=request)
 

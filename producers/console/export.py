@@ -10,16 +10,18 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from producers.api.given import ledger_of
+from producers.console.asking import Asked, cursor_of, failures
 from producers.console.filter_bar import FilterBar
+from producers.console.letters import listed
 from producers.console.visitors import Visitor
 from producers.filtering import LIMIT_MAX
 from producers.shown import masked_page
 from shared.errors import LedgerError
-from shared.ledger import views
 from shared.ledger.engine import Ledger, transaction
 from shared.ledger.filters import Filter
 from shared.ledger.records import InstanceRecord, Page
 from shared.logs import logger
+from shared.pipeline import State
 
 log = logger(__name__)
 router = APIRouter()
@@ -42,20 +44,41 @@ def export_instances(request: Request, _: Visitor) -> StreamingResponse:
     bar = FilterBar.of(request.query_params)
     if bar.mistake:
         raise bar.mistake
-    parts = exported(ledger_of(request), bar.where, bar.before)
+    return _file("instances", exported(ledger_of(request), bar.where, bar.before))
+
+
+@router.get("/dead-letters.csv")
+def export_letters(request: Request, _: Visitor) -> StreamingResponse:
+    """Give the dead letters or Data Errors that match, of one cause where a message is given.
+
+    Raises:
+        AskError: the filter or the cursor cannot be understood.
+    """
+    asked = Asked.of(request.query_params)
+    asked = asked if asked.one("state") else asked.narrowed(state=State.DEAD)
+    where, message = failures(asked.where()), asked.message()
+    before = cursor_of(request.query_params)
+    return _file("dead-letters", exported(ledger_of(request), where, before, message=message))
+
+
+def _file(of: str, parts: Iterator[str]) -> StreamingResponse:
     first = next(parts)  # before the answer begins: a ledger that is away is an error, not a file
-    name = f"membersync-instances-{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}.csv"
+    name = f"membersync-{of}-{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}.csv"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return StreamingResponse(chain([first], parts), media_type="text/csv; header=present", headers=headers)
 
 
-def exported(ledger: Ledger, where: Filter, before: int | None = None, *, rows_max: int = ROWS_MAX) -> Iterator[str]:
+def exported(
+    ledger: Ledger, where: Filter, before: int | None = None, *, message: str = "", rows_max: int = ROWS_MAX
+) -> Iterator[str]:
     """Give the file in parts, a page and a transaction each; when the ledger goes away, its last line says so.
+
+    Shape: *message* is that of a cause, where only its instances are wanted.
 
     Raises:
         LedgerError: it is away from the start.
     """
-    page = _page(ledger, where, before)
+    page = _page(ledger, where, message, before)
     yield _lines([_COLUMNS, *map(_cells, page.items)])
     count = len(page.items)
     while page.next:
@@ -65,7 +88,7 @@ def exported(ledger: Ledger, where: Filter, before: int | None = None, *, rows_m
             )
             return
         try:
-            page = _page(ledger, where, int(page.next))
+            page = _page(ledger, where, message, int(page.next))
         except LedgerError as error:
             log.error("an export ends early", cause=str(error), rows=count)
             yield _lines([[f"# incomplete: the ledger went away; for the rest add cursor={page.next} to the query"]])
@@ -74,9 +97,9 @@ def exported(ledger: Ledger, where: Filter, before: int | None = None, *, rows_m
         count += len(page.items)
 
 
-def _page(ledger: Ledger, where: Filter, before: int | None) -> Page:
+def _page(ledger: Ledger, where: Filter, message: str, before: int | None) -> Page:
     with transaction(ledger) as connection:
-        return masked_page(views.instances(connection, where, limit=LIMIT_MAX, before=before))
+        return masked_page(listed(connection, where, message, before, LIMIT_MAX))
 
 
 def _cells(record: InstanceRecord) -> list[str]:

@@ -61,8 +61,8 @@ async def follow_letters(request: Request, _: Visitor, drawn: AsDrawn) -> Stream
 
     def look() -> tuple[int, Drawn]:
         with transaction(ledger) as connection:
-            newest = _listed(connection, where, message, None, COUNTED_MAX)
-            shown = _listed(connection, where, message, drawn.after + 1)
+            newest = listed(connection, where, message, None, COUNTED_MAX)
+            shown = listed(connection, where, message, drawn.after + 1)
         return sum(int(one.instance_id) > drawn.after for one in newest.items), instances_drawn(shown.items)
 
     return follow(request, drawn, look, asked.address(_PATH))
@@ -73,12 +73,12 @@ def _found(request: Request, asked: Asked, where: Filter, message: str, before: 
     with transaction(ledger_of(request)) as connection:
         groups = None
         if before is None:
-            found = causes.causes(connection, where, limit=causes.LOOKED_AT if message else GROUPS_MAX)
-            groups = [one for one in found if message in {"", one.message}]
-        listed = _listed(connection, where, message, before)
-        ids = [int(one.instance_id) for one in listed.items]
+            every = causes.causes(connection, where, limit=causes.LOOKED_AT if message else GROUPS_MAX)
+            groups = [one for one in every if message in {"", one.message}]
+        found = listed(connection, where, message, before)
+        ids = [int(one.instance_id) for one in found.items]
         fixed, jobs = lookups.overtaken(connection, ids), lookups.jobs_of(connection, ids)
-    rows = masked_page(listed)
+    rows = masked_page(found)
     follow = ""
     if before is None:
         drawn = instances_drawn(rows.items)
@@ -87,7 +87,8 @@ def _found(request: Request, asked: Asked, where: Filter, message: str, before: 
     return shown | {"follow": follow}
 
 
-def _listed(connection: Transaction, where: Filter, message: str, before: int | None, limit: int = ROWS) -> Page:
+def listed(connection: Transaction, where: Filter, message: str, before: int | None, limit: int = ROWS) -> Page:
+    """List those that match; of one cause, where its *message* is given."""
     if not message:
         return views.instances(connection, where, limit=limit, before=before)
     return views.listed(connection, causes.instances_of(connection, where, message), limit=limit, before=before)

@@ -22,16 +22,18 @@ _LONGEST = 200
 
 @router.get("/search")
 def search(request: Request, _: Visitor, q: str = "") -> Response:
-    """Lead to the member, the instance, or that of the event; else to the instances that say so."""
+    """Lead to the member, by any of its ids, the instance, or that of the event; else to the instances that say so."""
     words = "".join(filter(str.isprintable, q)).strip()[:_LONGEST]
     if not words:
         return RedirectResponse("/instances", 303)
     with transaction(ledger_of(request)) as connection:
         meant = lookups.meant(connection, words, id_of(words))
-    if meant.is_member:
-        address = f"/members/{quote(words, safe='')}"
+    if words in meant.members or (len(meant.members) == 1 and not meant.instance_id):
+        address = f"/members/{quote(meant.members[0], safe='')}"
     elif meant.instance_id:
         address = f"/instances/{meant.instance_id}"
+    elif meant.members:
+        address = f"/instances?{urlencode([('member', number) for number in meant.members])}"
     else:
         address = f"/instances?{urlencode({'text': words})}"
     return RedirectResponse(address, 303)

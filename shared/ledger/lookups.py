@@ -10,9 +10,12 @@ from shared.ledger.records import id_text
 
 @dataclass(frozen=True, slots=True)
 class Meant:
-    """What words name: a member, and an instance by its own id, or else by that of its event."""
+    """What words name: members, and an instance by its own id, or else by that of its event.
 
-    is_member: bool
+    Shape: *members* is the one of that number; else those of that ROW_ID, CrowdTwist id or e-mail address.
+    """
+
+    members: list[str]
     instance_id: str | None
 
 
@@ -24,10 +27,12 @@ class Neighbours:
     newer_id: str | None
 
 
-def meant(connection: Connection, words: str, instance_id: int | None) -> Meant:
-    """Say what *words* name; *instance_id* is what they are as a number, None: they are none."""
-    row = connection.execute(_MEANT, {"words": words, "id": instance_id}).one()
-    return Meant(row.is_member, id_text(row.by_id or row.by_event))
+def meant(connection: Connection, words: str, number: int | None) -> Meant:
+    """Say what *words* name; *number* is what they are as a number, None: they are none."""
+    row = connection.execute(_MEANT, {"words": words, "id": number}).one()
+    others: list[str] = row.by_row_id + row.by_user_id
+    members = [words] if row.is_member else list(dict.fromkeys(others))
+    return Meant(members, id_text(row.by_id or row.by_event))
 
 
 def neighbours(connection: Connection, member_number: str, instance_id: int) -> Neighbours:
@@ -57,7 +62,10 @@ _JOBS_OF = text("""
 _MEANT = text("""
     select exists (select from member where member_number = :words) as is_member,
            (select id from instance where id = cast(:id as bigint)) as by_id,
-           (select id from instance where event_id = :words) as by_event
+           (select id from instance where event_id = :words) as by_event,
+           array(select member_number from member where row_id = :words order by member_number limit 10) as by_row_id,
+           array(select member_number from member where ct_user_id = cast(:id as bigint)
+                 order by member_number limit 10) as by_user_id
 """)
 _NEIGHBOURS = text("""
     select (select id from instance where member_number = :number and id < :id order by id desc limit 1) as older,

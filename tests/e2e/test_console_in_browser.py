@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -124,8 +126,8 @@ def test_nothing_of_a_member_becomes_markup(stack: Stack, browser: Browser) -> N
         expect(page.get_by_role("main")).to_contain_text(HOSTILE)
         assert page.evaluate("window.pwned") is None
         picture(page, "console-hostile-unmasked")
-        page.get_by_label("Member number or instance id").fill(HOSTILE_NUMBER)
-        page.get_by_label("Member number or instance id").press("Enter")
+        page.get_by_label("Member number, ROW_ID, CrowdTwist id, instance or event id").fill(HOSTILE_NUMBER)
+        page.get_by_label("Member number, ROW_ID, CrowdTwist id, instance or event id").press("Enter")
         expect(page.get_by_role("heading", level=1)).to_contain_text(HOSTILE_NUMBER)
         assert page.evaluate("window.pwned") is None
         assert complaints == []
@@ -276,3 +278,72 @@ def test_the_export_is_what_the_filter_shows(stack: Stack, browser: Browser) -> 
     with engine(stack.pipeline.ledger_url).connect() as connection:
         count = connection.execute(text("select count(*) from instance where member_number = 'R-5'")).scalar_one()
     assert len(lines) == count + 1
+
+
+def test_rows_are_put_into_the_order_of_a_head(stack: Stack, browser: Browser) -> None:
+    with page_in(browser) as page:
+        stack.logged_in(page, "operator")
+        page.goto(f"{stack.url}/instances")
+        members = page.locator("tbody tr td:nth-child(2) a")
+        before = members.all_inner_texts()
+        page.get_by_role("button", name="Member").click()
+        assert members.all_inner_texts() == sorted(before)
+        expect(page.get_by_role("columnheader", name="Member")).to_have_attribute("aria-sort", "ascending")
+        page.get_by_role("button", name="Member").click()
+        assert members.all_inner_texts() == sorted(before, reverse=True)
+
+
+def test_keys_lead_to_the_search_to_pages_and_say_which_they_are(stack: Stack, browser: Browser) -> None:
+    with page_in(browser) as page:
+        stack.logged_in(page, "viewer")
+        page.goto(f"{stack.url}/instances")
+        page.keyboard.press("/")
+        expect(page.locator("#search")).to_be_focused()
+        page.keyboard.type("?")  # in a field it is a letter like any other
+        expect(page.locator("#search")).to_have_value("?")
+        page.locator("h1").click()
+        page.keyboard.press("?")
+        expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+        picture(page, "console-keys")
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        page.keyboard.press("g")
+        page.keyboard.press("d")
+        page.wait_for_url("**/dead-letters")
+
+
+def test_beside_utc_stands_the_time_on_the_wall(stack: Stack, browser: Browser) -> None:
+    with page_in(browser, timezone_id="America/New_York", locale="en-US") as page:
+        stack.logged_in(page, "viewer")
+        page.goto(f"{stack.url}/instances?state=dead")
+        shown = page.locator("tbody time").first
+        at = datetime.fromisoformat(str(shown.get_attribute("datetime")))
+        expect(shown).to_contain_text(f"{at:%Y-%m-%d %H:%M:%S}")
+        expect(shown.locator(".local")).to_contain_text(f"{at.astimezone(ZoneInfo('America/New_York')):%H:%M:%S} E")
+        picture(page, "console-instances-new-york")
+    with page_in(browser, timezone_id="UTC") as page:
+        stack.logged_in(page, "viewer")
+        page.goto(f"{stack.url}/instances?state=dead")
+        expect(page.locator(".local")).to_have_count(0)
+
+
+def test_a_list_that_stands_open_says_that_there_is_more(stack: Stack, browser: Browser) -> None:
+    with page_in(browser) as page:
+        stack.logged_in(page, "viewer")
+        page.goto(f"{stack.url}/instances?member=N-1")
+        expect(page.locator("html")).to_have_attribute("data-live", "on")
+        stack.road.accept("N-1")
+        page.get_by_role("link", name="1 new: show").click()
+        expect(page.locator("tbody tr")).to_have_count(1)
+
+
+def test_a_bar_of_the_plot_leads_to_its_instances(stack: Stack, browser: Browser) -> None:
+    with page_in(browser) as page:
+        stack.logged_in(page, "viewer")
+        page.goto(f"{stack.url}/history?range=24h")
+        page.locator(".plot.broad .color-4 a.bar").first.click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Dead letter")
+        expect(page.locator("tbody tr").first).to_contain_text("dead")
+        page.goto(f"{stack.url}/history?range=24h")
+        page.locator(".plot.broad a.zoom").first.click(position={"x": 3, "y": 3})
+        page.wait_for_url("**/history?range=1h**")

@@ -197,6 +197,21 @@ def test_a_file_ends_at_its_most_rows_and_says_how_to_go_on(viewer: httpx.Client
     assert len(rows(viewer.get("/instances.csv?cursor=501").text)) == 500
 
 
+def test_the_search_finds_members_by_the_ids_of_both_sides(viewer: httpx.Client, road: Road) -> None:
+    road.accept("M-1", "M-2", "M-3")
+    road.sql("update member set row_id = '1-ABC', ct_user_id = 4711 where member_number = 'M-1'")
+    road.sql("update member set row_id = '1-DEF' where member_number in ('M-2', 'M-3')")
+    road.sql("update member set ct_user_id = 2 where member_number = 'M-2'")
+    for words, address in {
+        "1-ABC": "/members/M-1",
+        "4711": "/members/M-1",
+        "1-DEF": "/instances?member=M-2&member=M-3",
+        "2": "/instances/2",  # an instance has that id too: it is named on its page
+        "1-abc": "/instances?text=1-abc",
+    }.items():
+        assert viewer.get("/search", params={"q": words}).headers["location"] == address, words
+
+
 def test_the_search_leads_to_what_is_meant(viewer: httpx.Client, road: Road) -> None:
     take(road.ledger, "E/1 <x>", "2")
     take(road.ledger, "E-2", "M/7 ?")

@@ -1,5 +1,7 @@
 """The console's dead letters and Data Errors, and who may do what about them."""
 
+import csv
+import io
 import re
 from typing import Any
 
@@ -173,3 +175,24 @@ def test_a_form_that_is_not_ours_does_nothing(oscar: httpx.Client, road: Road) -
     for address in ("/jobs", PLAN, "/dead-letters/rehearse"):
         assert oscar.post(address, data=fields).status_code == 403
     assert road.sql("select count(*) from job") == [0]
+
+
+def test_dead_letters_are_exported_as_they_are_filtered(oscar: httpx.Client, road: Road) -> None:
+    road.dead("M-1", "M-2")
+    garbled(road, "M-3")
+    road.accept("M-4")
+    road.travel(ALWAYS_REFUSED)
+    page = oscar.get(LETTERS)
+    assert numbers_in(oscar, link(page, "Export as CSV")) == ["M-3", "M-2", "M-1"]
+    assert numbers_in(oscar, link(oscar.get(link(page, "List")), "Export as CSV")) == ["M-2", "M-1"]
+    assert numbers_in(oscar, link(oscar.get(f"{LETTERS}?state=rejected"), "Export as CSV")) == ["M-4"]
+    assert numbers_in(oscar, "/dead-letters.csv") == ["M-3", "M-2", "M-1"]
+    assert oscar.get("/dead-letters.csv?state=completed").status_code == 400
+
+
+def numbers_in(client: httpx.Client, address: str) -> list[str]:
+    """Give the members of an exported file."""
+    answer = client.get(address)
+    assert answer.status_code == 200
+    assert re.search(r'filename="membersync-dead-letters-[\dTZ-]+\.csv"', answer.headers["content-disposition"])
+    return [row["member_number"] for row in csv.DictReader(io.StringIO(answer.text))]

@@ -13,7 +13,9 @@ function replacePart(part, html) {
   if (busy(part) || selecting(part)) return;
   const focused = part.contains(document.activeElement) ? nameOf(document.activeElement) : null;
   const open = [...part.querySelectorAll("details")].map((one) => one.open);
+  const sorted = [...part.querySelectorAll(".scroll table")].map((one) => one.dataset.sorted);
   part.innerHTML = html;
+  makeReadable(part, sorted);
   part.querySelectorAll("details").forEach((one, index) => { one.open = open[index] || one.open; });
   if (focused === null) return;
   part.tabIndex = -1; // what had the focus may be gone: then nothing else of the part gets it

@@ -25,6 +25,11 @@ class Member(Base):
     """What we know of one member across all its events; the lock that orders them."""
 
     __tablename__ = "member"
+    __table_args__ = (
+        Index("member_row_id", "row_id", postgresql_where=text("row_id is not null")),
+        Index("member_ct_user_id", "ct_user_id", postgresql_where=text("ct_user_id is not null")),
+    )
+
     member_number: Mapped[str] = mapped_column(KEY, primary_key=True)
     row_id: Mapped[str | None] = mapped_column(Text)
     newest_id: Mapped[int | None] = mapped_column(BigInteger)

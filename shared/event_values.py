@@ -15,11 +15,18 @@ from shared.errors import InvalidEventError
 
 BIGGEST = 2**63 - 1  # bigint, and the largest number that every JSON reader on the way keeps exact
 EXACT = 2**53 - 1  # a JSON reader that takes numbers for doubles keeps none above it
+MODIFICATION_MAX = 9_999_999_999
+"""Siebel keeps whole numbers, MODIFICATION_NUM among them, in columns of ten digits (A: in the member's table too).
+
+Source: Configuring Siebel Business Applications, "Physical Type Property of a Table Column".
+"""
 REFUSED = "refused"
 """The type of our own validation errors, whose message is a sentence of ours."""
 
 _DEEPEST = 32  # levels inside an unknown field; jsonb and orjson have limits of their own further out
 _YEARS = range(1800, 2201)
+_YEARS_OF_CHANGES = range(1900, 2201)
+"""Of what can be written as a date in any time zone; how far ahead a change may lie is for intake to judge."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _TIME = r"([T ]\d{1,2}:\d\d(:\d\d(\.\d+)?)?( ?[AaPp][Mm])?(Z|[+-]\d\d:\d\d)?)?"
@@ -114,13 +121,22 @@ def gender_letter(text: str) -> str:
 def instant(value: object) -> datetime:
     """Give the instant in UTC."""
     try:
-        if isinstance(value, datetime) and value.tzinfo is not None:
-            return value.astimezone(UTC)
-        if isinstance(value, str) and _INSTANT.fullmatch(text := value.strip().upper()):
-            return datetime.fromisoformat(text).astimezone(UTC)
+        at = _instant(value)
     except (ValueError, OverflowError):
         raise PydanticCustomError(REFUSED, "is a date or time that does not exist") from None
-    raise PydanticCustomError(REFUSED, "must be an RFC 3339 instant with an offset, like 2026-11-23T08:51:00Z")
+    if at is None:
+        raise PydanticCustomError(REFUSED, "must be an RFC 3339 instant with an offset, like 2026-11-23T08:51:00Z")
+    if at.year not in _YEARS_OF_CHANGES:
+        raise PydanticCustomError(REFUSED, "must lie between the years 1900 and 2200")
+    return at.astimezone(UTC)
+
+
+def _instant(value: object) -> datetime | None:
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value
+    if isinstance(value, str) and _INSTANT.fullmatch(text := value.strip().upper()):
+        return datetime.fromisoformat(text)
+    return None
 
 
 def whole_number(value: object) -> int:

@@ -32,8 +32,8 @@ from pydantic_core import ErrorDetails
 
 from shared.errors import InvalidEventError
 from shared.event_values import (
-    BIGGEST,
     EXACT,
+    MODIFICATION_MAX,
     REFUSED,
     birth_date,
     check_unknown,
@@ -133,7 +133,7 @@ class MemberEvent(_Received):
     event_id: Annotated[str, _text(1, 64)] | None = None
     operation: Operation
     occurred_at: Annotated[datetime, BeforeValidator(instant)]
-    modification: Annotated[int, Field(ge=0, le=BIGGEST), BeforeValidator(whole_number)] | None = None
+    modification: Annotated[int, Field(ge=0, le=MODIFICATION_MAX), BeforeValidator(whole_number)] | None = None
     lane: Lane | None = None
     force: bool = False
     member: Member
@@ -273,7 +273,7 @@ _REASONS = {
     "string_unicode": "is not valid Unicode text",
     "enum": "must be {expected}",
     "greater_than_equal": "must be {ge} or more",
-    "less_than_equal": "is too large",
+    "less_than_equal": "is too large: Siebel holds no more than {le}",
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
     "model_type": "must be a JSON object",

@@ -6,7 +6,7 @@ One good event is enough for a body to be taken, so an array is described by wha
 from datetime import UTC, datetime
 from typing import Any
 
-from shared.event_values import BIGGEST, EXACT
+from shared.event_values import BIGGEST, EXACT, MODIFICATION_MAX
 from shared.events import Member, Operation
 from shared.pipeline import Lane
 
@@ -20,10 +20,11 @@ _SPACE = "\\t-\\r \\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\
 _PLAIN = "[^\\x00-\\x1f\\x7f-\\x9f]"
 _VISIBLE = f"[^\\x00-\\x1f\\x7f-\\x9f{_SPACE}]"
 _MONTH_DAY = "((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
-_SIEBEL_DATE = (
-    "((0?[13578]|1[02])/(0?[1-9]|[12][0-9]|3[01])|(0?[469]|11)/(0?[1-9]|[12][0-9]|30)|0?2/(0?[1-9]|1[0-9]|2[0-8]))"
-    "/(18|19|20|21)[0-9]{2}"
+_SIEBEL_DAY = (
+    "((0?[13578]|1[02])/(0?[1-9]|[12][0-9]|3[01])|(0?[469]|11)/(0?[1-9]|[12][0-9]|30)|0?2/(0?[1-9]|1[0-9]|2[0-8]))/"
 )
+_SIEBEL_DATE = f"{_SIEBEL_DAY}(18|19|20|21)[0-9]{{2}}"
+_YEAR = "(19|20|21)[0-9]{2}"
 _TIME = "([01][0-9]|2[0-3]):[0-5][0-9]"
 _OFFSET = f"(Z|[+-]{_TIME})"
 _NULL: Schema = {"type": "null"}
@@ -73,13 +74,13 @@ _BIRTH = _any_of(
 _GENDER = _any_of({"type": "string", "pattern": "^([MF]|male|female)?$"}, _NULL, description="M, F or empty")
 _INSTANT: Schema = {
     "type": "string",
-    "pattern": f"^[12][0-9]{{3}}-{_MONTH_DAY}[T ]{_TIME}(:[0-5][0-9](\\.[0-9]{{1,6}})?)?{_OFFSET}$",
-    "description": "RFC 3339, with its offset",
+    "pattern": f"^{_YEAR}-{_MONTH_DAY}[T ]{_TIME}(:[0-5][0-9](\\.[0-9]{{1,6}})?)?{_OFFSET}$",
+    "description": "RFC 3339, with its offset; no more than MEMBERSYNC_GUARD__FUTURE_S ahead of the ledger's clock",
     "examples": ["2026-11-23T08:51:00Z"],
 }
 _MODIFICATION = _any_of(
-    _digits(0, BIGGEST),
-    {"type": "string", "pattern": "^[0-9]{1,18}$"},
+    _digits(0, MODIFICATION_MAX),
+    {"type": "string", "pattern": "^[0-9]{1,10}$"},
     _NULL,
     description="Siebel's modification number of the member; orders its events",
 )
@@ -157,7 +158,7 @@ _SIEBEL_MEMBER: Schema = {
         "Mod Id": _any_of(_MODIFICATION, {"const": ""}),
         "Updated": _any_of(
             _INSTANT,
-            {"type": "string", "pattern": f"^({_SIEBEL_DATE} {_TIME}:[0-5][0-9])?$"},
+            {"type": "string", "pattern": f"^({_SIEBEL_DAY}{_YEAR} {_TIME}:[0-5][0-9])?$"},
             _NULL,
         ),
         "Member Number": _NUMBER,

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from producers.api.app import create_app
 from shared.settings import Settings
@@ -74,6 +74,42 @@ def test_what_siebel_and_others_send_is_accepted_as_the_same_member(
     shown = client.get(f"/v1/instances/{result['instance_id']}").json()
     assert shown["event"]["member"]["row_id"] == "1-2AB3"
     assert shown["event"]["member"]["email_address"] == "a***@e***.org"
+
+
+@pytest.mark.parametrize("letters", [r"\\u0000", r"a\\u0000b", r"\\\\u0000", r"\\ud83d", r"\\ufffd"])
+def test_letters_that_look_like_an_escape_are_taken_as_they_are(
+    client: httpx.Client, ledger: Engine, letters: str
+) -> None:
+    written = f'{{"a": "{letters}", "{letters}": ["{letters}"]}}'
+    body = json.dumps([event("M-9"), event("X")])
+    body = body.replace('"X"', f'"{letters}", "Custom": {written}').replace("[{", f'[{{"event_id": "e{letters}", ', 1)
+    results = client.post("/v1/member-events", content=body, headers=JSON).json()["results"]
+    again = client.post("/v1/member-events", content=body, headers=JSON)
+    assert (again.status_code, outcomes(again)) == (202, ["duplicate", "duplicate"])
+    assert [one["outcome"] for one in results] == ["accepted", "accepted"]
+    number = json.loads(f'"{letters}"')
+    assert (results[0]["event_id"], results[1]["member_number"]) == (f"e{number}", number)
+    with ledger.connect() as connection:
+        newest = "select event -> 'member' from payload order by instance_id desc limit 1"
+        kept = connection.execute(text(newest)).scalar_one()
+    assert (kept["member_number"], kept["Custom"]) == (number, {"a": number, number: [number]})
+
+
+@pytest.mark.parametrize(
+    "flaw", [r"\u0000", r"\ud83d", r"a\u0000b", r"\udc80 x"], ids=["NUL", "half", "NUL inside", "other half"]
+)
+@pytest.mark.parametrize("where", ["member_number", "event_id", "first_name", "row_id", "Custom"])
+def test_a_nul_or_half_a_character_is_refused_by_field_and_the_good_stay(
+    client: httpx.Client, flaw: str, where: str
+) -> None:
+    bad = event("M-1")
+    (bad if where == "event_id" else bad["member"])[where] = "FLAW"
+    body = json.dumps([bad, event("M-2")]).replace("FLAW", flaw)
+    answer = client.post("/v1/member-events", content=body, headers=JSON)
+    assert answer.status_code == 202
+    results = answer.json()["results"]
+    assert [one["outcome"] for one in results] == ["refused", "accepted"]
+    assert results[0]["field"].endswith(where)
 
 
 def test_a_broken_member_of_three_is_named_and_the_others_are_accepted(client: httpx.Client, ledger: Engine) -> None:

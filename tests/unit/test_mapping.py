@@ -122,6 +122,8 @@ def test_defaults_and_address_rules(given_fields: Fields, expected: dict[str, An
             "Primary Postal Code is missing; a Canadian address needs one of the form LXL XLX",
         ),
         ({"country_code": "FR", "ct_city_id": "Paris"}, "CT City Id is not a number"),
+        ({"country_code": "FR", "ct_city_id": "9" * 20}, "CT City Id has more than 15 digits"),
+        ({"country_code": "", "ct_city_id": "1" + "0" * 15}, "CT City Id has more than 15 digits"),
         ({"date_of_birth": "29.11.1979"}, "Date of Birth is not a date"),
     ],
 )

@@ -23,6 +23,8 @@ _HOUR_S = 3_600
 _NAME_SIGNS = frozenset("-' \u2019_@.,0123456789")
 _US_POSTAL = re.compile(r"(\d{5})[- ]?(\d{4})?", re.ASCII)
 _CA_POSTAL = re.compile(r"([A-Z]\d[A-Z])[- ]?(\d[A-Z]\d)", re.ASCII)
+_CITY_ID_DIGITS = 15
+"""Of the longest number that every JSON reader keeps exactly."""
 _COUNTRIES = {"USA": "US", "CAN": "CA"}
 User = dict[str, Any]
 
@@ -121,7 +123,9 @@ def _ca_postal(postal_code: str) -> str:
 def _city_id(text: str) -> int:
     if not (text.isascii() and text.isdecimal()):
         raise DataError(_SYSTEM, "CT City Id is not a number")
-    return int(text)
+    if len(digits := text.lstrip("0")) > _CITY_ID_DIGITS:
+        raise DataError(_SYSTEM, f"CT City Id has more than {_CITY_ID_DIGITS} digits")
+    return int(digits or "0")
 
 
 def _text(member: Mapping[str, Any], field: str) -> str:

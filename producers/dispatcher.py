@@ -20,7 +20,7 @@ from producers.leases import after_loss
 from shared.breaker import ramp
 from shared.broker import publish
 from shared.errors import LedgerConflictError, LedgerError
-from shared.ledger import attempts, budget, connections, dispatching, holding
+from shared.ledger import attempts, budget, connections, dispatching, holding, probing
 from shared.ledger.budget import Budget
 from shared.ledger.connections import Gate
 from shared.ledger.dispatching import Claimed
@@ -28,6 +28,7 @@ from shared.ledger.endings import Advanced, Ending
 from shared.ledger.engine import Transaction, ears, engine, transaction
 from shared.ledger.halving import in_halves
 from shared.ledger.holding import Hold
+from shared.ledger.probing import Lease
 from shared.logs import logger
 from shared.pipeline import Lane, Stage
 from shared.settings import Settings
@@ -108,6 +109,8 @@ class Dispatcher:
         is_busy = False
         for stage, gate in gates.items():
             if gate.is_open:
+                if gate.wants_verdict:
+                    self._ask_a_good_member(stage)
                 is_busy |= self._let_go_the_held(gate)
                 continue
             report_after_s = None if gate.paused else self._settings.siebel.report_after_s
@@ -128,9 +131,23 @@ class Dispatcher:
             log.info("probe", stage=stage, instance_id=instance.instance_id)
             self._publish(lane, stage, [instance], token)
 
+    def _ask_a_good_member(self, stage: Stage) -> None:
+        """Let a good member decide whether the system fails, or others; where there is none, decide without."""
+        of, lease_s = self._settings.connection(stage), self._settings.dispatcher.unbegun_lease_s
+        lease = Lease(_token(), lease_s, lease_s + of.timeout_s)
+        with transaction(engine()) as connection:
+            good, opened = probing.claim_verdict(connection, stage, of.breaker_rules, lease)
+            if opened is not None and opened.failing_since is not None:
+                holding.hold_failed(connection, stage, opened.failing_since)
+        if opened is not None:
+            log.warning("breaker", stage=stage, now=opened.position, failures=opened.failures)
+        if good is not None:
+            log.info("a good member decides", stage=stage, instance_id=good.instance_id)
+            self._publish(Lane.LIVE, stage, [good], lease.token)
+
     def _let_go_the_held(self, gate: Gate) -> bool:
         """Make held instances due again, live before bulk, no more at once than the ramp after healing allows."""
-        part = ramp(gate.breaker.healed_at, gate.now)
+        part = ramp(gate.well_since, gate.now)
         for lane in Lane:
             with transaction(engine()) as connection:
                 if not holding.has_held(connection, gate.stage, lane):

@@ -15,9 +15,17 @@ def after_loss(lost: Lost, *, losses_max: int) -> Parked | ErrandEnded:
     """
     if lost.errand is not Errand.SYNC:
         line = Line("the worker was lost on this errand" if lost.begun else "no worker took this errand in time")
+        unsure = lost.errand is Errand.PROBE and lost.begun
         apart = lost.begun and not lost.alone
         return ErrandEnded(
-            lost.instance_id, lost.token, lost.member_number, lost.errand, line, again_in_s=0.0, apart=apart
+            lost.instance_id,
+            lost.token,
+            lost.member_number,
+            lost.errand,
+            line,
+            again_in_s=0.0,
+            apart=apart,
+            unsure=unsure,
         )
     if not lost.begun:
         return _due_again(lost, Line("no worker took it in time, due again"))

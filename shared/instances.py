@@ -21,6 +21,8 @@ class Errand(StrEnum):
     """Tell Siebel of a failure that is still being retried, or of a dead letter."""
     READ_BACK = "read_back"
     """See in CrowdTwist whether a lost older write landed late, and repeat the newest if so."""
+    PROBE = "probe"
+    """Repeat what was acknowledged last, to see whether the system serves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,10 @@ class Work:
     """An earlier create got no answer: probe by third_party_id before sending it again."""
     errand: Errand = Errand.SYNC
     lane: Lane = Lane.LIVE
+    suspect: bool = False
+    """It failed at this stage while the system served others."""
+    must_call: bool = False
+    """It is out to see whether the system serves: what needs no call is said all the same."""
     status: SyncStatus | None = None
     error: str = ""
     told_status: str | None = None

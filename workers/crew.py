@@ -14,12 +14,12 @@ from typing import Any, Protocol, TypeVar
 
 import uvloop
 
-from shared.errors import LeaseLostError, OutcomeUnknownError, StageError
+from shared.errors import BudgetSpentError, LeaseLostError, OutcomeUnknownError, StageError
 from shared.instances import Failed, Result, Work
 from shared.logs import logger
 from shared.pipeline import Stage
 from workers import lease
-from workers.permits import lane_of_calls
+from workers.permits import lane_of_calls, out_of_turn
 
 log = logger(__name__)
 T = TypeVar("T")
@@ -70,8 +70,8 @@ class Crew:
         """
         return self.call(self._run(self.stages[stage], works, patience_s, conclude_late, ends))
 
-    def is_up(self, stage: Stage, within_s: float) -> bool:
-        """Test the connection of *stage*."""
+    def is_up(self, stage: Stage, within_s: float) -> bool | None:
+        """Test the connection of *stage*; None: the budget leaves no call for it."""
         return self.call(self._is_up(self.stages[stage], within_s))
 
     def close(self, timeout_s: float) -> None:
@@ -83,10 +83,13 @@ class Crew:
         self._thread.join(timeout_s)
 
     @staticmethod
-    async def _is_up(stage: Runs, within_s: float) -> bool:
+    async def _is_up(stage: Runs, within_s: float) -> bool | None:
+        out_of_turn.set(True)
         try:
             async with asyncio.timeout(within_s):
                 await stage.test()
+        except BudgetSpentError:
+            return None
         except (StageError, TimeoutError):
             return False
         return True
@@ -108,6 +111,7 @@ class Crew:
     async def _group(self, stage: Runs, works: Sequence[Work], ends: float) -> list[Answer]:
         """Try *works* together; whatever escapes the stage is a bug of one of them, so then each is tried alone."""
         lane_of_calls.set(works[0].lane)
+        out_of_turn.set(works[0].must_call)
         lease.ends_of_calls.set(ends)
         left_s = lease.left_s()
         if left_s <= 0:

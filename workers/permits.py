@@ -10,6 +10,8 @@ from shared.pipeline import Lane
 
 lane_of_calls: ContextVar[Lane] = ContextVar("lane_of_calls", default=Lane.LIVE)
 """The lane whose members are being called for; `crew` sets it for each group."""
+out_of_turn: ContextVar[bool] = ContextVar("out_of_turn", default=False)
+"""Whether the call is to show that the connection serves: it does not wait behind calls that may all be hanging."""
 
 Pay = Callable[[Lane, int], tuple[int, float]]
 """Pay for up to so many calls of a lane; give how many are granted, and in how many seconds there are more.

@@ -11,7 +11,7 @@ wait, FAILURE when they all failed for good, else the counts by outcome.
 import random
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
@@ -19,21 +19,20 @@ from typing import Any
 from celery import Task
 from celery.exceptions import Retry
 
-from shared.breaker import Position, Seen
+from shared.breaker import Breaker, Position, Seen
 from shared.broker import app
-from shared.errors import BudgetSpentError, LeaseLostError, OutcomeUnknownError, StageError, UnavailableError
-from shared.instances import Done, Errand, Failed, Result, Work
-from shared.ledger import attempts, connections, holding
+from shared.instances import Errand, Failed, Work
+from shared.ledger import attempts, connections, holding, probing
 from shared.ledger.endings import Advanced, Ending, ErrandEnded, Parked
-from shared.ledger.engine import engine, outlasting, transaction, wake
+from shared.ledger.engine import Transaction, engine, outlasting, transaction, wake
 from shared.ledger.halving import in_halves
 from shared.logs import logger
-from shared.masking import mask_text
 from shared.pipeline import QUEUED, Stage, State, SyncStatus
 from shared.settings import Settings, settings
-from workers import lease
+from workers import evidence, lease
 from workers.crew import Answer, Crew
-from workers.verdicts import Rules, bug, conclude, held, is_data_error, kept
+from workers.evidence import shows_it_up, would_be_given_up
+from workers.verdicts import Rules, bug, conclude, held, is_data_error
 
 log = logger(__name__)
 
@@ -42,6 +41,8 @@ _LEDGER_PATIENCE_S = 10.0
 """How long a ledger that restarts is waited for before a call.  Units: seconds."""
 _RESULTS_PATIENCE_S = 25.0
 """Results in hand are worth more: longer than two of the ledger's lock time-outs, shorter than the rest of a lease."""
+_SERVED_S = 60.0
+"""A last attempt counts if somebody got through since the one before it, give or take this.  Units: seconds."""
 _TEST_S = 5.0
 """A connection that does not pass its test within this is not up.  Units: seconds."""
 
@@ -109,6 +110,10 @@ class Attempt:
     task_id: str
     was_well: bool = False
     """Whether nothing was wrong with the connection when the attempt began."""
+    was_open: bool = False
+    """Whether whoever was due could go then."""
+    asks: bool = False
+    """Whether so many failed that the connection's own test is to be asked."""
     ends: float = inf
     """When its lease is over, on the clock of `workers.lease`: what comes later shows nothing of the connection."""
 
@@ -123,7 +128,8 @@ class Attempt:
         with transaction(engine(), durable=self.stage is not Stage.OIC) as connection:
             gate = connections.gate(connection, self.stage)
             works = attempts.begin(connection, self.stage, ids, lease_s=self.of.dispatcher.lease_s)
-            self.was_well = gate.is_well
+            self.was_well, self.was_open = gate.is_well, gate.is_open
+            works = [replace(work, must_call=work.instance_id == gate.breaker.seeks) for work in works]
             kept_out = [] if gate.is_open else [work for work in works if not gate.admits(work.instance_id)]
             if not kept_out:
                 return [(works, [])]
@@ -145,8 +151,12 @@ class Attempt:
     def write(self, answers: Sequence[Answer], *, carried: bool) -> list[Ending]:
         """Conclude *answers*, write the endings and what they show of the connection."""
         answers, endings = self._concluded(answers, carried=carried)
+        if self._is_spared(answers):
+            answers, endings = self._concluded(answers, carried=carried, spared=True)
         if endings:
-            seen = self._seen(answers) if lease.now() < self.ends else None
+            policy = self.of.connection(self.stage).policy
+            in_time = lease.now() < self.ends
+            seen = evidence.seen(answers, policy, was_open=self.was_open) if in_time else None
             concluded = [(work, ending) for (work, _), ending in zip(answers, endings, strict=True)]
             pieces = in_halves([(concluded, seen)], self._written_all, self._written_by_halves)
             endings = [ending for some, _ in pieces for ending in some]
@@ -161,17 +171,21 @@ class Attempt:
                 overtaken=overtaken,
                 **counts,
             )
+        if self.asks:
+            self._ask_the_system()
         return endings
 
-    def _concluded(self, answers: Sequence[Answer], *, carried: bool) -> tuple[list[Answer], list[Ending]]:
+    def _concluded(
+        self, answers: Sequence[Answer], *, carried: bool, spared: bool = False
+    ) -> tuple[list[Answer], list[Ending]]:
         """Give the endings of *answers*; where to conclude one is a bug, that is its answer."""
         concluded: list[tuple[Answer, Ending]] = []
         for answer in answers:
             try:
-                concluded.append((answer, _ending(self.stage, answer, self.of, carried=carried)))
+                concluded.append((answer, _ending(self.stage, answer, self.of, carried=carried, spared=spared)))
             except Exception as error:  # noqa: BLE001  # it becomes that member's dead letter
                 failed = answer[0], error
-                concluded.append((failed, _ending(self.stage, failed, self.of, carried=carried)))
+                concluded.append((failed, _ending(self.stage, failed, self.of, carried=carried, spared=spared)))
         return [answer for answer, _ in concluded], [ending for _, ending in concluded]
 
     def write_late(self, answers: Sequence[Answer]) -> None:
@@ -214,63 +228,71 @@ class Attempt:
         rules = self.of.connection(self.stage).breaker_rules
         with transaction(engine(), durable=False) as connection:
             written = attempts.finish(connection, self.stage, endings, self._terms)
-            if seen is None or not written:
+            if seen is None or not written or (not seen.failed and self.was_well):
                 return written
             if seen.failed:
                 due = connections.how_many_due(connection, self.stage, at_most=rules.members)
                 seen = replace(seen, due=max(seen.due, due))
-            if not seen.failed and self.was_well:
-                return written
             before, now = connections.observe(connection, self.stage, seen, rules)
-            if seen.failed and now.failing_since is not None and now.position is not Position.CLOSED:
-                late = None if before.position is Position.CLOSED else list(seen.failed)
-                holding.hold_failed(connection, self.stage, now.failing_since, late)
+            if seen.is_up and before.position is Position.CLOSED:
+                self._name_suspects(connection, before.failing_members | set(seen.failed.values()))
+            if seen.failed:
+                self._hold_failed(connection, before, now, list(seen.failed))
             if before.position is not now.position:
                 wake(connection)
-        if before.position is not now.position:
-            log.warning("breaker", stage=self.stage, was=before.position, now=now.position, failures=now.failures)
+            self.asks |= bool(seen.failed) and connections.in_question(connection, self.stage, rules, due=seen.due)
+        self._log(before, now)
         return written
 
-    def _seen(self, answers: Sequence[Answer]) -> Seen:
-        """Say what *answers* show of the connection.
+    def _name_suspects(self, connection: Transaction, members: Collection[str]) -> None:
+        named = probing.suspect(connection, self.stage, members) if members else 0
+        if named:
+            log.warning("suspects", stage=self.stage, instances=named)
 
-        A few members that fail alone may be at fault themselves: if the connection passes its own test then, it takes
-        as many different members in a row as there may ever be asked for, however few are due.
+    def _hold_failed(self, connection: Transaction, before: Breaker, now: Breaker, failed: list[int]) -> None:
+        """Hold who failed as the connection went down; *failed* are those who failed after it."""
+        if now.failing_since is not None and now.position is not Position.CLOSED:
+            late = None if before.position is Position.CLOSED else failed
+            holding.hold_failed(connection, self.stage, now.failing_since, late)
+
+    def _ask_the_system(self) -> None:
+        """Let the connection's own test say whether it is down; if it passes, a dispatcher asks a good member."""
+        self.asks = False
+        rules = self.of.connection(self.stage).breaker_rules
+        passed = self.crew.is_up(self.stage, _TEST_S)
+        if passed is None:
+            return
+        with transaction(engine(), durable=False) as connection:
+            before, now = connections.judge(connection, self.stage, rules, passed=passed)
+            self._hold_failed(connection, before, now, [])
+            wake(connection)
+        self._log(before, now)
+
+    def _log(self, before: Breaker, now: Breaker) -> None:
+        if before.position is not now.position:
+            log.warning("breaker", stage=self.stage, was=before.position, now=now.position, failures=now.failures)
+
+    def _is_spared(self, answers: Sequence[Answer]) -> bool:
+        """Say whether a last attempt does not count, since nothing shows that the system was up.
+
+        What shows it: somebody in this batch got through; or the connection passes its own test, and somebody got
+        through of late, or there is no good member to ask.  If there is one, it is asked now, for the next time.
         """
-        failed = {
-            work.instance_id: (work.member_number, result.error, kept(str(result.error), work))
-            for work, result in answers
-            if isinstance(result, Failed) and result.error.counts_for_breaker
-        }
-        is_up = any(_shows_it_up(result) for _, result in answers)
-        due = 1
-        if failed and not is_up and self._may_be_their_own([error for _, error, _ in failed.values()]):
-            due = self.of.connection(self.stage).breaker_members if self.crew.is_up(self.stage, _TEST_S) else 1
-        error = mask_text(next(iter(failed.values()))[2]) if failed else ""
-        untried = frozenset(work.instance_id for work, result in answers if _was_not_tried(result))
-        return Seen(is_up, {instance_id: number for instance_id, (number, _, _) in failed.items()}, error, due, untried)
-
-    def _may_be_their_own(self, errors: Sequence[StageError]) -> bool:
-        if len(errors) >= self.of.connection(self.stage).breaker_members:
+        policy = self.of.connection(self.stage).policy
+        if not would_be_given_up(answers, policy) or any(shows_it_up(result) for _, result in answers):
             return False
-        if not all(isinstance(error, UnavailableError | OutcomeUnknownError) for error in errors):
-            return False
-        with transaction(engine()) as connection:
-            return connections.gate(connection, self.stage).is_open
+        if lease.now() + _TEST_S > self.ends or not self.crew.is_up(self.stage, _TEST_S):
+            return True
+        with transaction(engine(), durable=False) as connection:
+            is_proven = connections.served(connection, self.stage, within_s=policy.cap_s + _SERVED_S)
+            if is_proven or not probing.has_good(connection, self.stage):
+                return False
+            connections.doubt(connection, self.stage)
+            wake(connection)
+        return True
 
 
-def _shows_it_up(result: Result | BaseException) -> bool:
-    """Say whether *result* came of an answer; what needed no call shows nothing."""
-    if isinstance(result, BaseException) or not result.calls:
-        return False
-    return isinstance(result, Done) or is_data_error(result)
-
-
-def _was_not_tried(result: Result | BaseException) -> bool:
-    return isinstance(result, Failed) and isinstance(result.error, BudgetSpentError | LeaseLostError)
-
-
-def _ending(stage: Stage, answer: Answer, of: Settings, *, carried: bool) -> Ending:
+def _ending(stage: Stage, answer: Answer, of: Settings, *, carried: bool, spared: bool) -> Ending:
     work, result = answer
     if isinstance(result, BaseException):
         # Frames only: the message of a foreign exception may carry a member's data.
@@ -285,6 +307,7 @@ def _ending(stage: Stage, answer: Answer, of: Settings, *, carried: bool) -> End
         report_after_s=of.siebel.report_after_s,
         jitter=random.random(),  # noqa: S311  # spreads retries, guards nothing
         carried=carried,
+        spared=spared,
     )
     return conclude(work, result, rules)
 
@@ -299,6 +322,8 @@ def _outcome(ending: Ending) -> str:
             return str(state)
         case ErrandEnded(errand=Errand.REPORT):
             return "reported"
+        case ErrandEnded(errand=Errand.PROBE):
+            return "probed"
         case ErrandEnded():
             return "read_back"
 

@@ -38,7 +38,7 @@ from shared.errors import (
     UnreachableError,
 )
 from workers import lease
-from workers.permits import Permits
+from workers.permits import Permits, out_of_turn
 from workers.wire import Wire
 
 CONNECT_S = 10.0
@@ -144,7 +144,8 @@ class Door:
             OutcomeUnknownError: it was sent, and no whole answer came.
         """
         ends = perf_counter() + timeout_s
-        await self._slot(timeout_s)
+        slots = asyncio.Semaphore() if out_of_turn.get() else self._slots
+        await self._slot(slots, timeout_s)
         try:
             self._check_lease()
             if self._permits is not None:
@@ -152,7 +153,7 @@ class Door:
                 self._check_lease()
             answer = await self._send(request, ends - perf_counter())
         finally:
-            self._slots.release()
+            slots.release()
         if isinstance(answer, StageError):
             raise answer  # here, outside every except clause: the client's own error shows the address and so the key
         return answer
@@ -161,13 +162,13 @@ class Door:
         if lease.left_s() < LEAST_S:
             raise LeaseLostError(self.system)
 
-    async def _slot(self, timeout_s: float) -> None:
-        if not self._slots.locked():
-            await self._slots.acquire()
+    async def _slot(self, slots: asyncio.Semaphore, timeout_s: float) -> None:
+        if not slots.locked():
+            await slots.acquire()
             return
         try:
             async with asyncio.timeout(timeout_s):
-                await self._slots.acquire()
+                await slots.acquire()
         except TimeoutError:
             raise UnreachableError(self.system, "no free connection in time; nothing was sent") from None
 

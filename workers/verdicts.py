@@ -1,7 +1,7 @@
 """What the result of an attempt means for the instance.  Pure: the one place where results become endings."""
 
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from shared.errors import BudgetSpentError, DataError, LeaseLostError, OutcomeUnknownError, StageError
@@ -22,7 +22,8 @@ class Rules:
     """What a verdict depends on beside the result.
 
     *carried*: the chain's next message will find the instance, so it stays `running`; else it becomes due by itself.
-    *jitter* in [0, 1).  *report_after_s*: seconds of failing after which Siebel is told.
+    *jitter* in [0, 1).  *report_after_s*: seconds of failing after which Siebel is told.  *spared*: nothing shows that
+    the system was up, so that the last attempt does not count.
     """
 
     stage: Stage
@@ -30,6 +31,7 @@ class Rules:
     report_after_s: float
     jitter: float
     carried: bool
+    spared: bool = False
 
 
 def conclude(work: Work, result: Result, rules: Rules) -> Ending:
@@ -55,7 +57,8 @@ def bug(work: Work, error: BaseException, stage: Stage) -> Ending:
     where = f" at {frame.filename.rpartition('/')[2]}:{frame.lineno}" if frame else ""
     line = Line(what=f"a bug in membersync: {type(error).__name__}{where}", code="bug")
     if work.errand is not Errand.SYNC:
-        return ErrandEnded(work.instance_id, work.token, work.member_number, work.errand, line)
+        unsure = work.errand is Errand.PROBE
+        return ErrandEnded(work.instance_id, work.token, work.member_number, work.errand, line, unsure=unsure)
     return _buried(work, stage, line, f"{stage}: unexpected {type(error).__name__}, see the log")
 
 
@@ -116,6 +119,10 @@ def _failed(work: Work, failed: Failed, rules: Rules) -> Ending:
                 code=error.code,
                 failed_stage=rules.stage,
             )
+        case DeadLetter() if rules.spared and error.counts_for_breaker:
+            untried = replace(work, attempt=work.attempt - 1)
+            line = replace(line, what=f"{line.what}; it is not given up, since nothing shows that the system was up")
+            return _waiting(untried, error, line, rules.policy.cap_s * rules.jitter, rules)
         case Reject() | DeadLetter():
             return _buried(work, rules.stage, line, kept(str(error), work), error)
         case RetryIn(delay_s):
@@ -179,7 +186,10 @@ def _errand_ended(work: Work, result: Result, rules: Rules) -> ErrandEnded:
         case _:
             assert_never(result)
     facts = result.facts if isinstance(result, Done) else None
-    return ErrandEnded(work.instance_id, work.token, work.member_number, work.errand, line, again_in_s, facts)
+    unsure = (
+        work.errand is Errand.PROBE and isinstance(result, Failed) and isinstance(result.error, OutcomeUnknownError)
+    )
+    return ErrandEnded(work.instance_id, work.token, work.member_number, work.errand, line, again_in_s, facts, unsure)
 
 
 def kept(words: str, work: Work) -> str:

@@ -19,7 +19,7 @@ def _begin_statement(columns: str, fat: str = "") -> TextClause:
                                 lease_until = now() + make_interval(secs => :lease_s)
             where id = any(cast(:ids as bigint[])) and token <> 0 and stage = :stage and not begun
               and lease_until > now()
-            returning id, token, attempt, member_number, operation, errand, lane, status, error
+            returning id, token, attempt, member_number, operation, errand, lane, status, error, suspect
         )
         select mine.*, {columns}, m.row_id, m.ct_user_id, m.known_in_crowdtwist, m.unknown_outcome,
                m.told_status, m.told_error
@@ -52,7 +52,8 @@ ADVANCE = text(f"""
         status = r.status, error = r.error,
         code = case when r.status = 'Data Error' then coalesce(r.code, i.code) end,
         failed_stage = case when r.status = 'Data Error' then coalesce(r.failed_stage, i.failed_stage) end,
-        begun = false, attempt = 0, given_back = 0, apart = false, failing_since = null, errand_at = null,
+        begun = false, attempt = 0, given_back = 0, suspect = false, apart = false, failing_since = null,
+        errand_at = null,
         due_at = case when r.state = 'running' then i.due_at else now() end,
         token = case when r.state = 'running' then i.token else 0 end,
         lease_until = case when r.state = 'running' then now() + make_interval(secs => :lease_s) end,
@@ -159,6 +160,15 @@ END_ERRANDS = text(f"""
     where i.id = r.id and i.token = r.token and i.errand <> 'sync'
     returning i.id, i.state
 """)
+# The repetition may land after something newer: that is read back, and at siebel written whatever was told.
+PROBE_UNSURE = {
+    Stage.CROWDTWIST: text("""
+        update member set lost_write_at = now() where member_number = any(cast(:numbers as text[]))
+    """),
+    Stage.SIEBEL: text("""
+        update member set told_status = null where member_number = any(cast(:numbers as text[]))
+    """),
+}
 GOES_ON = text("""
     select exists (select from instance where id = any(cast(:ids as bigint[])) and token <> 0 and not begun)
 """)

@@ -72,6 +72,7 @@ def begin(
             unknown_outcome=row.unknown_outcome,
             errand=Errand(row.errand),
             lane=Lane(row.lane),
+            suspect=row.suspect,
             status=SyncStatus(row.status) if row.status else None,
             error=row.error,
             told_status=row.told_status,
@@ -123,7 +124,7 @@ def finish(connection: Connection, stage: Stage, endings: Iterable[Ending], term
     if parked:
         written.update(_park(connection, parked))
     if errands:
-        written.update(_end_errands(connection, errands, terms))
+        written.update(_end_errands(connection, stage, errands, terms))
     lines: list[tuple[int, int, Line]] = [(one.work.instance_id, one.work.attempt, one.line) for one in advanced]
     lines += [(one.instance_id, one.attempt, one.line) for one in parked]
     lines += [(one.instance_id, 0, one.line) for one in errands]
@@ -205,15 +206,20 @@ def _park(connection: Connection, parked: list[Parked]) -> dict[int, str]:
     return written
 
 
-def _end_errands(connection: Connection, errands: list[ErrandEnded], terms: Terms) -> dict[int, str]:
+def _end_errands(connection: Connection, stage: Stage, errands: list[ErrandEnded], terms: Terms) -> dict[int, str]:
     written = _write(
         connection,
         sql.END_ERRANDS,
         [
-            {"id": one.instance_id, "token": one.token, "again_in_s": one.again_in_s, "apart": one.apart}
+            # Whether there is another probe is for the breaker to say.
+            {"id": one.instance_id, "token": one.token, "apart": one.apart}
+            | {"again_in_s": None if one.errand is Errand.PROBE else one.again_in_s}
             for one in errands
         ],
     )
+    unsure = [one.member_number for one in errands if one.instance_id in written and one.unsure]
+    if unsure and stage in sql.PROBE_UNSURE:
+        connection.execute(sql.PROBE_UNSURE[stage], {"numbers": unsure})
     done = [one for one in errands if one.instance_id in written and one.again_in_s is None]
     told = [{"id": one.instance_id, **one.facts} for one in done if one.errand is Errand.REPORT and one.facts]
     if told:

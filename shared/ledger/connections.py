@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Row, text
 
-from shared.breaker import Breaker, Position, Rules, Seen, after
-from shared.pipeline import Stage
+from shared.breaker import Breaker, Position, Rules, Seen, after, after_test, is_in_question
+from shared.pipeline import SYSTEMS, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,30 +22,49 @@ class Gate:
     @property
     def is_open(self) -> bool:
         """Say whether whoever is due may go."""
-        return not self.paused and self.breaker.position is Position.CLOSED
+        return not self.paused and not self.must_wait and self.breaker.position is Position.CLOSED
+
+    @property
+    def must_wait(self) -> bool:
+        """Say whether they asked for patience that is not over yet."""
+        return self.breaker.wait_until is not None and self.breaker.wait_until > self.now
+
+    @property
+    def well_since(self) -> datetime | None:
+        """Since when whoever was held may go out, None: nobody was."""
+        return max(filter(None, (self.breaker.healed_at, self.breaker.wait_until)), default=None)
 
     @property
     def is_well(self) -> bool:
         """Say whether nothing has been wrong of late."""
-        return self.breaker.position is Position.CLOSED and not self.breaker.failures
+        breaker = self.breaker
+        return breaker.position is Position.CLOSED and not breaker.failures and breaker.verify_at is None
 
     @property
     def wants_probe(self) -> bool:
         """Say whether it is time to send one to see."""
         breaker = self.breaker
-        is_down = not self.paused and breaker.position is not Position.CLOSED
+        is_down = not self.paused and not self.must_wait and breaker.position is not Position.CLOSED
         return is_down and breaker.probe_at is not None and breaker.probe_at <= self.now
+
+    @property
+    def wants_verdict(self) -> bool:
+        """Say whether it is time to ask a known good member whether the system fails, or others."""
+        return self.is_open and self.breaker.verify_at is not None and self.breaker.verify_at <= self.now
 
     @property
     def why(self) -> str:
         """Say why nothing may go out, in one sentence."""
         if self.paused:
             return f"the connection {self.stage} is paused"
+        if self.must_wait and self.breaker.wait_until is not None:
+            until = self.breaker.wait_until.astimezone(UTC)
+            return f"{SYSTEMS[self.stage]} asked us to wait until {until:%H:%M:%S} UTC"
         return self.breaker.last_error or f"the connection {self.stage} is down"
 
     def admits(self, instance_id: int) -> bool:
         """Say whether a call for this instance may go out."""
-        return not self.paused and self.breaker.admits(instance_id)
+        return not self.paused and not self.must_wait and self.breaker.admits(instance_id)
 
 
 def gates(connection: Connection) -> dict[Stage, Gate]:
@@ -64,11 +83,34 @@ def observe(connection: Connection, stage: Stage, seen: Seen, rules: Rules) -> t
     if not seen.failed and found.is_well:
         return found.breaker, found.breaker
     found = _gate(connection.execute(_LOCK_GATE, {"name": stage}).one())
-    changed = after(found.breaker, seen, rules, found.now)
+    return found.breaker, save(connection, found, after(found.breaker, seen, rules, found.now))
+
+
+def judge(connection: Connection, stage: Stage, rules: Rules, *, passed: bool) -> tuple[Breaker, Breaker]:
+    """Take in what came of a connection's own test, if it is still in question; give the breaker before and after."""
+    found = _gate(connection.execute(_LOCK_GATE, {"name": stage}).one())
+    if not is_in_question(found.breaker, rules, found.now, due=how_many_due(connection, stage, at_most=rules.members)):
+        return found.breaker, found.breaker
+    return found.breaker, save(connection, found, after_test(found.breaker, rules, found.now, passed=passed))
+
+
+def in_question(connection: Connection, stage: Stage, rules: Rules, *, due: int) -> bool:
+    """Say whether the connection's own test is to be asked; *due* as in `Seen`."""
+    found = gate(connection, stage)
+    return is_in_question(found.breaker, rules, found.now, due=due)
+
+
+def doubt(connection: Connection, stage: Stage) -> None:
+    """Let a known good member decide, the next time that a dispatcher looks, whether the system serves."""
+    connection.execute(_DOUBT, {"name": stage})
+
+
+def save(connection: Connection, found: Gate, changed: Breaker) -> Breaker:
+    """Write where the breaker stands now, if anything changed; the caller has the connection locked."""
     if changed != found.breaker:
-        _save(connection, stage, changed)
-        _note_change(connection, stage, found.breaker, changed)
-    return found.breaker, changed
+        _save(connection, found.stage, changed)
+        _note_change(connection, found.stage, found.breaker, changed)
+    return changed
 
 
 def how_many_due(connection: Connection, stage: Stage, *, at_most: int) -> int:
@@ -85,6 +127,16 @@ def lock_if_free(connection: Connection, stage: Stage) -> Gate | None:
 def half_open(connection: Connection, stage: Stage, instance_id: int, *, lease_s: float) -> None:
     """Note that this instance probes; the caller has the connection locked."""
     connection.execute(_HALF_OPEN, {"name": stage, "id": instance_id, "lease_s": lease_s})
+
+
+def verifying(connection: Connection, stage: Stage, instance_id: int, *, lease_s: float) -> None:
+    """Note that this instance is out to decide; the caller has the connection locked."""
+    connection.execute(_VERIFYING, {"name": stage, "id": instance_id, "lease_s": lease_s})
+
+
+def served(connection: Connection, stage: Stage, *, within_s: float) -> bool:
+    """Say whether a call at *stage* was answered well within the last *within_s*, as far as one look tells."""
+    return bool(connection.execute(_SERVED, {"stage": stage, "within_s": within_s}).scalar())
 
 
 def pause(connection: Connection, stage: Stage, *, by: str, reason: str) -> bool:
@@ -109,6 +161,10 @@ def _gate(row: "Row[tuple[object, ...]]") -> Gate:
         probe_instance_id=row.probe_instance_id,
         healed_at=row.healed_at,
         last_error=row.last_error,
+        verify_at=row.verify_at,
+        vouched_at=row.vouched_at,
+        wait_until=row.wait_until,
+        unproven=row.unproven,
     )
     return Gate(Stage(row.name), row.paused, breaker, row.now)
 
@@ -139,7 +195,8 @@ _SAVE = text("""
     update connection
     set breaker = :position, failures = :failures, failing_members = cast(:failing_members as text[]),
         failing_since = :failing_since, opened_at = :opened_at, probe_at = :probe_at, probes = :probes,
-        probe_instance_id = :probe_instance_id, healed_at = :healed_at, last_error = :last_error
+        probe_instance_id = :probe_instance_id, healed_at = :healed_at, last_error = :last_error,
+        verify_at = :verify_at, vouched_at = :vouched_at, wait_until = :wait_until, unproven = :unproven
     where name = :name
 """)
 _HOW_MANY_DUE = text("""
@@ -153,6 +210,22 @@ _HALF_OPEN = text("""
     set breaker = 'half_open', probe_instance_id = :id, probes = probes + 1,
         probe_at = now() + make_interval(secs => :lease_s)
     where name = :name
+""")
+_VERIFYING = text("""
+    update connection set probe_instance_id = :id, verify_at = now() + make_interval(secs => :lease_s)
+    where name = :name
+""")
+_DOUBT = text("""
+    update connection set verify_at = now() where name = :name and breaker = 'closed' and verify_at is null
+""")
+# The newest lines only: while many are held, their lines are the newest, and the answer is then "not as far as I see".
+_SERVED = text("""
+    select exists (
+        select from (select code, calls from activity
+                     where stage = :stage and at >= now() - make_interval(secs => :within_s)
+                     order by at desc limit 2000) as a
+        where code is null and calls is not null
+    )
 """)
 _PAUSE = text("""
     with paused as (

@@ -67,7 +67,10 @@ class Parked:
 
 @dataclass(frozen=True, slots=True)
 class ErrandEnded:
-    """A report or read-back is over: the instance returns to where it was.  *again_in_s*: it must be repeated."""
+    """A report, read-back or probe is over: the instance returns to where it was.
+
+    *again_in_s*: it must be repeated.  *unsure*: what a probe repeated may still land.
+    """
 
     instance_id: int
     token: int
@@ -77,6 +80,7 @@ class ErrandEnded:
     again_in_s: float | None = None
     facts: Mapping[str, Any] | None = None
     apart: bool = False
+    unsure: bool = False
 
 
 Ending = Advanced | Parked | ErrandEnded

@@ -6,12 +6,14 @@ from datetime import datetime
 
 from sqlalchemy import Connection, TextClause, text
 
-from shared.ledger import connections
+from shared.ledger import connections, probing
 from shared.ledger.dispatching import Claimed
 from shared.pipeline import FAILURE_STATUS, Lane, Stage
 
 GIVEN_BACK_MAX = 3
 """Openings of the breaker at which an instance gets its attempt back: poison must not open it for ever."""
+_GOOD_FIRST = 3
+"""So many probes of an outage are of good members; from then on every other one is, so that both kinds are asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ def hold_failed(connection: Connection, stage: Stage, since: datetime, ids: Sequ
     retry policy.  *ids*: only these, of a batch that failed after the others were held, a probe for instance.
     """
     if ids is None:
+        connection.execute(_GIVE_BACK_UNBEGUN, {"stage": stage, "since": since})
         return len(connection.execute(_HOLD_ALL_FAILED, {"stage": stage, "since": since}).all())
     return len(connection.execute(_HOLD_FAILED, {"stage": stage, "since": since, "ids": list(ids)}).all())
 
@@ -51,20 +54,24 @@ def hold_due(connection: Connection, hold: Hold, *, limit: int) -> int:
 
 
 def claim_probe(connection: Connection, stage: Stage, *, token: int, lease_s: float) -> tuple[Lane, Claimed] | None:
-    """Lease one held instance to see whether the connection is back, another one each time; None: there is none.
+    """Lease one instance to see whether the connection is back, another one each time; None: there is none.
 
-    Who has not failed while it was down goes before who has: a poisoned one in front keeps nobody waiting.
-    Only one dispatcher gets it: the connection's row is locked, and its breaker half open afterwards.
+    A good member goes first, then who is held and has not failed while it was down, then who has: a poisoned one in
+    front keeps nobody waiting.  Only one dispatcher gets it: the connection's row is locked, and its breaker half open
+    afterwards.
     """
     found = connections.lock_if_free(connection, stage)
     if found is None or not found.wants_probe:
         return None
     parameters = {"stage": stage, "after": found.breaker.probe_instance_id or 0, "token": token, "lease_s": lease_s}
-    probe = connection.execute(_CLAIM_PROBE, parameters).one_or_none()
-    if probe is None:
-        return None
-    connections.half_open(connection, stage, probe.id, lease_s=lease_s)
-    return Lane(probe.lane), Claimed(probe.id, probe.member_number)
+    probes = found.breaker.probes
+    good_first = probes < _GOOD_FIRST or probes % 2 == 1
+    for statement in (probing.CLAIM_GOOD, _CLAIM_HELD) if good_first else (_CLAIM_HELD, probing.CLAIM_GOOD):
+        probe = connection.execute(statement, parameters).one_or_none()
+        if probe is not None:
+            connections.half_open(connection, stage, probe.id, lease_s=lease_s)
+            return Lane(probe.lane), Claimed(probe.id, probe.member_number)
+    return None
 
 
 def release(connection: Connection, stage: Stage, lane: Lane, *, limit: int) -> int:
@@ -112,6 +119,16 @@ def _hold_failed(activity: str, of: str = "true") -> TextClause:
 _HOLD_ALL_FAILED = _hold_failed("activity", f"i.given_back < {GIVEN_BACK_MAX}")
 # The fence keeps the planner from the index on `at`: in a long outage all the world's lines are since then.
 _HOLD_FAILED = _hold_failed("(select * from activity where instance_id = any(cast(:ids as bigint[])) offset 0)")
+# Who is on the way to a worker again is not admitted there, and held; what it spent before is given back here.
+_GIVE_BACK_UNBEGUN = text("""
+    with failed as (
+        select instance_id, count(*) as times from activity
+        where stage = :stage and at >= :since and attempt is not null and code is not null group by instance_id
+    )
+    update instance i set attempt = greatest(0, i.attempt - f.times)
+    from failed f
+    where i.id = f.instance_id and i.state = 'running' and not i.begun and i.stage = :stage and i.errand = 'sync'
+""")
 # In no order: all of them are held in the end, and to sort the backlog for each piece of it is most of the work.
 _HOLD_DUE = text("""
     with due as (
@@ -150,7 +167,7 @@ _RANKS = ("id > :after and given_back = 0", "given_back = 0", "id > :after", "tr
 _NEXT_HELD = " union all ".join(
     _HELD.format(rank=rank, lane=lane, which=which) for rank, which in enumerate(_RANKS) for lane in Lane
 )
-_CLAIM_PROBE = text(f"""
+_CLAIM_HELD = text(f"""
     update instance
     set state = 'running', token = :token, begun = false, lease_until = now() + make_interval(secs => :lease_s)
     where id = (select id from ({_NEXT_HELD}) as next order by rank, id limit 1) and state = 'held'

@@ -176,8 +176,8 @@ SEND = text(f"""
         set state = 'pending', stage = case when :from_start then 'oic' else i.failed_stage end,
             due_stage = case when :from_start then 'oic' else i.failed_stage end,
             lane = case when :bulk then 'bulk' else i.lane end,
-            attempt = 0, losses = 0, resubmits = i.resubmits + 1, due_at = now(), finished_at = null, reason = null,
-            failing_since = null, errand_at = null, errand_attempt = 0
+            attempt = 0, losses = 0, suspect = false, resubmits = i.resubmits + 1, due_at = now(), finished_at = null,
+            reason = null, failing_since = null, errand_at = null, errand_attempt = 0
         from fate f where i.id = f.id and f.verdict = 'send' and i.state in ({_words(REQUEUED_FROM)})
         returning i.id, i.stage
     ), closed as (

@@ -6,7 +6,22 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.breaker import Breaker, Position, Rules, Seen, after, probe_interval, ramp
+from shared.breaker import (
+    PATIENCE,
+    UNPROVEN_CAP_S,
+    VOUCHED_FOR,
+    Breaker,
+    Evidence,
+    Position,
+    Rules,
+    Seen,
+    after,
+    after_test,
+    is_in_question,
+    probe_interval,
+    ramp,
+    unverified,
+)
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 RULES = Rules(failures=5, members=3, probe_first_s=1, probe_cap_s=60)
@@ -80,6 +95,89 @@ def test_after_healing_a_tenth_goes_out_and_twice_as_much_each_five_seconds() ->
     parts = [ramp(NOW, NOW + timedelta(seconds=second)) for second in (0, 4, 5, 10, 15, 20, 3600)]
     assert parts == [0.1, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
     assert ramp(None, NOW) == 1.0
+
+
+def unasked(*members: str) -> Seen:
+    return replace(failing(*members), evidence=Evidence.UNASKED)
+
+
+def doubted() -> Breaker:
+    return after_test(after(Breaker(), unasked("A", "B", "C", "D", "E"), RULES, NOW), RULES, NOW, passed=True)
+
+
+def test_a_count_alone_only_raises_the_question() -> None:
+    four, five = (after(Breaker(), unasked(*members), RULES, NOW) for members in ("ABCD", "ABCDE"))
+    assert (four.position, five.position) == (Position.CLOSED, Position.CLOSED)
+    assert not is_in_question(four, RULES, NOW, due=99)
+    assert is_in_question(five, RULES, NOW, due=99)
+    one = after(Breaker(), unasked(*"AAAAAAAA"), RULES, NOW)
+    assert not is_in_question(one, RULES, NOW, due=99)
+    assert is_in_question(replace(one, failures=5), RULES, NOW, due=1)
+
+
+def test_its_own_test_opens_it_or_hands_the_question_on() -> None:
+    five = after(Breaker(), unasked("A", "B", "C", "D", "E"), RULES, NOW)
+    assert after_test(five, RULES, NOW, passed=False).position is Position.OPEN
+    assert (doubted().position, doubted().verify_at) == (Position.CLOSED, NOW)
+    assert not is_in_question(doubted(), RULES, NOW, due=99), "it has been raised"
+
+
+def test_a_good_member_decides() -> None:
+    asked = replace(doubted(), probe_instance_id=7)
+    refused = after(asked, Seen(is_up=False, failed={7: "GOOD"}, evidence=Evidence.UNASKED), RULES, NOW)
+    assert refused.position is Position.OPEN
+    assert refused.failing_since == NOW
+    served = after(asked, FINE, RULES, NOW)
+    assert (served.position, served.failures, served.vouched_at) == (Position.CLOSED, 0, NOW)
+    again = after(served, unasked("A", "B", "C", "D", "E"), RULES, NOW)
+    assert not is_in_question(again, RULES, NOW + VOUCHED_FOR / 2, due=99), "it was answered a moment ago"
+    assert is_in_question(again, RULES, NOW + VOUCHED_FOR, due=99)
+
+
+def test_a_good_member_that_made_no_call_decides_nothing() -> None:
+    asked = replace(doubted(), probe_instance_id=7, verify_at=NOW + timedelta(seconds=45))
+    for mute in (
+        Seen(is_up=False, failed={}, mute=frozenset({7})),
+        Seen(is_up=False, failed={}, untried=frozenset({7})),
+    ):
+        again = after(asked, mute, RULES, NOW)
+        assert again.position is Position.CLOSED
+        assert again.verify_at is not None
+        assert again.verify_at <= NOW + timedelta(seconds=1)
+
+
+def test_without_a_good_member_those_on_their_way_decide_and_then_the_count() -> None:
+    assert unverified(doubted(), RULES, NOW, others=True) == doubted()
+    late = unverified(doubted(), RULES, NOW + PATIENCE, others=True)
+    assert (late.position, late.unproven) == (Position.OPEN, True)
+    assert unverified(doubted(), RULES, NOW, others=False).position is Position.OPEN
+    two = replace(doubted(), failing_members=frozenset("AB"))
+    assert unverified(two, RULES, NOW, others=False).position is Position.CLOSED
+
+
+def test_one_that_was_opened_unproven_is_probed_more_often() -> None:
+    assert probe_interval(9, RULES, unproven=True).total_seconds() == UNPROVEN_CAP_S
+
+
+def test_a_probe_that_made_no_call_is_followed_by_another_at_once() -> None:
+    half_open = replace(opened(), position=Position.HALF_OPEN, probes=9, probe_instance_id=7)
+    again = after(half_open, Seen(is_up=False, failed={}, mute=frozenset({7})), RULES, NOW)
+    assert (again.position, again.probe_at) == (Position.OPEN, NOW)
+
+
+def test_a_stated_wait_is_a_floor_under_every_probe() -> None:
+    floor = NOW + timedelta(seconds=30)
+    down = after(Breaker(), replace(failing("A", "B", "C", "D", "E"), wait_s=30), RULES, NOW)
+    assert (down.position, down.probe_at, down.wait_until) == (Position.OPEN, floor, floor)
+    probing = replace(down, position=Position.HALF_OPEN, probe_instance_id=7)
+    later = NOW + timedelta(seconds=31)
+    again = after(probing, Seen(is_up=False, failed={7: "A"}, wait_s=30), RULES, later)
+    assert again.probe_at == later + timedelta(seconds=30)
+    shorter = after(probing, Seen(is_up=False, failed={7: "A"}, wait_s=5), RULES, NOW)
+    assert shorter.probe_at == floor, "a shorter one does not shorten it"
+    healed = after(down, FINE, RULES, NOW)
+    assert healed.wait_until == floor, "nor does somebody's success"
+    assert after(down, FINE, RULES, floor).wait_until is None
 
 
 seen = st.builds(

@@ -6,6 +6,7 @@ known in CrowdTwist:                   PUT   404 page_not_found -> POST
 not known:                             POST  refused -> GET: ours is there -> PUT, else the refusal stands
 deleted in Siebel:                     PUT is_active 0   404, or inactive already -> done
 read back:                             GET   as sent -> done | otherwise as if known
+probe:                                 PUT   again what was acknowledged last; any answer of its own -> done
 ```
 
 Source: domain.md 2.2 (calls, id_type), 2.3 (fields, real answers E5), 2.4 (errors).  (A): nulls empty a field on an
@@ -56,6 +57,8 @@ class CrowdTwist:
     async def _written(self, talk: "Talk", work: Work) -> Done:
         if work.errand is Errand.READ_BACK:
             return await talk.read_back(deleted=work.operation == "delete")
+        if work.errand is Errand.PROBE:
+            return await talk.repeat()
         if work.operation == "delete":
             return await talk.deactivate()
         if work.unknown_outcome:
@@ -175,6 +178,15 @@ class Talk:
 
     def _path(self) -> str:
         return f"{_USERS}/{segment(SYSTEM, 'Member Number', self._number)}"
+
+    async def repeat(self) -> Done:
+        """PUT what was acknowledged last; one who is not there any more is not created again."""
+        answer = await self._put(self._user)
+        if is_absent(answer):
+            return self.exchange.done("probe: it answers, and does not have this user any more")
+        if not answer.ok:
+            raise refusal(answer)
+        return self._done("probe: took again what it has already", user_of(answer))
 
     async def read_back(self, *, deleted: bool) -> Done:
         """GET; repeat the write if something else, such as a late older write, is there."""

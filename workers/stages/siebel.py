@@ -127,7 +127,7 @@ class Telling:
         self.error: StageError | None = None
         self.is_written = False
         is_told = (work.told_status, unmarked(work.told_error or "")) == (self.status, text)
-        self.is_shown_already = is_told and not settings.always_write
+        self.is_shown_already = is_told and not settings.always_write and not work.must_call
 
     @property
     def is_open(self) -> bool:

@@ -103,6 +103,8 @@ class Instance(Base):
         ),
         Index("instance_troubled", "id", postgresql_where=text("code is not null")),
         Index("instance_finished", "finished_at", postgresql_where=text("finished_at is not null")),
+        Index("instance_completed", "finished_at", postgresql_where=text("state = 'completed'")),
+        Index("instance_suspect", "failed_stage", postgresql_where=text("suspect and state in ('waiting', 'dead')")),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=False), primary_key=True)
@@ -132,6 +134,8 @@ class Instance(Base):
     """A worker was lost with it in company: it is sent in a batch of its own, until its stage is done."""
     given_back: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     """How often at this stage an attempt was given back because the connection proved to be down."""
+    suspect: Mapped[bool] = mapped_column(server_default=text("false"))
+    """It failed at this stage while the system served others."""
     resubmits: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
 
     errand: Mapped[str] = mapped_column(Text, server_default=Errand.SYNC)
@@ -215,6 +219,13 @@ class ConnectionRow(Base):
     probes: Mapped[int] = mapped_column(server_default=text("0"))
     probe_instance_id: Mapped[int | None] = mapped_column(BigInteger)
     healed_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    verify_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    """When a good member is to decide whether the system fails, or others; null: there is no question."""
+    vouched_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    wait_until: Mapped[datetime | None] = mapped_column(INSTANT)
+    """The end of a stated Retry-After."""
+    unproven: Mapped[bool] = mapped_column(server_default=text("false"))
+    """It was opened though it passes its own test."""
 
 
 class Spend(Base):

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, SmallInteger, Text, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.ledger.models.columns import INSTANT, Base, one_of
@@ -114,3 +115,5 @@ class Mail(Base):
     tries: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     last_error: Mapped[str | None] = mapped_column(Text)
     sent_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    recipients: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+    """Whom it has not reached yet; null: nobody so far."""

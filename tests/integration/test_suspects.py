@@ -1,0 +1,180 @@
+"""Members that fail never take a healthy system down, and an outage still does (decision 0006), on the real stack."""
+
+import pytest
+
+from tests.rig import Pipeline, eventually, member_event
+
+OPENED = "select count(*) from connection_change where what = 'down'"
+HELD_EVER = "select count(distinct instance_id) from activity where state = 'held'"
+
+
+@pytest.fixture
+def brisk(pipeline: Pipeline) -> Pipeline:
+    """A pipeline that times out, retries and probes quickly, and gives nobody up soon."""
+    pipeline.settings |= {
+        "MEMBERSYNC_CROWDTWIST__TIMEOUT_S": "3",
+        "MEMBERSYNC_CROWDTWIST__PROBE_FIRST_S": "0.2",
+        "MEMBERSYNC_CROWDTWIST__PROBE_CAP_S": "0.5",
+        "MEMBERSYNC_SIEBEL__PROBE_FIRST_S": "0.2",
+        "MEMBERSYNC_SIEBEL__PROBE_CAP_S": "0.5",
+    }
+    return pipeline
+
+
+def events(prefix: str, count: int, minute: int = 0) -> list[dict[str, object]]:
+    return [member_event(f"{prefix}-{index}", minute, city=f"Town {minute}") for index in range(count)]
+
+
+def served(pipeline: Pipeline, count: int = 5) -> None:
+    """Let some members be known to be good."""
+    pipeline.send(*events("GOOD", count))
+    eventually(lambda: pipeline.states().get("completed", 0) == count, "good members")
+
+
+def attempts_of(pipeline: Pipeline, prefix: str) -> int:
+    """Count the attempts of the member of them that was tried least."""
+    counted = f"""
+        select coalesce(min(n), 0) from (
+            select count(a.id) as n from instance i left join activity a on a.instance_id = i.id
+            and a.stage = 'crowdtwist' and a.code is not null and a.attempt is not null
+            where i.member_number like '{prefix}%' group by i.id) as c
+    """
+    return int(pipeline.sql(counted)[0])
+
+
+@pytest.mark.parametrize("status", [500, 403])
+def test_forty_members_that_fail_in_a_row_are_suspects_and_the_system_is_up(brisk: Pipeline, status: int) -> None:
+    control = brisk.sandbox.control
+    with brisk.whole():
+        served(brisk)
+        bad = [f"BAD-{index}" for index in range(40)]
+        control.fault("crowdtwist", "html", status=status, member=bad)
+        brisk.send(*events("BAD", 40))
+        eventually(lambda: attempts_of(brisk, "BAD") >= 3, "each of them tried by its own policy")
+        brisk.send(*events("NEW", 30))
+        eventually(lambda: brisk.states().get("completed", 0) == 35, "the others through")
+        assert brisk.sql(OPENED) == [0]
+        assert brisk.sql(HELD_EVER) == [0]
+        suspects = "select count(*) from instance where suspect and member_number like 'BAD%'"
+        eventually(lambda: brisk.sql(suspects) == [40], "all named suspects")
+        assert brisk.sql("select count(*) from instance where suspect") == [40]
+        assert brisk.sql("select count(*) from activity where code = 'suspect'") >= [40]
+        control.heal("crowdtwist")
+        eventually(lambda: brisk.states() == {"completed": 75}, "everybody through in the end")
+        assert brisk.sql("select count(*) from instance where suspect") == [0]
+
+
+def test_members_that_hang_hold_up_nobody(brisk: Pipeline) -> None:
+    with brisk.whole():
+        served(brisk)
+        brisk.sandbox.control.fault("crowdtwist", "hang", member=[f"BAD-{index}" for index in range(8)])
+        brisk.send(*events("BAD", 8))
+        eventually(lambda: attempts_of(brisk, "BAD") >= 2, "each of them tried again")
+        brisk.send(*events("NEW", 20))
+        eventually(lambda: brisk.states().get("completed", 0) == 25, "the others through", within_s=10)
+        assert brisk.sql(OPENED) == [0]
+        assert brisk.sql(HELD_EVER) == [0]
+
+
+def test_many_healthy_members_behind_bad_ones_are_not_held(brisk: Pipeline) -> None:
+    """Nobody is known to be good: those who are still to be tried are waited for."""
+    bad = [f"BAD-{index}" for index in range(120)]
+    brisk.sandbox.control.fault("crowdtwist", "status", status=500, member=bad)
+    with brisk.whole():
+        brisk.send(*events("BAD", 120), *events("NEW", 280))
+        eventually(lambda: brisk.states().get("completed", 0) == 280, "the healthy ones through", within_s=20)
+        assert brisk.sql(OPENED) == [0]
+        assert brisk.sql(
+            f"{HELD_EVER} and instance_id in (select id from instance where member_number like 'NEW%')"
+        ) == [0]
+
+
+def test_an_outage_in_which_only_the_test_passes_opens_it_and_buries_nobody(brisk: Pipeline) -> None:
+    brisk.settings |= {"MEMBERSYNC_CROWDTWIST__MAX_ATTEMPTS": "3", "MEMBERSYNC_CROWDTWIST__RETRY_BASE_S": "0.05"}
+    control = brisk.sandbox.control
+    with brisk.whole():
+        served(brisk)
+        for method in ("PUT", "POST"):
+            control.fault("crowdtwist", "status", status=500, method=method)
+        brisk.send(*events("NEW", 20))
+        eventually(lambda: brisk.sql(OPENED) == [1], "the breaker open", within_s=10)
+        eventually(lambda: brisk.states().get("held", 0) == 20, "everybody held")
+        assert brisk.sql("select max(attempt) from instance where state = 'held'") == [0]
+        keys = "select count(distinct instance_id) from activity where what like 'CrowdTwist%' and attempt is null"
+        eventually(lambda: brisk.sql(keys)[0] >= 3, "different good members probe")
+        control.heal("crowdtwist")
+        eventually(lambda: brisk.states() == {"completed": 25}, "all through by itself")
+    assert brisk.sql("select count(*) from activity where state = 'dead'") == [0]
+
+
+def test_two_members_alone_in_such_an_outage_are_not_buried_either(brisk: Pipeline) -> None:
+    brisk.settings |= {"MEMBERSYNC_CROWDTWIST__MAX_ATTEMPTS": "3", "MEMBERSYNC_CROWDTWIST__RETRY_BASE_S": "0.05"}
+    brisk.settings |= {"MEMBERSYNC_CROWDTWIST__RETRY_CAP_S": "1"}
+    control = brisk.sandbox.control
+    with brisk.whole():
+        served(brisk)
+        brisk.sql("update activity set at = at - interval '10 minutes'")
+        for method in ("PUT", "POST"):
+            control.fault("crowdtwist", "status", status=500, method=method)
+        brisk.send(*events("NEW", 2))
+        eventually(lambda: brisk.sql(OPENED) == [1], "a good member shows that it is the system", within_s=15)
+        control.heal("crowdtwist")
+        eventually(lambda: brisk.states() == {"completed": 7}, "all through by itself")
+    assert brisk.sql("select count(*) from activity where state = 'dead'") == [0]
+
+
+def test_two_bad_members_alone_are_given_up_after_their_attempts(brisk: Pipeline) -> None:
+    brisk.settings |= {"MEMBERSYNC_CROWDTWIST__MAX_ATTEMPTS": "3", "MEMBERSYNC_CROWDTWIST__RETRY_BASE_S": "0.05"}
+    with brisk.whole():
+        served(brisk)
+        brisk.sandbox.control.fault("crowdtwist", "status", status=500, member=["BAD-0", "BAD-1"])
+        brisk.send(*events("BAD", 2))
+        eventually(lambda: brisk.states().get("dead") == 2, "two dead letters")
+        assert brisk.sql(OPENED) == [0]
+
+
+def test_a_slow_death_opens_it_and_buries_nobody(brisk: Pipeline) -> None:
+    brisk.settings |= {"MEMBERSYNC_CROWDTWIST__MAX_ATTEMPTS": "4", "MEMBERSYNC_CROWDTWIST__RETRY_BASE_S": "0.3"}
+    control = brisk.sandbox.control
+    with brisk.whole():
+        served(brisk)
+        control.fault("crowdtwist", "status", status=500, percent=50)
+        brisk.send(*events("NEW", 20))
+        eventually(lambda: brisk.sql("select count(*) from instance where code is not null")[0] > 3, "some fail")
+        control.fault("crowdtwist", "hang")
+        control.heal("crowdtwist")
+        control.fault("crowdtwist", "hang")
+        brisk.send(*events("LATE", 20))
+        eventually(lambda: brisk.sql(OPENED) != [0], "the breaker open", within_s=20)
+        control.heal("crowdtwist")
+        eventually(lambda: brisk.states() == {"completed": 45}, "all through by itself", within_s=60)
+    assert brisk.sql("select count(*) from instance where state = 'dead'") == [0]
+
+
+def test_row_conflicts_say_nothing_of_siebel_and_bury_nobody(brisk: Pipeline) -> None:
+    brisk.settings |= {"MEMBERSYNC_SIEBEL__MAX_ATTEMPTS": "2", "MEMBERSYNC_SIEBEL__RETRY_BASE_S": "0.1"}
+    control = brisk.sandbox.control
+    with brisk.whole():
+        served(brisk)
+        control.fault("siebel", "siebel_error", member=[f"1-BAD-{index}" for index in range(20)])
+        brisk.send(*events("BAD", 20), *events("NEW", 20))
+        eventually(lambda: brisk.states().get("completed", 0) == 25, "the others through", within_s=20)
+        tried = "select count(*) from activity where stage = 'siebel' and code = 'row_conflict'"
+        eventually(lambda: brisk.sql(tried)[0] > 60, "the others tried more often than they may")
+        assert set(brisk.states()) <= {"completed", "waiting", "running", "pending"}
+        assert brisk.sql(OPENED) == [0]
+        control.heal("siebel")
+        eventually(lambda: brisk.states() == {"completed": 45}, "everybody through in the end")
+
+
+def test_whose_status_siebel_shows_already_proves_nothing_and_blocks_nobody(brisk: Pipeline) -> None:
+    brisk.settings |= {"MEMBERSYNC_SIEBEL__PROBE_FIRST_S": "0.1"}
+    control = brisk.sandbox.control
+    with brisk.whole():
+        served(brisk, 30)
+        control.fault("siebel", "refuse")
+        brisk.send(*events("GOOD", 30, 1), *events("NEW", 10))
+        eventually(lambda: brisk.sql("select breaker from connection where name = 'siebel'") == ["open"], "Siebel down")
+        eventually(lambda: brisk.states().get("held", 0) >= 10, "held")
+        control.heal("siebel")
+        eventually(lambda: brisk.states().get("completed", 0) == 70, "all through", within_s=12)

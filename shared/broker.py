@@ -11,8 +11,10 @@ from typing import Any
 from celery import Celery, chain
 from kombu import Queue
 
+from shared.addresses.broker import broker as address_of
+from shared.addresses.broker import is_amqp
 from shared.pipeline import QUEUES, Lane, Stage
-from shared.settings import Settings, is_amqp, settings
+from shared.settings import Settings, settings
 
 _SHOWN_MEMBERS = 5
 _SHOWN_INSTANCES = 50
@@ -28,9 +30,12 @@ def _queue(name: str, *, quorum: bool) -> Queue:
 def configuration(of: Settings) -> dict[str, Any]:
     """Give the Celery settings for these settings of ours."""
     url = of.require_broker()
+    address = address_of(url)
     longest_s = max(of.connection(stage).timeout_s for stage in Stage)
     return {
-        "broker_url": url,
+        "broker_url": address.url,
+        # Of rediss, kombu takes any certificate unless it is told otherwise.
+        "broker_use_ssl": address.tls or False,
         # No result backend: the ledger holds the outcome; a dead backend stalls workers silently (celery.md H9).
         "result_backend": None,
         "task_ignore_result": True,

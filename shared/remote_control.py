@@ -9,6 +9,7 @@ from typing import Any
 from celery import Celery
 from kombu.exceptions import KombuError
 
+from shared.addresses.broker import broker as address_of
 from shared.broker import transport_options
 
 
@@ -28,7 +29,9 @@ def ask_workers(
         ConnectionError: the broker does not serve; the message is the kind of error.
     """
     whom: dict[str, Any] = {"pattern": pattern, "matcher": "glob"} if pattern else {}
-    with Celery("asking", broker=broker_url, set_as_current=False) as app:
+    address = address_of(broker_url)
+    with Celery("asking", broker=address.url, set_as_current=False) as app:
+        app.conf.broker_use_ssl = address.tls or False
         app.conf.broker_transport_options = transport_options(broker_url)
         connection = app.connection_for_write()
         away: tuple[type[BaseException], ...] = (KombuError, OSError, *connection.connection_errors)

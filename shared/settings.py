@@ -11,23 +11,17 @@ from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadError
 
 from shared.breaker import Rules
+from shared.flaws import invalid
 from shared.pipeline import Lane, Stage
 from shared.retry import RetryPolicy
+from shared.setting_types import HIDDEN, BaseUrl, BrokerUrl, LedgerUrl, Optional, Role, Secret, Token, Tokens, Url
 
-Role = Literal["producer", "viewer", "operator", "admin"]
-
-
-def _blank_is_unset(value: object) -> object:
-    return None if value == "" else value
-
-
-Optional = BeforeValidator(_blank_is_unset)
-Url = Annotated[str | None, Optional]
-Secret = Annotated[SecretStr | None, Optional]
+__all__ = ["Role", "Settings", "Token", "settings"]
 
 _ADDRESS = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[a-z0-9]([a-z0-9.-]*[a-z0-9])?", re.ASCII | re.IGNORECASE)
 _NAMED_ADDRESS = re.compile(rf"({_ADDRESS.pattern}|[\w .-]*<{_ADDRESS.pattern}>)", re.ASCII | re.IGNORECASE)
@@ -36,7 +30,11 @@ _NAMED_ADDRESS = re.compile(rf"({_ADDRESS.pattern}|[\w .-]*<{_ADDRESS.pattern}>)
 class Connection(BaseModel):
     """One outside system as we reach it: its address, patience, retry policy, breaker and budget."""
 
-    base_url: Url = Field(None, description="everything before /v2, /siebel or /ic; unset: `up` starts its simulator")
+    model_config = HIDDEN
+
+    base_url: BaseUrl = Field(
+        None, description="everything before /v2, /siebel or /ic; unset: `up` starts its simulator"
+    )
     timeout_s: float = Field(30, gt=0, description="s; one call, from connecting to the last byte of the answer")
     retry_base_s: float = Field(5, gt=0, description="s; longest wait after the first failed attempt, doubling")
     retry_cap_s: float = Field(600, gt=0, description="s; longest wait between two attempts")
@@ -58,11 +56,6 @@ class Connection(BaseModel):
     def breaker_rules(self) -> Rules:
         """When this connection counts as down, and how often it is probed."""
         return Rules(self.breaker_failures, self.breaker_members, self.probe_first_s, self.probe_cap_s)
-
-    @field_validator("base_url")
-    @classmethod
-    def _no_slash_at_the_end(cls, value: str | None) -> str | None:
-        return value.rstrip("/") if value else None
 
 
 class OicSettings(Connection):
@@ -133,15 +126,10 @@ class SiebelSettings(Connection):
         return value
 
 
-class Token(BaseModel):
-    """Who a bearer token stands for."""
-
-    name: str
-    role: Role
-
-
 class Page(BaseModel):
     """Something that people open in a browser."""
+
+    model_config = HIDDEN
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(0, ge=0, le=65535, description="0: any free port")
@@ -158,7 +146,7 @@ class ApiSettings(Page):
 
     host: str = Field("127.0.0.1", description="address to listen on; other than loopback needs TOKENS")
     port: int = Field(8000, ge=0, le=65535, description="0: any free port")
-    tokens: dict[str, Token] = Field(
+    tokens: Tokens = Field(
         default_factory=dict, description='JSON {"token": {"name": "…", "role": "producer|viewer|operator|admin"}}'
     )
     max_body_bytes: int = Field(10 * 1024 * 1024, gt=0, description="bytes; a larger body is refused")
@@ -173,9 +161,20 @@ class FlowerSettings(Page):
     username: str = Field("flower", description="login")
     password: Secret = Field(None, description="login; unset: a new one at each start, printed by `up`")
 
+    @model_validator(mode="after")
+    def _a_login_that_browsers_send_alike(self) -> "FlowerSettings":
+        # Flower compares texts that must be ASCII, and browsers do not agree on how to send another.
+        if not (self.username + (self.password.get_secret_value() if self.password else "")).isascii():
+            raise ValueError("MEMBERSYNC_FLOWER__USERNAME and MEMBERSYNC_FLOWER__PASSWORD must be ASCII")
+        if not self.username or ":" in self.username:
+            raise ValueError("MEMBERSYNC_FLOWER__USERNAME must have something in it, and no colon")
+        return self
+
 
 class DispatcherSettings(BaseModel):
     """The valve between ledger and broker."""
+
+    model_config = HIDDEN
 
     tick_s: float = Field(1, gt=0, description="s; longest nap when nothing wakes it")
     lease_s: float = Field(60, gt=0, description="s; a begun attempt that is silent for longer is taken for lost")
@@ -202,6 +201,8 @@ class DispatcherSettings(BaseModel):
 class WorkerSettings(BaseModel):
     """The Celery workers."""
 
+    model_config = HIDDEN
+
     concurrency: int = Field(2, ge=1, description="processes of one worker")
     patience_s: float = Field(2, gt=0, description="s; a batch goes on without members that answer later")
     calls_in_flight: int = Field(50, ge=1, description="calls that one process makes to one connection at once")
@@ -210,7 +211,7 @@ class WorkerSettings(BaseModel):
 class MailSettings(BaseModel):
     """Mail to operators: a connection that is down or back, and a digest of dead letters and Data Errors."""
 
-    model_config = ConfigDict(populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True, hide_input_in_errors=True)
 
     host: Annotated[str | None, Optional] = Field(None, description="the mail server; unset: no mail")
     port: int = Field(25, ge=1, le=65535, description="its port; mostly 587 with starttls, 465 with tls")
@@ -258,12 +259,19 @@ class Settings(BaseSettings):
     """All of it.  Source: the environment, then `.env` in the working directory."""
 
     model_config = SettingsConfigDict(
-        env_prefix="MEMBERSYNC_", env_nested_delimiter="__", env_file=".env", extra="ignore", frozen=True
+        env_prefix="MEMBERSYNC_",
+        env_nested_delimiter="__",
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     home: Path = Field(Path(".membersync"), description="folder of the embedded servers' data and logs")
-    ledger_url: Url = Field(None, description="postgresql+psycopg://…, PostgreSQL 14+; unset: embedded")
-    broker_url: Url = Field(None, description="redis://… or amqp://…; unset: embedded Valkey")
+    ledger_url: LedgerUrl = Field(
+        None, repr=False, description="postgresql+psycopg://…, PostgreSQL 14+; unset: embedded"
+    )
+    broker_url: BrokerUrl = Field(None, repr=False, description="redis://… or amqp://…; unset: embedded Valkey")
     program_id: str = Field("", description="ROW_ID of the loyalty programme to sync; empty: every programme")
     requeue_max: int = Field(10, ge=1, description="times that one instance may be requeued; more only by force")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is written")
@@ -276,23 +284,6 @@ class Settings(BaseSettings):
     dispatcher: DispatcherSettings = Field(default_factory=DispatcherSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     mail: MailSettings = Field(default_factory=MailSettings)
-
-    @field_validator("ledger_url")
-    @classmethod
-    def _with_driver(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        scheme, separator, rest = value.partition("://")
-        if not separator or scheme not in {"postgresql", "postgres", "postgresql+psycopg"}:
-            raise ValueError("must be a postgresql+psycopg:// URL")
-        return f"postgresql+psycopg://{rest}"
-
-    @field_validator("broker_url")
-    @classmethod
-    def _a_known_broker(cls, value: str | None) -> str | None:
-        if value and value.partition("://")[0] not in {"redis", "rediss", "amqp", "amqps"}:
-            raise ValueError("must be a redis://, rediss://, amqp:// or amqps:// URL")
-        return value
 
     @model_validator(mode="after")
     def _a_lease_outlives_a_call(self) -> "Settings":
@@ -334,12 +325,14 @@ class Settings(BaseSettings):
         return self.broker_url
 
 
-def is_amqp(url: str) -> bool:
-    """Tell RabbitMQ from Redis and Valkey."""
-    return url.startswith("amqp")
-
-
 @cache
 def settings() -> Settings:
-    """Read the settings once per process."""
-    return Settings()
+    """Read the settings once per process.
+
+    Raises:
+        SettingsInvalidError: they are not valid.
+    """
+    try:
+        return Settings()
+    except (ValidationError, UnreadError) as error:
+        raise invalid(error, Settings) from None

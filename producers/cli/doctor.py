@@ -3,8 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from pydantic import ValidationError
-from pydantic_settings import SettingsError
 from rich.console import Console
 
 from producers.cli.reach import at_hand
@@ -16,6 +14,7 @@ from producers.doctor import configuration
 from producers.doctor.examination import examine, is_well
 from producers.doctor.finding import Finding, Level, fail
 from producers.doctor.subject import Subject
+from shared.flaws import SettingsInvalidError
 
 
 def run_doctor(*, offline: bool, as_json: bool) -> int:
@@ -31,7 +30,7 @@ def run_doctor(*, offline: bool, as_json: bool) -> int:
 def _findings(*, offline: bool, is_quiet: bool) -> Sequence[Finding]:
     try:
         of, is_stack = at_hand()
-    except (ValidationError, SettingsError) as error:
+    except SettingsInvalidError as error:
         return [_of_settings(error)]
     err = Console(stderr=True, highlight=False)
     if is_quiet or not err.is_terminal:

@@ -21,7 +21,7 @@ def configured() -> Settings:
     """Read the settings.
 
     Raises:
-        ValidationError: they are not valid.
+        SettingsInvalidError: they are not valid.
     """
     return settings()
 
@@ -61,7 +61,7 @@ def at_hand() -> tuple[Settings, bool]:
     Returns also whether it is that stack which the settings mean.
 
     Raises:
-        ValidationError: they are not valid.
+        SettingsInvalidError: they are not valid.
     """
     of = configured()
     stack = _running(of.home / "stack.json")

@@ -1,13 +1,7 @@
 """What keeps a command from running, told to a person: what, why, what to do."""
 
-import re
-from typing import get_origin
-
-from pydantic import BaseModel, ValidationError
-from pydantic_settings import SettingsError
-
 from shared.errors import LedgerError, LedgerSlowError
-from shared.settings import Settings
+from shared.flaws import SettingsInvalidError
 
 DONE = 0
 NOTHING = 1
@@ -16,7 +10,6 @@ IMPOSSIBLE = 2
 """Wrongly asked, or something needed is not set or not there."""
 
 _NO_TABLE, _NO_COLUMN = "42P01", "42703"
-_FIELD = re.compile(r'field "(\w+)"')
 
 
 class TroubleError(Exception):
@@ -35,14 +28,8 @@ def told(error: Exception) -> TroubleError | None:
             return error
         case LedgerError():
             return _of_ledger(error)
-        case ValidationError():
-            flaws = [_flaw(flaw["loc"], flaw["msg"]) for flaw in error.errors(include_input=False)]
-            return TroubleError("\n  ".join(["the settings are not valid", *flaws]), "correct them; see .env.example")
-        case SettingsError():
-            names = " or ".join(_json_settings(str(error)))
-            return TroubleError(
-                f"the settings cannot be read: {names} is not valid JSON", "correct it; see .env.example"
-            )
+        case SettingsInvalidError():
+            return TroubleError(str(error), "correct them; see .env.example")
         case _:
             return None
 
@@ -55,23 +42,3 @@ def _of_ledger(error: LedgerError) -> TroubleError:
         return TroubleError("the ledger's schema is not that of this version", "run `membersync migrate`")
     hint = "check MEMBERSYNC_LEDGER_URL and its server; `membersync doctor` says more"
     return TroubleError(f"the ledger does not serve ({cause})", hint)
-
-
-def _json_settings(said: str) -> list[str]:
-    """Name the variables that pydantic-settings may mean: it says which group of settings it could not read."""
-    found = _FIELD.search(said)
-    group = found[1] if found else ""
-    kind = Settings.model_fields[group].annotation if group in Settings.model_fields else None
-    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
-        return [_variable((group,) if group else ())]
-    inside = [name for name, field in kind.model_fields.items() if get_origin(field.annotation) is dict]
-    return [_variable((group, name)) for name in inside] or [_variable((group,))]
-
-
-def _flaw(path: tuple[int | str, ...], said: str) -> str:
-    words = said.removeprefix("Value error, ")
-    return f"{_variable(path)}: {words}" if path else words
-
-
-def _variable(path: tuple[int | str, ...]) -> str:
-    return "MEMBERSYNC_" + "__".join(str(part) for part in path).upper() if path else "MEMBERSYNC_…"

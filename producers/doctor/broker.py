@@ -12,8 +12,10 @@ from redis.retry import Retry
 
 from producers.doctor.finding import Finding, fail, ok, warn
 from producers.doctor.subject import Subject, place
+from shared.addresses.broker import broker as address_of
+from shared.addresses.broker import is_amqp
 from shared.pipeline import QUEUES, STAGES, Lane
-from shared.settings import Settings, is_amqp
+from shared.settings import Settings
 
 CHECK, QUEUED = "broker", "broker's queues"
 REDIS_LEAST, RABBITMQ_LEAST = (6, 2), (3, 10)
@@ -47,10 +49,12 @@ def open_redis(url: str) -> Iterator["redis.Redis"]:
         BrokerError: it cannot be opened, or broke.
     """
     retry = Retry(NoBackoff(), 0)
+    address = address_of(url)
+    patience: dict[str, Any] = {"socket_connect_timeout": _WITHIN_S, "socket_timeout": _WITHIN_S, "retry": retry}
     try:
-        with redis.Redis.from_url(url, socket_connect_timeout=_WITHIN_S, socket_timeout=_WITHIN_S, retry=retry) as one:
+        with redis.Redis.from_url(address.url, **patience, **(address.tls or {})) as one:
             yield one
-    except (redis.RedisError, OSError, ValueError) as error:
+    except (redis.RedisError, OSError) as error:
         raise BrokerError(_said(error)) from error
 
 
@@ -61,7 +65,8 @@ def open_rabbitmq(url: str) -> Iterator[Connection]:
     Raises:
         BrokerError: it cannot be opened, or broke.
     """
-    connection = Connection(url, connect_timeout=_WITHIN_S)
+    address = address_of(url)
+    connection = Connection(address.url, ssl=address.tls or False, connect_timeout=_WITHIN_S)
     errors: tuple[type[BaseException], ...] = (KombuError, OSError, *connection.connection_errors)
     errors += connection.channel_errors
     try:

@@ -11,9 +11,9 @@ from producers.doctor import broker
 from producers.doctor.broker import BrokerError
 from producers.doctor.finding import Finding, fail, ok, warn
 from producers.doctor.subject import Subject, UnlookedError
+from shared.addresses.broker import is_amqp
 from shared.ledger import checkup
 from shared.pipeline import Stage
-from shared.settings import is_amqp
 
 WARN_S, FAIL_S = 2.0, 30.0
 _WITHIN_S = 4.0

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
+from shared.addresses import broker, ledger
 from shared.ledger import checkup
 from shared.ledger.engine import Transaction, engine, transaction
 from shared.settings import Settings
@@ -67,7 +67,5 @@ class Subject:
 
 
 def place(url: str) -> str:
-    """Say where a URL points, without user and password."""
-    parts = urlsplit(url)
-    port = "" if parts.port is None else f":{parts.port}"
-    return f"{parts.scheme.partition('+')[0]}://{parts.hostname or ''}{port}{parts.path}"
+    """Say where a ledger's or a broker's address points, without user and password."""
+    return ledger.place(url) if url.startswith("postgres") else broker.broker(url).place

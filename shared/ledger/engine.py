@@ -10,10 +10,11 @@ from typing import Any, TypeAlias, TypeVar
 import orjson
 import psycopg
 from psycopg.types.json import set_json_dumps, set_json_loads
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import URL, Connection, Engine, create_engine, text
 from sqlalchemy.exc import DataError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from shared.addresses.ledger import arguments
 from shared.errors import LedgerConflictError, LedgerError, LedgerRefusedError, LedgerSlowError
 from shared.settings import settings
 
@@ -56,23 +57,44 @@ set_json_loads(orjson.loads)
 set_json_dumps(orjson.dumps)
 
 
+def connect_arguments(url: str, name: str, session: str = _SESSION) -> dict[str, Any]:
+    """Give what a connection called *name* to the ledger at *url* is made with, whoever makes it.
+
+    What the URL says goes before our patience, and our *session* before its options.
+    """
+    found = dict(arguments(url))
+    options = " ".join(filter(None, [found.pop("options", ""), session]))  # of two of a kind the last one counts
+    ours = {"client_encoding": "utf8", "application_name": name, "options": options}
+    return {"connect_timeout": 5, **_NOTICED, **found, **ours}
+
+
+def _shown(address: str) -> URL:
+    """Give what SQLAlchemy says of an engine; it connects with `connect_arguments`."""
+    found = arguments(address)
+    is_one = "," not in found.get("host", "")
+    return URL.create(
+        "postgresql+psycopg",
+        found.get("user"),
+        found.get("password"),
+        host=found.get("host") if is_one else None,
+        port=int(found["port"]) if is_one and "port" in found else None,
+        database=found.get("dbname"),
+    )
+
+
 @cache
 def engine(url: str | None = None) -> Engine:
     """Give this process's engine for *url*, default the setting.  Never share one across a fork."""
+    address = url or settings().require_ledger()
     return create_engine(
-        url or settings().require_ledger(),
+        _shown(address),
         pool_size=5,
         max_overflow=15,
         pool_timeout=10,
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,
         hide_parameters=True,
-        connect_args={
-            "connect_timeout": 5,
-            "options": _SESSION,
-            "application_name": "membersync",
-            **_NOTICED,
-        },
+        connect_args=connect_arguments(address, "membersync"),
     )
 
 
@@ -163,12 +185,8 @@ def ears(url: str) -> Iterator["psycopg.Connection[Any]"]:
     Raises:
         LedgerError: it could not be opened, or broke.
     """
-    plain = url.replace("postgresql+psycopg://", "postgresql://", 1)
-    name = "membersync ears"
     try:
-        with psycopg.connect(
-            plain, autocommit=True, connect_timeout=5, application_name=name, **_NOTICED
-        ) as connection:
+        with psycopg.connect(autocommit=True, **connect_arguments(url, "membersync ears")) as connection:
             connection.execute(f"listen {WAKE}")
             yield connection
     except psycopg.Error as error:

@@ -1,0 +1,212 @@
+"""The ledger's address: every form that libpq, SQLAlchemy or pg_auto_failover prints, as libpq's arguments."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from urllib.parse import quote
+
+from shared.addresses.reading import (
+    ENCODED,
+    AddressError,
+    Form,
+    Host,
+    Parts,
+    check_port,
+    credentials,
+    decoded,
+    host_of,
+    taken_apart,
+)
+
+# Of libpq 18; no import of the driver, so that stages may read settings.
+_KEYWORDS = frozenset(
+    {
+        "application_name",
+        "channel_binding",
+        "client_encoding",
+        "connect_timeout",
+        "dbname",
+        "fallback_application_name",
+        "gssdelegation",
+        "gssencmode",
+        "gsslib",
+        "host",
+        "hostaddr",
+        "keepalives",
+        "keepalives_count",
+        "keepalives_idle",
+        "keepalives_interval",
+        "krbsrvname",
+        "load_balance_hosts",
+        "max_protocol_version",
+        "min_protocol_version",
+        "oauth_client_id",
+        "oauth_client_secret",
+        "oauth_issuer",
+        "oauth_scope",
+        "options",
+        "passfile",
+        "password",
+        "port",
+        "replication",
+        "require_auth",
+        "requirepeer",
+        "scram_client_key",
+        "scram_server_key",
+        "service",
+        "ssl_max_protocol_version",
+        "ssl_min_protocol_version",
+        "sslcert",
+        "sslcertmode",
+        "sslcompression",
+        "sslcrl",
+        "sslcrldir",
+        "sslkey",
+        "sslkeylogfile",
+        "sslmode",
+        "sslnegotiation",
+        "sslpassword",
+        "sslrootcert",
+        "sslsni",
+        "target_session_attrs",
+        "tcp_user_timeout",
+        "user",
+    }
+)
+_PAIR = re.compile(r"\s*(\w+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?!')(?:[^\s\\]|\\.)*))(?:\s+|$)", re.DOTALL)
+_JDBC = "ssl"
+_FORM = Form(
+    "a postgresql+psycopg:// URL",
+    ("postgresql", "postgres", "postgresql+psycopg"),
+    _KEYWORDS | {_JDBC},
+    f"postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full, {ENCODED}",
+)
+_CONNINFO = "or like host=HOST port=PORT dbname=DATABASE user=USER password='PASSWORD'"
+_PORT = "5432"
+_WORDS = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "target_session_attrs": ("any", "read-write", "primary"),
+    "client_encoding": ("utf8", "utf-8", "auto"),
+}
+_NUMBERS = (
+    "connect_timeout",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "tcp_user_timeout",
+)
+_OURS = re.compile(r"synchronous_commit|transaction_read_only", re.IGNORECASE)
+
+
+@lru_cache(maxsize=16)
+def arguments(address: str) -> Mapping[str, str]:
+    """Give what libpq calls the parts of *address*: `host`, `port`, `dbname`, `user`, `password` and so on.
+
+    Raises:
+        AddressError: it cannot be read, or a ledger cannot be kept with it.
+    """
+    found = _of_url(address) if "://" in address else _of_conninfo(address)
+    for name, words in _WORDS.items():
+        if name in found and found[name].lower() not in words:
+            raise AddressError(f"{name} must be {' or '.join(words)}; the ledger is written to, in UTF-8")
+    for name in _NUMBERS:
+        if not found.get(name, "0").isdecimal():
+            raise AddressError(f"{name} must be a whole number")
+    if _OURS.search(found.get("options", "")):
+        raise AddressError("options must leave synchronous_commit and read-only as they are: accepted is never lost")
+    if "," in found.get("host", "") and found.setdefault("target_session_attrs", "read-write") == "any":
+        # libpq would take the first that answers: after a failover that may be the one which cannot write.
+        raise AddressError("target_session_attrs must be read-write or primary where there are several hosts")
+    return found
+
+
+def canonical(address: str) -> str:
+    """Give *address* in the one form that every process reads the same.
+
+    Raises:
+        AddressError: as `arguments`.
+    """
+    found = dict(arguments(address))
+    where = _where(found)
+    for name in ("host", "port"):
+        found.pop(name, None)
+    who = credentials(found.pop("user", None), found.pop("password", None))
+    database = quote(found.pop("dbname", ""), safe="")
+    query = "&".join(f"{name}={quote(value, safe='/')}" for name, value in found.items())
+    return f"postgresql+psycopg://{who}{where}/{database}" + (f"?{query}" if query else "")
+
+
+def place(address: str) -> str:
+    """Say where *address* points, without user and password."""
+    found = arguments(address)
+    return f"postgresql://{_where(found)}/{found.get('dbname', '')}"
+
+
+def _where(found: Mapping[str, str]) -> str:
+    hosts = found.get("host", "").split(",")
+    ports = found.get("port", "").split(",")
+    return ",".join(str(Host(host, port)) for host, port in zip(hosts, _spread(ports, hosts), strict=True))
+
+
+def _spread(ports: Sequence[str], hosts: Sequence[object]) -> Sequence[str]:
+    """Give each host its port; one port is every host's.
+
+    Raises:
+        AddressError: their numbers differ.
+    """
+    if len(ports) == 1:
+        return list(ports) * len(hosts)
+    if len(ports) != len(hosts):
+        raise AddressError(f"must name as many ports as hosts, like {_FORM.example}")
+    return ports
+
+
+def _of_url(address: str) -> dict[str, str]:
+    parts = taken_apart(address, _FORM)
+    hosts = [host for host in parts.hosts if host != Host("", "")]
+    given: dict[str, str] = {}
+    for name, value in _pairs(parts):
+        if name == "host":  # several for SQLAlchemy: host=a:5432&host=b:5432, or host=a,b&port=5432,5433
+            hosts += [_named(one) for one in value.split(",")]
+        elif name == _JDBC:
+            given["sslmode"] = "require" if value == "true" else value
+        else:
+            given[name] = value
+    named = {"user": parts.user, "password": parts.password, "dbname": decoded(parts.path or "", _FORM)}
+    ports = given.pop("port", "").split(",")
+    return given | {name: value for name, value in named.items() if value} | _placed(hosts, ports)
+
+
+def _named(one: str) -> Host:
+    """Read a host out of a query or of `key=value`: a name, an address, a socket's folder; a port if there is one."""
+    is_bare = one.startswith(("/", "@")) or (one.count(":") > 1 and "[" not in one)
+    return Host(one, "") if is_bare else host_of(one, _FORM)
+
+
+def _placed(hosts: Sequence[Host], ports: Sequence[str]) -> dict[str, str]:
+    """Give `host` and `port` as libpq wants them, lists of one length; *ports* are for hosts that say none."""
+    some = hosts or [Host("", "")]
+    last = "" if len(some) == 1 else _PORT
+    merged = [host.port or spare or last for host, spare in zip(some, _spread(ports, some), strict=True)]
+    for port in merged:
+        check_port(port, _FORM)
+    found = {"host": ",".join(host.name for host in some), "port": ",".join(merged)}
+    return {name: value for name, value in found.items() if value}
+
+
+def _of_conninfo(address: str) -> dict[str, str]:
+    pairs = _PAIR.findall(address)
+    read = {name: re.sub(r"\\(.)", r"\1", quoted or plain, flags=re.DOTALL) for name, quoted, plain in pairs}
+    if not read or _PAIR.sub("", address) or not read.keys() <= _KEYWORDS:
+        raise AddressError(f"must be {_FORM.kind}, like {_FORM.example}; {_CONNINFO}")
+    hosts = [_named(host) for host in read.pop("host", "").split(",") if host]
+    given = {name: value for name, value in read.items() if value}
+    return given | _placed(hosts, given.pop("port", "").split(","))
+
+
+def _pairs(parts: Parts) -> Iterator[tuple[str, str]]:
+    """Read the query; SQLAlchemy writes a blank as `+`, libpq means a `+` by it."""
+    for pair in filter(None, parts.query.split("&")):
+        name, _, value = pair.partition("=")
+        yield name, decoded(value.replace("+", " ") if "+" in parts.scheme else value, _FORM)

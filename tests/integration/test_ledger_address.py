@@ -1,0 +1,65 @@
+"""Whoever connects to the ledger does so with the same arguments, whichever way its address is written."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from sqlalchemy import Engine, text
+
+from shared.addresses import ledger as addresses
+from shared.ledger import checkup
+from shared.ledger.engine import ears, engine, transaction, wake
+from shared.ledger.schema import is_current, migrate
+
+PASSWORD = "p@ss/w#rd%zz?:"
+
+
+def test_every_way_to_write_it_is_heard_and_read(ledger: Engine, ledger_url: str, user: Callable[[str], None]) -> None:
+    user(PASSWORD)
+    found = addresses.arguments(ledger_url)
+    host, port, database = found["host"], found["port"], found["dbname"]
+    for address in (
+        f"postgresql://odd:{PASSWORD}@{host}:{port}/{database}",
+        f"postgres://odd:{PASSWORD}@{host}:1,{host}:{port}/{database}?target_session_attrs=read-write&sslmode=prefer",
+        f"postgresql+psycopg://odd:{PASSWORD}@/{database}?host={host}:1&host={host}:{port}",
+        f"host={host},{host} port=1,{port} user=odd password='{PASSWORD}' dbname={database}",
+    ):
+        of = engine(address)
+        with ears(address) as ear:
+            with transaction(of) as connection:
+                assert connection.execute(text("select current_user")).scalar_one() == "odd"
+                wake(connection)
+            assert [notice.channel for notice in ear.notifies(timeout=5, stop_after=1)] == ["membersync_due"]
+            with transaction(ledger) as connection:
+                assert checkup.dispatchers(connection) == 1
+        of.dispose()
+
+
+def test_a_schema_that_the_address_names_is_everybodys(ledger: Engine, ledger_url: str) -> None:
+    with ledger.begin() as connection:
+        connection.execute(text("create schema apart"))
+    address = f"{ledger_url}?options=-csearch_path%3Dapart"
+    of = engine(address)
+    try:
+        migrate(address)
+        assert is_current(of)
+        with of.connect() as connection:
+            assert connection.execute(text("select to_regclass('apart.instance')")).scalar_one()
+            assert connection.execute(
+                text("select 'instance'::regclass::oid = 'apart.instance'::regclass")
+            ).scalar_one()
+            assert connection.execute(text("show timezone")).scalar_one() == "UTC"
+    finally:
+        of.dispose()
+        with ledger.begin() as connection:
+            connection.execute(text("drop schema apart cascade"))
+
+
+@pytest.fixture
+def user(ledger: Engine) -> Iterator[Callable[[str], None]]:
+    def create(password: str) -> None:
+        with ledger.begin() as connection:
+            connection.exec_driver_sql(f"create role odd login superuser password '{password}'".replace("%", "%%"))
+
+    yield create
+    with ledger.begin() as connection:
+        connection.execute(text("drop role odd"))

@@ -222,7 +222,12 @@ _synced = attrgetter(
 
 
 def content_hash(event: MemberEvent) -> bytes:
-    """Hash what CrowdTwist would receive of this member: equal means that sending it changes nothing.  16 bytes."""
+    """Hash what CrowdTwist would receive of this member: equal means that sending it changes nothing.  16 bytes.
+
+    Of a deletion it receives the flag and no content: whatever content comes next is not there yet.
+    """
+    if event.operation == "delete":
+        return blake2b(b"delete", digest_size=16).digest()
     synced = "\0".join(("1" if event.is_active else "0", *_synced(event)))
     return blake2b(synced.encode(), digest_size=16).digest()
 

@@ -77,8 +77,9 @@ LEARN_USER = text("""
 LEARN_APPLIED = text("""
     update member m
     set applied_id = i.id, applied_hash = i.content_hash, ct_user_id = coalesce(r.ct_user_id, m.ct_user_id),
-        known_in_crowdtwist = m.known_in_crowdtwist or r.ct_user_id is not null, unknown_outcome = false
-    from json_to_recordset(cast(:rows as json)) as r (id bigint, ct_user_id bigint)
+        known_in_crowdtwist = m.known_in_crowdtwist or r.ct_user_id is not null, unknown_outcome = false,
+        echoed = coalesce(r.echoed, m.echoed)
+    from json_to_recordset(cast(:rows as json)) as r (id bigint, ct_user_id bigint, echoed jsonb)
     join instance i on i.id = r.id
     where m.member_number = i.member_number
 """)

@@ -42,7 +42,7 @@ def finish(ledger: Engine, **columns: object) -> None:
         connection.execute(text("update instance set state = 'completed', finished_at = now() where state = 'pending'"))
         connection.execute(
             text("""update member m set synced = true, applied_id = i.id, applied_hash = i.content_hash
-                    from instance i where i.member_number = m.member_number and i.state = 'completed'""")
+                    from instance i where i.id = (select max(id) from instance where state = 'completed')""")
         )
         for name, value in columns.items():
             connection.execute(text(f"update member set {name} = :value"), {"value": value})
@@ -120,6 +120,26 @@ def test_what_crowdtwist_accepted_already_is_unchanged_and_supersedes_what_is_pe
     take(ledger, event(minute=3, member={"last_name": "New"}))
     assert outcomes(take(ledger, event(minute=4))) == ["unchanged"]
     assert states(ledger) == ["completed", "unchanged", "superseded", "unchanged"]
+
+
+@pytest.mark.parametrize("later", [{}, {"last_name": "Other"}])
+def test_a_deletion_counts_for_its_flag_alone_and_not_for_its_content(ledger: Engine, later: dict[str, str]) -> None:
+    take(ledger, event(minute=1, operation="enroll"))
+    finish(ledger)
+    inactive = {"status": "Inactive", "first_name": "New"}
+    assert outcomes(take(ledger, event(minute=2, operation="delete", member=inactive))) == ["accepted"]
+    finish(ledger)
+    assert outcomes(take(ledger, event(minute=3, operation="delete", member=inactive | later))) == ["unchanged"]
+    assert outcomes(take(ledger, event(minute=4, member=inactive))) == ["accepted"]
+    finish(ledger)
+    assert outcomes(take(ledger, event(minute=5, member=inactive))) == ["unchanged"]
+    assert outcomes(take(ledger, event(minute=6, operation="delete", member=inactive))) == ["accepted"]
+
+
+def test_a_deletion_of_one_who_was_never_there_leaves_its_content_to_be_sent(ledger: Engine) -> None:
+    take(ledger, event(minute=1, operation="delete", member={"status": "Inactive"}))
+    finish(ledger)
+    assert outcomes(take(ledger, event(minute=2, member={"status": "Inactive"}))) == ["accepted"]
 
 
 def test_force_sends_what_is_unchanged(ledger: Engine) -> None:

@@ -39,6 +39,8 @@ class Member(Base):
     applied_hash: Mapped[bytes | None] = mapped_column(BYTEA)
     synced: Mapped[bool] = mapped_column(server_default=text("false"))
     ct_user_id: Mapped[int | None] = mapped_column(BigInteger)
+    echoed: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    """What CrowdTwist last showed of the synced fields, under its names.  Names the person: for no page as it is."""
     known_in_crowdtwist: Mapped[bool] = mapped_column(server_default=text("false"))
     unknown_outcome: Mapped[bool] = mapped_column(server_default=text("false"))
     lost_write_at: Mapped[datetime | None] = mapped_column(INSTANT)

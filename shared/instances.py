@@ -77,7 +77,7 @@ class Done:
     """The stage succeeded.
 
     Shape: *what* one sentence without PII.  *facts* is what it learned: oic `user` and `oic_instance_id`; crowdtwist
-    `ct_user_id`; siebel `row_id`, `told_status`, `told_error`.
+    `ct_user_id` and `echoed`, what it showed of the synced fields; siebel `row_id`, `told_status`, `told_error`.
     """
 
     what: str
@@ -88,7 +88,10 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The stage failed for this instance; the error's class says what is done about it."""
+    """The stage failed for this instance; the error's class says what is done about it.
+
+    Shape: *facts* of crowdtwist: `unknown_outcome`, when a write may have been applied without our knowing.
+    """
 
     error: StageError
     facts: Mapping[str, Any] = field(default_factory=dict)

@@ -36,6 +36,7 @@ class Connection(BaseModel):
         None, description="everything before /v2, /siebel or /ic; unset: `up` starts its simulator"
     )
     timeout_s: float = Field(30, gt=0, description="s; one call, from connecting to the last byte of the answer")
+    answer_max_bytes: int = Field(2 * 1024 * 1024, ge=1024, description="bytes; a longer answer, unpacked, is none")
     retry_base_s: float = Field(5, gt=0, description="s; longest wait after the first failed attempt, doubling")
     retry_cap_s: float = Field(600, gt=0, description="s; longest wait between two attempts")
     max_attempts: int = Field(12, ge=1, description="attempts, the first included, before it is a dead letter")

@@ -1,6 +1,7 @@
 """What the contract tests of the crowdtwist stage share: a member, and one attempt at it."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -37,15 +38,19 @@ def settings_of(sandbox: RunningSandbox, **details: Any) -> Settings:  # noqa: A
     return Settings(crowdtwist=CrowdTwistSettings(**(known | details)))
 
 
-def attempt(settings: Settings, work: Work) -> Result:
-    async def run() -> Result:
+def attempt_all(settings: Settings, works: Sequence[Work]) -> Sequence[Result]:
+    async def run() -> Sequence[Result]:
         stage = build_one(Stage.CROWDTWIST, settings)
         try:
-            return (await stage.run([work]))[0]
+            return await stage.run(works)
         finally:
             await stage.close()
 
     return asyncio.run(run())
+
+
+def attempt(settings: Settings, work: Work) -> Result:
+    return attempt_all(settings, [work])[0]
 
 
 def done(settings: Settings, work: Work) -> Done:

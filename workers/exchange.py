@@ -26,12 +26,14 @@ class Exchange:
     are not kept of the words of the other side; it is asked when there are any.
     """
 
-    __slots__ = ("_began", "_door", "calls", "personal")
+    __slots__ = ("_began", "_door", "answer", "calls", "personal")
 
     def __init__(self, door: Door, began: float | None = None, personal: Callable[[], Sequence[str]] = tuple) -> None:
         self._door = door
         self.personal = personal
         self._began = perf_counter() if began is None else began
+        self.answer: Answer | None = None
+        """What came of the last call, error or not; None: nothing."""
         self.calls: list[Call] = []
 
     @property
@@ -70,6 +72,7 @@ class Exchange:
         Raises:
             StageError: as the table of `workers.transport` says.
         """
+        self.answer = None
         request = Request(method, path, query, None if document is None else orjson.dumps(document))
         shown = mask(document) if shown is None else shown
         tokens = self._door.tokens
@@ -89,20 +92,22 @@ class Exchange:
         began = perf_counter()
         answer = None
         try:
-            answer = await self._door.send(request, self.left_s)
+            self.answer = answer = await self._door.send(request, self.left_s)
         finally:
             took_ms = (perf_counter() - began) * 1000
-            status, said = (None, None) if answer is None else (answer.status, self._shown(answer.document))
+            status, said = (None, None) if answer is None else (answer.status, self.shown(answer.document))
             self.calls.append(Call(request.method, request.url, status, took_ms, shown, said))
         return answer
 
-    def _shown(self, document: Any) -> Any:  # noqa: ANN401 - JSON
-        if isinstance(document, dict) and "third_party_id" in document:
-            return {name: document.get(name) for name in _USER_SHOWN}
+    def shown(self, document: Any) -> Any:  # noqa: ANN401 - JSON
+        """Give *document*, of an answer, as it may be kept: masked, and short."""
         if document is None:
             return None
-        values = self.personal()
-        shown = mask(_marked(document, values) if values else document)
+        if isinstance(document, dict) and "third_party_id" in document:
+            shown = mask({name: document.get(name) for name in _USER_SHOWN})
+        else:
+            values = self.personal()
+            shown = mask(_marked(document, values) if values else document)
         return shown if len(orjson.dumps(shown)) <= _KEPT_BYTES else "(too long to keep)"
 
 

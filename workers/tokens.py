@@ -1,17 +1,50 @@
 """OAuth2 client credentials: one token for a whole process, fetched by one of those who need it."""
 
 import asyncio
+import re
 from base64 import b64encode
 from http import HTTPStatus
 from time import monotonic
+from typing import Annotated
 from urllib.parse import quote_plus, urlencode
 
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
+
 from shared.errors import OutcomeUnknownError, UnauthorisedError, UnavailableError
-from workers.transport import Answer, Door, Request, verdict
+from workers.answer_schema import STRICT, fitted
+from workers.transport import Door, Request, verdict
+from workers.wire import ANSWER_MAX_BYTES
 
 _MARGIN_S = 60.0
 _MARGIN_SHARE = 0.1
 _DEFAULT_LIFE_S = 300.0
+_LONGEST_LIFE_S = 86_400.0
+_LONGEST_TOKEN = 8192
+_SECONDS = re.compile(r"\d{1,10}", re.ASCII)
+
+
+def _seconds(said: object) -> object:
+    """Some endpoints give the number as a text of digits."""
+    return int(said) if isinstance(said, str) and _SECONDS.fullmatch(said) else said
+
+
+class _Granted(BaseModel):
+    """What a token endpoint grants: a token that can be sent in a header, and how long it is good."""
+
+    model_config = STRICT
+
+    access_token: Annotated[
+        str, StringConstraints(min_length=1, max_length=_LONGEST_TOKEN, pattern=r"\A[\x21-\x7e]+\z")
+    ]
+    expires_in: Annotated[
+        Annotated[float, Field(gt=0, le=2**53, allow_inf_nan=False)] | None, BeforeValidator(_seconds)
+    ] = None
+
+    @property
+    def life_s(self) -> float:
+        """Seconds for which it is used."""
+        life_s = min(self.expires_in or _DEFAULT_LIFE_S, _LONGEST_LIFE_S)
+        return life_s - min(_MARGIN_S, life_s * _MARGIN_SHARE)
 
 
 class ClientCredentials:
@@ -60,30 +93,38 @@ class ClientCredentials:
             raise UnauthorisedError(system, "the token endpoint refused our client (HTTP 400)", answer.status)
         if (error := verdict(system, answer)) is not None:
             raise error
-        token = answer.text("access_token")
-        if not answer.ok or not token:
-            raise UnavailableError(system, f"the token endpoint gave no token (HTTP {answer.status})", answer.status)
-        self._token = token
-        self._good_until = monotonic() + _life_s(answer)
+        granted = fitted(_Granted, answer.document) if answer.ok else None
+        if granted is None:
+            what = f"the token endpoint gave no token that can be used (HTTP {answer.status})"
+            raise UnavailableError(system, what, answer.status)
+        self._token = granted.access_token
+        self._good_until = monotonic() + granted.life_s
 
 
-def open_tokens(
-    system: str, token_url: str, client: tuple[str, str], scope: str, timeout_s: float
+def open_tokens(  # noqa: PLR0913, PLR0917 - the sides of a connection
+    system: str,
+    token_url: str,
+    client: tuple[str, str],
+    scope: str,
+    timeout_s: float,
+    answer_max_bytes: int = ANSWER_MAX_BYTES,
 ) -> ClientCredentials:
     """Give the tokens of *client*, an id and a secret, from *token_url*."""
     headers = {
         "Authorization": basic(quote_plus(client[0]), quote_plus(client[1])),
         "Content-Type": "application/x-www-form-urlencoded",
     }
-    return ClientCredentials(Door(system, token_url, timeout_s=timeout_s, calls_in_flight=1, headers=headers), scope)
+    door = Door(
+        system,
+        token_url,
+        timeout_s=timeout_s,
+        calls_in_flight=1,
+        answer_max_bytes=answer_max_bytes,
+        headers=headers,
+    )
+    return ClientCredentials(door, scope)
 
 
 def basic(username: str, password: str) -> str:
     """Give the value of a Basic Authorization header."""
     return f"Basic {b64encode(f'{username}:{password}'.encode()).decode()}"
-
-
-def _life_s(answer: Answer) -> float:
-    said = answer.document.get("expires_in")
-    life_s = float(said) if isinstance(said, int | float) else _DEFAULT_LIFE_S
-    return life_s - min(_MARGIN_S, life_s * _MARGIN_SHARE)

@@ -7,7 +7,8 @@
 | sent, and no whole answer: time-out, reset, closed, cut | `OutcomeUnknownError` |
 | 401, 403                                                | `UnauthorisedError`   |
 | 429, 503 with Retry-After                               | `ThrottledError`      |
-| 408, 5xx, a redirect, anything that is not JSON         | `UnavailableError`    |
+| 408, 5xx, a redirect, anything that is not JSON or too  | `UnavailableError`    |
+| long, deep or full to be read                           |                       |
 | 2xx, and 4xx that the stage has to read                 | none: an `Answer`     |
 
 The client is an `httpx.AsyncClient` on our own `workers.wire.Wire`; calls go to that transport directly, which halves
@@ -39,7 +40,7 @@ from shared.errors import (
 )
 from workers import lease
 from workers.permits import Permits, out_of_turn
-from workers.wire import Wire
+from workers.wire import ANSWER_MAX_BYTES, IS_CUT, Wire
 
 CONNECT_S = 10.0
 LEAST_S = 0.02
@@ -47,6 +48,9 @@ LEAST_S = 0.02
 JSON_HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 _GOOD = range(200, 300)
 _LONGEST_WAIT_S = 30 * 86_400.0
+_DEEPEST = 64
+_MOST_PARTS = 200_000
+"""Objects, arrays and their parts in one document; more would take far more memory than the text of it."""
 _SECONDS = re.compile(r"\s*[+-]?\d+(\.\d+)?\s*", re.ASCII)
 
 
@@ -77,11 +81,15 @@ class Request(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer over HTTP.  Shape: *document* an object or an array, None when the body is no such JSON."""
+    """An answer over HTTP.
+
+    Shape: *document* an object or an array, None when the body is no such JSON or *is_cut*: longer than is read.
+    """
 
     status: int
     document: Any
     retry_after: str | None = None
+    is_cut: bool = False
 
     @property
     def ok(self) -> bool:
@@ -89,19 +97,20 @@ class Answer:
         return self.status in _GOOD
 
     def text(self, *names: str) -> str:
-        """Give the first of these members that is a text with something in it, else an empty one."""
+        """Give the first of these members that is a text with something in it, else an empty one; without NUL."""
         if isinstance(self.document, dict):
             for name in names:
                 value = self.document.get(name)
                 if isinstance(value, str) and value.strip():
-                    return value.strip()
+                    return value.strip().replace("\0", "\N{REPLACEMENT CHARACTER}")
         return ""
 
 
 class Door:
     """One connection: its address, credentials, pool, and how many calls it makes at once.
 
-    Units: *timeout_s* seconds, from asking for a free slot to the last byte of the answer.
+    Units: *timeout_s* seconds, from asking for a free slot to the last byte of the answer; of that, unpacked, no more
+    than *answer_max_bytes* are read.
     *secret_query* is added to each address as it is sent; no record and no error ever has it.
     """
 
@@ -112,6 +121,7 @@ class Door:
         *,
         timeout_s: float,
         calls_in_flight: int,
+        answer_max_bytes: int = ANSWER_MAX_BYTES,
         headers: Mapping[str, str] | None = None,
         secret_query: str = "",
         tokens: Tokens | None = None,
@@ -125,7 +135,9 @@ class Door:
         self._secret_query = secret_query
         self._slots = asyncio.Semaphore(calls_in_flight)
         connect_s = min(CONNECT_S, timeout_s / 3)  # well before the deadline, so that it shows where time ran out
-        self._wire = Wire(JSON_HEADERS | dict(headers or {}), connect_s=connect_s, total_s=timeout_s)
+        self._wire = Wire(
+            JSON_HEADERS | dict(headers or {}), connect_s=connect_s, total_s=timeout_s, most_bytes=answer_max_bytes
+        )
         self._client = httpx.AsyncClient(transport=self._wire)
 
     async def close(self) -> None:
@@ -185,7 +197,9 @@ class Door:
             return UnreachableError(self.system, f"could not connect: {error}")
         except httpx.TransportError:
             return OutcomeUnknownError(self.system, "no answer came after the request was sent")
-        return Answer(response.status_code, _document(response.content), response.headers.get("retry-after"))
+        is_cut = bool(response.extensions.get(IS_CUT))
+        document = None if is_cut else _document(response.content)
+        return Answer(response.status_code, document, response.headers.get("retry-after"), is_cut)
 
     def _request(self, request: Request, left_s: float) -> httpx.Request:
         query = "&".join(part for part in (request.query, self._secret_query) if part)
@@ -229,6 +243,8 @@ def _unavailable(system: str, answer: Answer) -> UnavailableError | None:
         return UnavailableError(system, f"could not serve us (HTTP {status})", status)
     if not answer.ok and status < HTTPStatus.BAD_REQUEST:
         return UnavailableError(system, f"sent us elsewhere (HTTP {status})", status)
+    if answer.is_cut:
+        return UnavailableError(system, f"answered more than we read (HTTP {status})", status)
     if answer.document is None and status != HTTPStatus.NO_CONTENT:
         return UnavailableError(system, f"answered something that is not JSON (HTTP {status})", status)
     return None
@@ -253,8 +269,23 @@ def retry_after_s(said: str | None, now: float) -> float | None:
 
 
 def _document(body: bytes) -> Any:  # noqa: ANN401 - JSON
+    brackets = body.count(b"{") + body.count(b"[")
+    if brackets + body.count(b",") > _MOST_PARTS:
+        return None
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
-    return document if isinstance(document, dict | list) else None
+    if not isinstance(document, dict | list) or (brackets > _DEEPEST and _is_deeper(document, _DEEPEST)):
+        return None
+    return document
+
+
+def _is_deeper(document: dict[str, Any] | list[Any], depth: int) -> bool:
+    level: list[Any] = [document]
+    for _ in range(depth):
+        level = [part for whole in level for part in (whole.values() if isinstance(whole, dict) else whole)]
+        level = [part for part in level if isinstance(part, dict | list)]
+        if not level:
+            return False
+    return True

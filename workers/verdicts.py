@@ -4,7 +4,7 @@ import traceback
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from shared.errors import BudgetSpentError, DataError, LeaseLostError, OutcomeUnknownError, StageError
+from shared.errors import BudgetSpentError, DataError, LeaseLostError, OutcomeUnknownError
 from shared.instances import Done, Errand, Failed, Result, Work
 from shared.ledger.endings import Advanced, Ending, ErrandEnded, Line, Parked
 from shared.masking import mask_text
@@ -59,7 +59,8 @@ def bug(work: Work, error: BaseException, stage: Stage) -> Ending:
     if work.errand is not Errand.SYNC:
         unsure = work.errand is Errand.PROBE
         return ErrandEnded(work.instance_id, work.token, work.member_number, work.errand, line, unsure=unsure)
-    return _buried(work, stage, line, f"{stage}: unexpected {type(error).__name__}, see the log")
+    what = f"{stage}: unexpected {type(error).__name__}, see the log"
+    return _buried(work, stage, line, what, unsure=stage is Stage.CROWDTWIST)
 
 
 def _advanced(work: Work, done: Done, rules: Rules) -> Advanced:
@@ -122,14 +123,25 @@ def _failed(work: Work, failed: Failed, rules: Rules) -> Ending:
         case DeadLetter() if rules.spared and error.counts_for_breaker:
             untried = replace(work, attempt=work.attempt - 1)
             line = replace(line, what=f"{line.what}; it is not given up, since nothing shows that the system was up")
-            return _waiting(untried, error, line, rules.policy.cap_s * rules.jitter, rules)
+            return _waiting(untried, failed, line, rules.policy.cap_s * rules.jitter, rules)
         case Reject() | DeadLetter():
-            return _buried(work, rules.stage, line, kept(str(error), work), error)
+            unsure = _is_unsure(failed, rules.stage)
+            return _buried(work, rules.stage, line, kept(str(error), work), unsure=unsure)
         case RetryIn(delay_s):
-            return _waiting(work, error, line, delay_s, rules)
+            return _waiting(work, failed, line, delay_s, rules)
 
 
-def _waiting(work: Work, error: StageError, line: Line, delay_s: float, rules: Rules) -> Parked:
+def _is_unsure(failed: Failed, stage: Stage) -> bool:
+    """Say whether a write to CrowdTwist may have been applied, or may still be."""
+    return stage is Stage.CROWDTWIST and _may_be_out(failed)
+
+
+def _may_be_out(failed: Failed) -> bool:
+    return isinstance(failed.error, OutcomeUnknownError) or bool(failed.facts.get("unknown_outcome"))
+
+
+def _waiting(work: Work, failed: Failed, line: Line, delay_s: float, rules: Rules) -> Parked:
+    error = failed.error
     tells = rules.stage in FAILURE_STATUS
     # A Data Error on its way to Siebel keeps its cause; that Siebel is away just now is in its activity.
     keeps_cause = not tells and work.status is SyncStatus.DATA_ERROR
@@ -147,11 +159,11 @@ def _waiting(work: Work, error: StageError, line: Line, delay_s: float, rules: R
         code=None if keeps_cause else error.code,
         failed_stage=None if keeps_cause else rules.stage,
         report_after_s=rules.report_after_s if tells else None,
-        unsure=rules.stage is Stage.CROWDTWIST and isinstance(error, OutcomeUnknownError),
+        unsure=_is_unsure(failed, rules.stage),
     )
 
 
-def _buried(work: Work, stage: Stage, line: Line, error: str, cause: StageError | None = None) -> Parked:
+def _buried(work: Work, stage: Stage, line: Line, error: str, *, unsure: bool) -> Parked:
     tells = stage in FAILURE_STATUS
     return Parked(
         work.instance_id,
@@ -167,7 +179,7 @@ def _buried(work: Work, stage: Stage, line: Line, error: str, cause: StageError 
         code=line.code,
         failed_stage=stage,
         report_after_s=0.0 if tells else None,
-        unsure=stage is Stage.CROWDTWIST and (cause is None or isinstance(cause, OutcomeUnknownError)),
+        unsure=unsure,
     )
 
 
@@ -186,9 +198,7 @@ def _errand_ended(work: Work, result: Result, rules: Rules) -> ErrandEnded:
         case _:
             assert_never(result)
     facts = result.facts if isinstance(result, Done) else None
-    unsure = (
-        work.errand is Errand.PROBE and isinstance(result, Failed) and isinstance(result.error, OutcomeUnknownError)
-    )
+    unsure = work.errand is Errand.PROBE and isinstance(result, Failed) and _may_be_out(result)
     return ErrandEnded(work.instance_id, work.token, work.member_number, work.errand, line, again_in_s, facts, unsure)
 
 

@@ -10,12 +10,17 @@ from datetime import timedelta
 import httpx
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import BuilderError, DetailedPyreqwestError, PyreqwestError
+from pyreqwest.response import ResponseBodyReader
 
 from workers import lease
 
 IDLE_S = 4.0
 """A connection is kept this long: less than servers keep it (Apache: 5 s), so that none is being closed as we send.
 One that was closed while idle is noticed, one caught before the sending is replaced, both by the client."""
+ANSWER_MAX_BYTES = 2 * 1024 * 1024
+IS_CUT = "is_cut"
+"""The extension of a response whose body is longer than is read, and was given up."""
+_AHEAD_BYTES = 64 * 1024
 _CONNECTING = "client error (Connect)"
 _TIMED_OUT = "operation timed out"
 
@@ -24,17 +29,22 @@ class Wire(httpx.AsyncBaseTransport):
     """One pool of connections.  For one process and one event loop: it opens with its first request, after the fork.
 
     Units: *connect_s* seconds for a connection, of the *total_s* seconds that a request may take at most; a request's
-    extension `total_s` shortens that.  *headers* are sent with each request.
+    extension `total_s` shortens that.  *most_bytes* of an answer's body are read, counted after unpacking: neither a
+    small body that unpacks to a large one nor one that never ends takes more memory.  *headers* are sent with each
+    request.
     """
 
-    def __init__(self, headers: Mapping[str, str], *, connect_s: float, total_s: float) -> None:
+    def __init__(
+        self, headers: Mapping[str, str], *, connect_s: float, total_s: float, most_bytes: int = ANSWER_MAX_BYTES
+    ) -> None:
         self._headers = dict(headers)
         self._connect_s = connect_s
         self._total_s = total_s
+        self._most_bytes = most_bytes
         self._pool: Client | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send *request*, whose body is in memory, and read the whole answer.
+        """Send *request*, whose body is in memory, and read the whole answer, or give it up as too long.
 
         Raises:
             httpx.UnsupportedProtocol: the address or a header cannot be used; nothing was sent.
@@ -67,16 +77,29 @@ class Wire(httpx.AsyncBaseTransport):
                 call = call.header(name, value, is_sensitive=name == "authorization")
         if request.content:
             call = call.body_bytes(request.content)
-        built = call.build()
+        built = call.streamed_read_buffer_limit(_AHEAD_BYTES).build_streamed()
         if lease.left_s() <= 0:  # asked last of all: a process may be frozen on any line
             raise httpx.PoolTimeout("the lease is over", request=request)
-        response = await built.send()
-        body = (await response.bytes()).to_bytes()
-        return httpx.Response(response.status, headers=list(response.headers.items()), content=body, request=request)
+        async with built as response:
+            body = await self._body(response.body_reader)
+            # What could not be unpacked stays as it is: the client's response would try, and without a limit.
+            headers = [(name, value) for name, value in response.headers.items() if name != "content-encoding"]
+            status, extensions = response.status, {IS_CUT: body is None}
+        return httpx.Response(status, headers=headers, content=body, request=request, extensions=extensions)
+
+    async def _body(self, reader: ResponseBodyReader) -> bytes | None:
+        body = bytearray()
+        while (chunk := await reader.read_chunk()) is not None:
+            body += chunk
+            if len(body) > self._most_bytes:
+                return None
+        return bytes(body)
 
     def _opened(self) -> Client:
         builder = ClientBuilder().default_headers(self._headers).follow_redirects(enable=False)
         builder = builder.connect_timeout(timedelta(seconds=self._connect_s)).timeout(timedelta(seconds=self._total_s))
+        # Gzip and deflate unpack piece by piece in little memory; a window of zstd alone may be 128 MiB.
+        builder = builder.brotli(enable=False).zstd(enable=False)
         return builder.pool_idle_timeout(timedelta(seconds=IDLE_S)).build()
 
 

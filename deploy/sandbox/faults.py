@@ -11,7 +11,8 @@ maintenance      503 with the maintenance page (Source: domain.md 2.4, C12)
 garbage          200 that is not JSON, not applied (A)
 drop             the connection is closed without an answer, not applied
 drop_after       applied, then the connection is closed without an answer
-apply_late       the connection is closed at once (``hang`` true: kept open, silent), applied after ``seconds``
+apply_late       the connection is closed at once (``hang`` true: kept open, silent; with a ``status``: a gateway
+                 answers it with a page), applied after ``seconds``
 siebel_error     Siebel's ``{"ERROR": "text.(code)"}`` with ``status``, 500 by default (Source: domain.md 3.1, S5)
 ===============  =========================================================================================
 """
@@ -97,10 +98,9 @@ class Fault:
             case Kind.MAINTENANCE:
                 status = self.status or HTTPStatus.SERVICE_UNAVAILABLE
                 return Response(status, MAINTENANCE_PAGE, "text/html", self._retry_after())
-            case Kind.HTML:
-                return Response(
-                    self.status or HTTPStatus.OK, b"<html><body>Not what you think</body></html>", "text/html"
-                )
+            case Kind.HTML | Kind.APPLY_LATE:
+                page = b"<html><body>Not what you think</body></html>"
+                return Response(self.status or HTTPStatus.OK, page, "text/html", self._retry_after())
             case Kind.GARBAGE:
                 return Response(self.status or HTTPStatus.OK, b'{"id": 12, "first_na\xff')
             case Kind.SIEBEL_ERROR:

@@ -133,6 +133,8 @@ class Simulator:
                 self.api.answer(request)
             case Kind.APPLY_LATE:
                 self._apply_late(request, fault.seconds)
+                if fault.status is not None:
+                    return fault.answer()
                 if fault.hang:
                     await request.connection.until_lost()
             case _:

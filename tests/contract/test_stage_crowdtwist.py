@@ -12,11 +12,12 @@ from shared.errors import (
     DataError,
     StageError,
     ThrottledError,
+    TransientError,
     UnauthorisedError,
     UnavailableError,
     UnreachableError,
 )
-from shared.instances import Work
+from shared.instances import Done, Errand, Failed, Work
 from shared.pipeline import Stage
 from shared.settings import Settings
 from tests.crowdtwist_stage import (
@@ -25,6 +26,7 @@ from tests.crowdtwist_stage import (
     NUMBER,
     UPDATE,
     USER,
+    attempt_all,
     done,
     failed,
     methods,
@@ -37,8 +39,16 @@ from workers.stages import build_one
 def test_an_unknown_member_is_created(settings: Settings, control: SandboxControl) -> None:
     result = done(settings, CREATE)
     assert methods(result) == ["POST"]
-    assert result.facts == {"ct_user_id": stored(control)["id"]}
+    assert result.facts["ct_user_id"] == stored(control)["id"]
     assert stored(control)["first_name"] == "Andy"
+
+
+def test_what_crowdtwist_shows_of_the_synced_fields_is_kept(settings: Settings, control: SandboxControl) -> None:
+    echoed = done(settings, CREATE).facts["echoed"]
+    assert (echoed["first_name"], echoed["gender_id"], echoed["is_active"]) == ("Andy", "2", True)
+    assert echoed == {name: stored(control)[name] for name in echoed}
+    assert {"id", "third_party_id", "total_points", "custom_data"}.isdisjoint(echoed)
+    assert done(settings, DELETE).facts["echoed"]["is_active"] is False
 
 
 def test_a_known_member_is_updated_and_what_it_no_longer_has_is_emptied(
@@ -142,54 +152,159 @@ def test_user_is_inactive_is_a_data_error(settings: Settings, control: SandboxCo
     assert result.error.what == "User is inactive."
 
 
-CT_FAILURES: list[tuple[dict[str, Any], type[StageError]]] = [
-    ({"kind": "refuse"}, UnreachableError),
-    ({"kind": "status", "status": 401}, UnauthorisedError),
-    ({"kind": "status", "status": 403, "body": {"error": "forbidden", "message": "No."}}, UnauthorisedError),
-    ({"kind": "html", "status": 403}, UnauthorisedError),
-    ({"kind": "status", "status": 408}, UnavailableError),
-    ({"kind": "throttle"}, ThrottledError),
-    ({"kind": "status", "status": 500}, UnavailableError),
-    ({"kind": "status", "status": 502, "body": "bad gateway"}, UnavailableError),
-    ({"kind": "maintenance"}, UnavailableError),
-    ({"kind": "html", "status": 200}, UnavailableError),
-    ({"kind": "html", "status": 404}, UnavailableError),
-    ({"kind": "garbage"}, UnavailableError),
-    ({"kind": "status", "status": 200, "body": {}}, UnavailableError),
-    ({"kind": "status", "status": 200, "body": []}, UnavailableError),
-    ({"kind": "status", "status": 400, "body": {"fault": "of a gateway"}}, UnavailableError),
+CT_FAILURES: list[tuple[dict[str, Any], type[StageError], bool]] = [
+    ({"kind": "refuse"}, UnreachableError, False),
+    ({"kind": "status", "status": 401}, UnauthorisedError, False),
+    ({"kind": "status", "status": 403, "body": {"error": "forbidden", "message": "No."}}, UnauthorisedError, False),
+    ({"kind": "html", "status": 403}, UnauthorisedError, False),
+    ({"kind": "status", "status": 408}, UnavailableError, True),
+    ({"kind": "throttle"}, ThrottledError, False),
+    ({"kind": "status", "status": 500}, UnavailableError, False),
+    ({"kind": "status", "status": 500, "body": {"message": "upstream"}}, UnavailableError, True),
+    ({"kind": "html", "status": 500}, UnavailableError, True),
+    ({"kind": "status", "status": 502, "body": "bad gateway"}, UnavailableError, True),
+    ({"kind": "status", "status": 504, "body": {"error": "timeout", "message": "x"}}, UnavailableError, True),
+    ({"kind": "maintenance"}, UnavailableError, True),
+    ({"kind": "maintenance", "retry_after": 7}, ThrottledError, True),
+    ({"kind": "html", "status": 200}, UnavailableError, True),
+    ({"kind": "html", "status": 404}, UnavailableError, False),
+    ({"kind": "garbage"}, UnavailableError, True),
+    ({"kind": "status", "status": 200, "body": {}}, UnavailableError, True),
+    ({"kind": "status", "status": 200, "body": []}, UnavailableError, True),
+    ({"kind": "status", "status": 400, "body": {"fault": "of a gateway"}}, UnavailableError, False),
 ]
+"""What CrowdTwist, or whoever is on the way, may do; which error it is; whether a write may be out for all we know."""
 
 
-@pytest.mark.parametrize(("fault", "expected"), CT_FAILURES, ids=lambda part: str(part)[:60])
+@pytest.mark.parametrize(("fault", "expected", "is_out"), CT_FAILURES, ids=lambda part: str(part)[:60])
 @pytest.mark.parametrize("work", [CREATE, UPDATE, DELETE], ids=["create", "update", "delete"])
-def test_ct_failures(
-    settings: Settings, control: SandboxControl, work: Work, fault: dict[str, Any], expected: type[StageError]
+def test_ct_failures(  # noqa: PLR0913 - fixtures and parameters
+    settings: Settings,
+    control: SandboxControl,
+    work: Work,
+    fault: dict[str, Any],
+    expected: type[StageError],
+    *,
+    is_out: bool,
 ) -> None:
     control.fault("crowdtwist", **fault)
     result = failed(settings, work)
     assert type(result.error) is expected
-    assert "unknown_outcome" not in result.facts
+    assert result.facts == ({"unknown_outcome": True} if is_out else {})
     control.heal("crowdtwist")
     assert control.users() == []
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"error": "input_error", "message": "Last Name is invalid"},
-        {"error": {"code": 1, "message": "Last Name is invalid", "errors": []}},
-        {"system": "x", "reason": "y", "description": "z", "message": "Last Name is invalid"},
-    ],
-)
-@pytest.mark.parametrize("status", [400, 404, 409, 422])
-def test_other_4xx_in_json_are_data_errors(
-    settings: Settings, control: SandboxControl, status: int, body: dict[str, Any]
+OURS = {"error": "input_error", "message": "Last Name is invalid"}
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 409, 410, 422])
+def test_other_4xx_of_crowdtwists_form_are_data_errors(
+    settings: Settings, control: SandboxControl, status: int
 ) -> None:
-    control.fault("crowdtwist", "status", status=status, body=body, method="PUT")
+    control.fault("crowdtwist", "status", status=status, body=OURS, method="PUT")
     result = failed(settings, UPDATE)
     assert type(result.error) is DataError
     assert (result.error.what, result.error.http_status) == ("Last Name is invalid", status)
+
+
+NOT_ABOUT_THE_MEMBER: list[tuple[int, object]] = [
+    *((status, OURS) for status in (402, 407, 421, 451)),
+    *(
+        (status, body)
+        for status in (400, 404, 409, 413, 422, 431)
+        for body in (
+            {"message": "no Route matched with those values"},
+            {"error": "input_error"},
+            {"error": "", "message": "Last Name is invalid"},
+            {"error": "input_error", "message": " "},
+            {"error": "input_error", "message": ["Last Name is invalid"]},
+            {"error": "Not Found", "message": "Cannot PUT /v2/users/296-1", "statusCode": 404},
+            {"timestamp": 1, "status": 404, "error": "Bad Request", "message": "No message available", "path": "/"},
+            {"error": {"code": 404, "message": "Method not found.", "status": "NOT_FOUND"}},
+            {"system": "x", "reason": "y", "description": "z", "message": "Last Name is invalid"},
+            {"fault": {"faultstring": "Unable to identify proxy", "detail": {"errorcode": "x"}}},
+            {"statusCode": 404, "message": "Resource not found"},
+            {"error": "internal_error", "message": "Internal error."},
+            {"error": "access_denied", "message": "Invalid API key."},
+            [OURS],
+        )
+    ),
+    (404, {"error": "route_not_found", "message": "There is no such route"}),
+    (404, {"error": "not_found", "message": "Not found"}),
+    (404, {"error": "page_not_found"}),
+]
+
+
+@pytest.mark.parametrize(("status", "body"), NOT_ABOUT_THE_MEMBER, ids=lambda part: str(part)[:70])
+def test_a_4xx_that_is_not_crowdtwists_word_about_the_member_is_a_ct_failure(
+    settings: Settings, control: SandboxControl, status: int, body: object
+) -> None:
+    done(settings, CREATE)
+    control.fault("crowdtwist", "status", status=status, body=body)
+    for work in (UPDATE, DELETE, CREATE, replace(UPDATE, errand=Errand.READ_BACK)):
+        result = failed(settings, work)
+        assert isinstance(result.error, TransientError)
+        assert result.facts == {}
+    control.heal("crowdtwist")
+    assert stored(control)["is_active"] is True
+
+
+OTHERS = [
+    {"third_party_id": "296-2"},
+    {"third_party_id": None},
+    {"third_party_id": 296},
+    {"third_party_id": [NUMBER]},
+    {"id": 18446744073709551615},
+    {"id": 2**63},
+    {"id": "12"},
+    {"id": True},
+    {"id": 0},
+    {"id": 12.5},
+    {"id": None},
+    {"first_name": {"first": "Andy"}},
+    {"last_name": "Co\0le"},
+    {"city": ["Paris"]},
+    {"country": "F" * 2000},
+    {"date_of_birth": 2**64 - 1},
+]
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=lambda part: str(part)[:40])
+@pytest.mark.parametrize("status", [200, 201])
+def test_a_user_object_of_another_or_of_another_form_is_a_ct_failure(
+    settings: Settings, control: SandboxControl, other: dict[str, Any], status: int
+) -> None:
+    done(settings, CREATE)
+    user = {"id": 12, "third_party_id": NUMBER, "is_active": False, "first_name": "Andy"}
+    control.fault("crowdtwist", "status", status=status, body=user | other)
+    for work in (UPDATE, DELETE, CREATE, replace(UPDATE, unknown_outcome=True)):
+        result = failed(settings, work)
+        assert type(result.error) is UnavailableError
+        assert result.facts == {"unknown_outcome": True}
+    assert failed(settings, replace(UPDATE, errand=Errand.READ_BACK)).facts == {}
+
+
+def test_an_answer_that_is_nested_without_end_is_no_answer(settings: Settings, control: SandboxControl) -> None:
+    for depth in (60, 300, 1000):
+        nested = "[" * depth + "]" * depth
+        for body in (f'{{"id": 12, "third_party_id": {nested}}}', f'{{"error": "x_y", "message": "x", "z": {nested}}}'):
+            fault = control.fault("crowdtwist", "status", status=200, body=body)
+            assert type(failed(settings, UPDATE).error) is UnavailableError
+            control.heal("crowdtwist", fault)
+
+
+def test_the_others_of_a_batch_are_served_beside_answers_of_any_form(
+    settings: Settings, control: SandboxControl
+) -> None:
+    control.fault("crowdtwist", "status", status=200, member=NUMBER, body={"id": 2**64 - 1, "third_party_id": NUMBER})
+    works = [
+        replace(CREATE, member_number=f"M-{n}", user=USER | {"third_party_id": f"M-{n}", "email_address": f"{n}@x.org"})
+        for n in range(30)
+    ]
+    results = attempt_all(settings, [*works[:13], CREATE, *works[13:]])
+    assert sum(isinstance(result, Done) for result in results) == 30
+    assert isinstance(results[13], Failed)
 
 
 @pytest.mark.parametrize(("said", "least", "most"), [(7, 7, 7), ("date:+9", 7.5, 9)])
@@ -259,3 +374,10 @@ def test_the_connection_test(sandbox: RunningSandbox, control: SandboxControl) -
     control.fault("crowdtwist", "maintenance")
     with pytest.raises(UnavailableError):
         test()
+    control.heal("crowdtwist")
+    for status, body in ((404, {"message": "no Route matched"}), (200, {}), (200, {"id": "1"}), (404, {})):
+        fault = control.fault("crowdtwist", "status", status=status, body=body)
+        with pytest.raises(UnavailableError):
+            test()
+        control.heal("crowdtwist", fault)
+    test()

@@ -7,12 +7,10 @@ from typing import Any
 import pytest
 
 from deploy.sandbox.client import SandboxControl
-from shared.errors import (
-    OutcomeUnknownError,
-)
+from shared.errors import OutcomeUnknownError, ThrottledError
 from shared.instances import Errand
 from shared.settings import Settings
-from tests.crowdtwist_stage import CREATE, DELETE, NUMBER, UPDATE, USER, done, failed, methods, stored
+from tests.crowdtwist_stage import CREATE, DELETE, NUMBER, UPDATE, USER, attempt, done, failed, methods, stored
 
 
 @pytest.mark.parametrize("kind", ["drop", "hang"])
@@ -22,15 +20,35 @@ def test_an_update_without_an_answer_is_unknown(settings: Settings, control: San
     result = failed(settings, UPDATE)
     assert type(result.error) is OutcomeUnknownError
     assert methods(result) == ["PUT"]
-    assert "unknown_outcome" not in result.facts
+    assert result.facts == {"unknown_outcome": True}
 
 
 def test_a_create_without_an_answer_that_arrived_is_a_success(settings: Settings, control: SandboxControl) -> None:
     control.fault("crowdtwist", "drop_after", times=1)
     result = done(settings, CREATE)
     assert methods(result) == ["POST", "GET"]
-    assert result.facts == {"ct_user_id": stored(control)["id"]}
+    assert result.facts["ct_user_id"] == stored(control)["id"]
     assert control.state("crowdtwist")["posts"] == 1
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_a_create_that_a_gateway_gave_up_is_looked_for(
+    settings: Settings, control: SandboxControl, status: int
+) -> None:
+    control.fault("crowdtwist", "apply_late", seconds=0, status=status, times=1, method="POST")
+    result = attempt(settings, CREATE)
+    assert methods(result)[:2] == ["POST", "GET"]
+    assert methods(done(settings, replace(CREATE, unknown_outcome=True))) == ["GET"]
+    assert control.state("crowdtwist")["posts"] == 1
+
+
+def test_a_gateway_that_says_when_to_come_back_is_not_asked_before(settings: Settings, control: SandboxControl) -> None:
+    control.fault("crowdtwist", "apply_late", seconds=0, status=503, retry_after=7, times=1)
+    result = failed(settings, CREATE)
+    assert isinstance(result.error, ThrottledError)
+    assert result.error.retry_after_s == 7
+    assert methods(result) == ["POST"]
+    assert result.facts == {"unknown_outcome": True}
 
 
 def test_a_create_without_an_answer_that_is_not_there_is_looked_for_first_next_time(

@@ -167,7 +167,7 @@ def test_an_incomplete_member_can_be_deleted(remote: Settings, control: SandboxC
         (400, {"title": "Bad Request", "detail": "No last name"}, "No last name"),
         (422, {"title": "Unprocessable"}, "Unprocessable"),
         (400, {"o:errorCode": "400", "o:title": "Old style"}, "Old style"),
-        (422, {}, "the member cannot be mapped (HTTP 422)"),
+        (400, {"title": "Bad Request", "errorCode": "400"}, "Bad Request"),
     ],
 )
 def test_400_and_422_are_data_errors(
@@ -179,6 +179,44 @@ def test_400_and_422_are_data_errors(
     assert result.error.what == reason
 
 
+USER = {"third_party_id": NUMBER, "first_name": "Andy", "last_name": "Cole"}
+WRONG: list[dict[str, object]] = [
+    {"first_name": ["Andy"]},
+    {"last_name": "Co\0le"},
+    {"last_name": "C" * 1001},
+    {"date_of_birth": "312681600"},
+    {"date_of_birth": 2**62},
+    {"date_of_birth": 1.5},
+    {"city_id": 2**64 - 1},
+    {"city_id": "1"},
+    {"gender_id": True},
+    {"is_active": 2},
+    {"is_active": "1"},
+    {"custom_data": {"a": 1}},
+    {"extra": 10**30},
+    {str(n): "x" * 1000 for n in range(100)},
+]
+"""What no field of a CrowdTwist user holds."""
+NOT_OICS_OWN: list[object] = [
+    {},
+    [],
+    {"message": "no Route matched with those values"},
+    {"error": "bad_request", "message": "Malformed"},
+    {"error": "invalid_request", "error_description": "Malformed"},
+    {"detail": "Field required"},
+    {"title": 400},
+    {"title": " ", "detail": "x"},
+]
+"""What gateways say with 400 or 422."""
+NO_USERS: list[object] = [
+    None,
+    5,
+    [],
+    "x",
+    {"third_party_id": [NUMBER]},
+    *({"third_party_id": NUMBER} | wrong for wrong in WRONG),
+]
+NO_IDS: list[object] = ["", "a\0b", "a b", "x" * 200, 2**64 - 1, True, ["1"], {}]
 OIC_FAILURES: list[tuple[dict[str, Any], type[StageError]]] = [
     ({"kind": "refuse"}, UnreachableError),
     ({"kind": "hang"}, OutcomeUnknownError),
@@ -199,6 +237,14 @@ OIC_FAILURES: list[tuple[dict[str, Any], type[StageError]]] = [
     ({"kind": "garbage"}, UnavailableError),
     ({"kind": "status", "status": 202, "body": {}}, UnavailableError),
     ({"kind": "status", "status": 200, "body": {"user": {"third_party_id": "another"}}}, UnavailableError),
+    *(
+        ({"kind": "status", "status": code, "body": body}, UnavailableError)
+        for code in (400, 422)
+        for body in NOT_OICS_OWN
+    ),
+    ({"kind": "status", "status": 400, "body": {"type": "about:blank", "title": "Bad Request"}}, UnavailableError),
+    *(({"kind": "status", "status": 200, "body": {"user": user}}, UnavailableError) for user in NO_USERS),
+    *(({"kind": "status", "status": 200, "body": {"user": USER, "instanceId": no}}, UnavailableError) for no in NO_IDS),
 ]
 
 
@@ -208,6 +254,21 @@ def test_oic_failures(
 ) -> None:
     control.fault("oic", **(fault if fault["kind"] == "refuse" else fault | {"path": "/ic/"}))
     assert type(failed(remote).error) is expected
+
+
+def test_a_mapped_user_that_is_nested_without_end_is_an_oic_failure(oauth2: Settings, control: SandboxControl) -> None:
+    for depth in (60, 300, 900):
+        nested = "[" * depth + "]" * depth
+        body = f'{{"user": {{"third_party_id": "{NUMBER}", "x": {nested}}}, "y": {nested}}}'
+        fault = control.fault("oic", "status", path="/ic/", status=200, body=body)
+        assert type(failed(oauth2).error) is UnavailableError
+        control.heal("oic", fault)
+
+
+def test_plain_fields_that_the_flow_adds_are_sent_on(oauth2: Settings, control: SandboxControl) -> None:
+    user = USER | {"receive_email_updates": 1, "sign_up_channel_id": "7", "is_active": 0}
+    control.fault("oic", "status", path="/ic/", status=200, body={"user": user, "instanceId": 12})
+    assert done(oauth2).facts == {"user": user, "oic_instance_id": "12"}
 
 
 def test_an_integration_that_is_not_active_is_an_oic_failure(remote: Settings, control: SandboxControl) -> None:

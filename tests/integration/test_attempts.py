@@ -296,6 +296,40 @@ def test_after_a_lost_write_the_next_success_is_read_back_once(ledger: Engine) -
     assert rows(ledger, "lost_write_at", "member") == [None]
 
 
+def test_a_write_that_only_a_gateway_answered_counts_as_lost(ledger: Engine) -> None:
+    send(ledger)
+    claim(ledger)
+    (work,) = begin(ledger, Stage.OIC, [1])
+    end(ledger, Stage.OIC, work, good(Stage.OIC, work))
+    (work,) = begin(ledger, Stage.CROWDTWIST, [1])
+    end(ledger, Stage.CROWDTWIST, work, Failed(OUTAGE, {"unknown_outcome": True}), report_s=300)
+    assert rows(ledger, "state, code") == [("waiting", "unavailable")]
+    assert rows(ledger, "unknown_outcome, lost_write_at is not null", "member") == [(True, True)]
+    make_due(ledger)
+    travel(ledger)
+    assert errands(ledger) == [Errand.READ_BACK]
+
+
+def test_what_crowdtwist_showed_last_is_remembered(ledger: Engine) -> None:
+    for minute, facts, remembered in (
+        (0, {"echoed": {"last_name": "Lee"}}, {"last_name": "Lee"}),
+        (1, {}, {"last_name": "Lee"}),
+        (
+            2,
+            {"echoed": {"last_name": "L\0\ue000x", "is_active": False}},
+            {"last_name": "L\ufffd\ue000x", "is_active": False},
+        ),
+        (3, {"echoed": {}}, {}),
+    ):
+        send(ledger, minute=minute, last_name=f"Lee {minute}")
+        for (_, start), ids in claim(ledger).items():
+            for stage in start.rest:
+                for work in begin(ledger, stage, ids):
+                    done = Done("done", {"ct_user_id": 42} | facts) if stage is Stage.CROWDTWIST else good(stage, work)
+                    end(ledger, stage, work, done)
+        assert rows(ledger, "ct_user_id, echoed", "member") == [(42, remembered)]
+
+
 def test_of_two_errands_of_a_member_one_goes_at_a_time(ledger: Engine) -> None:
     send(ledger)
     travel(ledger, {Stage.CROWDTWIST: SILENCE}, report_s=300)

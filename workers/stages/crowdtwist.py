@@ -4,10 +4,11 @@
 unknown outcome of an earlier create:  GET   as sent -> done | different -> PUT | absent -> POST
 known in CrowdTwist:                   PUT   404 page_not_found -> POST
 not known:                             POST  refused -> GET: ours is there -> PUT, else the refusal stands
-deleted in Siebel:                     PUT is_active 0   404, or inactive already -> done
+deleted in Siebel:                     PUT is_active 0   404 page_not_found, or inactive already -> done
 read back:                             GET   as sent -> done | otherwise as if known
 probe:                                 PUT   again what was acknowledged last; any answer of its own -> done
 ```
+A POST or PUT that CrowdTwist itself did not answer may be out: fact `unknown_outcome`; a POST is looked for at once.
 
 Source: domain.md 2.2 (calls, id_type), 2.3 (fields, real answers E5), 2.4 (errors).  (A): nulls empty a field on an
 update; a create may ignore `is_active`, so an inactive member is made so by a PUT if it did.
@@ -18,14 +19,24 @@ from functools import partial
 from http import HTTPStatus
 from urllib.parse import quote
 
-from shared.errors import DataError, OutcomeUnknownError, StageError, UnavailableError
+from shared.errors import DataError, StageError, ThrottledError, UnavailableError
 from shared.instances import Done, Errand, Result, Work
 from shared.masking import mask
 from shared.personal import values_of
 from shared.settings import CrowdTwistSettings
 from workers.exchange import Exchange, segment
 from workers.permits import Permits
-from workers.stages.crowdtwist_answers import SYSTEM, User, is_absent, is_as_sent, is_inactive, refusal, user_of
+from workers.stages.crowdtwist_answers import (
+    SYSTEM,
+    User,
+    echoed,
+    is_absent,
+    is_as_sent,
+    is_inactive,
+    may_be_out,
+    refusal,
+    user_of,
+)
 from workers.transport import Answer, Door
 
 _USERS = "/v2/users"
@@ -42,7 +53,7 @@ class CrowdTwist:
         self._door = door
 
     async def run(self, works: Sequence[Work]) -> Sequence[Result]:
-        """Bring each member to CrowdTwist, one after the other: fact `ct_user_id`."""
+        """Bring each member to CrowdTwist, one after the other: facts `ct_user_id`, `echoed`."""
         return [await self._run(work) for work in works]
 
     async def _run(self, work: Work) -> Result:
@@ -50,8 +61,8 @@ class CrowdTwist:
         try:
             return await self._written(talk, work)
         except StageError as error:
-            # A create may still land: whoever comes next looks first.
-            facts = {"unknown_outcome": True} if talk.create_is_out else {}
+            # A write may still land: whoever comes next looks first, and the next success is read back.
+            facts = {"unknown_outcome": True} if talk.write_is_out else {}
             return talk.exchange.failed(error, **facts)
 
     async def _written(self, talk: "Talk", work: Work) -> Done:
@@ -71,7 +82,9 @@ class CrowdTwist:
     async def test(self) -> None:
         """Ask for a user that nobody is: cheap, and only answered to those who have the key."""
         answer = await Exchange(self._door).ask("GET", f"{_USERS}/0", "id_type=id", handed_over=_FORBIDDEN)
-        if not answer.ok and not is_absent(answer):
+        if answer.ok:
+            user_of(answer, None)
+        elif not is_absent(answer):
             raise refusal(answer)
 
     async def close(self) -> None:
@@ -86,7 +99,7 @@ class Talk:
         if work.user is None:
             raise ValueError(f"instance {work.instance_id} came to crowdtwist without a user object")
         self.exchange = Exchange(door, personal=partial(values_of, work.user))
-        self.create_is_out = work.unknown_outcome
+        self.write_is_out = work.unknown_outcome
         self._number = work.member_number
         self._user = dict(work.user)
         self._shown = mask(self._user)
@@ -95,62 +108,61 @@ class Talk:
         """POST; a refusal may be of one who is there already."""
         user = {field: value for field, value in self._user.items() if value is not None}
         try:
-            answer = await self.exchange.ask("POST", _USERS, document=user, shown=self._shown, handed_over=_FORBIDDEN)
-        except OutcomeUnknownError as error:
-            self.create_is_out = True
+            answer, stored = await self._write("POST", _USERS, "", user, self._shown)
+        except StageError as error:
+            if not self.write_is_out or isinstance(error, ThrottledError):
+                raise
             return await self._probe(error)
-        if answer.ok:
-            return await self._created(user_of(answer))
+        if stored is not None:
+            return await self._created(stored)
         refused = refusal(answer)
         if not isinstance(refused, DataError) or await self.find() is None:
             raise refused
         return await self.update()
 
     async def _created(self, stored: User) -> Done:
-        self.create_is_out = False
         if not self._user.get("is_active", 1) and stored.get("is_active"):
             return await self.update()
         return self._done("created in CrowdTwist", stored)
 
-    async def _probe(self, unknown: OutcomeUnknownError) -> Done:
+    async def _probe(self, unanswered: StageError) -> Done:
         try:
             found = await self.find()
         except StageError:
-            raise unknown from None
+            raise unanswered from None
         if found is None:  # it may still land, so the next attempt looks again
-            raise unknown
+            raise unanswered
         return await self.settle(found)
 
     async def settle(self, found: User) -> Done:
         """Be content with *found* if it is what we sent, else PUT."""
-        self.create_is_out = False
+        self.write_is_out = False
         if is_as_sent(self._user, found):
             return self._done("created in CrowdTwist by an earlier call", found)
         return await self.update()
 
     async def update_or_create(self) -> Done:
         """PUT, on 404 `page_not_found` POST."""
-        answer = await self._put(self._user)
-        return await self.create() if is_absent(answer) else self._updated(answer)
+        answer, stored = await self._put(self._user)
+        return await self.create() if is_absent(answer) else self._updated(answer, stored)
 
     async def update(self) -> Done:
         """PUT of one who was there a moment ago."""
-        answer = await self._put(self._user)
+        answer, stored = await self._put(self._user)
         if is_absent(answer):
             raise UnavailableError(SYSTEM, "the user was there and is gone", answer.status)
-        return self._updated(answer)
+        return self._updated(answer, stored)
 
     async def deactivate(self) -> Done:
         """PUT `is_active` 0 and nothing else; one who is not there, or inactive already, is as wanted."""
-        answer = await self._put({"is_active": 0})
-        self.create_is_out = False
-        if answer.status == HTTPStatus.NOT_FOUND:
-            return self.exchange.done("not in CrowdTwist: nothing to make inactive")
+        answer, stored = await self._put({"is_active": 0})
+        if is_absent(answer):
+            return self.exchange.done("not in CrowdTwist: nothing to make inactive", echoed={})
         if is_inactive(answer):
             return self.exchange.done("inactive in CrowdTwist already")
-        if not answer.ok:
+        if stored is None:
             raise refusal(answer)
-        return self._done("made inactive in CrowdTwist", user_of(answer))
+        return self._done("made inactive in CrowdTwist", stored)
 
     async def find(self) -> User | None:
         """GET by member number, None if CrowdTwist has no such user."""
@@ -159,34 +171,16 @@ class Talk:
             return None
         if not answer.ok:
             raise refusal(answer)
-        return user_of(answer)
-
-    async def _put(self, user: User) -> Answer:
-        shown = self._shown if user is self._user else user
-        return await self.exchange.ask(
-            "PUT", self._path(), _BY_NUMBER, document=user, shown=shown, handed_over=_FORBIDDEN
-        )
-
-    def _updated(self, answer: Answer) -> Done:
-        if not answer.ok:
-            raise refusal(answer)
-        self.create_is_out = False
-        return self._done("updated in CrowdTwist", user_of(answer))
-
-    def _done(self, what: str, stored: User) -> Done:
-        return self.exchange.done(what, ct_user_id=stored["id"])
-
-    def _path(self) -> str:
-        return f"{_USERS}/{segment(SYSTEM, 'Member Number', self._number)}"
+        return user_of(answer, self._number)
 
     async def repeat(self) -> Done:
         """PUT what was acknowledged last; one who is not there any more is not created again."""
-        answer = await self._put(self._user)
+        answer, stored = await self._put(self._user)
         if is_absent(answer):
             return self.exchange.done("probe: it answers, and does not have this user any more")
-        if not answer.ok:
+        if stored is None:
             raise refusal(answer)
-        return self._done("probe: took again what it has already", user_of(answer))
+        return self._done("probe: took again what it has already", stored)
 
     async def read_back(self, *, deleted: bool) -> Done:
         """GET; repeat the write if something else, such as a late older write, is there."""
@@ -199,6 +193,32 @@ class Talk:
         again = await (self.deactivate() if deleted else self.update_or_create())
         return self.exchange.done("read back: it was overwritten, so it was sent again", **again.facts)
 
+    async def _put(self, user: User) -> tuple[Answer, User | None]:
+        shown = self._shown if user is self._user else user
+        return await self._write("PUT", self._path(), _BY_NUMBER, user, shown)
+
+    async def _write(self, method: str, path: str, query: str, user: User, shown: User) -> tuple[Answer, User | None]:
+        """Send *user*; give the answer, and with a good one the user object in it, which is this member's."""
+        exchange = self.exchange
+        try:
+            answer = await exchange.ask(method, path, query, document=user, shown=shown, handed_over=_FORBIDDEN)
+            stored = user_of(answer, self._number) if answer.ok else None
+        except StageError as error:
+            self.write_is_out = self.write_is_out or may_be_out(error, exchange.answer)
+            raise
+        return answer, stored
+
+    def _updated(self, answer: Answer, stored: User | None) -> Done:
+        if stored is None:
+            raise refusal(answer)
+        return self._done("updated in CrowdTwist", stored)
+
+    def _done(self, what: str, stored: User) -> Done:
+        return self.exchange.done(what, ct_user_id=stored["id"], echoed=echoed(stored))
+
+    def _path(self) -> str:
+        return f"{_USERS}/{segment(SYSTEM, 'Member Number', self._number)}"
+
 
 def open_door(settings: CrowdTwistSettings, calls_in_flight: int, permits: Permits | None = None) -> Door:
     """Open the connection, with the key in the address or in a header.  Source: domain.md 2.1 (C1, E3)."""
@@ -208,6 +228,7 @@ def open_door(settings: CrowdTwistSettings, calls_in_flight: int, permits: Permi
         SYSTEM,
         settings.base_url,
         timeout_s=settings.timeout_s,
+        answer_max_bytes=settings.answer_max_bytes,
         calls_in_flight=calls_in_flight,
         permits=permits,
         headers={} if in_query else {"X-CT-Authorization": f"CTApiKey {key}"},

@@ -1,20 +1,84 @@
-"""What CrowdTwist's answers mean: refusals, absence, and whether a stored user is what we sent.  Pure.
+"""What CrowdTwist's answers mean: whose user, refusals, absence, and whether a write may be out.  Pure.
+
+An answer counts as CrowdTwist's word about a member only by its form and by whose it is.  Gateways answer too, in JSON
+and with the same statuses; what they say is about the way there.
 
 Source: domain.md 2.3 (real answers, E5), 2.4 (errors: C8, C9, E1, V5).
+(A): an `error` that is CrowdTwist's own is one word in small letters; of a 404, one that says what else was not found
+is none; 402, 407, 421 and 451 are never about a member.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from shared.errors import DataError, StageError, UnauthorisedError, UnavailableError
+from pydantic import BaseModel
+
+from shared.errors import DataError, OutcomeUnknownError, StageError, UnauthorisedError, UnavailableError
+from workers.answer_schema import STRICT, Key, Plain, Text, fitted
 from workers.transport import Answer
 
 SYSTEM = "CrowdTwist"
 User = Mapping[str, Any]
 _ZIP_DIGITS = 5
 _EMPTY = (None, "")
+_IDS = frozenset({"id", "third_party_id"})
 _TRUE = (True, "1", "true")
+_LONGEST_MESSAGE = 2000
+_OWN_CODE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_ABSENT = "page_not_found"
+_INTERNAL = "internal_error"
+_OF_THE_ACCOUNT = frozenset({_INTERNAL, "access_denied"})
+"""Codes that say nothing about a member, whatever their status."""
+_NEVER_ABOUT_A_MEMBER = frozenset(
+    {
+        HTTPStatus.PAYMENT_REQUIRED,
+        HTTPStatus.PROXY_AUTHENTICATION_REQUIRED,
+        HTTPStatus.MISDIRECTED_REQUEST,
+        HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS,
+    }
+)
+
+
+class _Stored(BaseModel):
+    """The part of a user object that we read; each field as a real answer has it, or in another plain type."""
+
+    model_config = STRICT
+
+    id: Key
+    third_party_id: Text | None
+    is_active: Plain = None
+    first_name: Plain = None
+    middle_name: Plain = None
+    last_name: Plain = None
+    date_of_birth: Plain = None
+    email_address: Plain = None
+    gender_id: Plain = None
+    lang_pref: Plain = None
+    postal_code: Plain = None
+    country: Plain = None
+    city: Plain = None
+
+
+def user_of(answer: Answer, number: str | None) -> User:
+    """Give the user object of a 2xx answer; *number* is whose it must be, None: anybody's.
+
+    Raises:
+        UnavailableError: it is none, or another member's.
+    """
+    status = answer.status
+    stored = fitted(_Stored, answer.document)
+    if stored is None:
+        raise UnavailableError(SYSTEM, f"did not answer with a user object (HTTP {status})", status)
+    if number is not None and stored.third_party_id != number:
+        raise UnavailableError(SYSTEM, f"answered with the user object of another member (HTTP {status})", status)
+    return dict(answer.document)
+
+
+def echoed(stored: User) -> dict[str, Any]:
+    """Give what CrowdTwist showed of the synced fields, under its names."""
+    return {name: stored[name] for name in _Stored.model_fields if name in stored and name not in _IDS}
 
 
 def refusal(answer: Answer) -> StageError:
@@ -22,31 +86,34 @@ def refusal(answer: Answer) -> StageError:
     status = answer.status
     if status == HTTPStatus.FORBIDDEN and not is_inactive(answer):
         return UnauthorisedError(SYSTEM, f"refused our credentials (HTTP {status})", status)
-    if message := _message(answer):
-        return DataError(SYSTEM, message, status)
+    if _is_about_a_member(answer):
+        return DataError(SYSTEM, answer.text("message")[:_LONGEST_MESSAGE], status)
     return UnavailableError(SYSTEM, f"answered something that is not its own (HTTP {status})", status)
 
 
 def is_absent(answer: Answer) -> bool:
     """Say whether there is no such user."""
-    return answer.status == HTTPStatus.NOT_FOUND and answer.text("error") == "page_not_found"
+    return answer.status == HTTPStatus.NOT_FOUND and _own_code(answer) == _ABSENT
 
 
 def is_inactive(answer: Answer) -> bool:
     """Say whether the call was refused because the user is inactive: 403 `forbidden`, a word with many meanings."""
-    forbidden = answer.status == HTTPStatus.FORBIDDEN and answer.text("error") == "forbidden"
+    forbidden = answer.status == HTTPStatus.FORBIDDEN and _own_code(answer) == "forbidden"
     return forbidden and answer.text("message").casefold().startswith("user is inactive")
 
 
-def user_of(answer: Answer) -> User:
-    """Give the user object of a 2xx answer.
+def may_be_out(error: StageError, answer: Answer | None) -> bool:
+    """Say whether a write that met *error* may have been applied, or may still be.
 
-    Raises:
-        UnavailableError: it is none.
+    Shape: *answer* is what came, None if nothing did.  Good, unserved and timed out, but not by CrowdTwist itself: the
+    request may be under way behind who answered.
     """
-    if not isinstance(answer.document, dict) or type(answer.document.get("id")) is not int:
-        raise UnavailableError(SYSTEM, f"did not answer with a user object (HTTP {answer.status})", answer.status)
-    return answer.document
+    if answer is None:
+        return isinstance(error, OutcomeUnknownError)
+    if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _own_code(answer) != _INTERNAL
+    is_unserved = answer.status > HTTPStatus.INTERNAL_SERVER_ERROR or answer.status == HTTPStatus.REQUEST_TIMEOUT
+    return is_unserved or answer.ok
 
 
 def is_as_sent(sent: User, stored: User) -> bool:
@@ -60,6 +127,19 @@ def is_as_sent(sent: User, stored: User) -> bool:
         for field, value in sent.items()
         if field not in _NEVER_SHOWN and not (value is None and field in _SHOWN_AS)
     )
+
+
+def _is_about_a_member(answer: Answer) -> bool:
+    code, status = _own_code(answer), answer.status
+    if not code or code in _OF_THE_ACCOUNT or status in _NEVER_ABOUT_A_MEMBER:
+        return False
+    return not (status == HTTPStatus.NOT_FOUND and code != _ABSENT and code.endswith("not_found"))
+
+
+def _own_code(answer: Answer) -> str:
+    """Give the `error` of an answer of CrowdTwist's form, `{error, message}`, else an empty text."""
+    code = answer.text("error")
+    return code if _OWN_CODE.fullmatch(code) and answer.text("message") else ""
 
 
 def _same(field: str, sent: Any, stored: Any) -> bool:  # noqa: ANN401 - JSON
@@ -93,9 +173,3 @@ _PLAIN: dict[str, Callable[[Any], str]] = {
     "postal_code": _postal,
 }
 """How a field is compared where the types or forms of request and answer differ; `gender_id` is 2 here, "2" there."""
-
-
-def _message(answer: Answer) -> str:
-    nested = answer.document.get("error") if isinstance(answer.document, dict) else None
-    said = nested.get("message") if isinstance(nested, dict) else None
-    return answer.text("message") or (said.strip() if isinstance(said, str) else "")

@@ -1,7 +1,7 @@
 """Stage 1 of 3: the OIC member sync flow, run here (`builtin`) or in Oracle Integration (`remote`).
 
-Source: domain.md 1.5 and 2.3 (the flow, in `oic_mapping`); 4.1 (address O14, authentication O12), 4.3 (form of errors
-O15); 3.2 (the Siebel message S15).  (A): the trigger's answer is `{"instanceId", "user"}`; its statuses.
+Source: domain.md 1.5 and 2.3 (the flow, in `oic_mapping`); 4.1 (address O14, authentication O12); 3.2 (the Siebel
+message S15).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,11 @@ from shared.personal import values_of
 from shared.settings import OicSettings, SiebelSettings
 from workers.exchange import Exchange
 from workers.permits import Permits
+from workers.stages.oic_answers import SYSTEM, mapped_of
 from workers.stages.oic_mapping import map_member
 from workers.tokens import basic, open_tokens
-from workers.transport import Answer, Door
+from workers.transport import Door
 
-SYSTEM = "OIC"
-_REFUSALS = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
 _REACHED = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.METHOD_NOT_ALLOWED})
 _MEMBER = {
     "operation": "Operation",
@@ -111,15 +110,15 @@ class RemoteOic:
         exchange = Exchange(self._door, personal=partial(values_of, work.event.get("member")))
         try:
             answer = await exchange.ask("POST", self._path, document=self._message(work))
-            user = _user(answer, work)
+            mapped = mapped_of(answer, work.member_number)
         except DataError as error:
             if work.operation == "delete":  # nothing of the mapping is needed to make a member inactive
                 return exchange.done("cannot be mapped, and need not be", user=_inactive(work))
             return exchange.failed(error)
         except StageError as error:
             return exchange.failed(error)
-        facts = {"oic_instance_id": instance} if (instance := answer.text("instanceId")) else {}
-        return exchange.done("mapped by OIC to a CrowdTwist user", user=user, **facts)
+        facts = {} if mapped.instance_id is None else {"oic_instance_id": mapped.instance_id}
+        return exchange.done("mapped by OIC to a CrowdTwist user", user=mapped.user, **facts)
 
     async def test(self) -> None:
         """Get a token, where tokens are used, and reach the trigger without running the flow.
@@ -166,28 +165,22 @@ def open_door(settings: OicSettings, calls_in_flight: int, permits: Permits | No
             SYSTEM,
             settings.base_url,
             timeout_s=timeout_s,
+            answer_max_bytes=settings.answer_max_bytes,
             calls_in_flight=calls_in_flight,
             headers=headers,
             permits=permits,
         )
     client = (settings.client_id, settings.client_secret.get_secret_value() if settings.client_secret else "")
-    tokens = open_tokens(SYSTEM, settings.token_url, client, settings.scope, timeout_s)
+    most = settings.answer_max_bytes
     return Door(
-        SYSTEM, settings.base_url, timeout_s=timeout_s, calls_in_flight=calls_in_flight, tokens=tokens, permits=permits
+        SYSTEM,
+        settings.base_url,
+        timeout_s=timeout_s,
+        answer_max_bytes=most,
+        calls_in_flight=calls_in_flight,
+        tokens=open_tokens(SYSTEM, settings.token_url, client, settings.scope, timeout_s, most),
+        permits=permits,
     )
-
-
-def _user(answer: Answer, work: Work) -> dict[str, Any]:
-    status = answer.status
-    if status in _REFUSALS:
-        said = answer.text("detail", "o:detail", "title", "o:title")
-        raise DataError(SYSTEM, said or f"the member cannot be mapped (HTTP {status})", status)
-    if not answer.ok:
-        raise UnavailableError(SYSTEM, f"the integration is not there or not active (HTTP {status})", status)
-    user = answer.document.get("user") if isinstance(answer.document, dict) else None
-    if not isinstance(user, dict) or user.get("third_party_id") != work.member_number:
-        raise UnavailableError(SYSTEM, "did not answer with this member's CrowdTwist user object", status)
-    return user
 
 
 def _inactive(work: Work) -> dict[str, Any]:

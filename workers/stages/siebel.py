@@ -179,6 +179,7 @@ def open_door(settings: SiebelSettings, calls_in_flight: int, permits: Permits |
         SYSTEM,
         settings.base_url,
         timeout_s=settings.timeout_s,
+        answer_max_bytes=settings.answer_max_bytes,
         calls_in_flight=calls_in_flight,
         permits=permits,
         headers={"Authorization": authorization},

@@ -224,6 +224,11 @@ class MailSettings(BaseModel):
     sender: str = Field("", alias="from", description="who it comes from: name@host or Name <name@host>")
     recipients: str = Field("", description="comma separated; the lookup row email of OIC")
     digest_every_s: float = Field(900, gt=0, description="s; from one digest to the next, if there is anything new")
+    flap_s: float = Field(
+        900,
+        ge=0,
+        description="s; down again so soon after coming back is the same outage: told only if it lasts as long",
+    )
     timeout_s: float = Field(20, gt=0, description="s; longest silence of the mail server")
 
     @field_validator("sender")

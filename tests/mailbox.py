@@ -24,11 +24,15 @@ SETTINGS = {"from": "membersync <membersync@example.org>", "recipients": "ann@ex
 
 @dataclass
 class Mailbox:
-    """What a mail server took.  *answer* is what it says to each mail; *refused* whom it takes nothing for."""
+    """What a mail server took.
+
+    *answer* is what it says to each mail; *refused* whom it takes nothing for, *later* whom it takes nothing for yet.
+    """
 
     port: int
     answer: str = "250 taken"
     refused: str = ""
+    later: str = ""
     mails: list[EmailMessage] = field(default_factory=list)
     envelopes: list[Envelope] = field(default_factory=list)
     logged_in: list[object] = field(default_factory=list)
@@ -47,6 +51,8 @@ class Mailbox:
     ) -> str:
         if address == self.refused:
             return "550 nobody of that name"
+        if address == self.later:
+            return "451 greylisted, come again"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 

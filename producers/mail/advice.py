@@ -51,6 +51,15 @@ def when_down(stage: Stage, settings: Settings) -> str:
     )
 
 
+def when_back(settings: Settings) -> str:
+    """Say what it means that a connection is back."""
+    if not settings.mail.flap_s:
+        return IS_BACK
+    window = f"{settings.mail.flap_s / 60:.3g} min"
+    again = f"If it is down again within {window}, that is the same outage: you are told only if it lasts as long."
+    return f"{IS_BACK} {again}"
+
+
 def bring_back(stage: Stage, settings: Settings) -> tuple[Step, ...]:
     """Say how to bring a connection back."""
     return (

@@ -46,7 +46,7 @@ def _back(change: Change, settings: Settings) -> Story:
         lasted = _span((change.at - change.down_at).total_seconds())
         facts = [("Down from", _instant(change.down_at)), *facts, ("Lasted", lasted)]
         subject += f" after {lasted}"
-    section = Section(advice.IS_BACK, advice.after_outage(), f"{settings.api.url}/connections")
+    section = Section(advice.when_back(settings), advice.after_outage(), f"{settings.api.url}/connections")
     headline = f"{system} serves us again: the connection {stage} is back."
     return Story(Kind.UP, subject, headline, (*facts, *_held(change)), (section,))
 

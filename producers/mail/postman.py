@@ -3,7 +3,8 @@
 1. News are taken from the ledger, and the letters about them put into the outbox, by one transaction.
 2. A letter is leased, sent while no transaction is open, and marked.  Whoever dies in between leaves it to be sent
    again when the lease ends, under the same Message-ID.
-3. A letter that was not taken is due again after up to 5 s, 10 s, 20 s … 10 min, for as long as it takes.
+3. A letter that was not taken is due again after up to 5 s, 10 s, 20 s … 10 min, for as long as it takes.  One that
+   was taken for some recipients is due again for those who are to get it later (4xx), and for nobody else.
 
 Any number may run.  A mail server that is down delays mail and nothing else.
 """
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from producers.mail import composing
-from producers.mail.sending import SendingError, message_of, send
+from producers.mail.sending import Outcome, SendingError, message_of, send
 from shared.errors import LedgerConflictError, LedgerError
 from shared.ledger import mail, news
 from shared.ledger.engine import engine, outlasting, transaction
@@ -71,7 +72,7 @@ class Postman:
         """Take what is new, and put the letters about it into the outbox."""
         now = datetime.now(UTC)
         with transaction(self._ledger) as connection:
-            for change in news.take_changes(connection):
+            for change in news.take_changes(connection, flap_s=self._settings.mail.flap_s):
                 mail.put(connection, composing.of_change(change, self._settings, now=now))
         with transaction(self._ledger) as connection:
             digest = news.take_digest(connection, every_s=self._settings.mail.digest_every_s)
@@ -86,13 +87,23 @@ class Postman:
         if leased is None:
             return False
         try:
-            complaint = send(message_of(leased, of), of)
+            came = send(message_of(leased, of), of, leased.recipients)
         except SendingError as error:
             self._put_off(leased, str(error))
             return False
-        outlasting(lambda: self._mark(leased, complaint), _MARK_WITHIN_S)
-        self._sending.over()
-        log.info("mail sent", mail_id=leased.mail_id, kind=leased.letter.kind, tries=leased.tries, complaint=complaint)
+        if came.taken or not came.later:
+            self._sending.over()
+        outlasting(lambda: self._mark(leased, came), _MARK_WITHIN_S)
+        log.info(
+            "mail sent in part" if came.later else "mail sent",
+            mail_id=leased.mail_id,
+            kind=leased.letter.kind,
+            tries=leased.tries,
+            taken=came.taken,
+            later=len(came.later),
+            refused=came.refused,
+            complaint=came.complaint,
+        )
         return True
 
     def _send_all(self, stop: threading.Event) -> None:
@@ -105,9 +116,14 @@ class Postman:
         with transaction(self._ledger) as connection:
             mail.failed(connection, leased, error=error, again_in_s=again_in_s)
 
-    def _mark(self, leased: Leased, complaint: str | None) -> None:
+    def _mark(self, leased: Leased, came: Outcome) -> None:
         with transaction(self._ledger) as connection:
-            mail.sent(connection, leased.mail_id, complaint=complaint)
+            if not came.later:
+                mail.sent(connection, leased.mail_id, complaint=came.complaint)
+                return
+            again_in_s = wait_s(leased.tries, random.random())  # noqa: S311  # jitter, no secret
+            error = came.complaint or ""
+            mail.sent_in_part(connection, leased, recipients=came.later, error=error, again_in_s=again_in_s)
 
     def _prune(self) -> None:
         if time.monotonic() < self._prune_at:

@@ -2,8 +2,9 @@
 
 import smtplib
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP
 
@@ -12,6 +13,7 @@ from shared.masking import mask_text
 from shared.settings import MailSettings
 
 _Refusals = Mapping[str, tuple[int, bytes]]
+_FOR_NOW = range(400, 500)
 
 
 class SendingError(Exception):
@@ -34,27 +36,44 @@ def message_of(mail: Leased, settings: MailSettings) -> EmailMessage:
     return message
 
 
-def send(message: EmailMessage, settings: MailSettings) -> str | None:
-    """Hand *message* to the mail server; say what it complained about, if it did not take it for every recipient.
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the mail server took.
+
+    Shape: *taken* and *refused* (5xx, for good) how many recipients; *later* whom it will take it for later (4xx);
+    *complaint* what it said to these, without an address.
+    """
+
+    taken: int
+    later: tuple[str, ...] = ()
+    refused: int = 0
+    complaint: str | None = None
+
+
+def send(message: EmailMessage, settings: MailSettings, recipients: Sequence[str] | None = None) -> Outcome:
+    """Hand *message* to the mail server for *recipients*, None: for all whom the settings name.
 
     Raises:
-        SendingError: it took it for nobody.
+        SendingError: it took it for nobody, and nobody else has it.
     """
+    to = list(recipients) if recipients else [address.addr_spec for address in message["To"].addresses]
     try:
         session = _session(settings)
         try:
-            refused = session.send_message(message)
+            refused = session.send_message(message, to_addrs=to)
             with suppress(smtplib.SMTPException, OSError):  # it is sent, whatever they say to our good-bye
                 session.quit()
         finally:
             session.close()
     except smtplib.SMTPRecipientsRefused as error:
-        raise SendingError(_refusal(error.recipients)) from error
+        if not recipients:
+            raise SendingError(_refusal(error.recipients)) from error
+        refused = error.recipients  # the others have it
     except smtplib.SMTPResponseException as error:
         raise SendingError(_answer(error.smtp_code, error.smtp_error)) from error
     except (smtplib.SMTPException, OSError) as error:
         raise SendingError(mask_text(f"{type(error).__name__}: {error}")) from error
-    return _refusal(refused) if refused else None
+    return _outcome(to, refused)
 
 
 def _session(settings: MailSettings) -> smtplib.SMTP:
@@ -76,9 +95,17 @@ def _session(settings: MailSettings) -> smtplib.SMTP:
     return session
 
 
-def _refusal(refused: _Refusals) -> str:
+def _outcome(to: Sequence[str], refused: _Refusals) -> Outcome:
+    later = {address: said for address, said in refused.items() if said[0] in _FOR_NOW}
+    for_good = {address: said for address, said in refused.items() if address not in later}
+    complaints = [_refusal(for_good)] if for_good else []
+    complaints += [_refusal(later, "put off")] if later else []
+    return Outcome(len(to) - len(refused), tuple(later), len(for_good), "; ".join(complaints) or None)
+
+
+def _refusal(refused: _Refusals, what: str = "refused") -> str:
     code, answer = next(iter(refused.values()))
-    return f"{len(refused)} recipients refused, the first with {_answer(code, answer)}"
+    return f"{len(refused)} recipients {what}, the first with {_answer(code, answer)}"
 
 
 def _answer(code: int, answer: bytes | str) -> str:

@@ -4,6 +4,7 @@ A mail is put in by the transaction that found its cause, and leased for the tim
 no transaction is open while SMTP is spoken.  A sender that dies meanwhile leaves a mail that is due again later.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -31,12 +32,16 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Leased:
-    """A mail that may be sent now, by us alone until the lease ends.  *tries* counts this one."""
+    """A mail that may be sent now, by us alone until the lease ends.
+
+    *tries* counts this one.  *recipients*: those whom it has not reached yet, None: it has reached nobody.
+    """
 
     mail_id: int
     written_at: datetime
     tries: int
     letter: Letter
+    recipients: tuple[str, ...] | None = None
 
 
 def put(connection: Connection, letter: Letter) -> None:
@@ -49,17 +54,31 @@ def lease(connection: Connection, *, lease_s: float) -> Leased | None:
     """Lease the mail that has been due for longest, None: nothing is.  Commit before sending.
 
     What is told of connections is told in order, so that the last mail is how it stands; one that the mail server
-    refuses for good (5xx) holds up no other.
+    refuses for good (5xx), or has taken for some recipients, holds up no other.
     """
     row = connection.execute(_LEASE, {"lease_s": lease_s}).one_or_none()
     if row is None:
         return None
-    return Leased(row.id, row.created_at, row.tries, Letter(Kind(row.kind), row.subject, row.plain, row.html))
+    return Leased(
+        row.id,
+        row.created_at,
+        row.tries,
+        Letter(Kind(row.kind), row.subject, row.plain, row.html),
+        _tuple(row.recipients),
+    )
 
 
 def sent(connection: Connection, mail_id: int, *, complaint: str | None = None) -> None:
     """Mark a mail as taken by the mail server.  *complaint*: what it did not like nevertheless."""
     connection.execute(_SENT, {"id": mail_id, "complaint": complaint})
+
+
+def sent_in_part(
+    connection: Connection, leased: Leased, *, recipients: Sequence[str], error: str, again_in_s: float
+) -> None:
+    """Make a mail due again for *recipients*, who are to get it later; the others have it or never will."""
+    parameters = {"id": leased.mail_id, "tries": leased.tries, "error": error, "again_in_s": again_in_s}
+    connection.execute(_SENT_IN_PART, parameters | {"recipients": list(recipients)})
 
 
 def failed(connection: Connection, leased: Leased, *, error: str, again_in_s: float) -> None:
@@ -79,6 +98,10 @@ def unsent(connection: Connection) -> tuple[int, float]:
     return int(row.total), float(row.age_s)
 
 
+def _tuple(values: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if values is None else tuple(values)
+
+
 _PUT = text("insert into mail (kind, subject, plain, html) values (:kind, :subject, :plain, :html)")
 _LEASE = text("""
     update mail
@@ -86,13 +109,18 @@ _LEASE = text("""
     where id = (select id from mail l where sent_at is null and due_at <= now()
                   and (kind = 'digest' or not exists (
                       select from mail o where o.sent_at is null and o.kind <> 'digest' and o.id < l.id
-                                           and coalesce(o.last_error, '') !~ '^5'))
+                                           and o.recipients is null and coalesce(o.last_error, '') !~ '^5'))
                 order by due_at, id limit 1 for update skip locked)
-    returning id, created_at, tries, kind, subject, plain, html
+    returning id, created_at, tries, kind, subject, plain, html, recipients
 """)
 _SENT = text("update mail set sent_at = now(), last_error = :complaint where id = :id and sent_at is null")
 _FAILED = text("""
     update mail set due_at = now() + make_interval(secs => :again_in_s), last_error = :error
+    where id = :id and tries = :tries and sent_at is null
+""")
+_SENT_IN_PART = text("""
+    update mail set due_at = now() + make_interval(secs => :again_in_s), last_error = :error,
+                    recipients = cast(:recipients as text[])
     where id = :id and tries = :tries and sent_at is null
 """)
 _PRUNE = text("delete from mail where sent_at < now() - make_interval(days => :days)")

@@ -63,12 +63,14 @@ class Digest:
     failures: tuple[Failure, ...]
 
 
-def take_changes(connection: Connection) -> list[Change]:
+def take_changes(connection: Connection, *, flap_s: float) -> list[Change]:
     """Take the changes that no mail tells of yet, oldest first.
 
-    Of those older than an hour only a connection that is still down is news.
+    A connection that is down again within *flap_s* seconds of its return is in the same outage still: that is news only
+    once it has lasted as long, and so is its return.  Of those older than an hour only one that is still down is news.
     """
-    rows = connection.execute(_TAKE_CHANGES, {"news": _NEWS, "held_max": HELD_MAX}).all()
+    parameters = {"news": _NEWS, "held_max": HELD_MAX, "flap": timedelta(seconds=flap_s)}
+    rows = connection.execute(_TAKE_CHANGES, parameters).all()
     return [_change(row) for row in sorted(rows, key=lambda row: row.id) if row.is_news]
 
 
@@ -110,17 +112,32 @@ def _by_cause(rows: "Iterable[Row[tuple[object, ...]]]") -> list[Failure]:
     return sorted(merged.values(), key=lambda one: (-one.count, one.stage, one.code, one.message))
 
 
-_TAKE_CHANGES = text("""
+# Of each change: when it went down for it, whether it had been back for less than a flap then, how long it was down.
+_LOOK = """
+    select d.at as down_at, u.at > d.at - cast(:flap as interval) as is_flap, n.at as up_at,
+           coalesce(n.at, now()) - d.at < cast(:flap as interval) as is_short
+    from (select max(id) as id from connection_change
+          where name = c.name and what = 'down' and id <= c.id) as l
+    left join connection_change d on d.id = l.id
+    left join lateral (select at from connection_change where name = c.name and what = 'up' and id < l.id
+                       order by id desc limit 1) as u on true
+    left join lateral (select at from connection_change where name = c.name and what = 'up' and id > l.id
+                       order by id limit 1) as n on true
+"""
+_TAKE_CHANGES = text(f"""
+    with taken as (
+        select c.id, k.down_at, coalesce(k.is_flap and k.is_short, false) as is_damped
+        from connection_change c, lateral ({_LOOK}) as k
+        where c.what in ('down', 'up') and not c.mailed
+          and (c.what = 'up' or not coalesce(k.is_flap and k.is_short and k.up_at is null, false))
+        order by c.id limit 100 for update of c skip locked
+    )
     update connection_change c set mailed = true
-    where c.id = any(array(select id from connection_change where what in ('down', 'up') and not mailed
-                           order by id limit 100 for update skip locked))
-    returning c.id, c.name, c.what, c.at, c.why,
-              case c.what when 'down' then c.at else (
-                  select max(d.at) from connection_change d where d.name = c.name and d.what = 'down' and d.id < c.id
-              ) end as down_at,
-              c.at >= now() - cast(:news as interval) or c.what = 'down' and not exists (
+    from taken t where c.id = t.id
+    returning c.id, c.name, c.what, c.at, c.why, t.down_at,
+              not t.is_damped and (c.at >= now() - cast(:news as interval) or c.what = 'down' and not exists (
                   select from connection_change l where l.name = c.name and l.what in ('down', 'up') and l.id > c.id
-              ) as is_news,
+              )) as is_news,
               (select count(*) from (select from instance i where i.state = 'held' and i.due_stage = c.name
                                      limit :held_max) as h) as held
 """)

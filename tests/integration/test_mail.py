@@ -51,6 +51,62 @@ def test_a_connection_that_goes_down_and_comes_back_is_one_mail_each(road: Road,
     assert mailbox.subjects[1:] == ["membersync: the connection crowdtwist is back after 0 s"]
 
 
+def changes(road: Road, *told: tuple[float, str]) -> None:
+    """Let crowdtwist have gone down or come back so many minutes ago, oldest first."""
+    for minutes, what in told:
+        road.sql(f"""
+            insert into connection_change (name, what, at)
+            values ('crowdtwist', '{what}', now() - interval '{minutes} minutes')
+        """)
+
+
+def test_an_outage_that_flaps_is_one_mail_when_it_begins_and_one_when_it_is_over(road: Road, mailbox: Mailbox) -> None:
+    one = postman(road, mailbox)
+    for what in ("down", "up") * 13:
+        road.sql("update connection_change set at = at - interval '1 minute'")
+        changes(road, (0, what))
+        deliver(one)
+    assert mailbox.subjects == [
+        "membersync: the connection crowdtwist is down",
+        "membersync: the connection crowdtwist is back after 1 min",
+    ]
+    assert road.sql("select count(*) from connection_change where what in ('down', 'up')") == [26], "the audit has all"
+    assert road.sql("select count(*) from connection_change where not mailed") == [0]
+
+
+def test_a_flap_that_lasts_is_told_and_so_is_its_end(road: Road, mailbox: Mailbox) -> None:
+    one = postman(road, mailbox)
+    changes(road, (40, "down"), (30, "up"), (20, "down"))
+    deliver(one)
+    assert len(mailbox.mails) == 3, "it has been down for longer than a flap"
+    changes(road, (1, "up"))
+    deliver(one)
+    assert len(mailbox.mails) == 4
+
+
+def test_one_that_is_down_again_a_moment_after_it_came_back_waits_until_it_has_lasted(
+    road: Road, mailbox: Mailbox
+) -> None:
+    one = postman(road, mailbox)
+    changes(road, (30, "down"), (18, "up"), (14, "down"))
+    deliver(one)
+    assert len(mailbox.mails) == 2
+    road.sql("update connection_change set at = at - interval '2 minutes'")
+    deliver(one)
+    assert [subject.partition(" after ")[0].rpartition(" ")[2] for subject in mailbox.subjects] == [
+        "down",
+        "back",
+        "down",
+    ]
+    assert deliver(one) == 0
+
+
+def test_an_outage_after_a_quiet_time_is_another_one(road: Road, mailbox: Mailbox) -> None:
+    changes(road, (50, "down"), (45, "up"), (20, "down"), (19, "up"))
+    deliver(postman(road, mailbox))
+    assert len(mailbox.mails) == 4
+
+
 def test_a_mail_is_addressed_signed_and_in_two_parts_that_name_nobody(road: Road, mailbox: Mailbox) -> None:
     goes_down(road)
     deliver(postman(road, mailbox))

@@ -79,6 +79,63 @@ def test_a_recipient_who_is_refused_costs_the_others_nothing(road: Road, mailbox
     ]
 
 
+def test_a_recipient_who_is_put_off_gets_it_later_and_nobody_gets_it_twice(
+    road: Road, mailbox: Mailbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = postman(road, mailbox)
+    mailbox.later = "ann@example.org"
+    goes_down(road)
+    deliver(one)
+    assert "mail sent in part" in capsys.readouterr().out
+    ((_, error),) = unsent(road)
+    assert error == "1 recipients put off, the first with 451 greylisted, come again"
+    everything_is_due(road)
+    deliver(one)
+    assert len(unsent(road)) == 1, "for as long as it takes"
+    mailbox.later = ""
+    everything_is_due(road)
+    deliver(one)
+    assert [envelope.rcpt_tos for envelope in mailbox.envelopes] == [["bob@example.org"], ["ann@example.org"]]
+    assert len({received["Message-ID"] for received in mailbox.mails}) == 1
+    assert unsent(road) == []
+
+
+def test_one_who_is_put_off_for_ever_holds_up_no_other_mail(road: Road, mailbox: Mailbox) -> None:
+    one = postman(road, mailbox)
+    mailbox.later = "ann@example.org"
+    goes_down(road)
+    deliver(one)
+    comes_back(road)
+    deliver(one)
+    assert [envelope.rcpt_tos for envelope in mailbox.envelopes] == [["bob@example.org"]] * 2
+    assert len(unsent(road)) == 2
+
+
+def test_one_who_is_put_off_and_then_refused_is_the_end_of_it(road: Road, mailbox: Mailbox) -> None:
+    one = postman(road, mailbox)
+    mailbox.later = "ann@example.org"
+    goes_down(road)
+    deliver(one)
+    mailbox.later, mailbox.refused = "", "ann@example.org"
+    everything_is_due(road)
+    deliver(one)
+    assert unsent(road) == []
+    assert road.sql("select last_error from mail") == ["1 recipients refused, the first with 550 nobody of that name"]
+
+
+def test_a_mail_that_reached_nobody_stays_due_for_everybody(road: Road, mailbox: Mailbox) -> None:
+    one = postman(road, mailbox)
+    mailbox.later, mailbox.refused = "ann@example.org", "bob@example.org"
+    goes_down(road)
+    deliver(one)
+    ((_, error),) = unsent(road)
+    assert error.startswith("2 recipients refused")
+    mailbox.later = mailbox.refused = ""
+    everything_is_due(road)
+    deliver(one)
+    assert [envelope.rcpt_tos for envelope in mailbox.envelopes] == [["ann@example.org", "bob@example.org"]]
+
+
 def leased(road: Road) -> mail.Leased:
     with transaction(road.ledger) as connection:
         found = mail.lease(connection, lease_s=60)

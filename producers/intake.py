@@ -2,21 +2,27 @@
 
 All events of a call are judged in memory, in order, against where their members stand, and written in one transaction
 of a fixed number of statements.  When `accept` returns, what it says is committed.
+
+Whatever decides when - an event's arrival, whether it lies in the future - is the ledger's clock, never the caller's.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from shared.errors import InvalidEventError
-from shared.events import MemberEvent, Version, content_hash, derived_event_id, dump_event, event_hash
+from shared.events import MemberEvent, Operation, Version, content_hash, derived_event_id, dump_event, event_hash
 from shared.ledger import acceptance
 from shared.ledger.acceptance import Known, Newest, NewInstance, Queued, Standing
-from shared.ledger.engine import Ledger, repeated, transaction, wake
+from shared.ledger.engine import Ledger, Transaction, repeated, transaction, wake
+from shared.ledger.operators import Action, record
 from shared.pipeline import Lane, State
 
+OLDER = "older than the newest event of the member"
 _INDIVIDUAL = "individual"
+_IDS_FILED = 50
 
 
 class Outcome(StrEnum):
@@ -48,11 +54,28 @@ Item = tuple[int, MemberEvent | InvalidEventError]
 
 
 @dataclass(frozen=True, slots=True)
+class IntakeRules:
+    """What intake depends on beside the events.
+
+    Shape: *lane* is that of events which name none; *program_id* the programme to sync, empty for all; *forced_by* the
+    name and role of an operator, whose `force` goes before order and is recorded.  Anybody else's sends what is
+    unchanged, no more.  Units: *future_s* seconds that an event may lie ahead.
+    """
+
+    lane: Lane
+    program_id: str = ""
+    future_s: float = 300.0
+    forced_by: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """What one event comes to."""
 
     outcome: Outcome
     reason: str | None = None
+    begins: bool = False
+    """It begins a new sequence of its member."""
 
 
 @dataclass(slots=True)
@@ -65,10 +88,8 @@ class _Arrival:
     event_hash: bytes
 
 
-def accept(ledger: Ledger, items: Iterable[Item], *, lane: Lane, program_id: str, now: datetime) -> list[Receipt]:
+def accept(ledger: Ledger, items: Iterable[Item], rules: IntakeRules) -> list[Receipt]:
     """Take events in; give one receipt each, by position.
-
-    *lane* is that of events which name none; *program_id* the programme to sync, empty for all.
 
     Raises:
         LedgerError: nothing was stored.
@@ -81,72 +102,110 @@ def accept(ledger: Ledger, items: Iterable[Item], *, lane: Lane, program_id: str
         else:
             arrivals.append(_Arrival(position, item, item.event_id or derived_event_id(item), event_hash(item)))
     if arrivals:
-        receipts.extend(repeated(lambda: _commit(ledger, arrivals, lane, program_id, now)))
+        receipts.extend(repeated(lambda: _commit(ledger, arrivals, rules)))
     return sorted(receipts, key=lambda receipt: receipt.position)
 
 
-def judge(event: MemberEvent, standing: Standing, content: bytes, program_id: str) -> Judgement:
+def judge(event: MemberEvent, standing: Standing, content: bytes, rules: IntakeRules) -> Judgement:
     """Apply rules 3 to 6 to an event that is no duplicate.  Pure."""
-    if program_id and event.member.program_id != program_id:
+    if rules.program_id and event.member.program_id != rules.program_id:
         return Judgement(Outcome.SKIPPED, "the member is not in the programme that is synced")
     if event.member.member_type and event.member.member_type.casefold() != _INDIVIDUAL:
         return Judgement(Outcome.SKIPPED, f"a {event.member.member_type}, and only Individuals are synced")
-    if standing.newest_occurred_at is not None:
-        newest = Version(standing.newest_modification, standing.newest_occurred_at)
-        if event.version.is_older_than(newest):
-            return Judgement(Outcome.SUPERSEDED, "older than the newest event of the member")
+    begins = begins_sequence(event, standing)
+    if is_overtaken(event, standing, begins=begins):
+        if not (event.force and rules.forced_by):
+            return Judgement(Outcome.SUPERSEDED, OLDER)
+        begins = True
     is_same = standing.synced and standing.applied_hash == content and not standing.running
     if is_same and not event.force:
-        return Judgement(Outcome.UNCHANGED, "CrowdTwist has accepted this content already")
-    return Judgement(Outcome.ACCEPTED)
+        return Judgement(Outcome.UNCHANGED, "CrowdTwist has accepted this content already", begins)
+    return Judgement(Outcome.ACCEPTED, begins=begins)
 
 
-def _commit(ledger: Ledger, arrivals: Sequence[_Arrival], lane: Lane, program_id: str, now: datetime) -> list[Receipt]:
+def begins_sequence(event: MemberEvent, standing: Standing) -> bool:
+    """Say whether Siebel counts anew from here: another row for the member, or an enrolment after a deletion."""
+    row_id = event.member.row_id
+    is_another_row = bool(row_id and standing.row_id and row_id != standing.row_id)
+    is_enrolled_again = event.operation is Operation.ENROLL and standing.newest_operation == Operation.DELETE
+    return is_another_row or is_enrolled_again
+
+
+def is_overtaken(event: MemberEvent, standing: Standing, *, begins: bool) -> bool:
+    """Say whether the member has a newer event.  Between two sequences only the clock compares, never modifications."""
+    version, newest = event.version, standing.newest
+    if newest is None:
+        return False
+    if standing.sequence_from is not None and version.is_before(Version(None, standing.sequence_from)):
+        return True
+    return version.is_before(newest) if begins else version.is_older_than(newest)
+
+
+def _commit(ledger: Ledger, arrivals: Sequence[_Arrival], rules: IntakeRules) -> list[Receipt]:
     with transaction(ledger) as connection:
         members = [arrival.event.member.member_number for arrival in arrivals]
         acceptance.lock_members(connection, members)
         known = acceptance.known_events(connection, [arrival.event_id for arrival in arrivals])
         standings = acceptance.standings(connection, members)
-        ids = acceptance.take_ids(connection, len(arrivals))
-        desk = _Desk(known, standings, lane, program_id)
+        ids, now = acceptance.take_ids(connection, len(arrivals))
+        desk = _Desk(known, standings, rules, now)
         receipts = [desk.take(arrival, instance_id) for arrival, instance_id in zip(arrivals, ids, strict=True)]
         acceptance.supersede(connection, desk.overtaken)
         acceptance.insert(connection, desk.instances, now)
         acceptance.inherit(connection, desk.failing)
         acceptance.set_newest(connection, list(desk.newest.values()))
+        _record_forced(connection, rules, receipts, desk.forced)
         if any(receipt.outcome is Outcome.ACCEPTED for receipt in receipts):
             wake(connection)
     return receipts
+
+
+def _record_forced(
+    connection: Transaction, rules: IntakeRules, receipts: Sequence[Receipt], forced: Sequence[str]
+) -> None:
+    """File what an operator forced, in the transaction that takes it in."""
+    if not forced or rules.forced_by is None:
+        return
+    who, role = rules.forced_by
+    counts = Counter(receipt.outcome.value for receipt in receipts if receipt.instance_id in forced)
+    answer = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
+    asked = {"ids": list(forced[:_IDS_FILED])} | ({"and_more": more} if (more := len(forced) - _IDS_FILED) > 0 else {})
+    record(connection, Action(who, role, "force", answer, asked=asked, count=len(forced)))
 
 
 class _Desk:
     """Judges the events of one call in order, each against what those before it changed."""
 
     def __init__(
-        self, known: Mapping[str, Known], standings: Mapping[str, Standing], lane: Lane, program_id: str
+        self, known: Mapping[str, Known], standings: Mapping[str, Standing], rules: IntakeRules, now: datetime
     ) -> None:
         self._known = dict(known)
         self._standings = dict(standings)
-        self._lane = lane
-        self._program_id = program_id
+        self._rules = rules
+        self._now = now
         self._fresh: dict[int, int] = {}
         self.instances: list[NewInstance] = []
         self.newest: dict[str, Newest] = {}
         self.overtaken: dict[int, int] = {}
         self.failing: dict[int, int] = {}
+        self.forced: list[str] = []
 
     def take(self, arrival: _Arrival, instance_id: int) -> Receipt:
         """Judge one event and note what is to be written for it."""
-        event, number = arrival.event, arrival.event.member.member_number
+        event, number = arrival.event.arrived(self._now), arrival.event.member.member_number
         known = self._known.get(arrival.event_id)
         if known is not None:
             return self._known_already(arrival, known)
+        if event.occurred_at > self._now + timedelta(seconds=self._rules.future_s):
+            return self._too_early(arrival, event)
         self._known[arrival.event_id] = Known(instance_id, arrival.event_hash)
         content = content_hash(event)
         standing = self._standings[number]
-        judgement = judge(event, standing, content, self._program_id)
+        judgement = judge(event, standing, content, self._rules)
         self._fresh[instance_id] = len(self.instances)
-        self.instances.append(self._instance(arrival, instance_id, content, judgement))
+        self.instances.append(self._instance(arrival, event, instance_id, content, judgement))
+        if event.force and self._rules.forced_by:
+            self.forced.append(str(instance_id))
         if judgement.outcome in {Outcome.ACCEPTED, Outcome.UNCHANGED}:
             self._move_on(event, instance_id, standing, judgement)
         return Receipt(
@@ -156,6 +215,15 @@ class _Desk:
             str(instance_id),
             number,
             reason=judgement.reason,
+        )
+
+    def _too_early(self, arrival: _Arrival, event: MemberEvent) -> Receipt:
+        ahead_s = (event.occurred_at - self._now).total_seconds()
+        limit_s = self._rules.future_s
+        reason = f"lies {ahead_s:.0f} s in the future, more than MEMBERSYNC_GUARD__FUTURE_S ({limit_s:g}) allows"
+        number = event.member.member_number
+        return Receipt(
+            arrival.position, Outcome.REFUSED, arrival.event_id, None, number, field="occurred_at", reason=reason
         )
 
     def _known_already(self, arrival: _Arrival, known: Known) -> Receipt:
@@ -171,8 +239,9 @@ class _Desk:
         reason = "this event_id was used before, for an event with other content; the first stands"
         return replace(receipt, outcome=Outcome.CONFLICT, field="event_id", reason=reason)
 
-    def _instance(self, arrival: _Arrival, instance_id: int, content: bytes, judgement: Judgement) -> NewInstance:
-        event = arrival.event
+    def _instance(
+        self, arrival: _Arrival, event: MemberEvent, instance_id: int, content: bytes, judgement: Judgement
+    ) -> NewInstance:
         return NewInstance(
             instance_id=instance_id,
             event_id=arrival.event_id,
@@ -180,7 +249,7 @@ class _Desk:
             content_hash=content,
             member_number=event.member.member_number,
             operation=event.operation,
-            lane=event.lane or self._lane,
+            lane=event.lane or self._rules.lane,
             modification=event.modification,
             occurred_at=event.occurred_at,
             state=State.PENDING if judgement.outcome is Outcome.ACCEPTED else State(judgement.outcome),
@@ -193,15 +262,26 @@ class _Desk:
         number = event.member.member_number
         if standing.queued is not None:
             self._overtake(standing.queued, instance_id, inherits=judgement.outcome is Outcome.ACCEPTED)
+        version, row_id = event.version, event.member.row_id or standing.row_id
+        sequence_from = version.occurred_at if judgement.begins else standing.sequence_from
         self.newest[number] = Newest(
-            number, instance_id, event.modification, event.occurred_at, event.member.row_id or None
+            member_number=number,
+            instance_id=instance_id,
+            operation=event.operation,
+            modification=version.modification,
+            occurred_at=version.occurred_at,
+            occurred_until=version.occurred_until,
+            row_id=row_id,
+            sequence_from=sequence_from,
         )
         is_queued = judgement.outcome is Outcome.ACCEPTED
         is_failing = standing.queued is not None and standing.queued.failing
         self._standings[number] = replace(
             standing,
-            newest_modification=event.modification,
-            newest_occurred_at=event.occurred_at,
+            newest=version,
+            newest_operation=event.operation,
+            row_id=row_id,
+            sequence_from=sequence_from,
             queued=Queued(instance_id, is_failing) if is_queued else None,
         )
 

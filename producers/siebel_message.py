@@ -190,8 +190,9 @@ def read_member(
         event["operation"] = Operation.DELETE.value
         found.name_by_row(member_of)
     try:
-        _translate(event, dialect.zone, has_default=arrival is not None)
-        return parse_event({**event, "member": {**unknown, **found.values}}, max_bytes=max_bytes, arrival=arrival)
+        until = _translate(event, dialect.zone, has_default=arrival is not None)
+        document = {**event, "member": {**unknown, **found.values}}
+        return parse_event(document, max_bytes=max_bytes, arrival=arrival).or_until(until)
     except InvalidEventError as refusal:
         name = refusal.field.removeprefix("member.")
         label = found.labels.get(name) or (dialect.labels.get(name, name) if arrival else name)
@@ -290,8 +291,11 @@ def _is_deleted(unknown: dict[str, Any]) -> bool:
     return bool(said == "Y")
 
 
-def _translate(event: dict[str, Any], zone: ZoneInfo, *, has_default: bool) -> None:
-    """Turn Siebel's words and dates into ours, in place; what is neither is left for `parse_event` to judge."""
+def _translate(event: dict[str, Any], zone: ZoneInfo, *, has_default: bool) -> datetime | None:
+    """Turn Siebel's words and dates into ours, in place; what is neither is left for `parse_event` to judge.
+
+    Gives the later of the two instants that a date may mean, None where it means one.
+    """
     stated = event.get("operation", "" if has_default else None)
     if isinstance(stated, str):
         operation = _OPERATIONS.get(fold(stated))
@@ -299,11 +303,17 @@ def _translate(event: dict[str, Any], zone: ZoneInfo, *, has_default: bool) -> N
             raise InvalidEventError("operation", "must be insert, update, upsert or delete")
         event["operation"] = operation.value
     if isinstance(event.get("occurred_at"), str):
-        event["occurred_at"] = _instant(event["occurred_at"], zone)
+        earliest, latest = _instants(event["occurred_at"], zone)
+        event["occurred_at"] = earliest.isoformat()
+        return latest if latest > earliest else None
+    return None
 
 
-def _instant(text: str, zone: ZoneInfo) -> str:
-    """Give a Siebel date in RFC 3339; one without an offset is of *zone*."""
+def _instants(text: str, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    """Give the earliest and the latest instant that a Siebel date means; one without an offset is of *zone*.
+
+    They differ where the zone's clock was changed: an hour that came twice, or one that never was.
+    """
     text = text.strip().upper()
     try:
         if found := _SIEBEL_DATE.fullmatch(text):
@@ -315,6 +325,8 @@ def _instant(text: str, zone: ZoneInfo) -> str:
             instant = datetime.fromisoformat(text)
         else:
             raise InvalidEventError("occurred_at", "must be MM/DD/YYYY HH:MM:SS or ISO 8601")
-        return (instant if instant.tzinfo else instant.replace(tzinfo=zone)).astimezone(UTC).isoformat()
+        local = instant if instant.tzinfo else instant.replace(tzinfo=zone)
+        first, second = sorted(local.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
     except (ValueError, OverflowError):
         raise InvalidEventError("occurred_at", "is a date or time that does not exist") from None
+    return first, second

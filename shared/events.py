@@ -115,16 +115,24 @@ class Version:
 
     A total order among events that all state a modification, and among events that all state none.  In a mixed stream
     only neighbours compare: there is no one order to be had.
+
+    Shape: *occurred_until* is the latest instant that a wall clock's time may mean, where it means two: in the hour
+    that a clock change repeats, or skips.  *occurred_at* is the earliest then.
     """
 
     modification: int | None
     occurred_at: datetime
+    occurred_until: datetime | None = None
 
     def is_older_than(self, other: "Version") -> bool:
         """Say whether *other* overtakes this; equals do not: the later arrival is the newer."""
-        if self.modification is None or other.modification is None:
-            return self.occurred_at < other.occurred_at
-        return (self.modification, self.occurred_at) < (other.modification, other.occurred_at)
+        if self.modification is None or other.modification is None or self.modification == other.modification:
+            return self.is_before(other)
+        return self.modification < other.modification
+
+    def is_before(self, other: "Version") -> bool:
+        """Say whether this occurred before *other*, whatever their clocks meant; modifications do not count."""
+        return (self.occurred_until or self.occurred_at) < other.occurred_at
 
 
 class MemberEvent(_Received):
@@ -138,11 +146,12 @@ class MemberEvent(_Received):
     force: bool = False
     member: Member
     _on_arrival: bool = PrivateAttr(default=False)
+    _until: datetime | None = PrivateAttr(default=None)
 
     @property
     def version(self) -> Version:
         """Where this event stands among those of its member."""
-        return Version(self.modification, self.occurred_at)
+        return Version(self.modification, self.occurred_at, self._until)
 
     @property
     def occurred_on_arrival(self) -> bool:
@@ -164,6 +173,15 @@ class MemberEvent(_Received):
         """Mark *occurred_at* as ours, not the producer's."""
         self._on_arrival = True
         return self
+
+    def or_until(self, latest: datetime | None) -> Self:
+        """Say that the clock which gave *occurred_at* may have meant as late as *latest*."""
+        self._until = latest
+        return self
+
+    def arrived(self, at: datetime) -> Self:
+        """Give the event as of its arrival *at* the ledger, if the producer stated no instant."""
+        return self.model_copy(update={"occurred_at": at}) if self._on_arrival else self
 
 
 def parse_event(
@@ -235,12 +253,13 @@ def content_hash(event: MemberEvent) -> bytes:
 def event_hash(event: MemberEvent) -> bytes:
     """Hash all that the producer said of this change, however it is sent: not `event_id`, `lane`, `force`.  16 bytes.
 
-    An instant that we gave to an event with a modification number is left out: sent again, it is the same change.
+    An instant that we gave to an event with an id or a modification number is left out: sent again, it is the same
+    change.
     """
     said = dump_event(event)
     for name in ("event_id", "lane", "force"):
         said.pop(name, None)
-    if event.occurred_on_arrival and event.modification is not None:
+    if event.occurred_on_arrival and (event.modification is not None or event.event_id is not None):
         del said["occurred_at"]
     return blake2b(orjson.dumps(said, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
 

@@ -209,6 +209,14 @@ class WorkerSettings(BaseModel):
     calls_in_flight: int = Field(50, ge=1, description="calls that one process makes to one connection at once")
 
 
+class GuardSettings(BaseModel):
+    """What is not believed."""
+
+    future_s: float = Field(
+        300, ge=0, description="s; an event that occurred further ahead of the ledger's clock is refused"
+    )
+
+
 class MailSettings(BaseModel):
     """Mail to operators: a connection that is down or back, and a digest of dead letters and Data Errors."""
 
@@ -289,6 +297,7 @@ class Settings(BaseSettings):
     flower: FlowerSettings = Field(default_factory=FlowerSettings)
     dispatcher: DispatcherSettings = Field(default_factory=DispatcherSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
+    guard: GuardSettings = Field(default_factory=GuardSettings)
     mail: MailSettings = Field(default_factory=MailSettings)
 
     @model_validator(mode="after")

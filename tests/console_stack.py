@@ -4,14 +4,13 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 from playwright.sync_api import BrowserContext, Dialog, Page
 
 from deploy.local.serving import free_port
-from producers.intake import accept
+from producers.intake import IntakeRules, accept
 from shared.events import parse_event
 from shared.pipeline import Lane
 from tests.rig import DISPATCHER, Pipeline, eventually, member_event
@@ -98,9 +97,7 @@ def _fill(pipeline: Pipeline, road: Road) -> None:
 def _accept_hostile(road: Road) -> None:
     member: dict[str, Any] = dict.fromkeys(_FIELDS, HOSTILE) | {"member_number": HOSTILE_NUMBER}
     event = {"event_id": HOSTILE[:64], "operation": "update", "occurred_at": "2026-11-23T08:51:00Z", "member": member}
-    accept(
-        road.ledger, [(0, parse_event(event, max_bytes=64_000))], lane=Lane.LIVE, program_id="", now=datetime.now(UTC)
-    )
+    accept(road.ledger, [(0, parse_event(event, max_bytes=64_000))], IntakeRules(Lane.LIVE))
 
 
 def _make_its_error_hostile(road: Road) -> None:

@@ -16,11 +16,11 @@ import redis
 from sqlalchemy import Engine, text
 
 from deploy.sandbox.running import RunningSandbox
-from producers.intake import Receipt, accept
+from producers.intake import IntakeRules, Receipt, accept
 from shared.events import parse_event
 from shared.pipeline import Lane
 
-NOW = datetime.now(UTC)
+NOW = datetime.now(UTC) - timedelta(days=1)
 DISPATCHER = ("-m", "producers.cli", "dispatcher")
 WORKER = ("-m", "celery", "-A", "workers.app", "worker", "--concurrency=2", "--loglevel=info")
 
@@ -118,7 +118,7 @@ class Pipeline:
 
     def send(self, *events: dict[str, Any], lane: Lane = Lane.LIVE) -> list[Receipt]:
         items = [(position, parse_event(event, max_bytes=64_000)) for position, event in enumerate(events)]
-        return accept(self.ledger, items, lane=lane, program_id="", now=datetime.now(UTC))
+        return accept(self.ledger, items, IntakeRules(lane))
 
     def sql(self, statement: str) -> list[Any]:
         with self.ledger.begin() as connection:

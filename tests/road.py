@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
-from producers.intake import accept
+from producers.intake import IntakeRules, accept
 from shared.errors import DataError, StageError, UnavailableError
 from shared.events import parse_event
 from shared.instances import Done, Failed, Result, Work
@@ -20,7 +20,7 @@ from shared.pipeline import Lane, Stage, SyncStatus
 from shared.retry import RetryPolicy
 from workers.verdicts import Rules, conclude
 
-NOW = datetime.now(UTC)
+NOW = datetime.now(UTC) - timedelta(days=1)
 TERMS = attempts.Terms(lease_s=60, settle_s=0, task_id="T-1")
 REFUSED = DataError("CrowdTwist", "Email Address is already taken", 400)
 OUTAGE = UnavailableError("CrowdTwist", "answered 503", 503)
@@ -47,7 +47,7 @@ class Road:
             for number in numbers
         ]
         items = [(position, parse_event(event, max_bytes=64_000)) for position, event in enumerate(events)]
-        accept(self.ledger, items, lane=lane, program_id="", now=datetime.now(UTC))
+        accept(self.ledger, items, IntakeRules(lane))
 
     def dead(self, *numbers: str, minute: int = 0) -> None:
         """Accept an event of each member and let CrowdTwist fail until it is a dead letter."""

@@ -4,7 +4,7 @@
 |----------|-------------|------|-----------------|-------------------------|
 | producer | yes         |      |                 |                         |
 | viewer   |             | yes  |                 |                         |
-| operator |             | yes  |                 | yes                     |
+| operator | with force  | yes  |                 | yes                     |
 | admin    | yes         | yes  | yes             | yes                     |
 
 Without any token configured, whoever is on this machine may do everything but see people unmasked; the api then listens
@@ -131,11 +131,11 @@ async def principal(request: Request, _: Annotated[object, Depends(_SCHEME)] = N
     return who
 
 
-def needs(right: Right) -> Callable[[Principal], Awaitable[Principal]]:
-    """Give a dependency that lets pass who has *right*."""
+def needs(right: Right, *, any_of: bool = False) -> Callable[[Principal], Awaitable[Principal]]:
+    """Give a dependency that lets pass who has *right*; *any_of*: one of several is enough."""
 
     async def check(who: Annotated[Principal, Depends(principal)]) -> Principal:
-        if not who.may(right):
+        if not (who.rights & right if any_of else who.may(right)):
             raise ProblemError(403, "forbidden", f"the role {who.role} may not do this")
         return who
 

@@ -17,15 +17,16 @@ import orjson
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
-from producers.api.auth import Right, needs
+from producers.api.auth import Principal, Right, needs
 from producers.api.bodies import read_limited
 from producers.api.examples import REQUEST_BODY, TAKEN
 from producers.api.given import settings_of
 from producers.api.problems import ProblemError, described, problem
 from producers.formats import Terms, TooManyEventsError, UnsupportedMediaTypeError, read_body
-from producers.intake import Outcome, Receipt, accept
+from producers.intake import IntakeRules, Outcome, Receipt, accept
 from producers.siebel_message import BodyError
 from shared.errors import LedgerError
+from shared.events import MemberEvent
 from shared.ledger.engine import engine
 from shared.masking import mask_text
 from shared.pipeline import Lane
@@ -47,15 +48,19 @@ _ACCEPTED_TYPES = {"Accept-Post": "application/json, application/x-ndjson, appli
     "/v1/member-events",
     status_code=202,
     summary="Take in member events",
-    dependencies=[Depends(needs(Right.PRODUCE))],
     responses={202: TAKEN, **described(400, 401, 403, 413, 415, 422, 503)},
     openapi_extra={"requestBody": REQUEST_BODY},
     response_class=Response,
 )
 async def post_member_events(
-    request: Request, lane: Annotated[Lane, Query(description="of events that name none")] = Lane.LIVE
+    request: Request,
+    who: Annotated[Principal, Depends(needs(Right.PRODUCE | Right.OPERATE, any_of=True))],
+    lane: Annotated[Lane, Query(description="of events that name none")] = Lane.LIVE,
 ) -> Response:
-    """Take in one event, an array, NDJSON or a SiebelMessage; what is answered `accepted` is committed."""
+    """Take in one event, an array, NDJSON or a SiebelMessage; what is answered `accepted` is committed.
+
+    An operator's `force` goes before order and is recorded; a role that only operates may post nothing else.
+    """
     settings = settings_of(request)
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding != "identity":
@@ -70,6 +75,7 @@ async def post_member_events(
                 content_type,
                 body,
                 lane,
+                who,
                 limiter=request.app.state.intake_threads,
                 abandon_on_cancel=True,
             )
@@ -82,7 +88,7 @@ async def post_member_events(
     return Response(orjson.dumps({"results": receipts}), 202, media_type="application/json")
 
 
-def take(settings: Settings, content_type: str, body: bytes, lane: Lane) -> list[Receipt]:
+def take(settings: Settings, content_type: str, body: bytes, lane: Lane, who: Principal) -> list[Receipt]:
     """Read a body and take its events in.
 
     Raises:
@@ -99,11 +105,15 @@ def take(settings: Settings, content_type: str, body: bytes, lane: Lane) -> list
     except BodyError as error:
         what = str(error) if error.field else f"the body {error}"
         raise ProblemError(400, error.code, what, field=error.field or None) from None
+    if not who.may(Right.PRODUCE) and not all(isinstance(item, MemberEvent) and item.force for _, item in items):
+        raise ProblemError(403, "forbidden", f"the role {who.role} may post no events but with force")
     ledger = engine(settings.ledger_url)
+    forced_by = (who.name, who.role) if who.may(Right.OPERATE) else None
+    rules = IntakeRules(lane, settings.program_id, settings.guard.future_s, forced_by)
     return [
         receipt
         for start in range(0, len(items), SLICE)
-        for receipt in accept(ledger, items[start : start + SLICE], lane=lane, program_id=settings.program_id, now=now)
+        for receipt in accept(ledger, items[start : start + SLICE], rules)
     ]
 
 

@@ -7,15 +7,15 @@ take just now is sent again: events that were in already come back as duplicates
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import orjson
 
+from producers.cli.reach import operator
 from producers.cli.trouble import TroubleError
 from producers.formats import Position
-from producers.intake import Outcome, Receipt, accept
+from producers.intake import IntakeRules, Outcome, Receipt, accept
 from shared.errors import InvalidEventError
 from shared.events import dump_event
 from shared.ledger.engine import engine
@@ -34,9 +34,11 @@ _LATER = {429, 502, 503, 504}
 def into_ledger(settings: Settings, lane: Lane) -> Send:
     """Take events in here, as the api would."""
     ledger = engine(settings.require_ledger())
+    who = operator()
+    rules = IntakeRules(lane, settings.program_id, settings.guard.future_s, forced_by=(who.name, who.role))
 
     def send(items: list[Position]) -> list[Receipt]:
-        return accept(ledger, items, lane=lane, program_id=settings.program_id, now=datetime.now(UTC))
+        return accept(ledger, items, rules)
 
     return send
 

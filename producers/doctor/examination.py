@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 
-from producers.doctor import broker, clocks, configuration, connections, ledger, leftovers, work, workers
+from producers.doctor import broker, clocks, configuration, connections, ledger, leftovers, order, work, workers
 from producers.doctor.finding import Finding, Level, fail, unlooked
 from producers.doctor.subject import Subject, UnlookedError
 from shared.errors import LedgerError
@@ -41,6 +41,7 @@ CHECKS: tuple[Check, ...] = (
     Check(work.LEASES, work.look_at_leases),
     Check(work.DUE, work.look_at_due),
     Check(work.JOBS, work.look_at_jobs),
+    Check(order.SHUT, order.look_for_shut_members),
     Check(leftovers.STRAYS, leftovers.look_for_strays),
     Check(leftovers.MAIL, leftovers.look_at_mail),
     Check(leftovers.DISK, leftovers.look_at_disk),

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
+from shared.events import Version
 from shared.ledger.rows import rows
 from shared.pipeline import QUEUED, State
 
@@ -29,8 +30,12 @@ class Queued:
 class Standing:
     """What is known of a member when an event of it arrives."""
 
-    newest_modification: int | None = None
-    newest_occurred_at: datetime | None = None
+    newest: Version | None = None
+    newest_operation: str | None = None
+    row_id: str | None = None
+    """Of the row whose changes the newest event counts."""
+    sequence_from: datetime | None = None
+    """Since when Siebel counts the modifications that compare; what occurred before is older, whatever it counts."""
     applied_hash: bytes | None = None
     synced: bool = False
     running: bool = False
@@ -65,13 +70,16 @@ class NewInstance:
 
 @dataclass(frozen=True, slots=True)
 class Newest:
-    """The newest accepted event of a member, and the ROW_ID it brought."""
+    """The newest accepted event of a member, and what the order of the next one depends on."""
 
     member_number: str
     instance_id: int
+    operation: str
     modification: int | None
     occurred_at: datetime
+    occurred_until: datetime | None
     row_id: str | None
+    sequence_from: datetime | None
 
 
 def lock_members(connection: Connection, member_numbers: Sequence[str]) -> None:
@@ -86,8 +94,10 @@ def standings(connection: Connection, member_numbers: Sequence[str]) -> dict[str
     rows = connection.execute(_STANDINGS, {"numbers": sorted(set(member_numbers))})
     return {
         row.member_number: Standing(
-            newest_modification=row.newest_modification,
-            newest_occurred_at=row.newest_occurred_at,
+            newest=_version(row),
+            newest_operation=row.newest_operation,
+            row_id=row.row_id,
+            sequence_from=row.sequence_from,
             applied_hash=row.applied_hash,
             synced=row.synced,
             running=row.running,
@@ -97,15 +107,22 @@ def standings(connection: Connection, member_numbers: Sequence[str]) -> dict[str
     }
 
 
+def _version(row: Row[Any]) -> Version | None:
+    if row.newest_occurred_at is None:
+        return None
+    return Version(row.newest_modification, row.newest_occurred_at, row.newest_occurred_until)
+
+
 def known_events(connection: Connection, event_ids: Sequence[str]) -> dict[str, Known]:
     """Find which of these event ids the ledger has already."""
     rows = connection.execute(_KNOWN, {"ids": list(event_ids)})
     return {row.event_id: Known(row.id, row.event_hash) for row in rows}
 
 
-def take_ids(connection: Connection, count: int) -> list[int]:
-    """Take *count* instance ids, ascending."""
-    return [row.id for row in connection.execute(_TAKE_IDS, {"count": count})]
+def take_ids(connection: Connection, count: int) -> tuple[list[int], datetime]:
+    """Take *count* instance ids, ascending, at least one; and the time by the ledger's clock."""
+    taken = connection.execute(_TAKE_IDS, {"count": count}).all()
+    return [row.id for row in taken], taken[0].now
 
 
 def supersede(connection: Connection, overtaken: Mapping[int, int]) -> None:
@@ -143,7 +160,8 @@ _LOCK_MEMBERS = text("""
     select from member where member_number = any(cast(:numbers as text[])) order by member_number for update
 """)
 _STANDINGS = text(f"""
-    select m.member_number, m.newest_modification, m.newest_occurred_at, m.applied_hash, m.synced,
+    select m.member_number, m.newest_modification, m.newest_occurred_at, m.newest_occurred_until, m.newest_operation,
+           m.row_id, m.sequence_from, m.applied_hash, m.synced,
            q.id as queued_id, r.id is not null as running,
            q.failing_since is not null and q.failed_stage in ('oic', 'crowdtwist') as failing
     from member m
@@ -155,7 +173,8 @@ _STANDINGS = text(f"""
 """)
 _KNOWN = text("select event_id, id, event_hash from instance where event_id = any(cast(:ids as text[]))")
 _TAKE_IDS = text("""
-    select nextval(pg_get_serial_sequence('instance', 'id')) as id from generate_series(1, :count) order by id
+    select nextval(pg_get_serial_sequence('instance', 'id')) as id, c.now
+    from (select clock_timestamp() as now) as c, generate_series(1, :count) order by id
 """)
 _SUPERSEDE = text("""
     with overtaken as (
@@ -199,9 +218,11 @@ _INSERT_INSTANCES = text("""
 """)
 _SET_NEWEST = text("""
     update member m
-    set newest_id = r.instance_id, newest_modification = r.modification, newest_occurred_at = r.occurred_at,
-        row_id = coalesce(r.row_id, m.row_id)
+    set newest_id = r.instance_id, newest_operation = r.operation, newest_modification = r.modification,
+        newest_occurred_at = r.occurred_at, newest_occurred_until = r.occurred_until, row_id = r.row_id,
+        sequence_from = r.sequence_from
     from json_to_recordset(cast(:rows as json))
-         as r (member_number text, instance_id bigint, modification bigint, occurred_at timestamptz, row_id text)
+         as r (member_number text, instance_id bigint, operation text, modification bigint, occurred_at timestamptz,
+               occurred_until timestamptz, row_id text, sequence_from timestamptz)
     where m.member_number = r.member_number
 """)

@@ -7,6 +7,7 @@ from datetime import datetime
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
+from shared.event_values import MODIFICATION_MAX
 from shared.ledger.schema import MIGRATIONS
 
 _PATIENCE = text("set local statement_timeout = '5s'")
@@ -89,6 +90,14 @@ class StuckJob:
     overdue_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Shut:
+    """Members whose newest accepted event is of a time or a count that no real one reaches; *first* is one of them."""
+
+    count: int
+    first: str | None
+
+
 def be_impatient(connection: Connection) -> None:
     """Let no statement of this transaction run for long."""
     connection.execute(_PATIENCE)
@@ -146,6 +155,20 @@ def stuck_jobs(connection: Connection, *, overdue_s: float) -> Sequence[StuckJob
     return [StuckJob(row.id, row.kind, float(row.overdue_s)) for row in rows]
 
 
+def shut(connection: Connection, *, future_s: float) -> Shut:
+    """Count the members whose newest event lies more than *future_s* seconds ahead, or counts beyond Siebel's range.
+
+    Walks through all members: it is for a person who waits, under a time-out of its own.
+    """
+    row = connection.execute(_SHUT, {"future_s": future_s, "most": MODIFICATION_MAX}).one()
+    return Shut(row.total, row.first)
+
+
+_SHUT = text("""
+    select count(*) as total, min(member_number) as first from member
+    where greatest(newest_occurred_at, sequence_from) > clock_timestamp() + make_interval(secs => :future_s)
+       or newest_modification > :most
+""")
 _SERVER = text("""
     select current_setting('server_version') as version, current_setting('server_version_num')::int as version_number,
            clock_timestamp() as now

@@ -12,12 +12,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from deploy.local.servers import ServerError, scratch_postgres
-from producers.intake import accept
+from producers.intake import IntakeRules, accept
 from shared.events import parse_event
 from shared.ledger.engine import engine
 from shared.ledger.schema import migrate
@@ -77,7 +76,7 @@ class Race:
                 (start + index, parse_event(event, max_bytes=64_000))
                 for index, event in enumerate(events[start : start + _SLICE])
             ]
-            accept(self._ledger, items, lane=Lane.BULK, program_id="", now=datetime.now(UTC))
+            accept(self._ledger, items, IntakeRules(Lane.BULK))
 
     def plain(self, events: list[dict[str, Any]]) -> None:
         """Send a chain per event."""

@@ -15,7 +15,7 @@ from shared.ledger.engine import transaction
 from shared.ledger.operators import Action, record
 from shared.ledger.suggestions import suggested
 from shared.settings import Settings, settings
-from tests.calling import assert_problem, served
+from tests.calling import assert_problem, event, outcomes, served
 from tests.road import ALWAYS_REFUSED, Road
 from tests.terminal import Terminal
 
@@ -198,3 +198,33 @@ def test_members_are_suggested_by_looking_at_no_others(ledger: Engine) -> None:
         ).scalar_one()
     assert [one.value for one in found] == [f"01900{digit}" for digit in range(10)]
     assert looked_at <= 8 * 10
+
+
+@pytest.mark.parametrize(
+    ("token", "outcome", "recorded"),
+    [
+        ("p-token", "superseded", []),
+        ("o-token", "accepted", [("oscar", "operator")]),
+        ("a-token", "accepted", [("ada", "admin")]),
+    ],
+)
+def test_force_goes_before_order_for_those_who_operate_and_is_recorded(
+    client: httpx.Client, road: Road, token: str, outcome: str, recorded: list[tuple[str, str]]
+) -> None:
+    def post(token: str, modification: int, **more: object) -> httpx.Response:
+        sent = event("M-1", modification=modification, event_id=f"E-{modification}", **more)
+        return client.post("/v1/member-events", json=sent, headers={"Authorization": f"Bearer {token}"})
+
+    assert outcomes(post("p-token", 9)) == ["accepted"]
+    assert outcomes(post(token, 5, force=True)) == [outcome]
+    assert road.sql("select who, role from operator_action where what = 'force'") == recorded
+    assert outcomes(post("p-token", 6)) == [outcome]
+
+
+def test_who_only_operates_posts_nothing_without_force(client: httpx.Client, road: Road) -> None:
+    mixed = [event("M-1", force=True), event("M-2")]
+    for body in (mixed[1], mixed, []):
+        answer = client.post("/v1/member-events", json=body, headers=OSCAR)
+        assert answer.status_code == (403 if body else 202)
+    assert client.post("/v1/member-events", json=mixed[0], headers=VERA).status_code == 403
+    assert road.states() == {}

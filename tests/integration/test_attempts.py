@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from producers.intake import accept
+from producers.intake import IntakeRules, accept
 from producers.leases import after_loss
 from shared.errors import DataError, OutcomeUnknownError, StageError, UnavailableError
 from shared.events import parse_event
@@ -17,7 +17,7 @@ from shared.pipeline import Lane, Stage, SyncStatus
 from shared.retry import RetryPolicy
 from workers.verdicts import Rules, conclude
 
-NOW = datetime.now(UTC)
+NOW = datetime.now(UTC) - timedelta(days=1)
 POLICY = RetryPolicy(base_s=100, cap_s=1000, max_attempts=3)
 TERMS = attempts.Terms(lease_s=60, settle_s=0, task_id="T-1")
 ALL = {(Lane.LIVE, stage): 100 for stage in Stage}
@@ -34,7 +34,7 @@ GOOD: dict[Stage, dict[str, Any]] = {
 def send(ledger: Engine, number: str = "M-1", minute: int = 0, **changes: str) -> None:
     member = {"member_number": number, "last_name": "Lee", "status": "Active"} | changes
     raw = {"operation": "update", "occurred_at": (NOW + timedelta(minutes=minute)).isoformat(), "member": member}
-    accept(ledger, [(0, parse_event(raw, max_bytes=64_000))], lane=Lane.LIVE, program_id="", now=NOW)
+    accept(ledger, [(0, parse_event(raw, max_bytes=64_000))], IntakeRules(Lane.LIVE))
 
 
 def claim(ledger: Engine, token: int = 7, lease_s: float = 60) -> dict[tuple[Lane, Stage], list[int]]:

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from producers.api.app import create_app
-from producers.intake import accept
+from producers.intake import IntakeRules, accept
 from shared.events import parse_event
 from shared.pipeline import Lane
 from shared.settings import Settings, Token
@@ -65,7 +65,7 @@ def take(ledger: Engine, number: str, **fields: Any) -> None:  # noqa: ANN401
     """Accept an event of one member with these fields."""
     member = {"member_number": number, **fields}
     raw = {"event_id": f"E-{number}", "operation": "update", "occurred_at": NOW.isoformat(), "member": member}
-    accept(ledger, [(0, parse_event(raw, max_bytes=64_000))], lane=Lane.LIVE, program_id="", now=NOW)
+    accept(ledger, [(0, parse_event(raw, max_bytes=64_000))], IntakeRules(Lane.LIVE))
 
 
 def note_call(ledger: Engine, instance_id: int, call: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, create_engine, text
 
 from producers.api.app import create_app
 from producers.console.export import exported
-from producers.intake import accept
+from producers.intake import IntakeRules, accept
 from shared.events import parse_event
 from shared.ledger.filters import Filter
 from shared.ledger.records import InstanceRecord
@@ -55,7 +55,7 @@ def take(ledger: Engine, event_id: str, number: str, **fields: Any) -> None:  # 
         "occurred_at": NOW.isoformat(),
         "member": {"member_number": number, **fields},
     }
-    accept(ledger, [(0, parse_event(raw, max_bytes=64_000))], lane=Lane.LIVE, program_id="", now=NOW)
+    accept(ledger, [(0, parse_event(raw, max_bytes=64_000))], IntakeRules(Lane.LIVE))
 
 
 def shown(page: str) -> list[str]:

@@ -1,12 +1,10 @@
 """The console's plan of a requeue or discard before it happens, and the rehearsal."""
 
-from datetime import UTC, datetime
-
 import httpx
 import pytest
 from sqlalchemy import Engine
 
-from producers.intake import accept
+from producers.intake import IntakeRules, accept
 from shared.errors import UnavailableError
 from shared.events import parse_event
 from shared.pipeline import Lane
@@ -153,7 +151,7 @@ def test_a_plan_that_cannot_be_read_is_a_page_that_says_why(oscar: httpx.Client,
 
 def test_a_rehearsal_shows_field_by_field_what_would_be_sent_now(oscar: httpx.Client, road: Road) -> None:
     items = [(number, parse_event(member_event(f"M-{number}"), max_bytes=64_000)) for number in (1, 2)]
-    accept(road.ledger, items, lane=Lane.LIVE, program_id="", now=datetime.now(UTC))
+    accept(road.ledger, items, IntakeRules(Lane.LIVE))
     road.dead("M-3")
     page = post(oscar, LETTERS, "/dead-letters/rehearse", ids=["1", "2", "3"], back=LETTERS)
     words = said(page)

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from producers.intake import Outcome, Receipt, accept
+from producers.intake import IntakeRules, Outcome, Receipt, accept
+from producers.siebel_message import Dialect, read_member
 from shared.errors import InvalidEventError
 from shared.events import MemberEvent, parse_event
 from shared.pipeline import Lane
+from shared.settings import SiebelSettings
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -23,8 +25,13 @@ def event(number: str = "M-1", minute: int = 0, **changes: Any) -> MemberEvent: 
     return parse_event(raw | changes, max_bytes=64_000)
 
 
-def take(ledger: Engine, *events: MemberEvent | InvalidEventError, program_id: str = "") -> list[Receipt]:
-    return accept(ledger, enumerate(events), lane=Lane.LIVE, program_id=program_id, now=NOW)
+def take(
+    ledger: Engine,
+    *events: MemberEvent | InvalidEventError,
+    program_id: str = "",
+    forced_by: tuple[str, str] | None = None,
+) -> list[Receipt]:
+    return accept(ledger, enumerate(events), IntakeRules(Lane.LIVE, program_id, forced_by=forced_by))
 
 
 def outcomes(receipts: list[Receipt]) -> list[str]:
@@ -187,3 +194,144 @@ def test_a_hundred_intakes_at_once_lose_and_double_nothing(ledger: Engine) -> No
         )
         assert newest.scalar() == 10
         assert connection.execute(text("select count(*) from instance where state = 'pending'")).scalar() == 10
+
+
+def row(row_id: str, **fields: str) -> dict[str, str]:
+    return {"row_id": row_id, "last_name": row_id, **fields}
+
+
+def test_what_lies_in_the_future_of_the_ledgers_clock_is_refused_and_shuts_nobody_out(ledger: Engine) -> None:
+    ahead = int((datetime.now(UTC) - NOW).total_seconds() / 60)
+    early, far = take(ledger, event(minute=ahead + 6), event(minute=ahead + 10**7))
+    assert {early.outcome, far.outcome} == {Outcome.REFUSED}
+    assert (early.field, early.instance_id, early.member_number) == ("occurred_at", None, "M-1")
+    assert "MEMBERSYNC_GUARD__FUTURE_S (300)" in (early.reason or "")
+    assert outcomes(take(ledger, event(minute=ahead + 4), event("M-2", minute=ahead - 1))) == ["accepted", "accepted"]
+    assert states(ledger) == ["pending", "pending"]
+
+
+SHUT = [
+    {"newest_occurred_at": datetime(2062, 1, 1, tzinfo=UTC), "newest_modification": None},
+    {"newest_occurred_at": datetime(9999, 1, 1, tzinfo=UTC), "newest_modification": 9},
+    {"newest_modification": 2**63 - 1},
+    {"newest_modification": 9_999_999_999, "sequence_from": datetime(2062, 1, 1, tzinfo=UTC), "row_id": "1-OTHER"},
+    {"newest_occurred_until": datetime(2062, 1, 1, tzinfo=UTC), "newest_modification": 10},
+]
+
+
+@pytest.mark.parametrize("shut", SHUT)
+def test_an_operators_force_opens_a_member_that_is_shut_and_is_recorded(ledger: Engine, shut: dict[str, Any]) -> None:
+    take(ledger, event(minute=0, modification=8))
+    with ledger.begin() as connection:
+        for name, value in shut.items():
+            connection.execute(text(f"update member set {name} = :value"), {"value": value})
+    late = event(minute=1, modification=9, member={"last_name": "New"}, force=True)
+    assert outcomes(take(ledger, late)) == ["superseded"]
+    again = event(minute=1, modification=9, member={"last_name": "New"}, force=True, event_id="again")
+    receipt = take(ledger, again, forced_by=("olga", "operator"))[0]
+    assert receipt.outcome is Outcome.ACCEPTED
+    later = event(minute=2, modification=10, member={"last_name": "Newer"})
+    assert outcomes(take(ledger, later)) == ["accepted"]
+    assert states(ledger) == ["superseded", "superseded", "superseded", "pending"]
+    with ledger.connect() as connection:
+        (action,) = connection.execute(text("select who, role, what, asked, count, answer from operator_action"))
+    assert tuple(action) == ("olga", "operator", "force", {"ids": [receipt.instance_id]}, 1, "1 accepted")
+
+
+@pytest.mark.parametrize("row_id", ["1-NEW", "1-OLD", ""])
+def test_a_member_that_is_deleted_and_enrolled_again_counts_anew(ledger: Engine, row_id: str) -> None:
+    take(ledger, event(minute=1, modification=40, member=row("1-OLD")))
+    take(ledger, event(minute=2, modification=41, operation="delete", member=row("1-OLD")))
+    enrolled = event(minute=3, modification=0, operation="enroll", member=row(row_id, last_name="Back"))
+    assert outcomes(take(ledger, enrolled)) == ["accepted"]
+    assert outcomes(take(ledger, event(minute=4, modification=1, member=row(row_id)))) == ["accepted"]
+    late = [event(minute=2, modification=42 + more, member=row(old)) for more, old in enumerate(["1-OLD", ""])]
+    assert outcomes(take(ledger, *late)) == ["superseded", "superseded"]
+
+
+def test_another_row_counts_anew_also_without_a_deletion_and_its_own_order_holds(ledger: Engine) -> None:
+    take(ledger, event(minute=1, modification=40, member=row("1-OLD")))
+    rows = [event(minute=minute, modification=minute, member=row("1-NEW")) for minute in (5, 3, 6)]
+    assert outcomes(take(ledger, *rows)) == ["accepted", "superseded", "accepted"]
+    assert outcomes(take(ledger, event(minute=4, modification=41, member=row("1-OLD")))) == ["superseded"]
+
+
+def test_an_enrolment_that_comes_late_after_its_deletion_begins_nothing(ledger: Engine) -> None:
+    take(ledger, event(minute=5, modification=6, operation="delete"))
+    assert outcomes(take(ledger, event(minute=1, modification=0, operation="enroll"))) == ["superseded"]
+
+
+def test_an_update_after_a_deletion_is_of_the_same_sequence(ledger: Engine) -> None:
+    take(ledger, event(minute=5, modification=6, operation="delete"))
+    assert outcomes(take(ledger, event(minute=6, modification=5))) == ["superseded"]
+
+
+def siebel(updated: str, zone: str, name: str, **more: str) -> MemberEvent:
+    record = {"Member Number": "M-1", "Last Name": name, "First Name": "A", "Status": "Active", "Updated": updated}
+    dialect = Dialect.of(SiebelSettings(timezone=zone))
+    return read_member(record | more, dialect=dialect, arrival=datetime.now(UTC), max_bytes=64_000)
+
+
+@pytest.mark.parametrize(
+    ("zone", "updates", "wanted"),
+    [
+        ("America/New_York", ["11/01/2026 01:45:00", "11/01/2026 01:15:00"], ["accepted", "accepted"]),
+        ("America/New_York", ["11/01/2026 00:59:59", "11/01/2026 01:00:00"], ["accepted", "accepted"]),
+        ("America/New_York", ["11/01/2026 01:00:00", "11/01/2026 00:59:59"], ["accepted", "superseded"]),
+        ("America/New_York", ["11/01/2026 02:00:00", "11/01/2026 01:59:59"], ["accepted", "superseded"]),
+        ("America/New_York", ["11/01/2026 01:59:59", "11/01/2026 02:00:00"], ["accepted", "accepted"]),
+        ("America/New_York", ["2026-11-01T01:45:00-04:00", "11/01/2026 01:15:00"], ["accepted", "accepted"]),
+        ("America/New_York", ["10/31/2026 01:45:00", "10/31/2026 01:15:00"], ["accepted", "superseded"]),
+        ("America/New_York", ["03/08/2026 01:59:00", "03/08/2026 02:30:00"], ["accepted", "accepted"]),
+        ("America/New_York", ["03/08/2026 02:30:00", "03/08/2026 03:01:00"], ["accepted", "accepted"]),
+        ("Europe/Berlin", ["10/25/2026 02:59:00", "10/25/2026 02:00:00"], ["accepted", "accepted"]),
+        ("Australia/Sydney", ["04/05/2026 02:45:00", "04/05/2026 02:15:00"], ["accepted", "accepted"]),
+        ("Australia/Sydney", ["04/05/2026 03:00:00", "04/05/2026 02:15:00"], ["accepted", "superseded"]),
+        ("Australia/Lord_Howe", ["04/05/2026 01:55:00", "04/05/2026 01:35:00"], ["accepted", "accepted"]),
+        ("Australia/Lord_Howe", ["04/05/2026 01:55:00", "04/05/2026 01:25:00"], ["accepted", "superseded"]),
+        ("UTC", ["11/01/2026 01:45:00", "11/01/2026 01:15:00"], ["accepted", "superseded"]),
+        ("Asia/Kolkata", ["11/01/2026 01:45:00", "11/01/2026 01:15:00"], ["accepted", "superseded"]),
+    ],
+)
+def test_within_an_hour_that_a_clock_change_repeats_arrival_decides(
+    ledger: Engine, zone: str, updates: list[str], wanted: list[str]
+) -> None:
+    assert [outcomes(take(ledger, siebel(one, zone, f"L{n}")))[0] for n, one in enumerate(updates)] == wanted
+
+
+def test_in_the_repeated_hour_a_stated_modification_still_decides(ledger: Engine) -> None:
+    updates = [("01:45:00", "7"), ("01:15:00", "6"), ("01:15:00", "8"), ("01:05:00", "8"), ("00:30:00", "8")]
+    events = [siebel(f"11/01/2026 {at}", "America/New_York", f"{at}{mod}", **{"Mod Id": mod}) for at, mod in updates]
+    assert outcomes(take(ledger, *events)) == ["accepted", "superseded", "accepted", "accepted", "superseded"]
+
+
+@pytest.mark.parametrize("astray", [timedelta(hours=1), timedelta(hours=-1)], ids=["ahead", "behind"])
+def test_what_states_no_instant_occurred_when_the_ledger_got_it_whatever_the_callers_clock(
+    ledger: Engine, astray: timedelta
+) -> None:
+    take(ledger, event(minute=0))
+
+    def arrived(name: str, clock: datetime) -> MemberEvent:
+        record = {"Member Number": "M-1", "Last Name": name, "First Name": "A"}
+        dialect = Dialect.of(SiebelSettings())
+        return read_member(record, dialect=dialect, arrival=clock, max_bytes=64_000)
+
+    assert outcomes(take(ledger, arrived("astray", datetime.now(UTC) + astray))) == ["accepted"]
+    assert outcomes(take(ledger, arrived("right", datetime.now(UTC)))) == ["accepted"]
+    assert outcomes(take(ledger, arrived("astray again", datetime.now(UTC) + astray))) == ["accepted"]
+    with ledger.connect() as connection:
+        off_s = connection.execute(
+            text("""select max(abs(extract(epoch from i.occurred_at - clock_timestamp()))
+                               + abs(extract(epoch from i.due_at - clock_timestamp()))
+                               + abs(extract(epoch from (p.event ->> 'occurred_at')::timestamptz - i.occurred_at)))
+                    from instance i join payload p on p.instance_id = i.id where i.id > 1""")
+        )
+        assert off_s.scalar_one() < 60
+
+
+def test_an_event_with_an_id_and_no_instant_is_its_own_duplicate(ledger: Engine) -> None:
+    record = {"event_id": "E-1", "Member Number": "M-1", "Last Name": "L", "First Name": "A"}
+    dialect = Dialect.of(SiebelSettings())
+    arrivals = [datetime.now(UTC), datetime.now(UTC) + timedelta(seconds=9)]
+    events = [read_member(record, dialect=dialect, arrival=at, max_bytes=64_000) for at in arrivals]
+    assert outcomes(take(ledger, events[0])) + outcomes(take(ledger, events[1])) == ["accepted", "duplicate"]

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, text
 
 from producers.bookkeeper import Bookkeeper
 from producers.filtering import filter_of, id_of
-from producers.intake import accept
+from producers.intake import IntakeRules, accept
 from producers.shown import masked_instance, masked_member
 from shared.events import parse_event
 from shared.ledger import views
@@ -38,8 +38,12 @@ def take(ledger: Engine, *numbers: str, lane: Lane = Lane.LIVE, at: datetime = N
         for member in members
     ]
     events = [parse_event(one, max_bytes=64_000) for one in raw]
-    receipts = accept(ledger, enumerate(events), lane=lane, program_id="", now=at)
-    return [int(receipt.instance_id or 0) for receipt in receipts]
+    receipts = accept(ledger, enumerate(events), IntakeRules(lane))
+    ids = [int(receipt.instance_id or 0) for receipt in receipts]
+    with ledger.begin() as connection:
+        times = text("update instance set accepted_at = :at, due_at = :at where id = any(cast(:ids as bigint[]))")
+        connection.execute(times, {"at": at, "ids": ids})
+    return ids
 
 
 def put(ledger: Engine, instance_id: int, state: State, **columns: object) -> None:

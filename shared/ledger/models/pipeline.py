@@ -32,9 +32,15 @@ class Member(Base):
 
     member_number: Mapped[str] = mapped_column(KEY, primary_key=True)
     row_id: Mapped[str | None] = mapped_column(Text)
+    """As the events say; the row whose modifications order them."""
+    proven_row_id: Mapped[str | None] = mapped_column(Text)
+    """Siebel showed this row with this Member Number."""
+    sequence_from: Mapped[datetime | None] = mapped_column(INSTANT)
     newest_id: Mapped[int | None] = mapped_column(BigInteger)
     newest_modification: Mapped[int | None] = mapped_column(BigInteger)
     newest_occurred_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    newest_occurred_until: Mapped[datetime | None] = mapped_column(INSTANT)
+    newest_operation: Mapped[str | None] = mapped_column(Text)
     applied_id: Mapped[int | None] = mapped_column(BigInteger)
     applied_hash: Mapped[bytes | None] = mapped_column(BYTEA)
     synced: Mapped[bool] = mapped_column(server_default=text("false"))

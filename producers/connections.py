@@ -100,7 +100,8 @@ def resume(ledger: Ledger, operator: Operator, stage: Stage, reason: str, of: Se
     """Switch a connection on again; what was held goes out by the ramp, live lane first."""
     with transaction(ledger) as connection:
         changed = connections.resume(connection, stage, by=operator.name)
-        answer = "resumed: what was held goes out" if changed else "refused: it is not paused"
+        is_up = connections.gate(connection, stage).breaker.position is Position.CLOSED
+        answer = _resumed(is_up=is_up) if changed else "refused: it is not paused"
         action = Action(operator.name, operator.role, "resume", answer, mask_text(reason.strip()) or None)
         return _switched(connection, action, stage, of)
 
@@ -119,6 +120,12 @@ def test(ledger: Ledger, operator: Operator, stage: Stage, reason: str, of: Sett
         reason = mask_text(reason.strip())
         _record(connection, Action(operator.name, operator.role, "test", answer, reason or None), stage)
     return Tested(**found, was=was.position, now=now.position, answer=answer)
+
+
+def _resumed(*, is_up: bool) -> str:
+    if is_up:
+        return "resumed: what was held goes out"
+    return "no longer paused, but it is down: what is held goes out by itself when it is back"
 
 
 def _verdict(found: dict[str, Any], was: Position, now: Position, *, is_paused: bool) -> str:

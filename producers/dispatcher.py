@@ -10,6 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,7 +21,7 @@ from producers.leases import after_loss
 from shared.breaker import ramp
 from shared.broker import publish
 from shared.errors import LedgerConflictError, LedgerError
-from shared.ledger import attempts, budget, connections, dispatching, holding, probing
+from shared.ledger import attempts, budget, connections, dispatching, heartbeats, holding, probing
 from shared.ledger.budget import Budget
 from shared.ledger.connections import Gate
 from shared.ledger.dispatching import Claimed
@@ -63,6 +64,8 @@ class Dispatcher:
         self._url = settings.require_ledger()
         self._tidy_at = 0.0
         self._prune_at = 0.0
+        self._who = heartbeats.dispatcher()
+        self._beat_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Take turns until *stop*; a ledger or broker that is away is waited for, not died of."""
@@ -76,6 +79,8 @@ class Dispatcher:
             except LedgerError as error:
                 log.error("the ledger is away", cause=str(error))
                 stop.wait(self._settings.dispatcher.tick_s)
+        with suppress(LedgerError), transaction(engine()) as connection:
+            heartbeats.leave(connection, self._who)
 
     def _turned(self) -> bool:
         try:
@@ -91,11 +96,21 @@ class Dispatcher:
             self._give_back()  # first: whatever fails below, turn by turn, keeps no lease from coming back
         gates, rooms = self._look()
         is_busy = self._release(gates, rooms)
+        self._beat()
         self._run_errands([stage for stage, gate in gates.items() if gate.is_open], rooms)
         is_busy |= self._tend(gates)
         is_busy |= ops.carry_on(engine(), self._settings)
+        self._beat()
         self._prune()
         return is_busy
+
+    def _beat(self) -> None:
+        """Say that this dispatcher goes round: it reads and writes the ledger, and what was due is published."""
+        if time.monotonic() < self._beat_at:
+            return
+        with transaction(engine(), durable=False) as connection:
+            heartbeats.beat(connection, self._who)
+        self._beat_at = time.monotonic() + heartbeats.EVERY_S
 
     def _look(self) -> tuple[dict[Stage, Gate], dict[Lane, "_Room"]]:
         """Read what may go out: the gates, and how much room each lane has."""
@@ -259,6 +274,7 @@ class Dispatcher:
         with transaction(engine()) as connection:
             budget.forget(connection)
             pruned = dispatching.prune(connection, days=self._settings.dispatcher.retention_days, limit=_PRUNE_SIZE)
+            heartbeats.prune(connection)
         if pruned:
             log.info("pruned", instances=pruned)
         if pruned == _PRUNE_SIZE:

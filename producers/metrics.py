@@ -10,6 +10,7 @@
 | `membersync_connection_up{name}` | gauge | 1: neither paused nor its breaker open |
 | `membersync_budget_used_ratio{name}` | gauge | calls paid for in the last minute (62 s), in parts of the budget |
 | `membersync_dead_letters{stage,code}` | gauge | dead letters now |
+| `membersync_processes{kind,lane,state}` | gauge | dispatchers (no lane) and worker processes, `at_work` or `silent` |
 | `membersync_mail_unsent` | gauge | mails that the mail server has not taken yet |
 | `membersync_mail_oldest_seconds` | gauge | age of the oldest of them, s; 0: there is none |
 | `membersync_ledger_up` | gauge | 0: the ledger does not answer, and the others are missing |
@@ -28,14 +29,16 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from producers import at_work
 from producers.connections import budgets
 from producers.shared_look import SharedLook
 from shared.errors import LedgerError
-from shared.ledger import latency, mail, views
+from shared.ledger import heartbeats, latency, mail, views
 from shared.ledger.connection_views import connections
 from shared.ledger.engine import engine, transaction
+from shared.ledger.heartbeats import Kind
 from shared.ledger.latency import WAIT_BOUNDS_S, WaitTotal
-from shared.ledger.records import Backlog, ConnectionState, DeadLetters
+from shared.ledger.records import Backlog, ConnectionState, DeadLetters, Process
 from shared.ledger.tallies import BOUNDS_S, OUTCOMES, Tally, tallies
 from shared.pipeline import QUEUED, Lane, Stage, State
 from shared.settings import Settings
@@ -59,6 +62,7 @@ class _Look:
     backlog: list[Backlog]
     dead_letters: list[DeadLetters]
     unsent: tuple[int, float]
+    processes: list[Process]
 
 
 class LedgerCollector(Collector):
@@ -87,6 +91,7 @@ class LedgerCollector(Collector):
         yield _connections(look.connections)
         yield _budgets(look.connections)
         yield from _mail(*look.unsent)
+        yield _processes(look.processes)
 
     def _look(self) -> _Look:
         with transaction(self._ledger) as connection:
@@ -97,6 +102,7 @@ class LedgerCollector(Collector):
                 views.backlog(connection),
                 views.dead_letters(connection),
                 mail.unsent(connection),
+                heartbeats.processes(connection),
             )
 
 
@@ -193,6 +199,22 @@ def _budgets(rows: list[ConnectionState]) -> Metric:
     for row in rows:
         if row.budget is not None:
             family.add_metric([row.name], row.budget.used / row.budget.per_minute)
+    return family
+
+
+def _processes(rows: list[Process]) -> Metric:
+    family = GaugeMetricFamily(
+        "membersync_processes",
+        "Dispatchers and worker processes: at work, or fallen silent with none started in their place",
+        labels=["kind", "lane", "state"],
+    )
+    silent = at_work.silent(rows)
+    for kind, lane, some in (
+        (Kind.DISPATCHER, "", at_work.dispatchers(rows)),
+        *((Kind.WORKER, lane, at_work.workers(rows, lane)) for lane in Lane),
+    ):
+        family.add_metric([kind, lane, "at_work"], sum(map(at_work.is_at_work, some)))
+        family.add_metric([kind, lane, "silent"], sum(one in silent for one in some))
     return family
 
 

@@ -12,13 +12,15 @@ from shared import logs
 from shared.broker import app
 from shared.ledger.engine import engine, forget_inherited
 from shared.settings import settings
-from workers import stages
+from workers import heartbeat, stages
 from workers.budgets import permits
 from workers.crew import Crew
 from workers.guard import guard
 from workers.tasks import process
 
 __all__ = ["app"]
+
+app.steps["consumer"].add(heartbeat.Pulse)
 
 
 @setup_logging.connect
@@ -32,10 +34,12 @@ def _guard(**_: Any) -> None:  # noqa: ANN401  # Celery's signature
 
 
 @worker_process_init.connect
-def _start(**_: Any) -> None:  # noqa: ANN401  # Celery's signature
+def _start(sender: object = None, **_: Any) -> None:  # noqa: ANN401  # Celery's signature
     forget_inherited()
     process.crew = Crew(lambda: stages.build(settings(), permits()))
     engine().connect().close()
+    process.who = heartbeat.who(str(sender), app)
+    process.crew.keep(heartbeat.beat_for_ever(process.who))
 
 
 @worker_process_shutdown.connect
@@ -43,3 +47,5 @@ def _stop(**_: Any) -> None:  # noqa: ANN401  # Celery's signature
     if process.crew is not None:
         process.crew.close(settings().dispatcher.lease_s)
         process.crew = None
+    if process.who is not None:
+        heartbeat.leave(process.who)

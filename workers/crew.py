@@ -49,11 +49,16 @@ class Crew:
         self._thread.start()
         self._writers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="straggler")
         self._late: set[Future[Any]] = set()
+        self._kept: list[Future[None]] = []
         self.stages = self.call(_built(build))
 
     def call(self, coroutine: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
         """Run *coroutine* on the loop and wait for it."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout_s)
+
+    def keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run *coroutine* on the loop beside all else, for as long as the loop runs."""
+        self._kept.append(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
 
     def run(
         self,
@@ -78,6 +83,8 @@ class Crew:
         """Wait for the stragglers, then end the loop."""
         for late in list(self._late):
             late.result(timeout_s)
+        for kept in self._kept:
+            kept.cancel()
         self._writers.shutdown(wait=True)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout_s)

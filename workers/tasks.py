@@ -26,6 +26,7 @@ from shared.ledger import attempts, connections, holding, probing
 from shared.ledger.endings import Advanced, Ending, ErrandEnded, Parked
 from shared.ledger.engine import Transaction, engine, outlasting, transaction, wake
 from shared.ledger.halving import in_halves
+from shared.ledger.heartbeats import Who
 from shared.logs import logger
 from shared.pipeline import QUEUED, Stage, State, SyncStatus
 from shared.settings import Settings, settings
@@ -60,6 +61,7 @@ class _Process:
     """What `workers.app` puts in place when a worker process starts."""
 
     crew: Crew | None = None
+    who: Who | None = None
 
 
 process = _Process()

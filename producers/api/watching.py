@@ -12,17 +12,18 @@ from producers.api.given import ledger_of, settings_of
 from producers.api.parameters import INSTANT
 from producers.api.problems import ProblemError, described
 from producers.api.reads import Reader, json_answer
-from producers.connections import budgets
 from producers.filtering import instant_of
-from shared.ledger import history, views
+from producers.standing import Standing, standing
+from shared.ledger import history
 from shared.ledger.engine import engine, transaction
 from shared.ledger.history import MinuteCount, Outage
-from shared.ledger.records import Overview
 
 router = APIRouter(tags=["watching"])
 
 _LONGEST = timedelta(days=7)
 _WHY = "CrowdTwist: no connection"
+_DOWN = "CrowdTwist away since 08:51 UTC; 412 wait safely"
+_NOTHING_TODO = "nothing to do; about 20 s to drain after it is back"
 _STATUS: dict[str, Any] = {
     "at": "2026-11-23T08:52:00Z",
     "connections": [
@@ -55,11 +56,39 @@ _STATUS: dict[str, Any] = {
             "next_due_at": "2026-11-23T08:50:59Z",
         }
     ],
-    "dead_letters": [{"stage": "siebel", "code": "unauthorised", "count": 2}],
+    "dead_letters": [{"stage": "siebel", "code": "unauthorised", "count": 2, "first_at": "2026-11-23T07:10:12Z"}],
     "rates": [
         {"period_s": 60, "accepted": 412, "finished": {}},
         {"period_s": 3600, "accepted": 24_310, "finished": {"completed": 23_704, "rejected": 194}},
     ],
+    "processes": [
+        {
+            "kind": "worker",
+            "name": "live.4711@host/1",
+            "lanes": ["live"],
+            "started_at": "2026-11-23T06:00:00Z",
+            "heard_at": "2026-11-23T08:51:59Z",
+            "silent_s": 1.2,
+        }
+    ],
+    "verdict": {
+        "level": "waits",
+        "sentence": f"{_DOWN}; {_NOTHING_TODO}",
+        "short": "CrowdTwist away",
+        "since": "2026-11-23T08:51:00Z",
+        "waiting": 412,
+        "needs_person": False,
+        "troubles": [
+            {
+                "level": "waits",
+                "what": _DOWN,
+                "since": "2026-11-23T08:51:00Z",
+                "waiting": 412,
+                "todo": _NOTHING_TODO,
+                "short": "CrowdTwist away",
+            }
+        ],
+    },
 }
 _THROUGHPUT: dict[str, Any] = {
     "items": [{"at": "2026-11-23T08:51:00Z", "stage": "siebel", "outcome": "completed", "count": 1187}],
@@ -90,15 +119,19 @@ class Throughput:
     "/v1/status",
     summary="How it goes",
     responses={
-        **answered("Rates of the last minute and the last hour", Overview, _STATUS),
+        **answered(
+            "The verdict in one sentence, and what it rests on; rates of the last minute and the last hour",
+            Standing,
+            _STATUS,
+        ),
         **described(401, 403, 503),
     },
 )
 def show_status(request: Request, _: Reader) -> Response:
-    """Show connections, the backlog with the age of its oldest, dead letters by cause, and rates."""
+    """Show the verdict, connections, backlog with the age of its oldest, dead letters by code, rates, processes."""
     settings = settings_of(request)
     with transaction(engine(settings.ledger_url)) as connection:
-        return json_answer(views.overview(connection, budgets(settings)))
+        return json_answer(standing(connection, settings))
 
 
 @router.get(

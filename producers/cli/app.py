@@ -163,11 +163,15 @@ def produce(  # one option each
 
 
 @app.command(rich_help_panel="Looking")
-def status(*, as_json: AsJson = False) -> None:
-    """Show connections, lanes, states, ages of the oldest, rates."""
+def status(
+    *,
+    watch: Annotated[bool, typer.Option("--watch", metavar="", help="Again every 2 s, until Ctrl-C.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show whether all is well; connections, lanes, states, ages of the oldest, rates."""
     from producers.cli.reading import show_status
 
-    raise typer.Exit(show_status(as_json=as_json))
+    raise typer.Exit(show_status(watch=watch, as_json=as_json))
 
 
 @app.command(rich_help_panel="Looking")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from producers.cli.overview import print_verdict
 from producers.cli.reach import at_hand
 from producers.cli.reading import print_json
 from producers.cli.render import coloured, console, plain
@@ -14,29 +15,34 @@ from producers.doctor import configuration
 from producers.doctor.examination import examine, is_well
 from producers.doctor.finding import Finding, Level, fail
 from producers.doctor.subject import Subject
+from producers.doctor.work import passed
+from producers.verdict import Verdict
 from shared.flaws import SettingsInvalidError
 
 
 def run_doctor(*, offline: bool, as_json: bool) -> int:
     """Examine; give the exit code: 1 when something failed."""
-    findings = _findings(offline=offline, is_quiet=as_json)
+    findings, verdict = _findings(offline=offline, is_quiet=as_json)
     if as_json:
-        print_json({"ok": is_well(findings), "findings": findings})
+        print_json({"ok": is_well(findings), "verdict": verdict, "findings": findings})
     else:
+        if verdict is not None:
+            print_verdict(verdict)
         _print(findings)
     return DONE if is_well(findings) else NOTHING
 
 
-def _findings(*, offline: bool, is_quiet: bool) -> Sequence[Finding]:
+def _findings(*, offline: bool, is_quiet: bool) -> tuple[Sequence[Finding], Verdict | None]:
     try:
         of, is_stack = at_hand()
     except SettingsInvalidError as error:
-        return [_of_settings(error)]
+        return [_of_settings(error)], None
+    subject = Subject(of, beside_stack=is_stack, offline=offline)
     err = Console(stderr=True, highlight=False)
     if is_quiet or not err.is_terminal:
-        return examine(Subject(of, beside_stack=is_stack, offline=offline))
+        return examine(subject), passed(subject)
     with err.status("looking at settings, servers, workers and connections …"):
-        return examine(Subject(of, beside_stack=is_stack, offline=offline))
+        return examine(subject), passed(subject)
 
 
 def _of_settings(error: Exception) -> Finding:

@@ -7,10 +7,14 @@ from rich.text import Text
 
 from producers.cli.render import age, coloured, console, instant, plain
 from producers.cli.tables import print_rows
+from producers.verdict import Level, Verdict
 from shared.ledger.records import Backlog, BudgetState, ConnectionState, DeadLetters, Overview, Rate
 
 _SPOKEN = {"open": "down", "half_open": "being probed"}
 """States of a breaker as people call them; with --json they stay as they are."""
+
+
+_LEVELS = {Level.WELL: "bold green", Level.WAITS: "bold yellow", Level.PERSON: "bold red"}
 
 
 def print_overview(overview: Overview) -> None:
@@ -24,6 +28,11 @@ def print_overview(overview: Overview) -> None:
     print_rows(out, [_rate(row) for row in overview.rates], texts=["of them"])
     if overview.dead_letters:
         print_rows(out, [_dead_letters(row) for row in overview.dead_letters])
+
+
+def print_verdict(verdict: Verdict) -> None:
+    """Print in one line whether all is well."""
+    console().print(plain(verdict.sentence, _LEVELS[verdict.level]), soft_wrap=True)
 
 
 def print_connections(rows: Sequence[ConnectionState]) -> None:

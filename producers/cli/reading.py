@@ -1,20 +1,28 @@
 """The commands that look into the ledger."""
 
+import sys
+from contextlib import suppress
+from threading import Event
 from typing import Any
 
 import orjson
 import typer
 
-from producers.cli.overview import print_overview
+from producers.cli.overview import print_overview, print_verdict
 from producers.cli.reach import operator, with_ledger
-from producers.cli.render import print_instance, print_member, print_page
+from producers.cli.render import console, print_instance, print_member, print_page
 from producers.cli.trouble import DONE, NOTHING
-from producers.connections import budgets
 from producers.filtering import id_of
+from producers.standing import standing
 from producers.unmasking import instance_for, member_for, page_for
+from producers.verdict import unseen
+from shared.errors import LedgerError
 from shared.ledger import views
 from shared.ledger.engine import engine, transaction
 from shared.ledger.filters import Filter, has_control
+from shared.settings import Settings
+
+_WATCHED_EVERY_S = 2.0
 
 
 def list_instances(where: Filter, limit: int, cursor: str | None, *, unmasked: bool, as_json: bool) -> int:
@@ -69,16 +77,33 @@ def show_member(number: str, limit: int, cursor: str | None, *, unmasked: bool, 
     return DONE
 
 
-def show_status(*, as_json: bool) -> int:
-    """Show how it goes; give the exit code."""
+def show_status(*, watch: bool, as_json: bool) -> int:
+    """Show how it goes, with *watch* again and again until Ctrl-C; give the exit code."""
     of = with_ledger()
-    with transaction(engine(of.ledger_url)) as connection:
-        overview = views.overview(connection, budgets(of))
-    if as_json:
-        print_json(overview)
-    else:
-        print_overview(overview)
+    if not watch:
+        _print_status(of, as_json=as_json)
+        return DONE
+    with suppress(KeyboardInterrupt):
+        while True:
+            if not as_json:
+                console().clear()
+            try:
+                _print_status(of, as_json=as_json)
+            except LedgerError:
+                print_verdict(unseen())
+            sys.stdout.flush()
+            Event().wait(_WATCHED_EVERY_S)
     return DONE
+
+
+def _print_status(of: Settings, *, as_json: bool) -> None:
+    with transaction(engine(of.ledger_url)) as connection:
+        found = standing(connection, of)
+    if as_json:
+        print_json(found)
+    else:
+        print_verdict(found.verdict)
+        print_overview(found)
 
 
 def before_of(cursor: str | None) -> int | None:

@@ -5,17 +5,16 @@ from datetime import datetime, timedelta
 
 from markupsafe import Markup
 
-from producers.connections import budgets
 from producers.console.history import Range, drawn
 from producers.shared_look import SharedLook
+from producers.standing import Standing, standing
 from shared.jobs import Job
-from shared.ledger import causes, job_views, latency, views
+from shared.ledger import causes, job_views, latency
 from shared.ledger.causes import Cause
 from shared.ledger.engine import engine, transaction
 from shared.ledger.filters import Filter
 from shared.ledger.history import MinuteCount, Outage, minutes, outages
 from shared.ledger.latency import Percentiles
-from shared.ledger.records import Overview
 from shared.pipeline import State
 from shared.settings import Settings
 
@@ -38,7 +37,7 @@ class Look:
     shows the last hour, *percentiles* its waits from acceptance to Siebel.
     """
 
-    overview: Overview
+    overview: Standing
     dead: list[Cause]
     refused: list[Cause]
     more_causes: bool
@@ -59,6 +58,7 @@ class Glance:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._shared = SharedLook(self._read, fresh_s=_FRESH_S, patience=_PATIENCE)
+        self._standing = SharedLook(self._judged, fresh_s=_FRESH_S, patience=_PATIENCE)
         self._plot: tuple[object, Markup] | None = None
 
     def look(self) -> Look:
@@ -69,14 +69,27 @@ class Glance:
         """
         return self._shared.get()
 
+    def standing(self) -> Standing:
+        """Give how it goes and the verdict, which every page begins with.
+
+        Raises:
+            LedgerError: the ledger is away.
+        """
+        return self._standing.get()
+
     def forget(self) -> None:
         """Look anew the next time."""
         self._shared.forget()
+        self._standing.forget()
         self._plot = None
 
-    def _read(self) -> Look:
+    def _judged(self) -> Standing:
         with transaction(engine(self._settings.ledger_url)) as connection:
-            overview = views.overview(connection, budgets(self._settings))
+            return standing(connection, self._settings)
+
+    def _read(self) -> Look:
+        overview = self.standing()
+        with transaction(engine(self._settings.ledger_url)) as connection:
             since = overview.at - PLOTTED
             recent = Filter(states=(State.REJECTED,), since=overview.at - _REFUSED_WITHIN)
             dead = Filter(states=(State.DEAD,))

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
-from producers import ops
+from producers import advice, ops
 from producers.api.given import ledger_of
 from producers.api.operating import filed
 from producers.api.problems import ProblemError
-from producers.console import advice, story
+from producers.console import story
 from producers.console.pages import fragments, page
 from producers.console.unmasking import unmasker
 from producers.console.visitors import Posted, Visitor

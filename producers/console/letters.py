@@ -5,8 +5,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
+from producers import advice
 from producers.api.given import ledger_of
-from producers.console import advice
 from producers.console.asking import Asked, cursor_of, failures
 from producers.console.newer import COUNTED_MAX, AsDrawn, Drawn, follow, instances_drawn
 from producers.console.pages import page

@@ -14,6 +14,7 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 
 from producers.api.problems import ProblemError
+from producers.console.pages import heading
 from producers.console.visitors import whoever_looks
 from shared.errors import LedgerError
 
@@ -62,7 +63,7 @@ class Streams:
         try:
             while loop.time() < ends_at and not self._stopping:
                 try:
-                    found = await _found(fragments)
+                    found = await anyio.to_thread.run_sync(lambda: heading(request) | _found(fragments))
                 except ProblemError:  # what it follows is not there, or was pruned
                     yield format_sse_event(data_str="{}", event="over")
                     return
@@ -96,8 +97,8 @@ async def _compressed(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     yield stream.flush()
 
 
-async def _found(fragments: Callable[[], dict[str, str]]) -> dict[str, str]:
+def _found(fragments: Callable[[], dict[str, str]]) -> dict[str, str]:
     try:
-        return await anyio.to_thread.run_sync(fragments)
+        return fragments()
     except LedgerError:
         return {"trouble": "The ledger cannot be reached just now; what you see may be old."}

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
-from producers.console import advice
+from producers import advice
 from producers.console.glance import Look
 from producers.console.history import RANGES
 from producers.console.pages import fragments, page

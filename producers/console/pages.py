@@ -18,6 +18,9 @@ from producers.api.given import settings_of
 from producers.console import words
 from producers.console.session import Cookies, new_seed
 from producers.console.visitors import expected_key
+from producers.standing import Standing
+from producers.verdict import unseen
+from shared.errors import LedgerError, LedgerSlowError
 
 _HERE = Path(__file__).parent
 STATIC = _HERE / "static"
@@ -55,6 +58,15 @@ def fragments(request: Request, templates: Mapping[str, str], **content: Any) ->
     return {name: environment.get_template(one).render(**around, **content) for name, one in templates.items()}
 
 
+def heading(request: Request) -> dict[str, str]:
+    """Render what every page begins with, by the id of its element."""
+    around = _surroundings(request)
+    if around["verdict"] is None:
+        return {}
+    counted = {f"count-{name}": f"{count or ''}" for name, count in around["counts"].items()}
+    return {"verdict": _environment().get_template("verdict.html").render(**around)} | counted
+
+
 def redirect(request: Request, url: str, said: str = "", *, good: bool = True) -> Response:
     """Send the browser to *url*, which shows once what was *said*."""
     response = RedirectResponse(url, 303)
@@ -85,7 +97,25 @@ def _surroundings(request: Request) -> dict[str, Any]:
         "flower": settings.flower.url,
         "path": request.url.path,
         "now": datetime.now(UTC),
+        **_standing(request, who),
     }
+
+
+def _standing(request: Request, who: Principal | None) -> dict[str, Any]:
+    """Give what every page begins with: the verdict, and how many of what stand beside the names of the pages."""
+    if who is None:
+        return {"verdict": None, "counts": {}}
+    try:
+        found: Standing = request.app.state.glance.standing()
+    except LedgerSlowError:
+        return {"verdict": None, "counts": {}}
+    except LedgerError:
+        return {"verdict": unseen(), "counts": {}}
+    counts = {
+        "dead-letters": sum(one.count for one in found.dead_letters),
+        "connections": sum(one.held for one in found.connections),
+    }
+    return {"verdict": found.verdict, "counts": counts}
 
 
 def _flash(request: Request) -> tuple[str, bool] | None:

@@ -33,6 +33,7 @@ CHECKS: tuple[Check, ...] = (
     Check(broker.CHECK, broker.look),
     Check(work.DISPATCHER, work.look_for_dispatcher),
     Check(workers.CHECK, workers.look),
+    Check(work.PROCESSES, work.look_for_workers),
     Check("connections", connections.look),
     *(Check(f"test of {stage}", partial(connections.test, stage)) for stage in STAGES),
     Check("clock of the ledger", clocks.of_ledger),

@@ -1,26 +1,67 @@
 """Whether anybody works: the dispatcher, on what is due, on leases that ran out, on jobs."""
 
+from producers import at_work
 from producers.doctor.finding import Finding, fail, ok, warn
-from producers.doctor.subject import Subject
-from shared.ledger import checkup
+from producers.doctor.subject import Subject, UnlookedError
+from producers.standing import standing
+from producers.verdict import Verdict, unseen
+from shared.errors import LedgerError
+from shared.ledger import checkup, heartbeats
 from shared.ledger.checkup import Idle
+from shared.ledger.records import Process
+from shared.pipeline import Lane
 
-DISPATCHER, LEASES, DUE, JOBS = "dispatcher", "leases", "due instances", "jobs"
+DISPATCHER, PROCESSES, LEASES, DUE, JOBS = "dispatcher", "worker processes", "leases", "due instances", "jobs"
 OVERDUE_S = 60.0
 """A lease that ran out is given back at the next tick of a dispatcher, a job's turn comes as soon."""
 IDLE_S = 300.0
+_BEATS = "heartbeats in the ledger"
 _START = "start one: `membersync dispatcher`; its log says why the last one ended"
 
 
+def passed(subject: Subject) -> Verdict:
+    """Give the verdict on this installation, the line that all begins with."""
+    try:
+        with subject.reading() as connection:
+            return standing(connection, subject.of).verdict
+    except (LedgerError, UnlookedError):
+        return unseen()
+
+
 def look_for_dispatcher(subject: Subject) -> list[Finding]:
-    """Look for the sessions in which dispatchers listen; those of another database user are not shown."""
-    looked_at = "sessions named `membersync ears` in pg_stat_activity"
+    """Look for dispatchers that go round: one that was stopped has its session still, and does nothing."""
     with subject.reading() as connection:
-        count = checkup.dispatchers(connection)
+        found = at_work.dispatchers(heartbeats.processes(connection))
+    count = sum(map(at_work.is_at_work, found))
     if count:
-        return [ok(DISPATCHER, looked_at, f"{count} at work")]
+        return [ok(DISPATCHER, _BEATS, f"{count} at work")]
     why = "nobody sends what is due to the workers; what is accepted waits in the ledger"
-    return [fail(DISPATCHER, looked_at, "there is none", why, _START)]
+    if not found:
+        return [fail(DISPATCHER, _BEATS, "there is none", why, _START)]
+    last = min(found, key=lambda one: one.silent_s)
+    said = f"{last.name} has been silent for {last.silent_s:.0f} s: stopped, hanging, or cut off"
+    return [fail(DISPATCHER, _BEATS, said, why, f"see what became of its process, or {_START}")]
+
+
+def look_for_workers(subject: Subject) -> list[Finding]:
+    """Look for worker processes that go round, of every lane; a stopped one may still be known to the broker."""
+    with subject.reading() as connection:
+        processes = heartbeats.processes(connection)
+    return [_of_workers(lane, at_work.workers(processes, lane), at_work.silent(processes)) for lane in Lane]
+
+
+def _of_workers(lane: Lane, of_lane: list[Process], silent: list[Process]) -> Finding:
+    count = sum(map(at_work.is_at_work, of_lane))
+    gone = [one for one in silent if one in of_lane]
+    remedy = f"see what became of its process, or start another: `membersync worker --lane {lane}`"
+    if not count:
+        why = f"nothing of the {lane} lane is synced"
+        last = f"; the last one, {gone[0].name}, has been silent for {gone[0].silent_s:.0f} s" if gone else ""
+        return fail(PROCESSES, _BEATS, f"no worker process of the {lane} lane is at work{last}", why, remedy)
+    if gone:
+        said = f"{lane}: {len(gone)} silent, {gone[0].name} for {gone[0].silent_s:.0f} s; {count} at work"
+        return warn(PROCESSES, _BEATS, said, "the others do its work, as far as they can", remedy)
+    return ok(PROCESSES, _BEATS, f"{lane}: {count} at work")
 
 
 def look_at_leases(subject: Subject) -> list[Finding]:

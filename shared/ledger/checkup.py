@@ -117,11 +117,6 @@ def schema(connection: Connection) -> Schema:
     return Schema(found, revisions.get_current_head(), found is None or found in known)
 
 
-def dispatchers(connection: Connection) -> int:
-    """Count the dispatchers that listen: each has a session of its own for that."""
-    return int(connection.execute(_DISPATCHERS).scalar_one())
-
-
 def leases(connection: Connection, *, overdue_s: float) -> Leases:
     """Count what is running; overdue is a lease that ran out more than *overdue_s* seconds ago."""
     row = connection.execute(_LEASES, {"overdue_s": overdue_s}).one()
@@ -175,9 +170,6 @@ _SERVER = text("""
 """)
 _HAS_REVISION = text("select to_regclass('alembic_version') is not null")
 _REVISION = text("select version_num from alembic_version")
-_DISPATCHERS = text("""
-    select count(*) from pg_stat_activity where datname = current_database() and application_name = 'membersync ears'
-""")
 _LEASES = text("""
     select count(*) as running, count(*) filter (where not begun) as unbegun,
            count(*) filter (where lease_until < now() - make_interval(secs => :overdue_s)) as overdue,

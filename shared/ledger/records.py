@@ -150,11 +150,27 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetters:
-    """Dead letters of one cause."""
+    """Dead letters of one code, and when the first of them was given up."""
 
     stage: str
     code: str
     count: int
+    first_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A worker process or a dispatcher.
+
+    Shape: *lanes* that a worker serves; *heard_at* when it last went round.  Units: *silent_s* seconds since then.
+    """
+
+    kind: str
+    name: str
+    lanes: list[str]
+    started_at: datetime
+    heard_at: datetime
+    silent_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +191,7 @@ class Overview:
     backlog: list[Backlog]
     dead_letters: list[DeadLetters]
     rates: list[Rate]
+    processes: list[Process]
 
 
 def id_text(value: int | None) -> str | None:

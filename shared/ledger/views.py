@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from shared.ledger.budget import Budget
 from shared.ledger.connection_views import connections
 from shared.ledger.filters import Filter, id_at, matching
+from shared.ledger.heartbeats import processes
 from shared.ledger.history import minutes
 from shared.ledger.records import (
     ActivityLine,
@@ -106,6 +107,7 @@ def overview(connection: Connection, budgets: Mapping[Stage, Budget]) -> Overvie
         backlog=backlog(connection),
         dead_letters=dead_letters(connection),
         rates=[_last_minute(connection, now), _last_hour(connection, now)],
+        processes=processes(connection),
     )
 
 
@@ -119,7 +121,7 @@ def backlog(connection: Connection) -> list[Backlog]:
 
 def dead_letters(connection: Connection) -> list[DeadLetters]:
     """Count the dead letters by cause, the commonest first."""
-    return [DeadLetters(row.stage, row.code, row.total) for row in connection.execute(_DEAD_LETTERS)]
+    return [DeadLetters(row.stage, row.code, row.total, row.first_at) for row in connection.execute(_DEAD_LETTERS)]
 
 
 def missing(of: Engine) -> list[str]:
@@ -204,7 +206,8 @@ _BACKLOG = text("""
     order by lane desc, stage, state
 """)
 _DEAD_LETTERS = text("""
-    select failed_stage as stage, code, count(*) as total from instance where state = 'dead'
+    select failed_stage as stage, code, count(*) as total, min(finished_at) as first_at
+    from instance where state = 'dead'
     group by failed_stage, code order by total desc, stage, code
 """)
 _ACCEPTED = text("select count(*) as total from instance where id >= :first")

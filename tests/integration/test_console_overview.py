@@ -83,7 +83,7 @@ def test_dead_letters_and_data_errors_stand_by_cause_with_what_to_do(client: htt
     page = logged_in(client, "tok-oscar").get("/").text
     said = part(page, "causes")
     assert re.search(r"unavailable at crowdtwist 3 CrowdTwist: answered 503", said)
-    assert "test the connection to CrowdTwist" in said
+    assert "its test passes and says nothing about them" in said
     assert re.search(r"Data Error at crowdtwist 2 .*Email Address is already taken", said)
     assert "Correct Email Address of the member's contact in Siebel" in said.replace("&#39;", "'")
     assert 'href="/dead-letters/plan?kind=requeue' in page

@@ -29,6 +29,7 @@ NAMES = {
     "MembersyncBudgetExhausted",
     "MembersyncMailStuck",
     "MembersyncNoWorkers",
+    "MembersyncSilent",
 }
 EACH = pytest.mark.parametrize("one", promql.asked(), ids=lambda one: one.where)
 

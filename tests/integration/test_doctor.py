@@ -59,7 +59,7 @@ class Doctor:
 
     def __call__(self, *arguments: str) -> Report:
         ran = self._terminal("doctor", "--json", *arguments)
-        assert set(ran.json) == {"ok", "findings"}
+        assert set(ran.json) == {"ok", "verdict", "findings"}
         assert ran.json["ok"] is (ran.code == 0)
         return Report(ran.json["findings"], ran.code, ran.out + ran.err)
 

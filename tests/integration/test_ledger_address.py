@@ -6,11 +6,13 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shared.addresses import ledger as addresses
-from shared.ledger import checkup
 from shared.ledger.engine import ears, engine, transaction, wake
 from shared.ledger.schema import is_current, migrate
 
 PASSWORD = "p@ss/w#rd%zz?:"
+EARS = text(
+    "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'membersync ears'"
+)
 
 
 def test_every_way_to_write_it_is_heard_and_read(ledger: Engine, ledger_url: str, user: Callable[[str], None]) -> None:
@@ -30,7 +32,7 @@ def test_every_way_to_write_it_is_heard_and_read(ledger: Engine, ledger_url: str
                 wake(connection)
             assert [notice.channel for notice in ear.notifies(timeout=5, stop_after=1)] == ["membersync_due"]
             with transaction(ledger) as connection:
-                assert checkup.dispatchers(connection) == 1
+                assert connection.execute(EARS).scalar_one() == 1
         of.dispose()
 
 

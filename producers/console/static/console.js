@@ -22,6 +22,13 @@ function replacePart(part, html) {
   ([...part.querySelectorAll("a, button, summary, [tabindex]")].find((one) => nameOf(one) === focused) ?? part).focus({ preventScroll: true });
 }
 
+// The tab says what the verdict says, before the name of the page.
+const ofPage = document.title;
+const shortOf = (part) => part?.querySelector("[data-short]")?.dataset.short ?? "";
+const begun = shortOf(document.getElementById("verdict"));
+const named = begun && ofPage.startsWith(begun) ? ofPage.slice(begun.length) : ` · ${ofPage}`;
+function entitle(part) { document.title = shortOf(part) + named; }
+
 // A stream that breaks off is opened again: by the browser, or here when the browser has given it up (an answer that is no stream).
 function follow(address) {
   const silenceMs = 6000, againMs = 5000, aliveMs = 15000;
@@ -50,6 +57,7 @@ function follow(address) {
       for (const [id, html] of Object.entries(JSON.parse(event.data))) {
         const part = document.getElementById(id);
         if (part) replacePart(part, html);
+        if (id === "verdict") entitle(part);
       }
     });
     source.addEventListener("over", () => { stop(); });

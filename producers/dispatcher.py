@@ -26,7 +26,7 @@ from shared.ledger.budget import Budget
 from shared.ledger.connections import Gate
 from shared.ledger.dispatching import Claimed
 from shared.ledger.endings import Advanced, Ending
-from shared.ledger.engine import Transaction, ears, engine, transaction
+from shared.ledger.engine import Transaction, ears, engine, listened, transaction
 from shared.ledger.halving import in_halves
 from shared.ledger.holding import Hold
 from shared.ledger.probing import Lease
@@ -74,8 +74,7 @@ class Dispatcher:
                 with ears(self._url) as ear:
                     while not stop.is_set():
                         nap_s = _BUSY_NAP_S if self._turned() else self._settings.dispatcher.tick_s
-                        for _ in ear.notifies(timeout=nap_s, stop_after=1):
-                            pass
+                        listened(ear, nap_s)
             except LedgerError as error:
                 log.error("the ledger is away", cause=str(error))
                 stop.wait(self._settings.dispatcher.tick_s)

@@ -162,6 +162,12 @@ class LedgerConflictError(LedgerError):
     code = "ledger_conflict"
 
 
+class LedgerUnwritableError(LedgerError):
+    """The ledger can be read and not written: it is read-only, or its disk is full."""
+
+    code = "ledger_unwritable"
+
+
 class LedgerRefusedError(LedgerError):
     """The ledger does not take this: a value out of range, a rule broken, nested too deep.  Not worth repeating."""
 

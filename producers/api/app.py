@@ -16,7 +16,7 @@ from producers.api.envelope import Envelope
 from producers.console import app as console
 from producers.metrics import registry_of
 from shared import logs
-from shared.ledger import views
+from shared.ledger import readiness
 from shared.ledger.engine import engine
 from shared.settings import Settings
 from shared.settings import settings as settings_of_this_process
@@ -98,7 +98,7 @@ class _Server(uvicorn.Server):
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     anyio.to_thread.current_default_thread_limiter().total_tokens = _READ_THREADS
     ledger = engine(app.state.settings.ledger_url)
-    missing = await anyio.to_thread.run_sync(views.missing, ledger)
+    missing = await anyio.to_thread.run_sync(readiness.missing, ledger)
     settings: Settings = app.state.settings
     log.info(
         "serving", host=settings.api.host, port=settings.api.port, tokens=len(settings.api.tokens), missing=missing

@@ -16,7 +16,7 @@ from prometheus_client import exposition
 from producers.api.auth import Right, needs
 from producers.api.given import ledger_of
 from producers.api.problems import described, problem
-from shared.ledger import views
+from shared.ledger import readiness
 
 router = APIRouter(tags=["probes"])
 _HANGS_S = 4.0
@@ -53,10 +53,10 @@ async def healthz() -> JSONResponse:
     responses={**_said("It can", "ready"), **described("not_ready")},
 )
 async def readyz(request: Request) -> Response:
-    """Say whether the ledger answers and has the schema of this version; if not, what is missing."""
+    """Say whether the ledger answers, has the schema of this version and takes a write; if not, what is missing."""
     missing = ["the ledger does not answer"]
     with anyio.move_on_after(_HANGS_S):
-        missing = await _apart(request, views.missing, ledger_of(request))
+        missing = await _apart(request, readiness.missing, ledger_of(request))
     if missing:
         return problem(503, "not_ready", "; ".join(missing), missing=missing)
     return JSONResponse({"status": "ready"})

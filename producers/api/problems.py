@@ -14,7 +14,7 @@ from starlette.routing import Match
 
 from producers.api.codes import CODES, codes_of
 from producers.ops import AskError, ReasonError
-from shared.errors import LedgerError, LedgerSlowError
+from shared.errors import LedgerError, LedgerSlowError, LedgerUnwritableError
 from shared.ledger.filters import NO_CONTROLS
 from shared.logs import logger
 
@@ -59,9 +59,9 @@ def problem(status: int, code: str, detail: str, headers: Mapping[str, str] | No
     return Response(orjson.dumps(content), status, dict(headers or {}), MEDIA_TYPE)
 
 
-def unavailable() -> Response:
+def unavailable(why: str = "the ledger cannot be reached just now") -> Response:
     """Give the answer when the ledger cannot be asked or cannot commit."""
-    detail = "the ledger cannot be reached just now; nothing is lost by sending the same again"
+    detail = f"{why}; nothing is lost by sending the same again"
     return problem(503, LedgerError.code, detail, {"Retry-After": str(RETRY_AFTER_S)})
 
 
@@ -120,7 +120,13 @@ def _asked(_: Request, error: Exception) -> Response:
 
 def _ledger(_: Request, error: Exception) -> Response:
     log.error("the ledger does not serve", cause=str(error))
-    return problem(503, LedgerSlowError.code, TOO_SLOW) if isinstance(error, LedgerSlowError) else unavailable()
+    match error:
+        case LedgerSlowError():
+            return problem(503, LedgerSlowError.code, TOO_SLOW)
+        case LedgerUnwritableError():
+            return unavailable(str(error))
+        case _:
+            return unavailable()
 
 
 def _parameters(request: Request, error: Exception) -> Response:

@@ -17,7 +17,7 @@ from producers.cli.trouble import TroubleError
 from shared.pipeline import QUEUES, STAGES, Lane
 
 if TYPE_CHECKING:
-    from shared.ledger.checkup import Schema
+    from shared.ledger.checkup import Schema, Server
 
 # Imports inside commands keep the start of the others short.
 # ruff: noqa: PLC0415
@@ -119,30 +119,39 @@ def run_migrations(*, as_json: bool) -> None:
         TroubleError: it cannot be done.
     """
     from producers.cli.reading import print_json
+    from producers.doctor.ledger import MAKE_UTF8
+    from shared.ledger.readiness import UTF8
     from shared.ledger.schema import migrate
 
     url = with_ledger().require_ledger()
-    if not _schema(url).is_ours:
+    server, schema = _server(url)
+    if server.encoding != UTF8:
+        what = f"the ledger's database is {server.encoding}, and must be {UTF8} to hold every name"
+        raise TroubleError(what, MAKE_UTF8)
+    if not schema.is_ours:
         raise TroubleError("the ledger was migrated by a newer version", "run that version here too")
+    if server.read_only and schema.found != schema.wanted:
+        raise TroubleError("the ledger's server is read-only", "name the one that takes writes")
     try:
         migrate(url)
     except Exception as error:
         raise TroubleError(
-            f"the ledger cannot be migrated ({type(error).__name__})", "its user must be allowed to create tables"
+            f"the ledger cannot be migrated ({type(error).__name__})",
+            "its user must be allowed to create tables in its schema",
         ) from error
-    found = _schema(url).found
+    found = _server(url)[1].found
     if as_json:
         print_json({"schema": found})
     else:
         typer.echo(f"the ledger's schema is up to date: {found}")
 
 
-def _schema(url: str) -> "Schema":
+def _server(url: str) -> "tuple[Server, Schema]":
     from shared.ledger import checkup
     from shared.ledger.engine import engine, transaction
 
     with transaction(engine(url)) as connection:
-        return checkup.schema(connection)
+        return checkup.server(connection), checkup.schema(connection)
 
 
 @contextmanager

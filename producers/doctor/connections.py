@@ -9,6 +9,7 @@ from producers import connections
 from producers.doctor.finding import Finding, fail, ok, warn
 from producers.doctor.subject import Subject
 from shared.errors import LedgerError
+from shared.ledger import checkup
 from shared.ledger.engine import engine
 from shared.ledger.records import ConnectionState
 from shared.pipeline import Stage
@@ -70,7 +71,7 @@ def _can_pay(subject: Subject) -> bool:
     if subject.of.ledger_url is None:
         return False
     try:
-        with subject.reading():
-            return True
+        with subject.reading() as connection:
+            return not checkup.server(connection).read_only
     except LedgerError:
         return False

@@ -4,14 +4,20 @@ from time import perf_counter
 
 from producers.doctor.finding import Finding, fail, ok, warn
 from producers.doctor.subject import Subject, place
-from shared.errors import LedgerError
-from shared.ledger import checkup
+from shared.errors import LedgerError, LedgerUnwritableError
+from shared.ledger import checkup, readiness
 from shared.ledger.checkup import Schema, Server
-from shared.ledger.engine import Transaction
+from shared.ledger.engine import DISK_FULL, Transaction, engine
 
 SERVER, SCHEMA = "ledger", "ledger's schema"
 VERSION_LEAST = 14
 SLOW_MS = 50.0
+MAKE_UTF8 = "create another database, `create database membersync encoding 'UTF8' template template0`, and move there"
+_READ_ONLY = (
+    "end what makes it read-only (default_transaction_read_only, a standby), or let MEMBERSYNC_LEDGER_URL name "
+    "the node that takes writes, or all of them: postgresql://…@HOST,HOST/…?target_session_attrs=read-write"
+)
+_FULL = "make room on the disk of its data folder and tablespaces; all processes go on by themselves"
 _PER_MAJOR = 10_000
 _TRIES = 5
 """The quickest of them is the way there and back; the others waited for this machine's other checks."""
@@ -28,7 +34,19 @@ def look(subject: Subject) -> list[Finding]:
         why = "without its ledger nothing is accepted and nothing is sent; what was accepted is safe in it"
         remedy = "start PostgreSQL, or correct MEMBERSYNC_LEDGER_URL; all processes go on by themselves"
         return [fail(SERVER, where, f"does not serve: {_said(error)}", why, remedy)]
-    return [judged(server, took_ms, where)]
+    return [_unwritable(subject, where) or judged(server, took_ms, where)]
+
+
+def _unwritable(subject: Subject, where: str) -> Finding | None:
+    """Write as an event is written; what keeps a write away that is said elsewhere is not said here."""
+    try:
+        readiness.write(engine(subject.ledger_url))
+    except LedgerUnwritableError as error:
+        why = "nothing is accepted and nothing is sent: posts are answered 503, and what was accepted waits"
+        return fail(SERVER, where, str(error), why, _FULL if DISK_FULL in str(error) else _READ_ONLY)
+    except LedgerError:
+        return None
+    return None
 
 
 def _took_ms(connection: Transaction) -> float:
@@ -46,6 +64,9 @@ def _said(error: LedgerError) -> str:
 def judged(server: Server, took_ms: float, where: str) -> Finding:
     """Judge a server by its version and how long one statement took.  Pure.  Units: *took_ms* milliseconds."""
     found = f"PostgreSQL {server.version} answers in {took_ms:.1f} ms"
+    if server.encoding != readiness.UTF8:
+        why = f"its database is {server.encoding}: an event with a letter that this does not hold cannot be kept"
+        return fail(SERVER, where, found, why, MAKE_UTF8)
     if server.version_number // _PER_MAJOR < VERSION_LEAST:
         why = f"membersync is written for PostgreSQL {VERSION_LEAST} and newer"
         return fail(SERVER, where, found, why, f"upgrade the server to {VERSION_LEAST} or newer (pg_upgrade)")

@@ -81,16 +81,20 @@ def look_at_due(subject: Subject) -> list[Finding]:
     """Look for instances that are due for long while nothing of their lane ends."""
     with subject.reading() as connection:
         rows = checkup.idle(connection, period_s=IDLE_S)
+        read_only = checkup.server(connection).read_only
     idle = [row for row in rows if row.due_s > IDLE_S and not row.finished]
     if idle:
-        return [_left_alone(row) for row in idle]
+        return [_left_alone(row, read_only=read_only) for row in idle]
     due = ", ".join(f"{row.due} {row.lane} at {row.stage}" for row in rows) or "none"
     return [ok(DUE, "instances whose time has come", due)]
 
 
-def _left_alone(row: Idle) -> Finding:
+def _left_alone(row: Idle, *, read_only: bool) -> Finding:
     looked_at = f"what is due in the {row.lane} lane at {row.stage}"
     found = f"{row.due} are due, the oldest for {_minutes(row.due_s)}, and nothing of that lane ended in 5 min"
+    if read_only:
+        why = "the ledger's server is read-only, so nobody can take them on"
+        return fail(DUE, looked_at, found, why, "first what is said of the ledger")
     why = "nobody works on them: no dispatcher, no worker of the lane, a full queue or a spent budget"
     remedy = f"see dispatcher, broker and workers here; `membersync instances --state pending --lane {row.lane}`"
     return fail(DUE, looked_at, found, why, remedy)

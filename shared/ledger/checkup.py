@@ -20,6 +20,8 @@ class Server:
     version: str
     version_number: int
     now: datetime
+    encoding: str = "UTF8"
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ def be_impatient(connection: Connection) -> None:
 def server(connection: Connection) -> Server:
     """Read who serves the ledger."""
     row = connection.execute(_SERVER).one()
-    return Server(row.version, row.version_number, row.now)
+    return Server(row.version, row.version_number, row.now, row.encoding, row.read_only)
 
 
 def schema(connection: Connection) -> Schema:
@@ -166,7 +168,8 @@ _SHUT = text("""
 """)
 _SERVER = text("""
     select current_setting('server_version') as version, current_setting('server_version_num')::int as version_number,
-           clock_timestamp() as now
+           clock_timestamp() as now, current_setting('server_encoding') as encoding,
+           current_setting('transaction_read_only')::boolean as read_only
 """)
 _HAS_REVISION = text("select to_regclass('alembic_version') is not null")
 _REVISION = text("select version_num from alembic_version")

@@ -15,7 +15,9 @@ from sqlalchemy.exc import DataError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from shared.addresses.ledger import arguments
-from shared.errors import LedgerConflictError, LedgerError, LedgerRefusedError, LedgerSlowError
+from shared.errors import LedgerConflictError, LedgerError, LedgerRefusedError, LedgerSlowError, LedgerUnwritableError
+from shared.ledger import pooling
+from shared.ledger.pooling import READ_ONLY
 from shared.settings import settings
 
 Ledger: TypeAlias = Engine
@@ -42,12 +44,19 @@ _NOTICED: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
+DISK_FULL = "53100"
 _ASYNCHRONOUS = text("set local synchronous_commit = off")
 _KINDS = {
     "40001": LedgerConflictError,  # serialization failure
     "40P01": LedgerConflictError,  # deadlock
     "57014": LedgerSlowError,  # statement time-out
     "23505": LedgerConflictError,  # one of a kind, and another has just been written
+    READ_ONLY: LedgerUnwritableError,
+    DISK_FULL: LedgerUnwritableError,
+}
+_UNWRITABLE = {
+    READ_ONLY: f"the ledger takes no writes: its server is read-only ({READ_ONLY})",
+    DISK_FULL: f"the ledger takes no writes: its disk is full ({DISK_FULL})",
 }
 _REFUSED = ("22", "23", "54")
 """Classes of SQLSTATE that are about what was given: a value, a rule it breaks, a limit of PostgreSQL."""
@@ -86,7 +95,7 @@ def _shown(address: str) -> URL:
 def engine(url: str | None = None) -> Engine:
     """Give this process's engine for *url*, default the setting.  Never share one across a fork."""
     address = url or settings().require_ledger()
-    return create_engine(
+    of = create_engine(
         _shown(address),
         pool_size=5,
         max_overflow=15,
@@ -96,6 +105,8 @@ def engine(url: str | None = None) -> Engine:
         hide_parameters=True,
         connect_args=connect_arguments(address, "membersync"),
     )
+    pooling.prove(of)
+    return of
 
 
 def forget_inherited() -> None:
@@ -130,13 +141,14 @@ def transaction(of: Engine, *, durable: bool = True) -> Iterator[Connection]:
 
 
 def repeated(action: Callable[[], T]) -> T:
-    """Do *action*, a whole transaction, again while another is in its way.
+    """Do *action*, a whole transaction, again while another is in its way, or it met a server that takes no writes.
 
     Raises:
         LedgerConflictError: it was in the way every time.
+        LedgerUnwritableError: no server takes writes.
     """
     for _ in range(_TRIES - 1):
-        with suppress(LedgerConflictError):
+        with suppress(LedgerConflictError, LedgerUnwritableError):
             return action()
     return action()
 
@@ -170,7 +182,7 @@ def _kind(error: DBAPIError) -> type[LedgerError]:
 def _cause(error: DBAPIError) -> str:
     # The statement and its parameters stay out of it: they carry members' data.
     state = getattr(error.orig, "sqlstate", None)
-    return f"{type(error.orig).__name__} {state or ''}".strip()
+    return _UNWRITABLE.get(state or "") or f"{type(error.orig).__name__} {state or ''}".strip()
 
 
 def wake(connection: Connection) -> None:
@@ -180,7 +192,7 @@ def wake(connection: Connection) -> None:
 
 @contextmanager
 def ears(url: str) -> Iterator["psycopg.Connection[Any]"]:
-    """Open a connection of its own that hears the wake-up calls; read them with `notifies(timeout=…)`.
+    """Open a connection of its own that hears the wake-up calls; `listened` waits for them.
 
     Raises:
         LedgerError: it could not be opened, or broke.
@@ -191,3 +203,13 @@ def ears(url: str) -> Iterator["psycopg.Connection[Any]"]:
             yield connection
     except psycopg.Error as error:
         raise LedgerError(f"{type(error).__name__} {error.sqlstate or ''}".strip()) from error
+
+
+def listened(ear: "psycopg.Connection[Any]", for_s: float) -> None:
+    """Wait for a wake-up call, at most *for_s* seconds; on a server that takes no writes nobody would call.
+
+    Raises:
+        LedgerUnwritableError: it is on such a server.
+    """
+    if not any(True for _ in ear.notifies(timeout=for_s, stop_after=1)) and not pooling.takes_writes(ear):
+        raise LedgerUnwritableError(_UNWRITABLE[READ_ONLY])

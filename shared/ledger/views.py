@@ -4,8 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, Row, text
 
 from shared.ledger.budget import Budget
 from shared.ledger.connection_views import connections
@@ -25,7 +24,6 @@ from shared.ledger.records import (
     Rate,
     id_text,
 )
-from shared.ledger.schema import is_current
 from shared.ledger.tallies import INTAKE
 from shared.pipeline import QUEUED, Stage, State
 
@@ -122,14 +120,6 @@ def backlog(connection: Connection) -> list[Backlog]:
 def dead_letters(connection: Connection) -> list[DeadLetters]:
     """Count the dead letters by cause, the commonest first."""
     return [DeadLetters(row.stage, row.code, row.total, row.first_at) for row in connection.execute(_DEAD_LETTERS)]
-
-
-def missing(of: Engine) -> list[str]:
-    """Say what keeps the ledger from serving: nothing, that it cannot be reached, or that its schema is another."""
-    try:
-        return [] if is_current(of) else ["the ledger's schema is not that of this version: run `membersync migrate`"]
-    except SQLAlchemyError as error:
-        return [f"the ledger cannot be reached: {type(error).__name__}"]
 
 
 def _last_minute(connection: Connection, now: datetime) -> Rate:

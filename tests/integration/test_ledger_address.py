@@ -1,6 +1,6 @@
 """Whoever connects to the ledger does so with the same arguments, whichever way its address is written."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import Engine, text
@@ -15,20 +15,20 @@ EARS = text(
 )
 
 
-def test_every_way_to_write_it_is_heard_and_read(ledger: Engine, ledger_url: str, user: Callable[[str], None]) -> None:
-    user(PASSWORD)
+@pytest.mark.usefixtures("odd_password")
+def test_every_way_to_write_it_is_heard_and_read(ledger: Engine, ledger_url: str) -> None:
     found = addresses.arguments(ledger_url)
-    host, port, database = found["host"], found["port"], found["dbname"]
+    user, host, port, database = (found[name] for name in ("user", "host", "port", "dbname"))
     for address in (
-        f"postgresql://odd:{PASSWORD}@{host}:{port}/{database}",
-        f"postgres://odd:{PASSWORD}@{host}:1,{host}:{port}/{database}?target_session_attrs=read-write&sslmode=prefer",
-        f"postgresql+psycopg://odd:{PASSWORD}@/{database}?host={host}:1&host={host}:{port}",
-        f"host={host},{host} port=1,{port} user=odd password='{PASSWORD}' dbname={database}",
+        f"postgresql://{user}:{PASSWORD}@{host}:{port}/{database}",
+        f"postgres://{user}:{PASSWORD}@{host}:1,{host}:{port}/{database}?target_session_attrs=read-write&sslmode=prefer",
+        f"postgresql+psycopg://{user}:{PASSWORD}@/{database}?host={host}:1&host={host}:{port}",
+        f"host={host},{host} port=1,{port} user={user} password='{PASSWORD}' dbname={database}",
     ):
         of = engine(address)
         with ears(address) as ear:
             with transaction(of) as connection:
-                assert connection.execute(text("select current_user")).scalar_one() == "odd"
+                assert connection.execute(text("select current_user")).scalar_one() == user
                 wake(connection)
             assert [notice.channel for notice in ear.notifies(timeout=5, stop_after=1)] == ["membersync_due"]
             with transaction(ledger) as connection:
@@ -57,11 +57,13 @@ def test_a_schema_that_the_address_names_is_everybodys(ledger: Engine, ledger_ur
 
 
 @pytest.fixture
-def user(ledger: Engine) -> Iterator[Callable[[str], None]]:
-    def create(password: str) -> None:
-        with ledger.begin() as connection:
-            connection.exec_driver_sql(f"create role odd login superuser password '{password}'".replace("%", "%%"))
+def odd_password(ledger: Engine, ledger_url: str) -> Iterator[None]:
+    before = addresses.arguments(ledger_url).get("password", "")
+    _give(ledger, PASSWORD)
+    yield
+    _give(ledger, before)
 
-    yield create
+
+def _give(ledger: Engine, password: str) -> None:
     with ledger.begin() as connection:
-        connection.execute(text("drop role odd"))
+        connection.exec_driver_sql(f"alter role current_user password '{password}'".replace("%", "%%"))

@@ -110,6 +110,15 @@ class Heartbeat(Base):
     beat_at: Mapped[datetime] = mapped_column(INSTANT)
 
 
+class Readiness(Base):
+    """What is written to learn whether the ledger takes writes."""
+
+    __tablename__ = "readiness"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    at: Mapped[datetime] = mapped_column(INSTANT)
+
+
 class Mail(Base):
     """A mail to operators, written in the transaction that found its cause, and sent until the server takes it."""
 

@@ -1,0 +1,78 @@
+"""Whether the ledger serves: it is reached, holds every character, has our schema, and takes a write."""
+
+from contextlib import suppress
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from shared.errors import LedgerConflictError, LedgerError, LedgerUnwritableError
+from shared.ledger.engine import Ledger, transaction
+from shared.ledger.schema import is_current
+
+UTF8 = "UTF8"
+
+
+def missing(of: Ledger) -> list[str]:
+    """Say what keeps the ledger from serving, in words; nothing: it serves."""
+    try:
+        return _missing(of)
+    except LedgerUnwritableError as error:
+        return [str(error)]
+    except LedgerError as error:
+        return [f"the ledger cannot be reached: {error}"]
+    except SQLAlchemyError as error:
+        return [f"the ledger cannot be reached: {type(error).__name__}"]
+
+
+def _missing(of: Ledger) -> list[str]:
+    encoding = encoding_of(of)
+    if encoding != UTF8:
+        return [f"the ledger's database is {encoding}, which does not hold every name: it must be {UTF8}"]
+    if not is_current(of):
+        return ["the ledger's schema is not that of this version: run `membersync migrate`"]
+    with suppress(LedgerConflictError):  # another look writes there just now
+        write(of)
+    return []
+
+
+def encoding_of(of: Ledger) -> str:
+    """Give the encoding of the ledger's database.
+
+    Raises:
+        LedgerError: it does not serve.
+    """
+    with transaction(of) as connection:
+        return str(connection.execute(_ENCODING).scalar_one())
+
+
+def write(of: Ledger) -> None:
+    """Write as an event is written: a row that needs room on the disk, and a commit that waits for it.
+
+    Raises:
+        LedgerUnwritableError: the ledger is read-only, or its disk is full.
+        LedgerError: it does not serve.
+    """
+    with transaction(of) as connection:
+        connection.execute(_PATIENCE)
+        _make_room_needed(connection)
+        connection.execute(_INSERT)
+
+
+def _make_room_needed(connection: Connection) -> None:
+    """Empty the table, whose next row then asks the disk for a page; not while a backup or another look reads it."""
+    try:
+        with connection.begin_nested():
+            connection.execute(_LOCK)
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != _LOCKED:
+            raise
+    else:
+        connection.execute(_TRUNCATE)
+
+
+_LOCKED = "55P03"
+_ENCODING = text("show server_encoding")
+_PATIENCE = text("set local statement_timeout = '3s'")
+_LOCK = text("lock table readiness in access exclusive mode nowait")
+_TRUNCATE = text("truncate readiness restart identity")
+_INSERT = text("insert into readiness (at) values (clock_timestamp())")

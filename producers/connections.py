@@ -113,7 +113,7 @@ def test(ledger: Ledger, operator: Operator, stage: Stage, reason: str, of: Sett
         before = connections.gate(connection, stage)
         was = now = before.breaker
         if found["ok"]:
-            seen = Seen(is_up=True, failed={})
+            seen = Seen(is_up=True, failed={}, ends_wait=True)
             was, now = connections.observe(connection, stage, seen, of.connection(stage).breaker_rules)
             wake(connection)
         answer = _verdict(found, was.position, now.position, is_paused=before.paused)

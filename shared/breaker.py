@@ -95,8 +95,8 @@ class Seen:
 
     Shape: *is_up* somebody got an answer that shows it up; *failed* the members that met a connection failure, by
     instance id; *due* how many members there are to try, at most as many as matter; *untried* whose call could not be
-    paid for, *mute* whose attempt says nothing of the system, by instance id.  Units: *wait_s* seconds for which we
-    were asked to wait.
+    paid for, *mute* whose attempt says nothing of the system, by instance id; *ends_wait* a person saw that it serves,
+    whatever it had asked for.  Units: *wait_s* seconds for which we were asked to wait.
     """
 
     is_up: bool
@@ -107,12 +107,13 @@ class Seen:
     mute: frozenset[int] = frozenset()
     evidence: Evidence = Evidence.SYSTEM
     wait_s: float = 0.0
+    ends_wait: bool = False
 
 
 def after(breaker: Breaker, seen: Seen, rules: Rules, now: datetime) -> Breaker:
     """Say where the breaker stands after a batch."""
     if seen.is_up:
-        return _well(breaker, now)
+        return _well(replace(breaker, wait_until=None) if seen.ends_wait else breaker, now)
     if breaker.seeks is not None and breaker.seeks in seen.untried | seen.mute:
         at = now if breaker.seeks in seen.mute else now + probe_interval(0, rules)
         return _sought_in_vain(breaker, at)

@@ -41,9 +41,17 @@ def used(connection: Connection, stage: Stage) -> dict[Lane, int]:
     return {Lane(row.lane): int(row.calls) for row in connection.execute(_USED, {"name": stage})}
 
 
-def pay(connection: Connection, stage: Stage, lane: Lane, wanted: int, budget: Budget) -> Grant:
-    """Pay for up to *wanted* calls.  Concurrent payers of a connection wait for each other."""
-    connection.execute(_LOCK, {"space": _LOCK_SPACE, "stage": STAGES.index(stage)})
+def pay(  # noqa: PLR0913  # who pays for what, and whether they may be asked to wait
+    connection: Connection, stage: Stage, lane: Lane, wanted: int, budget: Budget, *, heeds_wait: bool = True
+) -> Grant:
+    """Pay for up to *wanted* calls.  Concurrent payers of a connection wait for each other.
+
+    While they asked us to wait there is nothing to be had, unless for a person who looks (*heeds_wait* False).
+    """
+    parameters = {"space": _LOCK_SPACE, "stage": STAGES.index(stage), "name": stage}
+    wait_s = float(connection.execute(_LOCK, parameters).one().wait_s or 0.0)
+    if heeds_wait and wait_s > 0:
+        return Grant(0, wait_s)
     granted = min(wanted, budget.free(lane, used(connection, stage)))
     if granted:
         connection.execute(_PAY, {"name": stage, "lane": lane, "calls": granted})
@@ -56,7 +64,10 @@ def forget(connection: Connection) -> None:
     connection.execute(_FORGET)
 
 
-_LOCK = text("select pg_advisory_xact_lock(:space, :stage)")
+_LOCK = text("""
+    select pg_advisory_xact_lock(:space, :stage),
+           (select extract(epoch from wait_until - clock_timestamp()) from connection where name = :name) as wait_s
+""")
 _USED = text("""
     select lane, sum(calls) as calls from spend
     where name = :name and at_s > floor(extract(epoch from clock_timestamp()))::bigint - 62 group by lane

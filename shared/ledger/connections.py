@@ -37,8 +37,7 @@ class Gate:
     @property
     def is_well(self) -> bool:
         """Say whether nothing has been wrong of late."""
-        breaker = self.breaker
-        return breaker.position is Position.CLOSED and not breaker.failures and breaker.verify_at is None
+        return self.is_open and not self.breaker.failures and self.breaker.verify_at is None
 
     @property
     def wants_probe(self) -> bool:

@@ -1,5 +1,7 @@
 """Members that fail never take a healthy system down, and an outage still does (decision 0006), on the real stack."""
 
+from itertools import pairwise
+
 import pytest
 
 from tests.rig import Pipeline, eventually, member_event
@@ -178,3 +180,42 @@ def test_whose_status_siebel_shows_already_proves_nothing_and_blocks_nobody(bris
         eventually(lambda: brisk.states().get("held", 0) >= 10, "held")
         control.heal("siebel")
         eventually(lambda: brisk.states().get("completed", 0) == 70, "all through", within_s=12)
+
+
+@pytest.mark.parametrize("kind", ["throttle", "maintenance"])
+def test_a_stated_wait_is_heard_by_all_and_one_after_another_goes_out_again(brisk: Pipeline, kind: str) -> None:
+    wait_s = 3
+    control = brisk.sandbox.control
+    with brisk.whole():
+        served(brisk)
+        control.fault("crowdtwist", kind, retry_after=wait_s)
+        brisk.send(*events("NEW", 30))
+        eventually(lambda: brisk.sql("select count(*) from instance where code = 'throttled'")[0] > 0, "asked to wait")
+        brisk.send(*events("LATE", 30))
+        eventually(lambda: brisk.states().get("held", 0) >= 55, "held")
+        asked = len(times(brisk))
+        eventually(lambda: len(times(brisk)) == asked + 2, "two probes")
+        probed = times(brisk)[asked - 1 :]
+        assert min(later - sooner for sooner, later in pairwise(probed)) >= wait_s - 0.1, "and nobody between them"
+        control.heal("crowdtwist")
+        eventually(lambda: brisk.states() == {"completed": 65}, "all through by itself")
+
+
+def test_one_member_alone_that_is_asked_to_wait_silences_the_others_once(brisk: Pipeline) -> None:
+    """It may be all of us who are asked; when others have been served since, it is this member."""
+    control = brisk.sandbox.control
+    with brisk.whole():
+        served(brisk)
+        control.fault("crowdtwist", "throttle", retry_after=2, member=["BAD-0"])
+        brisk.send(*events("BAD", 1))
+        eventually(lambda: attempts_of(brisk, "BAD") == 1, "asked to wait")
+        brisk.send(*events("NEW", 3))
+        eventually(lambda: brisk.states().get("completed", 0) == 8, "the others through", within_s=10)
+        eventually(lambda: brisk.sql("select suspect from instance where member_number = 'BAD-0'") == [True], "named")
+        eventually(lambda: attempts_of(brisk, "BAD") >= 2, "asked to wait again", within_s=10)
+        assert brisk.sql("select wait_until > now() from connection where name = 'crowdtwist'") != [True]
+
+
+def times(pipeline: Pipeline) -> list[float]:
+    """Give when CrowdTwist was called, oldest first."""
+    return sorted(call["at"] for call in pipeline.sandbox.control.calls("crowdtwist", limit=1000))

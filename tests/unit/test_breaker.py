@@ -178,6 +178,7 @@ def test_a_stated_wait_is_a_floor_under_every_probe() -> None:
     healed = after(down, FINE, RULES, NOW)
     assert healed.wait_until == floor, "nor does somebody's success"
     assert after(down, FINE, RULES, floor).wait_until is None
+    assert after(down, replace(FINE, ends_wait=True), RULES, NOW).wait_until is None, "but a person's test"
 
 
 seen = st.builds(

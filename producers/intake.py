@@ -273,6 +273,7 @@ class _Desk:
             occurred_until=version.occurred_until,
             row_id=row_id,
             sequence_from=sequence_from,
+            email=event.member.email_address,
         )
         is_queued = judgement.outcome is Outcome.ACCEPTED
         is_failing = standing.queued is not None and standing.queued.failing

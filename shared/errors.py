@@ -9,7 +9,8 @@ MembersyncError                 code = stable word, for logs, ledger and filters
 │   │   ├── UnavailableError    it answered, and could not serve: 5xx, 408, not JSON, a maintenance page, inactive
 │   │   ├── ThrottledError      429, or 503 with Retry-After: never again before retry_after_s
 │   │   ├── OutcomeUnknownError the request went out and no answer came back: probe before repeating a create
-│   │   └── RowConflictError    somebody else keeps changing this record: no word about the system, never given up
+│   │   ├── RowConflictError    somebody else keeps changing this record: no word about the system, never given up
+│   │   └── AddressPendingError refused for an address that another member is just giving up: waits for that member
 │   ├── BudgetSpentError        our own budget for that system is spent: later, at no cost
 │   ├── LeaseLostError          our own time for the attempt ran out before anything was sent: later, at no cost
 │   ├── UnauthorisedError       401/403: ours or theirs to put right; retried by policy, never a Data Error
@@ -108,6 +109,22 @@ class RowConflictError(TransientError):
 
     code = "row_conflict"
     counts_for_breaker = False
+
+
+class AddressPendingError(TransientError):
+    """Refused for an e-mail address that another member is just giving up: tried again when that one's call ended.
+
+    *refused* is the refusal in CrowdTwist's words, *holder* the number of the other member.
+    """
+
+    code = "address_pending"
+    counts_for_breaker = False
+
+    def __init__(self, system: str, refused: str, http_status: int | None, holder: str) -> None:
+        super().__init__(
+            system, f"{refused} (waits for member {holder}, whose pending change gives the address up)", http_status
+        )
+        self.args = (system, refused, http_status, holder)
 
 
 class BudgetSpentError(StageError):

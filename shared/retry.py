@@ -8,7 +8,7 @@ The life of a failing instance:
    it, so that all who were told the same moment do not come back in it together.  One out of all proportion counts up
    to `retry_after_max_s`.
 5. After `max_attempts` attempts, the first included, it is a dead letter: a person decides.  Not so after a
-   RowConflictError: who is changing the record will be done with it.
+   RowConflictError or AddressPendingError: who is changing the record, or has the address, will be done with it.
 6. Time during which the connection is down or paused costs no attempt: those instances are held.
 
 With the defaults of `crowdtwist` (10 s, 30 min, 20): the waits are at most 10 s, 20 s, 40 s … 21 min, then 30 min each,
@@ -18,7 +18,7 @@ five hours in all on average.
 from dataclasses import dataclass
 from math import inf
 
-from shared.errors import DataError, RowConflictError, StageError, ThrottledError
+from shared.errors import AddressPendingError, DataError, RowConflictError, StageError, ThrottledError
 
 _LARGEST_EXPONENT = 62  # beyond it 2**n only overflows; every cap is long reached
 
@@ -62,7 +62,7 @@ def decide(policy: RetryPolicy, attempt: int, error: StageError, jitter: float) 
     """
     if isinstance(error, DataError):
         return Reject()
-    if attempt >= policy.max_attempts and not isinstance(error, RowConflictError):
+    if attempt >= policy.max_attempts and not isinstance(error, RowConflictError | AddressPendingError):
         return DeadLetter()
     ceiling_s = min(policy.cap_s, policy.base_s * 2.0 ** min(attempt - 1, _LARGEST_EXPONENT))
     delay_s = ceiling_s * jitter

@@ -7,12 +7,12 @@ needed no call, what could not be paid for, a bug of ours and a conflict about o
 from collections.abc import Sequence
 
 from shared.breaker import Evidence, Seen
-from shared.errors import BudgetSpentError, LeaseLostError, StageError
+from shared.errors import AddressPendingError, BudgetSpentError, DataError, LeaseLostError, StageError
 from shared.instances import Done, Errand, Failed, Result, Work
 from shared.masking import mask_text
 from shared.retry import RetryPolicy
 from workers.crew import Answer
-from workers.verdicts import is_data_error, kept
+from workers.verdicts import kept
 
 
 def seen(answers: Sequence[Answer], policy: RetryPolicy, *, was_open: bool) -> Seen:
@@ -44,7 +44,7 @@ def shows_it_up(result: Result | BaseException) -> bool:
     """Say whether *result* came of an answer; what needed no call shows nothing."""
     if isinstance(result, BaseException) or not result.calls:
         return False
-    return isinstance(result, Done) or is_data_error(result)
+    return isinstance(result, Done) or isinstance(result.error, DataError | AddressPendingError)
 
 
 def would_be_given_up(answers: Sequence[Answer], policy: RetryPolicy) -> bool:

@@ -22,7 +22,7 @@ from celery.exceptions import Retry
 from shared.breaker import Breaker, Position, Seen
 from shared.broker import app
 from shared.instances import Errand, Failed, Work
-from shared.ledger import attempts, connections, holding, probing
+from shared.ledger import addresses, attempts, connections, holding, probing
 from shared.ledger.endings import Advanced, Ending, ErrandEnded, Parked
 from shared.ledger.engine import Transaction, engine, outlasting, transaction, wake
 from shared.ledger.halving import in_halves
@@ -33,7 +33,7 @@ from shared.settings import Settings, settings
 from workers import evidence, lease
 from workers.crew import Answer, Crew
 from workers.evidence import shows_it_up, would_be_given_up
-from workers.verdicts import Rules, bug, conclude, held, is_data_error
+from workers.verdicts import Rules, bug, conclude, held, is_data_error, waiting_for
 
 log = logger(__name__)
 
@@ -152,6 +152,7 @@ class Attempt:
 
     def write(self, answers: Sequence[Answer], *, carried: bool) -> list[Ending]:
         """Conclude *answers*, write the endings and what they show of the connection."""
+        answers = self._waiting_for_holders(answers)
         answers, endings = self._concluded(answers, carried=carried)
         if self._is_spared(answers):
             answers, endings = self._concluded(answers, carried=carried, spared=True)
@@ -176,6 +177,18 @@ class Attempt:
         if self.asks:
             self._ask_the_system()
         return endings
+
+    def _waiting_for_holders(self, answers: Sequence[Answer]) -> Sequence[Answer]:
+        """Let those wait whose refusal hangs on an address that another member is just giving up."""
+        refused = [work.instance_id for work, result in answers if is_data_error(result)]
+        if self.stage is not Stage.CROWDTWIST or not refused:
+            return answers
+        holders = outlasting(lambda: self._holders(refused), _RESULTS_PATIENCE_S)
+        return [(work, waiting_for(result, holders.get(work.instance_id))) for work, result in answers]
+
+    def _holders(self, ids: Sequence[int]) -> dict[int, str]:
+        with transaction(engine()) as connection:
+            return addresses.giving_up(connection, ids)
 
     def _concluded(
         self, answers: Sequence[Answer], *, carried: bool, spared: bool = False

@@ -4,7 +4,7 @@ import traceback
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from shared.errors import BudgetSpentError, DataError, LeaseLostError, OutcomeUnknownError
+from shared.errors import AddressPendingError, BudgetSpentError, DataError, LeaseLostError, OutcomeUnknownError
 from shared.instances import Done, Errand, Failed, Result, Work
 from shared.ledger.endings import Advanced, Ending, ErrandEnded, Line, Parked
 from shared.masking import mask_text
@@ -209,6 +209,14 @@ def kept(words: str, work: Work) -> str:
 
 def _onward(rules: Rules) -> State:
     return State.RUNNING if rules.carried else State.PENDING
+
+
+def waiting_for(result: Result | BaseException, holder: str | None) -> Result | BaseException:
+    """Make a refusal one that waits for *holder*, who is giving up what the member wants; None: nobody is."""
+    if holder is None or not isinstance(result, Failed) or not isinstance(result.error, DataError):
+        return result
+    refusal = result.error
+    return replace(result, error=AddressPendingError(refusal.system, refusal.what, refusal.http_status, holder))
 
 
 def is_data_error(result: Result | BaseException) -> bool:

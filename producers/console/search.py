@@ -1,5 +1,6 @@
 """The search field of every page, and what fields suggest while somebody types."""
 
+from dataclasses import replace
 from typing import Annotated
 from urllib.parse import quote, urlencode
 
@@ -7,11 +8,14 @@ import orjson
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
+from producers import ops
+from producers.api.auth import Right
 from producers.api.given import ledger_of
 from producers.api.problems import ProblemError
 from producers.console.visitors import Visitor
 from producers.filtering import id_of
-from shared.ledger import lookups
+from producers.ops import Operator
+from shared.ledger import addresses, lookups
 from shared.ledger.engine import transaction
 from shared.ledger.suggestions import Suggesting, suggested
 
@@ -21,13 +25,21 @@ _LONGEST = 200
 
 
 @router.get("/search")
-def search(request: Request, _: Visitor, q: str = "") -> Response:
-    """Lead to the member, by any of its ids, the instance, or that of the event; else to the instances that say so."""
+def search(request: Request, who: Visitor, q: str = "") -> Response:
+    """Lead to the member, by any of its ids, the instance, or that of the event; else to the instances that say so.
+
+    Who may see people finds them by an exact e-mail address too; that it was done is recorded, the address is not.
+    """
     words = "".join(filter(str.isprintable, q)).strip()[:_LONGEST]
     if not words:
         return RedirectResponse("/instances", 303)
     with transaction(ledger_of(request)) as connection:
         meant = lookups.meant(connection, words, id_of(words))
+        holders = addresses.members_of(connection, words) if "@" in words and who.may(Right.UNMASKED) else []
+    if holders:
+        operator = Operator(who.name, who.role)
+        ops.record_unmasking(ledger_of(request), operator, asked={"search": "e-mail address"}, count=len(holders))
+        meant = replace(meant, members=meant.members or holders)
     if words in meant.members or (len(meant.members) == 1 and not meant.instance_id):
         address = f"/members/{quote(meant.members[0], safe='')}"
     elif meant.instance_id:

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from shared.events import Version
+from shared.ledger.addresses import key_sql
 from shared.ledger.rows import rows
 from shared.pipeline import QUEUED, State
 
@@ -80,6 +81,7 @@ class Newest:
     occurred_until: datetime | None
     row_id: str | None
     sequence_from: datetime | None
+    email: str
 
 
 def lock_members(connection: Connection, member_numbers: Sequence[str]) -> None:
@@ -216,13 +218,13 @@ _INSERT_INSTANCES = text("""
     )
     insert into payload (instance_id, event) select instance_id, event from arrived
 """)
-_SET_NEWEST = text("""
+_SET_NEWEST = text(f"""
     update member m
     set newest_id = r.instance_id, newest_operation = r.operation, newest_modification = r.modification,
         newest_occurred_at = r.occurred_at, newest_occurred_until = r.occurred_until, row_id = r.row_id,
-        sequence_from = r.sequence_from
+        sequence_from = r.sequence_from, email_key = {key_sql("r.email")}
     from json_to_recordset(cast(:rows as json))
          as r (member_number text, instance_id bigint, operation text, modification bigint, occurred_at timestamptz,
-               occurred_until timestamptz, row_id text, sequence_from timestamptz)
+               occurred_until timestamptz, row_id text, sequence_from timestamptz, email text)
     where m.member_number = r.member_number
 """)

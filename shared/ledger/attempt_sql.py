@@ -7,6 +7,7 @@
 
 from sqlalchemy import TextClause, text
 
+from shared.ledger.addresses import key_sql
 from shared.pipeline import QUEUED, Stage
 
 _QUEUED = ", ".join(f"'{state}'" for state in QUEUED)
@@ -74,11 +75,17 @@ LEARN_USER = text("""
     on conflict (instance_id)
     do update set user_object = excluded.user_object, oic_instance_id = excluded.oic_instance_id
 """)
-LEARN_APPLIED = text("""
+LEARN_APPLIED = text(f"""
     update member m
     set applied_id = i.id, applied_hash = i.content_hash, ct_user_id = coalesce(r.ct_user_id, m.ct_user_id),
         known_in_crowdtwist = m.known_in_crowdtwist or r.ct_user_id is not null, unknown_outcome = false,
-        echoed = coalesce(r.echoed, m.echoed)
+        echoed = coalesce(r.echoed, m.echoed),
+        held_email_key = case
+            when r.echoed = cast('{{}}' as jsonb) then null
+            when i.operation = 'delete' then coalesce({key_sql("r.echoed->>'email_address'")}, m.held_email_key)
+            else coalesce({key_sql("r.echoed->>'email_address'")},
+                          (select {key_sql("p.user_object->>'email_address'")}
+                           from mapping p where p.instance_id = i.id)) end
     from json_to_recordset(cast(:rows as json)) as r (id bigint, ct_user_id bigint, echoed jsonb)
     join instance i on i.id = r.id
     where m.member_number = i.member_number

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, TextClause
 
 from shared.instances import Errand, Work
+from shared.ledger import addresses
 from shared.ledger import attempt_sql as sql
 from shared.ledger.endings import Advanced, Ending, ErrandEnded, Line, Parked
 from shared.ledger.engine import wake
@@ -119,6 +120,11 @@ def finish(connection: Connection, stage: Stage, endings: Iterable[Ending], term
     if parked or errands or not mapped_only:
         connection.execute(sql.LOCK_MEMBERS, {"numbers": sorted(members)})
     written: dict[int, str] = {}
+    if stage is Stage.CROWDTWIST:
+        ended = [one.work.member_number for one in advanced]
+        ended += [one.member_number for one in parked if one.state is State.DEAD]
+        if ended and addresses.wake_who_waits(connection, ended):
+            wake(connection)
     if advanced:
         written.update(_advance(connection, stage, advanced, terms))
     if parked:

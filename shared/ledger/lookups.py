@@ -12,7 +12,7 @@ from shared.ledger.records import id_text
 class Meant:
     """What words name: members, and an instance by its own id, or else by that of its event.
 
-    Shape: *members* is the one of that number; else those of that ROW_ID, CrowdTwist id or e-mail address.
+    Shape: *members* is the one of that number; else those of that ROW_ID or CrowdTwist id.
     """
 
     members: list[str]

@@ -31,7 +31,7 @@ COLUMNS = list(InstanceRecord.__dataclass_fields__)
 @pytest.fixture
 def client(ledger: Engine, ledger_url: str) -> Iterator[httpx.Client]:  # noqa: ARG001  # emptied
     of = Settings(_env_file=None, ledger_url=ledger_url)
-    tokens = {"tok-vera": Token(name="vera", role="viewer")}
+    tokens = {"tok-vera": Token(name="vera", role="viewer"), "tok-ada": Token(name="ada", role="admin")}
     with served(create_app(of.model_copy(update={"api": of.api.model_copy(update={"tokens": tokens})}))) as one:
         one.headers.update(HTML)
         yield one
@@ -163,12 +163,12 @@ def test_the_file_holds_the_whole_filter_under_the_names_of_the_fields(viewer: h
     assert datetime.fromisoformat(found[0]["accepted_at"]).tzinfo is not None
 
 
-@pytest.mark.parametrize("number", ["=1+1", "+1", "-1", "@SUM(A1)"])
-def test_no_cell_of_the_file_is_a_formula(viewer: httpx.Client, road: Road, number: str) -> None:
-    take(road.ledger, "E-1", number)
+@pytest.mark.parametrize("formula", ["=1+1", "+1", "-1", "@SUM(A1)"])
+def test_no_cell_of_the_file_is_a_formula(viewer: httpx.Client, road: Road, formula: str) -> None:
+    take(road.ledger, formula, "M-1")
     road.sql("update instance set error = E'\\t=1+1'")
     (one,) = rows(viewer.get("/instances.csv").text)
-    assert (one["member_number"], one["error"]) == (f"'{number}", "'\t=1+1")
+    assert (one["event_id"], one["error"]) == (f"'{formula}", "'\t=1+1")
 
 
 def test_a_file_of_a_wrong_filter_is_a_page_that_says_so(viewer: httpx.Client) -> None:
@@ -210,6 +210,19 @@ def test_the_search_finds_members_by_the_ids_of_both_sides(viewer: httpx.Client,
         "1-abc": "/instances?text=1-abc",
     }.items():
         assert viewer.get("/search", params={"q": words}).headers["location"] == address, words
+
+
+def test_who_may_see_people_finds_them_by_an_exact_address_and_nobody_else_does(
+    viewer: httpx.Client, road: Road
+) -> None:
+    take(road.ledger, "E-1", "M-1", email_address="ann.lee@example.org")
+    by_address = {"q": "Ann.Lee@example.org"}
+    assert viewer.get("/search", params=by_address).headers["location"].startswith("/instances?text=")
+    admin = logged_in(viewer, "tok-ada")
+    assert admin.get("/search", params=by_address).headers["location"] == "/members/M-1"
+    assert admin.get("/search", params={"q": "lee@example.org"}).headers["location"].startswith("/instances?text=")
+    (row,) = road.sql("select who || ' ' || what || ' ' || count || ' ' || cast(asked as text) from operator_action")
+    assert row == 'ada unmask 1 {"search": "e-mail address"}'
 
 
 def test_the_search_leads_to_what_is_meant(viewer: httpx.Client, road: Road) -> None:

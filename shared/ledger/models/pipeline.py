@@ -27,6 +27,8 @@ class Member(Base):
     __tablename__ = "member"
     __table_args__ = (
         Index("member_row_id", "row_id", postgresql_where=text("row_id is not null")),
+        Index("member_email_key", "email_key", postgresql_where=text("email_key is not null")),
+        Index("member_held_email_key", "held_email_key", postgresql_where=text("held_email_key is not null")),
         Index("member_ct_user_id", "ct_user_id", postgresql_where=text("ct_user_id is not null")),
     )
 
@@ -43,6 +45,8 @@ class Member(Base):
     newest_operation: Mapped[str | None] = mapped_column(Text)
     applied_id: Mapped[int | None] = mapped_column(BigInteger)
     applied_hash: Mapped[bytes | None] = mapped_column(BYTEA)
+    email_key: Mapped[bytes | None] = mapped_column(BYTEA)
+    held_email_key: Mapped[bytes | None] = mapped_column(BYTEA)
     synced: Mapped[bool] = mapped_column(server_default=text("false"))
     ct_user_id: Mapped[int | None] = mapped_column(BigInteger)
     echoed: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
@@ -106,6 +110,9 @@ class Instance(Base):
             postgresql_where=text("errand_at is not null and state not in ('completed', 'running')"),
         ),
         Index("instance_of_member", "member_number", "id"),
+        Index(
+            "instance_address_pending", "id", postgresql_where=text("state = 'waiting' and code = 'address_pending'")
+        ),
         Index(
             "instance_open", "state", "id", postgresql_where=text("state not in ('pending', 'running', 'completed')")
         ),
@@ -234,6 +241,15 @@ class ConnectionRow(Base):
     """The end of a stated Retry-After."""
     unproven: Mapped[bool] = mapped_column(server_default=text("false"))
     """It was opened though it passes its own test."""
+
+
+class Secret(Base):
+    """What keys of this ledger are made with; drawn when it was made, and never shown."""
+
+    __tablename__ = "secret"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    value: Mapped[bytes] = mapped_column(BYTEA)
 
 
 class Spend(Base):

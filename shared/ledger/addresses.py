@@ -1,0 +1,84 @@
+"""Who has which e-mail address: CrowdTwist lets one member have it, so a refusal may hang on another's pending change.
+
+A member has two keys of addresses: `email_key` of its newest accepted event, `held_email_key` of what CrowdTwist last
+took.  A key is a SHA-256 under a secret of this ledger: it finds who has an exact address and tells nobody which.
+
+A gives an address up and B takes it; B's call comes first and is refused.  While A's change is on its way, B waits;
+when A's call has ended, whichever way, B is due at once, and a refusal with nobody to wait for stands.  Members that
+wait for each other in a ring wait for nothing: their refusals stand too.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, text
+
+from shared.pipeline import QUEUED, State
+
+PENDING = "address_pending"
+"""The code of who waits for an address."""
+_RING_MAX = 20
+"""Members that are followed from one to the next; a longer row is taken for a ring."""
+
+
+def key_sql(address: str) -> str:
+    """Give the expression of the key of *address*, an expression of text; null where that is null or empty."""
+    folded = f"nullif(lower(btrim({address})), '')"
+    return f"sha256((select value from secret where name = 'email') || convert_to({folded}, 'UTF8'))"
+
+
+def giving_up(connection: Connection, ids: Sequence[int]) -> dict[int, str]:
+    """Say for which of these refused instances another member is giving up the address, and which member that is."""
+    rows = connection.execute(_GIVING_UP, {"ids": list(ids), "ring": _RING_MAX})
+    return {row.id: row.holder for row in rows}
+
+
+def wake_who_waits(connection: Connection, members: Sequence[str]) -> bool:
+    """Make due at once who waits for an address of these members, whose calls have ended; say whether anybody did.
+
+    Call it before what they ended with is learned: it goes by the addresses that they had.
+    """
+    return connection.execute(_WAKE, {"numbers": list(members)}).first() is not None
+
+
+def members_of(connection: Connection, address: str, *, limit: int = 10) -> list[str]:
+    """Find the members that have exactly this address, in their newest event or in CrowdTwist."""
+    return list(connection.execute(_MEMBERS, {"address": address, "limit": limit}).scalars())
+
+
+_ON_ITS_WAY = ", ".join(f"'{state}'" for state in (*QUEUED, State.RUNNING))
+_GIVES_UP = f"""
+    h.email_key is distinct from h.held_email_key
+    and exists (select from instance n where n.id = h.newest_id and n.state in ({_ON_ITS_WAY})
+                and n.stage in ('oic', 'crowdtwist'))
+"""
+_GIVING_UP = text(f"""
+    with recursive wanted (id, first, member_number, key, depth) as (
+        select i.id, h.member_number, h.member_number, h.email_key, 1
+        from instance i
+        join mapping p on p.instance_id = i.id
+        join member h on h.held_email_key = {key_sql("p.user_object->>'email_address'")}
+                     and h.member_number <> i.member_number
+        where i.id = any(cast(:ids as bigint[])) and i.operation <> 'delete' and {_GIVES_UP}
+        union all
+        select w.id, w.first, h.member_number, h.email_key, w.depth + 1
+        from wanted w join member h on h.held_email_key = w.key and h.member_number <> w.member_number
+        where w.depth <= :ring and {_GIVES_UP}
+    )
+    select w.id, min(w.first) as holder
+    from wanted w join instance i on i.id = w.id
+    group by w.id, i.member_number
+    having not bool_or(w.member_number = i.member_number) and max(w.depth) <= :ring
+""")
+_WAKE = text(f"""
+    update instance set due_at = now() where id = any(array(
+        select b.id from instance b join member m on m.member_number = b.member_number
+        where b.state = 'waiting' and b.code = '{PENDING}' and b.due_at > now()
+          and m.email_key in (select held_email_key from member where member_number = any(cast(:numbers as text[])))
+        for update of b skip locked))
+    returning id
+""")
+_MEMBERS = text(f"""
+    select member_number from member
+    where email_key = {key_sql("cast(:address as text)")} or held_email_key = {key_sql("cast(:address as text)")}
+    order by member_number limit :limit
+""")

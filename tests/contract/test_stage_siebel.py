@@ -21,14 +21,12 @@ from shared.errors import (
     UnavailableError,
     UnreachableError,
 )
-from shared.instances import Done, Failed, Result, Work
-from shared.pipeline import Stage, SyncStatus
+from shared.instances import Done, Failed, Work
+from shared.pipeline import Stage
 from shared.settings import Settings, SiebelSettings
+from tests.siebel_stage import SUCCESS, TAKEN, attempt, done, failed, many, settings_of, shown
 from workers.stages import build_one
 from workers.stages.siebel import texts
-
-SUCCESS = Work(1, 1, 1, "296-1", "update", {}, row_id="1-R1", status=SyncStatus.SUCCESS)
-TAKEN = replace(SUCCESS, instance_id=12, status=SyncStatus.DATA_ERROR, error="Email Address is already taken")
 
 
 @pytest.fixture(scope="module")
@@ -48,46 +46,6 @@ def control(sandbox: RunningSandbox) -> SandboxControl:
 @pytest.fixture
 def settings(sandbox: RunningSandbox) -> Settings:
     return settings_of(sandbox)
-
-
-def settings_of(sandbox: RunningSandbox, **details: Any) -> Settings:  # noqa: ANN401 - settings of many types
-    known = {"base_url": sandbox.siebel, "username": "SADMIN", "password": "SADMIN", "timeout_s": 0.5}
-    return Settings(siebel=SiebelSettings(**(known | details)))
-
-
-def attempt(settings: Settings, *works: Work) -> list[Result]:
-    async def run() -> list[Result]:
-        stage = build_one(Stage.SIEBEL, settings)
-        try:
-            return list(await stage.run(works))
-        finally:
-            await stage.close()
-
-    return asyncio.run(run())
-
-
-def done(settings: Settings, work: Work) -> Done:
-    (result,) = attempt(settings, work)
-    assert isinstance(result, Done), result
-    return result
-
-
-def failed(settings: Settings, work: Work) -> Failed:
-    (result,) = attempt(settings, work)
-    assert isinstance(result, Failed), result
-    return result
-
-
-def shown(control: SandboxControl, number: str = "296-1") -> tuple[str, str]:
-    member = control.member(number)
-    assert member is not None
-    return member["status"], member["error"]
-
-
-def many(count: int, **details: Any) -> list[Work]:  # noqa: ANN401 - fields of many types
-    numbers = range(1, count + 1)
-    works = [replace(SUCCESS, instance_id=n, member_number=f"296-{n}", row_id=f"1-R{n}") for n in numbers]
-    return [replace(work, **details) for work in works]
 
 
 def test_a_success_is_shown_without_an_error(settings: Settings, control: SandboxControl) -> None:
@@ -303,3 +261,8 @@ def test_the_connection_test(sandbox: RunningSandbox, control: SandboxControl) -
         test()
     control.reset("siebel")
     test()
+    for body in ({}, {"items": 5}, {"items": [{"Id": 1}]}):
+        fault = control.fault("siebel", "status", status=200, body=body)
+        with pytest.raises(UnavailableError):
+            test()
+        control.heal("siebel", fault)

@@ -10,18 +10,27 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
-from typing import Any
 from urllib.parse import quote
 
 from shared.errors import RowConflictError, StageError
-from shared.instances import Call, Result, Work
+from shared.instances import Result, Work
 from shared.masking import mask
 from shared.personal import cut, in_marks, unmarked
 from shared.pipeline import SyncStatus
 from shared.settings import SiebelSettings
 from workers.exchange import Exchange, segment
 from workers.permits import Permits
-from workers.stages.siebel_answers import MEMBER_NUMBER, SYSTEM, error_of, is_absent, is_conflict, row_id_of
+from workers.stages.siebel_answers import (
+    MEMBER_NUMBER,
+    SYSTEM,
+    check_written,
+    found,
+    is_conflict,
+    may_be_gone,
+    may_be_out,
+    part_of,
+    row_id_of,
+)
 from workers.tokens import basic
 from workers.transport import Answer, Door
 
@@ -53,9 +62,7 @@ class Siebel:
 
     async def test(self) -> None:
         """Ask for one member."""
-        answer = await Exchange(self._door).ask("GET", self._path, "PageSize=1", handed_over=_READ)
-        if not is_absent(answer) and (error := error_of(answer)) is not None:
-            raise error
+        found(await Exchange(self._door).ask("GET", self._path, "PageSize=1", handed_over=_READ))
 
     async def close(self) -> None:
         """Give the connections back."""
@@ -77,13 +84,15 @@ class Siebel:
     async def _write(self, telling: "Telling") -> None:
         try:
             answer = await self._put(telling)
-            if is_absent(answer) and telling.row_id == telling.work.row_id:  # what we remembered is no longer true
+            if (
+                may_be_gone(answer) and telling.row_id == telling.work.row_id
+            ):  # what we remembered may be true no longer
                 await self._look_up(telling)
                 answer = await self._put(telling)
-            telling.error = error_of(answer)
-            telling.is_written = telling.error is None
+            check_written(answer, telling.row_id, telling.work.member_number)
+            telling.is_written = True
         except StageError as error:
-            telling.error = error
+            telling.fail(error, telling.exchange)
 
     async def _put(self, telling: "Telling") -> Answer:
         path = f"{self._path}/{segment(SYSTEM, 'ROW_ID', telling.row_id)}"
@@ -101,15 +110,13 @@ class Siebel:
         rows = [{"Id": telling.row_id, **telling.fields} for telling in wave]
         error: StageError | None = None
         try:
-            answer = await exchange.ask("PUT", self._path, document=rows, shown="", handed_over=_READ)
-            is_refused = error_of(answer) is not None
+            await exchange.ask("PUT", self._path, document=rows, shown="", handed_over=_READ)
         except StageError as failure:
-            error, is_refused = failure, False
+            error = failure
         for telling in wave:
-            telling.take_part(exchange.calls, error)
-            telling.is_written = not is_refused and error is None
-        if is_refused:  # one of them may be the cause: each by itself
-            await asyncio.gather(*(self._write(telling) for telling in wave))
+            telling.take_part(exchange, error)
+        # One of them may be the cause of a refusal, or of an answer that cannot be read: each by itself.
+        await asyncio.gather(*(self._write(telling) for telling in wave if telling.is_open))
 
 
 class Telling:
@@ -126,6 +133,7 @@ class Telling:
         self.shown = mask({"CT Sync Status": self.status, "CT Sync Error": self.kept})
         self.error: StageError | None = None
         self.is_written = False
+        self.write_is_out = False
         is_told = (work.told_status, unmarked(work.told_error or "")) == (self.status, text)
         self.is_shown_already = is_told and not settings.always_write and not work.must_call
 
@@ -134,20 +142,30 @@ class Telling:
         """Whether it is still to be written."""
         return not (self.is_shown_already or self.is_written or self.error)
 
-    def take_part(self, calls: Sequence[Call], error: StageError | None) -> None:
-        """Record calls made for many, each as if it had been for this one alone, and the error they met."""
+    def take_part(self, exchange: Exchange, error: StageError | None) -> None:
+        """Record the call that was made for many, each as if it had been for this one alone, and what came of it."""
+        answer = exchange.answer
+        own = None if answer is None else self.exchange.shown(part_of(answer.document, self.row_id))
         shown = {"Id": self.row_id, **self.shown}
-        self.exchange.calls += [replace(call, request=shown, response=self._own(call.response)) for call in calls]
-        self.error = error
+        self.exchange.calls += [replace(call, request=shown, response=own) for call in exchange.calls]
+        if error is not None:
+            self.fail(error, exchange)
+            if answer is not None and answer.ok:
+                self.error = None
+        elif answer is not None:
+            self.is_written = _is_good(answer, self.row_id, self.work.member_number)
 
-    def _own(self, response: Any) -> Any:  # noqa: ANN401 - JSON
-        return None if isinstance(response, list) else response
+    def fail(self, error: StageError, exchange: Exchange) -> None:
+        """Remember that a write met *error*, and whether it may have been applied all the same."""
+        self.error = error
+        self.write_is_out = self.write_is_out or may_be_out(error, exchange.answer)
 
     def result(self) -> Result:
         """Give what is known now."""
         row = {"row_id": self.row_id} if self.row_id else {}
         if self.error is not None:
-            return self.exchange.failed(self.error, **row)
+            unknown = {"unknown_outcome": True} if self.write_is_out else {}
+            return self.exchange.failed(self.error, **row, **unknown)
         what = "Siebel shows it already" if self.is_shown_already else f"told Siebel: {self.status}"
         return self.exchange.done(what, **row, told_status=self.status, told_error=self.kept)
 
@@ -184,6 +202,14 @@ def open_door(settings: SiebelSettings, calls_in_flight: int, permits: Permits |
         permits=permits,
         headers={"Authorization": authorization},
     )
+
+
+def _is_good(answer: Answer, row_id: str, member_number: str) -> bool:
+    try:
+        check_written(answer, row_id, member_number)
+    except StageError:
+        return False
+    return True
 
 
 def _waves(tellings: "Sequence[Telling]") -> "list[list[Telling]]":

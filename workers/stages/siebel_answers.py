@@ -1,23 +1,41 @@
 """What Siebel's answers mean; the only place that reads SBL codes and Siebel's texts.  Pure.
 
-Source: domain.md 3.1 (S4 statuses, S5 S6 the form of errors, S17 SBL-DAT-00523).
-(A): the text of a 404 tells a missing record from a wrong object name; a 400, 409 or 422 is about the values, a 500 may
-pass.
+The words of an error come in the language of the server; its SBL code does not.  A good answer names the rows that it
+is about: one that does not name ours is no word about our member.
+
+Source: domain.md 3.1 (S2 S3 answers, S4 statuses, S5 S6 the form of errors, S17 SBL-DAT-00523).
+(A): SBL-EAI-04378 means no such record, as does a 404 without a code that says so in English; a 400, 409 or 422 is
+about the values, a 500 may pass.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
-from shared.errors import DataError, StageError, UnavailableError
+from pydantic import BaseModel, Field
+
+from shared.errors import DataError, OutcomeUnknownError, StageError, UnavailableError
+from workers.answer_schema import STRICT, Text, Word, fitted
 from workers.transport import Answer
 
 SYSTEM = "Siebel"
 MEMBER_NUMBER = "Member Number"
+_CODE = re.compile(r"SBL-[A-Z]{3}-\d{5}")
 _CHANGED_BY_ANOTHER = "SBL-DAT-00523"
+_NO_ROWS = "SBL-EAI-04378"
 _NO_DATA = "there is no data"
 _ABOUT_VALUES = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY})
 _LONGEST = 200
+
+
+class _Row(BaseModel):
+    """The part of a row that we read."""
+
+    model_config = STRICT
+
+    id: Word = Field(alias="Id")
+    member_number: Text | None = Field(None, alias=MEMBER_NUMBER)
 
 
 def error_of(answer: Answer) -> StageError | None:
@@ -25,22 +43,55 @@ def error_of(answer: Answer) -> StageError | None:
     text, status = answer.text("ERROR"), answer.status
     if answer.ok and not text:
         return None
-    if is_absent(answer):
-        return DataError(SYSTEM, "no member with this Member Number", status)
     said = text[:_LONGEST] or f"answered HTTP {status} without saying why"
-    if text and status in _ABOUT_VALUES:
+    if text and status in _ABOUT_VALUES and not is_conflict(answer):
         return DataError(SYSTEM, said, status)
     return UnavailableError(SYSTEM, said, status)
 
 
 def is_absent(answer: Answer) -> bool:
-    """Say whether the record is not there."""
-    return answer.status == HTTPStatus.NOT_FOUND and _NO_DATA in answer.text("ERROR").casefold()
+    """Say whether Siebel says that there is no such record."""
+    text = answer.text("ERROR")
+    if answer.ok or not text:
+        return answer.status == HTTPStatus.NO_CONTENT
+    codes = _CODE.findall(text)
+    return _NO_ROWS in codes or (not codes and answer.status == HTTPStatus.NOT_FOUND and _NO_DATA in text.casefold())
+
+
+def may_be_gone(answer: Answer) -> bool:
+    """Say whether the row that was written to may not be there any more: worth asking, since asking is harmless."""
+    is_not_found = answer.status == HTTPStatus.NOT_FOUND and bool(answer.text("ERROR"))
+    return is_not_found or (not answer.ok and is_absent(answer))
 
 
 def is_conflict(answer: Answer) -> bool:
     """Say whether somebody else changed the record since Siebel read it: read again and repeat (S17)."""
     return _CHANGED_BY_ANOTHER in answer.text("ERROR")
+
+
+def may_be_out(error: StageError, answer: Answer | None) -> bool:
+    """Say whether a write that met *error* may have been applied, or may still be; *answer* is what came, if any."""
+    if answer is None:
+        return isinstance(error, OutcomeUnknownError)
+    is_unserved = answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status == HTTPStatus.REQUEST_TIMEOUT
+    return answer.ok or (is_unserved and not answer.text("ERROR"))
+
+
+def check_written(answer: Answer, row_id: str, member_number: str) -> None:
+    """Read the answer to a write of the row *row_id*.
+
+    Raises:
+        StageError: it is no good answer about this row of this member.
+    """
+    if (error := error_of(answer)) is not None:
+        raise error
+    if answer.status == HTTPStatus.NO_CONTENT:
+        return
+    ours = [row for row in map(_row, _items(answer.document) or []) if row is not None and row.id == row_id]
+    if not ours:
+        raise UnavailableError(SYSTEM, f"did not answer with the row that was written (HTTP {answer.status})")
+    if any(row.member_number not in {None, member_number} for row in ours):
+        raise UnavailableError(SYSTEM, "answered with the row of another member", answer.status)
 
 
 def row_id_of(answer: Answer, member_number: str) -> str:
@@ -50,22 +101,52 @@ def row_id_of(answer: Answer, member_number: str) -> str:
         DataError: there is none, or more than one.
         UnavailableError: Siebel did not answer the question.
     """
-    if answer.status != HTTPStatus.NO_CONTENT and (error := error_of(answer)) is not None:
-        raise error
-    rows = [row for row in _items(answer) if row.get(MEMBER_NUMBER, member_number) == member_number]
+    rows = found(answer)
+    ours = [row.id for row in rows if row.member_number == member_number]
     if not rows:
         raise DataError(SYSTEM, "no member with this Member Number", answer.status)
-    if len(rows) > 1:
+    if not ours:
+        raise UnavailableError(SYSTEM, "answered with members that were not asked for", answer.status)
+    if len(ours) > 1:
         raise DataError(SYSTEM, "several members with this Member Number", answer.status)
-    row_id = rows[0].get("Id")
-    if not isinstance(row_id, str) or not row_id:
-        raise UnavailableError(SYSTEM, "found the member but did not give its Id", answer.status)
-    return row_id
+    return ours[0]
 
 
-def _items(answer: Answer) -> list[Mapping[str, Any]]:
-    document = answer.document
+def found(answer: Answer) -> list[_Row]:
+    """Give the rows that a query found.
+
+    Raises:
+        StageError: Siebel did not answer it.
+    """
+    if is_absent(answer):
+        return []
+    if (error := error_of(answer)) is not None:
+        raise error
+    items = _items(answer.document)
+    rows = [row for item in items or [] if (row := _row(item)) is not None]
+    if items is None or len(rows) < len(items):
+        raise UnavailableError(SYSTEM, f"answered something that is not rows (HTTP {answer.status})", answer.status)
+    return rows
+
+
+def part_of(document: Any, row_id: str) -> Any:  # noqa: ANN401 - JSON
+    """Give what an answer to many says of the row *row_id*.
+
+    Shape: the row, or an error without its words, which may name another member; None: nothing.
+    """
+    if isinstance(document, dict) and isinstance(text := document.get("ERROR"), str):
+        return {"ERROR": " ".join(_CODE.findall(text)) or "(about one of many)"}
+    mine = [item for item in _items(document) or [] if isinstance(item, dict) and item.get("Id") == row_id]
+    return mine[0] if mine else None
+
+
+def _row(item: Any) -> _Row | None:  # noqa: ANN401 - JSON
+    return fitted(_Row, item)
+
+
+def _items(document: Any) -> Sequence[Any] | None:  # noqa: ANN401 - JSON
+    """Give the rows of `{"items": [...]}`, where one may be an object, or of a bare array; None: it is neither."""
     items = document.get("items") if isinstance(document, dict) else document
     if isinstance(items, dict):
-        items = [items]
-    return [item for item in items or [] if isinstance(item, dict)]
+        return [items]
+    return items if isinstance(items, list) else None

@@ -41,6 +41,8 @@ _SHOWN: dict[str, Any] = {
     "paused_reason": None,
     "paused_at": None,
     "held": 412,
+    "suspects": 0,
+    "wait_until": None,
     "budget": {
         "per_minute": 10_000,
         "used": 1200,

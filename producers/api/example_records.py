@@ -26,6 +26,7 @@ INSTANCE: dict[str, Any] = {
     "failing_since": "2026-11-23T08:51:02.004Z",
     "finished_at": _LATER,
     "resubmits": 0,
+    "suspect": False,
 }
 _LINE: dict[str, Any] = {
     "at": _LATER,

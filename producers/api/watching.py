@@ -43,6 +43,8 @@ _STATUS: dict[str, Any] = {
             "paused_reason": None,
             "paused_at": None,
             "held": 412,
+            "suspects": 0,
+            "wait_until": None,
             "budget": None,
         }
     ],

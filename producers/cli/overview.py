@@ -61,6 +61,10 @@ def _connection(row: ConnectionState) -> dict[str, Text]:
 def _why(row: ConnectionState) -> Iterable[str]:
     if row.state == "paused":
         yield f"paused by {row.paused_by}: {row.paused_reason}"
+    if row.wait_until:
+        yield f"asked us to wait until {instant(row.wait_until)}"
+    if row.suspects:
+        yield f"{row.suspects} suspects: they failed while it served others"
     if row.last_error:
         yield f"last error: {row.last_error}"
 

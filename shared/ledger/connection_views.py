@@ -1,6 +1,7 @@
 """How the connections stand, for those who look: switch, breaker, budget, and who is held."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -16,9 +17,13 @@ from shared.pipeline import Lane, Stage
 def connections(connection: Connection, budgets: Mapping[Stage, Budget]) -> list[ConnectionState]:
     """Read every connection, in the order of the pipeline; *budgets* of those that have one."""
     held = {row.due_stage: int(row.total) for row in connection.execute(_HELD)}
+    suspects = {row.failed_stage: int(row.total) for row in connection.execute(_SUSPECTS)}
     rows = connection.execute(_CONNECTIONS).all()
     return [
-        _state(row, held.get(row.name, 0), _budget(connection, Stage(row.name), budgets.get(Stage(row.name))))
+        replace(
+            _state(row, held.get(row.name, 0), _budget(connection, Stage(row.name), budgets.get(Stage(row.name)))),
+            suspects=suspects.get(row.name, 0),
+        )
         for row in rows
     ]
 
@@ -41,6 +46,7 @@ def _state(row: Row[Any], held: int, of_budget: BudgetState | None) -> Connectio
         paused_at=row.paused_at,
         held=held,
         budget=of_budget,
+        wait_until=row.wait_until,
     )
 
 
@@ -72,8 +78,16 @@ def _budget(connection: Connection, stage: Stage, limit: Budget | None) -> Budge
 
 _CONNECTIONS = text("""
     select name, paused, paused_by, paused_reason, paused_at, breaker, failures, failing_since, last_error, opened_at,
-           probes, probe_at, healed_at,
+           probes, probe_at, healed_at, case when wait_until > now() then wait_until end as wait_until,
            greatest(0, extract(epoch from probe_at - now()))::float8 as next_probe_in_s
     from connection order by array_position(array['oic', 'crowdtwist', 'siebel'], name)
 """)
 _HELD = text("select due_stage, count(*) as total from instance where state = 'held' group by due_stage")
+# Those that wait or were given up by an index of theirs, those that are just being tried among the few that run.
+_SUSPECTS = text("""
+    select failed_stage, count(*) as total from (
+        select failed_stage from instance where suspect and state in ('waiting', 'dead')
+        union all
+        select failed_stage from instance where suspect and state = 'running'
+    ) as s group by failed_stage
+""")

@@ -4,7 +4,7 @@ Ids are text, because JSON readers lose digits of large numbers.  Instants are a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -33,6 +33,8 @@ class InstanceRecord:
     failing_since: datetime | None
     finished_at: datetime | None
     resubmits: int
+    suspect: bool = field(default=False, kw_only=True)
+    """It failed at its stage while the system served others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,9 @@ class ConnectionState:
     """One outside system.  *state*: `up`, or why nothing goes out: `paused`, `open` (down), `half_open` (being probed).
 
     Shape: *since* when it stands so, None: ever since; *failures* in a row, and the *last_error* of them, masked;
-    *held* instances that wait for it; *budget* None: no limit.  Units: *next_probe_in_s* seconds.
+    *held* instances that wait for it; *budget* None: no limit; *suspects* instances that failed there, and wait or were
+    given up, while it served others; *wait_until* the end of a wait that it asked for.  Units: *next_probe_in_s*
+    seconds.
     """
 
     name: str
@@ -134,6 +138,8 @@ class ConnectionState:
     paused_at: datetime | None
     held: int
     budget: BudgetState | None
+    suspects: int = field(default=0, kw_only=True)
+    wait_until: datetime | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

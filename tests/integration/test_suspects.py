@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 
+from shared.ledger import connection_views, views
 from tests.rig import Pipeline, eventually, member_event
 
 OPENED = "select count(*) from connection_change where what = 'down'"
@@ -219,3 +220,19 @@ def test_one_member_alone_that_is_asked_to_wait_silences_the_others_once(brisk: 
 def times(pipeline: Pipeline) -> list[float]:
     """Give when CrowdTwist was called, oldest first."""
     return sorted(call["at"] for call in pipeline.sandbox.control.calls("crowdtwist", limit=1000))
+
+
+def test_suspects_are_named_where_operators_look(brisk: Pipeline) -> None:
+    with brisk.whole():
+        served(brisk)
+        brisk.sandbox.control.fault("crowdtwist", "status", status=500, member=["BAD-0", "BAD-1"])
+        brisk.send(*events("BAD", 2), *events("NEW", 5))
+        eventually(lambda: brisk.sql("select count(*) from instance where suspect") == [2], "both named")
+    with brisk.ledger.connect() as connection:
+        standing = {one.name: one.suspects for one in connection_views.connections(connection, {})}
+        assert standing == {"oic": 0, "crowdtwist": 2, "siebel": 0}
+        (bad,) = brisk.sql("select id from instance where member_number = 'BAD-0'")
+        shown = views.instance(connection, bad)
+    assert shown is not None
+    assert shown.suspect
+    assert any(line.code == "suspect" for line in shown.activity)

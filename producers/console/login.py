@@ -35,14 +35,15 @@ async def log_in(request: Request, form: Posted) -> Response:
     doorkeeper: Doorkeeper = request.app.state.doorkeeper
     client = request.client.host if request.client else "unknown"
     following = local(form.get("next", ""), "/")
-    if not sessions.may_try(client):
+    browser = request.cookies.get(Cookies.of(request).seed, "")
+    if not await sessions.may_try(client, browser):
         log.warning("too many logins", client=client)
         raise ProblemError(
             429, "too_many_logins", "too many tokens were tried: wait a minute", {"Retry-After": str(_TRY_AGAIN_S)}
         )
     found = doorkeeper.find(form.get("token", ""))
     if found is None:
-        sessions.failed(client)
+        sessions.failed(client, browser)
         log.warning("login refused", client=client)
         mistake = "This token is not known."
     elif not found[1].may(Right.READ):

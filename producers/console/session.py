@@ -5,8 +5,10 @@ of the settings ends its sessions.  A second cookie is a random seed; a form car
 can know.  Both are HttpOnly, SameSite=Strict, and off loopback Secure.
 """
 
+import asyncio
 import hmac
 import secrets
+from collections import Counter
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -22,6 +24,9 @@ SESSION_S = 12 * 3600
 """How long a login lasts, s."""
 _ATTEMPTS = parse("10/minute")
 _ATTEMPTS_OF_ALL = parse("100/minute")
+_PAUSE_S = 0.5
+_WAITING_MAX = 20
+"""Where somebody guesses, whoever comes from that address has a turn each half second, and so many may wait for it."""
 _ENDED_MAX = 10_000
 """Logins that are remembered as ended, the newest; they are too old by themselves after `SESSION_S`."""
 _SALT = "membersync console"
@@ -66,6 +71,7 @@ class Sessions:
         self._keys = {sha256(digest).hexdigest()[:16]: (digest, who) for digest, who in doorkeeper.known}
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._ended: dict[str, None] = {}
+        self._waiting: Counter[str] = Counter()
 
     @property
     def wanted(self) -> bool:
@@ -96,12 +102,28 @@ class Sessions:
             if len(self._ended) > _ENDED_MAX:
                 self._ended.pop(next(iter(self._ended)))
 
-    def may_try(self, client: str) -> bool:
-        """Say whether somebody from *client* may try another token now."""
-        return self._limiter.test(_ATTEMPTS, client) and self._limiter.test(_ATTEMPTS_OF_ALL, "all")
+    async def may_try(self, client: str, browser: str) -> bool:
+        """Say whether this *browser*, by its seed, at the address *client* may try a token, after a pause if need be.
 
-    def failed(self, client: str) -> None:
+        A browser that guessed may not.  Others at its address, a proxy's perhaps, wait and may.
+        """
+        if not self._limiter.test(_ATTEMPTS, client, browser):
+            return False
+        if self._limiter.test(_ATTEMPTS, client) and self._limiter.test(_ATTEMPTS_OF_ALL, "all"):
+            return True
+        if self._waiting[client] >= _WAITING_MAX:
+            return False
+        self._waiting[client] += 1
+        try:
+            await asyncio.sleep(self._waiting[client] * _PAUSE_S)
+        finally:
+            self._waiting[client] -= 1
+            self._waiting += Counter()  # forgets who does not wait
+        return True
+
+    def failed(self, client: str, browser: str) -> None:
         """Count a token that was not known."""
+        self._limiter.hit(_ATTEMPTS, client, browser)
         self._limiter.hit(_ATTEMPTS, client)
         self._limiter.hit(_ATTEMPTS_OF_ALL, "all")
 

@@ -21,6 +21,15 @@ CHECK, QUEUED = "broker", "broker's queues"
 REDIS_LEAST, RABBITMQ_LEAST = (6, 2), (3, 10)
 KEEPS_ALL = "noeviction"
 _WITHIN_S = 3.0
+_TRIED = "membersync.doctor"
+_REFUSALS = {
+    redis.exceptions.ReadOnlyError: "READONLY, it is a replica",
+    redis.exceptions.OutOfMemoryError: "OOM, its memory is full",
+}
+_TAKES_NONE = (
+    "let MEMBERSYNC_BROKER_URL name the primary; or see to its memory (maxmemory), its disk, or the replicas that it "
+    "waits for (min-replicas-to-write), whichever the word names"
+)
 _LONGEST = 200
 
 
@@ -87,8 +96,24 @@ def _of_redis(subject: Subject, where: str) -> list[Finding]:
     with open_redis(subject.broker_url) as client:
         server: Mapping[str, Any] = client.info()
         counts = [client.llen(queue) for queue in QUEUES]
+        refusal = _refusal(client)
+    if refusal:
+        why = "no message goes out; what is due waits in the ledger, and goes out as soon as the broker takes it"
+        return [fail(CHECK, where, f"it takes no writes: {refusal}", why, _TAKES_NONE)]
     lengths = {queue: int(str(count)) for queue, count in zip(QUEUES, counts, strict=True)}
     return [of_server(server, where), _of_queues(lengths, subject.of, where)]
+
+
+def _refusal(client: "redis.Redis") -> str | None:
+    """Write as a message is written, for a moment; give the word with which that is refused."""
+    try:
+        client.set(_TRIED, "", px=1)
+        client.delete(_TRIED)
+    except redis.exceptions.NoPermissionError:
+        return None  # its user has other keys
+    except redis.exceptions.ResponseError as error:
+        return _REFUSALS.get(type(error), str(error).split(" ", 1)[0])
+    return None
 
 
 def of_server(server: Mapping[str, Any], where: str) -> Finding:

@@ -11,12 +11,19 @@ from shared.pipeline import Stage
 from shared.settings import OicSettings, Settings
 
 CHECK = "settings"
+_ADDED = {Stage.OIC: "/ic", Stage.CROWDTWIST: "/v2", Stage.SIEBEL: "/siebel"}
 _SOURCES = "the environment and .env"
 
 
 def look(subject: Subject) -> list[Finding]:
     """Look for what is missing, open or misspelt."""
-    found = [*_misspelt(subject.of), *_addresses(subject.of), *_secrets(subject.of), *_tokens(subject.of)]
+    found = [
+        *_misspelt(subject.of),
+        *_addresses(subject.of),
+        *_too_long(subject.of),
+        *_secrets(subject.of),
+        *_tokens(subject.of),
+    ]
     return found or [ok(CHECK, _SOURCES, "complete; no variable is misspelt")]
 
 
@@ -36,6 +43,16 @@ def _addresses(of: Settings) -> Iterator[Finding]:
             name = f"MEMBERSYNC_{stage.upper()}__BASE_URL"
             why = f"no call to {stage} can be made; its instances fail until it is set"
             yield fail(CHECK, name, f"{name} is not set", why, f"set {name}; `membersync up` starts a simulator for it")
+
+
+def _too_long(of: Settings) -> Iterator[Finding]:
+    """Look for addresses that end in what is added to them; not refused, for a gateway may have such a path."""
+    for stage, end in _ADDED.items():
+        url = of.connection(stage).base_url or ""
+        if url.lower().endswith(end):
+            name = f"MEMBERSYNC_{stage.upper()}__BASE_URL"
+            why = f"calls go to {url}{end}/…, which {stage} answers with 404 for every member"
+            yield fail(CHECK, name, f"{name} ends in {end}, and {end} is added to it", why, f"take {end} off its end")
 
 
 def _secrets(of: Settings) -> Iterator[Finding]:

@@ -92,6 +92,16 @@ def test_guessing_is_slowed_down_and_the_right_token_must_wait_too(client: httpx
     assert int(late.headers["retry-after"]) > 0
 
 
+def test_who_guesses_keeps_nobody_else_behind_the_same_proxy_out(client: httpx.Client) -> None:
+    for _ in range(3):  # browsers that guess, each up to its limit
+        assert [try_token(client, "guess").status_code for _ in range(10)] == [403] * 10
+        assert try_token(client, "tok-vera").status_code == 429
+        client.cookies.clear()
+    began = time.monotonic()
+    assert try_token(client, "tok-vera").status_code == 303
+    assert time.monotonic() - began > 0.4  # a guess costs time, whoever makes it
+
+
 def test_logging_out_ends_it_in_this_browser(client: httpx.Client) -> None:
     logged_in(client, "tok-vera")
     assert post(client, "/", "/logout").headers["location"] == "/login"

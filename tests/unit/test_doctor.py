@@ -6,7 +6,7 @@ from threading import Event
 
 import pytest
 
-from producers.doctor import broker, clocks, ledger, leftovers
+from producers.doctor import broker, clocks, configuration, ledger, leftovers
 from producers.doctor.examination import Check, examine, is_well
 from producers.doctor.finding import Finding, Level, ok
 from producers.doctor.subject import Subject, UnlookedError, place
@@ -117,3 +117,21 @@ def test_a_check_that_hangs_is_told_of_at_the_deadline() -> None:
     found = examine(SUBJECT, checks=checks, within_s=0.05)
     let_go.set()
     assert [(one.check, one.level) for one in found] == [("hung", Level.FAIL), ("fine", Level.OK)]
+
+
+@pytest.mark.parametrize(
+    ("stage", "ends_in", "said"),
+    [
+        ("crowdtwist", "/v2", True),
+        ("siebel", "/siebel/", True),
+        ("siebel", "/SIEBEL", True),
+        ("oic", "/ic", True),
+        ("crowdtwist", "/v2x", False),
+        ("siebel", "/siebel-gateway", False),
+        ("oic", "", False),
+    ],
+)
+def test_a_base_url_that_ends_in_what_is_added_to_it_is_said(stage: str, ends_in: str, said: bool) -> None:  # noqa: FBT001
+    of = Settings.model_validate({stage: {"base_url": f"https://{stage}.example.org{ends_in}"}})
+    names = [one.looked_at for one in configuration.look(Subject(of)) if "is added to it" in one.found]
+    assert names == ([f"MEMBERSYNC_{stage.upper()}__BASE_URL"] if said else [])

@@ -251,7 +251,9 @@ class Dispatcher:
 
     def _give_back(self) -> None:
         settings = self._settings
-        terms = attempts.Terms(settings.dispatcher.unbegun_lease_s, settings.crowdtwist.settle_s)
+        terms = attempts.Terms(
+            settings.dispatcher.unbegun_lease_s, settings.crowdtwist.settle_s, settings.siebel.settle_s
+        )
         with transaction(engine()) as connection:
             lost = attempts.expired(connection, limit=_EXPIRE_SIZE)
 

@@ -10,12 +10,11 @@ def after_loss(lost: Lost, *, losses_max: int) -> Parked | ErrandEnded:
     """Say what becomes of an instance whose lease ran out.
 
     One that no worker had begun costs nothing.  One that was begun in company is tried again alone: any of them may be
-    at fault.  One that was begun alone counts a loss; the *losses_max*-th buries it, code `worker_lost`.  At crowdtwist
-    its call may have been applied: the next attempt probes.
+    at fault.  One that was begun alone counts a loss; the *losses_max*-th buries it, code `worker_lost`.  What it
+    called for may have been applied, or may yet be.
     """
     if lost.errand is not Errand.SYNC:
         line = Line("the worker was lost on this errand" if lost.begun else "no worker took this errand in time")
-        unsure = lost.errand is Errand.PROBE and lost.begun
         apart = lost.begun and not lost.alone
         return ErrandEnded(
             lost.instance_id,
@@ -25,7 +24,7 @@ def after_loss(lost: Lost, *, losses_max: int) -> Parked | ErrandEnded:
             line,
             again_in_s=0.0,
             apart=apart,
-            unsure=unsure,
+            unsure=lost.begun,
         )
     if not lost.begun:
         return _due_again(lost, Line("no worker took it in time, due again"))
@@ -48,7 +47,7 @@ def after_loss(lost: Lost, *, losses_max: int) -> Parked | ErrandEnded:
         failed_stage=lost.stage,
         report_after_s=0.0 if lost.stage in FAILURE_STATUS else None,
         lost=True,
-        unsure=lost.stage is Stage.CROWDTWIST,
+        unsure=lost.stage is not Stage.OIC,
     )
 
 
@@ -63,5 +62,5 @@ def _due_again(lost: Lost, line: Line) -> Parked:
         line,
         lost=lost.begun and lost.alone,
         apart=lost.begun and not lost.alone,
-        unsure=lost.begun and lost.stage is Stage.CROWDTWIST,
+        unsure=lost.begun and lost.stage is not Stage.OIC,
     )

@@ -23,6 +23,8 @@ class Errand(StrEnum):
     """See in CrowdTwist whether a lost older write landed late, and repeat the newest if so."""
     PROBE = "probe"
     """Repeat what was acknowledged last, to see whether the system serves."""
+    TELL_AGAIN = "tell_again"
+    """Tell Siebel once more what it was told last: a lost older status may have landed late."""
 
 
 @dataclass(frozen=True, slots=True)

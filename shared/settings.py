@@ -110,6 +110,7 @@ class SiebelSettings(Connection):
     report_after_s: float = Field(
         300, ge=0, description="s; a failure that lasts this long is told while still retried"
     )
+    settle_s: float = Field(60, ge=0, description="s; how late a status that got no answer may still land")
     always_write: bool = Field(default=False, description="write a status even when Siebel already shows it")
     timezone: str = Field("UTC", description="of Siebel dates that name no zone (A)")
     field_names: dict[str, str] = Field(

@@ -21,7 +21,7 @@ from shared.retry import RetryPolicy
 from workers.verdicts import Rules, conclude
 
 NOW = datetime.now(UTC) - timedelta(days=1)
-TERMS = attempts.Terms(lease_s=60, settle_s=0, task_id="T-1")
+TERMS = attempts.Terms(lease_s=60, settle_s=0, tell_settle_s=0, task_id="T-1")
 REFUSED = DataError("CrowdTwist", "Email Address is already taken", 400)
 OUTAGE = UnavailableError("CrowdTwist", "answered 503", 503)
 Fate = Callable[[Work], StageError | None]

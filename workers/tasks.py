@@ -214,7 +214,8 @@ class Attempt:
 
     @property
     def _terms(self) -> attempts.Terms:
-        return attempts.Terms(self.of.dispatcher.unbegun_lease_s, self.of.crowdtwist.settle_s, self.task_id)
+        of = self.of
+        return attempts.Terms(of.dispatcher.unbegun_lease_s, of.crowdtwist.settle_s, of.siebel.settle_s, self.task_id)
 
     def _written_all(self, batches: Sequence[tuple[Sequence[Concluded], Seen | None]]) -> list[Written]:
         ((concluded, seen),) = batches
@@ -335,12 +336,16 @@ def _outcome(ending: Ending) -> str:
             return "done"
         case Parked(state=state):
             return str(state)
-        case ErrandEnded(errand=Errand.REPORT):
-            return "reported"
-        case ErrandEnded(errand=Errand.PROBE):
-            return "probed"
-        case ErrandEnded():
-            return "read_back"
+        case ErrandEnded(errand=errand):
+            return _ERRANDS[errand]
+
+
+_ERRANDS = {
+    Errand.REPORT: "reported",
+    Errand.READ_BACK: "read_back",
+    Errand.PROBE: "probed",
+    Errand.TELL_AGAIN: "told_again",
+}
 
 
 def _tell_flower(endings: Sequence[Ending], late: int, goes_on: Callable[[], bool]) -> dict[str, int]:

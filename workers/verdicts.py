@@ -57,10 +57,9 @@ def bug(work: Work, error: BaseException, stage: Stage) -> Ending:
     where = f" at {frame.filename.rpartition('/')[2]}:{frame.lineno}" if frame else ""
     line = Line(what=f"a bug in membersync: {type(error).__name__}{where}", code="bug")
     if work.errand is not Errand.SYNC:
-        unsure = work.errand is Errand.PROBE
-        return ErrandEnded(work.instance_id, work.token, work.member_number, work.errand, line, unsure=unsure)
+        return ErrandEnded(work.instance_id, work.token, work.member_number, work.errand, line, unsure=True)
     what = f"{stage}: unexpected {type(error).__name__}, see the log"
-    return _buried(work, stage, line, what, unsure=stage is Stage.CROWDTWIST)
+    return _buried(work, stage, line, what, unsure=stage is not Stage.OIC)
 
 
 def _advanced(work: Work, done: Done, rules: Rules) -> Advanced:
@@ -132,8 +131,8 @@ def _failed(work: Work, failed: Failed, rules: Rules) -> Ending:
 
 
 def _is_unsure(failed: Failed, stage: Stage) -> bool:
-    """Say whether a write to CrowdTwist may have been applied, or may still be."""
-    return stage is Stage.CROWDTWIST and _may_be_out(failed)
+    """Say whether a write to CrowdTwist or Siebel may have been applied, or may still be."""
+    return stage is not Stage.OIC and _may_be_out(failed)
 
 
 def _may_be_out(failed: Failed) -> bool:
@@ -198,8 +197,10 @@ def _errand_ended(work: Work, result: Result, rules: Rules) -> ErrandEnded:
         case _:
             assert_never(result)
     facts = result.facts if isinstance(result, Done) else None
-    unsure = work.errand is Errand.PROBE and isinstance(result, Failed) and _may_be_out(result)
-    return ErrandEnded(work.instance_id, work.token, work.member_number, work.errand, line, again_in_s, facts, unsure)
+    unsure = isinstance(result, Failed) and _may_be_out(result)
+    return ErrandEnded(
+        work.instance_id, work.token, work.member_number, work.errand, line, again_in_s, facts, unsure=unsure
+    )
 
 
 def kept(words: str, work: Work) -> str:

@@ -106,7 +106,8 @@ def print_member(member: MemberRecord) -> None:
     row = f"ROW_ID {member.row_id}" if member.row_id else "ROW_ID not known yet"
     out.print(Text.assemble(("member ", ""), (plain(member.member_number).plain, "bold"), f"   {row}   {known}"))
     if member.told_status is None:
-        out.print(plain("Siebel was told nothing yet"))
+        unknown = "what Siebel shows is not known: an answer was lost, and it will be told again"
+        out.print(plain("Siebel was told nothing yet" if member.told_at is None else unknown))
     else:
         said = f" by instance {member.told_instance_id} at {instant(member.told_at)}"
         out.print(Text.assemble("Siebel shows ", coloured(member.told_status), plain(said)))

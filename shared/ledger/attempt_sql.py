@@ -23,7 +23,8 @@ def _begin_statement(columns: str, fat: str = "") -> TextClause:
             returning id, token, attempt, member_number, operation, errand, lane, status, error, suspect
         )
         select mine.*, {columns}, m.row_id, m.ct_user_id, m.known_in_crowdtwist, m.unknown_outcome,
-               m.told_status, m.told_error
+               case when m.lost_tell_id is null then m.told_status end as told_status,
+               case when m.lost_tell_id is null then m.told_error end as told_error
         from mine join member m on m.member_number = mine.member_number {fat}
     """)
 
@@ -85,7 +86,8 @@ LEARN_APPLIED = text(f"""
             when i.operation = 'delete' then coalesce({key_sql("r.echoed->>'email_address'")}, m.held_email_key)
             else coalesce({key_sql("r.echoed->>'email_address'")},
                           (select {key_sql("p.user_object->>'email_address'")}
-                           from mapping p where p.instance_id = i.id)) end
+                           from mapping p where p.instance_id = i.id)) end,
+        read_back_at = case when m.lost_write_id is not null then now() + make_interval(secs => :settle_s) end
     from json_to_recordset(cast(:rows as json)) as r (id bigint, ct_user_id bigint, echoed jsonb)
     join instance i on i.id = r.id
     where m.member_number = i.member_number
@@ -93,14 +95,18 @@ LEARN_APPLIED = text(f"""
 LEARN_TOLD = text("""
     update member m
     set row_id = coalesce(r.row_id, m.row_id), told_status = r.told_status, told_error = r.told_error, told_id = i.id,
-        told_at = now(), synced = (i.state = 'completed')
+        told_at = now(), synced = (i.state = 'completed'),
+        tell_again_at = case when m.lost_tell_id is not null then now() + make_interval(secs => :settle_s) end
     from json_to_recordset(cast(:rows as json)) as r (id bigint, row_id text, told_status text, told_error text)
     join instance i on i.id = r.id
     where m.member_number = i.member_number
-    returning case when i.state = 'completed' and i.errand = 'sync' and m.lost_write_at is not null then i.id end
 """)
-READ_BACK = text("""
-    update instance set errand_at = now() + make_interval(secs => :settle_s) where id = any(cast(:ids as bigint[]))
+LEARN_TOLD_AGAIN = text("""
+    update member m
+    set row_id = coalesce(r.row_id, m.row_id), told_status = r.told_status, told_error = r.told_error, told_at = now()
+    from json_to_recordset(cast(:rows as json)) as r (id bigint, row_id text, told_status text, told_error text)
+    join instance i on i.id = r.id
+    where m.member_number = i.member_number
 """)
 PARK = text(f"""
     update instance i
@@ -146,8 +152,8 @@ HAND_ON = text(f"""
 """)
 TROUBLED = text("""
     update member m
-    set synced = false, unknown_outcome = m.unknown_outcome or (r.unsure and not m.known_in_crowdtwist),
-        lost_write_at = case when r.unsure then now() else m.lost_write_at end
+    set synced = false,
+        unknown_outcome = m.unknown_outcome or (:stage = 'crowdtwist' and r.unsure and not m.known_in_crowdtwist)
     from json_to_recordset(cast(:rows as json)) as r (member_number text, unsure boolean)
     where m.member_number = r.member_number
 """)
@@ -160,6 +166,7 @@ END_ERRANDS = text(f"""
         finished_at = case when i.parked_state in ({_QUEUED}) and i.finished_at is null and q.id is not null
                            then now() else i.finished_at end,
         errand_at = case when i.parked_state in ({_QUEUED}) and q.id is not null then null
+                         when i.errand <> 'report' then i.errand_at
                          else now() + make_interval(secs => r.again_in_s) end,
         errand_attempt = case when r.again_in_s is null then 0 else i.attempt end, apart = i.apart or r.apart
     from json_to_recordset(cast(:rows as json)) as r (id bigint, token bigint, again_in_s float8, apart boolean)
@@ -169,18 +176,9 @@ END_ERRANDS = text(f"""
     returning i.id, i.state
 """)
 # The repetition may land after something newer: that is read back, and at siebel written whatever was told.
-PROBE_UNSURE = {
-    Stage.CROWDTWIST: text("""
-        update member set lost_write_at = now() where member_number = any(cast(:numbers as text[]))
-    """),
-    Stage.SIEBEL: text("""
-        update member set told_status = null where member_number = any(cast(:numbers as text[]))
-    """),
-}
 GOES_ON = text("""
     select exists (select from instance where id = any(cast(:ids as bigint[])) and token <> 0 and not begun)
 """)
-SETTLED = text("update member set lost_write_at = null where member_number = any(cast(:numbers as text[]))")
 SOMETHING_DUE = text(f"""
     select exists (select from instance where member_number = any(cast(:numbers as text[]))
                    and (state in ({_QUEUED}) and due_at <= now() or errand_at <= now()))

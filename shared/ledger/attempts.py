@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, TextClause
 
 from shared.instances import Errand, Work
-from shared.ledger import addresses
+from shared.ledger import addresses, unanswered
 from shared.ledger import attempt_sql as sql
 from shared.ledger.endings import Advanced, Ending, ErrandEnded, Line, Parked
 from shared.ledger.engine import wake
@@ -24,13 +24,18 @@ from shared.pipeline import Lane, Stage, State, SyncStatus
 class Terms:
     """What `finish` needs beside the endings.
 
-    Units: *lease_s* seconds that an instance which goes on may wait to be begun; *settle_s* seconds after which a write
-    that followed a lost one is read back.
+    Units: *lease_s* seconds that an instance which goes on may wait to be begun; *settle_s* and *tell_settle_s* seconds
+    after which a write to CrowdTwist, or a status in Siebel, that followed a lost one is checked.
     """
 
     lease_s: float
     settle_s: float
+    tell_settle_s: float
     task_id: str = ""
+
+    def settle(self, stage: Stage) -> float:
+        """Give the seconds after which what was lost at *stage* has landed, or never will."""
+        return self.tell_settle_s if stage is Stage.SIEBEL else self.settle_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,8 @@ def expired(connection: Connection, *, limit: int) -> list[Lost]:
 def finish(connection: Connection, stage: Stage, endings: Iterable[Ending], terms: Terms) -> int:
     """Write what came of a batch at *stage*; those whose token has been overtaken are left alone.
 
+    Their calls may have landed after a newer one all the same, so their members are checked.
+
     Returns how many endings were written.
     """
     advanced, parked, errands = _sorted(endings)
@@ -128,7 +135,7 @@ def finish(connection: Connection, stage: Stage, endings: Iterable[Ending], term
     if advanced:
         written.update(_advance(connection, stage, advanced, terms))
     if parked:
-        written.update(_park(connection, parked))
+        written.update(_park(connection, stage, parked))
     if errands:
         written.update(_end_errands(connection, stage, errands, terms))
     lines: list[tuple[int, int, Line]] = [(one.work.instance_id, one.work.attempt, one.line) for one in advanced]
@@ -136,6 +143,8 @@ def finish(connection: Connection, stage: Stage, endings: Iterable[Ending], term
     lines += [(one.instance_id, 0, one.line) for one in errands]
     if parked or errands or stage is Stage.SIEBEL or any(one.state is State.PENDING for one in advanced):
         _wake_for_the_next(connection, sorted(members))
+    late = [instance_id for instance_id, _, line in lines if instance_id not in written and _has_written(line)]
+    unanswered.landed_late(connection, stage, late, settle_s=terms.settle(stage))
     _note(connection, stage, terms.task_id, [line for line in lines if line[0] in written], written)
     return len(written)
 
@@ -173,22 +182,21 @@ def _advance(connection: Connection, stage: Stage, advanced: list[Advanced], ter
         if one.facts is not None and one.work.instance_id in written
     ]
     if facts:
-        _learn(connection, stage, facts, terms)
+        connection.execute(_LEARN[stage], {"rows": rows(facts), "settle_s": terms.settle(stage)})
+    refused = [one.work.instance_id for one in advanced if one.failed_stage and one.work.instance_id in written]
+    if refused and stage is Stage.CROWDTWIST:
+        unanswered.refused(connection, refused, settle_s=terms.settle(stage))
     return written
 
 
-def _learn(connection: Connection, stage: Stage, facts: list[dict[str, Any]], terms: Terms) -> None:
-    learned = connection.execute(_LEARN[stage], {"rows": rows(facts)})
-    if stage is Stage.SIEBEL:
-        unsure = [instance_id for instance_id in learned.scalars() if instance_id is not None]
-        if unsure:
-            connection.execute(sql.READ_BACK, {"ids": unsure, "settle_s": terms.settle_s})
+def _has_written(line: Line) -> bool:
+    return any(call.method != "GET" for call in line.calls)
 
 
 _LEARN = {Stage.OIC: sql.LEARN_USER, Stage.CROWDTWIST: sql.LEARN_APPLIED, Stage.SIEBEL: sql.LEARN_TOLD}
 
 
-def _park(connection: Connection, parked: list[Parked]) -> dict[int, str]:
+def _park(connection: Connection, stage: Stage, parked: list[Parked]) -> dict[int, str]:
     names = [name for name in Parked.__dataclass_fields__ if name not in {"instance_id", "line"}]
     written = _write(
         connection,
@@ -208,7 +216,9 @@ def _park(connection: Connection, parked: list[Parked]) -> dict[int, str]:
         if one.instance_id in written and (one.code or one.unsure)
     ]
     if troubled:
-        connection.execute(sql.TROUBLED, {"rows": rows(troubled)})
+        connection.execute(sql.TROUBLED, {"rows": rows(troubled), "stage": stage})
+    unsure = [one.instance_id for one in parked if one.instance_id in written and one.unsure]
+    unanswered.lost(connection, stage, unsure)
     return written
 
 
@@ -223,17 +233,28 @@ def _end_errands(connection: Connection, stage: Stage, errands: list[ErrandEnded
             for one in errands
         ],
     )
-    unsure = [one.member_number for one in errands if one.instance_id in written and one.unsure]
-    if unsure and stage in sql.PROBE_UNSURE:
-        connection.execute(sql.PROBE_UNSURE[stage], {"numbers": unsure})
-    done = [one for one in errands if one.instance_id in written and one.again_in_s is None]
-    told = [{"id": one.instance_id, **one.facts} for one in done if one.errand is Errand.REPORT and one.facts]
-    if told:
-        _learn(connection, Stage.SIEBEL, told, terms)
-    settled = [one.member_number for one in done if one.errand is Errand.READ_BACK]
-    if settled:
-        connection.execute(sql.SETTLED, {"numbers": settled})
+    ended = [one for one in errands if one.instance_id in written]
+    settle_s = terms.settle(stage)
+    for errand, statement in _LEARN_OF.items():
+        told = [{"id": one.instance_id, **one.facts} for one in ended if one.errand is errand and one.facts]
+        if told:
+            connection.execute(statement, {"rows": rows(told), "settle_s": settle_s})
+    unanswered.lost(connection, stage, [one.instance_id for one in ended if one.unsure])
+    probes = [one.instance_id for one in ended if one.unsure and one.errand is Errand.PROBE]
+    unanswered.check(connection, stage, probes, settle_s=settle_s)  # it repeated what is newest: nobody else will
+    checks = [one for one in ended if one.errand in {Errand.READ_BACK, Errand.TELL_AGAIN}]
+    unanswered.checked(connection, stage, [one.instance_id for one in checks if one.facts is not None])
+    # What this check itself lost may land as late as what it was to check.
+    again = {one.instance_id: _later(one, settle_s) for one in checks if one.facts is None}
+    unanswered.check_again(connection, stage, again)
     return written
+
+
+def _later(check: ErrandEnded, settle_s: float) -> float | None:
+    return max(check.again_in_s, settle_s) if check.unsure and check.again_in_s is not None else check.again_in_s
+
+
+_LEARN_OF = {Errand.REPORT: sql.LEARN_TOLD, Errand.TELL_AGAIN: sql.LEARN_TOLD_AGAIN}
 
 
 def _write(

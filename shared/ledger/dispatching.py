@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from shared.instances import Errand
 from shared.pipeline import Lane, Stage
 
 
@@ -47,8 +48,8 @@ def claim_errands(
 ) -> dict[tuple[Lane, Stage], list[Claimed]]:
     """Lease instances whose errand is due and goes to one of *stages*, of each lane and kind at most its limit.
 
-    The errands: a report to Siebel, a read-back in CrowdTwist.  A read-back that a newer success has made pointless is
-    dropped.
+    The errands: a report to Siebel, and the checks of lost calls (`unanswered`): a read-back in CrowdTwist, a status
+    told again in Siebel.  A report that a newer instance's status has made pointless is dropped.
     """
     connection.execute(_DROP_POINTLESS)
     parameters = {
@@ -105,39 +106,47 @@ _CLAIM = text("""
 _DROP_POINTLESS = text("""
     update instance i set errand_at = null
     from member m
-    where i.errand_at <= now() and i.state = 'completed' and m.member_number = i.member_number and m.applied_id <> i.id
+    where i.errand_at <= now() and i.state not in ('completed', 'running') and m.member_number = i.member_number
+      and (m.told_id > i.id or m.lost_tell_id > i.id)
 """)
 
 
-def _due_errands(stage: Stage, of: str) -> str:
+def _due_errands(stage: Stage, errand: Errand, of: str, at: str) -> str:
     return f"""
-        select d.* from unnest(cast(:lanes as text[]), cast(:limits as int[])) as l (lane, size), lateral (
+        select d.*, '{errand}' as errand
+        from unnest(cast(:lanes as text[]), cast(:limits as int[])) as l (lane, size), lateral (
             select i.id, i.member_number
             from instance i join member m using (member_number)
-            where i.errand_at <= now() and {of} and i.lane = l.lane and '{stage}' = any(cast(:stages as text[]))
+            where {at} <= now() and {of} and i.lane = l.lane and '{stage}' = any(cast(:stages as text[]))
               and not exists (select from instance r where r.member_number = i.member_number and r.state = 'running')
-            order by i.errand_at
+            order by {at}
             limit l.size
             for update of i, m skip locked
         ) as d
     """
 
 
-# One of a member at a time: an older one may be read back while a newer one is to be reported.
+_READ_BACK = "i.id = m.applied_id and m.applied_id >= coalesce(m.lost_write_id, 0)"
+_TELL_AGAIN = "i.id = m.told_id and m.told_id >= coalesce(m.lost_tell_id, 0)"
+# One of a member at a time, what is nearest to CrowdTwist first.
 _CLAIM_ERRANDS = text(f"""
     with due as (
-        {_due_errands(Stage.CROWDTWIST, "i.state = 'completed'")}
+        {_due_errands(Stage.CROWDTWIST, Errand.READ_BACK, _READ_BACK, "m.read_back_at")}
         union all
-        {_due_errands(Stage.SIEBEL, "i.state not in ('completed', 'running')")}
+        {_due_errands(Stage.SIEBEL, Errand.REPORT, "i.state not in ('completed', 'running')", "i.errand_at")}
+        union all
+        {_due_errands(Stage.SIEBEL, Errand.TELL_AGAIN, _TELL_AGAIN, "m.tell_again_at")}
+    ), first as (
+        select distinct on (member_number) id, errand from due order by member_number, errand
     )
-    update instance
+    update instance i
     set state = 'running', token = :token, begun = false, lease_until = now() + make_interval(secs => :lease_s),
         parked_state = state, parked_stage = stage, parked_attempt = attempt, attempt = errand_attempt,
-        errand_at = null,
-        errand = case when state = 'completed' then 'read_back' else 'report' end,
-        stage = case when state = 'completed' then 'crowdtwist' else 'siebel' end
-    where id = any(array(select min(id) from due group by member_number))
-    returning id, member_number, lane, stage, apart
+        errand_at = case when first.errand <> 'report' then i.errand_at end,
+        errand = first.errand,
+        stage = case when first.errand = 'read_back' then 'crowdtwist' else 'siebel' end
+    from first where i.id = first.id
+    returning i.id, member_number, lane, stage, apart
 """)
 _LET_GO = text("""
     update instance set lease_until = now() where id = any(cast(:ids as bigint[])) and token = :token and not begun

@@ -62,14 +62,15 @@ class Parked:
     apart: bool = False
     """A worker died with it in company: it goes alone from now on, so that only the one at fault is counted."""
     unsure: bool = False
-    """A call to CrowdTwist may have been applied without our knowing."""
+    """What was called for at CrowdTwist or Siebel may have been applied, or may yet be, without our knowing."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrandEnded:
-    """A report, read-back or probe is over: the instance returns to where it was.
+    """An errand is over: the instance returns to where it was.
 
-    *again_in_s*: it must be repeated.  *unsure*: what a probe repeated may still land.
+    Units: *again_in_s* until it is repeated.  Shape: *facts* None when it failed, and is not repeated if *again_in_s*
+    is None too; *unsure* as in `Parked`.
     """
 
     instance_id: int

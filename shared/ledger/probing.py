@@ -67,7 +67,8 @@ _GOOD = """
     from (select id, member_number, errand_at, operation from instance
           where state = 'completed' order by finished_at desc limit 200) as i
     join member m using (member_number)
-    where m.applied_id = i.id and m.told_id = i.id and m.synced and not m.unknown_outcome and m.lost_write_at is null
+    where m.applied_id = i.id and m.told_id = i.id and m.synced and not m.unknown_outcome and m.lost_write_id is null
+      and m.lost_tell_id is null
       and m.row_id is not null and i.errand_at is null and i.operation <> 'delete'
       and not exists (select from instance q where q.member_number = i.member_number
                                                and q.state in ('pending', 'waiting', 'held'))

@@ -19,7 +19,7 @@ from workers.verdicts import Rules, conclude
 
 NOW = datetime.now(UTC) - timedelta(days=1)
 POLICY = RetryPolicy(base_s=100, cap_s=1000, max_attempts=3)
-TERMS = attempts.Terms(lease_s=60, settle_s=0, task_id="T-1")
+TERMS = attempts.Terms(lease_s=60, settle_s=0, tell_settle_s=0, task_id="T-1")
 ALL = {(Lane.LIVE, stage): 100 for stage in Stage}
 OUTAGE = UnavailableError("CrowdTwist", "answered 503", 503)
 REFUSED = DataError("CrowdTwist", "Email Address is already taken", 400)
@@ -290,10 +290,10 @@ def test_after_a_lost_write_the_next_success_is_read_back_once(ledger: Engine) -
     travel(ledger, {Stage.CROWDTWIST: SILENCE}, report_s=300)
     make_due(ledger)
     travel(ledger)
-    assert rows(ledger, "state, errand_at is null") == [("completed", True), ("completed", False)]
+    assert rows(ledger, "read_back_at is null, lost_write_id", "member") == [(False, 2)]
     assert errands(ledger) == [Errand.READ_BACK]
     assert rows(ledger, "state, stage, errand_at is null") == [("completed", "siebel", True)] * 2
-    assert rows(ledger, "lost_write_at", "member") == [None]
+    assert rows(ledger, "read_back_at, lost_write_id", "member") == [(None, None)]
 
 
 def test_a_write_that_only_a_gateway_answered_counts_as_lost(ledger: Engine) -> None:
@@ -304,7 +304,7 @@ def test_a_write_that_only_a_gateway_answered_counts_as_lost(ledger: Engine) -> 
     (work,) = begin(ledger, Stage.CROWDTWIST, [1])
     end(ledger, Stage.CROWDTWIST, work, Failed(OUTAGE, {"unknown_outcome": True}), report_s=300)
     assert rows(ledger, "state, code") == [("waiting", "unavailable")]
-    assert rows(ledger, "unknown_outcome, lost_write_at is not null", "member") == [(True, True)]
+    assert rows(ledger, "unknown_outcome, lost_write_id", "member") == [(True, 1)]
     make_due(ledger)
     travel(ledger)
     assert errands(ledger) == [Errand.READ_BACK]
@@ -337,7 +337,8 @@ def test_of_two_errands_of_a_member_one_goes_at_a_time(ledger: Engine) -> None:
     travel(ledger)
     send(ledger, minute=1, last_name="Other")
     travel(ledger, {Stage.CROWDTWIST: OUTAGE})
-    assert rows(ledger, "state, errand_at <= now()") == [("completed", True), ("waiting", True)]
+    assert rows(ledger, "state, errand_at <= now()") == [("completed", None), ("waiting", True)]
+    assert rows(ledger, "read_back_at <= now()", "member") == [True]
     assert errands(ledger) == [Errand.READ_BACK]
     assert errands(ledger) == [Errand.REPORT]
 

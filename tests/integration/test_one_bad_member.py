@@ -129,7 +129,7 @@ def lose(road: Road, killer: str) -> None:
     road.sql("update instance set lease_until = now() - interval '1 s' where state = 'running'")
     with road.ledger.begin() as connection:
         for one in attempts.expired(connection, limit=1000):
-            attempts.finish(connection, one.stage, [after_loss(one, losses_max=3)], attempts.Terms(60, 60))
+            attempts.finish(connection, one.stage, [after_loss(one, losses_max=3)], attempts.Terms(60, 60, 60))
 
 
 def batches(some: list[Claimed]) -> list[list[Claimed]]:

@@ -30,6 +30,8 @@ class Member(Base):
         Index("member_email_key", "email_key", postgresql_where=text("email_key is not null")),
         Index("member_held_email_key", "held_email_key", postgresql_where=text("held_email_key is not null")),
         Index("member_ct_user_id", "ct_user_id", postgresql_where=text("ct_user_id is not null")),
+        Index("member_read_back", "read_back_at", postgresql_where=text("read_back_at is not null")),
+        Index("member_tell_again", "tell_again_at", postgresql_where=text("tell_again_at is not null")),
     )
 
     member_number: Mapped[str] = mapped_column(KEY, primary_key=True)
@@ -53,7 +55,14 @@ class Member(Base):
     """What CrowdTwist last showed of the synced fields, under its names.  Names the person: for no page as it is."""
     known_in_crowdtwist: Mapped[bool] = mapped_column(server_default=text("false"))
     unknown_outcome: Mapped[bool] = mapped_column(server_default=text("false"))
-    lost_write_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    lost_write_id: Mapped[int | None] = mapped_column(BigInteger)
+    """The newest instance whose write to CrowdTwist may still land: it got no answer.  Cleared by a read-back."""
+    read_back_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    """When what `applied_id` wrote is to be read back, unless a newer write may be out."""
+    lost_tell_id: Mapped[int | None] = mapped_column(BigInteger)
+    """The newest instance whose status may still land in Siebel: what Siebel shows is not known until told again."""
+    tell_again_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    """When what `told_id` told is to be told once more, unless a newer status may be out."""
     told_status: Mapped[str | None] = mapped_column(Text)
     told_error: Mapped[str | None] = mapped_column(Text)
     told_id: Mapped[int | None] = mapped_column(BigInteger)
@@ -97,12 +106,6 @@ class Instance(Base):
             postgresql_where=text("state in ('pending', 'waiting')"),
         ),
         Index("instance_held", "due_stage", "lane", "id", postgresql_where=text("state = 'held'")),
-        Index(
-            "instance_read_back",
-            "lane",
-            "errand_at",
-            postgresql_where=text("errand_at is not null and state = 'completed'"),
-        ),
         Index(
             "instance_report",
             "lane",

@@ -1,0 +1,114 @@
+"""Statements of calls that got no answer: they may land late, over what was sent after them.
+
+A lost answer leaves a mark on its member: `lost_write_id` at CrowdTwist, `lost_tell_id` at Siebel, the newest instance
+whose call may still land.  The success that follows sets the time of its check, `read_back_at` or `tell_again_at`: by
+then what was lost has landed or never will.  The check repeats what the newest success sent, if need be.
+
+- While something newer than that success may be out, the check is not due: it would send old over new.
+- A newer success moves it on, and so does whatever is found to have landed late.  So one that ends finds its own time
+  in the past, or clears nothing.
+- A lost write that is refused when it is repeated is out no more: what it hid is checked after all.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Connection, TextClause, text
+
+from shared.ledger.rows import rows
+from shared.pipeline import Stage
+
+
+def lost(connection: Connection, stage: Stage, ids: Sequence[int]) -> None:
+    """Mark the members of *ids*: what was called for them at *stage* got no answer."""
+    if ids and stage in _LOST:
+        connection.execute(_LOST[stage], {"ids": list(ids)})
+
+
+def check(connection: Connection, stage: Stage, ids: Sequence[int], *, settle_s: float) -> None:
+    """Have the members of *ids* checked, without waiting for a newer success."""
+    if ids and stage in _CHECK:
+        connection.execute(_CHECK[stage], {"ids": list(ids), "settle_s": settle_s})
+
+
+def landed_late(connection: Connection, stage: Stage, ids: Sequence[int], *, settle_s: float) -> None:
+    """Have the members of *ids* checked: a worker that had lost its lease has called for them at *stage*."""
+    lost(connection, stage, ids)
+    check(connection, stage, ids, settle_s=settle_s)
+
+
+def refused(connection: Connection, ids: Sequence[int], *, settle_s: float) -> None:
+    """Take it that what *ids* sent to CrowdTwist will not land: it was refused."""
+    connection.execute(_REFUSED, {"ids": list(ids), "settle_s": settle_s})
+
+
+def checked(connection: Connection, stage: Stage, ids: Sequence[int]) -> None:
+    """Clear the marks that the checks of *ids* were about."""
+    if ids:
+        connection.execute(_CHECKED[stage], {"ids": list(ids)})
+
+
+def check_again(connection: Connection, stage: Stage, in_s: Mapping[int, float | None]) -> None:
+    """Repeat checks that failed, after so many seconds; None: not, and the mark stays for the next success."""
+    if in_s:
+        records = [{"id": instance_id, "in_s": seconds} for instance_id, seconds in in_s.items()]
+        connection.execute(_CHECK_AGAIN[stage], {"rows": rows(records)})
+
+
+def _of(stage: Stage, siebel: str, crowdtwist: str) -> str:
+    return siebel if stage is Stage.SIEBEL else crowdtwist
+
+
+def _mark(stage: Stage) -> str:
+    return _of(stage, "lost_tell_id", "lost_write_id")
+
+
+def _due(stage: Stage) -> str:
+    return _of(stage, "tell_again_at", "read_back_at")
+
+
+def _lost(stage: Stage) -> TextClause:
+    unknown = ", told_status = null, told_error = null, told_at = coalesce(m.told_at, now()), synced = false"
+    return text(f"""
+        update member m set {_mark(stage)} = greatest(m.{_mark(stage)}, i.id){_of(stage, unknown, "")}
+        from instance i where i.id = any(cast(:ids as bigint[])) and m.member_number = i.member_number
+    """)
+
+
+def _check(stage: Stage) -> TextClause:
+    return text(f"""
+        update member m set {_due(stage)} = greatest(m.{_due(stage)}, now() + make_interval(secs => :settle_s))
+        from instance i
+        where i.id = any(cast(:ids as bigint[])) and m.member_number = i.member_number
+          and m.{_of(stage, "told_id", "applied_id")} is not null
+    """)
+
+
+def _checked(stage: Stage) -> TextClause:
+    return text(f"""
+        update member m set {_mark(stage)} = null, {_due(stage)} = null
+        from instance i
+        where i.id = any(cast(:ids as bigint[])) and m.member_number = i.member_number and m.{_due(stage)} <= now()
+    """)
+
+
+def _check_again(stage: Stage) -> TextClause:
+    return text(f"""
+        update member m set {_due(stage)} = now() + make_interval(secs => r.in_s)
+        from json_to_recordset(cast(:rows as json)) as r (id bigint, in_s float8)
+        join instance i on i.id = r.id
+        where m.member_number = i.member_number and m.{_due(stage)} <= now()
+    """)
+
+
+_MARKED = (Stage.CROWDTWIST, Stage.SIEBEL)
+_LOST = {stage: _lost(stage) for stage in _MARKED}
+_CHECK = {stage: _check(stage) for stage in _MARKED}
+_CHECKED = {stage: _checked(stage) for stage in _MARKED}
+_CHECK_AGAIN = {stage: _check_again(stage) for stage in _MARKED}
+# The check that is set already was for losses up to the applied one; without it there may be others between.
+_REFUSED = text("""
+    update member m set lost_write_id = m.applied_id, read_back_at = now() + make_interval(secs => :settle_s)
+    from instance i
+    where i.id = any(cast(:ids as bigint[])) and m.member_number = i.member_number and m.lost_write_id = i.id
+      and m.read_back_at is not null and m.applied_id <> i.id
+""")

@@ -1,0 +1,54 @@
+"""CrowdTwist and Siebel end as the newest event says: every order of lost answers, late landings, refusals and checks.
+
+Exhaustive for three versions of a member within the lengths below; `MEMBERSYNC_TEST_DEPTH=1` looks one call further,
+which takes an hour.
+"""
+
+import os
+from itertools import product
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.stories import Fate, Play, Story
+
+DEEPER = int(os.environ.get("MEMBERSYNC_TEST_DEPTH", "0"))
+ARRIVALS = [(2, 4), (2, 5), (3, 4), (3, 5), (4, 6)] + [(2, 6), (4, 5)] * bool(DEEPER)
+"""Of the second and the third version: while the one before is waiting, on its way, or done."""
+REFUSED = [frozenset(some) for some in ([], [2], [3], [2, 3])][: 4 if DEEPER else 3]
+ALL = tuple(Fate)
+LOST = (Fate.ANSWERED, Fate.AT_ONCE, Fate.LATE_1, Fate.LATE_2)
+
+
+def of_crowdtwist() -> list[Story]:
+    return [
+        Story(arrivals, refused, fates, (), hurried=hurried)
+        for hurried, calls in ((True, 3 + DEEPER), (False, 2 + DEEPER))
+        for arrivals, refused, fates in product(ARRIVALS, REFUSED, product(ALL, repeat=calls))
+    ]
+
+
+def of_siebel() -> list[Story]:
+    fates = ALL if DEEPER else [fate for fate in ALL if fate is not Fate.NEVER]
+    return [
+        Story(arrivals, refused, (), tells, hurried=hurried)
+        for hurried, calls in ((True, 3 + DEEPER), (False, 2 + DEEPER))
+        for arrivals, refused, tells in product(ARRIVALS, REFUSED, product(fates, repeat=calls))
+    ]
+
+
+def of_both() -> list[Story]:
+    return [
+        Story(arrivals, frozenset(), fates, tells, untold=untold)
+        for arrivals, fates, tells, untold in product(
+            ARRIVALS, product(LOST, repeat=2 + DEEPER), product(LOST, repeat=2), (False, True)
+        )
+    ]
+
+
+@pytest.mark.parametrize("stories", [of_crowdtwist, of_siebel, of_both])
+def test_both_systems_end_as_the_newest_event_says(ledger: Engine, stories: object) -> None:
+    assert callable(stories)
+    played: list[Story] = stories()
+    wrong = Play(ledger, played).run()
+    assert not wrong, f"{len(wrong)} of {len(played)}:\n" + "\n".join(wrong[:10])

@@ -117,7 +117,7 @@ def judge(event: MemberEvent, standing: Standing, content: bytes, rules: IntakeR
         if not (event.force and rules.forced_by):
             return Judgement(Outcome.SUPERSEDED, OLDER)
         begins = True
-    is_same = standing.synced and standing.applied_hash == content and not standing.running
+    is_same = standing.synced and standing.applied_hash == content and not standing.running and not begins
     if is_same and not event.force:
         return Judgement(Outcome.UNCHANGED, "CrowdTwist has accepted this content already", begins)
     return Judgement(Outcome.ACCEPTED, begins=begins)

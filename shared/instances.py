@@ -43,6 +43,9 @@ class Work:
     event: Mapping[str, Any]
     user: Mapping[str, Any] | None = None
     row_id: str | None = None
+    """Proven: Siebel showed this row with this Member Number."""
+    claimed_row_id: str | None = None
+    """What the newest event says its row is; another member's, perhaps."""
     ct_user_id: int | None = None
     known_in_crowdtwist: bool = False
     unknown_outcome: bool = False

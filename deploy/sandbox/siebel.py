@@ -132,7 +132,7 @@ class Siebel:
         if label == MEMBER_NUMBER:
             member = self._members.by_number(value)
             if member is None and self.settings.auto_members and value:
-                member = self._members.add(None, {MEMBER_NUMBER: value})
+                member = self._members.add(self._members.free_row_id(value), {MEMBER_NUMBER: value})
             return [] if member is None else [member]
         if label == "Id":
             member = self._members.get(value)

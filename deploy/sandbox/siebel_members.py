@@ -97,6 +97,11 @@ class MemberStore:
         if number:
             self._by_number[number] = member
 
+    def free_row_id(self, member_number: str) -> str | None:
+        """Return a ROW_ID made of the member number, None where another member has it: tests can foretell it."""
+        row_id = f"1-{member_number}"
+        return row_id if row_id not in self._by_row_id else None
+
     def _new_row_id(self) -> str:
         number, digits = next(self._serial), ""
         while number:

@@ -22,7 +22,7 @@ def _begin_statement(columns: str, fat: str = "") -> TextClause:
               and lease_until > now()
             returning id, token, attempt, member_number, operation, errand, lane, status, error, suspect
         )
-        select mine.*, {columns}, m.row_id, m.ct_user_id, m.known_in_crowdtwist, m.unknown_outcome,
+        select mine.*, {columns}, m.proven_row_id, m.row_id, m.ct_user_id, m.known_in_crowdtwist, m.unknown_outcome,
                case when m.lost_tell_id is null then m.told_status end as told_status,
                case when m.lost_tell_id is null then m.told_error end as told_error
         from mine join member m on m.member_number = mine.member_number {fat}
@@ -94,8 +94,9 @@ LEARN_APPLIED = text(f"""
 """)
 LEARN_TOLD = text("""
     update member m
-    set row_id = coalesce(r.row_id, m.row_id), told_status = r.told_status, told_error = r.told_error, told_id = i.id,
-        told_at = now(), synced = (i.state = 'completed'),
+    set row_id = coalesce(m.row_id, r.row_id), proven_row_id = coalesce(r.row_id, m.proven_row_id),
+        told_status = r.told_status, told_error = r.told_error, told_id = i.id, told_at = now(),
+        synced = (i.state = 'completed'),
         tell_again_at = case when m.lost_tell_id is not null then now() + make_interval(secs => :settle_s) end
     from json_to_recordset(cast(:rows as json)) as r (id bigint, row_id text, told_status text, told_error text)
     join instance i on i.id = r.id

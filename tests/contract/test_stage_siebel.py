@@ -137,6 +137,60 @@ def test_a_remembered_row_that_is_gone_is_looked_up_again(settings: Settings, co
     assert [call.method for call in result.calls] == ["PUT", "GET", "PUT"]
 
 
+@pytest.mark.parametrize("proven", [None, "1-R1"])
+def test_a_row_of_another_member_is_not_written_whatever_the_event_says(
+    settings: Settings, control: SandboxControl, proven: str | None
+) -> None:
+    done(settings, replace(SUCCESS, member_number="296-2", row_id="1-R2"))
+    result = done(settings, replace(TAKEN, row_id=proven, claimed_row_id="1-R2"))
+    assert result.facts["row_id"] == "1-R1", "only what was proven is remembered"
+    assert shown(control) == ("Data Error", "Email Address is already taken [instance 12]")
+    assert shown(control, "296-2") == ("Success", "")
+
+
+def test_two_members_that_claim_one_row_are_told_each_on_its_own_also_in_an_array(
+    settings: Settings, control: SandboxControl
+) -> None:
+    works = many(3, claimed_row_id="1-R2")
+    works = [replace(work, row_id=None if number else work.row_id) for number, work in enumerate(works)]
+    results = attempt(settings, *works, replace(TAKEN, row_id=None, member_number="296-4", claimed_row_id="1-R2"))
+    assert [result.facts["row_id"] for result in results] == [f"1-R{number}" for number in (1, 2, 3, 4)]
+    assert [shown(control, f"296-{number}")[0] for number in (1, 2, 3, 4)] == ["Success"] * 3 + ["Data Error"]
+
+
+def test_a_claimed_row_is_proven_once_and_then_remembered(settings: Settings, control: SandboxControl) -> None:
+    first = done(settings, replace(SUCCESS, row_id=None, claimed_row_id="1-R1"))
+    assert ([call.method for call in first.calls], first.facts["row_id"]) == (["GET", "PUT"], "1-R1")
+    assert [call.method for call in done(settings, replace(SUCCESS, claimed_row_id="1-R1")).calls] == ["PUT"]
+    assert shown(control) == ("Success", "")
+
+
+def test_a_new_row_of_the_member_does_not_show_what_the_old_one_did(
+    settings: Settings, control: SandboxControl
+) -> None:
+    told = replace(SUCCESS, told_status="Success", told_error="")
+    assert done(settings, replace(told, claimed_row_id="1-R1")).calls == ()
+    control.seed({"member_number": "296-1", "row_id": "1-NEW"})
+    assert done(settings, replace(told, claimed_row_id="1-NEW")).facts["row_id"] == "1-NEW"
+    assert control.call("GET", "siebel/members", row_id="1-NEW")["status"] == "Success"
+
+
+def test_a_wrong_claim_does_not_write_again_what_the_proven_row_shows(
+    settings: Settings, control: SandboxControl
+) -> None:
+    work = replace(SUCCESS, claimed_row_id="1-R2", told_status="Success", told_error="")
+    assert [call.method for call in done(settings, work).calls] == ["GET"]
+    assert control.state("siebel")["puts"] == 0
+
+
+def test_of_several_rows_of_a_member_the_claimed_one_is_told(settings: Settings, control: SandboxControl) -> None:
+    rows = [{"Id": "1-R1", "Member Number": "296-1"}, {"Id": "1-NEW", "Member Number": "296-1"}]
+    control.seed({"member_number": "296-9", "row_id": "1-NEW"})
+    control.fault("siebel", "status", method="GET", status=200, body={"items": rows})
+    assert done(settings, replace(SUCCESS, row_id=None, claimed_row_id="1-NEW")).facts["row_id"] == "1-NEW"
+    assert type(failed(settings, replace(SUCCESS, row_id=None, claimed_row_id="1-R7")).error) is DataError
+
+
 def test_many_go_in_requests_of_a_hundred(settings: Settings, control: SandboxControl) -> None:
     works = many(130)
     works[3] = replace(works[3], row_id=None)

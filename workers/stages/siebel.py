@@ -36,6 +36,8 @@ from workers.transport import Answer, Door
 
 AT_ONCE = 100
 _CONFLICT_TRIES = 3
+_ROWS_LOOKED_AT = 10
+"""Rows of one Member Number that are told apart by what the event says."""
 _READ = frozenset({500})
 """Statuses whose JSON is read all the same: Siebel answers 500 for almost everything."""
 
@@ -55,7 +57,7 @@ class Siebel:
         """Tell Siebel what each instance came to: facts `row_id`, `told_status`, `told_error`."""
         began = perf_counter()
         tellings = [Telling(work, Exchange(self._door, began), self._settings) for work in works]
-        await asyncio.gather(*(self._find(telling) for telling in tellings if telling.is_open and not telling.row_id))
+        await asyncio.gather(*(self._find(telling) for telling in tellings if telling.is_open and not telling.is_found))
         for wave in _waves([telling for telling in tellings if telling.is_open]):
             await (self._write(wave[0]) if len(wave) == 1 else self._write_many(wave, began))
         return [telling.result() for telling in tellings]
@@ -75,11 +77,13 @@ class Siebel:
             telling.error = error
 
     async def _look_up(self, telling: "Telling") -> None:
+        """Ask for the member's own row, whatever its events say: a ROW_ID may be another member's."""
         number = telling.work.member_number
         quoted = number.replace("'", "''")
-        query = "searchspec=" + quote(f"([{MEMBER_NUMBER}]='{quoted}')", safe="") + "&PageSize=2"
+        query = "searchspec=" + quote(f"([{MEMBER_NUMBER}]='{quoted}')", safe="") + f"&PageSize={_ROWS_LOOKED_AT}"
         answer = await telling.exchange.ask("GET", self._path, query, handed_over=_READ)
-        telling.row_id = row_id_of(answer, number)
+        telling.row_id = row_id_of(answer, number, telling.work.claimed_row_id)
+        telling.is_found = True
 
     async def _write(self, telling: "Telling") -> None:
         try:
@@ -126,6 +130,7 @@ class Telling:
         self.work = work
         self.exchange = exchange
         self.row_id = work.row_id or ""
+        self.is_found = bool(work.row_id) and work.claimed_row_id in {None, work.row_id}
         self.status, self.kept = texts(work, settings)
         exchange.personal = partial(in_marks, self.kept)  # Siebel's answers repeat it
         text = unmarked(self.kept)
@@ -135,7 +140,13 @@ class Telling:
         self.is_written = False
         self.write_is_out = False
         is_told = (work.told_status, unmarked(work.told_error or "")) == (self.status, text)
-        self.is_shown_already = is_told and not settings.always_write and not work.must_call
+        self._is_told = is_told and not settings.always_write and not work.must_call
+
+    @property
+    def is_shown_already(self) -> bool:
+        """Whether Siebel shows it, as far as we know: what another row than the proven one shows is not known."""
+        is_same_row = self.is_found or not self.work.claimed_row_id
+        return self._is_told and is_same_row and self.row_id == (self.work.row_id or "")
 
     @property
     def is_open(self) -> bool:

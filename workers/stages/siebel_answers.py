@@ -94,8 +94,8 @@ def check_written(answer: Answer, row_id: str, member_number: str) -> None:
         raise UnavailableError(SYSTEM, "answered with the row of another member", answer.status)
 
 
-def row_id_of(answer: Answer, member_number: str) -> str:
-    """Give the ROW_ID of the one member that a query by member number found.
+def row_id_of(answer: Answer, member_number: str, claimed: str | None = None) -> str:
+    """Give the ROW_ID of the one member that a query by member number found; of several the *claimed* one.
 
     Raises:
         DataError: there is none, or more than one.
@@ -107,6 +107,8 @@ def row_id_of(answer: Answer, member_number: str) -> str:
         raise DataError(SYSTEM, "no member with this Member Number", answer.status)
     if not ours:
         raise UnavailableError(SYSTEM, "answered with members that were not asked for", answer.status)
+    if claimed in ours:
+        return str(claimed)
     if len(ours) > 1:
         raise DataError(SYSTEM, "several members with this Member Number", answer.status)
     return ours[0]

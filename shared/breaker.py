@@ -20,6 +20,8 @@ from enum import StrEnum
 _LARGEST_EXPONENT = 30
 VOUCHED_FOR = timedelta(seconds=10)
 """Once the evidence has spoken for the system, the question is not raised again for so long."""
+RELAPSE = timedelta(minutes=1)
+"""Who asks us to wait again so soon after others were served may mean some members: they wait, it is not opened."""
 PATIENCE = timedelta(seconds=5)
 """Where no good member is known, those who are still to be tried may prove the system up for so long."""
 UNPROVEN_CAP_S = 5.0
@@ -186,7 +188,8 @@ def _failed(breaker: Breaker, seen: Seen, rules: Rules, now: datetime) -> Breake
     if breaker.seeks is not None and breaker.seeks in seen.failed:
         return _opened(failing, rules, now)
     enough_members = len(failing.failing_members) >= min(rules.members, max(seen.due, 1))
-    if seen.evidence is Evidence.UNASKED or failing.failures < rules.failures or not enough_members:
+    relapses = breaker.healed_at is not None and now - breaker.healed_at < RELAPSE and bool(seen.wait_s)
+    if seen.evidence is Evidence.UNASKED or relapses or failing.failures < rules.failures or not enough_members:
         return failing
     return _opened(failing, rules, now)
 

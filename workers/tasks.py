@@ -131,7 +131,8 @@ class Attempt:
             gate = connections.gate(connection, self.stage)
             works = attempts.begin(connection, self.stage, ids, lease_s=self.of.dispatcher.lease_s)
             self.was_well, self.was_open = gate.is_well, gate.is_open
-            works = [replace(work, must_call=work.instance_id == gate.breaker.seeks) for work in works]
+            if gate.breaker.seeks is not None:
+                works = [replace(work, must_call=work.instance_id == gate.breaker.seeks) for work in works]
             kept_out = [] if gate.is_open else [work for work in works if not gate.admits(work.instance_id)]
             if not kept_out:
                 return [(works, [])]

@@ -217,6 +217,22 @@ def test_one_member_alone_that_is_asked_to_wait_silences_the_others_once(brisk: 
         assert brisk.sql("select wait_until > now() from connection where name = 'crowdtwist'") != [True]
 
 
+def test_members_that_are_asked_to_wait_again_and_again_are_suspects_and_the_others_go_on(brisk: Pipeline) -> None:
+    control = brisk.sandbox.control
+    with brisk.whole():
+        served(brisk)
+        control.fault("crowdtwist", "throttle", retry_after=1, member=[f"BAD-{index}" for index in range(12)])
+        brisk.send(*events("BAD", 12))
+        eventually(lambda: attempts_of(brisk, "BAD") >= 1, "asked to wait")
+        for minute in range(1, 4):
+            brisk.send(*events("NEW", 10, minute))
+            eventually(lambda: brisk.states().get("completed", 0) == 5 + 10 * minute, "the others through", 15)  # noqa: B023
+        eventually(lambda: attempts_of(brisk, "BAD") >= 4, "asked again and again")
+        named = "select count(*) from instance where suspect and member_number like 'BAD%'"
+        eventually(lambda: brisk.sql(named) == [12], "all of them named")
+        assert brisk.sql(OPENED)[0] <= 1
+
+
 def times(pipeline: Pipeline) -> list[float]:
     """Give when CrowdTwist was called, oldest first."""
     return sorted(call["at"] for call in pipeline.sandbox.control.calls("crowdtwist", limit=1000))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from shared.breaker import (
     PATIENCE,
+    RELAPSE,
     UNPROVEN_CAP_S,
     VOUCHED_FOR,
     Breaker,
@@ -179,6 +180,15 @@ def test_a_stated_wait_is_a_floor_under_every_probe() -> None:
     assert healed.wait_until == floor, "nor does somebody's success"
     assert after(down, FINE, RULES, floor).wait_until is None
     assert after(down, replace(FINE, ends_wait=True), RULES, NOW).wait_until is None, "but a person's test"
+
+
+def test_who_asks_us_to_wait_again_right_after_others_were_served_does_not_open_it() -> None:
+    asked = replace(failing("A", "B", "C", "D", "E"), wait_s=30)
+    healed = after(after(Breaker(), asked, RULES, NOW), FINE, RULES, NOW + timedelta(seconds=31))
+    soon, late = NOW + timedelta(seconds=40), NOW + timedelta(seconds=31) + RELAPSE
+    again = after(healed, asked, RULES, soon)
+    assert (again.position, again.wait_until) == (Position.CLOSED, soon + timedelta(seconds=30))
+    assert after(healed, asked, RULES, late).position is Position.OPEN
 
 
 seen = st.builds(

@@ -8,14 +8,18 @@ from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
 from producers import ops
 from producers.api.given import ledger_of, settings_of
-from producers.api.operating import filed
+from producers.api.operating import filed, permit
 from producers.api.problems import ProblemError
 from producers.console import story
 from producers.console.agreement import agreement
-from producers.console.pages import fragments, page
+from producers.console.pages import fragments, page, redirect
+from producers.console.starts import Starts, new_ticket
 from producers.console.unmasking import unmasker
 from producers.console.visitors import Posted, Visitor
 from producers.filtering import id_of
+from producers.intake import Outcome
+from producers.ops import AskError, Operator
+from producers.sending_again import WHAT, send_again
 from producers.shown import masked_instance, masked_member
 from producers.unmasking import revealed_member
 from shared.ledger import views
@@ -57,6 +61,29 @@ async def follow_member(request: Request, _: Visitor, number: Number) -> Streami
     return answer
 
 
+@router.post("/members/{number:path}/send-again")
+def send_member_again(request: Request, who: Visitor, form: Posted, number: Number) -> Response:
+    """Send the member's newest accepted event again, once for each page that asks for it; it is recorded.
+
+    Raises:
+        ProblemError: 403.
+    """
+    operator = permit(request, who, WHAT)
+    starts: Starts = request.app.state.starts
+    return starts.once(form.get("ticket", ""), lambda: _sent_again(request, operator, number, form.get("reason", "")))
+
+
+def _sent_again(request: Request, operator: Operator, number: str, reason: str) -> Response:
+    try:
+        receipt = send_again(ledger_of(request), operator, number, reason, settings_of(request))
+    except AskError as mistake:
+        return redirect(request, _address(number), f"Nothing was sent: {mistake}.", good=False)
+    if receipt.outcome is not Outcome.ACCEPTED:
+        said = f"Nothing was sent: {receipt.outcome}, {receipt.reason}."
+        return redirect(request, _address(number), said, good=False)
+    return redirect(request, _address(number), f"It is sent again as instance {receipt.instance_id}.")
+
+
 @router.post("/members/{number:path}/unmask")
 def show_people(request: Request, who: Visitor, _: Posted, number: Number, cursor: Cursor = "") -> Response:
     """Show one member with its people as they are, this once; it is recorded before.
@@ -96,6 +123,7 @@ def _content(request: Request, number: str, cursor: str = "", *, unmasked: bool 
         "unmasked": unmasked,
         "systems": SYSTEMS,
         "lines": story.lines,
+        "ticket": new_ticket(),
     }
 
 

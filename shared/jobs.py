@@ -110,8 +110,8 @@ class Job:
     """A job and how far it is.
 
     Shape: *asked* is the selection as it was asked for: `filter`, or the first `ids` and how many there are beside
-    them, `and_more`.  *counts* has every `ItemState`; *troubled* are the first of those that failed again, were refused
-    or put back.  *step* 1: the first, 2: ten, 3: the rest.
+    them, `and_more`.  *counts* has every `ItemState`; *troubled* are the first of those that failed again or were
+    refused.  *step* 1: the first, 2: ten, 3: the rest.
     """
 
     job_id: str

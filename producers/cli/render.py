@@ -31,7 +31,7 @@ _COLOURS = {
     "Success": "green",
     "running": "cyan",
     "waiting": "yellow",
-    "held": "yellow",
+    "held": "magenta",
     "paused": "yellow",
     "half_open": "yellow",
     "rejected": "red",

@@ -16,7 +16,7 @@ from producers.api.problems import invalid
 from producers.filtering import id_of
 from producers.ops import Ask, AskError, Selection
 from shared.jobs import REQUEUED_FROM, Kind
-from shared.ledger import causes
+from shared.ledger import causes, lookups
 from shared.ledger.engine import Transaction
 from shared.ledger.filters import Filter, has_control
 from shared.masking import mask_text
@@ -27,7 +27,7 @@ _SEVERAL = ("state", "stage", "status", "code", "member")
 _SINGLE = ("lane", "since", "until", "text")
 VALUES_MAX = 100
 """Values of one field of a filter: a page repeats them all in each of its links."""
-_SELECTING = (*_SEVERAL, *_SINGLE, "message", "ids")
+_SELECTING = (*_SEVERAL, *_SINGLE, "message", "job", "ids")
 _B = TypeVar("_B", bound=BaseModel)
 
 
@@ -49,10 +49,27 @@ class Cause(Selection):
 
 
 @dataclass(frozen=True, slots=True)
+class Rest(Selection):
+    """What the job of *job_id* has put back when it was stopped; *where* lets dead letters and Data Errors pass."""
+
+    job_id: int = 0
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What was asked, to be kept and shown."""
+        return {"job_id": str(self.job_id)}
+
+    def pick(self, connection: Transaction) -> Sequence[int]:
+        """Give the ids."""
+        return lookups.put_back(connection, self.job_id)
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """Which instances, as somebody typed it.
 
-    Shape: *fields* are names and values as in a form: the filter's, `message` of a cause, `ids`; none is blank.
+    Shape: *fields* are names and values as in a form: the filter's, `message` of a cause, `job` whose
+    rest is meant, `ids`; none is blank.
     """
 
     fields: tuple[tuple[str, str], ...]
@@ -100,13 +117,18 @@ class Asked:
         return _read(FilterBody, several | single).read()
 
     def selection(self) -> Selection:
-        """Give the selection of it: ids, or a cause, or a filter.
+        """Give the selection of it: ids, or the rest of a job, a cause, or a filter.
 
         Raises:
             AskError: with the name of the field.
         """
         if ids := self.every("ids"):
             return _read(RequeueBody, {"ids": ids}).selection()
+        if job := self.one("job"):
+            job_id = id_of(job)
+            if job_id is None:
+                raise AskError("job", "is none of ours")
+            return Rest(where=Filter(states=REQUEUED_FROM), job_id=job_id)
         message = self.message()
         return Cause(where=failures(self.where()), message=message) if message else Selection(where=self.where())
 

@@ -1,5 +1,6 @@
 """The connections: how each stands, when it was away, and test, pause, resume."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -14,11 +15,15 @@ from producers.api.given import ledger_of, settings_of
 from producers.connections import REASON_MAX
 from producers.console.pages import fragments, local, page, redirect
 from producers.console.visitors import Form, Posted, Visitor, operates
+from producers.mail.advice import when_down
 from producers.ops import AskError, Operator
+from shared.breaker import Position
 from shared.ledger import history
 from shared.ledger.engine import transaction
 from shared.ledger.filters import has_control
+from shared.ledger.records import ConnectionState
 from shared.pipeline import Stage
+from shared.settings import Settings
 
 router = APIRouter()
 
@@ -92,13 +97,21 @@ def _content(request: Request) -> dict[str, Any]:
     settings = settings_of(request)
     ledger = ledger_of(request)
     now = datetime.now(UTC)
+    states = connections.states(ledger, settings)
     with transaction(ledger) as connection:
         outages = history.outages(connection, since=now - LOOKED_BACK)
     return {
-        "connections": connections.states(ledger, settings),
+        "connections": states,
+        "meanings": meanings(states, settings),
         "outages": outages[::-1][:OUTAGES_MAX],
         "timeouts": {stage.value: settings.connection(stage).timeout_s for stage in Stage},
     }
+
+
+def meanings(states: Sequence[ConnectionState], settings: Settings) -> dict[str, str]:
+    """Say of each connection that is down what its mail says."""
+    down = [one for one in states if one.breaker != Position.CLOSED]
+    return {one.name: when_down(Stage(one.name), settings, one.last_error or "") for one in down}
 
 
 def _parts(request: Request) -> dict[str, str]:

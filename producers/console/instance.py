@@ -90,6 +90,7 @@ def _content(request: Request, instance_id: str, *, unmasked: bool = False) -> d
         neighbours = lookups.neighbours(connection, found.member_number, number)
         is_fixed = found.state in REQUEUED_FROM and bool(lookups.overtaken(connection, [number]))
         job = lookups.jobs_of(connection, [number]).get(found.instance_id)
+        untold = bool(lookups.untold(connection, [number]))
     now = datetime.now(UTC)
     shown = revealed(found, found.event, found.user) if unmasked else masked_instance(found)
     return {
@@ -100,6 +101,7 @@ def _content(request: Request, instance_id: str, *, unmasked: bool = False) -> d
         "neighbours": neighbours,
         "fixed_by": member.applied_instance_id if is_fixed and member else None,
         "job": job,
+        "untold": untold,
         "stations": story.stations(shown, shown.activity),
         "shares": story.shares(shown, shown.activity, now),
         "systems": SYSTEMS,

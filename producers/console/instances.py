@@ -10,7 +10,7 @@ from producers.console.pages import page
 from producers.console.visitors import Visitor
 from producers.filtering import LIMIT_DEFAULT
 from producers.shown import masked_page
-from shared.ledger import views
+from shared.ledger import lookups, views
 from shared.ledger.engine import transaction
 
 router = APIRouter()
@@ -27,10 +27,11 @@ def list_instances(request: Request, _: Visitor) -> Response:
     if any(name in NAMES and not value.strip() for name, value in query.multi_items()):
         # A form sends its empty fields too; the address that people hand on goes without.
         return RedirectResponse(bar.asked.address(_PATH), 303)
-    found = None
+    found, untold = None, set[str]()
     if bar.mistake is None:
         with transaction(ledger_of(request)) as connection:
             found = masked_page(views.instances(connection, bar.where, limit=LIMIT_DEFAULT, before=bar.before))
+            untold = lookups.untold(connection, [int(one.instance_id) for one in found.items])
     drawn = instances_drawn(found.items) if found and not bar.before else None
     return page(
         request,
@@ -39,6 +40,7 @@ def list_instances(request: Request, _: Visitor) -> Response:
         bar=bar,
         chips=bar.chips(_PATH),
         found=found,
+        untold=untold,
         names=NAMES,
         choices=CHOICES,
         ages=_AGES,

@@ -13,11 +13,11 @@ from producers.api.operating import permit
 from producers.api.problems import ProblemError
 from producers.console.asked import Piece, pieces
 from producers.console.asking import cursor_of
-from producers.console.pages import fragments, page, redirect
+from producers.console.pages import fragments, local, page, redirect
 from producers.console.visitors import Posted, Visitor
 from producers.filtering import id_of
 from shared import steps
-from shared.jobs import ItemState, Job, Kind
+from shared.jobs import ItemState, Job, JobState, Kind
 from shared.ledger.engine import Ledger
 
 router = APIRouter()
@@ -36,6 +36,16 @@ _MEANING = {
     ItemState.REFUSED: "nothing was done to them",
 }
 _NOT_ENDED = (ItemState.PLANNED, ItemState.SENT, ItemState.PUT_BACK)
+_CAME_TO = {
+    kind: (
+        (ItemState.SUCCEEDED, "succeeded"),
+        (ItemState.FAILED, "failed again"),
+        (ItemState.CLOSED, closed),
+        (ItemState.REFUSED, "refused"),
+        (ItemState.PUT_BACK, "put back as before"),
+    )
+    for kind, closed in ((Kind.REQUEUE, "closed, as overtaken"), (Kind.DISCARD, "discarded"))
+}
 _STEPS = (f"first {steps.SIZES[1]}", f"then {steps.SIZES[2]}", "then the rest")
 
 
@@ -48,12 +58,31 @@ class Progress:
     elapsed_s: float | None
     pieces: list[Piece]
 
+    @property
+    def outcome(self) -> str:
+        """Say what a job that is over came to; nothing of one that goes on."""
+        return outcome(self.job) if self.job.over else ""
+
     @classmethod
     def of(cls, job: Job, now: datetime) -> "Progress":
         """Say how far *job* is."""
         ended = job.total - sum(job.counts[state] for state in _NOT_ENDED)
         elapsed_s = ((job.ended_at or now) - job.started_at).total_seconds() if job.started_at else None
         return cls(job, ended, elapsed_s, pieces(job.asked))
+
+
+def outcome(job: Job) -> str:
+    """Say in one sentence what a job came to; the numbers add up to all of its instances.  Pure."""
+    told = [
+        f"{job.counts[state]} {word}"
+        for state, word in _CAME_TO[Kind(job.kind)]
+        if job.counts[state] and job.counts[state] != job.total
+    ]
+    whole = next((word for state, word in _CAME_TO[Kind(job.kind)] if job.counts[state] == job.total), "")
+    how = "Stopped" if job.state == JobState.STOPPED else "Finished"
+    if whole and job.total:
+        return f"{how}: {'it' if job.total == 1 else f'all {job.total}'} {whole}."
+    return f"{how}: of {job.total}, {', '.join(told)}." if told else f"{how}."
 
 
 @router.get("/jobs")
@@ -109,7 +138,14 @@ def _content(request: Request, job_id: str) -> dict[str, Any]:
     progress = Progress.of(_job(ledger, job_id), datetime.now(UTC))
     is_sending = progress.job.kind == Kind.REQUEUE and not progress.job.over
     down = [one for one in connections.states(ledger, settings_of(request)) if one.state != "up"] if is_sending else []
-    return {"progress": progress, "job": progress.job, "meaning": _MEANING, "steps": _STEPS, "down": down}
+    return {
+        "progress": progress,
+        "job": progress.job,
+        "meaning": _MEANING,
+        "steps": _STEPS,
+        "down": down,
+        "rest": local(request.query_params.get("rest", ""), ""),
+    }
 
 
 def _job(ledger: Ledger, words: str) -> Job:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
 from producers import advice
+from producers.console.connections import meanings
 from producers.console.glance import Look
 from producers.console.history import RANGES
 from producers.console.pages import fragments, page
@@ -60,6 +61,7 @@ def _content(request: Request) -> dict[str, Any]:
         "ranges": list(RANGES),
         "series": [name for name, _ in SERIES],
         "advice": advice,
+        "meanings": meanings(look.overview.connections, request.app.state.settings),
     }
 
 

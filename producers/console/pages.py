@@ -63,7 +63,7 @@ def heading(request: Request) -> dict[str, str]:
     around = _surroundings(request)
     if around["verdict"] is None:
         return {}
-    counted = {f"count-{name}": f"{count or ''}" for name, count in around["counts"].items()}
+    counted = {f"count-{name}": f"{count or ''}" for name, count in around["page_counts"].items()}
     return {"verdict": _environment().get_template("verdict.html").render(**around)} | counted
 
 
@@ -104,18 +104,18 @@ def _surroundings(request: Request) -> dict[str, Any]:
 def _standing(request: Request, who: Principal | None) -> dict[str, Any]:
     """Give what every page begins with: the verdict, and how many of what stand beside the names of the pages."""
     if who is None:
-        return {"verdict": None, "counts": {}}
+        return {"verdict": None, "page_counts": {}}
     try:
         found: Standing = request.app.state.glance.standing()
     except LedgerSlowError:
-        return {"verdict": None, "counts": {}}
+        return {"verdict": None, "page_counts": {}}
     except LedgerError:
-        return {"verdict": unseen(), "counts": {}}
+        return {"verdict": unseen(), "page_counts": {}}
     counts = {
         "dead-letters": sum(one.count for one in found.dead_letters),
         "connections": sum(one.held for one in found.connections),
     }
-    return {"verdict": found.verdict, "counts": counts}
+    return {"verdict": found.verdict, "page_counts": counts}
 
 
 def _flash(request: Request) -> tuple[str, bool] | None:

@@ -2,6 +2,7 @@
 
 from hashlib import sha256
 from typing import Annotated
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
@@ -14,7 +15,7 @@ from producers.console.asking import Asked, Words, ask_of, kind_of
 from producers.console.pages import local, page, redirect
 from producers.console.starts import Starts, new_ticket
 from producers.console.visitors import Form, Posted, Visitor, asked_in
-from producers.ops import Ask, AskError, Operator
+from producers.ops import Ask, AskError, Operator, Selection
 from shared.jobs import Kind, Plan, Verdict
 from shared.ledger import views
 from shared.ledger.engine import Ledger, transaction
@@ -68,6 +69,29 @@ def start_job(request: Request, operator: Annotated[Operator, Depends(_poster)],
     """Start what was planned, once, unless the plan is another by now."""
     starts: Starts = request.app.state.starts
     return starts.once(form.get("ticket", ""), lambda: _started(request, operator, form))
+
+
+@router.post("/dead-letters/canary")
+def send_one(request: Request, operator: Annotated[Operator, Depends(_poster)], form: Posted) -> Response:
+    """Requeue one instance of a cause; its page shows what comes of it, and then offers the rest."""
+    starts: Starts = request.app.state.starts
+    return starts.once(form.get("ticket", ""), lambda: _sent_one(request, operator, form))
+
+
+def _sent_one(request: Request, operator: Operator, form: Form) -> Response:
+    ledger, settings = ledger_of(request), settings_of(request)
+    asked = Asked.of(form)
+    plan = ops.plan(ledger, Ask(Kind.REQUEUE, asked.selection()), settings)
+    first = next((item for item in plan.items if item.verdict == Verdict.SEND), None)
+    back = local(form.get("back", ""), LETTERS)
+    if first is None:
+        return redirect(request, back, "None of them would be sent: see the plan of the requeue.", good=False)
+    ask = Ask(Kind.REQUEUE, Selection(ids=(int(first.instance_id),)), f"canary of {plan.matched} alike")
+    _, job = ops.start(ledger, operator, ask, settings)
+    if job is None:
+        return redirect(request, back, "Meanwhile somebody else has it.", good=False)
+    rest = asked.address("/dead-letters/plan", kind=Kind.REQUEUE)
+    return redirect(request, f"/jobs/{job.job_id}?{urlencode({'rest': rest})}", "One was sent; the others wait for it.")
 
 
 def _started(request: Request, operator: Operator, form: Form) -> Response:

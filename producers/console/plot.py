@@ -23,7 +23,7 @@ SERIES: tuple[tuple[str, frozenset[str]], ...] = (
     ("completed", frozenset({State.COMPLETED})),
     ("Data Error", frozenset({State.REJECTED})),
     ("superseded", frozenset({State.SUPERSEDED})),
-    ("tried again later", frozenset({State.WAITING, "due_again"})),
+    ("tried again later", frozenset({State.WAITING})),
     ("dead letter", frozenset({State.DEAD})),
 )
 """What is plotted, from the axis up: its name, and the outcomes that count."""

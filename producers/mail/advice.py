@@ -4,6 +4,7 @@ OIC Failure: test the connection, make sure that the integration is active.  CT 
 (OIC: resubmit).  Data Error: correct the member in Siebel.
 """
 
+from producers.advice import setting_at_fault
 from producers.mail.story import Step
 from shared.pipeline import FAILURE_STATUS, SYSTEMS, Stage
 from shared.settings import Settings
@@ -36,8 +37,11 @@ _WAITS = {
 }
 
 
-def when_down(stage: Stage, settings: Settings) -> str:
-    """Say what it means that a connection is down."""
+def when_down(stage: Stage, settings: Settings, error: str = "") -> str:
+    """Say what it means that a connection is down, for this *error*; pages say the same."""
+    if setting := setting_at_fault(stage, error):
+        refused = f"{SYSTEMS[stage]} refuses our credentials: it does not come back before {setting} is corrected. "
+        return refused + when_down(stage, settings)
     probe_s = settings.connection(stage).probe_cap_s
     means = (
         f"{_WAITS[stage]} Nothing is lost and no attempt is spent. membersync probes it, at most {probe_s:g} s apart, "

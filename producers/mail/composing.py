@@ -32,7 +32,7 @@ def _down(change: Change, settings: Settings) -> Story:
     error = normalised(change.error) or "(no message)"
     facts = (("Down since", _instant(change.at)), ("Last error", error), *_held(change))
     section = Section(
-        advice.when_down(stage, settings), advice.bring_back(stage, settings), f"{settings.api.url}/connections"
+        advice.when_down(stage, settings, error), advice.bring_back(stage, settings), f"{settings.api.url}/connections"
     )
     headline = f"{system} does not serve us: the connection {stage} is down."
     return Story(Kind.DOWN, f"the connection {stage} is down", headline, facts, (section,))

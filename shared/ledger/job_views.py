@@ -73,6 +73,6 @@ _COUNTS = text("""
 """)
 _TROUBLED = text("""
     select j.*, i.error from job_item j left join instance i on i.id = j.instance_id
-    where j.job_id = :id and j.state in ('failed', 'refused', 'put_back')
+    where j.job_id = :id and j.state in ('failed', 'refused')
     order by j.state, j.instance_id limit :limit
 """)

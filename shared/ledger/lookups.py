@@ -51,6 +51,16 @@ def jobs_of(connection: Connection, ids: Sequence[int]) -> dict[str, str]:
     return {str(row.instance_id): str(row.job_id) for row in connection.execute(_JOBS_OF, {"ids": list(ids)})}
 
 
+def untold(connection: Connection, ids: Sequence[int]) -> set[str]:
+    """Say which of these instances have come to a status that nobody has told Siebel, so far."""
+    return {str(one) for one in connection.execute(_UNTOLD, {"ids": list(ids)}).scalars()}
+
+
+def put_back(connection: Connection, job_id: int) -> list[int]:
+    """Give the instances that a job which stopped has put back, and that stand as they did since."""
+    return list(connection.execute(_PUT_BACK, {"job_id": job_id}).scalars())
+
+
 _OVERTAKEN = text("""
     select i.id from instance i join member m using (member_number)
     where i.id = any(cast(:ids as bigint[])) and m.newest_id > i.id and m.synced
@@ -66,6 +76,15 @@ _MEANT = text("""
            array(select member_number from member where row_id = :words order by member_number limit 10) as by_row_id,
            array(select member_number from member where ct_user_id = cast(:id as bigint)
                  order by member_number limit 10) as by_user_id
+""")
+_UNTOLD = text("""
+    select i.id from instance i join member m using (member_number)
+    where i.id = any(cast(:ids as bigint[])) and i.status is not null and i.state not in ('completed', 'rejected')
+      and coalesce(m.told_id, 0) < i.id
+""")
+_PUT_BACK = text("""
+    select i.id from job_item t join instance i on i.id = t.instance_id
+    where t.job_id = :job_id and t.state = 'put_back' and i.state in ('dead', 'rejected') order by i.id desc
 """)
 _NEIGHBOURS = text("""
     select (select id from instance where member_number = :number and id < :id order by id desc limit 1) as older,

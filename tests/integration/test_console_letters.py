@@ -34,7 +34,7 @@ def test_what_failed_is_shown_by_cause_with_what_to_do_and_one_by_one(oscar: htt
     words = said(page)
     causes = re.findall(r'<p class="message">(.*?)</p>', page.text)
     assert causes == ["CrowdTwist: answered 503", "CrowdTwist: answered something that is not JSON"]
-    assert "CT Failure: test the connection to CrowdTwist; when it passes, requeue." in words
+    assert "Not CrowdTwist itself answered, but what the message shows" in words
     assert [f"/members/M-{n}" in page.text for n in (1, 2, 3)] == [True] * 3
     assert words.count("Requeue …") == 2
 

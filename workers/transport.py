@@ -90,6 +90,8 @@ class Answer:
     document: Any
     retry_after: str | None = None
     is_cut: bool = False
+    date: str | None = None
+    """When its sender says it was: a Retry-After that names an instant is of the same clock."""
 
     @property
     def ok(self) -> bool:
@@ -199,7 +201,9 @@ class Door:
             return OutcomeUnknownError(self.system, "no answer came after the request was sent")
         is_cut = bool(response.extensions.get(IS_CUT))
         document = None if is_cut else _document(response.content)
-        return Answer(response.status_code, document, response.headers.get("retry-after"), is_cut)
+        return Answer(
+            response.status_code, document, response.headers.get("retry-after"), is_cut, response.headers.get("date")
+        )
 
     def _request(self, request: Request, left_s: float) -> httpx.Request:
         query = "&".join(part for part in (request.query, self._secret_query) if part)
@@ -233,7 +237,7 @@ def verdict(system: str, answer: Answer, handed_over: frozenset[int] = frozenset
 
 
 def _throttled(system: str, answer: Answer) -> ThrottledError:
-    wait_s = retry_after_s(answer.retry_after, time())
+    wait_s = retry_after_s(answer.retry_after, _epoch_s(answer.date) or time())
     return ThrottledError(system, f"asked us to wait (HTTP {answer.status})", answer.status, wait_s)
 
 
@@ -259,13 +263,20 @@ def retry_after_s(said: str | None, now: float) -> float | None:
         return None
     if _SECONDS.fullmatch(said):
         seconds = float(said)
+    elif (at_s := _epoch_s(said)) is not None:
+        seconds = at_s - now
     else:
-        try:
-            at = parsedate_to_datetime(said)
-            seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - now
-        except (ValueError, OverflowError):
-            return None
+        return None
     return min(max(0.0, seconds), _LONGEST_WAIT_S)
+
+
+def _epoch_s(date: str | None) -> float | None:
+    """Give the instant of an HTTP date, None if it cannot be read."""
+    try:
+        at = parsedate_to_datetime(date or "")
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _document(body: bytes) -> Any:  # noqa: ANN401 - JSON

@@ -278,6 +278,14 @@ def test_retry_after_is_seconds_or_a_date(said: str | None, expected: float | No
     assert retry_after_s(said, 1000.0) == expected
 
 
+@pytest.mark.parametrize("year", [2001, 2026, 2199], ids=["behind", "now", "ahead"])
+def test_an_instant_to_wait_for_is_by_the_clock_of_who_named_it(year: int) -> None:
+    until, said_at = (f"Mon, 05 Mar {year} 10:{minute}:00 GMT" for minute in ("02", "00"))
+    error = verdict("CrowdTwist", Answer(429, None, until, date=said_at), frozenset())
+    assert isinstance(error, ThrottledError)
+    assert error.retry_after_s == 120
+
+
 @given(st.text(max_size=30))
 def test_retry_after_never_fails_and_is_never_negative(said: str) -> None:
     seconds = retry_after_s(said, 1000.0)

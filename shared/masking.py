@@ -49,6 +49,13 @@ def mask(value: Any) -> Any:  # noqa: ANN401 - JSON in, JSON out
     return _masked("", value, DEEPEST)
 
 
+def has_words(value: Any) -> bool:  # noqa: ANN401 - JSON
+    """Say whether `mask` would leave a sentence of others readable in a JSON value."""
+    if isinstance(value, Mapping):
+        return any((name in _TEXT and part) or has_words(part) for name, part in value.items())
+    return isinstance(value, list | tuple) and any(map(has_words, value))
+
+
 def mask_text(text: str) -> str:
     """Give a sentence without addresses and what is marked as personal in it, cut to `LONGEST_TEXT` characters."""
     text = hidden(text, MASK)

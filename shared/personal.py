@@ -5,41 +5,149 @@ marks, of the code points that Unicode leaves to private use; `mask_text` puts s
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
+from itertools import permutations
 from typing import Any
 
 OPEN, CLOSE = "\ue000", "\ue001"
 
-_NAMING = ("first_name", "middle_name", "last_name", "postal_code", "date_of_birth")
-"""Addresses are told by their form, whoever's they are: `mask_text` finds them."""
+_NAMES = ("first_name", "middle_name", "last_name")
+_PLACES = ("city", "city_name", "postal_code")
+_GLUE = ("", ".", "_", "-")
+_DATE_FORMS = (
+    "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%m/%d/%Y", "%d/%m/%Y", "%m-%d-%Y", "%d-%m-%Y", "%m.%d.%Y",
+    "%d.%m.%Y", "%m%d%Y", "%d%m%Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y",
+    "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%B %d %Y",
+)  # fmt: skip
 _SHORTEST = 2
+_SHORTEST_PART = 3
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MARKED = re.compile(f"{OPEN}([^{CLOSE}]*)(?:{CLOSE}|$)")
 _MARKS = str.maketrans("", "", OPEN + CLOSE)
+_STAYS = (
+    r"[^\s@<>\"'(),;:]+@[^\s@<>\"'(),;:]+"  # an address: told by its form, whoever's it is, and masked as a whole
+    r"|SBL-[A-Z]{2,5}-\d+|\[instance \d+\]"
+    r"|(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])"  # a host
+)
+_INSTANT = r"(?<!\d)(?:19|20)\d\d-\d\d-\d\d[T ]\d\d:\d\d[\d:.]*"
+_PHONE = (
+    r"(?<![\w.+-])(?:\+\d{1,3}[ .-]?)?(?:\(\d{1,5}\)[ .-]?)?\d{2,5}(?:[ .-]\d{2,5}){1,4}(?![\w-]|\.\d)"
+    r"|(?<![\w.-])\+\d{7,15}(?!\w)|(?<![\w.+-])\d{10,15}(?![\w-]|\.\d)"
+)
+_PHONE_DIGITS = range(7, 16)
 
 
-def values_of(member: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """Give the values of a member, or of its CrowdTwist user object, that name a person; a date in its usual forms."""
-    found = [value for name in _NAMING if (value := (member or {}).get(name))]
-    texts = [one for value in found for one in ([value] if isinstance(value, str) else _dates(value))]
-    return tuple(text for text in texts if len(text) >= _SHORTEST)
+def values_of(*members: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Give what names a person in a member, or in its CrowdTwist user object, in every form that others write it in.
+
+    Shape: names alone, in parts, in either order and glued together, also without accents; the date of birth as the
+    world writes dates; postal code and phone number with and without what stands between their signs; the city; the
+    part of the address before its `@`.
+    """
+    found = {form for member in members if member for form in _forms(member)}
+    return tuple(sorted(form for form in found if len(form) >= _SHORTEST))
 
 
-def _dates(epoch_s: object) -> list[str]:
-    if not isinstance(epoch_s, int | float):
-        return []
-    at = datetime.fromtimestamp(epoch_s, UTC)
-    return [f"{at:%Y-%m-%d}", f"{at:%m/%d/%Y}", str(epoch_s)]
+def _forms(member: Mapping[str, Any]) -> Iterator[str]:
+    yield from _names([text for name in _NAMES if (text := _text(member, name))])
+    for name in _PLACES:
+        yield from _spellings(_text(member, name))
+    yield from _grouped(_text(member, "postal_code"))
+    yield from _dates(member.get("date_of_birth"))
+    if len(local := _text(member, "email_address").rpartition("@")[0]) >= _SHORTEST_PART:
+        yield local
+    yield from (
+        str(value) for name, value in member.items() if "phone" in name.lower() and isinstance(value, str | int)
+    )
 
 
-def marked(text: str, values: Iterable[str]) -> str:
-    """Give *text* with each of *values* that stands in it as a word of its own between marks."""
-    text = unmarked(text)
-    wanted = "|".join(re.escape(value) for value in sorted(set(values), key=len, reverse=True))
-    if not wanted:
-        return text
-    # Not within an address: that is masked as a whole.
-    return re.sub(rf"(?<![\w.@+-])(?:{wanted})(?![\w@+-]|\.\w)", rf"{OPEN}\g<0>{CLOSE}", text, flags=re.IGNORECASE)
+def _text(member: Mapping[str, Any], name: str) -> str:
+    value = member.get(name)
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _names(names: list[str]) -> Iterator[str]:
+    for name in names:
+        yield from _spellings(name)
+        yield from (part for part in re.split(r"[\s-]+", name) if len(part) >= _SHORTEST_PART)
+    for count in range(2, len(names) + 1):
+        for order in permutations(names, count):
+            for glue in _GLUE:
+                yield from _spellings(glue.join(order))
+
+
+def _spellings(text: str) -> Iterator[str]:
+    text = " ".join(text.split())
+    bare = "".join(sign for sign in unicodedata.normalize("NFKD", text) if not unicodedata.combining(sign))
+    yield from (text, unicodedata.normalize("NFC", text), bare, text.casefold(), text.upper())
+
+
+def _grouped(code: str) -> Iterator[str]:
+    """Write a postal code with and without what stands between its groups."""
+    bare = re.sub(r"[\s-]", "", code)
+    yield from (bare, *(f"{bare[:at]}{glue}{bare[at:]}" for at in (3, 5) if len(bare) > at for glue in " -"))
+    if re.fullmatch(r"\d{5}[\s-]\d{4}", code):
+        yield code[:5]
+
+
+def _dates(value: object) -> Iterator[str]:
+    day = _day(value)
+    if isinstance(value, str) and value.strip():
+        yield value.strip()
+    if day is None:
+        return
+    seconds = int((datetime(day.year, day.month, day.day, tzinfo=UTC) - _EPOCH).total_seconds())
+    yield from (str(value), str(seconds), str(seconds * 1000))
+    for form in _DATE_FORMS:
+        written = day.strftime(form)
+        yield from (written, re.sub(r"(?<![\d])0(?=\d(?:\D|$))", "", written))
+
+
+def _day(value: object) -> date | None:
+    """Read a date of birth as a member event, Siebel or CrowdTwist writes it; None where it is none."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            return (_EPOCH + timedelta(seconds=value)).date()
+        except (OverflowError, ValueError):
+            return None
+    text = str(value or "").strip()
+    for form, length in (("%Y-%m-%d", 10), ("%m/%d/%Y", 10)):
+        try:
+            return datetime.strptime(text[:length], form).replace(tzinfo=UTC).date()
+        except ValueError:
+            continue
+    return None
+
+
+def marked(text: str, values: Iterable[str], keep: Iterable[str] = ()) -> str:
+    """Give *text* with each of *values* that stands in it as a word of its own, and what looks like a phone, in marks.
+
+    *keep* is what stays readable whatever it looks like: a member number, a ROW_ID.
+    """
+    text, kept = unmarked(text), set(keep)
+    wanted = [_pattern(value) for value in sorted(set(values), key=len, reverse=True) if value]
+
+    def mark(found: re.Match[str]) -> str:
+        if found["other"] is not None or found["instant"] is not None or found[0] in kept:
+            return found[0]
+        if found["phone"] is not None and sum(map(str.isdigit, found[0])) not in _PHONE_DIGITS:
+            return found[0]
+        return f"{OPEN}{found[0]}{CLOSE}"
+
+    of_the_member = "|".join(wanted) or r"(?!)"
+    stays = "|".join(rf"(?<![\w-]){re.escape(one)}(?![\w-])" for one in kept if one) or r"(?!)"
+    sought = rf"(?P<other>{_STAYS}|{stays})|{of_the_member}|(?P<instant>{_INSTANT})|(?P<phone>{_PHONE})"
+    return re.sub(sought, mark, text, flags=re.IGNORECASE)
+
+
+def _pattern(value: str) -> str:
+    """Match *value* where no letter goes on beside its letters, and no digit beside its digits."""
+    before, after = (r"(?<![^\W\d_])", r"(?![^\W\d_])")
+    first = before if not value[0].isdigit() else r"(?<![\d])"
+    last = after if not value[-1].isdigit() else r"(?![\d])"
+    return rf"{first}{re.escape(value)}{last}"
 
 
 def in_marks(text: str) -> tuple[str, ...]:

@@ -205,7 +205,8 @@ def _errand_ended(work: Work, result: Result, rules: Rules) -> ErrandEnded:
 
 def kept(words: str, work: Work) -> str:
     """Give what was said, with what names the member marked."""
-    return marked(words, values_of(work.user or work.event.get("member")))
+    keep = (work.member_number, work.row_id or "", str(work.ct_user_id or ""))
+    return marked(words, values_of(work.user, work.event.get("member")), keep)
 
 
 def _onward(rules: Rules) -> State:

@@ -29,14 +29,16 @@ def _begin_statement(columns: str, fat: str = "") -> TextClause:
     """)
 
 
+# Each stage is told who the member is: what the other side says of it is kept without its names.
 BEGIN = {
     Stage.OIC: _begin_statement("f.event, null as user_object", "join payload f on f.instance_id = mine.id"),
     Stage.CROWDTWIST: _begin_statement(
-        "null as event, f.user_object", "left join mapping f on f.instance_id = mine.id"
+        "p.event, f.user_object",
+        "left join mapping f on f.instance_id = mine.id left join payload p on p.instance_id = mine.id",
     ),
-    Stage.SIEBEL: _begin_statement("null as event, null as user_object"),
+    Stage.SIEBEL: _begin_statement("f.event, null as user_object", "left join payload f on f.instance_id = mine.id"),
 }
-BEGIN_UNREAD = BEGIN[Stage.SIEBEL]
+BEGIN_UNREAD = _begin_statement("null as event, null as user_object")
 EXPIRED = text("""
     select id, token, member_number, stage, attempt, begun, losses, alone, errand, status
     from instance where state = 'running' and lease_until < now() limit :limit

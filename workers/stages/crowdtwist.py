@@ -98,7 +98,7 @@ class Talk:
     def __init__(self, door: Door, work: Work) -> None:
         if work.user is None:
             raise ValueError(f"instance {work.instance_id} came to crowdtwist without a user object")
-        self.exchange = Exchange(door, personal=partial(values_of, work.user))
+        self.exchange = Exchange(door, personal=partial(values_of, work.user, work.event.get("member")))
         self.write_is_out = work.unknown_outcome
         self._number = work.member_number
         self._user = dict(work.user)

@@ -8,14 +8,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from time import perf_counter
 from urllib.parse import quote
 
 from shared.errors import RowConflictError, StageError
 from shared.instances import Result, Work
 from shared.masking import mask
-from shared.personal import cut, in_marks, unmarked
+from shared.personal import cut, in_marks, unmarked, values_of
 from shared.pipeline import SyncStatus
 from shared.settings import SiebelSettings
 from workers.exchange import Exchange, segment
@@ -110,7 +109,7 @@ class Siebel:
         raise RowConflictError(SYSTEM, f"somebody else kept changing the member ({_CONFLICT_TRIES} tries)")
 
     async def _write_many(self, wave: "Sequence[Telling]", began: float) -> None:
-        exchange = Exchange(self._door, began)
+        exchange = Exchange(self._door, began, lambda: [one for telling in wave for one in telling.personal()])
         rows = [{"Id": telling.row_id, **telling.fields} for telling in wave]
         error: StageError | None = None
         try:
@@ -132,7 +131,7 @@ class Telling:
         self.row_id = work.row_id or ""
         self.is_found = bool(work.row_id) and work.claimed_row_id in {None, work.row_id}
         self.status, self.kept = texts(work, settings)
-        exchange.personal = partial(in_marks, self.kept)  # Siebel's answers repeat it
+        exchange.personal = self.personal
         text = unmarked(self.kept)
         self.fields = {settings.status_field: self.status, settings.error_field: text}
         self.shown = mask({"CT Sync Status": self.status, "CT Sync Error": self.kept})
@@ -147,6 +146,10 @@ class Telling:
         """Whether Siebel shows it, as far as we know: what another row than the proven one shows is not known."""
         is_same_row = self.is_found or not self.work.claimed_row_id
         return self._is_told and is_same_row and self.row_id == (self.work.row_id or "")
+
+    def personal(self) -> tuple[str, ...]:
+        """Give what names the member in Siebel's answers: its own values, and what it is told, which they repeat."""
+        return (*values_of(self.work.user, self.work.event.get("member")), *in_marks(self.kept))
 
     @property
     def is_open(self) -> bool:

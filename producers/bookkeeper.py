@@ -9,7 +9,7 @@ import time
 from datetime import timedelta
 
 from shared.errors import LedgerError
-from shared.ledger import history, latency, tallies
+from shared.ledger import history, latency, refusals, tallies
 from shared.ledger.engine import engine, transaction
 from shared.logs import logger
 from shared.settings import Settings
@@ -34,6 +34,7 @@ class Bookkeeper:
         self._ledger = engine(settings.require_ledger())
         self._behind_max_s = behind_max_s
         self._retention_days = settings.dispatcher.retention_days
+        self._refused_days = settings.intake.refused_days
         self._prune_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
@@ -71,3 +72,4 @@ class Bookkeeper:
             tallies.prune(connection, minutes_days=_MINUTES_KEPT_DAYS, hours_days=_HOURS_KEPT_DAYS)
             latency.prune(connection, minutes_days=_MINUTES_KEPT_DAYS, hours_days=_HOURS_KEPT_DAYS)
             history.prune(connection, days=self._retention_days)
+            refusals.prune(connection, days=self._refused_days)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from shared.ledger.filters import Filter
+from shared.ledger.refusals import RefusalFilter
 from shared.pipeline import Lane, Stage, State, SyncStatus
 
 LIMIT_DEFAULT = 50
@@ -47,6 +48,24 @@ def filter_of(  # noqa: PLR0913  # the words of spec section 5
         until=instant_of("until", until, now),
         text=text.strip(),
     )
+
+
+def refusals_of(  # noqa: PLR0913  # one word each
+    *,
+    now: datetime,
+    sender: Sequence[str] = (),
+    field: Sequence[str] = (),
+    member: Sequence[str] = (),
+    since: str | None = None,
+    until: str | None = None,
+) -> RefusalFilter:
+    """Build the filter of refusals.
+
+    Raises:
+        ValueError: with the name of the field and one sentence.
+    """
+    bounds = instant_of("since", since, now), instant_of("until", until, now)
+    return RefusalFilter(tuple(sender), tuple(field), tuple(member), *bounds)
 
 
 def id_of(words: str) -> int | None:

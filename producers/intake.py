@@ -12,12 +12,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from producers.refused import RefusedEvent
 from shared.errors import InvalidEventError
 from shared.events import MemberEvent, Operation, Version, content_hash, derived_event_id, dump_event, event_hash
-from shared.ledger import acceptance
+from shared.ledger import acceptance, lookups, refusals
 from shared.ledger.acceptance import Known, Newest, NewInstance, Queued, Standing
 from shared.ledger.engine import Ledger, Transaction, repeated, transaction, wake
 from shared.ledger.operators import Action, record
+from shared.ledger.refusals import Refusal
+from shared.masking import mask_text
 from shared.pipeline import Lane, State
 
 OLDER = "older than the newest event of the member"
@@ -51,6 +54,19 @@ class Receipt:
 
 
 Item = tuple[int, MemberEvent | InvalidEventError]
+NOT_GOOD = frozenset({Outcome.REFUSED, Outcome.CONFLICT})
+
+
+@dataclass(slots=True)
+class Sender:
+    """Whose events a request or file brings, and how many refusals of it may still be kept singly.
+
+    Shape: *name* of the token or user; *source* the request's id, or the file's name.
+    """
+
+    name: str = ""
+    source: str = ""
+    room: int = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +104,85 @@ class _Arrival:
     event_hash: bytes
 
 
-def accept(ledger: Ledger, items: Iterable[Item], rules: IntakeRules) -> list[Receipt]:
-    """Take events in; give one receipt each, by position.
+def accept(ledger: Ledger, items: Iterable[Item], rules: IntakeRules, sender: Sender | None = None) -> list[Receipt]:
+    """Take events in; give one receipt each, by position.  What is refused is kept, masked, and all is counted.
 
     Raises:
         LedgerError: nothing was stored.
     """
-    receipts: list[Receipt] = []
+    refused: dict[int, InvalidEventError] = {}
     arrivals: list[_Arrival] = []
     for position, item in items:
         if isinstance(item, InvalidEventError):
-            receipts.append(Receipt(position, Outcome.REFUSED, field=item.field, reason=item.reason))
+            refused[position] = item
         else:
             arrivals.append(_Arrival(position, item, item.event_id or derived_event_id(item), event_hash(item)))
-    if arrivals:
-        receipts.extend(repeated(lambda: _commit(ledger, arrivals, rules)))
-    return sorted(receipts, key=lambda receipt: receipt.position)
+    if not refused and not arrivals:
+        return []
+    sender = sender or Sender()
+
+    def commit() -> list[Receipt]:
+        with transaction(ledger) as connection:
+            taken = _take(connection, arrivals, rules) if arrivals else []
+            receipts = sorted([*taken, *map(_refusal, refused.items())], key=lambda receipt: receipt.position)
+            _account(connection, receipts, refused, sender)
+        return receipts
+
+    receipts = repeated(commit)
+    sender.room = max(0, sender.room - sum(receipt.outcome in NOT_GOOD for receipt in receipts))
+    return receipts
+
+
+def member_of(ledger: Ledger, row_id: str) -> str | None:
+    """Say whose a ROW_ID is, as far as the ledger knows.
+
+    Raises:
+        LedgerError: it cannot be asked.
+    """
+    with transaction(ledger) as connection:
+        return lookups.member_of(connection, row_id)
+
+
+def refuse_whole(ledger: Ledger, error: InvalidEventError, sender: Sender) -> None:
+    """Keep that a whole request or file could not be read; it counts as one event.
+
+    Raises:
+        LedgerError: it is not kept.
+    """
+    kept = Refusal(Outcome.REFUSED, None, None, error.field, error.reason, None, None)
+    with transaction(ledger) as connection:
+        refusals.keep(connection, sender.name, sender.source, [kept], more=0)
+        refusals.count(connection, {Outcome.REFUSED: 1})
+
+
+def _refusal(refused: tuple[int, InvalidEventError]) -> Receipt:
+    position, error = refused
+    number = error.member_number if isinstance(error, RefusedEvent) else None
+    return Receipt(position, Outcome.REFUSED, member_number=number, field=error.field, reason=error.reason)
+
+
+def _account(
+    connection: Transaction, receipts: Sequence[Receipt], refused: Mapping[int, InvalidEventError], sender: Sender
+) -> None:
+    """Keep what was refused, as far as there is room for it, and count everything."""
+    bad = [receipt for receipt in receipts if receipt.outcome in NOT_GOOD]
+    if bad:
+        kept = [_kept(receipt, refused.get(receipt.position)) for receipt in bad[: sender.room]]
+        refusals.keep(connection, sender.name, sender.source, kept, more=len(bad) - len(kept))
+    refusals.count(connection, Counter(receipt.outcome for receipt in receipts))
+
+
+def _kept(receipt: Receipt, error: InvalidEventError | None) -> Refusal:
+    known = error if isinstance(error, RefusedEvent) else None
+    return Refusal(
+        outcome=receipt.outcome,
+        position=receipt.position,
+        line=known.line if known else None,
+        field=mask_text(receipt.field or ""),
+        reason=mask_text(receipt.reason or ""),
+        member_number=receipt.member_number,
+        excerpt=known.excerpt if known else None,
+    )
 
 
 def judge(event: MemberEvent, standing: Standing, content: bytes, rules: IntakeRules) -> Judgement:
@@ -141,22 +220,21 @@ def is_overtaken(event: MemberEvent, standing: Standing, *, begins: bool) -> boo
     return version.is_before(newest) if begins else version.is_older_than(newest)
 
 
-def _commit(ledger: Ledger, arrivals: Sequence[_Arrival], rules: IntakeRules) -> list[Receipt]:
-    with transaction(ledger) as connection:
-        members = [arrival.event.member.member_number for arrival in arrivals]
-        acceptance.lock_members(connection, members)
-        known = acceptance.known_events(connection, [arrival.event_id for arrival in arrivals])
-        standings = acceptance.standings(connection, members)
-        ids, now = acceptance.take_ids(connection, len(arrivals))
-        desk = _Desk(known, standings, rules, now)
-        receipts = [desk.take(arrival, instance_id) for arrival, instance_id in zip(arrivals, ids, strict=True)]
-        acceptance.supersede(connection, desk.overtaken)
-        acceptance.insert(connection, desk.instances, now)
-        acceptance.inherit(connection, desk.failing)
-        acceptance.set_newest(connection, list(desk.newest.values()))
-        _record_forced(connection, rules, receipts, desk.forced)
-        if any(receipt.outcome is Outcome.ACCEPTED for receipt in receipts):
-            wake(connection)
+def _take(connection: Transaction, arrivals: Sequence[_Arrival], rules: IntakeRules) -> list[Receipt]:
+    members = [arrival.event.member.member_number for arrival in arrivals]
+    acceptance.lock_members(connection, members)
+    known = acceptance.known_events(connection, [arrival.event_id for arrival in arrivals])
+    standings = acceptance.standings(connection, members)
+    ids, now = acceptance.take_ids(connection, len(arrivals))
+    desk = _Desk(known, standings, rules, now)
+    receipts = [desk.take(arrival, instance_id) for arrival, instance_id in zip(arrivals, ids, strict=True)]
+    acceptance.supersede(connection, desk.overtaken)
+    acceptance.insert(connection, desk.instances, now)
+    acceptance.inherit(connection, desk.failing)
+    acceptance.set_newest(connection, list(desk.newest.values()))
+    _record_forced(connection, rules, receipts, desk.forced)
+    if any(receipt.outcome is Outcome.ACCEPTED for receipt in receipts):
+        wake(connection)
     return receipts
 
 

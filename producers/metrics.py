@@ -3,6 +3,7 @@
 | metric | kind | from |
 |---|---|---|
 | `membersync_instances_total{stage,outcome}` | counter | the roll-up of activity; outcomes: `shared.ledger.tallies` |
+| `membersync_intake_total{outcome}` | counter | what intake answered to each event, of all that take events |
 | `membersync_stage_seconds{stage}` | histogram | the same |
 | `membersync_sync_seconds{lane}` | histogram | from acceptance until Siebel was told, by lane |
 | `membersync_pending{lane,stage,state}` | gauge | instances that are not finished |
@@ -31,9 +32,10 @@ from prometheus_client.registry import Collector
 
 from producers import at_work
 from producers.connections import budgets
+from producers.intake import Outcome
 from producers.shared_look import SharedLook
 from shared.errors import LedgerError
-from shared.ledger import heartbeats, latency, mail, views
+from shared.ledger import heartbeats, latency, mail, refusals, views
 from shared.ledger.connection_views import connections
 from shared.ledger.engine import engine, transaction
 from shared.ledger.heartbeats import Kind
@@ -63,6 +65,7 @@ class _Look:
     dead_letters: list[DeadLetters]
     unsent: tuple[int, float]
     processes: list[Process]
+    intake: dict[str, int]
 
 
 class LedgerCollector(Collector):
@@ -84,6 +87,7 @@ class LedgerCollector(Collector):
             return
         yield GaugeMetricFamily("membersync_ledger_up", "Whether the ledger answers", 1)
         yield _instances(look.tallies)
+        yield _intake(look.intake)
         yield _seconds(look.tallies)
         yield _waits(look.waits)
         yield from _backlog(look.backlog)
@@ -103,6 +107,7 @@ class LedgerCollector(Collector):
                 views.dead_letters(connection),
                 mail.unsent(connection),
                 heartbeats.processes(connection),
+                refusals.counts(connection),
             )
 
 
@@ -122,6 +127,13 @@ def _instances(rows: list[Tally]) -> Metric:
         totals[row.stage, row.outcome] = totals.get((row.stage, row.outcome), 0) + row.count
     for labels, total in sorted(totals.items()):
         family.add_metric(labels, total)
+    return family
+
+
+def _intake(counts: dict[str, int]) -> Metric:
+    family = CounterMetricFamily("membersync_intake", "What intake answered to events", labels=["outcome"])
+    for outcome in Outcome:
+        family.add_metric([outcome], counts.get(outcome, 0))
     return family
 
 

@@ -58,6 +58,13 @@ def refused_row(error: InvalidEventError, raw: object, line: int) -> RefusedRow:
     return RefusedRow(error.field, error.reason, line, member_number_in(raw), excerpt_of(raw))
 
 
+def where_of(position: int | None, line: int | None) -> str:
+    """Say where in its request or file an event stood."""
+    if line is not None:
+        return f"line {line}"
+    return "" if position is None else f"event {position}"
+
+
 def member_number_in(raw: object) -> str | None:
     """Give the member number that a broken event states, as far as one can be read."""
     if isinstance(raw, bytes):

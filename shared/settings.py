@@ -200,6 +200,12 @@ class DispatcherSettings(BaseModel):
         return self.unbegun_live if lane is Lane.LIVE else self.unbegun_bulk
 
 
+class IntakeSettings(BaseModel):
+    """What becomes of events that are not taken in."""
+
+    refused_days: int = Field(30, ge=1, description="days that refused events are kept, masked")
+
+
 class WorkerSettings(BaseModel):
     """The Celery workers."""
 
@@ -297,6 +303,7 @@ class Settings(BaseSettings):
     api: ApiSettings = Field(default_factory=ApiSettings)
     flower: FlowerSettings = Field(default_factory=FlowerSettings)
     dispatcher: DispatcherSettings = Field(default_factory=DispatcherSettings)
+    intake: IntakeSettings = Field(default_factory=IntakeSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     guard: GuardSettings = Field(default_factory=GuardSettings)
     mail: MailSettings = Field(default_factory=MailSettings)

@@ -10,7 +10,19 @@ import anyio.to_thread
 import uvicorn
 from fastapi import FastAPI
 
-from producers.api import audit, connections, description, events, jobs, probes, problems, reads, repairs, watching
+from producers.api import (
+    audit,
+    connections,
+    description,
+    events,
+    jobs,
+    probes,
+    problems,
+    reads,
+    refusals,
+    repairs,
+    watching,
+)
 from producers.api.auth import Doorkeeper
 from producers.api.envelope import Envelope
 from producers.console import app as console
@@ -53,7 +65,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.probe_threads = anyio.CapacityLimiter(_PROBE_THREADS)
     problems.install(app)
     app.add_middleware(Envelope)
-    for part in (events, reads, repairs, jobs, connections, watching, audit, probes):
+    for part in (events, reads, refusals, repairs, jobs, connections, watching, audit, probes):
         app.include_router(part.router)
     description.install(app)
     console.install(app)

@@ -7,7 +7,9 @@ was taken in already is a duplicate then.
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from typing import Annotated, Any
 
@@ -16,6 +18,7 @@ import anyio.to_thread
 import orjson
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
+from structlog.contextvars import get_contextvars
 
 from producers.api.auth import Principal, Right, needs
 from producers.api.bodies import read_limited
@@ -23,16 +26,18 @@ from producers.api.examples import REQUEST_BODY, TAKEN
 from producers.api.given import settings_of
 from producers.api.problems import ProblemError, described, problem
 from producers.formats import Terms, TooManyEventsError, UnsupportedMediaTypeError, read_body
-from producers.intake import IntakeRules, Outcome, Receipt, accept
+from producers.intake import NOT_GOOD, IntakeRules, Receipt, Sender, accept, member_of, refuse_whole
 from producers.siebel_message import BodyError
-from shared.errors import LedgerError
+from shared.errors import InvalidEventError, LedgerError
 from shared.events import MemberEvent
-from shared.ledger.engine import engine
+from shared.ledger.engine import Ledger, engine
+from shared.logs import logger
 from shared.masking import mask_text
 from shared.pipeline import Lane
 from shared.settings import Settings
 
 router = APIRouter(tags=["intake"])
+log = logger(__name__)
 
 SLICE = 1_000
 """Events in one transaction: enough to be fast, few enough that nobody waits long for a member's lock."""
@@ -40,7 +45,6 @@ SLICE = 1_000
 _ANSWER_WITHIN_S = 60.0
 """A ledger that hangs is one that cannot commit.  What it commits later nevertheless is a duplicate when sent again."""
 _LOGGED_MAX = 5
-_NOT_GOOD = {Outcome.REFUSED, Outcome.CONFLICT}
 _ACCEPTED_TYPES = {"Accept-Post": "application/json, application/x-ndjson, application/xml, text/xml"}
 
 
@@ -65,7 +69,13 @@ async def post_member_events(
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding != "identity":
         raise ProblemError(415, "unsupported_encoding", "send the body as it is, not compressed")
-    body = await read_limited(request, settings.api.max_body_bytes)
+    sender = Sender(who.name, f"request {get_contextvars().get('request_id', '')}")
+    try:
+        body = await read_limited(request, settings.api.max_body_bytes)
+    except ProblemError as error:
+        too_large = InvalidEventError("", error.detail)
+        await anyio.to_thread.run_sync(_keep, engine(settings.ledger_url), too_large, sender)
+        raise
     content_type = request.headers.get("content-type", "")
     try:
         with anyio.fail_after(_ANSWER_WITHIN_S):
@@ -76,6 +86,7 @@ async def post_member_events(
                 body,
                 lane,
                 who,
+                sender,
                 limiter=request.app.state.intake_threads,
                 abandon_on_cancel=True,
             )
@@ -83,43 +94,61 @@ async def post_member_events(
         raise LedgerError(f"nothing was committed within {_ANSWER_WITHIN_S:g} s") from None
     counts = Counter(str(receipt.outcome) for receipt in receipts)
     request.state.counts = {**counts, **_refusals(receipts)}
-    if receipts and counts.keys() <= _NOT_GOOD:
+    if receipts and counts.keys() <= NOT_GOOD:
         return problem(422, "no_good_event", "none of the events could be taken in", results=_plain(receipts))
     return Response(orjson.dumps({"results": receipts}), 202, media_type="application/json")
 
 
-def take(settings: Settings, content_type: str, body: bytes, lane: Lane, who: Principal) -> list[Receipt]:
+def take(  # noqa: PLR0913, PLR0917  # what a request brings
+    settings: Settings, content_type: str, body: bytes, lane: Lane, who: Principal, sender: Sender
+) -> list[Receipt]:
     """Read a body and take its events in.
 
     Raises:
-        ProblemError: nothing of it can be read, or it is over a limit; nothing was stored.
+        ProblemError: nothing of it can be read, or it is over a limit; no event of it was taken in.
         LedgerError: the ledger did not commit; slices before that one are in.
     """
     now = datetime.now(UTC)
+    ledger = engine(settings.ledger_url)
+    terms = replace(Terms.of(settings, now), member_of=partial(member_of, ledger))
     try:
-        items = list(read_body(content_type, body, Terms.of(settings, now)))
-    except UnsupportedMediaTypeError as error:
-        raise ProblemError(415, error.code, str(error), _ACCEPTED_TYPES) from None
-    except TooManyEventsError as error:
-        raise ProblemError(413, error.code, f"the body {error.reason}") from None
-    except BodyError as error:
-        what = str(error) if error.field else f"the body {error}"
-        raise ProblemError(400, error.code, what, field=error.field or None) from None
+        items = list(read_body(content_type, body, terms))
+    except (BodyError, UnsupportedMediaTypeError) as error:
+        _keep(ledger, error if isinstance(error, BodyError) else InvalidEventError("", str(error)), sender)
+        raise _unreadable(error) from None
     if not who.may(Right.PRODUCE) and not all(isinstance(item, MemberEvent) and item.force for _, item in items):
         raise ProblemError(403, "forbidden", f"the role {who.role} may post no events but with force")
-    ledger = engine(settings.ledger_url)
     forced_by = (who.name, who.role) if who.may(Right.OPERATE) else None
     rules = IntakeRules(lane, settings.program_id, settings.guard.future_s, forced_by)
     return [
         receipt
         for start in range(0, len(items), SLICE)
-        for receipt in accept(ledger, items[start : start + SLICE], rules)
+        for receipt in accept(ledger, items[start : start + SLICE], rules, sender)
     ]
+
+
+def _keep(ledger: Ledger, error: InvalidEventError, sender: Sender) -> None:
+    """Keep that a whole body was refused, if the ledger serves; the answer does not hang on it."""
+    try:
+        refuse_whole(ledger, error, sender)
+    except LedgerError as trouble:
+        log.warning("that a body was refused is not kept", cause=str(trouble))
+
+
+def _unreadable(error: BodyError | UnsupportedMediaTypeError) -> ProblemError:
+    match error:
+        case UnsupportedMediaTypeError():
+            return ProblemError(415, error.code, str(error), _ACCEPTED_TYPES)
+        case TooManyEventsError():
+            return ProblemError(413, error.code, f"the body {error.reason}")
+        case _:
+            what = str(error) if error.field else f"the body {error}"
+            return ProblemError(400, error.code, what, field=error.field or None)
 
 
 def _refusals(receipts: Sequence[Receipt]) -> dict[str, list[str]]:
     """Give the first refusals for the log: position, field and reason, which never say a value."""
-    refused = (receipt for receipt in receipts if receipt.outcome in _NOT_GOOD)
+    refused = (receipt for receipt in receipts if receipt.outcome in NOT_GOOD)
     said = [mask_text(f"{one.position} {one.field or ''}: {one.reason}") for one in islice(refused, _LOGGED_MAX)]
     return {"refusals": said} if said else {}
 

@@ -14,11 +14,13 @@ from producers.api.parameters import ID_PATTERN, Before, Limit, filter_parameter
 from producers.api.problems import ProblemError, described
 from producers.filtering import LIMIT_DEFAULT, id_of
 from producers.ops import Operator
+from producers.refused_member import refusals_of_member, words_of
 from producers.unmasking import instance_for, member_for, page_for
 from shared.ledger import views
 from shared.ledger.engine import transaction
 from shared.ledger.filters import Filter, has_control
 from shared.ledger.records import InstanceDetail, MemberRecord, Page
+from shared.ledger.refusals import RefusalPage
 
 router = APIRouter(tags=["reading"])
 
@@ -81,12 +83,14 @@ def show_member(
 ) -> Response:
     """Show what is known of one member, and its newest instances with all that happened to them."""
     ledger = ledger_of(request)
-    member = None
+    member, refused = None, RefusalPage([], None)
     if not has_control(member_number):
         with transaction(ledger) as connection:
             member = views.member(connection, member_number, limit=limit, before=before)
+            refused = refusals_of_member(connection, member_number) if member is None else refused
     if member is None:
-        raise ProblemError(404, "no_such_member", "no event of this member has arrived")
+        more = {"refusals": refused.items} if refused.items else {}
+        raise ProblemError(404, "no_such_member", words_of(refused), None, **more)
     return json_answer(member_for(unmasked_reader(who), ledger, member))
 
 

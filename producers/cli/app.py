@@ -12,6 +12,7 @@ from producers.cli.completing import scenes
 from producers.cli.connections import connections
 from producers.cli.filtered import filtered
 from producers.cli.options import AsJson, Cursor, Limit, Unmasked
+from producers.cli.refusals import list_refusals
 from producers.cli.repairs import dead_letters, discard, jobs, requeue
 from producers.cli.trouble import IMPOSSIBLE, told
 from producers.filtering import LIMIT_DEFAULT
@@ -230,6 +231,7 @@ def doctor(
     raise typer.Exit(run_doctor(offline=offline, as_json=as_json))
 
 
+app.command("refusals", rich_help_panel="Looking")(list_refusals)
 app.command("dead-letters", rich_help_panel="Repairing")(dead_letters)
 app.command(rich_help_panel="Repairing")(requeue)
 app.command(rich_help_panel="Repairing")(discard)

@@ -16,13 +16,13 @@ import httpx
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from producers.cli.reach import configured, with_ledger
+from producers.cli.reach import configured, operator, with_ledger
 from producers.cli.reading import print_json
 from producers.cli.render import plain
-from producers.cli.sending import Send, into_ledger, over_http
+from producers.cli.sending import Way, into_ledger, over_http
 from producers.cli.trouble import DONE, NOTHING, TroubleError
 from producers.formats import Position, Terms, read_file
-from producers.intake import Outcome, Receipt
+from producers.intake import NOT_GOOD, Receipt, Sender
 from producers.refused import RefusedEvent, RefusedRow
 from producers.siebel_message import BodyError
 from shared.errors import InvalidEventError
@@ -31,7 +31,6 @@ from shared.pipeline import Lane
 
 _SLICE = 1_000
 _TIMEOUT_S = 60.0
-_NOT_GOOD = {Outcome.REFUSED, Outcome.CONFLICT}
 _SHOWN_REFUSALS = 100
 _STDIN = "-"
 
@@ -54,12 +53,12 @@ class _Summary:
 def produce_files(files: list[str], lane: Lane, api_url: str | None, token: str | None, *, as_json: bool) -> int:
     """Take in the events of *files* in order; give the exit code."""
     with ExitStack() as exits:
-        send = _way(exits, lane, api_url, token)
+        way = _way(exits, lane, api_url, token)
         summary = _Summary()
         err = Console(stderr=True, highlight=False)
         progress = exits.enter_context(_progress(err, is_shown=err.is_terminal and not as_json))
         for name in files:
-            _produce(name, send, summary, progress)
+            _produce(name, way, summary, progress)
     if as_json:
         print_json({name: getattr(summary, name) for name in ("outcomes", "refused", "unreadable", "remarks")})
     else:
@@ -68,7 +67,7 @@ def produce_files(files: list[str], lane: Lane, api_url: str | None, token: str 
     return summary.exit_code
 
 
-def _way(exits: ExitStack, lane: Lane, api_url: str | None, token: str | None) -> Send:
+def _way(exits: ExitStack, lane: Lane, api_url: str | None, token: str | None) -> Way:
     if api_url is None:
         return into_ledger(with_ledger(), lane)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -83,22 +82,24 @@ def _way(exits: ExitStack, lane: Lane, api_url: str | None, token: str | None) -
     return over_http(exits.enter_context(client), lane)
 
 
-def _produce(name: str, send: Send, summary: _Summary, progress: Progress) -> None:
+def _produce(name: str, way: Way, summary: _Summary, progress: Progress) -> None:
     """Take in one file."""
     shown = "standard input" if name == _STDIN else name
+    sender = Sender(operator().name, f"file {Path(name).name}" if name != _STDIN else shown)
     try:
         with _opened(name) as stream:
             task = progress.add_task(shown, total=_size(stream), count="")
             terms = Terms.of(configured(), datetime.now(UTC))
-            terms = replace(terms, remark=lambda what: _remark(shown, what, summary, progress))
+            terms = replace(terms, member_of=way.member_of, remark=lambda what: _remark(shown, what, summary, progress))
             for events in _slices(read_file(stream, name, terms)):
                 items = dict(events)
-                for receipt in send(events):
+                for receipt in way.send(events, sender):
                     _note(shown, receipt, items[receipt.position], summary, progress)
                 _show(progress, task, stream, summary)
     except BodyError as error:
         _complain(progress, f"{shown}: {error}")
         summary.unreadable.append({"file": shown, "field": error.field, "reason": error.reason})
+        way.refuse_whole(error, sender)
     except OSError as error:
         _complain(progress, f"{shown}: {error.strerror}")
         summary.unreadable.append({"file": shown, "field": "", "reason": str(error.strerror)})
@@ -131,7 +132,7 @@ def _note(
     shown: str, receipt: Receipt, item: MemberEvent | InvalidEventError, summary: _Summary, progress: Progress
 ) -> None:
     summary.outcomes[receipt.outcome.value] += 1
-    if receipt.outcome not in _NOT_GOOD:
+    if receipt.outcome not in NOT_GOOD:
         return
     line = item.line if isinstance(item, RefusedEvent) else None
     number = receipt.member_number or (item.member_number if isinstance(item, RefusedEvent) else None)

@@ -13,6 +13,7 @@ from producers.cli.reach import operator, with_ledger
 from producers.cli.render import console, print_instance, print_member, print_page
 from producers.cli.trouble import DONE, NOTHING
 from producers.filtering import id_of
+from producers.refused_member import refusals_of_member, words_of
 from producers.standing import standing
 from producers.unmasking import instance_for, member_for, page_for
 from producers.verdict import unseen
@@ -20,6 +21,7 @@ from shared.errors import LedgerError
 from shared.ledger import views
 from shared.ledger.engine import engine, transaction
 from shared.ledger.filters import Filter, has_control
+from shared.ledger.refusals import RefusalPage
 from shared.settings import Settings
 
 _WATCHED_EVERY_S = 2.0
@@ -66,15 +68,28 @@ def show_member(number: str, limit: int, cursor: str | None, *, unmasked: bool, 
     with transaction(ledger) as connection:
         if not has_control(number):
             member = views.member(connection, number, limit=limit, before=before)
+        refused = refusals_of_member(connection, number)
     if member is None:
-        typer.echo(f"no event of member {number} has arrived", err=True)
-        return NOTHING
+        return _show_refused(number, refused, as_json=as_json)
     member = member_for(operator() if unmasked else None, ledger, member)
     if as_json:
         print_json(member)
     else:
         print_member(member)
+        if refused.items:
+            typer.echo(f"events of this member were refused too: membersync refusals --member {number}")
     return DONE
+
+
+def _show_refused(number: str, refused: RefusalPage, *, as_json: bool) -> int:
+    """Say of a member that nothing else is known of what was refused; give the exit code."""
+    if as_json and refused.items:
+        print_json({"member_number": number, "instances": [], "next": None, "refusals": refused.items})
+        return NOTHING
+    typer.echo(words_of(refused).replace("this member", f"member {number}"), err=True)
+    if refused.items:
+        typer.echo(f"  membersync refusals --member {number}", err=True)
+    return NOTHING
 
 
 def show_status(*, watch: bool, as_json: bool) -> int:

@@ -6,7 +6,8 @@ take just now is sent again: events that were in already come back as duplicates
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import httpx
@@ -15,14 +16,15 @@ import orjson
 from producers.cli.reach import operator
 from producers.cli.trouble import TroubleError
 from producers.formats import Position
-from producers.intake import IntakeRules, Outcome, Receipt, accept
+from producers.intake import IntakeRules, Outcome, Receipt, Sender, accept, member_of, refuse_whole
+from producers.siebel_message import nobody
 from shared.errors import InvalidEventError
 from shared.events import dump_event
 from shared.ledger.engine import engine
 from shared.pipeline import Lane
 from shared.settings import Settings
 
-Send = Callable[[list[Position]], list[Receipt]]
+Send = Callable[[list[Position], Sender], list[Receipt]]
 
 _TRIES = 6
 _WAIT_MAX_S = 30.0
@@ -31,22 +33,34 @@ _ANSWERED = {202, 422}
 _LATER = {429, 502, 503, 504}
 
 
-def into_ledger(settings: Settings, lane: Lane) -> Send:
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How events get in.
+
+    Shape: *member_of* knows whose a ROW_ID is; *refuse_whole* keeps that a file could not be read.
+    """
+
+    send: Send
+    member_of: Callable[[str], str | None] = nobody
+    refuse_whole: Callable[[InvalidEventError, Sender], None] = lambda _, __: None
+
+
+def into_ledger(settings: Settings, lane: Lane) -> Way:
     """Take events in here, as the api would."""
     ledger = engine(settings.require_ledger())
     who = operator()
     rules = IntakeRules(lane, settings.program_id, settings.guard.future_s, forced_by=(who.name, who.role))
 
-    def send(items: list[Position]) -> list[Receipt]:
-        return accept(ledger, items, rules)
+    def send(items: list[Position], sender: Sender) -> list[Receipt]:
+        return accept(ledger, items, rules, sender)
 
-    return send
+    return Way(send, partial(member_of, ledger), partial(refuse_whole, ledger))
 
 
-def over_http(client: httpx.Client, lane: Lane) -> Send:
+def over_http(client: httpx.Client, lane: Lane) -> Way:
     """Send events to the api that *client* points at."""
 
-    def send(items: list[Position]) -> list[Receipt]:
+    def send(items: list[Position], _: Sender) -> list[Receipt]:
         receipts = [
             Receipt(position, Outcome.REFUSED, field=item.field, reason=item.reason)
             for position, item in items
@@ -60,7 +74,7 @@ def over_http(client: httpx.Client, lane: Lane) -> Send:
             ]
         return sorted(receipts, key=lambda receipt: receipt.position)
 
-    return send
+    return Way(send)
 
 
 def _bodies(items: list[Position]) -> Iterator[tuple[list[int], bytes]]:

@@ -19,6 +19,7 @@ from producers.console.visitors import Posted, Visitor
 from producers.filtering import id_of
 from producers.intake import Outcome
 from producers.ops import AskError, Operator
+from producers.refused_member import refusals_of_member, words_of
 from producers.sending_again import WHAT, send_again
 from producers.shown import masked_instance, masked_member
 from producers.unmasking import revealed_member
@@ -109,7 +110,8 @@ def _content(request: Request, number: str, cursor: str = "", *, unmasked: bool 
     with transaction(ledger_of(request)) as connection:
         found = views.member(connection, number, limit=_EVENTS, before=before) if number.isprintable() else None
         if found is None:
-            raise ProblemError(404, "no_such_member", "No event of this member has arrived.")
+            said = words_of(refusals_of_member(connection, number))
+            raise ProblemError(404, "no_such_member", f"{said[0].upper()}{said[1:]}.")
         newest = _instance(connection, found.newest_instance_id)
         applied = _instance(connection, found.applied_instance_id)
     settings = settings_of(request)

@@ -35,6 +35,12 @@ def meant(connection: Connection, words: str, number: int | None) -> Meant:
     return Meant(members, id_text(row.by_id or row.by_event))
 
 
+def member_of(connection: Connection, row_id: str) -> str | None:
+    """Say whose a ROW_ID is; None: nobody's that is known, or not one member's alone."""
+    found = connection.execute(_MEMBER_OF, {"row_id": row_id}).scalars().all()
+    return str(found[0]) if len(found) == 1 else None
+
+
 def neighbours(connection: Connection, member_number: str, instance_id: int) -> Neighbours:
     """Find the instances beside *instance_id*, of the member's that are kept."""
     row = connection.execute(_NEIGHBOURS, {"number": member_number, "id": instance_id}).one()
@@ -69,6 +75,7 @@ _JOBS_OF = text("""
     select t.instance_id, t.job_id from job o join job_item t on t.job_id = o.id
     where o.ended_at is null and t.instance_id = any(cast(:ids as bigint[])) and t.state in ('planned', 'sent')
 """)
+_MEMBER_OF = text("select member_number from member where row_id = :row_id limit 2")
 _MEANT = text("""
     select exists (select from member where member_number = :words) as is_member,
            (select id from instance where id = cast(:id as bigint)) as by_id,

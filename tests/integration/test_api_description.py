@@ -111,12 +111,15 @@ def test_lists_are_paged_by_the_cursor_that_they_give(
     for number in (1, 2):
         client.post("/v1/requeues", json={"ids": [number]})
         client.post("/v1/discards", json={"ids": [number], "reason": "a test member"})
+        client.post("/v1/member-events", json={"operation": str(number)})
     paged = [
         path
         for path, _, one in operations(document)
         if "cursor" in {parameter["name"] for parameter in one.get("parameters", [])} and "{" not in path
     ]
-    assert {"/v1/instances", "/v1/dead-letters", "/v1/requeues", "/v1/discards", "/v1/audit"} == set(paged)
+    assert {"/v1/instances", "/v1/dead-letters", "/v1/requeues", "/v1/discards", "/v1/audit", "/v1/refusals"} == set(
+        paged
+    )
     for path in paged:
         whole = client.get(path, params={"list": "true"}).json()
         assert (len(whole["items"]) > 1, whole["next"]) == (True, None), path

@@ -17,6 +17,7 @@ ALERTS = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_tex
 COMMANDS = sorted({tuple(arguments) for arguments in commands_in(RUNBOOK)})
 HEADINGS = re.findall(r"^#{2,3} (.+)$", RUNBOOK, re.MULTILINE)
 STEPS = 5
+PICTURE_MAX = 200_000
 
 
 def anchor(heading: str) -> str:
@@ -41,6 +42,29 @@ def test_commands_are_found_in_blocks_pipelines_and_sentences() -> None:
         "`membersync status`\n\n```sh\nmembersync show 1 --json | jq '.a | .b' | membersync produce - # and so\n```\n"
     )
     assert list(commands_in(text)) == [["show", "1", "--json"], ["produce", "-"], ["status"]]
+
+
+def test_the_readme_proves_each_connection_by_a_command() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = readme.split("## Connect real systems")[1].split("\n## ")[0]
+    systems = re.findall(r"^\*\*(.+?)\*\*.*\n((?:\d\. .*\n?)+)", section, re.MULTILINE)
+    assert [name for name, _ in systems] == ["CrowdTwist", "Siebel in", "Siebel out", "OIC remote"]
+    for _, lines in systems:
+        *_, proof = lines.strip().splitlines()
+        assert lines.count("\n") <= STEPS
+        assert [parse(command)[0] for command in commands_in(proof)]
+    named = set(re.findall(r"`(MEMBERSYNC_\w+)", section))
+    known = set(
+        re.findall(r"^#? ?(MEMBERSYNC_\w+)=", (ROOT / ".env.example").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    assert named <= known
+
+
+def test_the_picture_of_the_console_is_there_and_small() -> None:
+    (picture,) = re.findall(r"!\[[^]]+\]\(([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    content = (ROOT / picture).read_bytes()
+    assert content.startswith(b"\x89PNG")
+    assert len(content) < PICTURE_MAX
 
 
 def test_every_alert_has_its_section_and_every_section_of_an_alert_an_alert() -> None:

@@ -106,7 +106,7 @@ class Siebel:
             if not is_conflict(answer):
                 return answer
             await telling.exchange.ask("GET", path, handed_over=_READ)  # the re-read that Siebel asks for (S17)
-        raise RowConflictError(SYSTEM, f"somebody else kept changing the member ({_CONFLICT_TRIES} tries)")
+        raise RowConflictError(SYSTEM, "somebody else kept changing the member")
 
     async def _write_many(self, wave: "Sequence[Telling]", began: float) -> None:
         exchange = Exchange(self._door, began, lambda: [one for telling in wave for one in telling.personal()])

@@ -290,9 +290,15 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path(".membersync"), description="folder of the embedded servers' data and logs")
     ledger_url: LedgerUrl = Field(
-        None, repr=False, description="postgresql+psycopg://…, PostgreSQL 14+; unset: embedded"
+        None,
+        repr=False,
+        description="postgresql://…, one host or several, PostgreSQL 14+ with UTF8; unset: embedded",
     )
-    broker_url: BrokerUrl = Field(None, repr=False, description="redis://… or amqp://…; unset: embedded Valkey")
+    broker_url: BrokerUrl = Field(
+        None,
+        repr=False,
+        description="redis[s]://… or amqp[s]://…, a CA: ?ssl_ca_certs=FILE; unset: embedded Valkey",
+    )
     program_id: str = Field("", description="ROW_ID of the loyalty programme to sync; empty: every programme")
     requeue_max: int = Field(10, ge=1, description="times that one instance may be requeued; more only by force")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is written")

@@ -38,6 +38,7 @@ from shared.errors import (
     UnavailableError,
     UnreachableError,
 )
+from shared.proxies import proxy_for
 from workers import lease
 from workers.permits import Permits, out_of_turn
 from workers.wire import ANSWER_MAX_BYTES, IS_CUT, Wire
@@ -83,7 +84,8 @@ class Request(NamedTuple):
 class Answer:
     """An answer over HTTP.
 
-    Shape: *document* an object or an array, None when the body is no such JSON or *is_cut*: longer than is read.
+    Shape: *document* an object or an array, None when the body is no such JSON or *is_cut*: longer than is read;
+    *through* names the proxy on the way, for messages: it may be the one who speaks.
     """
 
     status: int
@@ -92,6 +94,7 @@ class Answer:
     is_cut: bool = False
     date: str | None = None
     """When its sender says it was: a Retry-After that names an instant is of the same clock."""
+    through: str = ""
 
     @property
     def ok(self) -> bool:
@@ -137,8 +140,14 @@ class Door:
         self._secret_query = secret_query
         self._slots = asyncio.Semaphore(calls_in_flight)
         connect_s = min(CONNECT_S, timeout_s / 3)  # well before the deadline, so that it shows where time ran out
+        proxy = proxy_for(self._base_url)
+        self._through = f" (through {proxy})" if proxy else ""
         self._wire = Wire(
-            JSON_HEADERS | dict(headers or {}), connect_s=connect_s, total_s=timeout_s, most_bytes=answer_max_bytes
+            JSON_HEADERS | dict(headers or {}),
+            connect_s=connect_s,
+            total_s=timeout_s,
+            most_bytes=answer_max_bytes,
+            proxy=proxy.url if proxy else None,
         )
         self._client = httpx.AsyncClient(transport=self._wire)
 
@@ -194,15 +203,17 @@ class Door:
         except httpx.PoolTimeout:
             return LeaseLostError(self.system)
         except (httpx.UnsupportedProtocol, httpx.InvalidURL):
-            return UnreachableError(self.system, "the base URL or the credentials are not set, or cannot be used")
+            what = f"the base URL or the credentials are not set, or cannot be used{self._through}"
+            return UnreachableError(self.system, what)
         except httpx.ConnectError as error:
-            return UnreachableError(self.system, f"could not connect: {error}")
+            return UnreachableError(self.system, f"could not connect{self._through}: {error}")
         except httpx.TransportError:
-            return OutcomeUnknownError(self.system, "no answer came after the request was sent")
+            return OutcomeUnknownError(self.system, f"no answer came after the request was sent{self._through}")
         is_cut = bool(response.extensions.get(IS_CUT))
         document = None if is_cut else _document(response.content)
+        stated = response.headers
         return Answer(
-            response.status_code, document, response.headers.get("retry-after"), is_cut, response.headers.get("date")
+            response.status_code, document, stated.get("retry-after"), is_cut, stated.get("date"), self._through
         )
 
     def _request(self, request: Request, left_s: float) -> httpx.Request:
@@ -228,7 +239,7 @@ def verdict(system: str, answer: Answer, handed_over: frozenset[int] = frozenset
         return None
     match status:
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
-            return UnauthorisedError(system, f"refused our credentials (HTTP {status})", status)
+            return UnauthorisedError(system, f"refused our credentials (HTTP {status}){answer.through}", status)
         case HTTPStatus.TOO_MANY_REQUESTS:
             return _throttled(system, answer)
         case HTTPStatus.SERVICE_UNAVAILABLE if answer.retry_after is not None:
@@ -238,19 +249,19 @@ def verdict(system: str, answer: Answer, handed_over: frozenset[int] = frozenset
 
 def _throttled(system: str, answer: Answer) -> ThrottledError:
     wait_s = retry_after_s(answer.retry_after, _epoch_s(answer.date) or time())
-    return ThrottledError(system, f"asked us to wait (HTTP {answer.status})", answer.status, wait_s)
+    return ThrottledError(system, f"asked us to wait (HTTP {answer.status}){answer.through}", answer.status, wait_s)
 
 
 def _unavailable(system: str, answer: Answer) -> UnavailableError | None:
     status = answer.status
     if status == HTTPStatus.REQUEST_TIMEOUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return UnavailableError(system, f"could not serve us (HTTP {status})", status)
+        return UnavailableError(system, f"could not serve us (HTTP {status}){answer.through}", status)
     if not answer.ok and status < HTTPStatus.BAD_REQUEST:
-        return UnavailableError(system, f"sent us elsewhere (HTTP {status})", status)
+        return UnavailableError(system, f"sent us elsewhere (HTTP {status}){answer.through}", status)
     if answer.is_cut:
-        return UnavailableError(system, f"answered more than we read (HTTP {status})", status)
+        return UnavailableError(system, f"answered more than we read (HTTP {status}){answer.through}", status)
     if answer.document is None and status != HTTPStatus.NO_CONTENT:
-        return UnavailableError(system, f"answered something that is not JSON (HTTP {status})", status)
+        return UnavailableError(system, f"answered something that is not JSON (HTTP {status}){answer.through}", status)
     return None
 
 

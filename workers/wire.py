@@ -10,6 +10,7 @@ from datetime import timedelta
 import httpx
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import BuilderError, DetailedPyreqwestError, PyreqwestError
+from pyreqwest.proxy import ProxyBuilder
 from pyreqwest.response import ResponseBodyReader
 
 from workers import lease
@@ -31,16 +32,23 @@ class Wire(httpx.AsyncBaseTransport):
     Units: *connect_s* seconds for a connection, of the *total_s* seconds that a request may take at most; a request's
     extension `total_s` shortens that.  *most_bytes* of an answer's body are read, counted after unpacking: neither a
     small body that unpacks to a large one nor one that never ends takes more memory.  *headers* are sent with each
-    request.
+    request, all of them through *proxy* where there is one.
     """
 
     def __init__(
-        self, headers: Mapping[str, str], *, connect_s: float, total_s: float, most_bytes: int = ANSWER_MAX_BYTES
+        self,
+        headers: Mapping[str, str],
+        *,
+        connect_s: float,
+        total_s: float,
+        most_bytes: int = ANSWER_MAX_BYTES,
+        proxy: str | None = None,
     ) -> None:
         self._headers = dict(headers)
         self._connect_s = connect_s
         self._total_s = total_s
         self._most_bytes = most_bytes
+        self._proxy = proxy
         self._pool: Client | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -98,6 +106,8 @@ class Wire(httpx.AsyncBaseTransport):
     def _opened(self) -> Client:
         builder = ClientBuilder().default_headers(self._headers).follow_redirects(enable=False)
         builder = builder.connect_timeout(timedelta(seconds=self._connect_s)).timeout(timedelta(seconds=self._total_s))
+        # Which proxy is said once, in shared/proxies.py: left to itself, the client sends even loopback through one.
+        builder = builder.no_proxy() if self._proxy is None else builder.proxy(ProxyBuilder.all(self._proxy))
         # Gzip and deflate unpack piece by piece in little memory; a window of zstd alone may be 128 MiB.
         builder = builder.brotli(enable=False).zstd(enable=False)
         return builder.pool_idle_timeout(timedelta(seconds=IDLE_S)).build()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from io import BufferedReader
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import httpx
 from rich.console import Console
@@ -28,6 +28,7 @@ from producers.siebel_message import BodyError
 from shared.errors import InvalidEventError
 from shared.events import MemberEvent
 from shared.pipeline import Lane
+from shared.proxies import proxy_for, trusted
 
 _SLICE = 1_000
 _TIMEOUT_S = 60.0
@@ -71,10 +72,14 @@ def _way(exits: ExitStack, lane: Lane, api_url: str | None, token: str | None) -
     if api_url is None:
         return into_ledger(with_ledger(), lane)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
+    proxy = proxy_for(api_url)
+    way: dict[str, Any] = {"proxy": proxy.url if proxy else None, "trust_env": False, "verify": trusted()}
     try:
-        client = httpx.Client(base_url=api_url, headers=headers, timeout=_TIMEOUT_S)
+        client = httpx.Client(base_url=api_url, headers=headers, timeout=_TIMEOUT_S, **way)
     except httpx.InvalidURL:
         raise TroubleError(f"--api {api_url} is not a URL", "like http://127.0.0.1:8000") from None
+    except ImportError:
+        raise TroubleError(f"{proxy} is of a kind that is not known", "an http:// one, or NO_PROXY") from None
     except UnicodeError:
         raise TroubleError("--token is none: a token has ASCII letters only") from None
     if client.base_url.scheme not in {"http", "https"}:

@@ -22,6 +22,7 @@ from shared.errors import InvalidEventError
 from shared.events import dump_event
 from shared.ledger.engine import engine
 from shared.pipeline import Lane
+from shared.proxies import proxy_for
 from shared.settings import Settings
 
 Send = Callable[[list[Position], Sender], list[Receipt]]
@@ -102,6 +103,8 @@ def _post(client: httpx.Client, lane: Lane, body: bytes) -> list[dict[str, Any]]
         TroubleError: it does not take it at all.
     """
     wait_s, cause = 0.5, ""
+    proxy = proxy_for(str(client.base_url))
+    through = f" (through {proxy})" if proxy else ""
     for attempt in range(1, _TRIES + 1):
         try:
             answer = client.post(
@@ -111,12 +114,12 @@ def _post(client: httpx.Client, lane: Lane, body: bytes) -> list[dict[str, Any]]
                 headers={"Content-Type": "application/x-ndjson"},
             )
         except httpx.TransportError as error:
-            cause = str(error) or type(error).__name__
+            cause = (str(error) or type(error).__name__) + through
         else:
             if answer.status_code in _ANSWERED:
                 results: list[dict[str, Any]] = answer.json()["results"]
                 return results
-            cause = _said(answer)
+            cause = _said(answer) + through
             if answer.status_code not in _LATER:
                 raise TroubleError(f"{client.base_url} refuses: {cause}", "check --api and --token")
             stated = answer.headers.get("retry-after", "")

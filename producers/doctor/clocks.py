@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from time import time
+from typing import Any
 
 import httpx
 
@@ -14,6 +15,7 @@ from producers.doctor.subject import Subject, UnlookedError
 from shared.addresses.broker import is_amqp
 from shared.ledger import checkup
 from shared.pipeline import Stage
+from shared.proxies import proxy_for, trusted
 
 WARN_S, FAIL_S = 2.0, 30.0
 _WITHIN_S = 4.0
@@ -54,7 +56,7 @@ def of_date(stage: Stage, subject: Subject) -> list[Finding]:
         return []
     try:
         return [judged(f"clock of {stage}", _ahead_s(lambda: _dated(url)))]
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, TypeError):
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, TypeError, ImportError):
         return []
 
 
@@ -86,6 +88,8 @@ def _dated(url: str) -> float:
     Raises:
         ValueError: it has none.
     """
-    answer = httpx.head(url, timeout=_WITHIN_S)
+    proxy = proxy_for(url)
+    way: dict[str, Any] = {"proxy": proxy.url if proxy else None, "trust_env": False, "verify": trusted()}
+    answer = httpx.head(url, timeout=_WITHIN_S, **way)
     said = parsedate_to_datetime(answer.headers.get("date", ""))
     return (said if said.tzinfo else said.replace(tzinfo=UTC)).timestamp() + _HALF_A_SECOND

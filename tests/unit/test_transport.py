@@ -79,6 +79,9 @@ async def serving(handler: Handler) -> AsyncIterator[str]:
             await handler(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
+        except asyncio.CancelledError:
+            writer.transport.abort()  # whoever never reads to the end would keep it open beyond the loop
+            raise
         finally:
             writer.close()
 

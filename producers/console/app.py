@@ -19,6 +19,7 @@ from producers.console import (
     mistakes,
     overview,
     plan,
+    refusals,
     rehearsal,
     search,
 )
@@ -52,6 +53,7 @@ def install(app: FastAPI) -> None:
         rehearsal,
         jobs,
         connections,
+        refusals,
         audit,
     )
     for one in pages:

@@ -26,6 +26,7 @@ NAMES = {
     "MembersyncDeadLetters",
     "MembersyncBugs",
     "MembersyncDataErrorsRising",
+    "MembersyncRefusalsRising",
     "MembersyncBudgetExhausted",
     "MembersyncMailStuck",
     "MembersyncNoWorkers",

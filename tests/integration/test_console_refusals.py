@@ -1,0 +1,46 @@
+"""The console's page of refused events."""
+
+import httpx
+import pytest
+from sqlalchemy import Engine
+
+from producers.intake import IntakeRules, Sender, accept
+from producers.refused import RefusedEvent
+from shared.pipeline import Lane
+from tests.console import link, logged_in
+
+
+@pytest.fixture
+def vera(client: httpx.Client, ledger: Engine) -> httpx.Client:
+    """A viewer, with two refusals of one field and one of another sender."""
+    rules = IntakeRules(Lane.LIVE)
+    bad = [(at, RefusedEvent("City", "is bad", at + 2, f"M-{at}", '{"City": "***"}')) for at in range(2)]
+    accept(ledger, bad, rules, Sender("siebel", "request R-1"))
+    accept(ledger, [(7, RefusedEvent("<b>", "is <b>worse</b>"))], rules, Sender("files", "file a.csv"))
+    return logged_in(client, "tok-vera")
+
+
+def test_refusals_are_grouped_by_field_and_sender_and_listed(vera: httpx.Client) -> None:
+    page = vera.get("/refusals")
+    assert page.status_code == 200
+    assert '<a href="/refusals" aria-current="page">Refused</a>' in page.text
+    assert "<b>worse" not in page.text
+    assert "request R-1" in page.text
+    assert "line 3" in page.text
+    assert "event 7" in page.text
+    narrowed = vera.get(link(page, "City"))
+    assert "file a.csv" not in narrowed.text
+    assert "request R-1" in narrowed.text
+    assert "M-1" in vera.get("/refusals?member=M-1").text
+    assert "Nothing matches the filter" in vera.get("/refusals?member=M-9").text
+
+
+def test_a_member_of_whom_all_was_refused_has_a_page_that_says_so(vera: httpx.Client) -> None:
+    page = vera.get(link(vera.get("/refusals"), "M-1"))
+    assert page.status_code == 404
+    assert "No event of this member was accepted, 1 refused" in page.text
+
+
+def test_a_filter_that_cannot_be_read_is_named(vera: httpx.Client) -> None:
+    page = vera.get("/refusals?since=soon")
+    assert (page.status_code, "since: must be an instant" in page.text) == (400, True)

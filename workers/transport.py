@@ -40,6 +40,7 @@ from shared.errors import (
 )
 from shared.proxies import proxy_for
 from workers import lease
+from workers.answerer import who_answered
 from workers.permits import Permits, out_of_turn
 from workers.wire import ANSWER_MAX_BYTES, IS_CUT, Wire
 
@@ -95,6 +96,8 @@ class Answer:
     date: str | None = None
     """When its sender says it was: a Retry-After that names an instant is of the same clock."""
     through: str = ""
+    sender: str = ""
+    """Who answered, of an answer that is no JSON."""
 
     @property
     def ok(self) -> bool:
@@ -211,10 +214,11 @@ class Door:
             return OutcomeUnknownError(self.system, f"no answer came after the request was sent{self._through}")
         is_cut = bool(response.extensions.get(IS_CUT))
         document = None if is_cut else _document(response.content)
-        stated = response.headers
-        return Answer(
-            response.status_code, document, stated.get("retry-after"), is_cut, stated.get("date"), self._through
-        )
+        stated, sender = response.headers, ""
+        if document is None:
+            sender = who_answered(self._base_url, stated.get("server"), response.content)
+        retry_after, date = stated.get("retry-after"), stated.get("date")
+        return Answer(response.status_code, document, retry_after, is_cut, date, self._through, sender)
 
     def _request(self, request: Request, left_s: float) -> httpx.Request:
         query = "&".join(part for part in (request.query, self._secret_query) if part)
@@ -257,12 +261,16 @@ def _unavailable(system: str, answer: Answer) -> UnavailableError | None:
     if status == HTTPStatus.REQUEST_TIMEOUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return UnavailableError(system, f"could not serve us (HTTP {status}){answer.through}", status)
     if not answer.ok and status < HTTPStatus.BAD_REQUEST:
-        return UnavailableError(system, f"sent us elsewhere (HTTP {status}){answer.through}", status)
+        return UnavailableError(system, f"sent us elsewhere (HTTP {status}){_of(answer)}", status)
     if answer.is_cut:
         return UnavailableError(system, f"answered more than we read (HTTP {status}){answer.through}", status)
     if answer.document is None and status != HTTPStatus.NO_CONTENT:
-        return UnavailableError(system, f"answered something that is not JSON (HTTP {status}){answer.through}", status)
+        return UnavailableError(system, f"answered something that is not JSON (HTTP {status}){_of(answer)}", status)
     return None
+
+
+def _of(answer: Answer) -> str:
+    return f"{answer.through}: {answer.sender}" if answer.sender else answer.through
 
 
 def retry_after_s(said: str | None, now: float) -> float | None:

@@ -1,0 +1,43 @@
+"""An answer that is not the system's own says who gave it, and nothing of the member."""
+
+import pytest
+
+from producers import advice
+from shared.ledger.causes import normalised
+from shared.pipeline import Stage
+from workers.answerer import who_answered
+from workers.transport import Answer, verdict
+
+URL = "https://api.crowdtwist.example:8443/base"
+
+
+@pytest.mark.parametrize(
+    ("server", "body", "said"),
+    [
+        ("nginx/1.25", b"<html><TITLE>\n Sign  in &amp; go</title>", "nginx at api.crowdtwist.example, Sign in & go"),
+        ("", b"<html>no title", "api.crowdtwist.example"),
+        (None, b"", "api.crowdtwist.example"),
+        ("\x1b[31mred", b"", "api.crowdtwist.example"),
+        (
+            None,
+            b"<title>\xff\xfe</title>",
+            "api.crowdtwist.example, \N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}",
+        ),
+        (None, b"<title>" + b"x" * 200, "api.crowdtwist.example, " + "x" * 60),
+        ("squid", b"hello ann.lee@example.org", "squid at api.crowdtwist.example"),
+    ],
+)
+def test_who_answered_is_said_in_a_few_words(server: str | None, body: bytes, said: str) -> None:
+    assert who_answered(URL, server, body) == said
+
+
+def test_no_address_of_a_person_is_shown() -> None:
+    assert "ann.lee@example.org" not in who_answered(URL, None, b"<title>Welcome ann.lee@example.org</title>")
+
+
+def test_it_stands_in_the_error_in_its_cause_and_the_advice_points_at_it() -> None:
+    answer = Answer(200, None, sender=who_answered(URL, "squid", b"<title>Sign in</title>"))
+    error = verdict("CrowdTwist", answer)
+    assert error is not None
+    assert normalised(str(error)).endswith("squid at api.crowdtwist.example, Sign in")
+    assert "what the message shows" in advice.for_dead_letter(Stage.CROWDTWIST, error.code, str(error))

@@ -129,7 +129,7 @@ class _Start:
         if self._settings.broker_url is None:
             url = self._exits.enter_context(embedded_valkey(self._home, on_event=self._on_event))
             self._set(broker_url=url)
-            self._tell("valkey", url.rpartition("//")[2])
+            self._tell("valkey", url.rpartition("@")[2])
         if simulators is not None:
             self._wait(simulators)
             self._settings = programs.pointed_at(self._sandbox, self._settings)

@@ -71,7 +71,7 @@ def _make_room_needed(connection: Connection) -> None:
 
 
 _LOCKED = "55P03"
-_ENCODING = text("show server_encoding")
+_ENCODING = text("select current_setting('server_encoding')")
 _PATIENCE = text("set local statement_timeout = '3s'")
 _LOCK = text("lock table readiness in access exclusive mode nowait")
 _TRUNCATE = text("truncate readiness restart identity")

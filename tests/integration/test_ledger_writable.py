@@ -196,16 +196,18 @@ def test_what_is_left_alone_on_a_read_only_ledger_is_not_blamed_on_the_budget() 
 
 @pytest.fixture(params=["LATIN1", "SQL_ASCII"])
 def other_letters(ledger: Engine, ledger_url: str, request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
-    """A database of another encoding."""
-    with ledger.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(
-            text(f"create database letters encoding '{request.param}' lc_collate 'C' lc_ctype 'C' template template0")
-        )
-        url = ledger_url.removesuffix(str(ledger.url.database)) + "letters"
-        assert addresses.arguments(url)["dbname"] == "letters"
-        yield url, request.param
-        engine(url).dispose()
-        connection.execute(text("drop database letters with (force)"))
+    """The ledger as it says of itself in another encoding; the tests' user may not create a database of one."""
+    _alter(ledger, "create schema letters")
+    _alter(
+        ledger,
+        "create function letters.current_setting(text) returns text language sql as $$ select case $1 "
+        f"when 'server_encoding' then '{request.param}' else pg_catalog.current_setting($1) end $$",
+    )
+    url = f"{ledger_url}?options=-csearch_path%3Dletters%2Cpublic%2Cpg_catalog"
+    assert addresses.arguments(url)["options"] == "-csearch_path=letters,public,pg_catalog"
+    yield url, request.param
+    engine(url).dispose()
+    _alter(ledger, "drop schema letters cascade")
 
 
 def test_a_database_that_does_not_hold_every_name_is_refused(

@@ -43,13 +43,16 @@ schemathesis.openapi.media_type("application/x-ndjson", st.lists(_NUMBERS, min_s
 schemathesis.openapi.media_type("application/xml", _NUMBERS.map(_message), aliases=["text/xml"])
 
 
-def _by_now(value: Any) -> Any:  # noqa: ANN401 - JSON
-    """Give a body whose instants have come: OpenAPI cannot say how far ahead of a clock a string may lie."""
-    if isinstance(value, str):
-        return _YEAR.sub("2020", value) if _DATED.fullmatch(value) else value
-    if isinstance(value, dict):
-        return {name: _by_now(inner) for name, inner in value.items()}
-    return [_by_now(inner) for inner in value] if isinstance(value, list) else value
+def _let_come(body: Any) -> None:  # noqa: ANN401 - JSON
+    """Let the instants in a body have come: OpenAPI cannot say how far ahead of a clock a string may lie.
+
+    In place: a body that is set anew is judged anew, as JSON.
+    """
+    places = body.items() if isinstance(body, dict) else enumerate(body) if isinstance(body, list) else ()
+    for place, value in list(places):
+        if isinstance(value, str) and _DATED.fullmatch(value):
+            body[place] = _YEAR.sub("2020", value)
+        _let_come(value)
 
 
 @schemathesis.hook
@@ -59,7 +62,7 @@ def before_call(
     kwargs: dict[str, Any],  # noqa: ARG001  # same
 ) -> None:
     if case.operation.path == "/v1/member-events":
-        case.body = _by_now(case.body)
+        _let_come(case.body)
         for one in case.body if isinstance(case.body, list) else [case.body]:
             stated = one.get("event_id") if isinstance(one, dict) else None
             if isinstance(one, dict) and isinstance(stated, str) and stated.strip():

@@ -20,6 +20,8 @@ def brisk(pipeline: Pipeline) -> Pipeline:
         "MEMBERSYNC_CROWDTWIST__PROBE_CAP_S": "0.5",
         "MEMBERSYNC_SIEBEL__PROBE_FIRST_S": "0.2",
         "MEMBERSYNC_SIEBEL__PROBE_CAP_S": "0.5",
+        "MEMBERSYNC_CROWDTWIST__RETRY_CAP_S": "2",
+        "MEMBERSYNC_SIEBEL__RETRY_CAP_S": "1",
     }
     return pipeline
 

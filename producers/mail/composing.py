@@ -1,6 +1,7 @@
 """News become letters.  Pure: the same news at the same instant give the same letter, and it names nobody."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
@@ -81,7 +82,9 @@ def _sections(digest: Digest, url: str) -> Iterator[Section]:
 
 
 def _section(title: str, failures: Sequence[Failure], meaning: str, steps: tuple[Step, ...], url: str) -> Section:
-    return Section(meaning, steps, url, title, tuple(failures[:_NAMED_MAX]), _total(failures[_NAMED_MAX:]))
+    # The title names the system already.
+    named = (replace(one, message=one.message.removeprefix(f"{SYSTEMS[one.stage]}: ")) for one in failures[:_NAMED_MAX])
+    return Section(meaning, steps, url, title, tuple(named), _total(failures[_NAMED_MAX:]))
 
 
 def _total(failures: Iterable[Failure]) -> int:

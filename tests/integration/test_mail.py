@@ -154,7 +154,7 @@ def test_whoever_failed_is_told_in_one_digest_by_cause_and_never_again(road: Roa
     body = mailbox.mails[0].get_body(("plain",))
     assert body is not None
     said = body.get_content()
-    assert "500 x CrowdTwist: <e-mail> cannot be served" in said
+    assert "500 x <e-mail> cannot be served" in said
     assert "20 x Email Address is already taken" in said
     assert "R-1" not in said
     often = postman(road, mailbox, digest_every_s=0.01)

@@ -35,7 +35,7 @@ ROUNDS_MAX = 60
 
 
 class Fate(Enum):
-    """What becomes of a call; LATE_n: it lands after n more calls of the member."""
+    """What becomes of a call; LATE_n: it lands right after n more calls of the member, over what they wrote."""
 
     ANSWERED = "answered"
     NEVER = "lost, never lands"
@@ -46,7 +46,15 @@ class Fate(Enum):
     FROZEN = "the worker froze, lands when it wakes"
 
 
-LATE = {Fate.NEVER: -1, Fate.AT_ONCE: 0, Fate.LATE_1: 1, Fate.LATE_2: 2, Fate.DIED: 1, Fate.FROZEN: 2}
+LATE = {
+    Fate.ANSWERED: -1,
+    Fate.NEVER: -1,
+    Fate.AT_ONCE: 0,
+    Fate.LATE_1: 1,
+    Fate.LATE_2: 2,
+    Fate.DIED: 1,
+    Fate.FROZEN: 2,
+}
 
 
 @dataclass
@@ -121,7 +129,6 @@ class Story:
             self.errors.append(f"version {version} was sent after {system.sent}")
         system.sent = max(system.sent, version)
         fate = next(system.fates)
-        self.woken += system.fall()
         if fate is Fate.ANSWERED:
             system.shows = value or system.shows
             system.lost.discard(version)
@@ -129,11 +136,11 @@ class Story:
                 system.acknowledged = version
             else:
                 system.sent = max([system.acknowledged, *system.lost])
-            return fate
-        system.lost.add(version)
+        else:
+            system.lost.add(version)
+        self.woken += system.fall()  # over what has just been written
         if LATE[fate] >= 0:
-            late = Late(version, value, LATE[fate], work if fate is Fate.FROZEN else None)
-            system.late.append(late)
+            system.late.append(Late(version, value, LATE[fate], work if fate is Fate.FROZEN else None))
             self.woken += system.land(lambda one: one.after <= 0)
         return fate
 

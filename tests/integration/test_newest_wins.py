@@ -13,8 +13,8 @@ from sqlalchemy import Engine
 from tests.stories import Fate, Play, Story
 
 DEEPER = int(os.environ.get("MEMBERSYNC_TEST_DEPTH", "0"))
-ARRIVALS = [(2, 4), (2, 5), (3, 4), (3, 5), (4, 6)] + [(2, 6), (4, 5)] * bool(DEEPER)
-"""Of the second and the third version: while the one before is waiting, on its way, or done."""
+ARRIVALS = [(2, 5), (3, 4), (3, 5), (4, 6), (4, 10)] + [(2, 4), (4, 5), (4, 8)] * bool(DEEPER)
+"""Of the second and the third version: while the one before is waiting, on its way, done, or checked."""
 REFUSED = [frozenset(some) for some in ([], [2], [3], [2, 3])][: 4 if DEEPER else 3]
 ALL = tuple(Fate)
 LOST = (Fate.ANSWERED, Fate.AT_ONCE, Fate.LATE_1, Fate.LATE_2)

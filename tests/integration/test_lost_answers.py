@@ -1,0 +1,75 @@
+"""What a lost answer leaves in the ledger: a mark, an unknown status, and a check that depends on nothing else."""
+
+from sqlalchemy import Engine
+
+from shared.errors import DataError, OutcomeUnknownError
+from shared.instances import Errand
+from shared.pipeline import Stage, SyncStatus
+from tests.integration.test_attempts import (
+    OUTAGE,
+    REFUSED,
+    SILENCE,
+    begin,
+    claim,
+    end,
+    errands,
+    good,
+    lapse,
+    make_due,
+    rows,
+    send,
+    travel,
+)
+
+
+def test_a_report_that_a_newer_status_has_overtaken_is_dropped(ledger: Engine) -> None:
+    send(ledger)
+    for _ in range(3):
+        travel(ledger, {Stage.CROWDTWIST: OUTAGE}, report_s=300)
+        make_due(ledger)
+    send(ledger, minute=1, last_name="Other")
+    travel(ledger)
+    assert rows(ledger, "state, errand_at <= now()") == [("dead", True), ("completed", None)]
+    assert errands(ledger) == []
+    assert rows(ledger, "errand_at") == [None, None]
+    assert rows(ledger, "told_status", "member") == ["Success"]
+
+
+def test_a_status_that_got_no_answer_is_unknown_until_it_is_told_again(ledger: Engine) -> None:
+    send(ledger)
+    travel(ledger)
+    send(ledger, minute=1, last_name="Other")
+    travel(ledger, {Stage.CROWDTWIST: REFUSED, Stage.SIEBEL: OutcomeUnknownError("Siebel", "no answer")})
+    assert rows(ledger, "told_status, told_id, lost_tell_id", "member") == [(None, 1, 2)]
+    send(ledger, minute=2, last_name="Third")
+    ((_, ids),) = claim(ledger).items()
+    for stage in Stage:
+        (work,) = begin(ledger, stage, ids)
+        if stage is Stage.SIEBEL:
+            assert (work.status, work.told_status) == (SyncStatus.SUCCESS, None)
+        end(ledger, stage, work, good(stage, work))
+    assert errands(ledger) == [Errand.TELL_AGAIN]
+    assert rows(ledger, "told_status, lost_tell_id, tell_again_at, synced", "member") == [("Success", None, None, True)]
+
+
+def test_a_worker_lost_in_a_call_to_siebel_leaves_unknown_what_siebel_shows(ledger: Engine) -> None:
+    send(ledger)
+    travel(ledger)
+    send(ledger, minute=1, last_name="Other")
+    ((_, ids),) = claim(ledger).items()
+    for stage in (Stage.OIC, Stage.CROWDTWIST):
+        (work,) = begin(ledger, stage, ids)
+        end(ledger, stage, work, good(stage, work))
+    begin(ledger, Stage.SIEBEL, ids)
+    lapse(ledger)
+    assert rows(ledger, "told_status, lost_tell_id", "member") == [(None, 2)]
+
+
+def test_a_member_whose_status_siebel_refuses_is_read_back_all_the_same(ledger: Engine) -> None:
+    send(ledger)
+    travel(ledger, {Stage.CROWDTWIST: SILENCE}, report_s=300)
+    make_due(ledger)
+    travel(ledger, {Stage.SIEBEL: DataError("Siebel", "no member with this Member Number", 404)})
+    assert rows(ledger) == ["dead"]
+    assert errands(ledger) == [Errand.READ_BACK]
+    assert rows(ledger, "state, stage, code") == [("dead", "siebel", "data_error")]

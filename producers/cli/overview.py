@@ -32,7 +32,7 @@ def print_overview(overview: Overview) -> None:
 
 def print_verdict(verdict: Verdict) -> None:
     """Print in one line whether all is well."""
-    console().print(plain(verdict.sentence, _LEVELS[verdict.level]), soft_wrap=True)
+    console().print(plain(verdict.sentence, _LEVELS[verdict.level]))
 
 
 def print_connections(rows: Sequence[ConnectionState]) -> None:
@@ -41,7 +41,7 @@ def print_connections(rows: Sequence[ConnectionState]) -> None:
     print_rows(out, [_connection(row) for row in rows], expendable=["free now", "failures", "breaker", "since"])
     troubled = [f"{row.name}: {words}" for row in rows for words in _why(row)]
     for line in troubled:
-        out.print(plain(line), soft_wrap=True)
+        out.print(plain(line))
 
 
 def _connection(row: ConnectionState) -> dict[str, Text]:

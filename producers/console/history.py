@@ -17,7 +17,7 @@ from producers.console.visitors import Visitor
 from producers.filtering import instant_of
 from producers.ops import AskError
 from producers.shown import masked_page
-from shared.ledger import history, latency, views
+from shared.ledger import history, latency, lookups, views
 from shared.ledger.engine import transaction
 from shared.ledger.history import MinuteCount, Outage
 
@@ -135,7 +135,8 @@ def list_outcomes(request: Request, _: Visitor) -> Response:
     with transaction(ledger_of(request)) as connection:
         ids = history.happened(connection, outcomes, since=since, until=until, limit=_FOUND_MAX)
         found = masked_page(views.listed(connection, ids, limit=_ROWS, before=before))
-    content |= {"since": since, "until": until, "found": found}
+        untold = lookups.untold(connection, [int(one.instance_id) for one in found.items])
+    content |= {"since": since, "until": until, "found": found, "untold": untold}
     return page(
         request,
         "history/outcomes.html",

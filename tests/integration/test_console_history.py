@@ -81,7 +81,7 @@ def test_it_counts_what_happened_also_where_it_has_been_put_right_since(
     counted(settings)
     page = client.get("/")
     assert any(title.endswith(" dead letter: 2") for title in titles(page))
-    assert re.search(r"Last hour Accepted 2 dead 2", said(page))
+    assert re.search(r"Last hour Accepted 2 dead letters 2", said(page))
 
 
 def test_a_longer_range_is_entered_by_its_steps_and_a_shorter_one_left_by_links(

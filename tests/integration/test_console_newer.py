@@ -36,10 +36,13 @@ def stream_of(client: httpx.Client, address: str) -> str:
 
 
 def parts(lines: Iterator[str]) -> dict[str, str]:
-    """Give the parts of the next event that has any."""
+    """Give the parts of the next event that has any but the verdict and the counts, which stand on every page."""
     for line in lines:
-        if line.startswith("data:") and (found := json.loads(line.removeprefix("data:"))):
-            return {str(name): str(html) for name, html in found.items()}
+        if line.startswith("data:"):
+            sent = json.loads(line.removeprefix("data:"))
+            found = {name: html for name, html in sent.items() if name != "verdict" and not name.startswith("count-")}
+            if found:
+                return found
     raise AssertionError("the stream has ended")
 
 

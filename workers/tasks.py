@@ -293,7 +293,8 @@ class Attempt:
         """Say whether a last attempt does not count, since nothing shows that the system was up.
 
         What shows it: somebody in this batch got through; or the connection passes its own test, and somebody got
-        through of late, or there is no good member to ask.  If there is one, it is asked now, for the next time.
+        through of late.  A good member is asked now, for the next time; where there is none, as many members that fail
+        as open the breaker are no sign of it, fewer may be at fault themselves.
         """
         policy = self.of.connection(self.stage).policy
         if not would_be_given_up(answers, policy) or any(shows_it_up(result) for _, result in answers):
@@ -302,8 +303,12 @@ class Attempt:
             return True
         with transaction(engine(), durable=False) as connection:
             is_proven = connections.served(connection, self.stage, within_s=policy.cap_s + _SERVED_S)
-            if is_proven or not probing.has_good(connection, self.stage):
+            if is_proven:
                 return False
+            if not probing.has_good(connection, self.stage):
+                failing = connections.gate(connection, self.stage).breaker.failing_members
+                failing |= {work.member_number for work, result in answers if evidence.counts(result)}
+                return len(failing) >= self.of.connection(self.stage).breaker_members
             connections.doubt(connection, self.stage)
             wake(connection)
         return True

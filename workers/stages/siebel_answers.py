@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from shared.errors import DataError, OutcomeUnknownError, StageError, UnavailableError
+from shared.errors import DataError, OutcomeUnknownError, RowConflictError, StageError, UnavailableError
 from workers.answer_schema import STRICT, Text, Word, fitted
 from workers.transport import Answer
 
@@ -44,7 +44,9 @@ def error_of(answer: Answer) -> StageError | None:
     if answer.ok and not text:
         return None
     said = text[:_LONGEST] or f"answered HTTP {status} without saying why"
-    if text and status in _ABOUT_VALUES and not is_conflict(answer):
+    if is_conflict(answer):
+        return RowConflictError(SYSTEM, said, status)
+    if text and status in _ABOUT_VALUES:
         return DataError(SYSTEM, said, status)
     return UnavailableError(SYSTEM, said, status)
 

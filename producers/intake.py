@@ -204,7 +204,7 @@ def judge(event: MemberEvent, standing: Standing, content: bytes, rules: IntakeR
 
 def begins_sequence(event: MemberEvent, standing: Standing) -> bool:
     """Say whether Siebel counts anew from here: another row for the member, or an enrolment after a deletion."""
-    row_id = event.member.row_id
+    row_id = _own_row(event, standing)
     is_another_row = bool(row_id and standing.row_id and row_id != standing.row_id)
     is_enrolled_again = event.operation is Operation.ENROLL and standing.newest_operation == Operation.DELETE
     return is_another_row or is_enrolled_again
@@ -224,7 +224,7 @@ def _take(connection: Transaction, arrivals: Sequence[_Arrival], rules: IntakeRu
     members = [arrival.event.member.member_number for arrival in arrivals]
     acceptance.lock_members(connection, members)
     known = acceptance.known_events(connection, [arrival.event_id for arrival in arrivals])
-    standings = acceptance.standings(connection, members)
+    standings = _with_foreign_rows(connection, arrivals, acceptance.standings(connection, members))
     ids, now = acceptance.take_ids(connection, len(arrivals))
     desk = _Desk(known, standings, rules, now)
     receipts = [desk.take(arrival, instance_id) for arrival, instance_id in zip(arrivals, ids, strict=True)]
@@ -236,6 +236,25 @@ def _take(connection: Transaction, arrivals: Sequence[_Arrival], rules: IntakeRu
     if any(receipt.outcome is Outcome.ACCEPTED for receipt in receipts):
         wake(connection)
     return receipts
+
+
+def _with_foreign_rows(
+    connection: Transaction, arrivals: Sequence[_Arrival], standings: Mapping[str, Standing]
+) -> dict[str, Standing]:
+    """Add to the standings which of the rows that events name are known as other members'."""
+    named = [arrival.event.member for arrival in arrivals if arrival.event.member.row_id]
+    claims = {one.row_id for one in named if one.row_id != standings[one.member_number].row_id}
+    owners = acceptance.row_owners(connection, list(claims)) if claims else {}
+    return {
+        number: replace(standing, foreign_rows=frozenset(row for row, owner in owners.items() if owner != number))
+        for number, standing in standings.items()
+    }
+
+
+def _own_row(event: MemberEvent, standing: Standing) -> str:
+    """Give the row that an event names, if it can be its member's."""
+    row_id = event.member.row_id
+    return "" if row_id in standing.foreign_rows else row_id
 
 
 def _record_forced(
@@ -340,7 +359,7 @@ class _Desk:
         number = event.member.member_number
         if standing.queued is not None:
             self._overtake(standing.queued, instance_id, inherits=judgement.outcome is Outcome.ACCEPTED)
-        version, row_id = event.version, event.member.row_id or standing.row_id
+        version, row_id = event.version, _own_row(event, standing) or standing.row_id
         sequence_from = version.occurred_at if judgement.begins else standing.sequence_from
         self.newest[number] = Newest(
             member_number=number,

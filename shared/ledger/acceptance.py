@@ -35,6 +35,8 @@ class Standing:
     newest_operation: str | None = None
     row_id: str | None = None
     """Of the row whose changes the newest event counts."""
+    foreign_rows: frozenset[str] = frozenset()
+    """Rows that Siebel has shown to be other members', of those that arriving events name: no word about this one."""
     sequence_from: datetime | None = None
     """Since when Siebel counts the modifications that compare; what occurred before is older, whatever it counts."""
     applied_hash: bytes | None = None
@@ -115,6 +117,12 @@ def _version(row: Row[Any]) -> Version | None:
     return Version(row.newest_modification, row.newest_occurred_at, row.newest_occurred_until)
 
 
+def row_owners(connection: Connection, row_ids: Sequence[str]) -> dict[str, str]:
+    """Say of which member each of these rows is, of those that Siebel has shown to be somebody's."""
+    rows = connection.execute(_ROW_OWNERS, {"row_ids": sorted(set(row_ids))})
+    return {row.proven_row_id: row.member_number for row in rows}
+
+
 def known_events(connection: Connection, event_ids: Sequence[str]) -> dict[str, Known]:
     """Find which of these event ids the ledger has already."""
     rows = connection.execute(_KNOWN, {"ids": list(event_ids)})
@@ -172,6 +180,9 @@ _STANDINGS = text(f"""
     left join lateral (select id from instance i where i.member_number = m.member_number and i.state = 'running'
                        limit 1) as r on true
     where m.member_number = any(cast(:numbers as text[]))
+""")
+_ROW_OWNERS = text("""
+    select proven_row_id, member_number from member where proven_row_id = any(cast(:row_ids as text[]))
 """)
 _KNOWN = text("select event_id, id, event_hash from instance where event_id = any(cast(:ids as text[]))")
 _TAKE_IDS = text("""

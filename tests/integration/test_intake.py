@@ -238,6 +238,23 @@ def test_an_operators_force_opens_a_member_that_is_shut_and_is_recorded(ledger: 
     assert tuple(action) == ("olga", "operator", "force", {"ids": [receipt.instance_id]}, 1, "1 accepted")
 
 
+def test_the_row_of_another_member_begins_no_sequence_neither_coming_nor_going(ledger: Engine) -> None:
+    take(ledger, event(modification=3, member={"member_number": "M-2", "row_id": "1-OTHER"}))
+    with ledger.begin() as connection:
+        connection.execute(text("update member set proven_row_id = '1-OTHER' where member_number = 'M-2'"))
+    assert outcomes(take(ledger, event(modification=7, member=row("1-OWN")))) == ["accepted"]
+    foreign = event(minute=1, modification=4, member=row("1-OTHER"))
+    back = event(minute=2, modification=5, member=row("1-OWN"))
+    assert outcomes(take(ledger, foreign)) == ["superseded"]
+    assert outcomes(take(ledger, back)) == ["superseded"]
+    together = (
+        event(minute=3, modification=8, member=row("1-OTHER")),
+        event(minute=4, modification=6, member=row("1-OWN")),
+    )
+    assert outcomes(take(ledger, *together)) == ["accepted", "superseded"]
+    assert outcomes(take(ledger, event(minute=5, modification=0, member=row("1-NEW")))) == ["accepted"]
+
+
 @pytest.mark.parametrize("row_id", ["1-NEW", "1-OLD", ""])
 def test_a_member_that_is_deleted_and_enrolled_again_counts_anew(ledger: Engine, row_id: str) -> None:
     take(ledger, event(minute=1, modification=40, member=row("1-OLD")))

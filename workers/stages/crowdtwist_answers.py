@@ -5,7 +5,8 @@ and with the same statuses; what they say is about the way there.
 
 Source: domain.md 2.3 (real answers, E5), 2.4 (errors: C8, C9, E1, V5).
 (A): an `error` that is CrowdTwist's own is one word in small letters; of a 404, one that says what else was not found
-is none; 402, 407, 421 and 451 are never about a member.
+is none; 402, 407, 421 and 451 are never about a member, nor what only a gateway can mean: the method, the size or the
+form of the request.  That a page was not found is no word about a member who is to be created.
 """
 
 import re
@@ -29,13 +30,25 @@ _LONGEST_MESSAGE = 2000
 _OWN_CODE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _ABSENT = "page_not_found"
 _INTERNAL = "internal_error"
-_OF_THE_ACCOUNT = frozenset({_INTERNAL, "access_denied"})
+_OF_THE_ACCOUNT = frozenset(
+    {_INTERNAL, "access_denied", "invalid_api_key", "invalid_token", "unauthorized", "method_not_allowed"}
+)
 """Codes that say nothing about a member, whatever their status."""
 _NEVER_ABOUT_A_MEMBER = frozenset(
     {
         HTTPStatus.PAYMENT_REQUIRED,
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        HTTPStatus.NOT_ACCEPTABLE,
         HTTPStatus.PROXY_AUTHENTICATION_REQUIRED,
+        HTTPStatus.LENGTH_REQUIRED,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.REQUEST_URI_TOO_LONG,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        HTTPStatus.EXPECTATION_FAILED,
         HTTPStatus.MISDIRECTED_REQUEST,
+        HTTPStatus.TOO_EARLY,
+        HTTPStatus.UPGRADE_REQUIRED,
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
         HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS,
     }
 )
@@ -86,7 +99,7 @@ def refusal(answer: Answer) -> StageError:
     status = answer.status
     if status == HTTPStatus.FORBIDDEN and not is_inactive(answer):
         return UnauthorisedError(SYSTEM, f"refused our credentials (HTTP {status})", status)
-    if _is_about_a_member(answer):
+    if _is_about_a_member(answer) and not is_absent(answer):
         return DataError(SYSTEM, answer.text("message")[:_LONGEST_MESSAGE], status)
     return UnavailableError(SYSTEM, f"answered something that is not its own (HTTP {status})", status)
 

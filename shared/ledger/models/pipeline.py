@@ -27,6 +27,7 @@ class Member(Base):
     __tablename__ = "member"
     __table_args__ = (
         Index("member_row_id", "row_id", postgresql_where=text("row_id is not null")),
+        Index("member_proven_row_id", "proven_row_id", postgresql_where=text("proven_row_id is not null")),
         Index("member_email_key", "email_key", postgresql_where=text("email_key is not null")),
         Index("member_held_email_key", "held_email_key", postgresql_where=text("held_email_key is not null")),
         Index("member_ct_user_id", "ct_user_id", postgresql_where=text("ct_user_id is not null")),

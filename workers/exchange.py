@@ -10,7 +10,7 @@ import orjson
 
 from shared.errors import DataError, StageError
 from shared.instances import Call, Done, Failed
-from shared.masking import mask
+from shared.masking import has_words, mask
 from shared.personal import marked
 from workers.transport import Answer, Door, Request, verdict
 
@@ -106,8 +106,7 @@ class Exchange:
         if isinstance(document, dict) and "third_party_id" in document:
             shown = mask({name: document.get(name) for name in _USER_SHOWN})
         else:
-            values = self.personal()
-            shown = mask(_marked(document, values) if values else document)
+            shown = mask(_marked(document, self.personal()) if has_words(document) else document)
         return shown if len(orjson.dumps(shown)) <= _KEPT_BYTES else "(too long to keep)"
 
 

@@ -109,7 +109,7 @@ class Siebel:
         raise RowConflictError(SYSTEM, "somebody else kept changing the member")
 
     async def _write_many(self, wave: "Sequence[Telling]", began: float) -> None:
-        exchange = Exchange(self._door, began, lambda: [one for telling in wave for one in telling.personal()])
+        exchange = Exchange(self._door, began)  # whose parts each takes, and keeps as its own
         rows = [{"Id": telling.row_id, **telling.fields} for telling in wave]
         error: StageError | None = None
         try:

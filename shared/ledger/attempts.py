@@ -144,7 +144,8 @@ def finish(connection: Connection, stage: Stage, endings: Iterable[Ending], term
     lines += [(one.instance_id, 0, one.line) for one in errands]
     if parked or errands or stage is Stage.SIEBEL or any(one.state is State.PENDING for one in advanced):
         _wake_for_the_next(connection, sorted(members))
-    late = [instance_id for instance_id, _, line in lines if instance_id not in written and _has_written(line)]
+    unsure = {one.instance_id for one in parked if one.unsure} | {one.instance_id for one in errands if one.unsure}
+    late = [one for one, _, line in lines if one not in written and (one in unsure or _has_written(line))]
     unanswered.landed_late(connection, stage, late, settle_s=terms.settle(stage))
     _note(connection, stage, terms.task_id, [line for line in lines if line[0] in written], written)
     return len(written)

@@ -1,14 +1,18 @@
 """What a lost answer leaves in the ledger: a mark, an unknown status, and a check that depends on nothing else."""
 
+import pytest
 from sqlalchemy import Engine
 
-from shared.errors import DataError, OutcomeUnknownError
-from shared.instances import Errand
+from shared.errors import DataError, OutcomeUnknownError, StageError
+from shared.instances import Errand, Failed
+from shared.ledger import attempts
 from shared.pipeline import Stage, SyncStatus
 from tests.integration.test_attempts import (
     OUTAGE,
+    POLICY,
     REFUSED,
     SILENCE,
+    TERMS,
     begin,
     claim,
     end,
@@ -20,6 +24,7 @@ from tests.integration.test_attempts import (
     send,
     travel,
 )
+from workers.verdicts import Rules, bug, conclude
 
 
 def test_a_report_that_a_newer_status_has_overtaken_is_dropped(ledger: Engine) -> None:
@@ -73,3 +78,29 @@ def test_a_member_whose_status_siebel_refuses_is_read_back_all_the_same(ledger: 
     assert rows(ledger) == ["dead"]
     assert errands(ledger) == [Errand.READ_BACK]
     assert rows(ledger, "state, stage, code") == [("dead", "siebel", "data_error")]
+
+
+@pytest.mark.parametrize("unknown", [OutcomeUnknownError("membersync", "no end within the lease"), RuntimeError()])
+def test_a_worker_that_wakes_and_does_not_know_what_it_sent_has_it_read_back(
+    ledger: Engine, unknown: StageError | RuntimeError
+) -> None:
+    send(ledger)
+    travel(ledger)
+    send(ledger, minute=1, last_name="Older")
+    ((_, ids),) = claim(ledger).items()
+    (work,) = begin(ledger, Stage.OIC, ids)
+    end(ledger, Stage.OIC, work, good(Stage.OIC, work))
+    (frozen,) = begin(ledger, Stage.CROWDTWIST, ids)
+    lapse(ledger)
+    send(ledger, minute=2, last_name="Newest")
+    make_due(ledger)
+    travel(ledger)
+    assert errands(ledger) == [Errand.READ_BACK]  # for the lost lease
+    assert errands(ledger) == []
+    failed = Failed(unknown) if isinstance(unknown, StageError) else unknown
+    with ledger.begin() as connection:
+        rules = Rules(Stage.CROWDTWIST, POLICY, report_after_s=300, jitter=0.5, carried=False)
+        ending = conclude(frozen, failed, rules) if isinstance(failed, Failed) else bug(frozen, failed, rules.stage)
+        assert attempts.finish(connection, Stage.CROWDTWIST, [ending], TERMS) == 0
+    assert errands(ledger) == [Errand.READ_BACK]
+    assert rows(ledger) == ["completed", "superseded", "completed"]

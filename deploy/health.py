@@ -10,6 +10,7 @@ from socket import gethostname
 
 import httpx
 
+from shared.addresses import hosts
 from shared.settings import Settings, settings
 
 _WITHIN_S = 5.0
@@ -28,16 +29,16 @@ def main(arguments: list[str]) -> int:
 
 
 def _api(of: Settings) -> bool:
-    return _get(of.api.port, "/readyz")
+    return _get(of.api.own_url, "/readyz")
 
 
 def _dispatcher(of: Settings) -> bool:
-    return _get(of.dispatcher.metrics_port, "/metrics")
+    return _get(hosts.url(of.dispatcher.metrics_host, of.dispatcher.metrics_port), "/metrics")
 
 
 def _flower(of: Settings) -> bool:
     password = of.flower.password.get_secret_value() if of.flower.password else ""
-    return _get(of.flower.port, "/healthcheck", (of.flower.username, password))
+    return _get(of.flower.own_url, "/healthcheck", (of.flower.username, password))
 
 
 def _worker(of: Settings) -> bool:
@@ -46,9 +47,8 @@ def _worker(of: Settings) -> bool:
     return bool(ask_workers(of.require_broker(), "ping", within_s=_WITHIN_S, limit=1, pattern=f"*@{gethostname()}"))
 
 
-def _get(port: int, path: str, auth: tuple[str, str] | None = None) -> bool:
-    url = f"http://127.0.0.1:{port}{path}"
-    return httpx.get(url, auth=auth, trust_env=False, timeout=_WITHIN_S).is_success
+def _get(url: str, path: str, auth: tuple[str, str] | None = None) -> bool:
+    return httpx.get(f"{url}{path}", auth=auth, trust_env=False, timeout=_WITHIN_S).is_success
 
 
 CHECKS: Mapping[str, Callable[[Settings], bool]] = {

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment
 
+from shared.addresses.hosts import address as read_address
+from shared.addresses.hosts import is_loopback
 from shared.addresses.reading import ENCODED, AddressError, Form, credentials, taken_apart
 
 _SCHEMES = ("http", "https", "socks4", "socks5", "socks5h")
@@ -43,19 +45,6 @@ def trusted() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def is_loopback(host: str) -> bool:
-    """Tell this machine's own address or name from others."""
-    try:
-        return host.lower() == "localhost" or host.lower().endswith(".localhost") or _address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    found = ipaddress.ip_address(host.strip("[]"))
-    return getattr(found, "ipv4_mapped", None) or found
-
-
 def _is_excepted(host: str, no_proxy: str) -> bool:
     """Say whether NO_PROXY excepts *host*: by its name or its end, its address, a network (10.0.0.0/8), or `*`."""
     return any(_is_meant(host.lower(), one.strip().lower()) for one in no_proxy.split(","))
@@ -66,7 +55,7 @@ def _is_meant(host: str, one: str) -> bool:
     if one == "*" or (name and (host == name or host.endswith(f".{name}"))):
         return True
     try:
-        return _address(host) in ipaddress.ip_network(one.strip("[]"), strict=False)
+        return read_address(host) in ipaddress.ip_network(one.strip("[]"), strict=False)
     except ValueError:
         return False
 

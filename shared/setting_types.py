@@ -14,7 +14,7 @@ from pydantic import (
     WrapValidator,
 )
 
-from shared.addresses import broker, ledger, web
+from shared.addresses import broker, hosts, ledger, web
 
 HIDDEN = ConfigDict(hide_input_in_errors=True)
 """For every model of settings."""
@@ -61,6 +61,9 @@ def _tokens(value: object, check: ValidatorFunctionWrapHandler) -> dict[str, Tok
 
 
 Optional = BeforeValidator(_blank_is_unset)
+Host = Annotated[str, AfterValidator(hosts.canonical)]
+OptionalHost = Annotated[str | None, _read(hosts.canonical), Optional]
+PageUrl = Annotated[str | None, _read(web.page), Optional]
 Url = Annotated[str | None, _read(web.canonical), Optional]
 BaseUrl = Annotated[str | None, _read(web.base), Optional]
 LedgerUrl = Annotated[str | None, _read(ledger.canonical), Optional]

@@ -8,18 +8,33 @@ Names: `MEMBERSYNC_` prefix, `__` between levels (`MEMBERSYNC_CROWDTWIST__API_KE
 import re
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadError
 
+from shared.addresses import hosts
 from shared.breaker import Rules
 from shared.flaws import invalid
 from shared.pipeline import Lane, Stage
 from shared.retry import RetryPolicy
-from shared.setting_types import HIDDEN, BaseUrl, BrokerUrl, LedgerUrl, Optional, Role, Secret, Token, Tokens, Url
+from shared.setting_types import (
+    HIDDEN,
+    BaseUrl,
+    BrokerUrl,
+    Host,
+    LedgerUrl,
+    OptionalHost,
+    PageUrl,
+    Role,
+    Secret,
+    Token,
+    Tokens,
+    Url,
+)
 
 __all__ = ["Role", "Settings", "Token", "settings"]
 
@@ -133,20 +148,32 @@ class Page(BaseModel):
 
     model_config = HIDDEN
 
-    host: str = Field("127.0.0.1", description="address to listen on")
+    host: Host = Field("127.0.0.1", description="address to listen on")
     port: int = Field(0, ge=0, le=65535, description="0: any free port")
-    public_url: Url = Field(None, description="where people open it, for links to it; unset: http://HOST:PORT")
+    public_url: PageUrl = Field(
+        None, description="where people open it, a proxy's path included, for links to it; unset: http://HOST:PORT"
+    )
 
     @property
     def url(self) -> str:
         """Where people open it, without a slash at the end."""
-        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+        return self.public_url or self.own_url
+
+    @property
+    def own_url(self) -> str:
+        """Where this machine reaches it, past any proxy."""
+        return hosts.url(self.host, self.port)
+
+    @property
+    def prefix(self) -> str:
+        """The path that a proxy has it under, without a slash at the end; mostly none."""
+        return urlsplit(self.url).path
 
 
 class ApiSettings(Page):
     """The HTTP side of intake and operations."""
 
-    host: str = Field("127.0.0.1", description="address to listen on; other than loopback needs TOKENS")
+    host: Host = Field("127.0.0.1", description="address to listen on; other than loopback needs TOKENS")
     port: int = Field(8000, ge=0, le=65535, description="0: any free port")
     tokens: Tokens = Field(
         default_factory=dict, description='JSON {"token": {"name": "…", "role": "producer|viewer|operator|admin"}}'
@@ -188,7 +215,7 @@ class DispatcherSettings(BaseModel):
     retention_days: int = Field(
         90, ge=1, description="days that finished instances with their activity, and ended jobs, are kept"
     )
-    metrics_host: str = Field("127.0.0.1", description="address that its metrics listen on; they want no token")
+    metrics_host: Host = Field("127.0.0.1", description="address that its metrics listen on; they want no token")
     metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus metrics of the dispatcher; 0: off")
 
     def batch(self, lane: Lane) -> int:
@@ -229,7 +256,7 @@ class MailSettings(BaseModel):
 
     model_config = ConfigDict(populate_by_name=True, hide_input_in_errors=True)
 
-    host: Annotated[str | None, Optional] = Field(None, description="the mail server; unset: no mail")
+    host: OptionalHost = Field(None, description="the mail server; unset: no mail")
     port: int = Field(25, ge=1, le=65535, description="its port; mostly 587 with starttls, 465 with tls")
     security: Literal["none", "starttls", "tls"] = Field(
         "none", description="none; starttls and tls check the certificate"

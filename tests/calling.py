@@ -94,7 +94,9 @@ def assert_problem(answer: httpx.Response, status: int, code: str) -> None:
 @contextmanager
 def served(app: FastAPI, host: str | None = None) -> Iterator[httpx.Client]:
     """Serve *app* as `membersync api` does, and give a client of it that calls it *host*."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False, ws="none"))
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=0, log_config=None, access_log=False, proxy_headers=False, ws="none")
+    )
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

@@ -30,6 +30,7 @@ class Mailbox:
     """
 
     port: int
+    host: str = HOST
     answer: str = "250 taken"
     refused: str = ""
     later: str = ""
@@ -40,7 +41,7 @@ class Mailbox:
     @property
     def settings(self) -> dict[str, Any]:
         """The settings of mail to this server."""
-        return SETTINGS | {"host": HOST, "port": self.port, "timeout_s": 5}
+        return SETTINGS | {"host": self.host, "port": self.port, "timeout_s": 5}
 
     @property
     def subjects(self) -> list[str]:
@@ -80,7 +81,7 @@ def mail_server(mailbox: Mailbox | None = None, *, security: str = "none") -> It
             if security == "tls"
             else {"tls_context": context, "require_starttls": True, "auth_required": True}
         )
-    controller = Controller(mailbox, HOST, mailbox.port, server_hostname=HOST, **options)
+    controller = Controller(mailbox, mailbox.host.strip("[]"), mailbox.port, server_hostname=HOST, **options)
     controller.start()
     try:
         yield mailbox

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from deploy.local.processes import Program
-from deploy.local.serving import free_port
+from deploy.local.serving import LOOPBACK, free_port
 from deploy.local.supervisor import Event, ProcessError, Supervisor
 
 _PORTS_TRIED = 3
@@ -23,6 +23,7 @@ class Listener:
         answers: Whether who listens on the port is ready.
         preferred_port: Tried first; 0 for any.
         on_event: As the supervisor's.
+        host: The address that it listens on.
     """
 
     def __init__(
@@ -31,8 +32,11 @@ class Listener:
         answers: Callable[[int], bool],
         preferred_port: int,
         on_event: Callable[[Event], None],
+        *,
+        host: str = LOOPBACK,
     ) -> None:
-        self.port = free_port(preferred_port)
+        self.port = free_port(preferred_port, host)
+        self._host = host
         self._program_at = program_at
         self._answers = answers
         self._supervisor = Supervisor(on_event)
@@ -51,10 +55,10 @@ class Listener:
             try:
                 self._supervisor.wait_until(lambda: bool(unless()) or self.is_ready(), within_s=within_s, deaths=1)
             except ProcessError:
-                if attempt == _PORTS_TRIED or free_port(self.port) == self.port:
+                if attempt == _PORTS_TRIED or free_port(self.port, self._host) == self.port:
                     raise
                 self._supervisor.stop()
-                self.port = free_port()
+                self.port = free_port(host=self._host)
                 self.start()
             else:
                 return

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from deploy.local.environment import environment, variables
 from deploy.local.processes import Program
 from deploy.local.serving import LOOPBACK, free_port
+from shared.addresses import hosts
 from shared.pipeline import Lane, Stage
 from shared.settings import Settings
 
@@ -63,7 +64,7 @@ def sandbox(settings: Settings, simulated: frozenset[Stage], control_port: int) 
         cwd=_CODE,
         log=settings.home / "logs" / "sandbox.log",
     )
-    return program, {name: f"http://{LOOPBACK}:{port}" for name, port in ports.items()}
+    return program, {name: hosts.url(LOOPBACK, port) for name, port in ports.items()}
 
 
 def _options(ports: Mapping[str, int]) -> list[str]:

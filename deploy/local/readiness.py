@@ -4,23 +4,23 @@ from collections.abc import Collection, Mapping
 
 import httpx
 
-from deploy.local.serving import LOOPBACK
+from shared.addresses import hosts
 from shared.remote_control import ask_workers
-from shared.settings import FlowerSettings
+from shared.settings import ApiSettings, FlowerSettings
 
 _TIMEOUT_S = 2.0
 _ANSWERS_WITHIN_S = 1.0
 
 
-def ready_api(port: int) -> bool:
+def ready_api(port: int, settings: ApiSettings) -> bool:
     """Say whether the api takes events: it reaches the ledger, and the ledger has our schema."""
-    return _is_ok(f"http://{LOOPBACK}:{port}/readyz")
+    return _is_ok(f"{hosts.url(settings.host, port)}/readyz")
 
 
 def ready_flower(port: int, settings: FlowerSettings) -> bool:
     """Say whether Flower lets us in."""
     password = settings.password.get_secret_value() if settings.password else ""
-    return _is_ok(f"http://{LOOPBACK}:{port}/healthcheck", (settings.username, password))
+    return _is_ok(f"{hosts.url(settings.host, port)}/healthcheck", (settings.username, password))
 
 
 def ready_sandbox(urls: Mapping[str, str]) -> bool:

@@ -1,5 +1,6 @@
 """What every embedded server needs: a folder to itself, a port, no forerunner in the way, and a start that is true."""
 
+import errno
 import fcntl
 import os
 import random
@@ -78,17 +79,28 @@ def end_leftover(pid_file: Path, folder: Path, stop_signal: signal.Signals) -> N
     raise ServerError(f"process {pid}, left by an earlier run in {folder}, does not end")
 
 
-def free_port(preferred: int = 0) -> int:
-    """Give *preferred* when nobody listens there, else any free port of the loopback address (0 prefers none)."""
+def free_port(preferred: int = 0, host: str = LOOPBACK) -> int:
+    """Give *preferred* when nobody listens there on *host*, else any free port of it (0 prefers none)."""
+    family, where = _bound(host)
     for port in (*filter(None, (preferred,)), *_DICE.sample(_UNASKED, _PORTS_LOOKED_AT)):
-        with socket.socket() as probe:
+        with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((LOOPBACK, port))
-            except OSError:
+                probe.bind((where, port))
+            except OSError as error:
+                if error.errno == errno.EADDRNOTAVAIL:
+                    raise ServerError(f"{host} is no address of this machine") from error
                 continue
             return port
-    raise ServerError("no free port on " + LOOPBACK)
+    raise ServerError(f"no free port on {host}")
+
+
+def _bound(host: str) -> tuple[socket.AddressFamily, str]:
+    try:
+        family, *_, where = socket.getaddrinfo(host or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except socket.gaierror as error:
+        raise ServerError(f"{host} is no address of this machine: {error.strerror}") from error
+    return family, str(where[0])
 
 
 @contextmanager

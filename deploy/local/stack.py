@@ -24,9 +24,10 @@ from deploy.local.listening import Listener
 from deploy.local.processes import Running, log_tail
 from deploy.local.readiness import ready_api, ready_flower, ready_sandbox, workers_answer
 from deploy.local.servers import embedded_postgres, embedded_valkey
-from deploy.local.serving import free_port, hold
+from deploy.local.serving import LOOPBACK, free_port, hold
 from deploy.local.supervisor import Event, ProcessError, Stop, Supervisor, write_event
 from deploy.sandbox.client import SandboxControl
+from shared.addresses import hosts
 from shared.pipeline import Lane, Stage
 from shared.settings import Page, Settings
 
@@ -158,15 +159,20 @@ class _Start:
         supervisor.start(*(programs.worker(self._settings, lane) for lane in Lane))
         api, flower = self._settings.api, self._settings.flower
         listeners = {
-            "api": self._listen(lambda port: programs.api(self._settings, port), ready_api, api.port),
+            "api": self._listen(
+                lambda port: programs.api(self._settings, port), lambda port: ready_api(port, api), api.port, api.host
+            ),
             "flower": self._listen(
-                lambda port: programs.flower(self._settings, port), lambda port: ready_flower(port, flower), flower.port
+                lambda port: programs.flower(self._settings, port),
+                lambda port: ready_flower(port, flower),
+                flower.port,
+                flower.host,
             ),
         }
         stack = self._stack()
         for name, listener in listeners.items():
             self._wait(listener)
-            setattr(stack, f"{name}_url", f"http://{_reached(getattr(self._settings, name).host)}:{listener.port}")
+            setattr(stack, f"{name}_url", hosts.url(getattr(self._settings, name).host, listener.port))
         supervisor.wait_until(
             lambda: bool(self._stop) or self._workers_answer(supervisor),
             what="working",
@@ -205,9 +211,13 @@ class _Start:
         return self._listen(program_at, lambda _: ready_sandbox(self._sandbox), _CONTROL_PORT)
 
     def _listen(
-        self, program_at: Callable[[int], programs.Program], answers: Callable[[int], bool], port: int
+        self,
+        program_at: Callable[[int], programs.Program],
+        answers: Callable[[int], bool],
+        port: int,
+        host: str = LOOPBACK,
     ) -> Listener:
-        listener = Listener(program_at, answers, port, self._on_event)
+        listener = Listener(program_at, answers, port, self._on_event, host=host)
         self._exits.callback(listener.stop)
         self._pids.append(listener.pids)
         listener.start()
@@ -242,14 +252,9 @@ def _flower_password(settings: Settings) -> SecretStr:
 
 def _placed(page: _Page) -> _Page:
     """Give *page* a port and an address, so that the other pages can link to it."""
-    port = free_port(page.port)
-    url = page.public_url or f"http://{_reached(page.host)}:{port}"
+    port = free_port(page.port, page.host)
+    url = page.public_url or hosts.url(page.host, port)
     return page.model_copy(update={"port": port, "public_url": url})
-
-
-def _reached(host: str) -> str:
-    """Say where this machine reaches what listens on *host*."""
-    return "127.0.0.1" if host in {"0.0.0.0", "::", "localhost", ""} else host  # noqa: S104 - compared, not bound
 
 
 @contextmanager

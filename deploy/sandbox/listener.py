@@ -11,6 +11,7 @@ import struct
 from deploy.sandbox.wire import Connection, Handler
 
 _BACKLOG = 1024
+_REACHED = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # compared, not bound
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER, zero seconds: close sends RST instead of FIN
 
 
@@ -18,23 +19,24 @@ class Listener:
     """Serves one handler on one port.
 
     Args:
-        host: the address to bind.
+        host: the address to bind; IPv6 with or without brackets.
         port: 0 takes a free one; it stays the same over refusals.
         handler: answers the requests.
     """
 
     def __init__(self, host: str, port: int, handler: Handler) -> None:
-        self._host = host
+        self._host = host.removeprefix("[").removesuffix("]")
         self._handler = handler
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
-        self._bound: socket.socket | None = _bind(host, port)
+        self._bound: socket.socket | None = _bind(self._host, port)
         self.port: int = self._bound.getsockname()[1]
 
     @property
     def url(self) -> str:
         """Where clients reach it."""
-        return f"http://{self._host}:{self.port}"
+        host = _REACHED.get(self._host, self._host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     async def listen(self) -> None:
         """Take connections; nothing happens when it does already."""

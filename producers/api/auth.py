@@ -13,7 +13,6 @@ its own name our address; nor to a page of another origin, which could post with
 """
 
 import hmac
-import ipaddress
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Flag, auto
@@ -24,6 +23,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
 from producers.api.problems import ProblemError
+from shared.addresses.hosts import is_loopback
 from shared.settings import ApiSettings, Role
 
 
@@ -140,14 +140,6 @@ def needs(right: Right, *, any_of: bool = False) -> Callable[[Principal], Awaita
         return who
 
     return check
-
-
-def is_loopback(host: str) -> bool:
-    """Tell this machine's own address or name from others."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def name_of(host: str) -> str:

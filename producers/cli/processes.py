@@ -14,6 +14,8 @@ import typer
 
 from producers.cli.reach import configured, with_ledger, with_servers
 from producers.cli.trouble import TroubleError
+from shared.addresses import hosts
+from shared.addresses.reading import AddressError
 from shared.pipeline import QUEUES, STAGES, Lane
 
 if TYPE_CHECKING:
@@ -34,11 +36,20 @@ def run_api(host: str | None, port: int | None) -> None:
     from producers.api.app import serve
 
     of = with_ledger()
+    if host is not None:
+        host = _host(host)
     changes = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     try:
         serve(of.model_copy(update={"api": of.api.model_copy(update=changes)}))
     except ValueError as error:
         raise TroubleError(str(error)) from error
+
+
+def _host(given: str) -> str:
+    try:
+        return hosts.canonical(given)
+    except AddressError as error:
+        raise TroubleError(f"--host {error}") from None
 
 
 def run_dispatcher() -> None:
@@ -61,7 +72,7 @@ def run_dispatcher() -> None:
         try:
             start_http_server(port, host, registry=registry_of(of))
         except OSError as error:
-            raise TroubleError(f"metrics cannot be served at {host}:{port}: {error.strerror}") from error
+            raise TroubleError(f"metrics cannot be served at {hosts.url(host, port)}: {error.strerror}") from error
     runs = [Bookkeeper(of).run]
     if of.mail.host:
         from producers.mail.postman import Postman

@@ -18,7 +18,8 @@ from limits import parse
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
-from producers.api.auth import Doorkeeper, Principal, is_loopback, name_of
+from producers.api.auth import Doorkeeper, Principal, name_of
+from shared.addresses.hosts import is_loopback
 
 SESSION_S = 12 * 3600
 """How long a login lasts, s."""

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 
 from deploy.local.environment import PREFIX, unknown, variables
-from producers.api.auth import is_loopback
 from producers.doctor.finding import Finding, fail, ok, warn
 from producers.doctor.subject import Subject
+from shared.addresses.hosts import is_loopback
 from shared.pipeline import Stage
 from shared.settings import OicSettings, Settings
 

@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from deploy.sandbox.client import SandboxControl
+from tests.network import port_of_v6
 
 ROOT = Path(__file__).parents[2]
 READY_WITHIN_S = 90.0
@@ -248,3 +249,15 @@ def test_killed_hard_it_still_leaves_nothing_behind(tmp_path: Path) -> None:
         one.process.kill()
         one.process.wait(60)
         assert eventually(lambda: not one.processes(), 60), one.processes()
+
+
+def test_on_ipv6_every_address_that_it_prints_answers(tmp_path: Path) -> None:
+    given = {"MEMBERSYNC_API__HOST": "::1", "MEMBERSYNC_FLOWER__HOST": "[::1]"}
+    with up(tmp_path, MEMBERSYNC_API__PORT=str(port_of_v6()), **given) as one:
+        one.wait_until_ready()
+        assert one.url("api").startswith("http://[::1]:")
+        assert one.stack()["api_url"] == one.url("api")
+        assert send(one, "v6-1", "6-1", "Cara")["outcome"] == "accepted"
+        page = httpx.get(one.url("flower"), auth=one.login, trust_env=False)
+        assert f'href="{one.url("api")}/"' in page.text
+        assert f'href="{one.url("flower")}"' in httpx.get(one.url("api"), trust_env=False).text

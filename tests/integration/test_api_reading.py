@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from producers.api.app import create_app
-from producers.api.auth import is_loopback
+from shared.addresses.hosts import is_loopback
 from shared.settings import Settings
 from tests.calling import XML, assert_problem, event, served, stored
 

@@ -181,6 +181,9 @@ class ApiSettings(Page):
     max_body_bytes: int = Field(10 * 1024 * 1024, gt=0, description="bytes; a larger body is refused")
     max_events: int = Field(10_000, gt=0, description="events in one request")
     max_event_bytes: int = Field(64_000, gt=0, description="bytes; one event")
+    wrong_tokens_per_minute: int = Field(
+        10, ge=1, description="different wrong tokens from one address in any 60 s; more get 429, right ones pass"
+    )
 
 
 class FlowerSettings(Page):

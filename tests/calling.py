@@ -12,6 +12,8 @@ import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import Engine, text
 
+from producers.api.app import served_as
+
 LOCAL = "http://127.0.0.1"
 NDJSON = {"Content-Type": "application/x-ndjson"}
 JSON = {"Content-Type": "application/json"}
@@ -94,9 +96,7 @@ def assert_problem(answer: httpx.Response, status: int, code: str) -> None:
 @contextmanager
 def served(app: FastAPI, host: str | None = None) -> Iterator[httpx.Client]:
     """Serve *app* as `membersync api` does, and give a client of it that calls it *host*."""
-    server = uvicorn.Server(
-        uvicorn.Config(app, port=0, log_config=None, access_log=False, proxy_headers=False, ws="none")
-    )
+    server = uvicorn.Server(served_as(app))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

@@ -25,6 +25,7 @@ from producers.api import (
 )
 from producers.api.auth import Doorkeeper
 from producers.api.envelope import Envelope
+from producers.api.heads import Heads
 from producers.console import app as console
 from producers.metrics import registry_of
 from shared import logs
@@ -64,6 +65,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.intake_threads = anyio.CapacityLimiter(_INTAKE_THREADS)
     app.state.probe_threads = anyio.CapacityLimiter(_PROBE_THREADS)
     problems.install(app)
+    app.add_middleware(Heads)
     app.add_middleware(Envelope)
     for part in (events, reads, refusals, repairs, jobs, connections, watching, audit, probes):
         app.include_router(part.router)
@@ -80,21 +82,26 @@ def serve(settings: Settings) -> None:
     """
     app = create_app(settings)
     logs.configure("api", settings.log_level)
-    config = uvicorn.Config(
-        app,
-        host=settings.api.host,
-        port=settings.api.port,
-        access_log=False,  # ours has no query values in it
-        log_config=None,
-        server_header=False,
-        proxy_headers=False,  # nothing here asks who the client's machine is
-        ws="none",
-        timeout_graceful_shutdown=_STOP_WITHIN_S,
-    )
+    config = served_as(app, settings.api.host, settings.api.port)
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises the signal again when it has stopped: let that find nothing to do, and the exit code be 0.
         signal.signal(number, lambda *_: None)
     _Server(config).run()
+
+
+def served_as(app: FastAPI, host: str = "127.0.0.1", port: int = 0) -> uvicorn.Config:
+    """Say how the server serves *app*."""
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        access_log=False,  # ours has no query values in it
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,  # whoever guesses at tokens does not say where from
+        ws="none",
+        timeout_graceful_shutdown=_STOP_WITHIN_S,
+    )
 
 
 class _Server(uvicorn.Server):

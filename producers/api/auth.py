@@ -13,6 +13,7 @@ its own name our address; nor to a page of another origin, which could post with
 """
 
 import hmac
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Flag, auto
@@ -22,9 +23,14 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
+from producers.api.given import client_of
+from producers.api.guesses import Guesses, source_of
 from producers.api.problems import ProblemError
 from shared.addresses.hosts import is_loopback
+from shared.logs import logger
 from shared.settings import ApiSettings, Role
+
+log = logger(__name__)
 
 
 class Right(Flag):
@@ -67,7 +73,10 @@ _LOCAL = Principal("local", "admin", Right.PRODUCE | Right.READ | Right.OPERATE)
 
 
 class Doorkeeper:
-    """Knows the tokens by their hashes.
+    """Knows the tokens by their hashes, and who tries others.
+
+    Attributes:
+        guesses: Wrong tokens by the address they come from.
 
     Raises:
         ValueError: no token is configured, and the address is open to other machines.
@@ -83,6 +92,7 @@ class Doorkeeper:
             (_digest(token), Principal(owner.name, owner.role, _RIGHTS[owner.role]))
             for token, owner in settings.tokens.items()
         ]
+        self.guesses = Guesses(settings.wrong_tokens_per_minute)
 
     @property
     def known(self) -> Sequence[tuple[bytes, Principal]]:
@@ -98,11 +108,13 @@ class Doorkeeper:
                 found = digest, principal
         return found
 
-    def admit(self, authorization: str | None, host: str, origin: str | None = None) -> Principal:
+    def admit(self, authorization: str | None, host: str, origin: str | None = None, *, client: str = "") -> Principal:
         """Say who sends this `Authorization` header to this `Host`, from a web page of *origin* if any.
 
+        Whoever has a token passes, however many wrong ones came from the address *client*.
+
         Raises:
-            ProblemError: 401 or 403.
+            ProblemError: 401, 403 or 429.
         """
         if not self._known:
             if not is_loopback(name_of(host)):
@@ -115,8 +127,18 @@ class Doorkeeper:
             raise ProblemError(401, "unauthorised", "send Authorization: Bearer <token>", _CHALLENGE)
         found = self.find(token)
         if found is None:
-            raise ProblemError(401, "unauthorised", "this token is not known", _CHALLENGE)
+            raise self._refusal(token, client)
         return found[1]
+
+    def _refusal(self, token: str, client: str) -> ProblemError:
+        source = source_of(client)
+        if wait_s := self.guesses.wait_s(source):
+            headers = {"Retry-After": str(math.ceil(wait_s))}
+            return ProblemError(429, "too_many_wrong_tokens", "too many wrong tokens came from this address", headers)
+        self.guesses.count(source, _digest(token.strip()))
+        if self.guesses.wait_s(source):
+            log.warning("too many wrong tokens", client=client)  # once, until the window has moved on
+        return ProblemError(401, "unauthorised", "this token is not known", _CHALLENGE)
 
 
 async def principal(request: Request, _: Annotated[object, Depends(_SCHEME)] = None) -> Principal:
@@ -126,7 +148,9 @@ async def principal(request: Request, _: Annotated[object, Depends(_SCHEME)] = N
     """
     doorkeeper: Doorkeeper = request.app.state.doorkeeper
     headers = request.headers
-    who = doorkeeper.admit(headers.get("authorization"), headers.get("host", ""), headers.get("origin"))
+    who = doorkeeper.admit(
+        headers.get("authorization"), headers.get("host", ""), headers.get("origin"), client=client_of(request)
+    )
     request.state.who = who.name
     return who
 

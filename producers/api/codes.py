@@ -26,6 +26,7 @@ CODES: dict[str, tuple[int, str]] = {
     "unsupported_media_type": (415, "send JSON, NDJSON or XML"),
     "unsupported_encoding": (415, "send the body as it is, not compressed"),
     "no_good_event": (422, "none of the events could be taken in; `results` says why of each"),
+    "too_many_wrong_tokens": (429, "too many wrong tokens came from this address; one that is known still passes"),
     "internal": (500, "membersync has a bug; its log has it by `X-Request-Id`"),
     "ledger": (503, "the ledger cannot be reached just now; send the same again"),
     "too_slow": (503, "the question took the ledger too long; ask a narrower one"),

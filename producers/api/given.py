@@ -1,4 +1,4 @@
-"""What a request finds in its app: the settings and the ledger."""
+"""What a request finds: the settings and the ledger of its app, and whose machine sent it."""
 
 from fastapi import Request
 
@@ -15,3 +15,8 @@ def settings_of(request: Request) -> Settings:
 def ledger_of(request: Request) -> Ledger:
     """Give its ledger."""
     return engine(settings_of(request).ledger_url)
+
+
+def client_of(request: Request) -> str:
+    """Give the address that *request* comes from: of the connection, whatever its headers say."""
+    return request.client.host if request.client else "unknown"

@@ -26,8 +26,10 @@ TOO_SLOW = "the ledger took too long to find this; narrow it by state, member or
 
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _ALWAYS_POSSIBLE = {404: "not_found"}
+_WANTS_TOKEN, _TOO_MANY_GUESSES = 401, "too_many_wrong_tokens"
 _HEADERS: dict[int, dict[str, Any]] = {
     401: {"WWW-Authenticate": {"schema": {"type": "string"}, "required": True, "description": "asks for a token"}},
+    429: {"Retry-After": {"schema": {"type": "integer"}, "description": "s; when another one is looked at"}},
     503: {"Retry-After": {"schema": {"type": "integer"}, "description": "s; when to send the same again"}},
 }
 
@@ -66,9 +68,12 @@ def unavailable(why: str = "the ledger cannot be reached just now") -> Response:
 
 
 def described(*answers: int | str) -> dict[int | str, dict[str, Any]]:
-    """Describe these answers for `/openapi.json`: a status with all of its codes, or one code with its status."""
+    """Describe these answers for `/openapi.json`: a status with all of its codes, or one code with its status.
+
+    Where a token is asked for, too many wrong ones are an answer too.
+    """
     found: dict[int, list[str]] = {}
-    for answer in answers:
+    for answer in (*answers, *([_TOO_MANY_GUESSES] if _WANTS_TOKEN in answers else [])):
         status = CODES[answer][0] if isinstance(answer, str) else answer
         found.setdefault(status, []).extend([answer] if isinstance(answer, str) else codes_of(answer))
     return {status: _described(status, codes) for status, codes in found.items()}

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from producers.api.auth import Doorkeeper, Right
+from producers.api.given import client_of
 from producers.api.problems import ProblemError
 from producers.console.pages import local, page, redirect
 from producers.console.session import SESSION_S, Cookies, Sessions
@@ -33,15 +34,15 @@ async def log_in(request: Request, form: Posted) -> Response:
     """Take a token and give a cookie for it."""
     sessions: Sessions = request.app.state.sessions
     doorkeeper: Doorkeeper = request.app.state.doorkeeper
-    client = request.client.host if request.client else "unknown"
+    client = client_of(request)
     following = local(form.get("next", ""), "/")
     browser = request.cookies.get(Cookies.of(request).seed, "")
-    if not await sessions.may_try(client, browser):
+    found = doorkeeper.find(form.get("token", ""))
+    if not await sessions.may_try(client, browser, is_right=found is not None):
         log.warning("too many logins", client=client)
         raise ProblemError(
             429, "too_many_logins", "too many tokens were tried: wait a minute", {"Retry-After": str(_TRY_AGAIN_S)}
         )
-    found = doorkeeper.find(form.get("token", ""))
     if found is None:
         sessions.failed(client, browser)
         log.warning("login refused", client=client)

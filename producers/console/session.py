@@ -14,17 +14,16 @@ from hashlib import sha256
 
 from fastapi import Request, Response
 from itsdangerous import BadData, URLSafeTimedSerializer
-from limits import parse
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 
 from producers.api.auth import Doorkeeper, Principal, name_of
+from producers.api.guesses import Guesses, source_of
 from shared.addresses.hosts import is_loopback
 
 SESSION_S = 12 * 3600
 """How long a login lasts, s."""
-_ATTEMPTS = parse("10/minute")
-_ATTEMPTS_OF_ALL = parse("100/minute")
+_ATTEMPTS_OF_BROWSER = 10
+_ATTEMPTS_OF_ALL = 100
+_ALL = "all"
 _PAUSE_S = 0.5
 _WAITING_MAX = 20
 """Where somebody guesses, whoever comes from that address has a turn each half second, and so many may wait for it."""
@@ -70,7 +69,9 @@ class Sessions:
 
     def __init__(self, doorkeeper: Doorkeeper) -> None:
         self._keys = {sha256(digest).hexdigest()[:16]: (digest, who) for digest, who in doorkeeper.known}
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._by_address = doorkeeper.guesses
+        self._by_browser = Guesses(_ATTEMPTS_OF_BROWSER)
+        self._by_all = Guesses(_ATTEMPTS_OF_ALL)
         self._ended: dict[str, None] = {}
         self._waiting: Counter[str] = Counter()
 
@@ -103,14 +104,18 @@ class Sessions:
             if len(self._ended) > _ENDED_MAX:
                 self._ended.pop(next(iter(self._ended)))
 
-    async def may_try(self, client: str, browser: str) -> bool:
+    async def may_try(self, client: str, browser: str, *, is_right: bool = False) -> bool:
         """Say whether this *browser*, by its seed, at the address *client* may try a token, after a pause if need be.
 
-        A browser that guessed may not.  Others at its address, a proxy's perhaps, wait and may.
+        A browser that guessed may not.  Others at its address, a proxy's perhaps, wait and may; who has a right token
+        waits one turn, however many guess.
         """
-        if not self._limiter.test(_ATTEMPTS, client, browser):
+        if self._by_browser.wait_s(f"{client} {browser}"):
             return False
-        if self._limiter.test(_ATTEMPTS, client) and self._limiter.test(_ATTEMPTS_OF_ALL, "all"):
+        if not self._by_address.wait_s(source_of(client)) and not self._by_all.wait_s(_ALL):
+            return True
+        if is_right:
+            await asyncio.sleep(_PAUSE_S)
             return True
         if self._waiting[client] >= _WAITING_MAX:
             return False
@@ -124,9 +129,9 @@ class Sessions:
 
     def failed(self, client: str, browser: str) -> None:
         """Count a token that was not known."""
-        self._limiter.hit(_ATTEMPTS, client, browser)
-        self._limiter.hit(_ATTEMPTS, client)
-        self._limiter.hit(_ATTEMPTS_OF_ALL, "all")
+        self._by_browser.count(f"{client} {browser}")
+        self._by_address.count(source_of(client))
+        self._by_all.count(_ALL)
 
 
 def new_seed() -> str:

@@ -25,7 +25,15 @@ from producers import lenient_json
 from producers.charsets import codec_of, refuse_other_formats, text_in
 from producers.csv_rows import Table
 from producers.refused import refused
-from producers.siebel_message import BodyError, Dialect, is_siebel_message, nobody, read_siebel_message
+from producers.siebel_message import (
+    BodyError,
+    Dialect,
+    Element,
+    is_siebel_message,
+    nobody,
+    read_siebel_message,
+    refused_element,
+)
 from producers.siebel_xml import parse_siebel_xml
 from shared.errors import InvalidEventError, MembersyncError
 from shared.events import MemberEvent, parse_event
@@ -224,7 +232,7 @@ def _read_lines(chunks: Iterable[bytes], terms: Terms) -> Iterator[Position]:
 
 
 def _read_json(body: bytes, charset: str | None, terms: Terms) -> Iterator[Position]:
-    document = lenient_json.loads(_utf8(body, charset))
+    document = lenient_json.load_body(_utf8(body, charset))
     if isinstance(document, list):
         if len(document) > terms.max_events:
             raise TooManyEventsError("", f"holds more than {terms.max_events} events")
@@ -248,6 +256,8 @@ def _event(raw: object, terms: Terms, line: int | None = None) -> MemberEvent | 
     """Read one event, or say why not; *raw* as bytes is a line of NDJSON."""
     read = raw
     try:
+        if isinstance(raw, Element) and raw.flaw:
+            return refused_element(raw.flaw, raw)
         read = document = raw if isinstance(raw, dict) else _loaded(raw, terms, line or 1)
         return parse_event(document, max_bytes=terms.max_event_bytes)
     except InvalidEventError as refusal:

@@ -16,13 +16,14 @@ from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from producers.refused import refused
+from producers.refused import RefusedEvent, refused
 from shared.errors import InvalidEventError
+from shared.event_values import check_names
 from shared.events import Member, MemberEvent, Operation, parse_event
 from shared.settings import SiebelSettings
 
 _OBJECTS = {"ctloymember", "ctloyaltymember"}
-_COMPONENTS = {"loymember", "loyaltymember"}
+_COMPONENTS = {"loymember", "loyaltymember", "lwaloymember", *_OBJECTS}
 _CONTACTS = {"listofcontact", "contact"}
 _PRIMARY = {"isprimarymvg", "ssaprimaryfield", "primarycontactflag"}
 _DELETED = "isdeleted"
@@ -71,14 +72,20 @@ class BodyError(InvalidEventError):
 
 
 class Element(dict[str, Any]):
-    """An object that knows on which *line* it began, and its *flaw*: what in it could not be read, if anything."""
+    """An object that knows on which *line* it began, and its *flaw*: what in it could not be read, if anything.
 
-    __slots__ = ("flaw", "line")
+    Shape: *raw* is the text of one that could not be read at all.
+    """
 
-    def __init__(self, fields: Mapping[str, Any], line: int) -> None:
+    __slots__ = ("flaw", "line", "raw")
+
+    def __init__(
+        self, fields: Mapping[str, Any], line: int, flaw: InvalidEventError | None = None, raw: bytes = b""
+    ) -> None:
         super().__init__(fields)
         self.line = line
-        self.flaw: InvalidEventError | None = None
+        self.flaw = flaw
+        self.raw = raw
 
 
 @lru_cache(maxsize=1024)  # a load repeats the same few labels for every member
@@ -129,6 +136,18 @@ def is_siebel_message(document: object) -> bool:
     return isinstance(document, Mapping) and not document.keys().isdisjoint({"SiebelMessage", "IntObjectName"})
 
 
+def is_list_of_members(label: str) -> bool:
+    """Say whether what this label names holds members."""
+    return fold(label).removeprefix("listof") in _OBJECTS | _COMPONENTS
+
+
+def refused_element(refusal: InvalidEventError, element: object) -> RefusedEvent:
+    """Give the refusal with what the element of a list tells of it."""
+    if not isinstance(element, Element):
+        return refused(refusal, element)
+    return refused(refusal, element.raw or element, element.line)
+
+
 def nobody(_: str) -> str | None:
     """Know of no row whose it is."""
     return None
@@ -154,7 +173,7 @@ def read_siebel_message(
             try:
                 yield read_member(member, dialect=dialect, arrival=arrival, max_bytes=max_bytes, member_of=member_of)
             except InvalidEventError as refusal:
-                yield refused(refusal, member, member.line if isinstance(member, Element) else None)
+                yield refused_element(refusal, member)
 
     return read()
 
@@ -179,6 +198,7 @@ def read_member(
         raise InvalidEventError("LOY Member", "must be an object")
     if isinstance(record, Element) and record.flaw:
         raise record.flaw
+    check_names(record)
     found = _Found()
     contact, contact_label, rest = _split(record)
     if contact is not None:

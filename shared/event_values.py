@@ -7,7 +7,9 @@ plain sentence, without the value, what is wrong with it.
 import contextlib
 import math
 import re
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
+from typing import Any, Self
 
 from pydantic_core import PydanticCustomError
 
@@ -44,6 +46,55 @@ _ROUNDED = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 _GENDERS = {"": "", "M": "M", "F": "F", "MALE": "M", "FEMALE": "F"}
+
+
+class Ambiguous(dict[str, Any]):
+    """An object that names something more than once; as a dict it has the last of each.
+
+    Shape: *several* has all values of the names that stand more than once.
+    """
+
+    __slots__ = ("several",)
+
+    several: dict[str, list[Any]]
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[str, Any]]) -> Self:
+        """Build it from its names and values in order."""
+        values: dict[str, list[Any]] = {}
+        for name, value in pairs:
+            values.setdefault(name, []).append(value)
+        found = cls({name: given[-1] for name, given in values.items()})
+        found.several = {name: given for name, given in values.items() if len(given) > 1}
+        return found
+
+    @property
+    def in_doubt(self) -> str | None:
+        """The first name that has two values; None: what is repeated is the same each time."""
+        return next((name for name, given in self.several.items() if any(one != given[0] for one in given)), None)
+
+
+REPEATED = "stands there more than once, with different values"
+
+
+def check_names(value: object, path: tuple[str, ...] = (), depth: int = 0) -> None:
+    """Refuse an object that gives one name two values: nobody can tell which is meant.
+
+    Raises:
+        InvalidEventError: with the path of the name.
+    """
+    if isinstance(value, Ambiguous) and (name := value.in_doubt) is not None:
+        raise InvalidEventError(path_of((*path, name)), REPEATED)
+    if depth > _DEEPEST:
+        return
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if isinstance(inner, dict | list):
+                check_names(inner, (*path, str(name)), depth + 1)
+    elif isinstance(value, list):
+        for position, inner in enumerate(value):
+            if isinstance(inner, dict | list):
+                check_names(inner, (*path, str(position)), depth + 1)
 
 
 def birth_date(text: str) -> str:

@@ -36,6 +36,7 @@ from shared.event_values import (
     MODIFICATION_MAX,
     REFUSED,
     birth_date,
+    check_names,
     check_unknown,
     gender_letter,
     instant,
@@ -189,7 +190,8 @@ def parse_event(
 ) -> MemberEvent:
     """Read one canonical event.
 
-    Shape: *raw* is JSON or what JSON was read into.  A repeated name counts as its last value.  *arrival*, where given,
+    Shape: *raw* is JSON or what JSON was read into; of JSON, a repeated name counts as its last value, an `Ambiguous`
+    object refuses the event.  *arrival*, where given,
     is when an event occurred that does not say so itself.
 
     Units: *max_bytes* bytes of JSON.
@@ -211,6 +213,7 @@ def parse_event(
         check_unknown(event.member.model_extra, ("member",))
     if not is_json:
         raise InvalidEventError("", "is not JSON data")
+    check_names(document)
     return event if is_stated else event.on_arrival()
 
 

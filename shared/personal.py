@@ -5,31 +5,52 @@ marks, of the code points that Unicode leaves to private use; `mask_text` puts s
 """
 
 import re
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
 from itertools import permutations
 from typing import Any
+
+from shared.spellings import Folded, Reading, folded, read
 
 OPEN, CLOSE = "\ue000", "\ue001"
 
 _NAMES = ("first_name", "middle_name", "last_name")
 _PLACES = ("city", "city_name", "postal_code")
-_GLUE = ("", ".", "_", "-")
+_HINTS = (
+    "phone",
+    "mobile",
+    "fax",
+    "street",
+    "addr",
+    "name",
+    "mail",
+    "birth",
+    "city",
+    "town",
+    "county",
+    "zip",
+    "postal",
+)
+"""Parts of the names of unknown fields whose values name a person."""
+_GLUE = "\N{WORD JOINER}"
+"""Between names that are glued together; with a blank between them they are found one by one."""
+_UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "Å": "Aa"})
 _DATE_FORMS = (
     "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%m/%d/%Y", "%d/%m/%Y", "%m-%d-%Y", "%d-%m-%Y", "%m.%d.%Y",
     "%d.%m.%Y", "%m%d%Y", "%d%m%Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y",
     "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%B %d %Y",
 )  # fmt: skip
+_KNOWN = frozenset((*_NAMES, *_PLACES, "email_address", "date_of_birth", "email_is_verified"))
 _SHORTEST = 2
 _SHORTEST_PART = 3
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PADDED = re.compile(r"(?<!\d)0(?=\d(?:\D|$))")
 _MARKED = re.compile(f"{OPEN}([^{CLOSE}]*)(?:{CLOSE}|$)")
 _MARKS = str.maketrans("", "", OPEN + CLOSE)
+_ADDRESS = r"[^\s@<>\"'(),;:]+@[^\s@<>\"'(),;:]+"  # told by its form, whoever's it is, and masked as a whole
 _STAYS = (
-    r"[^\s@<>\"'(),;:]+@[^\s@<>\"'(),;:]+"  # an address: told by its form, whoever's it is, and masked as a whole
-    r"|SBL-[A-Z]{2,5}-\d+|\[instance \d+\]"
+    r"SBL-[A-Z]{2,5}-\d+|\[instance \d+\]"
     r"|(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])"  # a host
 )
 _INSTANT = r"(?<!\d)(?:19|20)\d\d-\d\d-\d\d[T ]\d\d:\d\d[\d:.]*"
@@ -37,52 +58,104 @@ _PHONE = (
     r"(?<![\w.+-])(?:\+\d{1,3}[ .-]?)?(?:\(\d{1,5}\)[ .-]?)?\d{2,5}(?:[ .-]\d{2,5}){1,4}(?![\w-]|\.\d)"
     r"|(?<![\w.-])\+\d{7,15}(?!\w)|(?<![\w.+-])\d{10,15}(?![\w-]|\.\d)"
 )
+_STREET = (
+    r"(?<![\w-])\d{1,5}[a-z]?,?\s+(?:[\w'.-]+\s+){1,3}"
+    r"(?:street|st|road|rd|avenue|ave|lane|ln|drive|boulevard|blvd|court|terrace|square|crescent)(?!\w)"
+)
 _PHONE_DIGITS = range(7, 16)
 
 
-def values_of(*members: Mapping[str, Any] | None) -> tuple[str, ...]:
+Member = Mapping[str, Any] | None
+Persons = tuple[Member, ...]
+"""What is known of one person: as member, as CrowdTwist user."""
+
+
+def values_of(*members: Member) -> tuple[str, ...]:
     """Give what names a person in a member, or in its CrowdTwist user object, in every form that others write it in.
 
-    Shape: names alone, in parts, in either order and glued together, also without accents; the date of birth as the
-    world writes dates; postal code and phone number with and without what stands between their signs; the city; the
-    part of the address before its `@`.
+    Shape: names alone, in parts, in either order glued together; the date of birth as the world writes dates; postal
+    code with and without what stands between its signs; the city; the e-mail address and the part before its `@`; what
+    unknown fields hold that are called a phone, a street and the like.  Case, accents and escapes are for `marked`.
     """
     found = {form for member in members if member for form in _forms(member)}
     return tuple(sorted(form for form in found if len(form) >= _SHORTEST))
 
 
+class Company:
+    """Members who were in one batch, or in one call: each may be named in what is said to another."""
+
+    def __init__(self, members: Iterable[Persons] = ()) -> None:
+        self._members = list(members)
+        self._found: dict[str, tuple[str, ...]] = {}
+
+    def values_in(self, text: str) -> tuple[str, ...]:
+        """Give the values of those whom *text* may name."""
+        if text not in self._found:  # the same cause is told of many
+            sought = folded(read(text).signs)
+            pairs = zip(self._members, self._words, strict=True)
+            named = [one for one, words in pairs if any(word in sought for word in words)]
+            self._found[text] = tuple(value for one in named for value in values_of(*one))
+        return self._found[text]
+
+    @cached_property
+    def _words(self) -> list[tuple[str, ...]]:
+        """Give for each the least that any of its values would show: so the values of hardly any are made."""
+        return [tuple({word for member in one if member for word in _least(member)}) for one in self._members]
+
+
+NOBODY = Company()
+
+
+def _least(member: Mapping[str, Any]) -> Iterator[str]:
+    for text in _named(member):
+        yield from (word for part in re.split(r"[\s-]+", text) if len(word := folded(part)) >= _SHORTEST)
+    if (day := _day(member.get("date_of_birth"))) is not None:
+        yield from (f"{day.year % 100:02}", _seconds(day))
+    elif written := str(member.get("date_of_birth") or ""):
+        yield folded(written)
+
+
+def _named(member: Mapping[str, Any]) -> Iterator[str]:
+    """Give the texts in a member that name a person, as they are, but for the date of birth."""
+    for name in (*_NAMES, *_PLACES, "email_address"):
+        yield _text(member, name)
+    yield from _hinted({name: value for name, value in member.items() if name not in _KNOWN}, is_personal=False)
+
+
+def _hinted(value: object, *, is_personal: bool) -> Iterator[str]:
+    """Give the texts and numbers below a field whose name says that it holds something personal."""
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            is_hint = any(hint in str(name).casefold() for hint in _HINTS)
+            yield from _hinted(part, is_personal=is_personal or is_hint)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _hinted(part, is_personal=is_personal)
+    elif is_personal and isinstance(value, str | int) and not isinstance(value, bool):
+        text = str(value).strip()
+        yield from (text, folded(text)) if folded(text).isdigit() else (text,)
+
+
 def _forms(member: Mapping[str, Any]) -> Iterator[str]:
-    yield from _names([text for name in _NAMES if (text := _text(member, name))])
-    for name in _PLACES:
-        yield from _spellings(_text(member, name))
+    names = [text for name in _NAMES if (text := _text(member, name))]
+    for text in (*_named(member), *_glued(names)):
+        yield from (text, text.translate(_UMLAUTS))
+    for name in names:
+        yield from (part for part in re.split(r"[\s-]+", name) if len(part) >= _SHORTEST_PART)
     yield from _grouped(_text(member, "postal_code"))
     yield from _dates(member.get("date_of_birth"))
     if len(local := _text(member, "email_address").rpartition("@")[0]) >= _SHORTEST_PART:
         yield local
-    yield from (
-        str(value) for name, value in member.items() if "phone" in name.lower() and isinstance(value, str | int)
-    )
+
+
+def _glued(names: list[str]) -> Iterator[str]:
+    for count in range(2, len(names) + 1):
+        yield from map(_GLUE.join, permutations(names, count))
 
 
 def _text(member: Mapping[str, Any], name: str) -> str:
     value = member.get(name)
     return value.strip() if isinstance(value, str) else ""
-
-
-def _names(names: list[str]) -> Iterator[str]:
-    for name in names:
-        yield from _spellings(name)
-        yield from (part for part in re.split(r"[\s-]+", name) if len(part) >= _SHORTEST_PART)
-    for count in range(2, len(names) + 1):
-        for order in permutations(names, count):
-            for glue in _GLUE:
-                yield from _spellings(glue.join(order))
-
-
-def _spellings(text: str) -> Iterator[str]:
-    text = " ".join(text.split())
-    bare = "".join(sign for sign in unicodedata.normalize("NFKD", text) if not unicodedata.combining(sign))
-    yield from (text, unicodedata.normalize("NFC", text), bare, text.casefold(), text.upper())
 
 
 def _grouped(code: str) -> Iterator[str]:
@@ -99,11 +172,15 @@ def _dates(value: object) -> Iterator[str]:
         yield value.strip()
     if day is None:
         return
-    seconds = int((datetime(day.year, day.month, day.day, tzinfo=UTC) - _EPOCH).total_seconds())
-    yield from (str(value), str(seconds), str(seconds * 1000))
+    seconds = _seconds(day)
+    yield from (str(value), seconds, f"{seconds}000")
     for form in _DATE_FORMS:
         written = day.strftime(form)
         yield from (written, _PADDED.sub("", written))
+
+
+def _seconds(day: date) -> str:
+    return str(int((datetime(day.year, day.month, day.day, tzinfo=UTC) - _EPOCH).total_seconds()))
 
 
 def _day(value: object) -> date | None:
@@ -123,35 +200,77 @@ def _day(value: object) -> date | None:
 
 
 def marked(text: str, values: Iterable[str], keep: Iterable[str] = ()) -> str:
-    """Give *text* with each of *values* that stands in it as a word of its own, and what looks like a phone, in marks.
+    """Give *text* with each of *values* that stands in it as a word of its own, however written, in marks.
 
-    *keep* is what stays readable whatever it looks like: a member number, a ROW_ID.
+    So is what looks like a phone, a street or an address in escapes.  *keep* is what stays readable whatever it looks
+    like: a member number, a ROW_ID.
     """
     text = unmarked(text)
-    kept = {one for one in keep if one and one in text}
-    folded = text.casefold()  # hardly any of the forms is there: looked for by itself it costs a hundredth of a match
-    there = {value for value in values if value and value.casefold() in folded}
-    wanted = [_pattern(value) for value in sorted(there, key=len, reverse=True)]
+    reading = read(text)
+    stays, found = _by_form(reading, keep)
+    found += [one for one in _worded(reading, values) if not any(_meet(one, other) for other in stays)]
+    pieces, end = [], 0
+    for begin, stop in _merged(reading.span(*one) for one in found):
+        pieces += [text[end:begin], OPEN, text[begin:stop], CLOSE]
+        end = stop
+    return "".join((*pieces, text[end:]))
 
-    def mark(found: re.Match[str]) -> str:
-        if found["other"] is not None or found["instant"] is not None or found[0] in kept:
-            return found[0]
-        if found["phone"] is not None and sum(map(str.isdigit, found[0])) not in _PHONE_DIGITS:
-            return found[0]
-        return f"{OPEN}{found[0]}{CLOSE}"
 
-    of_the_member = "|".join(wanted) or r"(?!)"
+_Span = tuple[int, int]
+
+
+def _by_form(reading: Reading, keep: Iterable[str]) -> tuple[list[_Span], list[_Span]]:
+    """Give what is told by its form alone: what stays, and what is personal whoever's it is."""
+    kept = {one for one in keep if one and one in reading.signs}
     stays = "|".join(rf"(?<![\w-]){re.escape(one)}(?![\w-])" for one in kept) or r"(?!)"
-    sought = rf"(?P<other>{_STAYS}|{stays})|{of_the_member}|(?P<instant>{_INSTANT})|(?P<phone>{_PHONE})"
-    return re.sub(sought, mark, text, flags=re.IGNORECASE)
+    forms = rf"(?P<address>{_ADDRESS})|(?P<stays>{_STAYS}|{stays})|{_INSTANT}|(?P<street>{_STREET})|(?P<phone>{_PHONE})"
+    staying: list[_Span] = []
+    personal: list[_Span] = []
+    for found in re.finditer(forms, reading.signs, re.IGNORECASE):
+        begin, end = reading.span(*found.span())
+        if found["address"]:
+            is_masked_by_form = end - begin == len(found[0])  # as `mask_text` does, unless escapes hide it
+            (staying if is_masked_by_form else personal).append(found.span())
+        elif found["stays"]:
+            staying.append(found.span())
+        elif found["street"] or (found["phone"] and sum(map(str.isdigit, found[0])) in _PHONE_DIGITS):
+            personal.append(found.span())
+    return staying, personal
 
 
-def _pattern(value: str) -> str:
-    """Match *value* where no letter goes on beside its letters, and no digit beside its digits."""
-    before, after = (r"(?<![^\W\d_])", r"(?![^\W\d_])")
-    first = before if not value[0].isdigit() else r"(?<![\d])"
-    last = after if not value[-1].isdigit() else r"(?![\d])"
-    return rf"{first}{re.escape(value)}{last}"
+def _worded(reading: Reading, values: Iterable[str]) -> Iterator[_Span]:
+    """Find *values*: by their letters where they have any, else digit by digit with what stands between."""
+    sought: Folded | None = None
+    plain = folded(reading.signs)
+    for value in values:
+        word = folded(value)
+        if len(word) < _SHORTEST or word not in plain:
+            continue
+        if any(map(str.isalpha, word)):
+            sought = sought or Folded(reading)
+            yield from sought.find(word, split=_GLUE not in value)
+        else:
+            yield from (found.span() for found in re.finditer(_digits(value), reading.signs))
+
+
+def _digits(value: str) -> str:
+    """Match digits with what stands between them, and perhaps blanks, where no digit goes on beside."""
+    between = (re.escape(sign) if sign.isdigit() else rf"\s*{re.escape(sign)}\s*" for sign in value)
+    return rf"(?<!\d){''.join(between)}(?!\d)"
+
+
+def _meet(one: _Span, other: _Span) -> bool:
+    return one[0] < other[1] and other[0] < one[1]
+
+
+def _merged(spans: Iterable[_Span]) -> Sequence[_Span]:
+    merged: list[_Span] = []
+    for begin, end in sorted(spans):
+        if merged and begin < merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((begin, end))
+    return merged
 
 
 def in_marks(text: str) -> tuple[str, ...]:

@@ -10,13 +10,14 @@ from shared.breaker import Evidence, Seen
 from shared.errors import AddressPendingError, BudgetSpentError, DataError, LeaseLostError, StageError
 from shared.instances import Done, Errand, Failed, Result, Work
 from shared.masking import mask_text
+from shared.personal import NOBODY, Company
 from shared.retry import RetryPolicy
 from workers.crew import Answer
 from workers.verdicts import kept
 
 
-def seen(answers: Sequence[Answer], policy: RetryPolicy, *, was_open: bool) -> Seen:
-    """Say what *answers* show; *was_open*: whoever was due could go when they set out."""
+def seen(answers: Sequence[Answer], policy: RetryPolicy, *, was_open: bool, company: Company = NOBODY) -> Seen:
+    """Say what *answers* show; *was_open*: whoever was due could go when they set out; *company* as in `Rules`."""
     failures = [(work, result.error) for work, result in answers if counts(result) and isinstance(result, Failed)]
     is_up = any(shows_it_up(result) for _, result in answers)
     # A suspect that is asked to wait waits alone: others were served since it was asked first.
@@ -27,7 +28,7 @@ def seen(answers: Sequence[Answer], policy: RetryPolicy, *, was_open: bool) -> S
     return Seen(
         is_up,
         {work.instance_id: work.member_number for work, _ in failures},
-        _words(failures),
+        _words(failures, company),
         untried=untried,
         mute=frozenset(work.instance_id for work, _ in answers) - untried - told,
         evidence=Evidence.SYSTEM if asked_all else Evidence.UNASKED,
@@ -55,11 +56,11 @@ def would_be_given_up(answers: Sequence[Answer], policy: RetryPolicy) -> bool:
     )
 
 
-def _words(failures: Sequence[tuple[Work, StageError]]) -> str:
+def _words(failures: Sequence[tuple[Work, StageError]], company: Company) -> str:
     if not failures:
         return ""
     work, error = failures[0]
-    return mask_text(kept(str(error), work))
+    return mask_text(kept(str(error), work, company))
 
 
 def _was_not_tried(result: Result | BaseException) -> bool:

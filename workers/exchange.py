@@ -12,6 +12,7 @@ from shared.errors import DataError, StageError
 from shared.instances import Call, Done, Failed
 from shared.masking import has_words, mask
 from shared.personal import marked
+from workers.company import in_calls
 from workers.transport import Answer, Door, Request, verdict
 
 _USER_SHOWN = ("id", "third_party_id", "is_active")
@@ -23,7 +24,8 @@ class Exchange:
 
     The lease of an instance is only a little longer than that; a second worker must not begin while we still call.
     Units: *began* on the clock of `perf_counter`, now when not given.  *personal* gives the values of the member that
-    are not kept of the words of the other side; it is asked when there are any.
+    are not kept of the words of the other side, nor are those of who is called for beside it; it is asked when there
+    are any.
     """
 
     __slots__ = ("_began", "_door", "answer", "calls", "personal")
@@ -106,8 +108,11 @@ class Exchange:
         if isinstance(document, dict) and "third_party_id" in document:
             shown = mask({name: document.get(name) for name in _USER_SHOWN})
         else:
-            shown = mask(_marked(document, self.personal()) if has_words(document) else document)
+            shown = mask(self._marked(document) if has_words(document) else document)
         return shown if len(orjson.dumps(shown)) <= _KEPT_BYTES else "(too long to keep)"
+
+    def _marked(self, document: Any) -> Any:  # noqa: ANN401 - JSON
+        return _marked(document, (*self.personal(), *in_calls.get().values_in(orjson.dumps(document).decode())))
 
 
 def segment(system: str, label: str, value: str) -> str:

@@ -22,15 +22,17 @@ from celery.exceptions import Retry
 from shared.breaker import Breaker, Position, Seen
 from shared.broker import app
 from shared.instances import Errand, Failed, Work
-from shared.ledger import addresses, attempts, connections, holding, probing
+from shared.ledger import addresses, attempts, connections, holding, inputs, probing
 from shared.ledger.endings import Advanced, Ending, ErrandEnded, Parked
 from shared.ledger.engine import Transaction, engine, outlasting, transaction, wake
 from shared.ledger.halving import in_halves
 from shared.ledger.heartbeats import Who
 from shared.logs import logger
+from shared.personal import NOBODY, Company, Persons
 from shared.pipeline import QUEUED, Stage, State, SyncStatus
 from shared.settings import Settings, settings
 from workers import evidence, lease
+from workers.company import company_of, in_calls
 from workers.crew import Answer, Crew
 from workers.evidence import shows_it_up, would_be_given_up
 from workers.verdicts import Rules, bug, conclude, held, is_data_error, waiting_for
@@ -38,6 +40,8 @@ from workers.verdicts import Rules, bug, conclude, held, is_data_error, waiting_
 log = logger(__name__)
 
 _SHOWN_IDS = 20
+_IN_TROUBLE = 300
+"""Of so many who failed of late the names are taken out of what is said to others."""
 _LEDGER_PATIENCE_S = 10.0
 """How long a ledger that restarts is waited for before a call.  Units: seconds."""
 _RESULTS_PATIENCE_S = 25.0
@@ -96,6 +100,8 @@ def attempt(task: "Task[..., Any]", stage: Stage, ids: Sequence[int]) -> dict[st
         raise RuntimeError("this process was not started as a worker")
     run = Attempt(process.crew, stage, settings(), str(task.request.id or ""))
     works, endings = outlasting(lambda: run.begin(ids), _LEDGER_PATIENCE_S)
+    run.company = company_of(works, run.in_trouble)
+    in_calls.set(run.company)
     answers = process.crew.run(stage, works, run.of.worker.patience_s, run.write_late, run.ends) if works else []
     carried = not all(is_data_error(result) for _, result in answers)
     endings += run.write(answers, carried=carried)
@@ -116,6 +122,10 @@ class Attempt:
     """Whether whoever was due could go then."""
     asks: bool = False
     """Whether so many failed that the connection's own test is to be asked."""
+    in_trouble: Sequence[Persons] = ()
+    """Who else failed of late, where there is trouble."""
+    company: Company = NOBODY
+    """Who may be named in what is said to another."""
     ends: float = inf
     """When its lease is over, on the clock of `workers.lease`: what comes later shows nothing of the connection."""
 
@@ -131,6 +141,8 @@ class Attempt:
             gate = connections.gate(connection, self.stage)
             works = attempts.begin(connection, self.stage, ids, lease_s=self.of.dispatcher.lease_s)
             self.was_well, self.was_open = gate.is_well, gate.is_open
+            if not gate.is_well or any(work.attempt > 1 for work in works):
+                self.in_trouble = inputs.in_trouble(connection, limit=_IN_TROUBLE)
             if gate.breaker.seeks is not None:
                 works = [replace(work, must_call=work.instance_id == gate.breaker.seeks) for work in works]
             kept_out = [] if gate.is_open else [work for work in works if not gate.admits(work.instance_id)]
@@ -160,7 +172,7 @@ class Attempt:
         if endings:
             policy = self.of.connection(self.stage).policy
             in_time = lease.now() < self.ends
-            seen = evidence.seen(answers, policy, was_open=self.was_open) if in_time else None
+            seen = evidence.seen(answers, policy, was_open=self.was_open, company=self.company) if in_time else None
             concluded = [(work, ending) for (work, _), ending in zip(answers, endings, strict=True)]
             pieces = in_halves([(concluded, seen)], self._written_all, self._written_by_halves)
             endings = [ending for some, _ in pieces for ending in some]
@@ -195,13 +207,23 @@ class Attempt:
         self, answers: Sequence[Answer], *, carried: bool, spared: bool = False
     ) -> tuple[list[Answer], list[Ending]]:
         """Give the endings of *answers*; where to conclude one is a bug, that is its answer."""
+        of = self.of
+        rules = Rules(
+            stage=self.stage,
+            policy=of.connection(self.stage).policy,
+            report_after_s=of.siebel.report_after_s,
+            jitter=0.0,
+            carried=carried,
+            spared=spared,
+            company=self.company,
+        )
         concluded: list[tuple[Answer, Ending]] = []
         for answer in answers:
             try:
-                concluded.append((answer, _ending(self.stage, answer, self.of, carried=carried, spared=spared)))
+                concluded.append((answer, _ending(answer, rules)))
             except Exception as error:  # noqa: BLE001  # it becomes that member's dead letter
                 failed = answer[0], error
-                concluded.append((failed, _ending(self.stage, failed, self.of, carried=carried, spared=spared)))
+                concluded.append((failed, _ending(failed, rules)))
         return [answer for answer, _ in concluded], [ending for _, ending in concluded]
 
     def write_late(self, answers: Sequence[Answer]) -> None:
@@ -314,8 +336,9 @@ class Attempt:
         return True
 
 
-def _ending(stage: Stage, answer: Answer, of: Settings, *, carried: bool, spared: bool) -> Ending:
+def _ending(answer: Answer, rules: Rules) -> Ending:
     work, result = answer
+    stage = rules.stage
     if isinstance(result, BaseException):
         # Frames only: the message of a foreign exception may carry a member's data.
         frames = "".join(traceback.format_tb(result.__traceback__))
@@ -323,15 +346,8 @@ def _ending(stage: Stage, answer: Answer, of: Settings, *, carried: bool, spared
         return bug(work, result, stage)
     if isinstance(result, Failed):
         log.warning("failed", stage=stage, instance_id=work.instance_id, attempt=work.attempt, code=result.error.code)
-    rules = Rules(
-        stage=stage,
-        policy=of.connection(stage).policy,
-        report_after_s=of.siebel.report_after_s,
-        jitter=random.random(),  # noqa: S311  # spreads retries, guards nothing
-        carried=carried,
-        spared=spared,
-    )
-    return conclude(work, result, rules)
+    jitter = random.random()  # noqa: S311  # spreads retries, guards nothing
+    return conclude(work, result, replace(rules, jitter=jitter))
 
 
 def _outcome(ending: Ending) -> str:

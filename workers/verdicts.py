@@ -8,7 +8,7 @@ from shared.errors import AddressPendingError, BudgetSpentError, DataError, Leas
 from shared.instances import Done, Errand, Failed, Result, Work
 from shared.ledger.endings import Advanced, Ending, ErrandEnded, Line, Parked
 from shared.masking import mask_text
-from shared.personal import marked, values_of
+from shared.personal import NOBODY, Company, marked, values_of
 from shared.pipeline import FAILURE_STATUS, Stage, State, SyncStatus
 from shared.retry import DeadLetter, Reject, RetryIn, RetryPolicy, decide
 
@@ -21,6 +21,7 @@ _ENDS = {SyncStatus.SUCCESS: State.COMPLETED}
 class Rules:
     """What a verdict depends on beside the result.
 
+    *company*: who was in the batch, and may be named in what is said to another.
     *carried*: the chain's next message will find the instance, so it stays `running`; else it becomes due by itself.
     *jitter* in [0, 1).  *report_after_s*: seconds of failing after which Siebel is told.  *spared*: nothing shows that
     the system was up, so that the last attempt does not count.
@@ -32,6 +33,7 @@ class Rules:
     jitter: float
     carried: bool
     spared: bool = False
+    company: Company = NOBODY
 
 
 def conclude(work: Work, result: Result, rules: Rules) -> Ending:
@@ -106,7 +108,7 @@ def _untried(work: Work, stage: Stage, line: Line, more_in_s: float = 0.0) -> En
 
 def _failed(work: Work, failed: Failed, rules: Rules) -> Ending:
     error = failed.error
-    line = Line(mask_text(kept(str(error), work)), error.code, failed.took_ms, failed.calls)
+    line = Line(mask_text(kept(str(error), work, rules.company)), error.code, failed.took_ms, failed.calls)
     match decide(rules.policy, work.attempt, error, rules.jitter):
         case Reject() if rules.stage is not Stage.SIEBEL:
             return Advanced(
@@ -114,7 +116,7 @@ def _failed(work: Work, failed: Failed, rules: Rules) -> Ending:
                 _onward(rules),
                 Stage.SIEBEL,
                 SyncStatus.DATA_ERROR,
-                kept(error.what, work),
+                kept(error.what, work, rules.company),
                 line,
                 code=error.code,
                 failed_stage=rules.stage,
@@ -124,8 +126,8 @@ def _failed(work: Work, failed: Failed, rules: Rules) -> Ending:
             line = replace(line, what=f"{line.what}; it is not given up, since nothing shows that the system was up")
             return _waiting(untried, failed, line, rules.policy.cap_s * rules.jitter, rules)
         case Reject() | DeadLetter():
-            unsure = _is_unsure(failed, rules.stage)
-            return _buried(work, rules.stage, line, kept(str(error), work), unsure=unsure)
+            error_kept = kept(str(error), work, rules.company)
+            return _buried(work, rules.stage, line, error_kept, unsure=_is_unsure(failed, rules.stage))
         case RetryIn(delay_s):
             return _waiting(work, failed, line, delay_s, rules)
 
@@ -154,7 +156,7 @@ def _waiting(work: Work, failed: Failed, line: Line, delay_s: float, rules: Rule
         line,
         delay_s=delay_s,
         status=FAILURE_STATUS.get(rules.stage),
-        error=kept(str(error), work) if tells else work.error,
+        error=kept(str(error), work, rules.company) if tells else work.error,
         code=None if keeps_cause else error.code,
         failed_stage=None if keeps_cause else rules.stage,
         report_after_s=rules.report_after_s if tells else None,
@@ -188,7 +190,7 @@ def _errand_ended(work: Work, result: Result, rules: Rules) -> ErrandEnded:
         case Done():
             line = Line(result.what, None, result.took_ms, result.calls)
         case Failed(error=error):
-            line = Line(mask_text(kept(str(error), work)), error.code, result.took_ms, result.calls)
+            line = Line(mask_text(kept(str(error), work, rules.company)), error.code, result.took_ms, result.calls)
             match decide(rules.policy, work.attempt, error, rules.jitter):
                 case RetryIn(delay_s):
                     again_in_s = delay_s
@@ -203,10 +205,11 @@ def _errand_ended(work: Work, result: Result, rules: Rules) -> ErrandEnded:
     )
 
 
-def kept(words: str, work: Work) -> str:
-    """Give what was said, with what names the member marked."""
+def kept(words: str, work: Work, company: Company) -> str:
+    """Give what was said, with what names the member, or another of its *company*, marked."""
     keep = (work.member_number, work.row_id or "", str(work.ct_user_id or ""))
-    return marked(words, values_of(work.user, work.event.get("member")), keep)
+    values = (*values_of(work.user, work.event.get("member")), *company.values_in(words))
+    return marked(words, values, keep)
 
 
 def _onward(rules: Rules) -> State:

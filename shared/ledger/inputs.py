@@ -6,6 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from shared.personal import Persons
+
 
 @dataclass(frozen=True, slots=True)
 class Carried:
@@ -22,6 +24,16 @@ def carried(connection: Connection, ids: Sequence[int]) -> list[Carried]:
     return [Carried(*row) for row in connection.execute(_CARRIED, {"ids": list(ids)})]
 
 
+def in_trouble(connection: Connection, *, limit: int) -> list[Persons]:
+    """Read who the newest *limit* are that failed, or are failing."""
+    return [(row.user_object, row.member) for row in connection.execute(_IN_TROUBLE, {"limit": limit})]
+
+
+_IN_TROUBLE = text("""
+    select p.event->'member' as member, m.user_object
+    from (select id from instance where code is not null order by id desc limit :limit) as i
+    left join payload p on p.instance_id = i.id left join mapping m on m.instance_id = i.id
+""")
 _CARRIED = text("""
     select i.id, i.member_number, p.event, m.user_object
     from instance i left join payload p on p.instance_id = i.id left join mapping m on m.instance_id = i.id

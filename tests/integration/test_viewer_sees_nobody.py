@@ -85,6 +85,19 @@ def test_what_siebel_says_to_many_names_nobody_on_the_page_of_another(pipeline: 
     _nobody_is_shown(pipeline)
 
 
+@pytest.mark.parametrize("status", [400, 500])
+@pytest.mark.parametrize("stage", ["crowdtwist", "siebel"])
+def test_who_is_named_to_others_alone_or_among_many_is_not_shown(pipeline: Pipeline, stage: str, status: int) -> None:
+    """Every call is answered with words about one member: to a batch at first, then to who is tried or told alone."""
+    body = {"error": "locked", "message": SAID} if stage == "crowdtwist" else {"ERROR": f"{SAID}(SBL-DAT-00999)"}
+    pipeline.sandbox.control.fault(stage, "status", status=status, body=body)
+    pipeline.send(member_event("M-1", **PERSON), *(member_event(f"M-{index}") for index in range(2, 7)))
+    failed = f"select count(distinct instance_id) from activity where code is not null and stage = '{stage}'"
+    with pipeline.whole():
+        eventually(lambda: pipeline.sql(failed)[0] >= 6, "all failed")
+    _nobody_is_shown(pipeline)
+
+
 def _nobody_is_shown(pipeline: Pipeline) -> None:
     assert not [one for one in CANARIES if one in pipeline.log_text().lower()]
     for table in ("activity", "connection", "connection_change", "mail"):

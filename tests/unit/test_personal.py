@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shared.ledger.causes import normalised
 from shared.masking import mask_text
-from shared.personal import CLOSE, OPEN, cut, hidden, marked, unmarked, values_of
+from shared.personal import CLOSE, OPEN, Company, cut, hidden, marked, unmarked, values_of
 
 USER = {"first_name": "Zed", "last_name": "O'Bee", "postal_code": "10042", "date_of_birth": 312681600, "gender_id": 2}
 SAID = "Email zed@example.org of ZED O'Bee (born 1979-11-29, 10042) is taken; Zedekiah is not"
@@ -106,3 +106,59 @@ def test_a_date_of_birth_that_is_none_is_hidden_as_it_stands(odd: object) -> Non
         assert mask_text(marked(f"born {odd}!", values_of({"date_of_birth": odd}))) == "born ***!"
     else:
         values_of({"date_of_birth": odd})
+
+
+OWN = {
+    "first_name": "Renée",
+    "last_name": "Straßer-Łuczak",
+    "date_of_birth": "1979-11-09",
+    "city": "Zürich",
+    "postal_code": "OX1 9ZZ",
+    "email_address": "rl@example.org",
+    "street_address": "Quuxgasse 9b",
+    "contact": {"Mother's Maiden Name": "Quimby"},
+    "Alternate Phone": {"home": "020 7946"},
+}
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("user=Ren%C3%A9e&x", "user=***&x"),
+        ("user=Ren%25C3%25A9e", "user=***"),
+        (r"{\"n\": \"Ren\u00e9e\"}", r"{\"n\": \"***\"}"),
+        (r"n=REN\u00C9E", "n=***"),
+        ("<b>Ren&eacute;e</b> Ren&#233;e &#x52;en&amp;eacute;e", "<b>***</b> *** ***"),
+        ("Rene\N{COMBINING ACUTE ACCENT}e!", "***!"),
+        ("R e n é e is", "*** is"),
+        ("Re nee is", "*** is"),
+        ("Ren\n  ee is", "*** is"),
+        ("StrasserLuczakRenee", "***"),
+        ("userReneeStrasser-Luczak.", "user***."),
+        ("STRASSER+LUCZAK", "***"),
+        ("Strasser", "***"),
+        ("born 9th of Nov", "born 9th of Nov"),
+        ("born 1979 - 11 - 09", "born ***"),
+        ("born 09%2F11%2F1979", "born ***"),
+        ("born 9 Nov 1979.", "born ***."),
+        ("in Zuerich, ZURICH", "in ***, ***"),
+        ("OX1%209ZZ ox1-9zz OX1  9ZZ", "*** *** ***"),
+        ("rl%40example.org or rl\\u0040example.org", "*** or ***"),
+        ("at QUUXGASSE 9B", "at ***"),
+        ("née Quimby, 0207946", "née ***, ***"),
+        ("at 221b Baker Street, London", "at ***, London"),
+        ("Reneesance, a reel, 9 Novices 1979", "Reneesance, a reel, 9 Novices 1979"),
+    ],
+)
+def test_a_member_is_hidden_however_it_is_written(said: str, kept: str) -> None:
+    found = marked(said, values_of(OWN))
+    assert unmarked(found) == said
+    assert hidden(found, "***") == kept
+
+
+def test_what_is_said_to_one_may_name_another_of_its_company() -> None:
+    company = Company([(USER, None), (None, OWN), (None, None)])
+    assert company.values_in("Email Address is already taken") == ()
+    assert "Renée" in company.values_in("held by REN%C3%89E")
+    assert "Renée" in company.values_in("born 9.11.79")
+    assert hidden(marked("RENEE, born 9.11.79", company.values_in("RENEE, born 9.11.79")), "-") == "-, born -"

@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
+# Each of the many processes of a run would compile our code anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +26,7 @@ up: setup ## the whole product on this machine, until Ctrl-C
 	@$(BIN)/membersync up
 
 test: setup ## every test
-	@$(BIN)/pytest --numprocesses 3 --dist loadfile
+	@$(BIN)/pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder
 
 lint: setup ## format, lint, types, imports
 	@$(BIN)/ruff format --check .

@@ -17,9 +17,35 @@ from tests.rig import Pipeline, flush
 _KEPT = {"connection", "secret"}
 """What a migration fills: the first is put back as it was, the second stays."""
 
+# fmt: off
+_LONGEST = (
+    "test_demo", "test_console_in_browser", "test_suspects", "test_at_work", "test_scenes", "test_doctor",
+    "test_embedded_servers", "test_healing", "test_pipeline", "test_up", "test_budget", "test_addresses",
+    "test_console_outlives_its_api", "test_api_schemathesis", "test_revealing", "test_newest_wins",
+    "test_kill_anything", "test_viewer_sees_nobody", "test_rabbitmq", "test_frozen_workers", "test_forged_messages",
+    "test_flower_in_browser", "test_poison_or_outage", "test_connections", "test_mail_sending",
+)
+# fmt: on
+"""The files that take longest, the longest first.  An old list costs time and nothing else."""
+
+_DIRECTORIES = ("e2e", "chaos", "integration", "contract", "unit", "architecture")
+
 # A shell that started us in the background has Ctrl-C ignored, and every process that a test starts would inherit it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest: nobody waits at the end for one that began last."""
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> tuple[int, int]:
+    name, directory = item.path.stem, item.path.parent.name
+    return (
+        _LONGEST.index(name) if name in _LONGEST else len(_LONGEST),
+        _DIRECTORIES.index(directory) if directory in _DIRECTORIES else 0,
+    )
 
 
 @pytest.fixture(scope="session")

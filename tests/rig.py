@@ -22,7 +22,10 @@ from shared.pipeline import Lane
 
 NOW = datetime.now(UTC) - timedelta(days=1)
 DISPATCHER = ("-m", "producers.cli", "dispatcher")
-WORKER = ("-m", "celery", "-A", "workers.app", "worker", "--concurrency=2", "--loglevel=info")
+WORKER = (
+    *("-m", "celery", "-A", "workers.app", "worker", "--concurrency=2", "--loglevel=info"),
+    *("--without-mingle", "--without-gossip"),  # as `membersync worker` has it
+)
 
 
 def eventually(true: Callable[[], bool], what: str, within_s: float = 30) -> None:

@@ -18,6 +18,11 @@ from shared.pipeline import QUEUED, SYSTEMS, Lane, Stage, State
 STUCK_S = 300.0
 """What is due for longer, while nothing at all ends, is stuck.  Units: seconds."""
 
+MAIL_LATE_S = 900.0
+"""Mail that waits for longer does not go out by itself, as `membersync doctor` judges too.  Units: seconds."""
+JUMP_COUNT, JUMP_SHARE = 10, 0.5
+"""So many Data Errors, and such a part of what ended, within an hour are rarely the members: a setting or a rule is."""
+
 _RAMP_STEP_S = 5
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 _FEW_S = 10
@@ -85,6 +90,24 @@ def unseen() -> Verdict:
     return _of([Trouble(Level.PERSON, what, None, 0, "see `membersync doctor`", "no ledger")], 0)
 
 
+def unseen_so_slow() -> Verdict:
+    """Say that nothing can be said, because the ledger takes too long to answer."""
+    what = "The ledger serves, but takes too long to say how it goes"
+    return _of([Trouble(Level.PERSON, what, None, 0, "see `membersync doctor`", "a slow ledger")], 0)
+
+
+def unset() -> Verdict:
+    """Say that nothing can be said, because no ledger is set."""
+    what = "MEMBERSYNC_LEDGER_URL is not set, and no `membersync up` runs on this home"
+    return _of([Trouble(Level.PERSON, what, None, 0, "set it, or start `membersync up`", "no ledger set")], 0)
+
+
+def invalid() -> Verdict:
+    """Say that nothing can be said, because the settings are not valid."""
+    what = "The settings are not valid, so no process starts with them"
+    return _of([Trouble(Level.PERSON, what, None, 0, "correct them: `membersync doctor` names each", "settings")], 0)
+
+
 def _of(troubles: list[Trouble], waiting: int) -> Verdict:
     worst = troubles[0]
     more = f" (+{len(troubles) - 1})" if len(troubles) > 1 else ""
@@ -115,6 +138,9 @@ def _troubles(found: Overview) -> Iterator[Trouble]:
             yield _of_connection(row, found.at)
     if found.dead_letters:
         yield _of_dead_letters(found.dead_letters)
+    yield from _of_members(found)
+    if late := _of_mail(found):
+        yield late
 
 
 def _of_processes(found: Overview) -> Iterator[Trouble]:
@@ -231,6 +257,37 @@ def _of_dead_letters(rows: Sequence[DeadLetters]) -> Trouble:
     since = min((row.first_at for row in rows if row.first_at is not None), default=None)
     what = f"{_many(count, 'dead letter')} {needs}: {', '.join(named)}"
     return Trouble(Level.PERSON, what, since, count, "", _many(count, "dead letter"))
+
+
+def _of_members(found: Overview) -> Iterator[Trouble]:
+    """Say where members fail though the systems serve: so many refused at once, or those that are tried on alone.
+
+    One Data Error is told to Siebel, and corrected there: it needs nobody here.
+    """
+    ended = next((rate.finished for rate in found.rates if rate.period_s == _HOUR_S), {})
+    refused, whole = ended.get(State.REJECTED, 0), sum(ended.values())
+    if refused >= JUMP_COUNT and refused >= JUMP_SHARE * whole:
+        what = f"{refused} of the {whole} instances that ended in the last hour are Data Errors"
+        todo = "a setting or a rule rather than the members: see `membersync dead-letters --state rejected --since 1h`"
+        yield Trouble(Level.PERSON, what, None, 0, todo, f"{refused} Data Errors")
+    for row in found.connections:
+        alone = row.suspects - row.suspects_given_up
+        if row.state == "up" and alone > 0:
+            system = SYSTEMS[Stage(row.name)]
+            what = f"{_many(alone, 'member')} {'fails' if alone == 1 else 'fail'} at {system}, which serves others"
+            again = "tried again by itself" if alone == 1 else "tried again by themselves"
+            todo = f"nothing to do: {again}, and a dead letter at last"
+            yield Trouble(Level.WAITS, what, None, alone, todo, _many(alone, "suspect"))
+
+
+def _of_mail(found: Overview) -> Trouble | None:
+    since = found.unsent_mail.since
+    if since is None or (found.at - since).total_seconds() <= MAIL_LATE_S:
+        return None
+    count = found.unsent_mail.count
+    what = f"{_many(count, 'mail')} to operators unsent since {_at(since, found.at)}"
+    todo = "correct MEMBERSYNC_MAIL__…; `membersync doctor` has the mail server's answer"
+    return Trouble(Level.PERSON, what, since, 0, todo, "unsent mail")
 
 
 def _safely(count: int) -> str:

@@ -24,7 +24,7 @@ from deploy.local.signals import Stop
 from deploy.local.stack import Stack, StoppedError, running_stack
 from deploy.local.supervisor import ProcessError, stop_signals
 from deploy.local.terminal import complain, say, tell
-from deploy.local.up import ready_line
+from deploy.local.up import say_ready
 from shared.pipeline import Stage
 from shared.settings import ApiSettings, CrowdTwistSettings, FlowerSettings, OicSettings, Settings
 
@@ -65,11 +65,11 @@ def _play(settings: Settings, stop: Stop, scene: Scene | None, *, keep: bool) ->
         say(f"shortened (default): {scene.shortened}\n")
     say(f"starting; data and logs in {settings.home}")
     with running_stack(settings, sandbox=simulated, on_event=tell, stop=stop) as stack:
-        say(ready_line(stack))
+        say_ready(stack)
         kept = _main(stack, stop) if scene is None else _act(scene, stack, stop)
         if keep:
             say(f"still running, in {settings.home}, until Ctrl-C")
-            say(ready_line(stack))
+            say_ready(stack)
             stop.wait()
     if not kept:
         raise ProcessError("a promise was broken, see above")

@@ -1,22 +1,29 @@
 """`membersync up`: the whole stack on one machine, until Ctrl-C or SIGTERM."""
 
+import sys
+from collections.abc import Iterator
+
 from deploy.local.serving import ServerError
 from deploy.local.stack import Stack, StoppedError, running_stack
 from deploy.local.supervisor import ProcessError, stop_signals
 from deploy.local.terminal import complain, say, tell
+from shared.pipeline import SYSTEMS
 from shared.settings import Settings
+
+_NAMES: dict[str, str] = {str(stage): name for stage, name in SYSTEMS.items()}
 
 
 def up(settings: Settings) -> int:
     """Run the stack until it is told to stop; give the exit code.
 
-    Prints one line that begins with `ready` when it takes events, and a line for each process that dies.
+    Prints one line that begins with `ready` when it takes events, a line for each address, and one for each process
+    that dies.
     """
     with stop_signals() as stop:
         say(f"starting; data and logs in {settings.home.resolve()}")
         try:
             with running_stack(settings, on_event=tell, stop=stop) as stack:
-                say(ready_line(stack))
+                say_ready(stack)
                 stop.wait()
                 say("stopping; workers finish their calls")
         except StoppedError:
@@ -28,9 +35,27 @@ def up(settings: Settings) -> int:
     return 0
 
 
-def ready_line(stack: Stack) -> str:
-    """Say in one line where everything is."""
-    parts = [f"api {stack.api_url}", f"flower {stack.flower_url} ({stack.flower_user} / {stack.flower_password})"]
-    if stack.sandbox:
-        parts.append("sandbox " + " ".join(f"{name} {url}" for name, url in stack.sandbox.items()))
-    return "ready  " + "  ".join(parts)
+def say_ready(stack: Stack) -> None:
+    """Print where everything is."""
+    for line in ready_lines(stack, is_terminal=sys.stdout.isatty()):
+        say(line)
+
+
+def ready_lines(stack: Stack, *, is_terminal: bool) -> Iterator[str]:
+    """Say that it takes events, with the addresses in that line for programs, then a line each for people.
+
+    Flower's password is shown to who sits at a terminal, and never to what may keep a log: it stands in `stack.json`.
+    """
+    simulated = "".join(f" {name} {url}" for name, url in stack.sandbox.items() if not is_terminal)
+    more = f"  sandbox{simulated}" if simulated else ""
+    yield f"ready  api {stack.api_url}  flower {stack.flower_url}{more}"
+    password = stack.flower_password if is_terminal else f"the password stands in {stack.home / 'stack.json'}"
+    yield _line("console", stack.api_url)
+    yield _line("API", f"{stack.api_url}/v1", "described by /openapi.json")
+    yield _line("Flower", stack.flower_url, f"login {stack.flower_user} / {password}")
+    for name, url in stack.sandbox.items():
+        yield _line(_NAMES.get(name, name), url, "steers the simulators" if name == "control" else "simulator")
+
+
+def _line(name: str, url: str, more: str = "") -> str:
+    return f"  {name:<10} {url}{f'   {more}' if more else ''}"

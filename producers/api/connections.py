@@ -42,6 +42,7 @@ _SHOWN: dict[str, Any] = {
     "paused_at": None,
     "held": 412,
     "suspects": 0,
+    "suspects_given_up": 0,
     "wait_until": None,
     "budget": {
         "per_minute": 10_000,

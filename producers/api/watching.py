@@ -44,6 +44,7 @@ _STATUS: dict[str, Any] = {
             "paused_at": None,
             "held": 412,
             "suspects": 0,
+            "suspects_given_up": 0,
             "wait_until": None,
             "budget": None,
         }
@@ -73,6 +74,8 @@ _STATUS: dict[str, Any] = {
             "silent_s": 1.2,
         }
     ],
+    "refused_last_day": 3,
+    "unsent_mail": {"count": 0, "since": None},
     "verdict": {
         "level": "waits",
         "sentence": f"{_DOWN}; {_NOTHING_TODO}",

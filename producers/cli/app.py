@@ -4,9 +4,10 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from io import TextIOWrapper
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from producers.cli.completing import scenes
 from producers.cli.connections import connections
@@ -22,7 +23,32 @@ from shared.pipeline import Lane
 # Imports inside commands keep the start of the others short.
 # ruff: noqa: PLC0415
 
+
+class _Group(TyperGroup):
+    """Helps in words: shows a flag as a flag, and no type where a name says more."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401  # typer's own click, which it does not name
+        """Find a command."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            _bare(command.get_params(ctx))
+        return command
+
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401  # as above
+        """Give the options before a command."""
+        return _bare(super().get_params(ctx))
+
+
+def _bare(parameters: list[Any]) -> list[Any]:
+    """Say no type where there is no value, as of a flag, or where a name stands already, as of an argument."""
+    for one in parameters:
+        if one.param_type_name == "argument" or one.is_flag:
+            one.display_type_rich = lambda **_: ""
+    return parameters
+
+
 app = typer.Typer(
+    cls=_Group,
     help="Siebel Loyalty members to CrowdTwist, and the truth back.",
     no_args_is_help=True,
     add_completion=True,
@@ -58,7 +84,9 @@ def _options(
     *,
     _wanted: Annotated[
         bool,
-        typer.Option("--version", callback=lambda wanted: _version(wanted=wanted), is_eager=True, help="Print it."),
+        typer.Option(
+            "--version", callback=lambda wanted: _version(wanted=wanted), is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     """Siebel Loyalty members to CrowdTwist, and the truth back."""
@@ -76,7 +104,7 @@ def up() -> None:
 @app.command(rich_help_panel="On one machine")
 def demo(
     *,
-    keep: Annotated[bool, typer.Option("--keep", metavar="", help="Leave the stack running at the end.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the stack running at the end.")] = False,
     scene: Annotated[
         str | None,
         typer.Option(
@@ -166,7 +194,7 @@ def produce(  # one option each
 @app.command(rich_help_panel="Looking")
 def status(
     *,
-    watch: Annotated[bool, typer.Option("--watch", metavar="", help="Again every 2 s, until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Again every 2 s, until Ctrl-C.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show whether all is well; connections, lanes, states, ages of the oldest, rates."""
@@ -177,7 +205,7 @@ def status(
 
 @app.command(rich_help_panel="Looking")
 def member(
-    number: Annotated[str, typer.Argument(help="Member number.")],
+    number: Annotated[str, typer.Argument(metavar="NUMBER", help="Member number.")],
     *,
     limit: Limit = 10,
     cursor: Cursor = None,
@@ -222,7 +250,7 @@ def show(
 @app.command(rich_help_panel="Looking")
 def doctor(
     *,
-    offline: Annotated[bool, typer.Option("--offline", metavar="", help="Call no outside system.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Call no outside system.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Examine settings, servers, workers and connections: what is wrong, why it matters, what to type."""

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from producers.cli.overview import print_verdict
 from producers.cli.reach import at_hand
-from producers.cli.reading import print_json
+from producers.cli.reading import print_json, verdict_of
 from producers.cli.render import coloured, console, plain
 from producers.cli.tables import print_rows
 from producers.cli.trouble import DONE, NOTHING, told
@@ -26,17 +26,16 @@ def run_doctor(*, offline: bool, as_json: bool) -> int:
     if as_json:
         print_json({"ok": is_well(findings), "verdict": verdict, "findings": findings})
     else:
-        if verdict is not None:
-            print_verdict(verdict)
+        print_verdict(verdict)
         _print(findings)
     return DONE if is_well(findings) else NOTHING
 
 
-def _findings(*, offline: bool, is_quiet: bool) -> tuple[Sequence[Finding], Verdict | None]:
+def _findings(*, offline: bool, is_quiet: bool) -> tuple[Sequence[Finding], Verdict]:
     try:
         of, is_stack = at_hand()
     except SettingsInvalidError as error:
-        return [_of_settings(error)], None
+        return [_of_settings(error)], verdict_of(error)
     subject = Subject(of, beside_stack=is_stack, offline=offline)
     err = Console(stderr=True, highlight=False)
     if is_quiet or not err.is_terminal:

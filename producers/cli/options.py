@@ -6,7 +6,7 @@ import typer
 
 from producers.filtering import LIMIT_MAX
 
-AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object.")]
-Unmasked = Annotated[bool, typer.Option("--unmasked", metavar="", help="Show people as they are.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Unmasked = Annotated[bool, typer.Option("--unmasked", help="Show people as they are.")]
 Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, max=LIMIT_MAX, help="At most so many.")]
 Cursor = Annotated[str | None, typer.Option("--cursor", metavar="CURSOR", help="`next` of the page before.")]

@@ -11,13 +11,14 @@ import typer
 from producers.cli.overview import print_overview, print_verdict
 from producers.cli.reach import operator, with_ledger
 from producers.cli.render import console, print_instance, print_member, print_page
-from producers.cli.trouble import DONE, NOTHING
+from producers.cli.trouble import DONE, NOTHING, TroubleError
 from producers.filtering import id_of
 from producers.refused_member import refusals_of_member, words_of
 from producers.standing import standing
 from producers.unmasking import instance_for, member_for, page_for
-from producers.verdict import unseen
-from shared.errors import LedgerError
+from producers.verdict import Verdict, invalid, unseen, unseen_so_slow, unset
+from shared.errors import LedgerError, LedgerSlowError
+from shared.flaws import SettingsInvalidError
 from shared.ledger import views
 from shared.ledger.engine import engine, transaction
 from shared.ledger.filters import Filter, has_control
@@ -93,22 +94,45 @@ def _show_refused(number: str, refused: RefusalPage, *, as_json: bool) -> int:
 
 
 def show_status(*, watch: bool, as_json: bool) -> int:
-    """Show how it goes, with *watch* again and again until Ctrl-C; give the exit code."""
-    of = with_ledger()
-    if not watch:
-        _print_status(of, as_json=as_json)
-        return DONE
+    """Show how it goes, with *watch* again and again until Ctrl-C; give the exit code.
+
+    Raises:
+        LedgerError: nothing can be read; the verdict has said so.
+        SettingsInvalidError: as before, because of the settings.
+        TroubleError: as before, because no ledger is set.
+    """
+    try:
+        of = with_ledger()
+        if not watch:
+            _print_status(of, as_json=as_json)
+            return DONE
+    except (LedgerError, SettingsInvalidError, TroubleError) as error:
+        typer.echo(verdict_of(error).sentence, err=True)
+        raise
     with suppress(KeyboardInterrupt):
         while True:
             if not as_json:
                 console().clear()
             try:
                 _print_status(of, as_json=as_json)
-            except LedgerError:
-                print_verdict(unseen())
+            except LedgerError as error:
+                print_verdict(verdict_of(error))
             sys.stdout.flush()
             Event().wait(_WATCHED_EVERY_S)
     return DONE
+
+
+def verdict_of(error: Exception) -> Verdict:
+    """Give the verdict where *error* keeps everybody from saying more."""
+    match error:
+        case TroubleError():
+            return unset()
+        case SettingsInvalidError():
+            return invalid()
+        case LedgerSlowError():
+            return unseen_so_slow()
+        case _:
+            return unseen()
 
 
 def _print_status(of: Settings, *, as_json: bool) -> None:

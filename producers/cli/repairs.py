@@ -18,19 +18,17 @@ if TYPE_CHECKING:
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Instance ids; or give a filter.")]
 Newest = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Only the newest so many.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", metavar="", help="Only show what would become of them.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would become of them.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Why = Annotated[str, typer.Option("--reason", metavar="WHY", help="Why; is kept and shown.")]
-NoWait = Annotated[
-    bool, typer.Option("--no-wait", metavar="", help="Do not follow the job; it goes on by itself anyway.")
-]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not follow the job; it goes on by itself anyway.")]
 
 
 @filtered
 def dead_letters(  # noqa: PLR0913  # one option each
     where: Filter,
     *,
-    listed: Annotated[bool, typer.Option("--list", metavar="", help="Instances instead of causes.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="Instances instead of causes.")] = False,
     limit: Limit = LIMIT_DEFAULT,
     cursor: Cursor = None,
     unmasked: Unmasked = False,
@@ -51,18 +49,12 @@ def requeue(  # noqa: PLR0913  # one option each
     *,
     limit: Newest = None,
     dry_run: DryRun = False,
-    rehearse: Annotated[
-        bool, typer.Option("--rehearse", metavar="", help="Only show what would be sent differently.")
-    ] = False,
+    rehearse: Annotated[bool, typer.Option("--rehearse", help="Only show what would be sent differently.")] = False,
     yes: Yes = False,
     reason: Why = "",
     rate: Annotated[int | None, typer.Option("--rate", metavar="N", min=1, help="Instances per minute.")] = None,
-    from_start: Annotated[
-        bool, typer.Option("--from-start", metavar="", help="Map again with today's settings.")
-    ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", metavar="", help="Also what was requeued too often already.")
-    ] = False,
+    from_start: Annotated[bool, typer.Option("--from-start", help="Map again with today's settings.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also what was requeued too often already.")] = False,
     no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
@@ -102,7 +94,7 @@ def discard(  # noqa: PLR0913  # one option each
 def jobs(
     job_id: Annotated[str | None, typer.Argument(metavar="JOB", help="Only this one.")] = None,
     *,
-    stop: Annotated[bool, typer.Option("--stop", metavar="", help="Stop it, and put back what has not begun.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop it, and put back what has not begun.")] = False,
     limit: Limit = 20,
     cursor: Cursor = None,
     as_json: AsJson = False,

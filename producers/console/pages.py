@@ -19,7 +19,7 @@ from producers.console import words
 from producers.console.session import Cookies, new_seed
 from producers.console.visitors import expected_key
 from producers.standing import Standing
-from producers.verdict import unseen
+from producers.verdict import unseen, unseen_so_slow
 from shared.errors import LedgerError, LedgerSlowError
 
 _HERE = Path(__file__).parent
@@ -108,11 +108,12 @@ def _standing(request: Request, who: Principal | None) -> dict[str, Any]:
     try:
         found: Standing = request.app.state.glance.standing()
     except LedgerSlowError:
-        return {"verdict": None, "page_counts": {}}
+        return {"verdict": unseen_so_slow(), "page_counts": {}}
     except LedgerError:
         return {"verdict": unseen(), "page_counts": {}}
     counts = {
         "dead-letters": sum(one.count for one in found.dead_letters),
+        "refusals": found.refused_last_day,
         "connections": sum(one.held for one in found.connections),
     }
     return {"verdict": found.verdict, "page_counts": counts}

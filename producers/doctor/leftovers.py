@@ -5,11 +5,11 @@ from pathlib import Path
 
 from producers.doctor.finding import Finding, fail, ok, warn
 from producers.doctor.subject import Subject
+from producers.verdict import MAIL_LATE_S
 from shared.ledger import checkup
 
 STRAYS, MAIL, DISK = "stray messages", "mail", "disk"
 OF_LATE_S = 86_400.0
-MAIL_LATE_S = 900.0
 _GIB = 1024**3
 WARN_BYTES, FAIL_BYTES = 2 * _GIB, _GIB // 5
 WARN_PART, FAIL_PART = 0.05, 0.01

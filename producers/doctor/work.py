@@ -4,8 +4,8 @@ from producers import at_work
 from producers.doctor.finding import Finding, fail, ok, warn
 from producers.doctor.subject import Subject, UnlookedError
 from producers.standing import standing
-from producers.verdict import Verdict, unseen
-from shared.errors import LedgerError
+from producers.verdict import Verdict, unseen, unseen_so_slow, unset
+from shared.errors import LedgerError, LedgerSlowError
 from shared.ledger import checkup, heartbeats
 from shared.ledger.checkup import Idle
 from shared.ledger.records import Process
@@ -24,7 +24,11 @@ def passed(subject: Subject) -> Verdict:
     try:
         with subject.reading() as connection:
             return standing(connection, subject.of).verdict
-    except (LedgerError, UnlookedError):
+    except UnlookedError:
+        return unset()
+    except LedgerSlowError:
+        return unseen_so_slow()
+    except LedgerError:
         return unseen()
 
 

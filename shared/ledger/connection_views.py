@@ -17,12 +17,13 @@ from shared.pipeline import Lane, Stage
 def connections(connection: Connection, budgets: Mapping[Stage, Budget]) -> list[ConnectionState]:
     """Read every connection, in the order of the pipeline; *budgets* of those that have one."""
     held = {row.due_stage: int(row.total) for row in connection.execute(_HELD)}
-    suspects = {row.failed_stage: int(row.total) for row in connection.execute(_SUSPECTS)}
+    suspects = {row.failed_stage: row for row in connection.execute(_SUSPECTS)}
     rows = connection.execute(_CONNECTIONS).all()
     return [
         replace(
             _state(row, held.get(row.name, 0), _budget(connection, Stage(row.name), budgets.get(Stage(row.name)))),
-            suspects=suspects.get(row.name, 0),
+            suspects=int(suspects[row.name].total) if row.name in suspects else 0,
+            suspects_given_up=int(suspects[row.name].given_up) if row.name in suspects else 0,
         )
         for row in rows
     ]
@@ -85,9 +86,9 @@ _CONNECTIONS = text("""
 _HELD = text("select due_stage, count(*) as total from instance where state = 'held' group by due_stage")
 # Those that wait or were given up by an index of theirs, those that are just being tried among the few that run.
 _SUSPECTS = text("""
-    select failed_stage, count(*) as total from (
-        select failed_stage from instance where suspect and state in ('waiting', 'dead')
+    select failed_stage, count(*) as total, count(*) filter (where state = 'dead') as given_up from (
+        select failed_stage, state from instance where suspect and state in ('waiting', 'dead')
         union all
-        select failed_stage from instance where suspect and state = 'running'
+        select failed_stage, state from instance where suspect and state = 'running'
     ) as s group by failed_stage
 """)

@@ -118,8 +118,8 @@ class ConnectionState:
 
     Shape: *since* when it stands so, None: ever since; *failures* in a row, and the *last_error* of them, masked;
     *held* instances that wait for it; *budget* None: no limit; *suspects* instances that failed there, and wait or were
-    given up, while it served others; *wait_until* the end of a wait that it asked for.  Units: *next_probe_in_s*
-    seconds.
+    given up, while it served others, *suspects_given_up* of them dead letters; *wait_until* the end of a wait that it
+    asked for.  Units: *next_probe_in_s* seconds.
     """
 
     name: str
@@ -139,6 +139,7 @@ class ConnectionState:
     held: int
     budget: BudgetState | None
     suspects: int = field(default=0, kw_only=True)
+    suspects_given_up: int = field(default=0, kw_only=True)
     wait_until: datetime | None = field(default=None, kw_only=True)
 
 
@@ -189,8 +190,16 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
+class UnsentMail:
+    """Mail to operators that no server has taken.  Shape: *since* when the oldest was written, None: there is none."""
+
+    count: int
+    since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
-    """How it goes, on one page."""
+    """How it goes, on one page.  Shape: *refused_last_day* events that intake refused within 24 hours."""
 
     at: datetime
     connections: list[ConnectionState]
@@ -198,6 +207,8 @@ class Overview:
     dead_letters: list[DeadLetters]
     rates: list[Rate]
     processes: list[Process]
+    refused_last_day: int = field(default=0, kw_only=True)
+    unsent_mail: UnsentMail = field(default=UnsentMail(0, None), kw_only=True)
 
 
 def id_text(value: int | None) -> str | None:

@@ -137,6 +137,11 @@ def groups(connection: Connection, where: RefusalFilter, *, limit: int) -> list[
     return [RefusalGroup(row.field, row.sender, row.reason, int(row.total), row.first_at, row.last_at) for row in found]
 
 
+def refused_since(connection: Connection, since: datetime) -> int:
+    """Count the events that were refused then or later, of those that are kept."""
+    return int(connection.execute(_SINCE, {"since": since}).scalar_one())
+
+
 def prune(connection: Connection, *, days: int) -> None:
     """Delete the refusals older than *days*; the counts stay."""
     connection.execute(_PRUNE, {"days": days})
@@ -191,6 +196,7 @@ _COUNT = text("""
     on conflict (outcome, slot) do update set count = t.count + excluded.count
 """)
 _COUNTS = text("select outcome, sum(count) as total from intake_tally group by outcome")
+_SINCE = text("select coalesce(sum(count), 0) from refusal where at >= :since")
 _GROUPS = """
     select field, sender, sum(count) as total, min(at) as first_at, max(at) as last_at,
            (array_agg(reason order by id desc))[1] as reason

@@ -22,8 +22,10 @@ from shared.ledger.records import (
     Overview,
     Page,
     Rate,
+    UnsentMail,
     id_text,
 )
+from shared.ledger.refusals import refused_since
 from shared.ledger.tallies import INTAKE
 from shared.pipeline import QUEUED, Stage, State
 
@@ -106,6 +108,8 @@ def overview(connection: Connection, budgets: Mapping[Stage, Budget]) -> Overvie
         dead_letters=dead_letters(connection),
         rates=[_last_minute(connection, now), _last_hour(connection, now)],
         processes=processes(connection),
+        refused_last_day=refused_since(connection, now - timedelta(days=1)),
+        unsent_mail=UnsentMail(*connection.execute(_UNSENT_MAIL).one()),
     )
 
 
@@ -200,6 +204,7 @@ _DEAD_LETTERS = text("""
     from instance where state = 'dead'
     group by failed_stage, code order by total desc, stage, code
 """)
+_UNSENT_MAIL = text("select count(*), min(created_at) from mail where sent_at is null")
 _ACCEPTED = text("select count(*) as total from instance where id >= :first")
 _FINISHED = text(
     "select state, count(*) as total from instance where finished_at >= :since group by state order by state"

@@ -65,8 +65,8 @@ class Up:
 
     @property
     def login(self) -> tuple[str, str]:
-        user, password = re.findall(r"\((\S+) / (\S+)\)", self.ready_line)[0]
-        return user, password
+        document = self.stack()
+        return str(document["flower_user"]), str(document["flower_password"])
 
     def stack(self) -> dict[str, Any]:
         return dict(json.loads((self.home / "stack.json").read_text()))
@@ -168,7 +168,8 @@ def test_commands_typed_beside_it_find_it_and_nobody_else_reads_its_passwords(st
         document = one.stack()
         assert document["pid"] == one.process.pid
         assert document["api_url"] == one.url("api")
-        assert (document["flower_user"], document["flower_password"]) == one.login
+        assert not one.said(document["flower_password"])
+        assert one.said(f"login {document['flower_user']} / the password stands in {one.home / 'stack.json'}")
         assert document["sandbox"]["control"] == one.url("control")
         assert document["ledger_url"].startswith("postgresql+psycopg://")
         assert document["broker_url"].startswith("redis://")

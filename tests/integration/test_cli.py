@@ -223,6 +223,7 @@ def test_status_says_how_it_goes(cli: Terminal, events: Path) -> None:
 
 
 def test_without_a_ledger_it_says_what_to_set(bare: Terminal) -> None:
+    assert bare("status").err.splitlines()[0] == bare("doctor", "--offline").out.splitlines()[0]
     for arguments in (["status"], ["instances", "--json"], ["migrate"], ["api"], ["dispatcher"], ["worker"]):
         ran = bare(*arguments)
         assert ran.code == 2

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer.main
 from sqlalchemy import Engine
 
 from producers.cli import repairs
-from producers.cli.app import instances
+from producers.cli.app import app, instances
 from shared.settings import settings
 from tests.commands import parse
 from tests.road import ALWAYS_REFUSED, Road
@@ -211,3 +212,29 @@ def test_bash_completes_commands_and_values(typed: str, offered: set[str]) -> No
         [sys.executable, "-m", "producers.cli"], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert set(ran.stdout.splitlines()) == offered
+
+
+COMMANDS: list[str] = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]  # a group's
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_shows_flags_as_flags_and_says_something_of_every_option(cli: Terminal, command: str) -> None:
+    helped = cli(*command.split(), "--help").out
+    assert not re.search(r"<(bool|str|int|list|float|path)\b", helped), helped
+    rows = [line.strip("│ ") for line in helped.splitlines() if re.match(r"│ [ *]*(--\w|[A-Z]+  )", line)]
+    assert rows
+    assert all(re.search(r"\S {2,}\S", row) for row in rows), rows
+
+
+def test_status_and_doctor_begin_with_the_same_line_whatever_is_wrong(
+    cli: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEMBERSYNC_LEDGER_URL", "postgresql+psycopg://nobody@127.0.0.1:1/none")
+    away = cli("status")
+    assert (away.code, away.err.splitlines()[:1]) == (2, cli("doctor", "--offline").out.splitlines()[:1])
+    assert away.err.startswith("The ledger does not serve")
+    monkeypatch.setenv("MEMBERSYNC_API__PORT", "none")
+    wrong = cli("status")
+    assert (wrong.code, wrong.err.splitlines()[:1]) == (2, cli("doctor", "--offline").out.splitlines()[:1])
+    assert wrong.err.startswith("The settings are not valid")
+    assert cli("doctor", "--offline", "--json").json["verdict"]["needs_person"]

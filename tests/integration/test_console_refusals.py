@@ -2,12 +2,13 @@
 
 import httpx
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from producers.intake import IntakeRules, Sender, accept
 from producers.refused import RefusedEvent
 from shared.pipeline import Lane
 from tests.console import link, logged_in
+from tests.rig import eventually
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def vera(client: httpx.Client, ledger: Engine) -> httpx.Client:
 def test_refusals_are_grouped_by_field_and_sender_and_listed(vera: httpx.Client) -> None:
     page = vera.get("/refusals")
     assert page.status_code == 200
-    assert '<a href="/refusals" aria-current="page">Refused</a>' in page.text
+    assert '<a href="/refusals" aria-current="page">Refused <span' in page.text
     assert "<b>worse" not in page.text
     assert "request R-1" in page.text
     assert "line 3" in page.text
@@ -33,6 +34,15 @@ def test_refusals_are_grouped_by_field_and_sender_and_listed(vera: httpx.Client)
     assert "request R-1" in narrowed.text
     assert "M-1" in vera.get("/refusals?member=M-1").text
     assert "Nothing matches the filter" in vera.get("/refusals?member=M-9").text
+
+
+def test_how_many_were_refused_of_late_stands_beside_the_name_of_the_page(vera: httpx.Client, ledger: Engine) -> None:
+    counted = 'id="count-refusals" class="number-of" title="within 24 h">{}</span>'
+    assert counted.format(3) in vera.get("/audit").text
+    with ledger.begin() as connection:
+        connection.execute(text("update refusal set at = at - interval '25 hours' where sender = 'siebel'"))
+        connection.execute(text("update refusal set count = 40 where sender = 'files'"))
+    eventually(lambda: counted.format(40) in vera.get("/audit").text, "counted anew")
 
 
 def test_a_member_of_whom_all_was_refused_has_a_page_that_says_so(vera: httpx.Client) -> None:

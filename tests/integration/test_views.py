@@ -14,7 +14,7 @@ from shared.events import parse_event
 from shared.ledger import views
 from shared.ledger.engine import transaction
 from shared.ledger.filters import Filter
-from shared.ledger.records import InstanceRecord, MemberRecord, Overview, Page
+from shared.ledger.records import InstanceRecord, MemberRecord, Overview, Page, UnsentMail
 from shared.pipeline import Lane, Stage, State, SyncStatus
 from shared.settings import Settings
 from tests.road import REFUSED, Road
@@ -249,6 +249,22 @@ def test_the_overview_counts_the_backlog_the_dead_and_the_pace(zoo: Engine) -> N
     oldest = {(one.lane, one.state): one.oldest_s for one in overview.backlog}
     assert oldest["live", "pending"] == pytest.approx(2 * 86_400, abs=600)
     assert [(one.stage, one.code, one.count) for one in overview.dead_letters] == [("crowdtwist", "unavailable", 1)]
+
+
+def test_the_overview_tells_suspects_that_were_given_up_and_mail_that_nobody_took(zoo: Engine) -> None:
+    assert overview_of(zoo).unsent_mail == UnsentMail(0, None)
+    with zoo.begin() as connection:
+        connection.execute(text("update instance set suspect = true where state in ('waiting', 'dead')"))
+        connection.execute(
+            text("""insert into mail (kind, subject, plain, html, created_at, sent_at)
+                    values ('down', '', '', '', '2026-11-23T08:00Z', null),
+                           ('up', '', '', '', '2026-11-23T09:00Z', null),
+                           ('up', '', '', '', '2026-11-22T09:00Z', now())""")
+        )
+    overview = overview_of(zoo)
+    assert overview.unsent_mail == UnsentMail(2, datetime(2026, 11, 23, 8, tzinfo=UTC))
+    assert sum(one.suspects for one in overview.connections) == 2
+    assert sum(one.suspects_given_up for one in overview.connections) == 1
 
 
 def test_the_pace_of_the_last_hour_is_that_of_the_roll_up(ledger: Engine, ledger_url: str) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from producers.at_work import SILENT_S
-from producers.verdict import Level, drain_s, judge, unseen
+from producers.verdict import MAIL_LATE_S, Level, drain_s, invalid, judge, unseen, unseen_so_slow, unset
 from shared.ledger.records import (
     Backlog,
     BudgetState,
@@ -16,6 +16,7 @@ from shared.ledger.records import (
     Overview,
     Process,
     Rate,
+    UnsentMail,
 )
 from shared.pipeline import STAGES
 
@@ -194,6 +195,64 @@ CASES = [
         "nothing moves",
     ),
     (
+        "Data Errors that are the members",
+        replace(ALL_WELL, rates=[Rate(60, 0, {}), Rate(3600, 90, {"completed": 60, "rejected": 30})]),
+        Level.WELL,
+        "All well: nothing waits",
+        "all well",
+    ),
+    (
+        "a few Data Errors and nothing else",
+        replace(ALL_WELL, rates=[Rate(60, 0, {}), Rate(3600, 9, {"rejected": 9})]),
+        Level.WELL,
+        "All well: nothing waits",
+        "all well",
+    ),
+    (
+        "a jump of Data Errors",
+        replace(ALL_WELL, rates=[Rate(60, 0, {}), Rate(3600, 90, {"completed": 30, "rejected": 60})]),
+        Level.PERSON,
+        (
+            "60 of the 90 instances that ended in the last hour are Data Errors; a setting or a rule rather than the "
+            "members: see `membersync dead-letters --state rejected --since 1h`"
+        ),
+        "60 Data Errors",
+    ),
+    (
+        "members that fail while others are served",
+        with_connection("crowdtwist", suspects=5, suspects_given_up=2),
+        Level.WAITS,
+        (
+            "3 members fail at CrowdTwist, which serves others; nothing to do: tried again by themselves, "
+            "and a dead letter at last"
+        ),
+        "3 suspects",
+    ),
+    (
+        "suspects that are dead letters already",
+        with_connection("crowdtwist", suspects=2, suspects_given_up=2),
+        Level.WELL,
+        "All well: nothing waits",
+        "all well",
+    ),
+    (
+        "mail that could not be sent",
+        replace(ALL_WELL, unsent_mail=UnsentMail(2, AT_0110)),
+        Level.PERSON,
+        (
+            "2 mails to operators unsent since 01:10 UTC; correct MEMBERSYNC_MAIL__…; `membersync doctor` has the mail "
+            "server's answer"
+        ),
+        "unsent mail",
+    ),
+    (
+        "mail that is on its way",
+        replace(ALL_WELL, unsent_mail=UnsentMail(1, NOW - timedelta(seconds=MAIL_LATE_S))),
+        Level.WELL,
+        "All well: nothing waits",
+        "all well",
+    ),
+    (
         "a long queue that moves",
         replace(waiting("pending", 7, due_s=400), rates=[Rate(60, 0, {"completed": 1})]),
         Level.WELL,
@@ -228,6 +287,9 @@ def test_what_waits_for_a_lane_without_workers_is_counted() -> None:
 def test_a_ledger_that_does_not_serve_needs_a_person() -> None:
     assert unseen().needs_person
     assert "what was accepted is safe" in unseen().sentence
+    assert unseen_so_slow().needs_person
+    assert unset().sentence.startswith("MEMBERSYNC_LEDGER_URL is not set")
+    assert all(one().needs_person for one in (unset, invalid))
 
 
 @pytest.mark.parametrize(

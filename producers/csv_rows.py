@@ -93,8 +93,10 @@ class Table:
         where = f"line {number or 1}"
         if not any(names):
             raise BodyError(where, "must be a header with the names of the columns")
-        if len({fold(name) for name in names if name}) < len([name for name in names if name]):
-            raise BodyError(where, "names a column twice")
+        folded = [fold(name) for name in names]
+        for index, name in enumerate(folded):
+            if names[index] and name in folded[:index]:  # which name is not said: without a header it is somebody's
+                raise BodyError(where, f"names a column twice: {folded.index(name) + 1} and {index + 1}")
         known = {name: self.dialect.field_of(name) for name in names}
         fields = set(known.values())
         is_of_deleted = "row_id" in fields and "isdeleted" in map(fold, names)

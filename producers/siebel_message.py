@@ -8,22 +8,23 @@ Source: domain.md 1.5 (labels of the attributes) and 3.2 (shape).  (A): the labe
 Member Type, Language and Operation; `settings.siebel.field_names` replaces them.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from producers.refused import RefusedEvent, refused
+from producers.siebel_dates import instants
 from shared.errors import InvalidEventError
-from shared.event_values import check_names
+from shared.event_values import REPEATED, Ambiguous, check_names, path_of
 from shared.events import Member, MemberEvent, Operation, parse_event
 from shared.settings import SiebelSettings
 
 _OBJECTS = {"ctloymember", "ctloyaltymember"}
 _COMPONENTS = {"loymember", "loyaltymember", "lwaloymember", *_OBJECTS}
+_NAMED_MAX = 5
 _CONTACTS = {"listofcontact", "contact"}
 _PRIMARY = {"isprimarymvg", "ssaprimaryfield", "primarycontactflag"}
 _DELETED = "isdeleted"
@@ -59,10 +60,6 @@ _OPERATIONS = {
     **dict.fromkeys(("insert", "create", "new", "enroll", "enrol"), Operation.ENROLL),
     **dict.fromkeys(("delete", "remove"), Operation.DELETE),
 }
-_SIEBEL_DATE = re.compile(
-    r"(?P<date>\d\d?/\d\d?/\d{4})( (?P<time>\d\d?:\d\d:\d\d|\d\d?:\d\d))?( ?(?P<half>[AP]M))?", re.ASCII
-)
-_ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
 
 
 class BodyError(InvalidEventError):
@@ -80,7 +77,7 @@ class Element(dict[str, Any]):
     __slots__ = ("flaw", "line", "raw")
 
     def __init__(
-        self, fields: Mapping[str, Any], line: int, flaw: InvalidEventError | None = None, raw: bytes = b""
+        self, fields: Mapping[str, Any], line: int | None, flaw: InvalidEventError | None = None, raw: bytes = b""
     ) -> None:
         super().__init__(fields)
         self.line = line
@@ -166,7 +163,7 @@ def read_siebel_message(
     Raises:
         BodyError: the message itself is not of this shape; raised by the call, before the first member.
     """
-    members = _members(document)
+    members = _members(document, dialect)
 
     def read() -> Iterator[MemberEvent | InvalidEventError]:
         for member in members:
@@ -200,11 +197,12 @@ def read_member(
         raise record.flaw
     check_names(record)
     found = _Found()
+    is_xml = isinstance(record, Element)
     contact, contact_label, rest = _split(record)
     if contact is not None:
-        unknown = found.take(contact, dialect.contact)
+        unknown = found.take(contact, dialect.contact, repeats=is_xml)
         rest |= {contact_label: unknown} if unknown else {}
-    unknown = found.take(rest, dialect.member)
+    unknown = found.take(rest, dialect.member, repeats=is_xml)
     event = {name: found.values.pop(name) for name in _EVENT_FIELDS if found.values.get(name) not in (None, "")}
     if _is_deleted(unknown):
         event["operation"] = Operation.DELETE.value
@@ -219,6 +217,21 @@ def read_member(
         raise InvalidEventError(label, refusal.reason) from None
 
 
+def _one_of(label: str, given: object, spelt: dict[str, Any]) -> object:
+    """Give the one value of a label, in all its spellings and places; *spelt* has those before.
+
+    Raises:
+        InvalidEventError: it has two.
+    """
+    values = given if isinstance(given, list) else [given]
+    known = [value for value in (spelt.get(fold(label)), *values) if value not in (None, "")]
+    if any(value != known[0] for value in known):
+        raise InvalidEventError(label, REPEATED)
+    value = known[0] if known else values[-1] if values else None
+    spelt[fold(label)] = value
+    return value
+
+
 @dataclass(slots=True)
 class _Found:
     """The fields met so far.  A filled one stands; an empty one gives way to a later one of the same meaning."""
@@ -226,14 +239,17 @@ class _Found:
     values: dict[str, Any] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
 
-    def take(self, record: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-        """Take what *names* knows; give the rest."""
+    def take(self, record: Mapping[str, Any], names: Mapping[str, str], *, repeats: bool) -> dict[str, Any]:
+        """Take what *names* knows; give the rest.  Where a list is how something *repeats*, it must say one thing."""
         unknown = {}
-        for label, value in record.items():
+        spelt: dict[str, Any] = {}
+        for label, given in record.items():
             name = names.get(fold(label))
             if name is None:
-                unknown[label] = value
-            elif self.values.get(name) in (None, ""):
+                unknown[label] = given
+                continue
+            value = _one_of(label, given if repeats else [given], spelt)
+            if self.values.get(name) in (None, ""):
                 self.values[name] = value
                 self.labels[name] = label
         return unknown
@@ -253,27 +269,78 @@ class _Found:
                 )
 
 
-def _members(document: Mapping[str, Any]) -> list[Any]:
-    message = document.get("SiebelMessage", document)
+def _members(document: Mapping[str, Any], dialect: Dialect) -> list[Any]:
+    messages = [value for label, value in _items(document) if label == "SiebelMessage"] or [document]
+    return [member for message in messages for member in _members_of(message, dialect)]
+
+
+def _members_of(message: object, dialect: Dialect) -> list[Any]:
     if not isinstance(message, Mapping):
         raise BodyError("SiebelMessage", "must be an object")
-    name = message.get("IntObjectName", "CT LOY Member")
-    if not isinstance(name, str) or fold(name) not in _OBJECTS:
+    names = [value for label, value in _items(message) if label == "IntObjectName"] or ["CT LOY Member"]
+    if not all(isinstance(name, str) and fold(name) in _OBJECTS for name in names):
         raise BodyError("IntObjectName", "must be CT LOY Member or CT Loyalty Member")
-    for label, content in message.items():
-        if fold(label).removeprefix("listof") in _OBJECTS:
-            return _listed(content, _COMPONENTS)
-    raise BodyError(f"ListOf{name}", "is required")
+    contents = [content for label, content in _items(message) if is_list_of_members(label)]
+    if not contents:
+        found = [label for label, content in _items(message) if isinstance(content, Mapping | list)]
+        raise BodyError(f"ListOf{names[0]}", f"is required{f'; the message has {_named(found)}' if found else ''}")
+    lists = [content for content in contents if content not in (None, "", {})]
+    parts = [part for content in lists for part in (content if isinstance(content, list) else [content])]
+    return [member for part in parts for member in _components(part, dialect)]
+
+
+def _components(part: object, dialect: Dialect) -> list[Any]:
+    """Give the members of a part of a `ListOf…`: one bare object, or what is under the names of the component.
+
+    Shape: what is under another name stands among them with that as its flaw, so that nothing goes unsaid.
+    """
+    if not isinstance(part, Mapping) or (isinstance(part, Element) and part.flaw and part.raw):
+        return [part]
+    is_bare = not any(fold(label) in _COMPONENTS for label in part) and (
+        any(dialect.field_of(label) and not isinstance(value, Mapping | list) for label, value in part.items())
+        or not any(isinstance(value, Mapping | list) and fold(label) not in _CONTACTS for label, value in part.items())
+    )
+    if is_bare:
+        return [part]
+    members: list[Any] = []
+    for label, value in _items(part):
+        listed = value if isinstance(value, list) else [] if value in (None, "", {}) else [value]
+        if fold(label) in _COMPONENTS:
+            members += listed
+        else:
+            flaw = InvalidEventError(path_of((label,)), "is no component of a member: LOY Member is expected")
+            members += [Element(one, _line_of(one), flaw) for one in listed if isinstance(one, Mapping)]
+    return members
+
+
+def _items(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Give all names and values of an object, those of a name that is repeated too."""
+    several = record.several if isinstance(record, Ambiguous) else {}
+    for label, value in record.items():
+        for one in several.get(label, [value]):
+            yield label, one
+
+
+def _line_of(element: object) -> int | None:
+    return element.line if isinstance(element, Element) else None
+
+
+def _named(labels: list[str]) -> str:
+    return ", ".join(path_of((label,)) for label in labels[:_NAMED_MAX])
 
 
 def _listed(content: object, names: set[str]) -> list[Any]:
     """Give the objects of a `ListOf…`: an array, the object or array under one of *names*, or one bare object."""
-    if isinstance(content, Mapping):
-        inner = [value for label, value in content.items() if fold(label) in names]
-        content = inner[0] if inner else content
     if content is None or content in ("", {}):
         return []
-    return content if isinstance(content, list) else [content]
+    found: list[Any] = []
+    for part in content if isinstance(content, list) else [content]:
+        if part in (None, ""):
+            continue
+        inner = [value for label, value in part.items() if fold(label) in names] if isinstance(part, Mapping) else []
+        for value in inner or [part]:
+            found += value if isinstance(value, list) else [value]
+    return found
 
 
 def _split(record: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, str, dict[str, Any]]:
@@ -323,30 +390,7 @@ def _translate(event: dict[str, Any], zone: ZoneInfo, *, has_default: bool) -> d
             raise InvalidEventError("operation", "must be insert, update, upsert or delete")
         event["operation"] = operation.value
     if isinstance(event.get("occurred_at"), str):
-        earliest, latest = _instants(event["occurred_at"], zone)
+        earliest, latest = instants(event["occurred_at"], zone)
         event["occurred_at"] = earliest.isoformat()
         return latest if latest > earliest else None
     return None
-
-
-def _instants(text: str, zone: ZoneInfo) -> tuple[datetime, datetime]:
-    """Give the earliest and the latest instant that a Siebel date means; one without an offset is of *zone*.
-
-    They differ where the zone's clock was changed: an hour that came twice, or one that never was.
-    """
-    text = text.strip().upper()
-    try:
-        if found := _SIEBEL_DATE.fullmatch(text):
-            time = found["time"] or "00:00"
-            clock = ("%I" if found["half"] else "%H") + (":%M:%S" if time.count(":") == len("::") else ":%M")
-            stamp = f"{found['date']} {time} {found['half'] or ''}".strip()
-            instant = datetime.strptime(stamp, f"%m/%d/%Y {clock}" + (" %p" if found["half"] else ""))  # noqa: DTZ007
-        elif _ISO_DATE.fullmatch(text):
-            instant = datetime.fromisoformat(text)
-        else:
-            raise InvalidEventError("occurred_at", "must be MM/DD/YYYY HH:MM:SS or ISO 8601")
-        local = instant if instant.tzinfo else instant.replace(tzinfo=zone)
-        first, second = sorted(local.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
-    except (ValueError, OverflowError):
-        raise InvalidEventError("occurred_at", "is a date or time that does not exist") from None
-    return first, second

@@ -1,5 +1,6 @@
 """What Siebel sends by itself becomes the same events, whatever its names, nesting and encoding."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from producers import lenient_json
 from producers.siebel_message import BodyError, Dialect, read_siebel_message
 from producers.siebel_xml import parse_siebel_xml, unescape
 from shared.errors import InvalidEventError
@@ -246,3 +248,91 @@ def test_garbage_in_a_message_refuses_only_itself(member: object, content: objec
 
 def test_a_message_without_members_holds_none() -> None:
     assert read({"IntObjectName": "CT LOY Member", "ListOfCT LOY Member": ""}) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["LOY Member", "Loyalty Member", "CT LOY Member", "CtLoyMember", "CT Loyalty Member", "LWA LOY Member"]
+)
+def test_the_component_may_be_named_in_every_way_that_oracle_does(name: str) -> None:
+    assert one({"IntObjectName": "CT LOY Member", "ListOfCT LOY Member": {name: [MEMBER]}}).member.row_id == "1-2AB3"
+    escaped = name.replace(" ", "_spc")
+    body = f'<SiebelMessage IntObjectName="CT LOY Member"><ListOfCtLoyMember><{escaped}><MemberNumber>296-1'
+    body += f"</MemberNumber></{escaped}></ListOfCtLoyMember></SiebelMessage>"
+    assert one(parse_siebel_xml(body.encode(), None)).member.member_number == "296-1"
+
+
+def test_what_is_under_another_component_is_refused_by_its_name() -> None:
+    content = {"LOY Member": MEMBER, "Household": [{"Member Number": "7"}, {"Member Number": "8"}], "Count": "3"}
+    first, *others = read({"IntObjectName": "CT LOY Member", "ListOfCT LOY Member": content})
+    assert isinstance(first, MemberEvent)
+    assert [str(other) for other in others] == ["Household: is no component of a member: LOY Member is expected"] * 2
+    (alone,) = read({"IntObjectName": "CT LOY Member", "ListOfCT LOY Member": {"Account": {"Member Number": "7"}}})
+    assert str(alone) == "Account: is no component of a member: LOY Member is expected"
+
+
+def test_a_message_with_another_list_says_which_it_has() -> None:
+    with pytest.raises(BodyError, match="ListOfCT LOY Member: is required; the message has ListOfAccount"):
+        read({"SiebelMessage": {"IntObjectName": "CT LOY Member", "ListOfAccount": {"Account": MEMBER}}})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"SiebelMessage":{"ListOfCT LOY Member":{"LOY Member":1,"LOY Member":2}}}',
+        '{"SiebelMessage":{"ListOfCT LOY Member":{"LOY Member":[1],"LOY Member":2}}}',
+        '{"SiebelMessage":{"ListOfCT LOY Member":{"LOY Member":1,"Loyalty Member":2}}}',
+        '{"SiebelMessage":{"ListOfCT LOY Member":{"LOY Member":1},"ListOfCT LOY Member":{"LOY Member":[2]}}}',
+        '{"SiebelMessage":{"ListOfCT LOY Member":[1],"ListOfCT Loyalty Member":2}}',
+        '{"SiebelMessage":{"ListOfCT LOY Member":1},"SiebelMessage":{"ListOfCT LOY Member":2}}',
+    ],
+)
+def test_what_is_repeated_around_members_holds_several(text: str) -> None:
+    for number in "12":
+        text = re.sub(rf"(?<=[:\[]){number}", f'{{"Member Number":"296-{number}"}}', text, count=1)
+    events = read(lenient_json.load_body(text.encode()))
+    assert [event.member.member_number for event in events if isinstance(event, MemberEvent)] == ["296-1", "296-2"]
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    ["<L><M>1</M></L><L><M>2</M></L>", "<L><M>1</M><M>2</M></L>"],
+)
+def test_likewise_in_xml(wrapped: str) -> None:
+    body = re.sub(r"(?<=>)\d", r"<MemberNumber>296-\g<0></MemberNumber>", wrapped)
+    body = re.sub(r"(?<=[</])[LM](?=>)", lambda found: {"L": "ListOfCTLOYMember", "M": "LOYMember"}[found[0]], body)
+    events = read(parse_siebel_xml(f"<SiebelMessage>{body}</SiebelMessage>".encode(), None))
+    assert [event.member.member_number for event in events if isinstance(event, MemberEvent)] == ["296-1", "296-2"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"Member Number": "296-1", "MemberNumber": "296-2"},
+        {"Member Number": "296-1", "Status": "Active", "status": "Inactive"},
+        {"Member Number": "296-1", "ListOfContact": {"Contact": {"City": "York", "city": "Bath"}}},
+    ],
+)
+def test_one_field_in_two_spellings_with_two_values_is_refused(fields: dict[str, Any]) -> None:
+    assert refused(fields)[1] == "stands there more than once, with different values"
+
+
+@pytest.mark.parametrize(
+    ("fields", "city"),
+    [
+        ("<City>York</City><City>Bath</City>", None),
+        ("<City>York</City><City>York</City>", "York"),
+        ("<City/><City>York</City>", "York"),
+        ("<ListOfContact><Contact><City>York</City></Contact></ListOfContact><ListOfContact/>", "York"),
+        ("<ListOfContact/><ListOfContact><Contact><City>York</City></Contact></ListOfContact>", "York"),
+    ],
+)
+def test_a_repeated_element_of_a_member_is_one_or_refused(fields: str, city: str | None) -> None:
+    body = f"<LOYMember><MemberNumber>1</MemberNumber>{fields}</LOYMember>"
+    (found,) = read(
+        parse_siebel_xml(f"<SiebelMessage><ListOfCTLOYMember>{body}</ListOfCTLOYMember></SiebelMessage>".encode(), None)
+    )
+    if city is None:
+        assert str(found) == "City: stands there more than once, with different values"
+    else:
+        assert isinstance(found, MemberEvent)
+        assert found.member.city == city

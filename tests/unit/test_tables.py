@@ -260,3 +260,8 @@ def test_a_refused_row_tells_line_and_member() -> None:
     assert isinstance(one, RefusedRow)
     assert (one.line, one.field, one.member_number) == (2, "Date of Birth", "296-1")
     assert one.excerpt == '{"Member Number": "296-1", "Date of Birth": "***", "City": "***"}'
+
+
+def test_a_header_that_names_a_column_twice_says_which() -> None:
+    with pytest.raises(BodyError, match="line 1: names a column twice: 2 and 4"):
+        list(read_file(io.BytesIO(b"City,Member Number,Status,member_number\nYork,1,Active,2\n"), "a.csv", TERMS))

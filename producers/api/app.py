@@ -26,6 +26,7 @@ from producers.api import (
 from producers.api.auth import Doorkeeper
 from producers.api.envelope import Envelope
 from producers.api.heads import Heads
+from producers.api.http_protocol import protocol_of
 from producers.console import app as console
 from producers.metrics import registry_of
 from shared import logs
@@ -99,6 +100,7 @@ def served_as(app: FastAPI, host: str = "127.0.0.1", port: int = 0) -> uvicorn.C
         log_config=None,
         server_header=False,
         proxy_headers=False,  # whoever guesses at tokens does not say where from
+        http=protocol_of(app.state.settings.api),
         ws="none",
         timeout_graceful_shutdown=_STOP_WITHIN_S,
     )

@@ -133,8 +133,13 @@ def is_siebel_message(document: object) -> bool:
     return isinstance(document, Mapping) and not document.keys().isdisjoint({"SiebelMessage", "IntObjectName"})
 
 
+def is_component(label: str) -> bool:
+    """Say whether this is a name of the component that is a member."""
+    return fold(label) in _COMPONENTS
+
+
 def is_list_of_members(label: str) -> bool:
-    """Say whether what this label names holds members."""
+    """Say whether this names what holds members."""
     return fold(label).removeprefix("listof") in _OBJECTS | _COMPONENTS
 
 
@@ -309,7 +314,8 @@ def _components(part: object, dialect: Dialect) -> list[Any]:
             members += listed
         else:
             flaw = InvalidEventError(path_of((label,)), "is no component of a member: LOY Member is expected")
-            members += [Element(one, _line_of(one), flaw) for one in listed if isinstance(one, Mapping)]
+            found = [one for one in listed if isinstance(one, Mapping)]
+            members += [Element(one, one.line if isinstance(one, Element) else None, flaw) for one in found]
     return members
 
 
@@ -319,10 +325,6 @@ def _items(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for label, value in record.items():
         for one in several.get(label, [value]):
             yield label, one
-
-
-def _line_of(element: object) -> int | None:
-    return element.line if isinstance(element, Element) else None
 
 
 def _named(labels: list[str]) -> str:

@@ -1,7 +1,8 @@
 """A SiebelMessage in XML, into the shape it has in JSON.
 
 What is no character of XML, and a reference to an entity that does not exist, refuse the member they stand in, with
-line and column; the others are read.  Where tags do not fit together there is nothing to trust: the whole is refused.
+line and column; so do tags that do not fit together, where it is certain whose they are (`producers/xml_elements.py`).
+The others are read.
 
 Source: XML Reference: Siebel EAI, "Element and Attribute Naming" (the escapes of names) and "Special Characters in XML
 Documents" (the encodings).  The number in `_<code>` is read as decimal, after an `x` as hexadecimal (A).
@@ -9,6 +10,7 @@ Documents" (the encodings).  The number in `_<code>` is read as decimal, after a
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -19,6 +21,7 @@ from defusedxml.ElementTree import DefusedXMLParser
 
 from producers.charsets import codec_of, text_in
 from producers.siebel_message import BodyError, Element
+from producers.xml_elements import with_broken_marked
 from producers.xml_mending import Mended, Spot, mended
 from shared.errors import InvalidEventError
 
@@ -57,7 +60,11 @@ def parse_siebel_xml(body: bytes, charset: str | None) -> Mapping[str, Any]:
         return _parsed(repaired.text.encode(), repaired)
     except ParseError as error:
         line, column = repaired.place(*error.position)
-        raise BodyError("", f"is not XML: line {line}, column {column}") from None
+    marked = with_broken_marked(repaired)
+    with suppress(ParseError):
+        if marked:
+            return _parsed(marked.text.encode(), marked)
+    raise BodyError("", f"is not XML: line {line}, column {column}")
 
 
 def _parsed(body: bytes, repaired: Mended | None = None) -> Mapping[str, Any]:

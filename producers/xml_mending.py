@@ -46,6 +46,18 @@ class Mended:
     text: str = ""
     spots: list[Spot] = field(default_factory=list)
 
+    def mark(self, spot: Spot) -> str:
+        """Note a spot; give what stands for it.
+
+        Raises:
+            BodyError: there is no end of them.
+        """
+        index = len(self.spots)
+        if index == _SPOTS_MAX:
+            raise BodyError("", f"is not XML: it has more than {_SPOTS_MAX} characters that XML does not allow")
+        self.spots.append(spot)
+        return _MARK + chr(_FIRST + index)
+
     def spot_in(self, value: str) -> Spot | None:
         """Give the first spot in a piece of the text; None: it is as it came."""
         found = _MARKED.search(value) if _MARK in value else None
@@ -73,13 +85,9 @@ def mended(text: str) -> Mended:
     lines = [found.end() for found in re.finditer("\n", text)]
 
     def mark(what: str, found: re.Match[str], at: int) -> str:
-        index = len(result.spots)
-        if index == _SPOTS_MAX:
-            raise BodyError("", f"is not XML: it has more than {_SPOTS_MAX} characters that XML does not allow")
         line = bisect_right(lines, at)
         column = at - (lines[line - 1] if line else 0) + 1
-        result.spots.append(Spot(what, line + 1, column, 2 - len(found[0])))
-        return _MARK + chr(_FIRST + index)
+        return result.mark(Spot(what, line + 1, column, 2 - len(found[0])))
 
     def replace(found: re.Match[str]) -> str:
         if found["kept"]:

@@ -244,3 +244,107 @@ def test_a_name_that_is_repeated_with_one_value_is_one() -> None:
 def test_a_member_with_two_values_of_one_name_is_refused_by_it(more: bytes, field: str) -> None:
     found = read(siebel(siebel_member("1"), siebel_member("9")[:-1] + more, siebel_member("2")))
     assert found == ["1", (field, "stands there more than once, with different values"), "2"]
+
+
+def xml(*members: str, closing: str = "</ListOfCT_spcLOY_spcMember></SiebelMessage>") -> bytes:
+    opening = '<?xml version="1.0"?>\n<SiebelMessage IntObjectName="CT LOY Member"><ListOfCT_spcLOY_spcMember>\n'
+    return (opening + "\n".join(members) + closing).encode()
+
+
+REST = "<ListOfContact><Contact><Last_spcName>Lee</Last_spcName></Contact></ListOfContact></LOY_spcMember>"
+
+
+def xml_member(number: str) -> str:
+    return f"<LOY_spcMember><Member_spcNumber>{number}</Member_spcNumber><City>York</City>{REST}"
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ("</City>", "</Citty>"),
+        ("</City>", ""),
+        ("<City>", ""),
+        ("<City>", "<City"),
+        ("<City>", "<City a=1>"),
+        ("<City>", '<City a="1" a="2">'),
+        ("<City>", '<City a="1>'),
+        ("York", "Y < K"),
+        ("York", "<!-- York"),
+        ("York", "<![CDATA[York"),
+        ("</Contact>", ""),
+        ("<Contact>", ""),
+        ("</LOY_spcMember>", ""),
+        ("</LOY_spcMember>", "</LOY_spcMembr>"),
+        ("<LOY_spcMember>", "<LOY_spcMembr>"),
+        ("<LOY_spcMember>", "<LOY_spcMember"),
+        ("<LOY_spcMember>", ""),
+        ("k</City>" + REST, ""),
+    ],
+)
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_broken_member_in_xml_is_refused_alone(good: str, bad: str, at: int) -> None:
+    members = [xml_member(str(number)) for number in range(3)]
+    assert good in members[at]
+    members[at] = members[at].replace(good, bad, 1)
+    found = read(xml(xml_member("first"), *members), "application/xml")[1:]
+    assert [one for one in found if isinstance(one, str)] == [str(number) for number in range(3) if number != at]
+    assert len(found) == 3
+    refusal = found[at]
+    assert not isinstance(refusal, str)
+    assert re.fullmatch(rf"is not XML: line {at + 4}, column \d+", refusal[1])
+
+
+def test_a_broken_member_in_xml_is_known_by_its_number_and_field() -> None:
+    body = xml(xml_member("1"), xml_member("9").replace("</City>", "</Citty>"), xml_member("2"))
+    refusal = list(read_body("application/xml", body, TERMS))[1][1]
+    assert isinstance(refusal, RefusedEvent)
+    assert (refusal.line, refusal.member_number, refusal.field) == (4, "9", "City")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        xml(
+            xml_member("1"), xml_member("9").replace("York", f"<History>{xml_member('8')}</History>").replace(REST, "")
+        ),
+        xml(xml_member("1"), f"<LOY_spcMember><History>{xml_member('8')}</LOY_spcMember>", xml_member("2")),
+        xml(xml_member("1"), f"<LOY_spcMember><History>{xml_member('8')}", xml_member("2")),
+        xml(xml_member("1"), f"<LOY_spcMember><History>\n{xml_member('8')}", closing=""),
+        xml(xml_member("1"), f"<LOY_spcMember><History>{xml_member('8')}{xml_member('7')}</History>", xml_member("2")),
+        xml(xml_member("1"), xml_member("2"), closing=""),
+        xml(xml_member("1"), xml_member("2"), closing="</ListOf>"),
+    ],
+)
+def test_in_xml_what_may_belong_to_another_member_is_not_taken_for_one(body: bytes) -> None:
+    with pytest.raises(BodyError, match=r"line \d+, column \d+"):
+        read(body, "application/xml")
+
+
+def test_xml_that_is_cut_off_loses_only_the_last_member() -> None:
+    body = xml(xml_member("1"), xml_member("2"), xml_member("3")[:70], closing="")
+    first, second, third = read(body, "application/xml")
+    assert (first, second) == ("1", "2")
+    assert third[1].startswith("is not XML: line 5")
+
+
+@given(st.data(), st.integers(2, 4))
+@settings(max_examples=300)
+def test_whatever_is_wrong_with_one_member_in_xml_the_others_are_taken_or_the_whole_is_refused(
+    data: st.DataObject, count: int
+) -> None:
+    members = [xml_member(NUMBERS[number]) for number in range(count)]
+    at = data.draw(st.integers(0, count - 1))
+    start = data.draw(st.integers(0, len(members[at])))
+    gone = data.draw(st.integers(0, 3) | st.integers(0, len(members[at])))
+    new = data.draw(st.lists(st.sampled_from(["<", ">", "/", "&", "<x>", "</x>", " ", '"', "x", "<!--", "<![CDATA["])))
+    members[at] = members[at][:start] + "".join(new) + members[at][start + gone :]
+    try:
+        positions = list(read_body("text/xml", xml(*members), TERMS))
+    except BodyError as error:
+        assert WHERE.fullmatch(error.reason)  # noqa: PT017
+        return
+    taken = [one.member.member_number for _, one in positions if isinstance(one, MemberEvent)]
+    assert [number for number in taken if number in NUMBERS and number != NUMBERS[at]] == [
+        number for number in NUMBERS[:count] if number != NUMBERS[at]
+    ]
+    assert len(taken) <= count

@@ -60,6 +60,8 @@ class Work:
     error: str = ""
     told_status: str | None = None
     told_error: str | None = None
+    told_of_this: bool = False
+    """What Siebel was told last is of the content that this instance has too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from urllib.parse import urlencode
 
 from producers.mail import advice
 from producers.mail.story import Section, Step, Story, told
-from shared.ledger.causes import normalised
 from shared.ledger.mail import Kind, Letter
 from shared.ledger.news import HELD_MAX, Change, Digest, Failure
+from shared.messages import normalised
 from shared.pipeline import FAILURE_STATUS, SYSTEMS, Stage, State
 from shared.settings import Settings
 

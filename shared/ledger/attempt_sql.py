@@ -20,7 +20,7 @@ def _begin_statement(columns: str, fat: str = "") -> TextClause:
                                 lease_until = now() + make_interval(secs => :lease_s)
             where id = any(cast(:ids as bigint[])) and token <> 0 and stage = :stage and not begun
               and lease_until > now()
-            returning id, token, attempt, member_number, operation, errand, lane, status, error, suspect
+            returning id, token, attempt, member_number, operation, errand, lane, status, error, suspect, content_hash
         )
         select mine.*, {columns}, m.proven_row_id, m.row_id, m.ct_user_id, m.known_in_crowdtwist, m.unknown_outcome,
                case when m.lost_tell_id is null then m.told_status end as told_status,
@@ -36,7 +36,10 @@ BEGIN = {
         "p.event, f.user_object",
         "left join mapping f on f.instance_id = mine.id left join payload p on p.instance_id = mine.id",
     ),
-    Stage.SIEBEL: _begin_statement("f.event, null as user_object", "left join payload f on f.instance_id = mine.id"),
+    Stage.SIEBEL: _begin_statement(
+        "f.event, null as user_object, t.content_hash = mine.content_hash as told_of_this",
+        "left join payload f on f.instance_id = mine.id left join instance t on t.id = m.told_id",
+    ),
 }
 BEGIN_UNREAD = _begin_statement("null as event, null as user_object")
 EXPIRED = text("""

@@ -84,6 +84,7 @@ def begin(
             error=row.error,
             told_status=row.told_status,
             told_error=row.told_error,
+            told_of_this=bool(getattr(row, "told_of_this", False)),
         )
         for row in rows
     ]

@@ -1,11 +1,5 @@
-"""Dead letters and Data Errors grouped by cause: stage, code, and the message without what differs from one to another.
+"""Dead letters and Data Errors grouped by cause: stage, code, and the message without what differs (`messages`)."""
 
-In a message, e-mail addresses, quoted values, and every word with a digit in it (ids, numbers, dates) are replaced;
-only the HTTP status that was answered stays.  Line ends and control characters, which no address carries and a mail
-or terminal would obey, become blanks.
-"""
-
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,19 +9,10 @@ from sqlalchemy import Connection, TextClause, text
 
 from shared.jobs import REQUEUED_FROM
 from shared.ledger.filters import Filter, matching
-from shared.masking import mask_text
-from shared.personal import hidden
+from shared.messages import normalised
 from shared.pipeline import State
 
 LOOKED_AT = 100_000
-_LONGEST = 1_000
-_STATUS = r"(?:(?<=HTTP )|(?<=answered ))[1-5]\d\d(?![\w+-])"
-_CONTROLS = re.compile(r"[\x00-\x20\x7f-\x9f]+")
-_VARIES = (
-    (re.compile(r"[^\s@<>\"'(),;:]+@[^\s@<>\"'(),;:]+"), "<e-mail>"),
-    (re.compile(r"""(?<!\w)("[^"]*"|'[^']*'|\u201c[^\u201d]*\u201d|\u2018[^\u2019]*\u2019)(?!\w)"""), "<value>"),
-    (re.compile(rf"(?!{_STATUS})(?<![\w+-])[\w+-]*\d[\w+-]*(?:[.:/][\w+-]*\d[\w+-]*)*"), "#"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +30,6 @@ class Cause:
     last_at: datetime
     fixed: int
     coming: int
-
-
-def normalised(message: str) -> str:
-    """Give *message* without what differs between instances of the same cause.  Pure."""
-    message = _CONTROLS.sub(" ", hidden(message[:_LONGEST], "<value>")).strip()
-    for varying, name in _VARIES:
-        message = varying.sub(name, message)
-    return mask_text(message)
 
 
 def causes(connection: Connection, where: Filter, *, limit: int, looked_at: int = LOOKED_AT) -> list[Cause]:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Row, text
 
-from shared.ledger.causes import normalised
+from shared.messages import normalised
 from shared.pipeline import Stage, State
 
 _NEWS = timedelta(hours=1)

@@ -320,3 +320,43 @@ def test_the_connection_test(sandbox: RunningSandbox, control: SandboxControl) -
         with pytest.raises(UnavailableError):
             test()
         control.heal("siebel", fault)
+
+
+def told_before(text: str, **details: Any) -> Work:  # noqa: ANN401 - fields of many types
+    return replace(TAKEN, told_status="Data Error", told_error=text, **({"told_of_this": True} | details))
+
+
+LONG = "Email Address is already taken, as is " + "quite a long word " * 20
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        told_before("Email Address is already taken [instance 9]"),
+        told_before("Request 4712 failed [instance 9]", error="Request 4713 failed"),
+        told_before(LONG[:236].rstrip() + "… [instance 9]", error=LONG),
+        told_before("[instance 9]", error=""),
+    ],
+)
+def test_the_same_for_the_same_content_is_not_told_with_another_instance(settings: Settings, work: Work) -> None:
+    result = done(settings, work)
+    assert not result.calls
+    assert result.facts["told_error"] == work.told_error
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        told_before("Email Address is already taken [instance 9]", told_of_this=False),
+        told_before("Email Address is already taken [instance 9]", event={"force": True}),
+        told_before("Email Address is already taken [instance 9]", must_call=True),
+        told_before("Last Name is required [instance 9]"),
+        told_before("answered HTTP 502 [instance 9]", error="answered HTTP 503"),
+        told_before(LONG[:100].rstrip() + " no such word… [instance 9]", error=LONG),
+        replace(told_before("Email Address is already taken [instance 9]"), told_status="CT Failure"),
+        replace(TAKEN, told_of_this=True),
+    ],
+)
+def test_whatever_else_is_to_be_told_is_told(settings: Settings, control: SandboxControl, work: Work) -> None:
+    assert done(settings, work).calls
+    assert shown(control)[1].endswith("[instance 12]")

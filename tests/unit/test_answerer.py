@@ -3,7 +3,7 @@
 import pytest
 
 from producers import advice
-from shared.ledger.causes import normalised
+from shared.messages import normalised
 from shared.pipeline import Stage
 from workers.answerer import who_answered
 from workers.transport import Answer, verdict

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.ledger.causes import normalised
 from shared.masking import mask_text
+from shared.messages import normalised
 from shared.personal import CLOSE, OPEN, Company, cut, hidden, marked, unmarked, values_of
 
 USER = {"first_name": "Zed", "last_name": "O'Bee", "postal_code": "10042", "date_of_birth": 312681600, "gender_id": 2}

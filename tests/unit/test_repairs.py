@@ -3,7 +3,7 @@
 import pytest
 
 from producers.rehearsal import Change, compare
-from shared.ledger.causes import normalised
+from shared.messages import normalised
 from shared.steps import REST, WINDOW, Finished, Next, Send, Stop, Tally, Wait, next_step
 
 

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from shared.errors import RowConflictError, StageError
 from shared.instances import Result, Work
 from shared.masking import mask
+from shared.messages import is_same_told
 from shared.personal import cut, in_marks, unmarked, values_of
 from shared.pipeline import SyncStatus
 from shared.settings import SiebelSettings
@@ -139,7 +140,18 @@ class Telling:
         self.is_written = False
         self.write_is_out = False
         is_told = (work.told_status, unmarked(work.told_error or "")) == (self.status, text)
-        self._is_told = is_told and not settings.always_write and not work.must_call
+        self._is_told = (is_told or self._is_echo) and not settings.always_write and not work.must_call
+
+    @property
+    def _is_echo(self) -> bool:
+        """Whether it would only name another instance for the same content and cause.
+
+        Siebel's own workflow may take each status that is written for a change of the member, and send it here: told
+        anew each time, it would never end.  `force` asks for it.
+        """
+        work, told = self.work, self.work.told_error or ""
+        is_same = work.told_of_this and work.told_status == self.status and not work.event.get("force")
+        return is_same and bool(told) == bool(self.kept) and is_same_told(told, self.kept)
 
     @property
     def is_shown_already(self) -> bool:
@@ -180,8 +192,10 @@ class Telling:
         if self.error is not None:
             unknown = {"unknown_outcome": True} if self.write_is_out else {}
             return self.exchange.failed(self.error, **row, **unknown)
-        what = "Siebel shows it already" if self.is_shown_already else f"told Siebel: {self.status}"
-        return self.exchange.done(what, **row, told_status=self.status, told_error=self.kept)
+        if self.is_shown_already:
+            shown = self.work.told_error or self.kept
+            return self.exchange.done("Siebel shows it already", **row, told_status=self.status, told_error=shown)
+        return self.exchange.done(f"told Siebel: {self.status}", **row, told_status=self.status, told_error=self.kept)
 
 
 def texts(work: Work, settings: SiebelSettings) -> tuple[str, str]:

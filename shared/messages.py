@@ -1,0 +1,40 @@
+"""What a message says, without what differs from one instance of the same cause to another.  Pure.
+
+E-mail addresses, quoted values, and every word with a digit in it (ids, numbers, dates) are replaced; only the HTTP
+status that was answered stays.  Line ends and control characters, which no address carries and a mail or terminal would
+obey, become blanks.
+"""
+
+import re
+
+from shared.masking import mask_text
+from shared.personal import hidden
+
+_LONGEST = 1_000
+_STATUS = r"(?:(?<=HTTP )|(?<=answered ))[1-5]\d\d(?![\w+-])"
+_CONTROLS = re.compile(r"[\x00-\x20\x7f-\x9f]+")
+_VARIES = (
+    (re.compile(r"[^\s@<>\"'(),;:]+@[^\s@<>\"'(),;:]+"), "<e-mail>"),
+    (re.compile(r"""(?<!\w)("[^"]*"|'[^']*'|\u201c[^\u201d]*\u201d|\u2018[^\u2019]*\u2019)(?!\w)"""), "<value>"),
+    (re.compile(rf"(?!{_STATUS})(?<![\w+-])[\w+-]*\d[\w+-]*(?:[.:/][\w+-]*\d[\w+-]*)*"), "#"),
+)
+_MARKER = re.compile(r"\s*\[instance \d+\]$")
+_CUT = "…"
+
+
+def normalised(message: str) -> str:
+    """Give *message* without what differs between instances of the same cause."""
+    message = _CONTROLS.sub(" ", hidden(message[:_LONGEST], "<value>")).strip()
+    for varying, name in _VARIES:
+        message = varying.sub(name, message)
+    return mask_text(message)
+
+
+def is_same_told(one: str, other: str) -> bool:
+    """Say whether two texts of `CT Sync Error` say the same, whichever instance each names and wherever it is cut."""
+    texts = [_MARKER.sub("", text) for text in (one, other)]
+    if not any(text.endswith(_CUT) for text in texts):
+        return normalised(texts[0]) == normalised(texts[1])
+    whole = [normalised(text.removesuffix(_CUT).rpartition(" ")[0]) for text in texts]
+    length = min(map(len, whole))
+    return whole[0][:length] == whole[1][:length]

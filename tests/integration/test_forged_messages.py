@@ -17,7 +17,7 @@ from shared.pipeline import Lane, Stage
 from shared.remote_control import ask_workers
 from tests import forgeries
 from tests.rabbit import need_rabbitmq, running_rabbitmq
-from tests.rig import Pipeline, eventually, member_event
+from tests.rig import DISPATCHER, Pipeline, eventually, member_event
 
 _LIVE = Stage.OIC.queue(Lane.LIVE)
 _STALL_S = 10.0
@@ -92,7 +92,9 @@ def test_rubbish_in_the_remote_control_does_not_end_it(pipeline: Pipeline) -> No
         for text in rubbish:
             client.publish("/0.celery.pidbox", text)
         assert ask_workers(pipeline.broker_url, "ping", within_s=_STALL_S, limit=1).keys() == {"w1@test"}
+        eventually(lambda: _strays(pipeline) == len(rubbish), f"all {len(rubbish)} filed", within_s=_STALL_S)
         assert _processes_of(pipeline, 0) == before
+    assert "Traceback" not in pipeline.log_text()
 
 
 def _processes_of(pipeline: Pipeline, index: int) -> set[int]:
@@ -144,3 +146,30 @@ def _fits_amqp(changes: dict[str, Any]) -> bool:
     """Say whether AMQP's field tables, and Erlang, can carry it: no integer beyond 64 bits, nothing infinite."""
     text = json.dumps(changes)
     return "Infinity" not in text and all(not isinstance(one, int) or abs(one) < 2**63 for one in changes.values())
+
+
+def test_a_message_of_our_form_moves_nobody_whose_turn_it_is_not(pipeline: Pipeline) -> None:
+    """Whatever ids, stage or number of copies it names: the ledger says who is out, and where."""
+
+    def calls() -> list[int]:
+        return [pipeline.sandbox.control.state(system)["calls_total"] for system in ("crowdtwist", "siebel")]
+
+    with pipeline.worker("w1"), redis.Redis.from_url(pipeline.broker_url) as client:
+        with pipeline.process(*DISPATCHER):
+            pipeline.send(*(member_event(f"M-{index}") for index in range(5)))
+            eventually(lambda: pipeline.states() == {"completed": 5}, "the first")
+        pipeline.send(member_event("M-5"))
+        before = calls()
+        for ids in ([1], [6], [6, 6, 6], [1, 2, 3, 4, 5, 6, 10**15], list(range(1, 10_001))):
+            for stage in Stage:
+                links = [forgeries.link(later, ids) for later in reversed(stage.rest[1:])]
+                for copy in range(5):
+                    forged = forgeries.envelope(forgeries.body(ids, chain=links), copy, task=stage.task)
+                    client.lpush(stage.queue(Lane.LIVE), json.dumps(forged))
+        queues = [stage.queue(Lane.LIVE) for stage in Stage]
+        eventually(lambda: not any(map(client.llen, queues)) and not client.hlen("unacked"), "all taken", within_s=60)
+        assert pipeline.states() == {"completed": 5, "pending": 1}
+        assert (calls(), _strays(pipeline)) == (before, 0)
+        with pipeline.process(*DISPATCHER):
+            eventually(lambda: pipeline.states() == {"completed": 6}, "the last")
+    assert "Traceback" not in pipeline.log_text()

@@ -212,10 +212,10 @@ def unanswered(system: str, fate: Fate) -> Result | None:
 class Play:
     """Plays stories in step."""
 
-    def __init__(self, ledger: Engine, stories: Sequence[Story]) -> None:
+    def __init__(self, ledger: Engine, stories: Sequence[Story], first: int = 0) -> None:
         self._ledger = ledger
         self._of = {}
-        for index, story in enumerate(stories):
+        for index, story in enumerate(stories, first):
             story.number = f"S-{index:06}"
             self._of[story.number] = story
 

@@ -27,7 +27,6 @@ from time import perf_counter, time
 from typing import Any, NamedTuple, Protocol
 
 import httpx
-import orjson
 
 from shared.errors import (
     LeaseLostError,
@@ -40,6 +39,7 @@ from shared.errors import (
 )
 from shared.proxies import proxy_for
 from workers import lease
+from workers.answer_json import document_of
 from workers.answerer import who_answered
 from workers.permits import Permits, out_of_turn
 from workers.wire import ANSWER_MAX_BYTES, IS_CUT, Wire
@@ -50,9 +50,6 @@ LEAST_S = 0.02
 JSON_HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 _GOOD = range(200, 300)
 _LONGEST_WAIT_S = 30 * 86_400.0
-_DEEPEST = 64
-_MOST_PARTS = 200_000
-"""Objects, arrays and their parts in one document; more would take far more memory than the text of it."""
 _SECONDS = re.compile(r"\s*[+-]?\d+(\.\d+)?\s*", re.ASCII)
 
 
@@ -98,6 +95,8 @@ class Answer:
     through: str = ""
     sender: str = ""
     """Who answered, of an answer that is no JSON."""
+    is_altered: bool = False
+    """Something in it cannot be stored and was replaced: good to decide by, not to be sent on."""
 
     @property
     def ok(self) -> bool:
@@ -213,12 +212,12 @@ class Door:
         except httpx.TransportError:
             return OutcomeUnknownError(self.system, f"no answer came after the request was sent{self._through}")
         is_cut = bool(response.extensions.get(IS_CUT))
-        document = None if is_cut else _document(response.content)
+        document, is_altered = (None, False) if is_cut else document_of(response.content)
         stated, sender = response.headers, ""
         if document is None:
             sender = who_answered(self._base_url, stated.get("server"), response.content)
         retry_after, date = stated.get("retry-after"), stated.get("date")
-        return Answer(response.status_code, document, retry_after, is_cut, date, self._through, sender)
+        return Answer(response.status_code, document, retry_after, is_cut, date, self._through, sender, is_altered)
 
     def _request(self, request: Request, left_s: float) -> httpx.Request:
         query = "&".join(part for part in (request.query, self._secret_query) if part)
@@ -296,26 +295,3 @@ def _epoch_s(date: str | None) -> float | None:
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
-
-
-def _document(body: bytes) -> Any:  # noqa: ANN401 - JSON
-    brackets = body.count(b"{") + body.count(b"[")
-    if brackets + body.count(b",") > _MOST_PARTS:
-        return None
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    if not isinstance(document, dict | list) or (brackets > _DEEPEST and _is_deeper(document, _DEEPEST)):
-        return None
-    return document
-
-
-def _is_deeper(document: dict[str, Any] | list[Any], depth: int) -> bool:
-    level: list[Any] = [document]
-    for _ in range(depth):
-        level = [part for whole in level for part in (whole.values() if isinstance(whole, dict) else whole)]
-        level = [part for part in level if isinstance(part, dict | list)]
-        if not level:
-            return False
-    return True

@@ -157,7 +157,7 @@ SMALLEST: list[Said] = [
 @example((200, b'{"id":12,"third_party_id":"M-1"}'))
 def test_of_crowdtwist(bad: Said) -> None:
     def is_right(done: Done, number: str) -> bool:
-        is_ours = number != BAD or orjson.loads(bad[1])["third_party_id"] == BAD
+        is_ours = number != BAD or json.loads(bad[1])["third_party_id"] == BAD
         return is_ours and done.facts["ct_user_id"] in range(1, 2**63)
 
     check(Stage.CROWDTWIST, tried(Stage.CROWDTWIST, bad), is_right)
@@ -185,3 +185,43 @@ def test_of_siebel(bad: Said, element: bytes | None) -> None:
 def test_of_a_system_that_answers_as_it_should(stage: Stage) -> None:
     results = tried(stage, (200, orjson.dumps(good_answer(stage, b"PUT", BAD))), b'{"Id":"1-M-bad"}')
     assert all(isinstance(result, Done) for result in results.values())
+
+
+REPEATED = b'"Ann","first_name":"Bo"'
+ODD = [b'"\\u0000"', b'"Ann \\ud83d"', b'"\\udc00\\ud800"', b"9" * 400, b"-1e999", b"NaN", b"-Infinity"]
+"""Values that are JSON, or nearly, and cannot be stored as they are."""
+
+
+def with_odd(stage: Stage, odd: bytes) -> bytes:
+    """A good answer about the bad member that holds the value."""
+    if stage is Stage.SIEBEL:
+        return b'{"items":{"Id":"1-M-bad","Member Number":"M-bad","x":%s}}' % odd
+    good = json.dumps(good_answer(stage, b"PUT", BAD)).encode()
+    return good.replace(b'"first_name": "Ann"', b'"first_name": %s' % odd)
+
+
+@pytest.mark.parametrize("odd", [*ODD, REPEATED])
+@pytest.mark.parametrize("stage", [Stage.CROWDTWIST, Stage.SIEBEL])
+def test_a_value_that_cannot_be_stored_leaves_a_good_answer_good(stage: Stage, odd: bytes) -> None:
+    good = with_odd(stage, odd)
+    element = orjson.dumps({"Id": "1-M-bad"})[:-1] + b',"x":%s}' % odd
+    results = tried(stage, (200, good), element)
+    assert isinstance(results[BAD], Done), results[BAD]
+    check(stage, results, lambda done, _: "\\ud8" not in json.dumps(dict(done.facts)))
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_such_a_value_of_oic_is_never_sent_on(odd: bytes) -> None:
+    results = tried(Stage.OIC, (200, with_odd(Stage.OIC, odd)))
+    bad = results.pop(BAD)
+    assert isinstance(bad, Failed)
+    assert bad.error.code == "unavailable"
+    assert all(isinstance(result, Done) for result in results.values())
+
+
+@pytest.mark.parametrize("odd", [*ODD, REPEATED])
+def test_a_refusal_with_such_a_value_is_a_refusal(odd: bytes) -> None:
+    said = b'{"error":"input_error","message":"Email Address is already taken.","x":%s}' % odd
+    result = tried(Stage.CROWDTWIST, (400, said))[BAD]
+    assert isinstance(result, Failed)
+    assert (result.error.code, result.error.what) == ("data_error", "Email Address is already taken.")

@@ -72,6 +72,8 @@ def mapped_of(answer: Answer, number: str) -> Mapped:
     status = answer.status
     if not answer.ok:
         raise _refusal(answer)
+    if answer.is_altered:
+        raise UnavailableError(SYSTEM, "answered with values that cannot be sent on", status)
     found = fitted(_Mapped, answer.document)
     if found is None or found.user.third_party_id != number:
         raise UnavailableError(SYSTEM, "did not answer with this member's CrowdTwist user object", status)

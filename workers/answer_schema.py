@@ -17,8 +17,8 @@ Key = Annotated[int, Field(ge=1, le=_MOST)]
 """An id that their database gave."""
 Number = Annotated[int, Field(ge=_LEAST, le=_MOST)]
 Text = Annotated[str, StringConstraints(max_length=LONGEST_TEXT, pattern=r"^[^\x00]*$")]
-Word = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x20\x7f]+$")]
-"""An id that is a text."""
+Word = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x20\x7f\ufffd]+$")]
+"""An id that is a text; one in which something had to be replaced is none."""
 Plain = Text | Number | Annotated[float, Field(ge=_LEAST, le=_MOST)] | bool | None
 """Anything but an object or an array."""
 

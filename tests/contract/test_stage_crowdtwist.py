@@ -264,7 +264,6 @@ OTHERS = [
     {"id": 12.5},
     {"id": None},
     {"first_name": {"first": "Andy"}},
-    {"last_name": "Co\0le"},
     {"city": ["Paris"]},
     {"country": "F" * 2000},
     {"date_of_birth": 2**64 - 1},
@@ -284,6 +283,13 @@ def test_a_user_object_of_another_or_of_another_form_is_a_ct_failure(
         assert type(result.error) is UnavailableError
         assert result.facts == {"unknown_outcome": True}
     assert failed(settings, replace(UPDATE, errand=Errand.READ_BACK)).facts == {}
+
+
+def test_a_user_object_that_holds_nul_is_one_all_the_same(settings: Settings, control: SandboxControl) -> None:
+    done(settings, CREATE)
+    user = {"id": 12, "third_party_id": NUMBER, "is_active": False, "last_name": "Co\0le"}
+    control.fault("crowdtwist", "status", status=200, body=user)
+    assert done(settings, UPDATE).facts["echoed"]["last_name"] == "Co\N{REPLACEMENT CHARACTER}le"
 
 
 def test_an_answer_that_is_nested_without_end_is_no_answer(settings: Settings, control: SandboxControl) -> None:

@@ -199,16 +199,26 @@ def _kind(head: bytes) -> str:
 
 
 def _read_json_file(stream: io.BufferedReader, terms: Terms) -> Iterator[Position]:
-    """Read JSON, or NDJSON under another name: its first line is a whole event."""
+    """Read JSON, or NDJSON under another name: its first line, or where that is broken its second, is a whole event."""
     first = stream.readline(terms.max_event_bytes + 2)
-    try:
-        document = lenient_json.loads(first.removeprefix(codecs.BOM_UTF8))
-        is_line = isinstance(document, dict) and not is_siebel_message(document)
-    except BodyError:
-        is_line = False
-    if is_line:
+    if _is_event_line(first):
         return _read_lines(_chunks(stream, first), terms)
-    return _read_json(first + stream.read(), None, terms)
+    body = first + stream.read()
+    try:
+        return _read_json(body, None, terms)
+    except BodyError:
+        second = body[len(first) :].partition(b"\n")[0]
+        if first.lstrip().startswith(b"{") and b"SiebelMessage" not in first and _is_event_line(second):
+            return _read_lines([body], terms)
+        raise
+
+
+def _is_event_line(line: bytes) -> bool:
+    try:
+        document = lenient_json.loads(line.removeprefix(codecs.BOM_UTF8))
+    except BodyError:
+        return False
+    return isinstance(document, dict) and not is_siebel_message(document)
 
 
 def _in_utf8(stream: io.BufferedReader, head: bytes) -> Iterable[bytes]:

@@ -1,5 +1,6 @@
 """An element of a list that is no JSON or no XML is refused alone, where it is certain where it ends."""
 
+import io
 import re
 from datetime import UTC, datetime
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from producers.formats import Terms, read_body
+from producers.formats import Terms, read_body, read_file
 from producers.refused import RefusedEvent
 from producers.siebel_message import BodyError, Dialect
 from shared.errors import InvalidEventError
@@ -348,3 +349,18 @@ def test_whatever_is_wrong_with_one_member_in_xml_the_others_are_taken_or_the_wh
         number for number in NUMBERS[:count] if number != NUMBERS[at]
     ]
     assert len(taken) <= count
+
+
+@pytest.mark.parametrize("name", ["events.json", "-"])
+@pytest.mark.parametrize("end", [b"", b"\n", b'\n{"operation":"upd'])
+def test_lines_under_another_name_are_known_though_the_first_is_broken(name: str, end: bytes) -> None:
+    body = event("9").replace(b'"York"', b'"York') + b"\n" + event("1") + b"\n" + event("2") + end
+    found = [shown(one) for _, one in read_file(io.BytesIO(body), name, TERMS)]
+    assert [one for one in found if isinstance(one, str)] == ["1", "2"]
+    assert len(found) == (4 if end.strip() else 3)
+
+
+def test_a_broken_object_of_many_lines_is_no_list_of_events() -> None:
+    body = b'{"SiebelMessage":{"ListOfCT LOY Member":{"LOY Member":[\n{"Member Number":"1"}\n]}}'
+    with pytest.raises(BodyError, match="line 3"):
+        list(read_file(io.BytesIO(body), "a.json", TERMS))

@@ -7,6 +7,7 @@ is an option of its own; an option on its command line goes before.  Flower is a
 import os
 from typing import Any
 
+from flower.app import Flower
 from flower.events import EventsState
 from flower.urls import settings as _application
 from flower.views import BaseHandler, monitor
@@ -14,6 +15,7 @@ from tornado.web import authenticated
 
 from deploy.flower import wording
 from deploy.flower.pages import templates
+from deploy.flower.rooting import rooted
 from shared.pipeline import QUEUES
 from shared.settings import settings as read_settings
 
@@ -27,6 +29,11 @@ os.umask(0o077)  # what it remembers names members by number
 basic_auth = [f"{_of.flower.username}:{_of.flower.password.get_secret_value()}"]
 address = _of.flower.host
 port = _of.flower.port
+
+# Behind a proxy's path, whether the proxy takes it off (`rooted`) or passes it on.
+if _of.flower.prefix:
+    url_prefix = _of.flower.prefix.strip("/")
+    Flower.find_handler = rooted(_of.flower.prefix, Flower.find_handler)
 
 # A click must not drop a task: requeue and discard are membersync's, where they are checked and recorded.
 read_only = True

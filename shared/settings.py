@@ -5,7 +5,6 @@ Names: `MEMBERSYNC_` prefix, `__` between levels (`MEMBERSYNC_CROWDTWIST__API_KE
 `.env.example` lists them all; a test holds it to this file.
 """
 
-import re
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -27,19 +26,19 @@ from shared.setting_types import (
     BrokerUrl,
     Host,
     LedgerUrl,
+    Networks,
     OptionalHost,
     PageUrl,
+    Recipients,
     Role,
     Secret,
+    Sender,
     Token,
     Tokens,
     Url,
 )
 
 __all__ = ["Role", "Settings", "Token", "settings"]
-
-_ADDRESS = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[a-z0-9]([a-z0-9.-]*[a-z0-9])?", re.ASCII | re.IGNORECASE)
-_NAMED_ADDRESS = re.compile(rf"({_ADDRESS.pattern}|[\w .-]*<{_ADDRESS.pattern}>)", re.ASCII | re.IGNORECASE)
 
 
 class Connection(BaseModel):
@@ -175,6 +174,12 @@ class ApiSettings(Page):
 
     host: Host = Field("127.0.0.1", description="address to listen on; other than loopback needs TOKENS")
     port: int = Field(8000, ge=0, le=65535, description="0: any free port")
+    trusted_proxies: Networks = Field(
+        "", description="addresses, networks; comma separated; believed when they say who the client is; empty: nobody"
+    )
+    proxy_headers: Literal["x-forwarded", "forwarded"] = Field(
+        "x-forwarded", description="x-forwarded (-For, -Proto, -Host) or forwarded (RFC 7239): what these proxies write"
+    )
     tokens: Tokens = Field(
         default_factory=dict, description='JSON {"token": {"name": "…", "role": "producer|viewer|operator|admin"}}'
     )
@@ -187,6 +192,11 @@ class ApiSettings(Page):
     head_within_s: float = Field(10, gt=0, description="s; a request whose headers are not there by then is cut off")
     body_silence_s: float = Field(15, gt=0, description="s; a body that stops coming for so long is cut off")
     connections_max: int = Field(512, ge=1, description="connections open at once; the longest idle makes room")
+
+    @property
+    def proxies(self) -> tuple[hosts.Network, ...]:
+        """The proxies that are trusted."""
+        return hosts.networks(self.trusted_proxies)
 
 
 class FlowerSettings(Page):
@@ -269,8 +279,8 @@ class MailSettings(BaseModel):
     )
     username: str = Field("", description="login; empty: none. Only with starttls or tls")
     password: Secret = Field(None, description="login")
-    sender: str = Field("", alias="from", description="who it comes from: name@host or Name <name@host>")
-    recipients: str = Field("", description="comma separated; the lookup row email of OIC")
+    sender: Sender = Field("", alias="from", description="who it comes from: name@host or Name <name@host>")
+    recipients: Recipients = Field("", description="comma separated; the lookup row email of OIC")
     digest_every_s: float = Field(900, gt=0, description="s; from one digest to the next, if there is anything new")
     flap_s: float = Field(
         900,
@@ -278,21 +288,6 @@ class MailSettings(BaseModel):
         description="s; down again so soon after coming back is the same outage: told only if it lasts as long",
     )
     timeout_s: float = Field(20, gt=0, description="s; longest silence of the mail server")
-
-    @field_validator("sender")
-    @classmethod
-    def _a_sender(cls, value: str) -> str:
-        if value and not _NAMED_ADDRESS.fullmatch(value):
-            raise ValueError("must be an e-mail address, like membersync@example.org or membersync <it@example.org>")
-        return value
-
-    @field_validator("recipients")
-    @classmethod
-    def _addresses(cls, value: str) -> str:
-        found = [part.strip() for part in value.split(",") if part.strip()]
-        if not all(map(_ADDRESS.fullmatch, found)):
-            raise ValueError("must be e-mail addresses, separated by commas, like ann@example.org, bob@example.org")
-        return ", ".join(found)
 
     @model_validator(mode="after")
     def _whole(self) -> "MailSettings":

@@ -9,6 +9,7 @@ import anyio
 import anyio.to_thread
 import uvicorn
 from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
 
 from producers.api import (
     audit,
@@ -27,6 +28,7 @@ from producers.api.auth import Doorkeeper
 from producers.api.envelope import Envelope
 from producers.api.heads import Heads
 from producers.api.http_protocol import protocol_of
+from producers.api.proxied import Proxied
 from producers.console import app as console
 from producers.metrics import registry_of
 from shared import logs
@@ -48,7 +50,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the api.
 
     Raises:
-        ValueError: the ledger is not set, or the api would be open to other machines without a token.
+        ValueError: the ledger is not set, or the api would be open to other machines without a token, or its
+            prefix cannot be told from its own paths.
     """
     settings = settings or settings_of_this_process()
     settings.require_ledger()
@@ -59,6 +62,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         lifespan=_lifespan,
         redirect_slashes=False,
+        servers=[{"url": settings.api.url}] if settings.api.public_url else None,
     )
     app.state.settings = settings
     app.state.doorkeeper = Doorkeeper(settings.api)
@@ -72,7 +76,23 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(part.router)
     description.install(app)
     console.install(app)
+    app.add_middleware(Proxied, settings=settings.api)
+    _check_prefix(app, settings.api.prefix)
     return app
+
+
+def _check_prefix(app: FastAPI, prefix: str) -> None:
+    """Let pass a prefix that no path of ours begins with: it could not be told whether a proxy has taken it off.
+
+    Raises:
+        ValueError: there is one.
+    """
+    first = prefix.split("/")[1] if prefix else None
+    if first in {(route.path_format or "/").split("/")[1] for route in iter_route_contexts(app.routes)} | {"static"}:
+        raise ValueError(
+            f"MEMBERSYNC_API__PUBLIC_URL must not have a path that begins with /{first}, as a page of the api does; "
+            "let the proxy have it under /membersync, say"
+        )
 
 
 def serve(settings: Settings) -> None:
@@ -99,7 +119,7 @@ def served_as(app: FastAPI, host: str = "127.0.0.1", port: int = 0) -> uvicorn.C
         access_log=False,  # ours has no query values in it
         log_config=None,
         server_header=False,
-        proxy_headers=False,  # whoever guesses at tokens does not say where from
+        proxy_headers=False,  # `Proxied` reads them: uvicorn would believe loopback and FORWARDED_ALLOW_IPS
         http=protocol_of(app.state.settings.api),
         ws="none",
         timeout_graceful_shutdown=_STOP_WITHIN_S,

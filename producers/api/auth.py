@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from enum import Flag, auto
 from hashlib import sha256
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
@@ -79,7 +80,7 @@ class Doorkeeper:
         guesses: Wrong tokens by the address they come from.
 
     Raises:
-        ValueError: no token is configured, and the address is open to other machines.
+        ValueError: no token is configured, and the address is open to other machines, by itself or by a proxy.
     """
 
     def __init__(self, settings: ApiSettings) -> None:
@@ -88,6 +89,12 @@ class Doorkeeper:
                 f"MEMBERSYNC_API__TOKENS is not set, and MEMBERSYNC_API__HOST {settings.host} is open to others; "
                 'set tokens, {"<long random text>": {"name": "siebel", "role": "producer"}}, or listen on 127.0.0.1'
             )
+        if not settings.tokens and settings.trusted_proxies:
+            raise ValueError(
+                "MEMBERSYNC_API__TOKENS is not set, and MEMBERSYNC_API__TRUSTED_PROXIES lets in whom a proxy sends; "
+                "set tokens, or trust no proxy"
+            )
+        self._public_url = settings.public_url
         self._known = [
             (_digest(token), Principal(owner.name, owner.role, _RIGHTS[owner.role]))
             for token, owner in settings.tokens.items()
@@ -119,7 +126,7 @@ class Doorkeeper:
         if not self._known:
             if not is_loopback(name_of(host)):
                 raise ProblemError(403, "forbidden_host", "without tokens this api answers only to its loopback names")
-            if origin is not None and origin.partition("://")[2] != host:
+            if origin is not None and not self.is_ours(origin, host):
                 raise ProblemError(403, "forbidden_origin", "without tokens this api answers to no other web page")
             return _LOCAL
         scheme, _, token = (authorization or "").partition(" ")
@@ -139,6 +146,14 @@ class Doorkeeper:
         if self.guesses.wait_s(source):
             log.warning("too many wrong tokens", client=client)  # once, until the window has moved on
         return ProblemError(401, "unauthorised", "this token is not known", _CHALLENGE)
+
+    def is_ours(self, origin: str, host: str) -> bool:
+        """Say whether the pages of *origin* are ours, asked as this `Host`: by that name, or where people open us."""
+        scheme, _, place = origin.lower().partition("://")
+        usual = {"http": ":80", "https": ":443"}.get(scheme, ":")
+        public = urlsplit(self._public_url or "")
+        is_public = bool(self._public_url) and (scheme, place) == (public.scheme, public.netloc)
+        return is_public or (place != "" and place.removesuffix(usual) == host.lower().removesuffix(usual))
 
 
 async def principal(request: Request, _: Annotated[object, Depends(_SCHEME)] = None) -> Principal:

@@ -18,5 +18,5 @@ def ledger_of(request: Request) -> Ledger:
 
 
 def client_of(request: Request) -> str:
-    """Give the address that *request* comes from: of the connection, whatever its headers say."""
+    """Give the address that *request* comes from: of the connection, or what a trusted proxy says (`Proxied`)."""
     return request.client.host if request.client else "unknown"

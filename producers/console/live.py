@@ -49,9 +49,10 @@ class Streams:
         if self.open >= _STREAMS_MAX:
             raise ProblemError(503, "too_many_streams", "too many pages are open", {"Retry-After": "30"})
         events = self._events(request, fragments)
+        headers = {"Vary": "Accept-Encoding", "X-Accel-Buffering": "no"}  # nginx would keep it back until it is much
         if "gzip" not in request.headers.get("accept-encoding", ""):
-            return StreamingResponse(events, media_type="text/event-stream")
-        headers = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding", "X-Accel-Buffering": "no"}
+            return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+        headers["Content-Encoding"] = "gzip"
         return StreamingResponse(_compressed(events), media_type="text/event-stream", headers=headers)
 
     async def _events(self, request: Request, fragments: Callable[[], dict[str, str]]) -> AsyncIterator[bytes]:

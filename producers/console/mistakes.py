@@ -10,6 +10,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
+from producers.api.auth import Doorkeeper
+from producers.api.given import settings_of
 from producers.api.problems import TOO_SLOW, ProblemError
 from producers.console.pages import local, page
 from producers.console.visitors import LoginNeededError, login_address, whoever_looks
@@ -73,10 +75,14 @@ def _mistake(request: Request, error: Exception) -> Response:
 
 def _came_from(request: Request) -> str:
     """Give the page of ours whose form was sent, or nothing."""
-    referer = urlsplit(request.headers.get("referer", "")) if request.method == "POST" else None
-    if referer is None or referer.netloc != request.headers.get("host", ""):
+    doorkeeper: Doorkeeper = request.app.state.doorkeeper
+    referer = urlsplit(request.headers.get("referer", ""))
+    origin = f"{referer.scheme}://{referer.netloc}"
+    if request.method != "POST" or not doorkeeper.is_ours(origin, request.headers.get("host", "")):
         return ""
-    return local(referer._replace(scheme="", netloc="", fragment="").geturl(), "")
+    prefix = settings_of(request).api.prefix
+    path = referer.path.removeprefix(prefix) if f"{referer.path}/".startswith(f"{prefix}/") else referer.path
+    return local(referer._replace(scheme="", netloc="", path=path or "/", fragment="").geturl(), "")
 
 
 def _login(request: Request, _: Exception) -> Response:

@@ -1,5 +1,6 @@
 """Render pages: one Jinja environment, what every template can use, and the headers of a page."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -32,6 +33,7 @@ _HEADERS = {
     "Content-Security-Policy": _CSP,
     "Referrer-Policy": "same-origin",  # with none at all a browser's forms would not say where they come from
 }
+_LEADING = re.compile(r'\b(href|src|action|formaction|data-live|data-prefix)="/(?!/)')
 _FLASH_S = 60
 _FLASH_LONGEST = 600
 
@@ -43,7 +45,7 @@ def page(request: Request, template: str, *, status: int = 200, **content: Any) 
     if not has_seed:
         request.state.seed = new_seed()
     html = _environment().get_template(template).render(**_surroundings(request), **content)
-    response = HTMLResponse(html, status, _HEADERS)
+    response = HTMLResponse(_led(html, request), status, _HEADERS)
     if not has_seed:
         cookies.put(response, cookies.seed, request.state.seed)
     if cookies.flash in request.cookies:
@@ -55,7 +57,10 @@ def fragments(request: Request, templates: Mapping[str, str], **content: Any) ->
     """Render parts of a page: by the id of their element."""
     around = _surroundings(request)
     environment = _environment()
-    return {name: environment.get_template(one).render(**around, **content) for name, one in templates.items()}
+    return {
+        name: _led(environment.get_template(one).render(**around, **content), request)
+        for name, one in templates.items()
+    }
 
 
 def heading(request: Request) -> dict[str, str]:
@@ -64,7 +69,16 @@ def heading(request: Request) -> dict[str, str]:
     if around["verdict"] is None:
         return {}
     counted = {f"count-{name}": f"{count or ''}" for name, count in around["page_counts"].items()}
-    return {"verdict": _environment().get_template("verdict.html").render(**around)} | counted
+    return {"verdict": _led(_environment().get_template("verdict.html").render(**around), request)} | counted
+
+
+def _led(html: str, request: Request) -> str:
+    """Let the links and forms of *html* lead through the path that a proxy has us under.
+
+    Pages are written without it; nothing but markup of ours has these quotes, for what is put into it is escaped.
+    """
+    prefix = settings_of(request).api.prefix
+    return _LEADING.sub(rf'\1="{prefix}/', html) if prefix else html
 
 
 def redirect(request: Request, url: str, said: str = "", *, good: bool = True) -> Response:

@@ -16,6 +16,7 @@ from fastapi import Request, Response
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 from producers.api.auth import Doorkeeper, Principal, name_of
+from producers.api.given import settings_of
 from producers.api.guesses import Guesses, source_of
 from shared.addresses.hosts import is_loopback
 
@@ -37,31 +38,37 @@ _NONCE_BYTES = 6
 
 @dataclass(frozen=True, slots=True)
 class Cookies:
-    """The names of the cookies for one host, and whether they need TLS.
+    """The names of the cookies for one host, whether they need TLS, and the path that they are for.
 
-    A `__Host-` name keeps other hosts of the domain from planting one; browsers take it with TLS only.
+    A `__Host-` name keeps other hosts of the domain from planting one; browsers take it with TLS only, and for every
+    path.  Behind a proxy's path, where others may have theirs on the same host, they are for ours, as `__Secure-`.
     """
 
     session: str
     seed: str
     flash: str
     secure: bool
+    path: str
 
     @classmethod
     def of(cls, request: Request) -> "Cookies":
         """Give those for the host that *request* names."""
-        secure = not is_loopback(name_of(request.headers.get("host", "")))
-        prefix = "__Host-" if secure else ""
+        of = settings_of(request).api
+        is_public = (of.public_url or "").startswith("https:") or request.url.scheme == "https"
+        secure = is_public or not is_loopback(name_of(request.headers.get("host", "")))
+        prefix = ("__Secure-" if of.prefix else "__Host-") if secure else ""
         session, seed, flash = (f"{prefix}membersync_{name}" for name in ("session", "seed", "flash"))
-        return cls(session, seed, flash, secure)
+        return cls(session, seed, flash, secure, of.prefix or "/")
 
     def put(self, response: Response, name: str, value: str, *, max_age_s: int | None = None) -> None:
         """Set one of them on *response*."""
-        response.set_cookie(name, value, max_age=max_age_s, httponly=True, samesite="strict", secure=self.secure)
+        response.set_cookie(
+            name, value, max_age=max_age_s, path=self.path, httponly=True, samesite="strict", secure=self.secure
+        )
 
     def drop(self, response: Response, name: str) -> None:
         """Take one of them away."""
-        response.delete_cookie(name, httponly=True, samesite="strict", secure=self.secure)
+        response.delete_cookie(name, path=self.path, httponly=True, samesite="strict", secure=self.secure)
 
 
 class Sessions:

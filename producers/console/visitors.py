@@ -86,7 +86,8 @@ def check_form(request: Request, given: str) -> None:
         ProblemError: 403.
     """
     origin = request.headers.get("origin")
-    if origin is not None and origin.partition("://")[2] != request.headers.get("host", ""):
+    doorkeeper: Doorkeeper = request.app.state.doorkeeper
+    if origin is not None and not doorkeeper.is_ours(origin, request.headers.get("host", "")):
         raise ProblemError(403, "forbidden_origin", "this form was sent by the page of another site")
     if not given or not hmac.compare_digest(given.encode(), expected_key(request).encode()):
         raise ProblemError(403, "stale_form", "this page is out of date: open it again and repeat what you did")

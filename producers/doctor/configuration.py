@@ -84,9 +84,10 @@ def _missing_of_oic(of: OicSettings) -> list[str]:
 
 
 def _tokens(of: Settings) -> Iterator[Finding]:
-    if of.api.tokens or is_loopback(of.api.host):
+    if of.api.tokens or (is_loopback(of.api.host) and not of.api.trusted_proxies):
         return
-    found = f"MEMBERSYNC_API__HOST is {of.api.host}, and MEMBERSYNC_API__TOKENS is not set"
+    is_open = "TRUSTED_PROXIES is set" if of.api.trusted_proxies else f"HOST is {of.api.host}"
+    found = f"MEMBERSYNC_API__{is_open}, and MEMBERSYNC_API__TOKENS is not set"
     why = "the api does not start where other machines could reach it without a token"
     remedy = 'set MEMBERSYNC_API__TOKENS, {"<long random text>": {"name": "siebel", "role": "producer"}}'
     yield fail(CHECK, "MEMBERSYNC_API__TOKENS", found, why, remedy)

@@ -12,6 +12,8 @@ _NUMBER = re.compile(r"[\d.]+|0x[\da-f]+", re.ASCII | re.IGNORECASE)
 _REACHED = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "localhost": "127.0.0.1", "::": "::1"}  # noqa: S104  # compared
 """Where this machine reaches what listens there; `::` alone is IPv6 only."""
 
+_NETWORKS = "like 127.0.0.1, ::1, 10.0.0.0/8"
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -45,6 +47,28 @@ def address(text: str) -> Address:
     """
     found = ipaddress.ip_address(text.strip("[]"))
     return getattr(found, "ipv4_mapped", None) or found
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """Read addresses and networks (`10.0.0.0/8`), separated by commas.
+
+    Raises:
+        AddressError: one of them is neither, or is everybody.
+    """
+    try:
+        found = tuple(_network(one.strip()) for one in text.split(",") if one.strip())
+    except ValueError:
+        raise AddressError(f"must be addresses or networks separated by commas, {_NETWORKS}") from None
+    if any(one.prefixlen == 0 for one in found):
+        raise AddressError(f"must not be everybody: whoever is named may say who a client is, {_NETWORKS}")
+    return found
+
+
+def _network(text: str) -> Network:
+    host, slash, bits = text.partition("/")
+    found = address(host)
+    mapped = 96 if bits.isdecimal() and found.version != ipaddress.ip_address(host.strip("[]")).version else 0
+    return ipaddress.ip_network(f"{found}/{int(bits) - mapped}" if slash else str(found))
 
 
 def is_loopback(host: str) -> bool:

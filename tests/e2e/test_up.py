@@ -17,8 +17,10 @@ from typing import Any
 import httpx
 import pytest
 
+from deploy.local.serving import free_port
 from deploy.sandbox.client import SandboxControl
 from tests.network import port_of_v6
+from tests.proxying import proxied
 
 ROOT = Path(__file__).parents[2]
 READY_WITHIN_S = 90.0
@@ -262,3 +264,50 @@ def test_on_ipv6_every_address_that_it_prints_answers(tmp_path: Path) -> None:
         page = httpx.get(one.url("flower"), auth=one.login, trust_env=False)
         assert f'href="{one.url("api")}/"' in page.text
         assert f'href="{one.url("flower")}"' in httpx.get(one.url("api"), trust_env=False).text
+
+
+def test_behind_a_proxys_path_console_and_flower_lead_to_each_other(tmp_path: Path) -> None:
+    outer, ports = {}, {"API": free_port(), "FLOWER": free_port()}
+    for name, port in ports.items():
+        outer[name] = f"http://127.0.0.1:{port}/ops/{name.lower()}"
+    urls = {f"MEMBERSYNC_{name}__PUBLIC_URL": f"{url}/" for name, url in outer.items()}
+    with up(tmp_path, **urls) as one:
+        one.wait_until_ready()
+        assert is_up(one), "at its own addresses, as a probe asks"
+        for strips in (True, False):
+            with (
+                proxied(one.url("api"), ports["API"], under="/ops/api", strips=strips),
+                proxied(one.url("flower"), ports["FLOWER"], under="/ops/flower", strips=strips),
+                httpx.Client(auth=one.login, trust_env=False) as browser,
+            ):
+                assert f'href="{outer["FLOWER"]}"' in browser.get(outer["API"], auth=None).text
+                for path in ("", "/", "/workers", "/tasks", "/broker"):
+                    page = browser.get(f"{outer['FLOWER']}{path}")
+                    assert page.status_code == 200, path
+                    assert f'href="{outer["API"]}/"' in page.text
+                    local = set(re.findall(r'(?:href|src|action)="(/[^"]*)"', page.text))
+                    assert len(local) > 5
+                    assert all(address.startswith("/ops/flower/") for address in local), local
+                    origin = outer["FLOWER"].removesuffix("/ops/flower")
+                    answers = {address: browser.get(f"{origin}{address}").status_code for address in local}
+                    assert set(answers.values()) <= {200, 302}, answers
+                assert browser.get(f"{outer['FLOWER']}/api/workers").status_code == 200
+                assert browser.get(f"{outer['FLOWER']}/workers", auth=("flower", "guess")).status_code == 401
+
+
+@pytest.mark.parametrize(("name", "path"), [("FLOWER", "/tasks"), ("API", "/v1/x")])
+def test_a_proxys_path_that_cannot_be_told_from_ours_is_refused(tmp_path: Path, name: str, path: str) -> None:
+    given = {f"MEMBERSYNC_{name}__PUBLIC_URL": f"https://ops.example.com{path}"}
+    command = [sys.executable, "-m", "producers.cli", name.lower()]
+    needed = {
+        "MEMBERSYNC_LEDGER_URL": "postgresql://nobody@127.0.0.1:1/none",
+        "MEMBERSYNC_BROKER_URL": "redis://127.0.0.1:1/0",
+        "MEMBERSYNC_FLOWER__PASSWORD": "given",
+        "MEMBERSYNC_HOME": str(tmp_path),
+    }
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MEMBERSYNC_")}
+    ran = subprocess.run(
+        command, env=environment | needed | given, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert ran.returncode != 0
+    assert f"MEMBERSYNC_{name}__PUBLIC_URL must not have a path that begins with /{path.split('/')[1]}" in ran.stderr

@@ -83,7 +83,7 @@ function suggest(input) {
   input.setAttribute("list", list.id);
   let waiting = 0;
   const ask = async () => {
-    const answer = await fetch(`/suggestions?field=${input.dataset.suggest}&beginning=${encodeURIComponent(input.value.trim())}`);
+    const answer = await fetch(`${document.documentElement.dataset.prefix}suggestions?field=${input.dataset.suggest}&beginning=${encodeURIComponent(input.value.trim())}`);
     if (!answer.ok) return;
     list.replaceChildren(...(await answer.json()).items.map((one) => {
       const option = document.createElement("option");

@@ -67,7 +67,7 @@ function makeReadable(part, sorted = []) {
   });
 }
 
-const PAGES = { o: "/", i: "/instances", d: "/dead-letters", r: "/jobs", c: "/connections", a: "/audit", h: "/history" };
+const PAGES = { o: "", i: "instances", d: "dead-letters", r: "jobs", c: "connections", a: "audit", h: "history" };
 const KEYS = [["/", "search"], ["?", "these keys"], ["Esc", "close"], ["g then o", "overview"], ["g then i", "instances"], ["g then d", "dead letters"], ["g then r", "requeues"], ["g then c", "connections"], ["g then h", "history"], ["g then a", "audit"]];
 
 function showKeys() {
@@ -97,7 +97,7 @@ function hearKey(event) {
   const search = document.getElementById("search");
   const isGoing = event.timeStamp - goingSince < 1500;
   goingSince = 0;
-  if (isGoing && search && PAGES[event.key]) location.assign(PAGES[event.key]);
+  if (isGoing && search && event.key in PAGES) location.assign(document.documentElement.dataset.prefix + PAGES[event.key]);
   else if (event.key === "g") goingSince = event.timeStamp;
   else if (event.key === "/" && search) { event.preventDefault(); search.focus(); search.select(); }
   else if (event.key === "?") showKeys();

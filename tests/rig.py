@@ -1,12 +1,9 @@
 """A pipeline for tests: real worker and dispatcher processes on a real ledger and broker, against the sandbox."""
 
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +16,7 @@ from deploy.sandbox.running import RunningSandbox
 from producers.intake import IntakeRules, Receipt, accept
 from shared.events import parse_event
 from shared.pipeline import Lane
+from tests.forked import Forked
 
 NOW = datetime.now(UTC) - timedelta(days=1)
 DISPATCHER = ("-m", "producers.cli", "dispatcher")
@@ -62,7 +60,7 @@ class Pipeline:
     sandbox: RunningSandbox
     logs: Path
     settings: dict[str, str] = field(default_factory=dict)
-    running: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+    running: list[Forked] = field(default_factory=list)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -83,27 +81,17 @@ class Pipeline:
         }
 
     @contextmanager
-    def process(self, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
-        """Run `python *arguments`, and end it and its children in any case."""
-        name = f"{len(self.running)}.log"
-        with (self.logs / name).open("wb") as log:
-            started = subprocess.Popen(
-                [sys.executable, *arguments], env=self.environment, stdout=log, stderr=log, start_new_session=True
-            )
+    def process(self, *arguments: str) -> Iterator[Forked]:
+        """Run `python *arguments`; whatever of it still runs at the end is killed, as any test must bear."""
+        started = Forked(arguments, self.environment, self.logs / f"{len(self.running)}.log")
         self.running.append(started)
         try:
             yield started
         finally:
-            started.terminate()
-            try:
-                started.wait(15)
-            except subprocess.TimeoutExpired:
-                pass
-            finally:
-                end_group(started)
+            started.kill_group()
 
     @contextmanager
-    def worker(self, name: str = "w1") -> Iterator["subprocess.Popen[bytes]"]:
+    def worker(self, name: str = "w1") -> Iterator[Forked]:
         """Run a worker and wait until it takes tasks."""
         log = self.logs / f"{len(self.running)}.log"
         with self.process(*WORKER, "-n", f"{name}@test") as started:
@@ -139,13 +127,6 @@ class Pipeline:
 
     def log_text(self) -> str:
         return "\n".join(log.read_text(errors="replace") for log in sorted(self.logs.glob("*.log")))
-
-
-def end_group(process: "subprocess.Popen[bytes]") -> None:
-    """Kill what is left of a process's group."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait(10)
 
 
 def flush(broker_url: str) -> None:

@@ -149,4 +149,7 @@ def test_a_child_that_was_killed_is_no_trouble_once_another_took_its_place(watch
 def test_who_ends_as_it_should_is_not_missed(pipeline: Pipeline) -> None:
     with pipeline.worker(), pipeline.process(*DISPATCHER):
         eventually(lambda: pipeline.sql("select count(*) from heartbeat") == [3], "heartbeats")
+        for one in pipeline.running:
+            one.terminate()
+            one.wait(15)
     assert pipeline.sql("select count(*) from heartbeat") == [0]

@@ -31,7 +31,10 @@ def check(connection: Connection, stage: Stage, ids: Sequence[int], *, settle_s:
 
 
 def landed_late(connection: Connection, stage: Stage, ids: Sequence[int], *, settle_s: float) -> None:
-    """Have the members of *ids* checked: a worker that had lost its lease has called for them at *stage*."""
+    """Have the members of *ids* checked: a worker that had lost its lease has called for them at *stage*.
+
+    Not where it called for something newer than the newest success: whatever succeeds next is checked.
+    """
     lost(connection, stage, ids)
     check(connection, stage, ids, settle_s=settle_s)
 
@@ -68,8 +71,11 @@ def _due(stage: Stage) -> str:
 
 def _lost(stage: Stage) -> TextClause:
     unknown = ", told_status = null, told_error = null, told_at = coalesce(m.told_at, now()), synced = false"
+    # Of two that may both be out, a refusal of the newer one leaves the other: what is older is not sent over it.
+    unchecked = """, read_back_at = case when m.lost_write_id > coalesce(m.applied_id, 0) and m.lost_write_id <> i.id
+                                          then null else m.read_back_at end"""
     return text(f"""
-        update member m set {_mark(stage)} = greatest(m.{_mark(stage)}, i.id){_of(stage, unknown, "")}
+        update member m set {_mark(stage)} = greatest(m.{_mark(stage)}, i.id){_of(stage, unknown, unchecked)}
         from instance i where i.id = any(cast(:ids as bigint[])) and m.member_number = i.member_number
     """)
 
@@ -79,7 +85,7 @@ def _check(stage: Stage) -> TextClause:
         update member m set {_due(stage)} = greatest(m.{_due(stage)}, now() + make_interval(secs => :settle_s))
         from instance i
         where i.id = any(cast(:ids as bigint[])) and m.member_number = i.member_number
-          and m.{_of(stage, "told_id", "applied_id")} is not null
+          and m.{_of(stage, "told_id", "applied_id")} >= i.id
     """)
 
 

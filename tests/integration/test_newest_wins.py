@@ -46,12 +46,23 @@ def of_both() -> list[Story]:
     ]
 
 
+def found_deeper() -> list[Story]:
+    """What one call more has once shown: two that are out, of which the newer one is refused."""
+    lost = (Fate.NEVER, Fate.AT_ONCE, Fate.LATE_1, Fate.DIED, Fate.FROZEN)
+    return [
+        Story((second, third), frozenset({3}), (Fate.ANSWERED, *fates), (), hurried=hurried)
+        for second, third in ((3, 5), (4, 6), (4, 7), (5, 7), (6, 8))
+        for fates in product(lost, (*lost, Fate.ANSWERED), (*lost, Fate.ANSWERED))
+        for hurried in (True, False)
+    ]
+
+
 AT_ONCE = 10_000
 """Stories played in one go: the ledger gives a statement about all of them a minute."""
 
 
 @pytest.mark.timeout(0 if DEEPER else 180)
-@pytest.mark.parametrize("stories", [of_crowdtwist, of_siebel, of_both])
+@pytest.mark.parametrize("stories", [of_crowdtwist, of_siebel, of_both, found_deeper])
 def test_both_systems_end_as_the_newest_event_says(ledger: Engine, stories: object) -> None:
     assert callable(stories)
     played: list[Story] = stories()

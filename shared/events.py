@@ -1,8 +1,9 @@
 """The member event and its version: what came in, in one shape; parse and dump.
 
 `parse_event` is the only door for canonical JSON (spec 2.1); a SiebelMessage is turned into that shape first
-(`producers/siebel_message.py`).  Behind the door every known field of a member is a string without control characters
-or white space around it, `""` is null, a date of birth is `YYYY-MM-DD`, and unknown fields are kept as they came.
+(`producers/intake/siebel_message.py`).  Behind the door every known field of a member is a string without control
+characters or white space around it, `""` is null, a date of birth is `YYYY-MM-DD`, and unknown fields are kept as they
+came.
 
 Control characters are refused, never removed: we would otherwise send CrowdTwist something nobody wrote, NUL cannot be
 stored in jsonb, and their absence lets hashes join fields with one.

@@ -107,3 +107,7 @@ class Failed:
 
 
 Result = Done | Failed
+
+
+Answer = tuple[Work, Result | BaseException]
+"""What came of one member; an exception is a bug of ours."""

@@ -16,10 +16,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadError
 
 from shared.addresses import hosts
-from shared.breaker import Rules
 from shared.flaws import invalid
+from shared.lifecycle.breaker import Rules
+from shared.lifecycle.retry import RetryPolicy
 from shared.pipeline import Lane, Stage
-from shared.retry import RetryPolicy
 from shared.setting_types import (
     HIDDEN,
     BaseUrl,

@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import Engine, text
 
-from producers.api.app import served_as
+from producers.site import served_as
 
 LOCAL = "http://127.0.0.1"
 NDJSON = {"Content-Type": "application/x-ndjson"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from producers.api.app import create_app
+from producers.site import create_app
 from shared.settings import Settings, Token
 from tests.calling import served
 

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 from playwright.sync_api import BrowserContext, Dialog, Page
 
-from deploy.local.serving import free_port
-from producers.intake import IntakeRules, accept
+from deploy.local.embedded_server import free_port
+from producers.intake.accept import IntakeRules, accept
 from shared.events import parse_event
 from shared.pipeline import Lane
 from tests.rig import DISPATCHER, Pipeline, eventually, member_event

@@ -11,10 +11,10 @@ from celery.exceptions import Retry
 from sqlalchemy import Engine
 
 from shared.instances import Done, Result, Work
-from shared.ledger import dispatching
+from shared.ledger.transitions import claims as dispatching
 from shared.pipeline import Lane, Stage
 from shared.settings import settings
-from workers.crew import Crew
+from workers.loop import Crew
 from workers.tasks import AllFailedError, attempt, process
 
 TASK: Any = SimpleNamespace(request=SimpleNamespace(id="T-1"))

@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from producers.mail.postman import Postman
-from shared.breaker import Seen
 from shared.ledger import connections
 from shared.ledger.engine import transaction
+from shared.lifecycle.breaker import Seen
 from shared.pipeline import Stage
 from shared.settings import CrowdTwistSettings, DispatcherSettings, MailSettings, Settings
 from tests.mailbox import HOST, SETTINGS, Mailbox

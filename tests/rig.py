@@ -13,7 +13,7 @@ import redis
 from sqlalchemy import Engine, text
 
 from deploy.sandbox.running import RunningSandbox
-from producers.intake import IntakeRules, Receipt, accept
+from producers.intake.accept import IntakeRules, Receipt, accept
 from shared.events import parse_event
 from shared.pipeline import Lane
 from tests.forked import Forked

@@ -8,17 +8,19 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
-from producers.intake import IntakeRules, accept
+from producers.intake.accept import IntakeRules, accept
 from shared.errors import DataError, StageError, UnavailableError
 from shared.events import parse_event
 from shared.instances import Done, Failed, Result, Work
 from shared.jobs import Job, Kind, Plan
-from shared.ledger import attempts, dispatching, job_views, requeues
-from shared.ledger.dispatching import Claimed
-from shared.ledger.requeues import Order
+from shared.ledger import job_views
+from shared.ledger.transitions import attempts, requeues
+from shared.ledger.transitions import claims as dispatching
+from shared.ledger.transitions.claims import Claimed
+from shared.ledger.transitions.requeues import Order
+from shared.lifecycle.retry import RetryPolicy
+from shared.lifecycle.verdicts import Rules, conclude
 from shared.pipeline import Lane, Stage, SyncStatus
-from shared.retry import RetryPolicy
-from workers.verdicts import Rules, conclude
 
 NOW = datetime.now(UTC) - timedelta(days=1)
 TERMS = attempts.Terms(lease_s=60, settle_s=0, tell_settle_s=0, task_id="T-1")

@@ -15,16 +15,17 @@ from functools import partial
 
 from sqlalchemy import Engine, text
 
-from producers.intake import IntakeRules, accept
-from producers.leases import after_loss
+from producers.intake.accept import IntakeRules, accept
 from shared.errors import DataError, OutcomeUnknownError
 from shared.events import parse_event
 from shared.instances import Call, Done, Errand, Failed, Result, Work
-from shared.ledger import attempts, dispatching
-from shared.ledger.endings import Ending
+from shared.ledger.transitions import attempts
+from shared.ledger.transitions import claims as dispatching
+from shared.lifecycle.endings import Ending
+from shared.lifecycle.losses import after_loss
+from shared.lifecycle.retry import RetryPolicy
+from shared.lifecycle.verdicts import Rules, conclude
 from shared.pipeline import Lane, Stage, SyncStatus
-from shared.retry import RetryPolicy
-from workers.verdicts import Rules, conclude
 
 NOW = datetime.now(UTC) - timedelta(days=1)
 POLICY = RetryPolicy(base_s=0.001, cap_s=0.001, max_attempts=50)

@@ -10,12 +10,12 @@ from celery.signals import celeryd_init, setup_logging, worker_process_init, wor
 
 from shared import logs
 from shared.broker import app
+from shared.budgets import permits
 from shared.ledger.engine import engine, forget_inherited
 from shared.settings import settings
 from workers import heartbeat, stages
-from workers.budgets import permits
-from workers.crew import Crew
 from workers.guard import guard
+from workers.loop import Crew
 from workers.tasks import process
 
 __all__ = ["app"]
@@ -36,7 +36,7 @@ def _guard(**_: Any) -> None:  # noqa: ANN401  # Celery's signature
 @worker_process_init.connect
 def _start(sender: object = None, **_: Any) -> None:  # noqa: ANN401  # Celery's signature
     forget_inherited()
-    process.crew = Crew(lambda: stages.build(settings(), permits()))
+    process.crew = Crew(lambda: stages.build(settings(), permits(engine(), settings())))
     engine().connect().close()
     process.who = heartbeat.who(str(sender), app)
     process.crew.keep(heartbeat.beat_for_ever(process.who))

@@ -19,23 +19,25 @@ from typing import Any
 from celery import Task
 from celery.exceptions import Retry
 
-from shared.breaker import Breaker, Position, Seen
 from shared.broker import app
-from shared.instances import Errand, Failed, Work
-from shared.ledger import addresses, attempts, connections, holding, inputs, probing
-from shared.ledger.endings import Advanced, Ending, ErrandEnded, Parked
+from shared.instances import Answer, Errand, Failed, Work
+from shared.ledger import addresses, connections, inputs
 from shared.ledger.engine import Transaction, engine, outlasting, transaction, wake
 from shared.ledger.halving import in_halves
 from shared.ledger.heartbeats import Who
+from shared.ledger.transitions import attempts, holding, probing
+from shared.lifecycle import evidence
+from shared.lifecycle.breaker import Breaker, Position, Seen
+from shared.lifecycle.endings import Advanced, Ending, ErrandEnded, Parked
+from shared.lifecycle.evidence import shows_it_up, would_be_given_up
+from shared.lifecycle.verdicts import Rules, bug, conclude, held, is_data_error, waiting_for
 from shared.logs import logger
 from shared.personal import NOBODY, Company, Persons
 from shared.pipeline import QUEUED, Stage, State, SyncStatus
 from shared.settings import Settings, settings
-from workers import evidence, lease
-from workers.company import company_of, in_calls
-from workers.crew import Answer, Crew
-from workers.evidence import shows_it_up, would_be_given_up
-from workers.verdicts import Rules, bug, conclude, held, is_data_error, waiting_for
+from shared.systems import lease
+from shared.systems.company import company_of, in_calls
+from workers.loop import Crew
 
 log = logger(__name__)
 
@@ -127,7 +129,7 @@ class Attempt:
     company: Company = NOBODY
     """Who may be named in what is said to another."""
     ends: float = inf
-    """When its lease is over, on the clock of `workers.lease`: what comes later shows nothing of the connection."""
+    """When its lease is over, on the clock of `systems.lease`: what comes later shows nothing of the connection."""
 
     def begin(self, ids: Sequence[int]) -> tuple[list[Work], list[Ending]]:
         """Read and count the attempt; where nothing may go out, send back whom the gate does not admit."""

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-from deploy.local.serving import ServerError
+from deploy.local.embedded_server import ServerError
 
 Account: TypeAlias = tuple[int, int]
 """User and group number."""

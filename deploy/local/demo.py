@@ -17,9 +17,9 @@ from deploy.local import demo_sample as sample
 from deploy.local.demo_expectations import DEFAULT_COUNTRY, DEFAULT_US_POSTAL_CODE, EMAIL_DOMAIN
 from deploy.local.demo_feed import Feed, NotSettledError
 from deploy.local.demo_report import report
+from deploy.local.embedded_server import ServerError
 from deploy.local.scene_theatre import Scene, Theatre
 from deploy.local.scenes import SCENES
-from deploy.local.serving import ServerError
 from deploy.local.signals import Stop
 from deploy.local.stack import Stack, StoppedError, running_stack
 from deploy.local.supervisor import ProcessError, stop_signals

@@ -7,7 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
-from deploy.local.serving import ServerError
+from deploy.local.embedded_server import ServerError
 
 
 def password(folder: Path) -> str:

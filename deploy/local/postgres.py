@@ -17,9 +17,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from deploy.local.accounts import Account, give, named_account, path_for, server_account, within_reach
+from deploy.local.embedded_server import LOOPBACK, ServerError
 from deploy.local.passwords import password, scram_verifier, write_private
 from deploy.local.processes import Program, Running, log_tail
-from deploy.local.serving import LOOPBACK, ServerError
 
 NAME = "membersync"  # of the database and of its owner
 

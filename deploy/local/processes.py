@@ -12,9 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-_LEASH = Path(__file__).with_name("leash.py")
+_GUARDIAN = Path(__file__).with_name("guardian.py")
 _LOG_MAX_BYTES = 10 * 1024 * 1024  # a longer log becomes NAME.log.1 at the next start; nothing else rotates it
-_LEASH_SLACK_S = 2.0  # what the leash may take on top of the grace before it is killed too
+_GUARDIAN_SLACK_S = 2.0  # what the guardian may take on top of the grace before it is killed too
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +43,10 @@ class Program:
 
 
 class Running:
-    """A program that was started, on its leash: it ends when this process does, however that happens.
+    """A program that was started, under its guardian: it ends when this process does, however that happens.
 
     Attributes:
-        pid: The program's own process, not the leash's; None when it could not even be forked.
+        pid: The program's own process, not the guardian's; None when it could not even be forked.
     """
 
     def __init__(self, program: Program, stdin: IO[bytes] | int = subprocess.DEVNULL) -> None:
@@ -56,8 +56,8 @@ class Running:
         account = f"{program.account[0]}:{program.account[1]}" if program.account else "-"
         settings = [str(theirs.fileno()), str(program.grace_s), str(int(program.stop_signal)), account]
         try:
-            self._leash = subprocess.Popen(
-                [sys.executable, "-I", "-S", _LEASH, *settings, *program.argv],
+            self._guardian = subprocess.Popen(
+                [sys.executable, "-I", "-S", _GUARDIAN, *settings, *program.argv],
                 env=program.env,
                 cwd=program.cwd,
                 stdin=stdin,
@@ -73,7 +73,7 @@ class Running:
             theirs.close()
             if output:
                 output.close()
-        answer = self._channel.recv(32)  # one small write: it arrives whole, or empty when the leash died first
+        answer = self._channel.recv(32)  # one small write: it arrives whole, or empty when the guardian died first
         self.pid = int(answer) if answer else None
 
     def wait(self, timeout_s: float | None = None) -> int:
@@ -82,23 +82,23 @@ class Running:
         Raises:
             subprocess.TimeoutExpired: It still runs after *timeout_s* seconds.
         """
-        code = self._leash.wait(timeout_s)
-        if code < 0 and self.pid is not None:  # somebody killed the leash: finish its work
+        code = self._guardian.wait(timeout_s)
+        if code < 0 and self.pid is not None:  # somebody killed the guardian: finish its work
             _kill_group(self.pid)
         self._channel.close()
         return code if code >= 0 else 128 - code
 
     def ask_to_end(self) -> None:
-        """Send the stop signal; the leash kills the group after the grace."""
-        self._leash.terminate()
+        """Send the stop signal; the guardian kills the group after the grace."""
+        self._guardian.terminate()
 
     def end(self) -> int:
         """Stop it, at the latest after its grace, and give the exit code."""
         self.ask_to_end()
         try:
-            return self.wait(self._grace_s + _LEASH_SLACK_S)
+            return self.wait(self._grace_s + _GUARDIAN_SLACK_S)
         except subprocess.TimeoutExpired:
-            self._leash.kill()
+            self._guardian.kill()
             return self.wait()
 
     def __enter__(self) -> Self:

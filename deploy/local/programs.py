@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from deploy.local.embedded_server import LOOPBACK, free_port
 from deploy.local.environment import environment, variables
 from deploy.local.processes import Program
-from deploy.local.serving import LOOPBACK, free_port
 from shared.addresses import hosts
 from shared.pipeline import Lane, Stage
 from shared.settings import Settings

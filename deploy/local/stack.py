@@ -20,11 +20,11 @@ from typing import TypeVar
 from pydantic import SecretStr
 
 from deploy.local import programs
-from deploy.local.listening import Listener
+from deploy.local.embedded_server import LOOPBACK, free_port, hold
+from deploy.local.ports import Listener
 from deploy.local.processes import Running, log_tail
 from deploy.local.readiness import ready_api, ready_flower, ready_sandbox, workers_answer
 from deploy.local.servers import embedded_postgres, embedded_valkey
-from deploy.local.serving import LOOPBACK, free_port, hold
 from deploy.local.supervisor import Event, ProcessError, Stop, Supervisor, write_event
 from deploy.sandbox.client import SandboxControl
 from shared.addresses import hosts

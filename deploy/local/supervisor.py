@@ -1,6 +1,6 @@
 """Keep programs running: start them, start again what dies, stop all of it in order, leave nothing behind.
 
-Nothing outlives the supervisor, even one that was SIGKILLed: see ``leash.py``.  Programs started in one call stop
+Nothing outlives the supervisor, even one that was SIGKILLed: see ``guardian.py``.  Programs started in one call stop
 together; what was started later stops first.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
-from deploy.local.leash import CANNOT_RUN
+from deploy.local.guardian import CANNOT_RUN
 from deploy.local.processes import Program, Running, log_tail
 from deploy.local.signals import Stop, stop_signals
 

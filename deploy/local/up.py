@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 
-from deploy.local.serving import ServerError
+from deploy.local.embedded_server import ServerError
 from deploy.local.stack import Stack, StoppedError, running_stack
 from deploy.local.supervisor import ProcessError, stop_signals
 from deploy.local.terminal import complain, say, tell

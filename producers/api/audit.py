@@ -7,12 +7,12 @@ from fastapi.responses import Response
 
 from producers.api import example_records as example
 from producers.api.description import answered
-from producers.api.given import ledger_of
 from producers.api.lists import SuggestionPage
-from producers.api.parameters import WORD, Before, Limit, action_parameters
-from producers.api.problems import described
 from producers.api.reads import Reader, json_answer
-from producers.filtering import LIMIT_DEFAULT
+from producers.http.dependencies import ledger_of
+from producers.http.parameters import WORD, Before, Limit, action_parameters
+from producers.http.problems import described
+from producers.operations.filtering import LIMIT_DEFAULT
 from shared.ledger import operators, suggestions
 from shared.ledger.engine import transaction
 from shared.ledger.operators import ActionFilter, ActionPage

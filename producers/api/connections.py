@@ -5,20 +5,20 @@ from typing import Annotated, Any
 
 import anyio
 import anyio.to_thread
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from producers import connections
-from producers.api.asking import SAID, Reason, body_of, described_body
 from producers.api.description import answered
-from producers.api.given import ledger_of, settings_of
-from producers.api.operating import operates
-from producers.api.problems import ProblemError, described
 from producers.api.reads import Reader, json_answer
-from producers.connections import ConnectionPage, Switched, Tested
-from producers.ops import Operator
-from shared.pipeline import STAGES, Stage
+from producers.http.dependencies import ledger_of, settings_of
+from producers.http.operating import operates
+from producers.http.operation_bodies import SAID, Reason, body_of, described_body
+from producers.http.parameters import Name
+from producers.http.problems import described
+from producers.operations import connection_control as connections
+from producers.operations.connection_control import ConnectionPage, Switched, Tested
+from producers.operations.job_control import Operator
 
 router = APIRouter(tags=["connections"])
 
@@ -98,21 +98,6 @@ class PauseBody(ReasonBody):
     reason: Annotated[Reason, Field(description="required", json_schema_extra={"allOf": [SAID]})]
 
 
-def connection_parameter(
-    name: Annotated[str, Path(description="oic, crowdtwist or siebel", json_schema_extra={"enum": list(STAGES)})],
-) -> Stage:
-    """Read the connection's name from the path.
-
-    Raises:
-        ProblemError: 404.
-    """
-    try:
-        return Stage(name)
-    except ValueError:
-        raise ProblemError(404, "no_such_connection", f"the connections are {', '.join(STAGES)}") from None
-
-
-Name = Annotated[Stage, Depends(connection_parameter)]
 _ERRORS = described("invalid_parameter", 401, 403, "no_such_connection", "body_too_large", 503)
 
 

@@ -7,8 +7,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
-from producers.api import codes, event_schema
-from producers.api.auth import Doorkeeper
+from producers.api import event_schema
+from producers.http import codes
+from producers.http.auth import Doorkeeper
 
 _DESCRIPTION = """Takes member changes from Siebel Loyalty, brings them to CrowdTwist, and tells Siebel what came of it.
 

@@ -20,14 +20,14 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 from structlog.contextvars import get_contextvars
 
-from producers.api.auth import Principal, Right, needs
-from producers.api.bodies import read_limited
 from producers.api.examples import REQUEST_BODY, TAKEN
-from producers.api.given import settings_of
-from producers.api.problems import ProblemError, described, problem
-from producers.formats import Terms, TooManyEventsError, UnsupportedMediaTypeError, read_body
-from producers.intake import NOT_GOOD, IntakeRules, Receipt, Sender, accept, member_of, refuse_whole
-from producers.siebel_message import BodyError
+from producers.http.auth import Principal, Right, needs
+from producers.http.bodies import read_limited
+from producers.http.dependencies import settings_of
+from producers.http.problems import ProblemError, described, problem
+from producers.intake.accept import NOT_GOOD, IntakeRules, Receipt, Sender, accept, member_of, refuse_whole
+from producers.intake.formats import Terms, TooManyEventsError, UnsupportedMediaTypeError, read_body
+from producers.intake.siebel_message import BodyError
 from shared.errors import InvalidEventError, LedgerError
 from shared.events import MemberEvent
 from shared.ledger.engine import Ledger, engine

@@ -6,16 +6,16 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import Response
 
-from producers import ops
 from producers.api import example_records as example
 from producers.api.description import answered
-from producers.api.given import ledger_of
-from producers.api.operating import operates
-from producers.api.parameters import Before, Limit
-from producers.api.problems import ProblemError, described
 from producers.api.reads import Reader, json_answer
-from producers.filtering import LIMIT_DEFAULT
-from producers.ops import Operator
+from producers.http.dependencies import ledger_of
+from producers.http.operating import operates
+from producers.http.parameters import Before, Limit
+from producers.http.problems import ProblemError, described
+from producers.operations import job_control as ops
+from producers.operations.filtering import LIMIT_DEFAULT
+from producers.operations.job_control import Operator
 from shared.jobs import Job, JobPage, Kind
 from shared.ledger.engine import Ledger
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from producers.rehearsal import Rehearsal
+from producers.operations.rehearsal import Rehearsal
 from shared.ledger.causes import Cause
 from shared.ledger.suggestions import Suggestion
 

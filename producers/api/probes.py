@@ -13,9 +13,9 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import exposition
 
-from producers.api.auth import Right, needs
-from producers.api.given import ledger_of
-from producers.api.problems import described, problem
+from producers.http.auth import Right, needs
+from producers.http.dependencies import ledger_of
+from producers.http.problems import described, problem
 from shared.ledger import readiness
 
 router = APIRouter(tags=["probes"])

@@ -7,15 +7,15 @@ from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import Response
 
 from producers.api import example_records as example
-from producers.api.auth import Principal, Right, needs
 from producers.api.description import answered
-from producers.api.given import ledger_of
-from producers.api.parameters import ID_PATTERN, Before, Limit, filter_parameters
-from producers.api.problems import ProblemError, described
-from producers.filtering import LIMIT_DEFAULT, id_of
-from producers.ops import Operator
-from producers.refused_member import refusals_of_member, words_of
-from producers.unmasking import instance_for, member_for, page_for
+from producers.http.auth import Principal, Right, needs
+from producers.http.dependencies import ledger_of
+from producers.http.parameters import ID_PATTERN, Before, Limit, filter_parameters
+from producers.http.problems import ProblemError, described
+from producers.operations.filtering import LIMIT_DEFAULT, id_of
+from producers.operations.job_control import Operator
+from producers.operations.refused_member import refusals_of_member, words_of
+from producers.operations.unmasked import instance_for, member_for, page_for
 from shared.ledger import views
 from shared.ledger.engine import transaction
 from shared.ledger.filters import Filter, has_control

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
 from producers.api.description import answered
-from producers.api.given import ledger_of
-from producers.api.parameters import INSTANT, WORD, Before, Limit
-from producers.api.problems import ProblemError, described
 from producers.api.reads import Reader, json_answer
-from producers.filtering import LIMIT_DEFAULT, refusals_of
+from producers.http.dependencies import ledger_of
+from producers.http.parameters import INSTANT, WORD, Before, Limit
+from producers.http.problems import ProblemError, described
+from producers.operations.filtering import LIMIT_DEFAULT, refusals_of
 from shared.ledger import refusals
 from shared.ledger.engine import transaction
 from shared.ledger.refusals import RefusalFilter, RefusalPage

@@ -8,12 +8,12 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from producers.api.description import answered
-from producers.api.given import ledger_of, settings_of
-from producers.api.parameters import INSTANT
-from producers.api.problems import ProblemError, described
 from producers.api.reads import Reader, json_answer
-from producers.filtering import instant_of
-from producers.standing import Standing, standing
+from producers.http.dependencies import ledger_of, settings_of
+from producers.http.parameters import INSTANT
+from producers.http.problems import ProblemError, described
+from producers.operations.filtering import instant_of
+from producers.operations.standing import Standing, standing
 from shared.ledger import history
 from shared.ledger.engine import engine, transaction
 from shared.ledger.history import MinuteCount, Outage

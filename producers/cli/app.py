@@ -9,14 +9,14 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from producers.cli.command_errors import IMPOSSIBLE, told
 from producers.cli.completing import scenes
-from producers.cli.connections import connections
+from producers.cli.connection_commands import connections
+from producers.cli.dead_letter_commands import dead_letters, discard, jobs, requeue
 from producers.cli.filtered import filtered
 from producers.cli.options import AsJson, Cursor, Limit, Unmasked
-from producers.cli.refusals import list_refusals
-from producers.cli.repairs import dead_letters, discard, jobs, requeue
-from producers.cli.trouble import IMPOSSIBLE, told
-from producers.filtering import LIMIT_DEFAULT
+from producers.cli.refusal_commands import list_refusals
+from producers.operations.filtering import LIMIT_DEFAULT
 from shared.ledger.filters import Filter
 from shared.pipeline import Lane
 
@@ -96,7 +96,7 @@ def _options(
 def up() -> None:
     """Run the whole stack on this machine until Ctrl-C."""
     from deploy.local.up import up as start
-    from producers.cli.reach import configured
+    from producers.cli.ledger_location import configured
 
     raise typer.Exit(start(configured()))
 
@@ -114,7 +114,7 @@ def demo(
 ) -> None:
     """Run the whole stack, feed it, show and check what happened, and end."""
     from deploy.local.demo import demo as play
-    from producers.cli.reach import configured
+    from producers.cli.ledger_location import configured
 
     raise typer.Exit(play(configured(), keep=keep, scene=scene))
 
@@ -198,7 +198,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show whether all is well; connections, lanes, states, ages of the oldest, rates."""
-    from producers.cli.reading import show_status
+    from producers.cli.ledger_commands import show_status
 
     raise typer.Exit(show_status(watch=watch, as_json=as_json))
 
@@ -213,7 +213,7 @@ def member(
     as_json: AsJson = False,
 ) -> None:
     """Show one member's timeline: events, attempts, calls, what Siebel was told."""
-    from producers.cli.reading import show_member
+    from producers.cli.ledger_commands import show_member
 
     raise typer.Exit(show_member(number, limit, cursor, unmasked=unmasked, as_json=as_json))
 
@@ -229,7 +229,7 @@ def instances(
     as_json: AsJson = False,
 ) -> None:
     """List instances, newest first."""
-    from producers.cli.reading import list_instances
+    from producers.cli.ledger_commands import list_instances
 
     raise typer.Exit(list_instances(where, limit, cursor, unmasked=unmasked, as_json=as_json))
 
@@ -242,7 +242,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one instance with its activity."""
-    from producers.cli.reading import show_instance
+    from producers.cli.ledger_commands import show_instance
 
     raise typer.Exit(show_instance(instance_id, unmasked=unmasked, as_json=as_json))
 

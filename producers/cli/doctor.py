@@ -5,18 +5,18 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from producers.cli.command_errors import DONE, NOTHING, told
+from producers.cli.ledger_commands import print_json, verdict_of
+from producers.cli.ledger_location import at_hand
 from producers.cli.overview import print_verdict
-from producers.cli.reach import at_hand
-from producers.cli.reading import print_json, verdict_of
 from producers.cli.render import coloured, console, plain
 from producers.cli.tables import print_rows
-from producers.cli.trouble import DONE, NOTHING, told
 from producers.doctor import configuration
 from producers.doctor.examination import examine, is_well
 from producers.doctor.finding import Finding, Level, fail
 from producers.doctor.subject import Subject
 from producers.doctor.work import passed
-from producers.verdict import Verdict
+from producers.operations.verdict import Verdict
 from shared.flaws import SettingsInvalidError
 
 

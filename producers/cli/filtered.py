@@ -9,7 +9,7 @@ from typing import Annotated, Any, Concatenate, ParamSpec, get_type_hints
 import typer
 
 from producers.cli.completing import codes
-from producers.filtering import filter_of
+from producers.operations.filtering import filter_of
 from shared.ledger.filters import Filter
 from shared.pipeline import Lane, Stage, State, SyncStatus
 

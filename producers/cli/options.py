@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from producers.filtering import LIMIT_MAX
+from producers.operations.filtering import LIMIT_MAX
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Unmasked = Annotated[bool, typer.Option("--unmasked", help="Show people as they are.")]

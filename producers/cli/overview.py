@@ -7,7 +7,7 @@ from rich.text import Text
 
 from producers.cli.render import age, coloured, console, instant, plain
 from producers.cli.tables import print_rows
-from producers.verdict import Level, Verdict
+from producers.operations.verdict import Level, Verdict
 from shared.ledger.records import Backlog, BudgetState, ConnectionState, DeadLetters, Overview, Rate
 
 _SPOKEN = {"open": "down", "half_open": "being probed"}

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from producers.cli.reach import configured, with_ledger, with_servers
-from producers.cli.trouble import TroubleError
+from producers.cli.command_errors import TroubleError
+from producers.cli.ledger_location import configured, with_ledger, with_servers
 from shared.addresses import hosts
 from shared.addresses.reading import AddressError
 from shared.pipeline import QUEUES, STAGES, Lane
@@ -33,7 +33,7 @@ def run_api(host: str | None, port: int | None) -> None:
     Raises:
         TroubleError: it may not listen there, or has no ledger.
     """
-    from producers.api.app import serve
+    from producers.site import serve
 
     of = with_ledger()
     if host is not None:
@@ -54,8 +54,8 @@ def _host(given: str) -> str:
 
 def run_dispatcher() -> None:
     """Dispatch until SIGTERM or Ctrl-C."""
-    from producers.bookkeeper import Bookkeeper
-    from producers.dispatcher import Dispatcher
+    from producers.dispatch.bookkeeper import Bookkeeper
+    from producers.dispatch.dispatcher import Dispatcher
     from shared import logs
 
     of = with_servers()
@@ -66,7 +66,7 @@ def run_dispatcher() -> None:
     if of.dispatcher.metrics_port:
         from prometheus_client import start_http_server
 
-        from producers.metrics import registry_of
+        from producers.metrics.exposition import registry_of
 
         host, port = of.dispatcher.metrics_host, of.dispatcher.metrics_port
         try:
@@ -129,7 +129,7 @@ def run_migrations(*, as_json: bool) -> None:
     Raises:
         TroubleError: it cannot be done.
     """
-    from producers.cli.reading import print_json
+    from producers.cli.ledger_commands import print_json
     from producers.doctor.ledger import MAKE_UTF8
     from shared.ledger.readiness import UTF8
     from shared.ledger.schema import migrate

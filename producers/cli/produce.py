@@ -16,15 +16,15 @@ import httpx
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from producers.cli.reach import configured, operator, with_ledger
-from producers.cli.reading import print_json
+from producers.cli.command_errors import DONE, NOTHING, TroubleError
+from producers.cli.ledger_commands import print_json
+from producers.cli.ledger_location import configured, operator, with_ledger
 from producers.cli.render import plain
 from producers.cli.sending import Way, into_ledger, over_http
-from producers.cli.trouble import DONE, NOTHING, TroubleError
-from producers.formats import Position, Terms, read_file
-from producers.intake import NOT_GOOD, Receipt, Sender
-from producers.refused import RefusedEvent, RefusedRow
-from producers.siebel_message import BodyError
+from producers.intake.accept import NOT_GOOD, Receipt, Sender
+from producers.intake.formats import Position, Terms, read_file
+from producers.intake.refused import RefusedEvent, RefusedRow
+from producers.intake.siebel_message import BodyError
 from shared.errors import InvalidEventError
 from shared.events import MemberEvent
 from shared.pipeline import Lane

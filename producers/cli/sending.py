@@ -13,11 +13,11 @@ from typing import Any
 import httpx
 import orjson
 
-from producers.cli.reach import operator
-from producers.cli.trouble import TroubleError
-from producers.formats import Position
-from producers.intake import IntakeRules, Outcome, Receipt, Sender, accept, member_of, refuse_whole
-from producers.siebel_message import nobody
+from producers.cli.command_errors import TroubleError
+from producers.cli.ledger_location import operator
+from producers.intake.accept import IntakeRules, Outcome, Receipt, Sender, accept, member_of, refuse_whole
+from producers.intake.formats import Position
+from producers.intake.siebel_message import nobody
 from shared.errors import InvalidEventError
 from shared.events import dump_event
 from shared.ledger.engine import engine

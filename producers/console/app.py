@@ -7,27 +7,27 @@ from starlette.types import Scope
 
 from producers.console import (
     audit,
-    connections,
     export,
     history,
     instance,
     instances,
     jobs,
-    letters,
     login,
     members,
     mistakes,
     overview,
     plan,
-    refusals,
     rehearsal,
     search,
 )
-from producers.console.glance import Glance
+from producers.console import connection_pages as connections
+from producers.console import dead_letters as letters
+from producers.console import refusal_pages as refusals
+from producers.console.idempotency import Starts
 from producers.console.live import Streams
+from producers.console.overview_reads import Glance
 from producers.console.pages import STATIC
 from producers.console.session import Sessions
-from producers.console.starts import Starts
 
 _KEPT_S = 365 * 24 * 3600
 

@@ -9,14 +9,14 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
-from producers.api.given import ledger_of
-from producers.console.asked import Piece, job_of, pieces
-from producers.console.asking import Words, cursor_of
 from producers.console.newer import COUNTED_MAX, AsDrawn, Drawn, follow
 from producers.console.pages import page
+from producers.console.selection_form import Words, cursor_of
+from producers.console.selection_view import Piece, job_of, pieces
 from producers.console.visitors import Visitor
-from producers.filtering import instant_of
-from producers.ops import AskError
+from producers.http.dependencies import ledger_of
+from producers.operations.filtering import instant_of
+from producers.operations.job_control import AskError
 from shared.ledger import operators
 from shared.ledger.engine import transaction
 from shared.ledger.filters import has_control

@@ -9,13 +9,13 @@ from itertools import chain
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
-from producers.api.given import ledger_of
-from producers.console.asking import Asked, cursor_of, failures
+from producers.console.dead_letters import listed
 from producers.console.filter_bar import FilterBar
-from producers.console.letters import listed
+from producers.console.selection_form import Asked, cursor_of, failures
 from producers.console.visitors import Visitor
-from producers.filtering import LIMIT_MAX
-from producers.shown import masked_page
+from producers.http.dependencies import ledger_of
+from producers.operations.filtering import LIMIT_MAX
+from producers.operations.masked import masked_page
 from shared.errors import LedgerError
 from shared.ledger.engine import Ledger, transaction
 from shared.ledger.filters import Filter

@@ -6,8 +6,8 @@ from enum import StrEnum
 
 from starlette.datastructures import QueryParams
 
-from producers.console.asking import Asked, cursor_of
-from producers.ops import AskError
+from producers.console.selection_form import Asked, cursor_of
+from producers.operations.job_control import AskError
 from shared.ledger.filters import Filter
 from shared.pipeline import Lane, Stage, State, SyncStatus
 

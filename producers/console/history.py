@@ -9,14 +9,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from markupsafe import Markup
 
-from producers.api.given import ledger_of
-from producers.console.asking import Words, cursor_of
 from producers.console.pages import page
 from producers.console.plot import PARTS, SERIES, Steps, plotted, plotted_waits
+from producers.console.selection_form import Words, cursor_of
 from producers.console.visitors import Visitor
-from producers.filtering import instant_of
-from producers.ops import AskError
-from producers.shown import masked_page
+from producers.http.dependencies import ledger_of
+from producers.operations.filtering import instant_of
+from producers.operations.job_control import AskError
+from producers.operations.masked import masked_page
 from shared.ledger import history, latency, lookups, views
 from shared.ledger.engine import transaction
 from shared.ledger.history import MinuteCount, Outage

@@ -6,18 +6,19 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
-from producers import advice, ops
-from producers.api.given import ledger_of
-from producers.api.operating import filed
-from producers.api.problems import ProblemError
 from producers.console import story
 from producers.console.pages import fragments, page
 from producers.console.unmasking import unmasker
 from producers.console.visitors import Posted, Visitor
-from producers.filtering import id_of
-from producers.revealing import revealed
-from producers.shown import masked_instance, masked_member
-from producers.unmasking import revealed_member
+from producers.http.dependencies import ledger_of
+from producers.http.operating import filed
+from producers.http.problems import ProblemError
+from producers.operations import advice
+from producers.operations import job_control as ops
+from producers.operations.filtering import id_of
+from producers.operations.masked import masked_instance, masked_member
+from producers.operations.unmasked import revealed_member
+from producers.operations.unmasked_calls import revealed
 from shared.jobs import DISCARDED_FROM, REQUEUED_FROM
 from shared.ledger import lookups, views
 from shared.ledger.engine import transaction

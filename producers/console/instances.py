@@ -3,13 +3,13 @@
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
-from producers.api.given import ledger_of
 from producers.console.filter_bar import CHOICES, NAMES, FilterBar
 from producers.console.newer import COUNTED_MAX, AsDrawn, Drawn, follow, instances_drawn
 from producers.console.pages import page
 from producers.console.visitors import Visitor
-from producers.filtering import LIMIT_DEFAULT
-from producers.shown import masked_page
+from producers.http.dependencies import ledger_of
+from producers.operations.filtering import LIMIT_DEFAULT
+from producers.operations.masked import masked_page
 from shared.ledger import lookups, views
 from shared.ledger.engine import transaction
 

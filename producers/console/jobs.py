@@ -7,18 +7,19 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
-from producers import connections, ops
-from producers.api.given import ledger_of, settings_of
-from producers.api.operating import permit
-from producers.api.problems import ProblemError
-from producers.console.asked import Piece, pieces
-from producers.console.asking import cursor_of
 from producers.console.pages import fragments, local, page, redirect
+from producers.console.selection_form import cursor_of
+from producers.console.selection_view import Piece, pieces
 from producers.console.visitors import Posted, Visitor
-from producers.filtering import id_of
-from shared import steps
+from producers.http.dependencies import ledger_of, settings_of
+from producers.http.operating import permit
+from producers.http.problems import ProblemError
+from producers.operations import connection_control as connections
+from producers.operations import job_control as ops
+from producers.operations.filtering import id_of
 from shared.jobs import ItemState, Job, JobState, Kind
 from shared.ledger.engine import Ledger
+from shared.lifecycle import rollout as steps
 
 router = APIRouter()
 

@@ -13,9 +13,9 @@ from fastapi import Request
 from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 
-from producers.api.problems import ProblemError
 from producers.console.pages import heading
 from producers.console.visitors import whoever_looks
+from producers.http.problems import ProblemError
 from shared.errors import LedgerError
 
 _EVERY_S = 2.0

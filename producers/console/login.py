@@ -6,12 +6,12 @@ import anyio.to_thread
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from producers.api.auth import Doorkeeper, Right
-from producers.api.given import client_of
-from producers.api.problems import ProblemError
 from producers.console.pages import local, page, redirect
 from producers.console.session import SESSION_S, Cookies, Sessions
 from producers.console.visitors import Posted
+from producers.http.auth import Doorkeeper, Right
+from producers.http.dependencies import client_of
+from producers.http.problems import ProblemError
 from shared.logs import logger
 
 log = logger(__name__)

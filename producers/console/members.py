@@ -6,23 +6,23 @@ from urllib.parse import quote
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
-from producers import ops
-from producers.api.given import ledger_of, settings_of
-from producers.api.operating import filed, permit
-from producers.api.problems import ProblemError
 from producers.console import story
 from producers.console.agreement import agreement
+from producers.console.idempotency import Starts, new_ticket
 from producers.console.pages import fragments, page, redirect
-from producers.console.starts import Starts, new_ticket
 from producers.console.unmasking import unmasker
 from producers.console.visitors import Posted, Visitor
-from producers.filtering import id_of
-from producers.intake import Outcome
-from producers.ops import AskError, Operator
-from producers.refused_member import refusals_of_member, words_of
-from producers.sending_again import WHAT, send_again
-from producers.shown import masked_instance, masked_member
-from producers.unmasking import revealed_member
+from producers.http.dependencies import ledger_of, settings_of
+from producers.http.operating import filed, permit
+from producers.http.problems import ProblemError
+from producers.intake.accept import Outcome
+from producers.operations import job_control as ops
+from producers.operations.filtering import id_of
+from producers.operations.job_control import AskError, Operator
+from producers.operations.masked import masked_instance, masked_member
+from producers.operations.refused_member import refusals_of_member, words_of
+from producers.operations.sending_again import WHAT, send_again
+from producers.operations.unmasked import revealed_member
 from shared.ledger import views
 from shared.ledger.engine import Transaction, transaction
 from shared.ledger.records import InstanceDetail

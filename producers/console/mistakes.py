@@ -10,12 +10,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
-from producers.api.auth import Doorkeeper
-from producers.api.given import settings_of
-from producers.api.problems import TOO_SLOW, ProblemError
 from producers.console.pages import local, page
 from producers.console.visitors import LoginNeededError, login_address, whoever_looks
-from producers.ops import AskError
+from producers.http.auth import Doorkeeper
+from producers.http.dependencies import settings_of
+from producers.http.problems import TOO_SLOW, ProblemError
+from producers.operations.job_control import AskError
 from shared.errors import LedgerError, LedgerSlowError
 
 Handler = Callable[[Request, Exception], Response | Awaitable[Response]]

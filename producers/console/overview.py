@@ -7,13 +7,13 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
-from producers import advice
-from producers.console.connections import meanings
-from producers.console.glance import Look
+from producers.console.connection_pages import meanings
 from producers.console.history import RANGES
+from producers.console.overview_reads import Look
 from producers.console.pages import fragments, page
 from producers.console.plot import SERIES
 from producers.console.visitors import Visitor
+from producers.operations import advice
 from shared.ledger.records import Backlog
 from shared.pipeline import Lane
 

@@ -14,13 +14,13 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from itsdangerous import BadData, URLSafeSerializer
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from producers.api.auth import Principal, Right
-from producers.api.given import settings_of
 from producers.console import words
 from producers.console.session import Cookies, new_seed
 from producers.console.visitors import expected_key
-from producers.standing import Standing
-from producers.verdict import unseen, unseen_so_slow
+from producers.http.auth import Principal, Right
+from producers.http.dependencies import settings_of
+from producers.operations.standing import Standing
+from producers.operations.verdict import unseen, unseen_so_slow
 from shared.errors import LedgerError, LedgerSlowError
 
 _HERE = Path(__file__).parent

@@ -7,15 +7,15 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from producers import ops
-from producers.api.given import ledger_of, settings_of
-from producers.api.operating import permit
-from producers.console.asked import pieces
-from producers.console.asking import Asked, Words, ask_of, kind_of
+from producers.console.idempotency import Starts, new_ticket
 from producers.console.pages import local, page, redirect
-from producers.console.starts import Starts, new_ticket
+from producers.console.selection_form import Asked, Words, ask_of, kind_of
+from producers.console.selection_view import pieces
 from producers.console.visitors import Form, Posted, Visitor, asked_in
-from producers.ops import Ask, AskError, Operator, Selection
+from producers.http.dependencies import ledger_of, settings_of
+from producers.http.operating import permit
+from producers.operations import job_control as ops
+from producers.operations.job_control import Ask, AskError, Operator, Selection
 from shared.jobs import Kind, Plan, Verdict
 from shared.ledger import views
 from shared.ledger.engine import Ledger, transaction

@@ -6,15 +6,15 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from producers import ops
-from producers.api.given import settings_of
-from producers.console.asked import pieces
-from producers.console.asking import Asked
 from producers.console.pages import local, page, redirect
 from producers.console.plan import LETTERS
+from producers.console.selection_form import Asked
+from producers.console.selection_view import pieces
 from producers.console.visitors import Posted, operates
-from producers.ops import Operator
-from producers.rehearsal import REHEARSED_MAX, RehearsalError
+from producers.http.dependencies import settings_of
+from producers.operations import job_control as ops
+from producers.operations.job_control import Operator
+from producers.operations.rehearsal import REHEARSED_MAX, RehearsalError
 from shared.ledger.engine import engine
 
 router = APIRouter()

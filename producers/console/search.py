@@ -8,13 +8,13 @@ import orjson
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
-from producers import ops
-from producers.api.auth import Right
-from producers.api.given import ledger_of
-from producers.api.problems import ProblemError
 from producers.console.visitors import Visitor
-from producers.filtering import id_of
-from producers.ops import Operator
+from producers.http.auth import Right
+from producers.http.dependencies import ledger_of
+from producers.http.problems import ProblemError
+from producers.operations import job_control as ops
+from producers.operations.filtering import id_of
+from producers.operations.job_control import Operator
 from shared.ledger import addresses, lookups
 from shared.ledger.engine import transaction
 from shared.ledger.suggestions import Suggesting, suggested

@@ -15,9 +15,9 @@ from hashlib import sha256
 from fastapi import Request, Response
 from itsdangerous import BadData, URLSafeTimedSerializer
 
-from producers.api.auth import Doorkeeper, Principal, name_of
-from producers.api.given import settings_of
-from producers.api.guesses import Guesses, source_of
+from producers.http.auth import Doorkeeper, Principal, name_of
+from producers.http.dependencies import settings_of
+from producers.http.guesses import Guesses, source_of
 from shared.addresses.hosts import is_loopback
 
 SESSION_S = 12 * 3600

@@ -5,11 +5,11 @@ from typing import Any
 
 from fastapi import Request
 
-from producers import ops
-from producers.api.auth import Principal, Right
-from producers.api.given import ledger_of
-from producers.api.problems import ProblemError
-from producers.ops import Operator
+from producers.http.auth import Principal, Right
+from producers.http.dependencies import ledger_of
+from producers.http.problems import ProblemError
+from producers.operations import job_control as ops
+from producers.operations.job_control import Operator
 
 
 def unmasker(request: Request, who: Principal, asked: Mapping[str, Any]) -> Operator:

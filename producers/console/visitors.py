@@ -9,13 +9,13 @@ import anyio.to_thread
 from fastapi import Depends, Request
 from starlette.datastructures import ImmutableMultiDict
 
-from producers.api.auth import Doorkeeper, Principal, Right
-from producers.api.bodies import read_limited
-from producers.api.operating import permit
-from producers.api.problems import ProblemError
-from producers.console.asking import Asked
+from producers.console.selection_form import Asked
 from producers.console.session import Cookies, Sessions, form_key
-from producers.ops import AskError, Operator
+from producers.http.auth import Doorkeeper, Principal, Right
+from producers.http.bodies import read_limited
+from producers.http.operating import permit
+from producers.http.problems import ProblemError
+from producers.operations.job_control import AskError, Operator
 
 Form = ImmutableMultiDict[str, str]
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 
-from producers.doctor import broker, clocks, configuration, connections, ledger, leftovers, order, work, workers
+from producers.doctor import broker, clocks, configuration, ledger, leftovers, order, work, workers
+from producers.doctor import connection_checks as connections
 from producers.doctor.finding import Finding, Level, fail, unlooked
 from producers.doctor.subject import Subject, UnlookedError
 from shared.errors import LedgerError

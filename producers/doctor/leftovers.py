@@ -5,7 +5,7 @@ from pathlib import Path
 
 from producers.doctor.finding import Finding, fail, ok, warn
 from producers.doctor.subject import Subject
-from producers.verdict import MAIL_LATE_S
+from producers.operations.verdict import MAIL_LATE_S
 from shared.ledger import checkup
 
 STRAYS, MAIL, DISK = "stray messages", "mail", "disk"

@@ -1,10 +1,10 @@
 """Whether anybody works: the dispatcher, on what is due, on leases that ran out, on jobs."""
 
-from producers import at_work
 from producers.doctor.finding import Finding, fail, ok, warn
 from producers.doctor.subject import Subject, UnlookedError
-from producers.standing import standing
-from producers.verdict import Verdict, unseen, unseen_so_slow, unset
+from producers.operations import at_work
+from producers.operations.standing import standing
+from producers.operations.verdict import Verdict, unseen, unseen_so_slow, unset
 from shared.errors import LedgerError, LedgerSlowError
 from shared.ledger import checkup, heartbeats
 from shared.ledger.checkup import Idle

@@ -5,10 +5,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
-from producers.mail import advice
-from producers.mail.story import Section, Step, Story, told
+from producers.mail.story import Section, Story, told
+from producers.operations import troubles as advice
+from producers.operations.troubles import Step
 from shared.ledger.mail import Kind, Letter
-from shared.ledger.news import HELD_MAX, Change, Digest, Failure
+from shared.ledger.notifications import HELD_MAX, Change, Digest, Failure
 from shared.messages import normalised
 from shared.pipeline import FAILURE_STATUS, SYSTEMS, Stage, State
 from shared.settings import Settings

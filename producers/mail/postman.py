@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 from producers.mail import composing
 from producers.mail.sending import Outcome, SendingError, message_of, send
 from shared.errors import LedgerConflictError, LedgerError
-from shared.ledger import mail, news
+from shared.ledger import mail
+from shared.ledger import notifications as news
 from shared.ledger.engine import engine, outlasting, transaction
 from shared.ledger.mail import Leased
 from shared.logs import logger

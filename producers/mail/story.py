@@ -5,16 +5,9 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from producers.operations.troubles import Step
 from shared.ledger.mail import Kind, Letter
-from shared.ledger.news import Failure
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One thing to do, and the commands to type for it."""
-
-    what: str
-    commands: tuple[str, ...] = ()
+from shared.ledger.notifications import Failure
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Row, text
 
-from shared.breaker import Breaker, Position, Rules, Seen, after, after_test, is_in_question
+from shared.lifecycle.breaker import Breaker, Position, Rules, Seen, after, after_test, is_in_question
 from shared.pipeline import SYSTEMS, Stage
 
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from starlette.routing import Match
 
-from producers.api.app import create_app
+from producers.site import create_app
 from shared.settings import Settings
 from tests.commands import commands_in, parse
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.local.servers import ServerError, scratch_postgres
-from producers.intake import IntakeRules, accept
+from producers.intake.accept import IntakeRules, accept
 from shared.events import parse_event
 from shared.ledger.engine import engine
 from shared.ledger.schema import migrate

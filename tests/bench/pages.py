@@ -11,7 +11,7 @@ from collections.abc import Callable
 import httpx
 from sqlalchemy import text
 
-from producers.api.app import create_app
+from producers.site import create_app
 from shared import logs
 from shared.ledger.engine import engine
 from shared.ledger.schema import migrate

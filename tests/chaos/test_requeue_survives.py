@@ -5,8 +5,8 @@ import signal
 import time
 from contextlib import ExitStack
 
-from producers import ops
-from producers.ops import Ask, Operator, Selection
+from producers.operations import job_control as ops
+from producers.operations.job_control import Ask, Operator, Selection
 from shared.jobs import Kind
 from shared.ledger.filters import Filter
 from shared.pipeline import State

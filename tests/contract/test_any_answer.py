@@ -14,14 +14,14 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from shared.instances import Done, Failed, Result, Work
-from shared.ledger.endings import Ending
 from shared.ledger.rows import rows
+from shared.lifecycle.endings import Ending
+from shared.lifecycle.retry import RetryPolicy
+from shared.lifecycle.verdicts import Rules, conclude
 from shared.pipeline import Stage, SyncStatus
-from shared.retry import RetryPolicy
 from shared.settings import CrowdTwistSettings, OicSettings, Settings, SiebelSettings
 from tests.unit.test_transport import read_request, serving
 from workers.stages import build_one
-from workers.verdicts import Rules, conclude
 
 BAD = "M-bad"
 GOOD = [f"M-{index}" for index in range(30)]

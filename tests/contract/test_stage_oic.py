@@ -21,8 +21,8 @@ from shared.errors import (
 from shared.instances import Done, Failed, Result, Work
 from shared.pipeline import Stage
 from shared.settings import OicSettings, Settings, SiebelSettings
+from shared.systems.oic.mapping import map_member
 from workers.stages import build_one
-from workers.stages.oic_mapping import map_member
 
 NUMBER = "296-180296399"
 EVENT: dict[str, Any] = {

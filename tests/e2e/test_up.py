@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy.local.serving import free_port
+from deploy.local.embedded_server import free_port
 from deploy.sandbox.client import SandboxControl
 from tests.network import port_of_v6
 from tests.proxying import proxied
@@ -201,7 +201,7 @@ def test_what_is_killed_is_started_again_and_that_is_said(stacks: tuple[Up, Up],
     one, _ = stacks
     before = set(one.processes(words))
     for pid in before:
-        if "leash.py" not in Path(f"/proc/{pid}/cmdline").read_text():
+        if "guardian.py" not in Path(f"/proc/{pid}/cmdline").read_text():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     assert eventually(lambda: one.said(f"{name} died (exit code 137)"))

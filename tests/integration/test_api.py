@@ -9,7 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from producers.api.app import create_app
+from producers.site import create_app
 from shared.settings import Settings
 from tests.calling import (
     JSON,

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from producers.api.app import create_app
+from producers.site import create_app
 from shared.ledger.engine import transaction
 from shared.ledger.operators import Action, record
 from shared.ledger.suggestions import suggested

@@ -9,8 +9,8 @@ import jsonschema_rs
 import pytest
 from sqlalchemy import Engine
 
-from producers.api.app import create_app
-from producers.api.codes import CODES
+from producers.http.codes import CODES
+from producers.site import create_app
 from shared.settings import Settings
 from tests.calling import assert_problem, served
 from tests.road import Road

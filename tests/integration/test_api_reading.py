@@ -6,7 +6,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from producers.api.app import create_app
+from producers.site import create_app
 from shared.addresses.hosts import is_loopback
 from shared.settings import Settings
 from tests.calling import XML, assert_problem, event, served, stored

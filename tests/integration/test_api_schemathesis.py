@@ -10,7 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from producers.api.app import create_app
+from producers.site import create_app
 from shared.jobs import Kind
 from shared.pipeline import Stage, State
 from shared.settings import Settings

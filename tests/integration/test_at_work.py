@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from producers.api.app import create_app
+from producers.site import create_app
 from shared.settings import Settings
 from tests.calling import served
 from tests.console import logged_in, said

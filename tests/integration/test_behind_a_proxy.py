@@ -10,8 +10,8 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from deploy.local.serving import free_port
-from producers.api.app import create_app
+from deploy.local.embedded_server import free_port
+from producers.site import create_app
 from shared.settings import ApiSettings, Settings
 from tests.calling import event, served
 from tests.console import HTML, hidden, logged_in, post

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, text
 
-from producers.bookkeeper import Bookkeeper
+from producers.dispatch.bookkeeper import Bookkeeper
 from shared.errors import BudgetSpentError
 from shared.jobs import Kind
 from shared.ledger import tallies

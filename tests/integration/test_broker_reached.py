@@ -12,8 +12,8 @@ import pytest
 import redis
 from celery import Celery
 
+from deploy.local.embedded_server import free_port
 from deploy.local.servers import scratch_valkey
-from deploy.local.serving import free_port
 from producers.doctor import broker as doctor_of_broker
 from producers.doctor.finding import Level
 from producers.doctor.subject import Subject

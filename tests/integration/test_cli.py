@@ -12,14 +12,14 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from deploy.local.serving import free_port
-from producers.cli.reach import configured
+from deploy.local.embedded_server import free_port
+from producers.cli.ledger_location import configured
 from producers.cli.render import age, plain
 from shared.settings import settings
 from tests.road import Road
 from tests.terminal import CSV, EVENT, XML, Terminal, eventually_answers, running
 
-# producers/csv_rows.py leaves its text wrapper to the collector, which closes the file and warns.
+# producers/intake/csv_rows.py leaves its text wrapper to the collector, which closes the file and warns.
 leaves_csv_open = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 

@@ -16,7 +16,7 @@ import pytest
 import typer.main
 from sqlalchemy import Engine
 
-from producers.cli import repairs
+from producers.cli import dead_letter_commands as repairs
 from producers.cli.app import app, instances
 from shared.settings import settings
 from tests.commands import parse

@@ -12,11 +12,11 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from producers.api.app import create_app
-from shared.breaker import Seen
+from producers.site import create_app
 from shared.ledger import budget, connections
 from shared.ledger.budget import Budget
 from shared.ledger.engine import transaction
+from shared.lifecycle.breaker import Seen
 from shared.pipeline import Lane, Stage
 from shared.settings import CrowdTwistSettings, Settings, settings
 from tests.calling import assert_problem, served

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from producers import ops
-from producers.ops import Operator
+from producers.operations import job_control as ops
+from producers.operations.job_control import Operator
 from shared.ledger.operators import Action, record
 from shared.settings import CrowdTwistSettings, Settings
 from tests.console import console, logged_in, post, said

@@ -9,9 +9,9 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from producers.bookkeeper import Bookkeeper
 from producers.console.history import RANGES, Range
-from producers.metrics import registry_of
+from producers.dispatch.bookkeeper import Bookkeeper
+from producers.metrics.exposition import registry_of
 from shared.ledger import latency
 from shared.ledger.engine import transaction
 from shared.ledger.latency import WAIT_BOUNDS_S, WaitTotal, percentiles

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from producers.api.app import create_app
-from producers.intake import IntakeRules, accept
+from producers.intake.accept import IntakeRules, accept
+from producers.site import create_app
 from shared.events import parse_event
 from shared.pipeline import Lane
 from shared.settings import Settings, Token

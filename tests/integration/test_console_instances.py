@@ -12,9 +12,9 @@ import httpx
 import pytest
 from sqlalchemy import Engine, create_engine, text
 
-from producers.api.app import create_app
 from producers.console.export import exported
-from producers.intake import IntakeRules, accept
+from producers.intake.accept import IntakeRules, accept
+from producers.site import create_app
 from shared.events import parse_event
 from shared.ledger.filters import Filter
 from shared.ledger.records import InstanceRecord

@@ -8,9 +8,9 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from producers.api.app import create_app
-from producers.api.auth import Doorkeeper
 from producers.console.session import SESSION_S, Sessions
+from producers.http.auth import Doorkeeper
+from producers.site import create_app
 from shared.settings import ApiSettings, Settings, Token
 from tests.calling import served
 from tests.console import logged_in, post

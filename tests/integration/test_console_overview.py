@@ -10,10 +10,10 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from deploy.local.serving import free_port
-from producers.api.app import create_app
+from deploy.local.embedded_server import free_port
 from producers.console.history import Range
 from producers.console.plot import plotted
+from producers.site import create_app
 from shared.ledger import connections
 from shared.ledger.engine import engine
 from shared.ledger.history import MinuteCount, Outage

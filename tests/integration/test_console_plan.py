@@ -4,7 +4,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from producers.intake import IntakeRules, accept
+from producers.intake.accept import IntakeRules, accept
 from shared.errors import UnavailableError
 from shared.events import parse_event
 from shared.pipeline import Lane

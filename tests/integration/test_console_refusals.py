@@ -4,8 +4,8 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from producers.intake import IntakeRules, Sender, accept
-from producers.refused import RefusedEvent
+from producers.intake.accept import IntakeRules, Sender, accept
+from producers.intake.refused import RefusedEvent
 from shared.pipeline import Lane
 from tests.console import link, logged_in
 from tests.rig import eventually

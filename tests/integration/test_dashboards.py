@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from producers.api.app import create_app
-from producers.bookkeeper import Bookkeeper
+from producers.dispatch.bookkeeper import Bookkeeper
+from producers.site import create_app
 from shared.settings import Settings
 from tests import promql
 from tests.calling import served

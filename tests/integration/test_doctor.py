@@ -16,9 +16,9 @@ import redis
 
 from producers.doctor.examination import CHECKS, examine
 from producers.doctor.subject import Subject
-from shared.breaker import Seen
 from shared.ledger import connections
 from shared.ledger.engine import transaction
+from shared.lifecycle.breaker import Seen
 from shared.pipeline import Stage
 from shared.settings import CrowdTwistSettings, settings
 from tests.commands import commands_in, parse

@@ -49,7 +49,7 @@ def eventually(happened: Callable[[], bool], within_s: float = 15.0) -> bool:
 
 
 def processes_of(home: Path, containing: str = "") -> list[int]:
-    """Everybody who has the home in the command line (servers, leashes) or works in it (PostgreSQL's own children)."""
+    """Everybody who has the home in the command line (servers, guardians) or works in it (PostgreSQL's children)."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -220,22 +220,22 @@ def test_a_killed_parent_leaves_nothing_and_the_next_start_finds_what_was_commit
     assert eventually(lambda: processes_of(tmp_path) == [])
 
 
-def test_a_parent_killed_with_its_leashes_leaves_nothing(tmp_path: Path) -> None:
+def test_a_parent_killed_with_its_guardians_leaves_nothing(tmp_path: Path) -> None:
     with stack(tmp_path) as (parent, _, _):
         parent.kill()
-        for leash in processes_of(tmp_path, containing="leash.py"):
-            os.kill(leash, signal.SIGKILL)
+        for guardian in processes_of(tmp_path, containing="guardian.py"):
+            os.kill(guardian, signal.SIGKILL)
         assert eventually(lambda: processes_of(tmp_path) == [])
 
 
-@pytest.mark.parametrize("frozen", ["leashes", "servers", "everything"])
+@pytest.mark.parametrize("frozen", ["guardians", "servers", "everything"])
 def test_what_is_frozen_does_not_outlive_its_stack_and_loses_no_commit(tmp_path: Path, frozen: str) -> None:
     with stack(tmp_path) as (parent, ledger, broker):
         query(ledger, "create table kept as select 42 as answer")
         ask(broker, "SET", "kept", "42")
-        leashes = set(processes_of(tmp_path, containing="leash.py"))
+        guardians = set(processes_of(tmp_path, containing="guardian.py"))
         everything = set(processes_of(tmp_path)) - {parent.pid}
-        chosen = {"leashes": leashes, "servers": everything - leashes, "everything": everything}[frozen]
+        chosen = {"guardians": guardians, "servers": everything - guardians, "everything": everything}[frozen]
         assert chosen
         for pid in chosen:
             os.kill(pid, signal.SIGSTOP)

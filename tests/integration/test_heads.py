@@ -10,7 +10,7 @@ import pytest
 from fastapi.routing import iter_route_contexts
 from sqlalchemy import Engine
 
-from producers.api.app import create_app
+from producers.site import create_app
 from shared.settings import Settings
 from tests.calling import LOCAL, served
 from tests.console import logged_in

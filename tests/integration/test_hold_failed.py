@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import Engine
 
-from shared.ledger import holding
 from shared.ledger.engine import transaction
+from shared.ledger.transitions import holding
 from shared.pipeline import Stage
 from tests.road import ALWAYS_DOWN, ALWAYS_REFUSED, Road
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from producers.intake import IntakeRules, Outcome, Receipt, accept
-from producers.siebel_message import Dialect, read_member
+from producers.intake.accept import IntakeRules, Outcome, Receipt, accept
+from producers.intake.siebel_message import Dialect, read_member
 from shared.errors import InvalidEventError
 from shared.events import MemberEvent, parse_event
 from shared.pipeline import Lane

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 from sqlalchemy import Engine
 
-from deploy.local.serving import free_port
+from deploy.local.embedded_server import free_port
 from deploy.sandbox.running import running_sandbox
 from tests.console import logged_in, post
 from tests.mailbox import Mailbox, mail_server

@@ -9,9 +9,9 @@ from deploy.sandbox.running import RunningSandbox
 from shared.instances import Result, Work
 from shared.pipeline import Stage
 from shared.settings import settings
+from shared.systems import lease
 from tests.inside import MadeUp, travel, worker
 from tests.road import Road
-from workers import lease
 from workers.stages import build_one
 from workers.stages.crowdtwist import CrowdTwist
 

@@ -7,12 +7,12 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from producers.api.app import create_app
-from producers.doctor import connections as doctor_of_connections
+from producers.doctor import connection_checks as doctor_of_connections
 from producers.doctor import ledger as doctor_of_ledger
 from producers.doctor import work as doctor_of_work
 from producers.doctor.finding import Level
 from producers.doctor.subject import Subject
+from producers.site import create_app
 from shared.addresses import ledger as addresses
 from shared.errors import LedgerUnwritableError
 from shared.ledger import readiness

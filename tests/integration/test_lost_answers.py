@@ -5,7 +5,8 @@ from sqlalchemy import Engine
 
 from shared.errors import DataError, OutcomeUnknownError, StageError
 from shared.instances import Errand, Failed
-from shared.ledger import attempts
+from shared.ledger.transitions import attempts
+from shared.lifecycle.verdicts import Rules, bug, conclude
 from shared.pipeline import Stage, SyncStatus
 from tests.integration.test_attempts import (
     OUTAGE,
@@ -24,7 +25,6 @@ from tests.integration.test_attempts import (
     send,
     travel,
 )
-from workers.verdicts import Rules, bug, conclude
 
 
 def test_a_report_that_a_newer_status_has_overtaken_is_dropped(ledger: Engine) -> None:

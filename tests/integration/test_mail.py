@@ -9,11 +9,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, text
 
-from producers.cli.trouble import DONE, NOTHING
-from producers.mail import advice
+from producers.cli.command_errors import DONE, NOTHING
 from producers.mail.postman import Postman
-from shared.ledger import connections, dispatching, mail
+from producers.operations import troubles as advice
+from shared.ledger import connections, mail
 from shared.ledger.engine import ears, transaction
+from shared.ledger.transitions import claims as dispatching
 from shared.pipeline import Lane, Stage
 from shared.settings import Settings, settings
 from tests.mailbox import SETTINGS, Mailbox, mail_server

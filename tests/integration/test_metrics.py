@@ -6,8 +6,8 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import Engine
 
-from producers.bookkeeper import Bookkeeper
-from producers.metrics import LedgerCollector
+from producers.dispatch.bookkeeper import Bookkeeper
+from producers.metrics.exposition import LedgerCollector
 from shared.ledger import budget
 from shared.ledger.budget import Budget
 from shared.ledger.engine import transaction

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from producers.leases import after_loss
 from shared.instances import Call, Done, Failed, Result, Work
-from shared.ledger import attempts, dispatching
-from shared.ledger.dispatching import Claimed
+from shared.ledger.transitions import attempts
+from shared.ledger.transitions import claims as dispatching
+from shared.ledger.transitions.claims import Claimed
+from shared.lifecycle.losses import after_loss
 from shared.pipeline import Lane, Stage
 from tests.inside import MadeUp, travel, well, worker
 from tests.road import REFUSED, Road

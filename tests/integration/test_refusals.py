@@ -9,10 +9,10 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from producers.api.app import create_app
-from producers.bookkeeper import Bookkeeper
-from producers.intake import IntakeRules, Sender, accept
-from producers.refused import EXCERPT_MAX, RefusedEvent
+from producers.dispatch.bookkeeper import Bookkeeper
+from producers.intake.accept import IntakeRules, Sender, accept
+from producers.intake.refused import EXCERPT_MAX, RefusedEvent
+from producers.site import create_app
 from shared.ledger import refusals
 from shared.ledger.engine import transaction
 from shared.ledger.refusals import Refusal, RefusalFilter

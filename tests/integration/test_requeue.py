@@ -4,9 +4,9 @@ import pytest
 from sqlalchemy import Engine
 
 from shared.jobs import Kind
-from shared.ledger import requeues
 from shared.ledger.filters import Filter
-from shared.ledger.requeues import Order
+from shared.ledger.transitions import requeues
+from shared.ledger.transitions.requeues import Order
 from shared.pipeline import State
 from tests.road import ALWAYS_REFUSED, Road, plan, start, verdicts
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from producers.api.app import create_app
+from producers.site import create_app
 from shared.settings import Settings
 from tests.calling import assert_problem, served
 from tests.road import ALWAYS_REFUSED, Road

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine
 
 from shared.jobs import Kind
-from shared.ledger import requeues
+from shared.ledger.transitions import requeues
 from tests.road import ALWAYS_DOWN, OUTAGE, Road, dying, start
 
 

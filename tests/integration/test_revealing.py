@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from producers.ops import Operator
-from producers.shown import masked_instance
-from producers.unmasking import instance_for, member_for
+from producers.operations.job_control import Operator
+from producers.operations.masked import masked_instance
+from producers.operations.unmasked import instance_for, member_for
 from shared.ledger import causes, views
 from shared.ledger.engine import transaction
 from shared.ledger.filters import Filter

@@ -2,9 +2,9 @@
 
 from sqlalchemy import Engine
 
-from producers.intake import IntakeRules, accept
+from producers.intake.accept import IntakeRules, accept
 from shared.events import parse_event
-from shared.ledger import attempts
+from shared.ledger.transitions import attempts
 from shared.pipeline import Lane, Stage
 from tests.rig import Pipeline, eventually, member_event
 from tests.road import Road

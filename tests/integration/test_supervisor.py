@@ -78,14 +78,14 @@ def test_a_killed_program_comes_back_as_another_process_and_takes_its_children_w
         assert [event["code"] for event in events] == [137]
 
 
-def test_a_program_whose_leash_is_killed_is_ended_and_started_again(tmp_path: Path) -> None:
+def test_a_program_whose_guardian_is_killed_is_ended_and_started_again(tmp_path: Path) -> None:
     log = tmp_path / "family.log"
     with Supervisor(lambda _: None) as supervisor:
         supervisor.start(shell("family", TELL_GRANDCHILD, log))
         before = supervisor.pids()["family"]
         assert eventually(lambda: len(read_lines(log)) == 1)
-        leash = int(Path(f"/proc/{before}/stat").read_text().rpartition(")")[2].split()[1])
-        os.kill(leash, signal.SIGKILL)
+        guardian = int(Path(f"/proc/{before}/stat").read_text().rpartition(")")[2].split()[1])
+        os.kill(guardian, signal.SIGKILL)
         assert eventually(lambda: len(read_lines(log)) == 2)
         assert not alive(before)
         assert not alive(int(read_lines(log)[0]))

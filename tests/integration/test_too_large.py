@@ -10,7 +10,7 @@ import pytest
 import requests
 from sqlalchemy import Engine
 
-from producers.api.app import create_app
+from producers.site import create_app
 from shared.settings import Settings
 from tests.calling import assert_problem, event, outcomes, served
 from tests.raw_http import connected, head, statuses, to_the_end

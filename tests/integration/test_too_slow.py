@@ -6,8 +6,8 @@ from threading import Event
 import pytest
 from sqlalchemy import Engine, text
 
-from producers.api.app import create_app
-from producers.cli.trouble import told
+from producers.cli.command_errors import told
+from producers.site import create_app
 from shared.errors import LedgerSlowError
 from shared.ledger.engine import transaction
 from shared.settings import Settings

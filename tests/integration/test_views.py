@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from producers.bookkeeper import Bookkeeper
-from producers.filtering import filter_of, id_of
-from producers.intake import IntakeRules, accept
-from producers.shown import masked_instance, masked_member
+from producers.dispatch.bookkeeper import Bookkeeper
+from producers.intake.accept import IntakeRules, accept
+from producers.operations.filtering import filter_of, id_of
+from producers.operations.masked import masked_instance, masked_member
 from shared.events import parse_event
 from shared.ledger import views
 from shared.ledger.engine import transaction

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from producers.api.app import create_app
-from producers.bookkeeper import Bookkeeper
+from producers.dispatch.bookkeeper import Bookkeeper
+from producers.site import create_app
 from shared.ledger import connections, history
 from shared.ledger.engine import transaction
 from shared.ledger.history import Outage

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.embedded_server import free_port
 from deploy.local.readiness import workers_answer
 from deploy.local.servers import embedded_valkey
-from deploy.local.serving import free_port
 from shared.remote_control import ask_workers
 from tests.rig import Pipeline
 

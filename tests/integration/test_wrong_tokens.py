@@ -6,9 +6,9 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from producers.api.app import create_app
-from producers.api.auth import Doorkeeper
-from producers.api.guesses import WINDOW_S, Guesses
+from producers.http.auth import Doorkeeper
+from producers.http.guesses import WINDOW_S, Guesses
+from producers.site import create_app
 from shared.settings import Settings
 from tests.calling import assert_problem, event, outcomes, served
 

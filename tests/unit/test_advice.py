@@ -2,11 +2,11 @@
 
 import pytest
 
-from producers import advice
+from producers.operations import advice
 from shared.errors import StageError, UnauthorisedError, UnavailableError
 from shared.pipeline import STAGES, Stage
-from workers.stages import crowdtwist_answers
-from workers.transport import Answer, verdict
+from shared.systems.crowdtwist import answers as crowdtwist_answers
+from shared.systems.transport import Answer, verdict
 
 
 def told(error: StageError | None) -> tuple[str, str]:

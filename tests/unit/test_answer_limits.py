@@ -8,8 +8,8 @@ import psutil
 import pytest
 
 from shared.errors import ThrottledError, UnauthorisedError, UnavailableError
+from shared.systems.transport import Answer, Door, verdict
 from tests.unit.test_transport import POST, Handler, answer_of, read_request, says, serving
-from workers.transport import Answer, Door, verdict
 
 AT_ONCE = 6
 MIB = 1024 * 1024

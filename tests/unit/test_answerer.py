@@ -2,11 +2,11 @@
 
 import pytest
 
-from producers import advice
+from producers.operations import advice
 from shared.messages import normalised
 from shared.pipeline import Stage
-from workers.answerer import who_answered
-from workers.transport import Answer, verdict
+from shared.systems.answerer import who_answered
+from shared.systems.transport import Answer, verdict
 
 URL = "https://api.crowdtwist.example:8443/base"
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.formats import Position, Terms, read_body, read_file
-from producers.refused import EXCERPT_MAX, RefusedEvent
-from producers.siebel_message import BodyError, Dialect
+from producers.intake.formats import Position, Terms, read_body, read_file
+from producers.intake.refused import EXCERPT_MAX, RefusedEvent
+from producers.intake.siebel_message import BodyError, Dialect
 from shared.errors import InvalidEventError
 from shared.events import MemberEvent
 from shared.settings import SiebelSettings

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.breaker import (
+from shared.lifecycle.breaker import (
     PATIENCE,
     RELAPSE,
     UNPROVEN_CAP_S,

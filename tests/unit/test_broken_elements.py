@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from producers.formats import Terms, read_body, read_file
-from producers.refused import RefusedEvent
-from producers.siebel_message import BodyError, Dialect
+from producers.intake.formats import Terms, read_body, read_file
+from producers.intake.refused import RefusedEvent
+from producers.intake.siebel_message import BodyError, Dialect
 from shared.errors import InvalidEventError
 from shared.events import MemberEvent
 from shared.settings import SiebelSettings

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.formats import (
+from producers.intake.formats import (
     NdjsonReader,
     Position,
     Terms,
@@ -20,7 +20,7 @@ from producers.formats import (
     read_body,
     read_file,
 )
-from producers.siebel_message import BodyError, Dialect
+from producers.intake.siebel_message import BodyError, Dialect
 from shared.errors import InvalidEventError
 from shared.events import MemberEvent
 from shared.settings import SiebelSettings

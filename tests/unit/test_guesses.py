@@ -1,6 +1,6 @@
 """Wrong tokens are counted by where they come from, for a minute, and in bounded memory."""
 
-from producers.api.guesses import WINDOW_S, Guesses, source_of
+from producers.http.guesses import WINDOW_S, Guesses, source_of
 
 
 class Clock:

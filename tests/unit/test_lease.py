@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from shared.errors import LeaseLostError, OutcomeUnknownError
-from workers import lease
-from workers.permits import Permits
-from workers.transport import Door, Request
-from workers.wire import Wire
+from shared.systems import lease
+from shared.systems.permits import Permits
+from shared.systems.transport import Door, Request
+from shared.systems.wire import Wire
 
 PUT = Request("PUT", "/v2/users/1", body=b'{"first_name":"Andy"}')
 

@@ -6,7 +6,7 @@ import pytest
 
 from shared.errors import BudgetSpentError, LedgerError
 from shared.pipeline import Lane
-from workers.permits import Permits, lane_of_calls
+from shared.systems.permits import Permits, lane_of_calls
 
 
 def test_one_who_comes_back_at_once_is_served_again() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from fastapi import Request
 
-from producers.api.auth import Doorkeeper
-from producers.api.proxied import Proxied
+from producers.http.auth import Doorkeeper
+from producers.http.proxied import Proxied
 from shared.flaws import SettingsInvalidError
 from shared.settings import ApiSettings, Token, settings
 

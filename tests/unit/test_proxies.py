@@ -15,7 +15,7 @@ import pytest
 from producers.doctor.clocks import _dated
 from shared.errors import StageError
 from shared.proxies import proxy_for, trusted
-from workers.transport import Door, Request, verdict
+from shared.systems.transport import Door, Request, verdict
 
 TESTS = Path(__file__).parents[1]
 ADDRESS = "http://ann:S3CR3T@proxy.example.org:3128"

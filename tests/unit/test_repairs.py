@@ -2,9 +2,9 @@
 
 import pytest
 
-from producers.rehearsal import Change, compare
+from producers.operations.rehearsal import Change, compare
+from shared.lifecycle.rollout import REST, WINDOW, Finished, Next, Send, Stop, Tally, Wait, next_step
 from shared.messages import normalised
-from shared.steps import REST, WINDOW, Finished, Next, Send, Stop, Tally, Wait, next_step
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from shared.errors import (
     UnavailableError,
     UnreachableError,
 )
-from shared.retry import DeadLetter, Reject, RetryIn, RetryPolicy, decide
+from shared.lifecycle.retry import DeadLetter, Reject, RetryIn, RetryPolicy, decide
 
 CROWDTWIST = RetryPolicy(base_s=10, cap_s=1800, max_attempts=20)
 RETRIED = [UnreachableError, UnavailableError, OutcomeUnknownError, UnauthorisedError, ThrottledError]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from producers.shared_look import SharedLook
+from producers.operations.single_flight import SharedLook
 from shared.errors import LedgerError, LedgerSlowError
 from tests.rig import eventually
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers import lenient_json
-from producers.siebel_message import BodyError, Dialect, read_siebel_message
-from producers.siebel_xml import parse_siebel_xml, unescape
+from producers.intake import lenient_json
+from producers.intake.siebel_message import BodyError, Dialect, read_siebel_message
+from producers.intake.siebel_xml import parse_siebel_xml, unescape
 from shared.errors import InvalidEventError
 from shared.events import MemberEvent, Operation
 from shared.settings import SiebelSettings

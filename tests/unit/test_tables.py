@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from producers.formats import Position, Terms, read_body, read_file
-from producers.refused import RefusedRow
-from producers.siebel_message import BodyError, Dialect
+from producers.intake.formats import Position, Terms, read_body, read_file
+from producers.intake.refused import RefusedRow
+from producers.intake.siebel_message import BodyError, Dialect
 from shared.errors import InvalidEventError
 from shared.events import MemberEvent, Operation, parse_event
 from shared.settings import SiebelSettings

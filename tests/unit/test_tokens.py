@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from shared.errors import UnavailableError
+from shared.systems.exchange import Exchange
+from shared.systems.tokens import open_tokens
 from tests.unit.test_transport import answer_of, door, read_request, serving
-from workers.exchange import Exchange
-from workers.tokens import open_tokens
 
 GOOD = {"access_token": "abc.DEF-123_~+/=", "token_type": "Bearer", "expires_in": 3600}
 LIVES: list[Any] = [0, -1, True, "soon", "", [60], {}, 1e300, 10**18, "1e3", "٣"]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.local.serving import free_port
+from deploy.local.embedded_server import free_port
 from shared.errors import (
     DataError,
     OutcomeUnknownError,
@@ -23,9 +23,9 @@ from shared.errors import (
     UnavailableError,
     UnreachableError,
 )
-from workers.exchange import Exchange, segment
-from workers.tokens import open_tokens
-from workers.transport import Answer, Door, Request, Tokens, retry_after_s, verdict
+from shared.systems.exchange import Exchange, segment
+from shared.systems.tokens import open_tokens
+from shared.systems.transport import Answer, Door, Request, Tokens, retry_after_s, verdict
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 KEY = "s3cr3t-k3y"

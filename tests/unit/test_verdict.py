@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from producers.at_work import SILENT_S
-from producers.verdict import MAIL_LATE_S, Level, drain_s, invalid, judge, unseen, unseen_so_slow, unset
+from producers.operations.at_work import SILENT_S
+from producers.operations.verdict import MAIL_LATE_S, Level, drain_s, invalid, judge, unseen, unseen_so_slow, unset
 from shared.ledger.records import (
     Backlog,
     BudgetState,

@@ -10,7 +10,10 @@ from typing import Protocol
 from shared.instances import Result, Work
 from shared.pipeline import Stage
 from shared.settings import Settings
-from workers.permits import Permits
+from shared.systems.crowdtwist.client import Client as CrowdTwist
+from shared.systems.oic.client import Client as Oic
+from shared.systems.permits import Permits
+from shared.systems.siebel.client import Client as Siebel
 from workers.stages import crowdtwist, oic, siebel
 
 
@@ -45,8 +48,8 @@ def build_one(stage: Stage, settings: Settings, permits: Permits | None = None) 
         case Stage.OIC if settings.oic.mode == "builtin":
             return oic.BuiltinOic(settings.oic)
         case Stage.OIC:
-            return oic.RemoteOic(oic.open_door(settings.oic, at_once, permits), settings.oic, settings.siebel)
+            return oic.RemoteOic(Oic(settings.oic, settings.siebel, at_once, permits))
         case Stage.CROWDTWIST:
-            return crowdtwist.CrowdTwist(crowdtwist.open_door(settings.crowdtwist, at_once, permits))
+            return crowdtwist.CrowdTwist(CrowdTwist(settings.crowdtwist, at_once, permits))
         case Stage.SIEBEL:
-            return siebel.Siebel(siebel.open_door(settings.siebel, at_once, permits), settings.siebel)
+            return siebel.Siebel(Siebel(settings.siebel, at_once, permits), settings.siebel)

@@ -14,19 +14,14 @@ Source: domain.md 2.2 (calls, id_type), 2.3 (fields, real answers E5), 2.4 (erro
 update; a create may ignore `is_active`, so an inactive member is made so by a PUT if it did.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from http import HTTPStatus
-from urllib.parse import quote
 
 from shared.errors import DataError, StageError, ThrottledError, UnavailableError
 from shared.instances import Done, Errand, Result, Work
 from shared.masking import mask
 from shared.personal import values_of
-from shared.settings import CrowdTwistSettings
-from workers.exchange import Exchange, segment
-from workers.permits import Permits
-from workers.stages.crowdtwist_answers import (
+from shared.systems.crowdtwist.answers import (
     SYSTEM,
     User,
     echoed,
@@ -35,13 +30,13 @@ from workers.stages.crowdtwist_answers import (
     is_inactive,
     may_be_out,
     refusal,
-    user_of,
 )
-from workers.transport import Answer, Door
+from shared.systems.crowdtwist.client import Client
+from shared.systems.exchange import Exchange
+from shared.systems.transport import Answer
 
-_USERS = "/v2/users"
-_BY_NUMBER = "id_type=third_party_id"
-_FORBIDDEN = frozenset({HTTPStatus.FORBIDDEN})
+Write = Callable[[Exchange, str, User, User], Awaitable[tuple[Answer, User | None]]]
+"""`Client.create` or `Client.update`."""
 
 
 class CrowdTwist:
@@ -49,15 +44,15 @@ class CrowdTwist:
 
     group = 1
 
-    def __init__(self, door: Door) -> None:
-        self._door = door
+    def __init__(self, client: Client) -> None:
+        self._client = client
 
     async def run(self, works: Sequence[Work]) -> Sequence[Result]:
         """Bring each member to CrowdTwist, one after the other: facts `ct_user_id`, `echoed`."""
         return [await self._run(work) for work in works]
 
     async def _run(self, work: Work) -> Result:
-        talk = Talk(self._door, work)
+        talk = Talk(self._client, work)
         try:
             return await self._written(talk, work)
         except StageError as error:
@@ -80,25 +75,22 @@ class CrowdTwist:
         return await talk.create()
 
     async def test(self) -> None:
-        """Ask for a user that nobody is: cheap, and only answered to those who have the key."""
-        answer = await Exchange(self._door).ask("GET", f"{_USERS}/0", "id_type=id", handed_over=_FORBIDDEN)
-        if answer.ok:
-            user_of(answer, None)
-        elif not is_absent(answer):
-            raise refusal(answer)
+        """Test the connection."""
+        await self._client.test()
 
     async def close(self) -> None:
         """Give the connections back."""
-        await self._door.close()
+        await self._client.close()
 
 
 class Talk:
     """What is said to CrowdTwist about one member in one attempt."""
 
-    def __init__(self, door: Door, work: Work) -> None:
+    def __init__(self, client: Client, work: Work) -> None:
         if work.user is None:
             raise ValueError(f"instance {work.instance_id} came to crowdtwist without a user object")
-        self.exchange = Exchange(door, personal=partial(values_of, work.user, work.event.get("member")))
+        self._client = client
+        self.exchange = client.exchange(partial(values_of, work.user, work.event.get("member")))
         self.write_is_out = work.unknown_outcome
         self._number = work.member_number
         self._user = dict(work.user)
@@ -108,7 +100,7 @@ class Talk:
         """POST; a refusal may be of one who is there already."""
         user = {field: value for field, value in self._user.items() if value is not None}
         try:
-            answer, stored = await self._write("POST", _USERS, "", user, self._shown)
+            answer, stored = await self._write(self._client.create, user, self._shown)
         except StageError as error:
             if not self.write_is_out or isinstance(error, ThrottledError):
                 raise
@@ -166,12 +158,7 @@ class Talk:
 
     async def find(self) -> User | None:
         """GET by member number, None if CrowdTwist has no such user."""
-        answer = await self.exchange.ask("GET", self._path(), _BY_NUMBER, handed_over=_FORBIDDEN)
-        if is_absent(answer):
-            return None
-        if not answer.ok:
-            raise refusal(answer)
-        return user_of(answer, self._number)
+        return await self._client.find(self.exchange, self._number)
 
     async def repeat(self) -> Done:
         """PUT what was acknowledged last; one who is not there any more is not created again."""
@@ -195,18 +182,15 @@ class Talk:
 
     async def _put(self, user: User) -> tuple[Answer, User | None]:
         shown = self._shown if user is self._user else user
-        return await self._write("PUT", self._path(), _BY_NUMBER, user, shown)
+        return await self._write(self._client.update, user, shown)
 
-    async def _write(self, method: str, path: str, query: str, user: User, shown: User) -> tuple[Answer, User | None]:
+    async def _write(self, send: Write, user: User, shown: User) -> tuple[Answer, User | None]:
         """Send *user*; give the answer, and with a good one the user object in it, which is this member's."""
-        exchange = self.exchange
         try:
-            answer = await exchange.ask(method, path, query, document=user, shown=shown, handed_over=_FORBIDDEN)
-            stored = user_of(answer, self._number) if answer.ok else None
+            return await send(self.exchange, self._number, user, shown)
         except StageError as error:
-            self.write_is_out = self.write_is_out or may_be_out(error, exchange.answer)
+            self.write_is_out = self.write_is_out or may_be_out(error, self.exchange.answer)
             raise
-        return answer, stored
 
     def _updated(self, answer: Answer, stored: User | None) -> Done:
         if stored is None:
@@ -215,22 +199,3 @@ class Talk:
 
     def _done(self, what: str, stored: User) -> Done:
         return self.exchange.done(what, ct_user_id=stored["id"], echoed=echoed(stored))
-
-    def _path(self) -> str:
-        return f"{_USERS}/{segment(SYSTEM, 'Member Number', self._number)}"
-
-
-def open_door(settings: CrowdTwistSettings, calls_in_flight: int, permits: Permits | None = None) -> Door:
-    """Open the connection, with the key in the address or in a header.  Source: domain.md 2.1 (C1, E3)."""
-    key = settings.api_key.get_secret_value() if settings.api_key else ""
-    in_query = settings.auth == "query"
-    return Door(
-        SYSTEM,
-        settings.base_url,
-        timeout_s=settings.timeout_s,
-        answer_max_bytes=settings.answer_max_bytes,
-        calls_in_flight=calls_in_flight,
-        permits=permits,
-        headers={} if in_query else {"X-CT-Authorization": f"CTApiKey {key}"},
-        secret_query=f"api_key={quote(key, safe='')}" if in_query else "",
-    )

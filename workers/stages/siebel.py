@@ -1,7 +1,7 @@
 """Stage 3 of 3: write `CT Sync Status` and `CT Sync Error` on the Siebel members, up to 100 in one request.
 
-Source: domain.md 3.1 (addresses S1, one S2, many S3, parameters S7, errors S4 S5, update conflict S17).
-(A): the path of the member object; a request of many may be refused as a whole because of one of them.
+Source: domain.md 3.1 (one S2, many S3, errors S4 S5).
+(A): a request of many may be refused as a whole because of one of them.
 """
 
 import asyncio
@@ -9,37 +9,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from time import perf_counter
-from urllib.parse import quote
 
-from shared.errors import RowConflictError, StageError
+from shared.errors import StageError
 from shared.instances import Result, Work
 from shared.masking import mask
 from shared.messages import is_same_told
 from shared.personal import cut, in_marks, unmarked, values_of
 from shared.pipeline import SyncStatus
 from shared.settings import SiebelSettings
-from workers.exchange import Exchange, segment
-from workers.permits import Permits
-from workers.stages.siebel_answers import (
-    MEMBER_NUMBER,
-    SYSTEM,
-    check_written,
-    found,
-    is_conflict,
-    may_be_gone,
-    may_be_out,
-    part_of,
-    row_id_of,
-)
-from workers.tokens import basic
-from workers.transport import Answer, Door
-
-AT_ONCE = 100
-_CONFLICT_TRIES = 3
-_ROWS_LOOKED_AT = 10
-"""Rows of one Member Number that are told apart by what the event says."""
-_READ = frozenset({500})
-"""Statuses whose JSON is read all the same: Siebel answers 500 for almost everything."""
+from shared.systems.exchange import Exchange
+from shared.systems.siebel.answers import check_written, may_be_gone, may_be_out, part_of
+from shared.systems.siebel.client import AT_ONCE, Client
+from shared.systems.transport import Answer
 
 
 class Siebel:
@@ -47,28 +28,26 @@ class Siebel:
 
     group = AT_ONCE
 
-    def __init__(self, door: Door, settings: SiebelSettings) -> None:
-        self._door = door
+    def __init__(self, client: Client, settings: SiebelSettings) -> None:
+        self._client = client
         self._settings = settings
-        parts = (settings.business_object, settings.business_component)
-        self._path = "/siebel/v1.0/data/" + "/".join(quote(part, safe="") for part in parts)
 
     async def run(self, works: Sequence[Work]) -> Sequence[Result]:
         """Tell Siebel what each instance came to: facts `row_id`, `told_status`, `told_error`."""
         began = perf_counter()
-        tellings = [Telling(work, Exchange(self._door, began), self._settings) for work in works]
+        tellings = [Telling(work, self._client.exchange(began), self._settings) for work in works]
         await asyncio.gather(*(self._find(telling) for telling in tellings if telling.is_open and not telling.is_found))
         for wave in _waves([telling for telling in tellings if telling.is_open]):
             await (self._write(wave[0]) if len(wave) == 1 else self._write_many(wave, began))
         return [telling.result() for telling in tellings]
 
     async def test(self) -> None:
-        """Ask for one member."""
-        found(await Exchange(self._door).ask("GET", self._path, "PageSize=1", handed_over=_READ))
+        """Test the connection."""
+        await self._client.test()
 
     async def close(self) -> None:
         """Give the connections back."""
-        await self._door.close()
+        await self._client.close()
 
     async def _find(self, telling: "Telling") -> None:
         try:
@@ -78,11 +57,8 @@ class Siebel:
 
     async def _look_up(self, telling: "Telling") -> None:
         """Ask for the member's own row, whatever its events say: a ROW_ID may be another member's."""
-        number = telling.work.member_number
-        quoted = number.replace("'", "''")
-        query = "searchspec=" + quote(f"([{MEMBER_NUMBER}]='{quoted}')", safe="") + f"&PageSize={_ROWS_LOOKED_AT}"
-        answer = await telling.exchange.ask("GET", self._path, query, handed_over=_READ)
-        telling.row_id = row_id_of(answer, number, telling.work.claimed_row_id)
+        work = telling.work
+        telling.row_id = await self._client.look_up(telling.exchange, work.member_number, work.claimed_row_id)
         telling.is_found = True
 
     async def _write(self, telling: "Telling") -> None:
@@ -99,22 +75,14 @@ class Siebel:
             telling.fail(error, telling.exchange)
 
     async def _put(self, telling: "Telling") -> Answer:
-        path = f"{self._path}/{segment(SYSTEM, 'ROW_ID', telling.row_id)}"
-        for _ in range(_CONFLICT_TRIES):
-            answer = await telling.exchange.ask(
-                "PUT", path, document=telling.fields, shown=telling.shown, handed_over=_READ
-            )
-            if not is_conflict(answer):
-                return answer
-            await telling.exchange.ask("GET", path, handed_over=_READ)  # the re-read that Siebel asks for (S17)
-        raise RowConflictError(SYSTEM, "somebody else kept changing the member")
+        return await self._client.write(telling.exchange, telling.row_id, telling.fields, telling.shown)
 
     async def _write_many(self, wave: "Sequence[Telling]", began: float) -> None:
-        exchange = Exchange(self._door, began)  # whose parts each takes, and keeps as its own
+        exchange = self._client.exchange(began)  # whose parts each takes, and keeps as its own
         rows = [{"Id": telling.row_id, **telling.fields} for telling in wave]
         error: StageError | None = None
         try:
-            await exchange.ask("PUT", self._path, document=rows, shown="", handed_over=_READ)
+            await self._client.write_many(exchange, rows)
         except StageError as failure:
             error = failure
         for telling in wave:
@@ -213,23 +181,6 @@ def texts(work: Work, settings: SiebelSettings) -> tuple[str, str]:
     if len(unmarked(what)) > room:
         what = f"{cut(what, room - 1).rstrip()}…"
     return work.status.value, f"{what} {suffix}" if what else suffix
-
-
-def open_door(settings: SiebelSettings, calls_in_flight: int, permits: Permits | None = None) -> Door:
-    """Open the connection, with a bearer token where there is one, else Basic.  Source: domain.md 3.1 (S8, S9)."""
-    if settings.token is not None:
-        authorization = f"Bearer {settings.token.get_secret_value()}"
-    else:
-        authorization = basic(settings.username, settings.password.get_secret_value() if settings.password else "")
-    return Door(
-        SYSTEM,
-        settings.base_url,
-        timeout_s=settings.timeout_s,
-        answer_max_bytes=settings.answer_max_bytes,
-        calls_in_flight=calls_in_flight,
-        permits=permits,
-        headers={"Authorization": authorization},
-    )
 
 
 def _is_good(answer: Answer, row_id: str, member_number: str) -> bool:

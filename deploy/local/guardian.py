@@ -1,0 +1,180 @@
+"""Run one program and never outlive whoever asked for it.
+
+The supervisor starts every program through this file, run as a script (``python -I -S``) in a session of its own::
+
+    supervisor ══ channel ══ guardian ── program ── its children
+                              (same session; program and children are one process group)
+
+* The channel is a socket whose other end only the supervisor holds.  It closes however the supervisor ends, SIGKILL
+  included, from whichever thread, and the guardian then stops the program as if asked by SIGTERM.
+* Stopping is the program's stop signal, a grace, then SIGKILL to its whole group.  Who was frozen is woken for it.
+* A program that ended by itself leaves nothing behind either: what remains of its group is killed, and on Linux
+  whoever left the group too, as PostgreSQL's processes do (``PR_SET_CHILD_SUBREAPER`` makes them the guardian's own).
+* On Linux a frozen guardian is woken by the death of the supervisor, and the program dies with its guardian
+  (``PR_SET_PDEATHSIG``).
+
+A program may run under another account: PostgreSQL refuses to run as root.  Of root's powers, and of capabilities that
+were handed to us to be inherited, no program keeps any.
+
+Standard library only, and little of it: this process stays beside every program (7 MB, 20 ms to start).
+"""
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+CANNOT_RUN = 127  # what a shell answers for a command that it cannot start
+_KILLED_BY = 128  # a shell's exit code for a program that a signal ended: this plus the signal
+
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 1, 36, 38, 47
+_PR_CAP_AMBIENT_CLEAR_ALL = 4
+_CAPABILITY_VERSION_3 = 0x20080522
+_LINUX = sys.platform == "linux"
+
+
+def main(arguments: list[str]) -> int:
+    """Run ``CHANNEL GRACE_S STOP_SIGNAL UID:GID|- PROGRAM ARGUMENT…`` and give its exit code, as a shell says it."""
+    channel = socket.socket(fileno=int(arguments[0]))
+    channel.set_inheritable(False)
+    grace_s, stop_signal, account = float(arguments[1]), int(arguments[2]), arguments[3]
+    woken, wake = socket.socketpair()
+    for end in (woken, wake):
+        end.settimeout(0)
+    signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+    asked = _Asked()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, asked)
+    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+
+    if _LINUX:
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
+    guardian = os.getpid()
+    program = os.fork()
+    if program == 0:
+        _become(arguments[4:], account, guardian)
+    try:
+        channel.sendall(b"%d\n" % program)
+    except OSError:
+        asked.to_stop = True
+    return _hold(program, channel, woken, asked, grace_s, stop_signal)
+
+
+class _Asked:
+    """Remembers that the end was asked for, by a signal or by the end of the supervisor."""
+
+    def __init__(self) -> None:
+        self.to_stop = False
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        self.to_stop = True
+
+
+def _hold(  # noqa: PLR0913, PLR0917 - private, called once
+    program: int, channel: socket.socket, woken: socket.socket, asked: _Asked, grace_s: float, stop_signal: int
+) -> int:
+    """Wait for the program to end, or end it."""
+    kill_at: float | None = None
+    sources = [channel, woken]
+    # WNOWAIT leaves the zombie: its number, and so its group's, cannot pass to another process before we are done.
+    while os.waitid(os.P_PID, program, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        now = time.monotonic()
+        if asked.to_stop and kill_at is None:
+            os.kill(program, stop_signal)
+            os.kill(program, signal.SIGCONT)
+            kill_at = now + grace_s
+        elif kill_at is not None and now >= kill_at:
+            _kill_group(program)
+        readable, _, _ = select.select(sources, [], [], None if kill_at is None else max(0.05, kill_at - now))
+        if woken in readable:
+            woken.recv(4096)
+        if channel in readable:  # the supervisor never writes: readable is the end of it
+            asked.to_stop = True
+            sources.remove(channel)
+    _kill_group(program)
+    _kill_strays(program)
+    code = os.waitstatus_to_exitcode(os.waitpid(program, 0)[1])
+    return code if code >= 0 else _KILLED_BY - code
+
+
+def _kill_group(program: int) -> None:
+    with contextlib.suppress(OSError):  # nobody left; macOS says EPERM where only the zombie is left
+        os.killpg(program, signal.SIGKILL)
+
+
+def _kill_strays(program: int) -> None:
+    """Kill, on Linux, whatever became ours when its own parent ended, until nothing more does."""
+    while strays := [pid for pid in _children() if pid != program]:
+        for pid in strays:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        for pid in strays:
+            with contextlib.suppress(OSError):
+                os.waitpid(pid, 0)
+
+
+def _children() -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat") if _LINUX else ():
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            if int(stat.read_bytes().rpartition(b")")[2].split()[1]) == os.getpid():
+                found.append(int(stat.parent.name))
+    return found
+
+
+def _become(argv: list[str], account: str, guardian: int) -> None:
+    """Turn this fork into the program.  Never returns."""
+    try:
+        os.setpgid(0, 0)
+        # As a shell hands them over: handlers vanish at exec, ignored signals (Python's SIGPIPE) would stay ignored.
+        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        if account != "-":
+            _lower(*map(int, account.split(":")))
+        if _LINUX:
+            _inherit_no_capabilities()
+            _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # last: a change of account clears it
+            if os.getppid() != guardian:
+                os._exit(CANNOT_RUN)
+        os.execvp(argv[0], argv)  # noqa: S606 - the point of this file
+    except Exception as error:  # noqa: BLE001 - a fork must not return into main, whatever happens
+        os.write(2, f"cannot run {argv[0]}: {error!r}\n".encode())
+    finally:
+        os._exit(CANNOT_RUN)
+
+
+def _lower(uid: int, gid: int) -> None:
+    """Change to an account for good; its programs may not become another one either."""
+    os.setgroups([])
+    os.setgid(gid)
+    os.setuid(uid)
+    if _LINUX:
+        _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def _inherit_no_capabilities() -> None:
+    """Keep no capability that would pass to the program; root's own come back to root's programs all the same."""
+    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; then the upper halves
+    if libc.capget(header, sets):
+        raise OSError(ctypes.get_errno(), "cannot read our capabilities")
+    sets[2] = sets[5] = 0
+    if libc.capset(header, sets):
+        raise OSError(ctypes.get_errno(), "cannot give up inherited capabilities")
+
+
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

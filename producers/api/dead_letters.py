@@ -1,0 +1,152 @@
+"""Dead letters, and what operators do about them: requeue, discard, rehearse."""
+
+from typing import Annotated
+
+import orjson
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import Response
+
+from producers.api import example_records as example
+from producers.api.description import answered
+from producers.api.lists import CausePage, RehearsalPage
+from producers.api.reads import Reader, json_answer, unmasked_reader
+from producers.http.dependencies import ledger_of, settings_of
+from producers.http.operating import operates
+from producers.http.operation_bodies import DiscardBody, RequeueBody, SelectionBody, body_of, described_body
+from producers.http.parameters import Before, Limit, failure_parameters
+from producers.http.problems import ProblemError, described
+from producers.operations import job_control as ops
+from producers.operations.filtering import LIMIT_DEFAULT
+from producers.operations.job_control import Operator
+from producers.operations.rehearsal import RehearsalError
+from producers.operations.unmasked import page_for
+from shared.jobs import Job, Plan
+from shared.ledger import causes, views
+from shared.ledger.engine import transaction
+from shared.ledger.filters import Filter
+from shared.ledger.records import Page
+
+router = APIRouter(tags=["repairing"])
+
+_ASKED = {
+    **answered("Dry run: what would become of them", Plan, example.PLAN),
+    **answered("The job, which goes on by itself; `Location` is where to look at it", Job, example.JOB, 202),
+}
+
+
+@router.get(
+    "/v1/dead-letters",
+    summary="Dead letters by cause, or listed",
+    responses={
+        **answered(
+            "Groups by cause, the commonest first; with `list`, instances, newest first",
+            CausePage | Page,
+            example.CAUSES,
+        ),
+        **described("invalid_parameter", 401, 403, 503),
+    },
+)
+def list_dead_letters(  # noqa: PLR0913, PLR0917  # one query parameter each
+    request: Request,
+    who: Reader,
+    where: Annotated[Filter, Depends(failure_parameters)],
+    before: Before,
+    listed: Annotated[bool, Query(alias="list", description="instances instead of groups")] = False,  # noqa: FBT002
+    limit: Limit = LIMIT_DEFAULT,
+) -> Response:
+    """Group dead letters by stage, code and normalised message; `state=rejected` does so for Data Errors."""
+    ledger = ledger_of(request)
+    with transaction(ledger) as connection:
+        if not listed:
+            return json_answer(CausePage(causes.causes(connection, where, limit=limit)))
+        page = views.instances(connection, where, limit=limit, before=before)
+    return json_answer(page_for(unmasked_reader(who), ledger, page))
+
+
+@router.post(
+    "/v1/requeues",
+    status_code=202,
+    summary="Requeue dead letters, or Data Errors after a setting was corrected",
+    responses={
+        **_ASKED,
+        **described(
+            "invalid_parameter", 401, 403, "nothing_matched", "all_refused", "reason_required", "body_too_large", 503
+        ),
+    },
+    openapi_extra=described_body(
+        RequeueBody,
+        dry_run={"filter": {"stage": ["crowdtwist"], "code": ["unavailable"]}, "dry_run": True},
+        by_filter={"filter": {"code": ["unavailable"]}, "reason": "CrowdTwist is well again", "rate": 6000},
+        by_ids={"ids": ["4711"], "from_start": True},
+    ),
+)
+def post_requeue(
+    request: Request,
+    operator: Annotated[Operator, Depends(operates("requeue"))],
+    body: Annotated[RequeueBody, Depends(body_of(RequeueBody))],
+) -> Response:
+    """Plan, and unless it is a dry run make the job; dead letters only, where the filter names no state."""
+    return _asked(request, operator, body)
+
+
+@router.post(
+    "/v1/requeues/rehearse",
+    summary="How what would be sent now differs from what failed",
+    responses={
+        **answered("One entry per instance", RehearsalPage, example.REHEARSALS),
+        **described("invalid_parameter", 401, 403, "cannot_rehearse", "body_too_large", 503),
+    },
+    openapi_extra=described_body(
+        SelectionBody,
+        by_filter={"filter": {"state": ["rejected"], "stage": ["oic"]}},
+        by_ids={"ids": ["4711"]},
+    ),
+)
+def post_rehearsal(
+    request: Request,
+    operator: Annotated[Operator, Depends(operates("rehearse"))],
+    body: Annotated[SelectionBody, Depends(body_of(SelectionBody))],
+) -> Response:
+    """Run the newest 1,000 of the selection through today's mapping, send nothing; people are masked."""
+    try:
+        found = ops.rehearse(ledger_of(request), operator, body.selection(), settings_of(request))
+    except RehearsalError as error:
+        raise ProblemError(409, "cannot_rehearse", str(error)) from None
+    return json_answer(RehearsalPage(found))
+
+
+@router.post(
+    "/v1/discards",
+    status_code=202,
+    summary="Discard instances for good",
+    responses={
+        **_ASKED,
+        **described("invalid_parameter", 401, 403, "nothing_matched", "all_refused", "body_too_large", 503),
+    },
+    openapi_extra=described_body(
+        DiscardBody,
+        by_ids={"ids": ["4711"], "reason": "a test member"},
+        dry_run={"ids": ["4711"], "dry_run": True},
+    ),
+)
+def post_discard(
+    request: Request,
+    operator: Annotated[Operator, Depends(operates("discard"))],
+    body: Annotated[DiscardBody, Depends(body_of(DiscardBody))],
+) -> Response:
+    """Plan, and unless it is a dry run make the job: dead letters, Data Errors and whatever waits, never what runs."""
+    return _asked(request, operator, body)
+
+
+def _asked(request: Request, operator: Operator, body: RequeueBody | DiscardBody) -> Response:
+    ledger, settings = ledger_of(request), settings_of(request)
+    ask = body.ask()
+    if body.dry_run:
+        return json_answer(ops.plan(ledger, ask, settings))
+    plan, job = ops.start(ledger, operator, ask, settings)
+    if job is None:
+        code, what = ("all_refused", "all were refused") if plan.matched else ("nothing_matched", "nothing matched")
+        raise ProblemError(409, code, f"{what}; nothing is done", plan=orjson.Fragment(orjson.dumps(plan)))
+    answer = json_answer(job, 202)
+    answer.headers["Location"] = f"/v1/{ask.kind}s/{job.job_id}"
+    return answer

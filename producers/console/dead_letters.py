@@ -1,0 +1,94 @@
+"""Dead letters and Data Errors: by cause, with what to do about each, and one by one."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response, StreamingResponse
+
+from producers.console.newer import COUNTED_MAX, AsDrawn, Drawn, follow, instances_drawn
+from producers.console.pages import page
+from producers.console.selection_form import Asked, cursor_of, failures
+from producers.console.visitors import Visitor
+from producers.http.dependencies import ledger_of
+from producers.operations import advice
+from producers.operations.job_control import AskError
+from producers.operations.masked import masked_page
+from shared.ledger import causes, lookups, views
+from shared.ledger.engine import Transaction, transaction
+from shared.ledger.filters import Filter
+from shared.ledger.records import Page
+from shared.pipeline import STAGES, Lane, State
+
+router = APIRouter()
+
+_PATH = "/dead-letters"
+
+GROUPS_MAX = 50
+"""Causes that the page shows, the commonest."""
+ROWS = 50
+
+
+@router.get(_PATH)
+def show_letters(request: Request, _: Visitor) -> Response:
+    """Show what failed and stays so until somebody acts, or the member changes."""
+    asked = Asked.of(request.query_params)
+    asked = asked if asked.one("state") else asked.narrowed(state=State.DEAD)
+    content: dict[str, Any] = {
+        "asked": asked,
+        "dead": asked.every("state") == [State.DEAD],
+        "stages": STAGES,
+        "lanes": list(Lane),
+        "advice": advice,
+        "mistake": None,
+    }
+    try:
+        where, message, before = failures(asked.where()), asked.message(), cursor_of(request.query_params)
+    except AskError as mistake:
+        nothing = {"groups": None, "rows": None, "next": None, "before": None, "follow": ""}
+        return page(request, "letters/page.html", status=400, **content | nothing | {"mistake": mistake})
+    return page(request, "letters/page.html", **content, **_found(request, asked, where, message, before))
+
+
+@router.get(f"/live{_PATH}")
+async def follow_letters(request: Request, _: Visitor, drawn: AsDrawn) -> StreamingResponse:
+    """Stream what is newer than the list that a page shows.
+
+    Raises:
+        AskError: the filter cannot be understood.
+    """
+    asked, ledger = Asked.of(request.query_params), ledger_of(request)
+    where, message = failures(asked.where()), asked.message()
+
+    def look() -> tuple[int, Drawn]:
+        with transaction(ledger) as connection:
+            newest = listed(connection, where, message, None, COUNTED_MAX)
+            shown = listed(connection, where, message, drawn.after + 1)
+        return sum(int(one.instance_id) > drawn.after for one in newest.items), instances_drawn(shown.items)
+
+    return follow(request, drawn, look, asked.address(_PATH))
+
+
+def _found(request: Request, asked: Asked, where: Filter, message: str, before: int | None) -> dict[str, Any]:
+    """Read the rows, and on the first page the causes; of one cause, where its *message* is given."""
+    with transaction(ledger_of(request)) as connection:
+        groups = None
+        if before is None:
+            every = causes.causes(connection, where, limit=causes.LOOKED_AT if message else GROUPS_MAX)
+            groups = [one for one in every if message in {"", one.message}]
+        found = listed(connection, where, message, before)
+        ids = [int(one.instance_id) for one in found.items]
+        fixed, jobs = lookups.overtaken(connection, ids), lookups.jobs_of(connection, ids)
+    rows = masked_page(found)
+    follow = ""
+    if before is None:
+        drawn = instances_drawn(rows.items)
+        follow = asked.address(f"/live{_PATH}", after=str(drawn.after), seen=drawn.seen)
+    shown = {"groups": groups, "rows": rows.items, "next": rows.next, "before": before, "fixed": fixed, "jobs": jobs}
+    return shown | {"follow": follow}
+
+
+def listed(connection: Transaction, where: Filter, message: str, before: int | None, limit: int = ROWS) -> Page:
+    """List those that match; of one cause, where its *message* is given."""
+    if not message:
+        return views.instances(connection, where, limit=limit, before=before)
+    return views.listed(connection, causes.instances_of(connection, where, message), limit=limit, before=before)

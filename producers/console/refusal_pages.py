@@ -1,0 +1,53 @@
+"""What intake refused: grouped by field and sender, and one by one."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from producers.console.pages import page
+from producers.console.selection_form import Words, cursor_of
+from producers.console.visitors import Visitor
+from producers.http.dependencies import ledger_of
+from producers.intake.refused import where_of
+from producers.operations.filtering import refusals_of
+from producers.operations.job_control import AskError
+from shared.ledger import refusals
+from shared.ledger.engine import transaction
+from shared.ledger.refusals import RefusalFilter
+
+router = APIRouter()
+
+_ROWS = 50
+_GROUPS = 50
+_FIELDS = ("sender", "field", "member", "since", "until")
+
+
+@router.get("/refusals")
+def show_refusals(request: Request, _: Visitor) -> Response:
+    """Show the groups of what was refused, and the newest of it."""
+    words = request.query_params
+    typed = {name: words.get(name, "").strip() for name in _FIELDS if words.get(name, "").strip()}
+    content: dict[str, Any] = {"typed": typed, "mistake": None, "groups": [], "items": [], "next": None}
+    try:
+        where, before = _where(words), cursor_of(words)
+    except AskError as mistake:
+        return page(request, "refusals/page.html", status=400, before=None, **content | {"mistake": mistake})
+    with transaction(ledger_of(request)) as connection:
+        groups = [] if before else refusals.groups(connection, where, limit=_GROUPS)
+        found = refusals.refusals(connection, where, limit=_ROWS, before=before)
+    content |= {"groups": groups, "items": found.items, "next": found.next, "where_of": where_of}
+    return page(request, "refusals/page.html", before=before, **content)
+
+
+def _where(words: Words) -> RefusalFilter:
+    given = {
+        name: [value.strip() for value in words.getlist(name) if value.strip()]
+        for name in ("sender", "field", "member")
+    }
+    try:
+        return refusals_of(now=datetime.now(UTC), since=words.get("since"), until=words.get("until"), **given)
+    except ValueError as error:
+        field, _, what = str(error).partition(": ")
+        raise AskError(field, what) from None

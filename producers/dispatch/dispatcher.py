@@ -1,0 +1,304 @@
+"""The valve between ledger and broker: all flow control is here and nowhere else.
+
+A turn: claim what is due, no more than keeps the broker's queues short and breakers and budgets allow, and publish it
+as chains; hold, probe and let go where a connection is down or back; take operators' jobs further; once a tick give
+back expired leases.  Any number of dispatchers may run; row locks decide.  Between turns it naps until intake or a
+worker wakes it, at most `tick_s`.
+"""
+
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+
+import kombu.exceptions
+
+from producers.dispatch.jobs import carry_on
+from shared.broker import publish
+from shared.errors import LedgerConflictError, LedgerError
+from shared.ledger import budget, connections, heartbeats
+from shared.ledger.budget import Budget
+from shared.ledger.connections import Gate
+from shared.ledger.engine import Transaction, ears, engine, listened, transaction
+from shared.ledger.halving import in_halves
+from shared.ledger.transitions import attempts, holding, probing
+from shared.ledger.transitions import claims as dispatching
+from shared.ledger.transitions.claims import Claimed
+from shared.ledger.transitions.holding import Hold
+from shared.ledger.transitions.probing import Lease
+from shared.lifecycle.breaker import ramp
+from shared.lifecycle.endings import Advanced, Ending
+from shared.lifecycle.losses import after_loss
+from shared.logs import logger
+from shared.pipeline import Lane, Stage
+from shared.settings import Settings
+
+log = logger(__name__)
+
+LOSSES_MAX = 3
+"""A worker that dies with the same instance this often is killed by it: poison."""
+
+_BUSY_NAP_S = 0.02
+_PRUNE_EVERY_S = 60.0
+_PRUNE_SIZE = 5_000
+_EXPIRE_SIZE = 1_000
+_ERRANDS_SIZE = 200
+_HOLD_SIZE = 2_000
+_TOKEN_BITS = 62
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """How much of a lane may go out: *free* by the broker's queues, *limits* by stage, the budgets included."""
+
+    free: int
+    limits: dict[Stage, int]
+
+
+class Dispatcher:
+    """One dispatcher process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._url = settings.require_ledger()
+        self._tidy_at = 0.0
+        self._prune_at = 0.0
+        self._who = heartbeats.dispatcher()
+        self._beat_at = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        """Take turns until *stop*; a ledger or broker that is away is waited for, not died of."""
+        while not stop.is_set():
+            try:
+                with ears(self._url) as ear:
+                    while not stop.is_set():
+                        nap_s = _BUSY_NAP_S if self._turned() else self._settings.dispatcher.tick_s
+                        listened(ear, nap_s)
+            except LedgerError as error:
+                log.error("the ledger is away", cause=str(error))
+                stop.wait(self._settings.dispatcher.tick_s)
+        with suppress(LedgerError), transaction(engine()) as connection:
+            heartbeats.leave(connection, self._who)
+
+    def _turned(self) -> bool:
+        try:
+            return self.turn()
+        except LedgerConflictError as error:
+            log.info("met another transaction, and takes the turn again", cause=str(error))
+            return True
+
+    def turn(self) -> bool:
+        """Do one turn; say whether there may be more to do at once."""
+        if time.monotonic() >= self._tidy_at:
+            self._tidy_at = time.monotonic() + self._settings.dispatcher.tick_s
+            self._give_back()  # first: whatever fails below, turn by turn, keeps no lease from coming back
+        gates, rooms = self._look()
+        is_busy = self._release(gates, rooms)
+        self._beat()
+        self._run_errands([stage for stage, gate in gates.items() if gate.is_open], rooms)
+        is_busy |= self._tend(gates)
+        is_busy |= carry_on(engine(), self._settings)
+        self._beat()
+        self._prune()
+        return is_busy
+
+    def _beat(self) -> None:
+        """Say that this dispatcher goes round: it reads and writes the ledger, and what was due is published."""
+        if time.monotonic() < self._beat_at:
+            return
+        with transaction(engine(), durable=False) as connection:
+            heartbeats.beat(connection, self._who)
+        self._beat_at = time.monotonic() + heartbeats.EVERY_S
+
+    def _look(self) -> tuple[dict[Stage, Gate], dict[Lane, "_Room"]]:
+        """Read what may go out: the gates, and how much room each lane has."""
+        with transaction(engine()) as connection:
+            waiting = dispatching.unbegun(connection)
+            rooms = {lane: self._room(connection, lane, waiting[lane]) for lane in Lane}
+            return connections.gates(connection), rooms
+
+    def _tend(self, gates: Mapping[Stage, Gate]) -> bool:
+        """Hold who is due where nothing may go out, probe what is down, let go who was held; say if there is more."""
+        is_busy = False
+        for stage, gate in gates.items():
+            if gate.is_open:
+                if gate.wants_verdict:
+                    self._ask_a_good_member(stage)
+                is_busy |= self._let_go_the_held(gate)
+                continue
+            report_after_s = None if gate.paused else self._settings.siebel.report_after_s
+            with transaction(engine()) as connection:
+                count = holding.hold_due(connection, Hold(stage, gate.why, report_after_s), limit=_HOLD_SIZE)
+            is_busy |= count == _HOLD_SIZE
+            if gate.wants_probe:
+                self._probe(stage)
+        return is_busy
+
+    def _probe(self, stage: Stage) -> None:
+        token = _token()
+        lease_s = self._settings.dispatcher.unbegun_lease_s
+        with transaction(engine()) as connection:
+            probe = holding.claim_probe(connection, stage, token=token, lease_s=lease_s)
+        if probe is not None:
+            lane, instance = probe
+            log.info("probe", stage=stage, instance_id=instance.instance_id)
+            self._publish(lane, stage, [instance], token)
+
+    def _ask_a_good_member(self, stage: Stage) -> None:
+        """Let a good member decide whether the system fails, or others; where there is none, decide without."""
+        of, lease_s = self._settings.connection(stage), self._settings.dispatcher.unbegun_lease_s
+        lease = Lease(_token(), lease_s, lease_s + of.timeout_s)
+        with transaction(engine()) as connection:
+            good, opened = probing.claim_verdict(connection, stage, of.breaker_rules, lease)
+            if opened is not None and opened.failing_since is not None:
+                holding.hold_failed(connection, stage, opened.failing_since)
+        if opened is not None:
+            log.warning("breaker", stage=stage, now=opened.position, failures=opened.failures)
+        if good is not None:
+            log.info("a good member decides", stage=stage, instance_id=good.instance_id)
+            self._publish(Lane.LIVE, stage, [good], lease.token)
+
+    def _let_go_the_held(self, gate: Gate) -> bool:
+        """Make held instances due again, live before bulk, no more at once than the ramp after healing allows."""
+        part = ramp(gate.well_since, gate.now)
+        for lane in Lane:
+            with transaction(engine()) as connection:
+                if not holding.has_held(connection, gate.stage, lane):
+                    continue
+                most = max(1, int(part * self._settings.dispatcher.unbegun(lane)))
+                room = most - holding.waiting_room(connection, gate.stage, lane, at_most=most)
+                if room > 0:
+                    holding.release(connection, gate.stage, lane, limit=room)
+                return True
+        return False
+
+    def _release(self, gates: Mapping[Stage, Gate], rooms: Mapping[Lane, "_Room"]) -> bool:
+        """Claim and publish; say whether the broker's queues, and nothing else, were the limit."""
+        limits = {
+            (lane, stage): limit
+            for lane, room in rooms.items()
+            for stage, limit in room.limits.items()
+            if limit > 0 and gates[stage].is_open
+        }
+        is_busy = any(room.free <= 0 for room in rooms.values())
+        if not limits:
+            return is_busy
+        token = _token()
+        with transaction(engine()) as connection:
+            claimed = dispatching.claim(
+                connection, limits, token=token, lease_s=self._settings.dispatcher.unbegun_lease_s
+            )
+        is_busy |= any(len(instances) >= rooms[lane].free for (lane, _), instances in claimed.items())
+        return self._publish_all(claimed, token) and is_busy
+
+    def _room(self, connection: Transaction, lane: Lane, waiting: int) -> "_Room":
+        """Say how many instances of *lane* may be put on the broker: by its queues, and by the budgets."""
+        free = self._settings.dispatcher.unbegun(lane) - waiting
+        limits = {stage: min(free, self._affordable(connection, stage, lane) - waiting) for stage in Stage}
+        # What starts at oic goes on to crowdtwist in the same chain.
+        limits[Stage.OIC] = min(limits[Stage.OIC], limits[Stage.CROWDTWIST])
+        return _Room(free, limits)
+
+    def _affordable(self, connection: Transaction, stage: Stage, lane: Lane) -> int:
+        of = self._settings.connection(stage)
+        if not of.budget_per_minute:
+            return self._settings.dispatcher.unbegun(lane) * 2
+        return Budget(of.budget_per_minute, of.live_share).free(lane, budget.used(connection, stage))
+
+    def _run_errands(self, stages: Sequence[Stage], rooms: Mapping[Lane, "_Room"]) -> None:
+        """Claim and publish errands: at most half of a lane's room, on top of what was claimed; so neither starves."""
+        limits = {lane: min(_ERRANDS_SIZE, room.free // 2) for lane, room in rooms.items() if room.free > 1}
+        if not limits or not stages:
+            return
+        token = _token()
+        lease_s = self._settings.dispatcher.unbegun_lease_s
+        with transaction(engine()) as connection:
+            claimed = dispatching.claim_errands(connection, stages, limits, token=token, lease_s=lease_s)
+        self._publish_all(claimed, token)
+
+    def _publish_all(self, claimed: Mapping[tuple[Lane, Stage], Sequence[Claimed]], token: int) -> bool:
+        """Publish what was claimed; once the broker does not take a batch, all that is left is let go."""
+        left = dict(claimed)
+        for (lane, stage), instances in claimed.items():
+            del left[lane, stage]
+            if not self._publish(lane, stage, instances, token):
+                self._let_go([one.instance_id for some in left.values() for one in some], token)
+                return False
+        return True
+
+    def _publish(self, lane: Lane, stage: Stage, instances: Sequence[Claimed], token: int) -> bool:
+        """Put *instances* on the broker; those that it does not take are let go and due again at the next tick."""
+        published: set[int] = set()
+        for batch in _batches(instances, self._settings.dispatcher.batch(lane)):
+            ids = [one.instance_id for one in batch]
+            try:
+                publish(stage, lane, ids, [one.member_number for one in batch])
+            except (kombu.exceptions.KombuError, OSError) as error:
+                # It may have arrived or not: a message that did finds its instances let go, and passes on.
+                left = [one.instance_id for one in instances if one.instance_id not in published]
+                log.error("the broker is away", stage=stage, lane=lane, let_go=len(left), cause=type(error).__name__)
+                self._let_go(left, token)
+                return False
+            published.update(ids)
+            log.info("published", stage=stage, lane=lane, instances=len(ids))
+        return True
+
+    @staticmethod
+    def _let_go(ids: Sequence[int], token: int) -> None:
+        with transaction(engine()) as connection:
+            dispatching.let_go(connection, ids, token=token)
+
+    def _give_back(self) -> None:
+        settings = self._settings
+        terms = attempts.Terms(
+            settings.dispatcher.unbegun_lease_s, settings.crowdtwist.settle_s, settings.siebel.settle_s
+        )
+        with transaction(engine()) as connection:
+            lost = attempts.expired(connection, limit=_EXPIRE_SIZE)
+
+        def end(stage: Stage, endings: Sequence[Ending]) -> list[int]:
+            with transaction(engine()) as connection:
+                return [attempts.finish(connection, stage, endings, terms)]
+
+        for stage in {one.stage for one in lost}:
+            endings = [after_loss(one, losses_max=LOSSES_MAX) for one in lost if one.stage is stage]
+            in_halves(endings, partial(end, stage), _cannot_give_back)
+        if lost:
+            begun = sum(one.begun for one in lost)
+            log.warning("leases expired", instances=len(lost), begun=begun, unbegun=len(lost) - begun)
+
+    def _prune(self) -> None:
+        if time.monotonic() < self._prune_at:
+            return
+        self._prune_at = time.monotonic() + _PRUNE_EVERY_S
+        with transaction(engine()) as connection:
+            budget.forget(connection)
+            pruned = dispatching.prune(connection, days=self._settings.dispatcher.retention_days, limit=_PRUNE_SIZE)
+            heartbeats.prune(connection)
+        if pruned:
+            log.info("pruned", instances=pruned)
+        if pruned == _PRUNE_SIZE:
+            self._prune_at = 0.0
+
+
+def _token() -> int:
+    return secrets.randbits(_TOKEN_BITS) + 1
+
+
+def _cannot_give_back(ending: Ending, error: Exception) -> list[int]:
+    instance_id = ending.work.instance_id if isinstance(ending, Advanced) else ending.instance_id
+    log.error("a lease cannot be given back", instance_id=instance_id, error=type(error).__name__)
+    return [0]
+
+
+def _batches(instances: Sequence[Claimed], size: int) -> Iterator[Sequence[Claimed]]:
+    """Cut into batches of *size*; who must go apart has one alone."""
+    together = [one for one in instances if not one.apart]
+    for start in range(0, len(together), size):
+        yield together[start : start + size]
+    for one in instances:
+        if one.apart:
+            yield [one]

@@ -1,0 +1,206 @@
+"""The bodies of requeues, discards and rehearsals."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, WithJsonSchema
+
+from producers.http.bodies import read_limited
+from producers.http.parameters import ID_PATTERN, INSTANT, WORD
+from producers.http.problems import invalid
+from producers.operations.connection_control import REASON_MAX
+from producers.operations.filtering import filter_of
+from producers.operations.job_control import Ask, AskError, Selection
+from shared.jobs import Kind
+from shared.ledger.filters import Filter
+from shared.ledger.transitions.requeues import SELECTION_MAX
+from shared.pipeline import Lane, Stage, State, SyncStatus
+
+SAID: dict[str, JsonValue] = {"pattern": r"\S"}
+"""A reason that says something."""
+
+_BODY_MAX_BYTES = 2 * 1024 * 1024
+_RATE_MAX = 1_000_000
+_EXACT_MAX = 2**53 - 1
+"""Above it a JSON reader may lose digits: such an id is text."""
+_B = TypeVar("_B", bound=BaseModel)
+_CONDITIONS = ("state", "stage", "status", "code", "member")
+
+
+def _whole(value: object) -> object:
+    """Give the number that a JSON number without a fraction stands for, however it is written."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _text_of_number(value: object) -> object:
+    number = _whole(value)
+    is_exact = isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= _EXACT_MAX
+    return str(number) if is_exact else value
+
+
+Id = Annotated[
+    str,
+    BeforeValidator(_text_of_number),
+    Field(pattern=ID_PATTERN),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": ID_PATTERN},
+                {"type": "integer", "minimum": 0, "maximum": _EXACT_MAX},
+            ]
+        }
+    ),
+]
+_Whole = BeforeValidator(_whole)
+_Word = Annotated[str, WORD]
+_Instant = Annotated[str | None, WithJsonSchema({"anyOf": [INSTANT, {"type": "null"}]})]
+Reason = Annotated[str, Field(max_length=REASON_MAX, pattern=r"^[^\x00]*$")]
+
+
+def _given(name: str, **rule: JsonValue) -> JsonValue:
+    return {"required": [name], "properties": {name: rule}}
+
+
+_IDS_OR_FILTER: list[JsonValue] = [
+    {"required": ["ids"], "properties": {"ids": {"minItems": 1}, "filter": {"type": "null"}}},
+    {"required": ["filter"], "properties": {"ids": {"maxItems": 0}, "filter": {"type": "object"}}},
+]
+
+
+class FilterBody(BaseModel):
+    """The filter of spec section 5; at least one condition."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "anyOf": [
+                *(_given(name, minItems=1) for name in _CONDITIONS),
+                _given("lane", type="string"),
+                *(_given(name, type="string", minLength=1) for name in ("since", "until")),
+                _given("text", pattern=r"\S"),
+            ]
+        },
+    )
+
+    state: list[State] = Field(default_factory=list, description="none: dead letters")
+    stage: list[Stage] = Field(default_factory=list, description="where it failed")
+    status: list[SyncStatus] = Field(default_factory=list)
+    code: list[_Word] = Field(default_factory=list)
+    member: list[_Word] = Field(default_factory=list, description="member number")
+    lane: Lane | None = None
+    since: _Instant = Field(None, description="accepted then or later; RFC 3339, a date, or an age: 15m, 2h, 7d")
+    until: _Instant = Field(None, description="accepted before then")
+    text: _Word = Field("", description="beginning of event id or member number, or part of the error")
+    limit: Annotated[int, _Whole] = Field(SELECTION_MAX, ge=1, le=SELECTION_MAX, description="the newest so many")
+
+    def read(self) -> Filter:
+        """Give the filter that the ledger understands.
+
+        Raises:
+            AskError: with the name of the field.
+        """
+        try:
+            given = self.model_dump(exclude={"limit", "state"})
+            return filter_of(now=datetime.now(UTC), state=list(dict.fromkeys(self.state)), **given)
+        except ValueError as error:
+            field, _, what = str(error).partition(": ")
+            raise AskError(field, what) from None
+
+
+class SelectionBody(BaseModel):
+    """Which instances: `ids` or `filter`."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"anyOf": _IDS_OR_FILTER})
+
+    ids: list[Id] = Field(default_factory=list, description=f"instance ids, at most {SELECTION_MAX}")
+    filter: FilterBody | None = None
+
+    def selection(self) -> Selection:
+        """Give the selection.
+
+        Raises:
+            AskError: with the name of the field.
+        """
+        if self.filter is None:
+            return Selection(tuple(map(int, self.ids)))
+        return Selection(tuple(map(int, self.ids)), self.filter.read(), self.filter.limit)
+
+
+class DiscardBody(SelectionBody):
+    """What is to be discarded, and why."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "allOf": [
+                {"anyOf": _IDS_OR_FILTER},
+                {"anyOf": [_given("reason", **SAID), _given("dry_run", const=True)]},
+            ]
+        }
+    )
+
+    reason: Reason = Field("", description="required, unless it is a dry run")
+    dry_run: bool = Field(default=False, description="only say what would become of them")
+
+    def ask(self) -> Ask:
+        """Give what is asked.
+
+        Raises:
+            AskError: with the name of the field.
+        """
+        if not self.dry_run and not self.reason.strip():
+            raise AskError("reason", "say why")
+        return Ask(Kind.DISCARD, self.selection(), self.reason)
+
+
+class RequeueBody(SelectionBody):
+    """What is to be requeued, and how."""
+
+    reason: Reason = Field("", description="required for more than one")
+    rate: Annotated[int | None, _Whole] = Field(
+        None, ge=1, le=_RATE_MAX, description="instances per minute; null: as fast as it goes"
+    )
+    from_start: bool = Field(default=False, description="map again with today's settings")
+    force: bool = Field(default=False, description="also what was requeued MEMBERSYNC_REQUEUE_MAX times")
+    dry_run: bool = Field(default=False, description="only say what would become of them")
+
+    def ask(self) -> Ask:
+        """Give what is asked.
+
+        Raises:
+            AskError: with the name of the field.
+        """
+        return Ask(Kind.REQUEUE, self.selection(), self.reason, self.rate, self.from_start, self.force)
+
+
+def body_of(model: type[_B]) -> Callable[[Request], Awaitable[_B]]:
+    """Give a dependency that reads the body as *model*; put it after the one that says who may ask."""
+
+    async def read(request: Request) -> _B:
+        body = await read_limited(request, _BODY_MAX_BYTES)
+        try:
+            return model.model_validate_json(body or b"{}", strict=True)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            raise invalid(first["loc"], first) from None
+
+    return read
+
+
+def described_body(model: type[BaseModel], *, required: bool = True, **examples: dict[str, Any]) -> dict[str, Any]:
+    """Describe a body that is read by hand, for `/openapi.json`."""
+    schema = model.model_json_schema()
+    parts = schema.pop("$defs", {})
+    shown = {name: {"summary": name.replace("_", " "), "value": value} for name, value in examples.items()}
+    content = {"schema": _inlined(schema, parts), "examples": shown}
+    return {"requestBody": {"required": required, "content": {"application/json": content}}}
+
+
+def _inlined(schema: object, parts: dict[str, Any]) -> object:
+    """Replace references into `$defs`, which mean nothing inside another document."""
+    if isinstance(schema, dict):
+        if "$ref" in schema:
+            return _inlined(parts[schema["$ref"].rpartition("/")[2]], parts)
+        return {name: _inlined(part, parts) for name, part in schema.items()}
+    return [_inlined(part, parts) for part in schema] if isinstance(schema, list) else schema

@@ -1,0 +1,156 @@
+"""Errors as `application/problem+json` (RFC 9457): a stable `code`, one sentence, never a member's data or SQL."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from fastapi.routing import iter_route_contexts
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+
+from producers.http.codes import CODES, codes_of
+from producers.operations.job_control import AskError, ReasonError
+from shared.errors import LedgerError, LedgerSlowError, LedgerUnwritableError
+from shared.ledger.filters import NO_CONTROLS
+from shared.logs import logger
+
+log = logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = 2
+TOO_SLOW = "the ledger took too long to find this; narrow it by state, member or time"
+
+_PROBLEM = {"$ref": "#/components/schemas/Problem"}
+_ALWAYS_POSSIBLE = {404: "not_found"}
+_WANTS_TOKEN, _TOO_MANY_GUESSES = 401, "too_many_wrong_tokens"
+_HEADERS: dict[int, dict[str, Any]] = {
+    401: {"WWW-Authenticate": {"schema": {"type": "string"}, "required": True, "description": "asks for a token"}},
+    429: {"Retry-After": {"schema": {"type": "integer"}, "description": "s; when another one is looked at"}},
+    503: {"Retry-After": {"schema": {"type": "integer"}, "description": "s; when to send the same again"}},
+}
+
+
+class ProblemError(Exception):
+    """An answer that is not what was asked for.  *more* are further members of the problem object."""
+
+    def __init__(
+        self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **more: object
+    ) -> None:
+        super().__init__(status, code, detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.headers = headers
+        self.more = more
+
+
+def problem(status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **more: object) -> Response:
+    """Give the answer for a problem."""
+    content = {
+        "type": f"urn:membersync:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        **more,
+    }
+    return Response(orjson.dumps(content), status, dict(headers or {}), MEDIA_TYPE)
+
+
+def unavailable(why: str = "the ledger cannot be reached just now") -> Response:
+    """Give the answer when the ledger cannot be asked or cannot commit."""
+    detail = f"{why}; nothing is lost by sending the same again"
+    return problem(503, LedgerError.code, detail, {"Retry-After": str(RETRY_AFTER_S)})
+
+
+def described(*answers: int | str) -> dict[int | str, dict[str, Any]]:
+    """Describe these answers for `/openapi.json`: a status with all of its codes, or one code with its status.
+
+    Where a token is asked for, too many wrong ones are an answer too.
+    """
+    found: dict[int, list[str]] = {}
+    for answer in (*answers, *([_TOO_MANY_GUESSES] if _WANTS_TOKEN in answers else [])):
+        status = CODES[answer][0] if isinstance(answer, str) else answer
+        found.setdefault(status, []).extend([answer] if isinstance(answer, str) else codes_of(answer))
+    return {status: _described(status, codes) for status, codes in found.items()}
+
+
+def _described(status: int, codes: list[str]) -> dict[str, Any]:
+    also = [code for code in (_ALWAYS_POSSIBLE.get(status),) if code and code not in codes]
+    schema = {"allOf": [_PROBLEM, {"properties": {"status": {"const": status}, "code": {"enum": [*codes, *also]}}}]}
+    examples = {code: {"summary": CODES[code][1], "value": _example(code)} for code in codes}
+    answer: dict[str, Any] = {
+        "description": f"{HTTPStatus(status).phrase}: {', '.join(codes)}",
+        "content": {MEDIA_TYPE: {"schema": schema, "examples": examples}},
+    }
+    return answer | ({"headers": _HEADERS[status]} if status in _HEADERS else {})
+
+
+def _example(code: str) -> dict[str, Any]:
+    status, sense = CODES[code]
+    shown: dict[str, Any] = orjson.loads(problem(status, code, sense).body)
+    return shown
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of *app* with a problem."""
+    app.add_exception_handler(ProblemError, _ours)
+    app.add_exception_handler(AskError, _asked)
+    app.add_exception_handler(LedgerError, _ledger)
+    app.add_exception_handler(RequestValidationError, _parameters)
+    app.add_exception_handler(HTTPException, _http)
+
+
+def invalid(loc: tuple[int | str, ...], error: Mapping[str, Any]) -> ProblemError:
+    """Give the answer to what pydantic refused at *loc*."""
+    field = ".".join(map(str, loc))
+    said = "contains a control character" if error.get("ctx", {}).get("pattern") == NO_CONTROLS else error["msg"]
+    return ProblemError(400, "invalid_parameter", f"{field or 'body'}: {said}", field=field)
+
+
+def _ours(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ProblemError)  # noqa: S101  # registered for nothing else
+    return problem(error.status, error.code, error.detail, error.headers, **error.more)
+
+
+def _asked(_: Request, error: Exception) -> Response:
+    assert isinstance(error, AskError)  # noqa: S101  # registered for nothing else
+    code = "reason_required" if isinstance(error, ReasonError) else "invalid_parameter"
+    return problem(CODES[code][0], code, str(error), field=error.field)
+
+
+def _ledger(_: Request, error: Exception) -> Response:
+    log.error("the ledger does not serve", cause=str(error))
+    match error:
+        case LedgerSlowError():
+            return problem(503, LedgerSlowError.code, TOO_SLOW)
+        case LedgerUnwritableError():
+            return unavailable(str(error))
+        case _:
+            return unavailable()
+
+
+def _parameters(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101  # registered for nothing else
+    first = error.errors()[0]
+    return _ours(request, invalid(first["loc"][1:], first))
+
+
+def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101  # registered for nothing else
+    status = HTTPStatus(error.status_code)
+    headers = error.headers
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = {"Allow": ", ".join(_methods(request))}
+    return problem(status, status.name.lower(), status.description or status.phrase, headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """Give the methods of all routes of this path; Starlette names those of the first only."""
+    routes = [one for one in iter_route_contexts(request.app.routes) if one.methods]
+    matching = [one for one in routes if one.original_route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for one in matching for method in one.methods or ()})

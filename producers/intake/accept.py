@@ -1,0 +1,399 @@
+"""The one way in: events become instances in the ledger, by the rules of spec section 2.3.
+
+All events of a call are judged in memory, in order, against where their members stand, and written in one transaction
+of a fixed number of statements.  When `accept` returns, what it says is committed.
+
+Whatever decides when - an event's arrival, whether it lies in the future - is the ledger's clock, never the caller's.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from producers.intake.refused import RefusedEvent
+from shared.errors import InvalidEventError
+from shared.events import MemberEvent, Operation, Version, content_hash, derived_event_id, dump_event, event_hash
+from shared.ledger import acceptance, lookups, refusals
+from shared.ledger.acceptance import Known, Newest, NewInstance, Queued, Standing
+from shared.ledger.engine import Ledger, Transaction, repeated, transaction, wake
+from shared.ledger.operators import Action, record
+from shared.ledger.refusals import Refusal
+from shared.masking import mask_text
+from shared.pipeline import Lane, State
+
+OLDER = "older than the newest event of the member"
+_INDIVIDUAL = "individual"
+_IDS_FILED = 50
+
+
+class Outcome(StrEnum):
+    """What intake did with an event."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    SKIPPED = "skipped"
+    SUPERSEDED = "superseded"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The answer to one event; *position* counts from 0.  Shape: spec section 2.3."""
+
+    position: int
+    outcome: Outcome
+    event_id: str | None = None
+    instance_id: str | None = None
+    member_number: str | None = None
+    field: str | None = None
+    reason: str | None = None
+
+
+Item = tuple[int, MemberEvent | InvalidEventError]
+NOT_GOOD = frozenset({Outcome.REFUSED, Outcome.CONFLICT})
+
+
+@dataclass(slots=True)
+class Sender:
+    """Whose events a request or file brings, and how many refusals of it may still be kept singly.
+
+    Shape: *name* of the token or user; *source* the request's id, or the file's name.
+    """
+
+    name: str = ""
+    source: str = ""
+    room: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeRules:
+    """What intake depends on beside the events.
+
+    Shape: *lane* is that of events which name none; *program_id* the programme to sync, empty for all; *forced_by* the
+    name and role of an operator, whose `force` goes before order and is recorded.  Anybody else's sends what is
+    unchanged, no more.  Units: *future_s* seconds that an event may lie ahead.
+    """
+
+    lane: Lane
+    program_id: str = ""
+    future_s: float = 300.0
+    forced_by: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What one event comes to."""
+
+    outcome: Outcome
+    reason: str | None = None
+    begins: bool = False
+    """It begins a new sequence of its member."""
+
+
+@dataclass(slots=True)
+class _Arrival:
+    """One good event on its way through intake."""
+
+    position: int
+    event: MemberEvent
+    event_id: str
+    event_hash: bytes
+
+
+def accept(ledger: Ledger, items: Iterable[Item], rules: IntakeRules, sender: Sender | None = None) -> list[Receipt]:
+    """Take events in; give one receipt each, by position.  What is refused is kept, masked, and all is counted.
+
+    Raises:
+        LedgerError: nothing was stored.
+    """
+    refused: dict[int, InvalidEventError] = {}
+    arrivals: list[_Arrival] = []
+    for position, item in items:
+        if isinstance(item, InvalidEventError):
+            refused[position] = item
+        else:
+            arrivals.append(_Arrival(position, item, item.event_id or derived_event_id(item), event_hash(item)))
+    if not refused and not arrivals:
+        return []
+    sender = sender or Sender()
+
+    def commit() -> list[Receipt]:
+        with transaction(ledger) as connection:
+            taken = _take(connection, arrivals, rules) if arrivals else []
+            receipts = sorted([*taken, *map(_refusal, refused.items())], key=lambda receipt: receipt.position)
+            _account(connection, receipts, refused, sender)
+        return receipts
+
+    receipts = repeated(commit)
+    sender.room = max(0, sender.room - sum(receipt.outcome in NOT_GOOD for receipt in receipts))
+    return receipts
+
+
+def member_of(ledger: Ledger, row_id: str) -> str | None:
+    """Say whose a ROW_ID is, as far as the ledger knows.
+
+    Raises:
+        LedgerError: it cannot be asked.
+    """
+    with transaction(ledger) as connection:
+        return lookups.member_of(connection, row_id)
+
+
+def refuse_whole(ledger: Ledger, error: InvalidEventError, sender: Sender) -> None:
+    """Keep that a whole request or file could not be read; it counts as one event.
+
+    Raises:
+        LedgerError: it is not kept.
+    """
+    kept = Refusal(Outcome.REFUSED, None, None, error.field, error.reason, None, None)
+    with transaction(ledger) as connection:
+        refusals.keep(connection, sender.name, sender.source, [kept], more=0)
+        refusals.count(connection, {Outcome.REFUSED: 1})
+
+
+def _refusal(refused: tuple[int, InvalidEventError]) -> Receipt:
+    position, error = refused
+    number = error.member_number if isinstance(error, RefusedEvent) else None
+    return Receipt(position, Outcome.REFUSED, member_number=number, field=error.field, reason=error.reason)
+
+
+def _account(
+    connection: Transaction, receipts: Sequence[Receipt], refused: Mapping[int, InvalidEventError], sender: Sender
+) -> None:
+    """Keep what was refused, as far as there is room for it, and count everything."""
+    bad = [receipt for receipt in receipts if receipt.outcome in NOT_GOOD]
+    if bad:
+        kept = [_kept(receipt, refused.get(receipt.position)) for receipt in bad[: sender.room]]
+        refusals.keep(connection, sender.name, sender.source, kept, more=len(bad) - len(kept))
+    refusals.count(connection, Counter(receipt.outcome for receipt in receipts))
+
+
+def _kept(receipt: Receipt, error: InvalidEventError | None) -> Refusal:
+    known = error if isinstance(error, RefusedEvent) else None
+    return Refusal(
+        outcome=receipt.outcome,
+        position=receipt.position,
+        line=known.line if known else None,
+        field=mask_text(receipt.field or ""),
+        reason=mask_text(receipt.reason or ""),
+        member_number=receipt.member_number,
+        excerpt=known.excerpt if known else None,
+    )
+
+
+def judge(event: MemberEvent, standing: Standing, content: bytes, rules: IntakeRules) -> Judgement:
+    """Apply rules 3 to 6 to an event that is no duplicate.  Pure."""
+    if rules.program_id and event.member.program_id != rules.program_id:
+        return Judgement(Outcome.SKIPPED, "the member is not in the programme that is synced")
+    if event.member.member_type and event.member.member_type.casefold() != _INDIVIDUAL:
+        return Judgement(Outcome.SKIPPED, f"a {event.member.member_type}, and only Individuals are synced")
+    begins = begins_sequence(event, standing)
+    if is_overtaken(event, standing, begins=begins):
+        if not (event.force and rules.forced_by):
+            return Judgement(Outcome.SUPERSEDED, OLDER)
+        begins = True
+    is_same = standing.synced and standing.applied_hash == content and not standing.running and not begins
+    if is_same and not event.force:
+        return Judgement(Outcome.UNCHANGED, "CrowdTwist has accepted this content already", begins)
+    return Judgement(Outcome.ACCEPTED, begins=begins)
+
+
+def begins_sequence(event: MemberEvent, standing: Standing) -> bool:
+    """Say whether Siebel counts anew from here: another row for the member, or an enrolment after a deletion."""
+    row_id = _own_row(event, standing)
+    is_another_row = bool(row_id and standing.row_id and row_id != standing.row_id)
+    is_enrolled_again = event.operation is Operation.ENROLL and standing.newest_operation == Operation.DELETE
+    return is_another_row or is_enrolled_again
+
+
+def is_overtaken(event: MemberEvent, standing: Standing, *, begins: bool) -> bool:
+    """Say whether the member has a newer event.  Between two sequences only the clock compares, never modifications."""
+    version, newest = event.version, standing.newest
+    if newest is None:
+        return False
+    if standing.sequence_from is not None and version.is_before(Version(None, standing.sequence_from)):
+        return True
+    return version.is_before(newest) if begins else version.is_older_than(newest)
+
+
+def _take(connection: Transaction, arrivals: Sequence[_Arrival], rules: IntakeRules) -> list[Receipt]:
+    members = [arrival.event.member.member_number for arrival in arrivals]
+    acceptance.lock_members(connection, members)
+    known = acceptance.known_events(connection, [arrival.event_id for arrival in arrivals])
+    standings = _with_foreign_rows(connection, arrivals, acceptance.standings(connection, members))
+    ids, now = acceptance.take_ids(connection, len(arrivals))
+    desk = _Desk(known, standings, rules, now)
+    receipts = [desk.take(arrival, instance_id) for arrival, instance_id in zip(arrivals, ids, strict=True)]
+    acceptance.supersede(connection, desk.overtaken)
+    acceptance.insert(connection, desk.instances, now)
+    acceptance.inherit(connection, desk.failing)
+    acceptance.set_newest(connection, list(desk.newest.values()))
+    _record_forced(connection, rules, receipts, desk.forced)
+    if any(receipt.outcome is Outcome.ACCEPTED for receipt in receipts):
+        wake(connection)
+    return receipts
+
+
+def _with_foreign_rows(
+    connection: Transaction, arrivals: Sequence[_Arrival], standings: Mapping[str, Standing]
+) -> dict[str, Standing]:
+    """Add to the standings which of the rows that events name are known as other members'."""
+    named = [arrival.event.member for arrival in arrivals if arrival.event.member.row_id]
+    claims = {one.row_id for one in named if one.row_id != standings[one.member_number].row_id}
+    owners = acceptance.row_owners(connection, list(claims)) if claims else {}
+    return {
+        number: replace(standing, foreign_rows=frozenset(row for row, owner in owners.items() if owner != number))
+        for number, standing in standings.items()
+    }
+
+
+def _own_row(event: MemberEvent, standing: Standing) -> str:
+    """Give the row that an event names, if it can be its member's."""
+    row_id = event.member.row_id
+    return "" if row_id in standing.foreign_rows else row_id
+
+
+def _record_forced(
+    connection: Transaction, rules: IntakeRules, receipts: Sequence[Receipt], forced: Sequence[str]
+) -> None:
+    """File what an operator forced, in the transaction that takes it in."""
+    if not forced or rules.forced_by is None:
+        return
+    who, role = rules.forced_by
+    counts = Counter(receipt.outcome.value for receipt in receipts if receipt.instance_id in forced)
+    answer = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
+    asked = {"ids": list(forced[:_IDS_FILED])} | ({"and_more": more} if (more := len(forced) - _IDS_FILED) > 0 else {})
+    record(connection, Action(who, role, "force", answer, asked=asked, count=len(forced)))
+
+
+class _Desk:
+    """Judges the events of one call in order, each against what those before it changed."""
+
+    def __init__(
+        self, known: Mapping[str, Known], standings: Mapping[str, Standing], rules: IntakeRules, now: datetime
+    ) -> None:
+        self._known = dict(known)
+        self._standings = dict(standings)
+        self._rules = rules
+        self._now = now
+        self._fresh: dict[int, int] = {}
+        self.instances: list[NewInstance] = []
+        self.newest: dict[str, Newest] = {}
+        self.overtaken: dict[int, int] = {}
+        self.failing: dict[int, int] = {}
+        self.forced: list[str] = []
+
+    def take(self, arrival: _Arrival, instance_id: int) -> Receipt:
+        """Judge one event and note what is to be written for it."""
+        event, number = arrival.event.arrived(self._now), arrival.event.member.member_number
+        known = self._known.get(arrival.event_id)
+        if known is not None:
+            return self._known_already(arrival, known)
+        if event.occurred_at > self._now + timedelta(seconds=self._rules.future_s):
+            return self._too_early(arrival, event)
+        self._known[arrival.event_id] = Known(instance_id, arrival.event_hash)
+        content = content_hash(event)
+        standing = self._standings[number]
+        judgement = judge(event, standing, content, self._rules)
+        self._fresh[instance_id] = len(self.instances)
+        self.instances.append(self._instance(arrival, event, instance_id, content, judgement))
+        if event.force and self._rules.forced_by:
+            self.forced.append(str(instance_id))
+        if judgement.outcome in {Outcome.ACCEPTED, Outcome.UNCHANGED}:
+            self._move_on(event, instance_id, standing, judgement)
+        return Receipt(
+            arrival.position,
+            judgement.outcome,
+            arrival.event_id,
+            str(instance_id),
+            number,
+            reason=judgement.reason,
+        )
+
+    def _too_early(self, arrival: _Arrival, event: MemberEvent) -> Receipt:
+        ahead_s = (event.occurred_at - self._now).total_seconds()
+        limit_s = self._rules.future_s
+        reason = f"lies {ahead_s:.0f} s in the future, more than MEMBERSYNC_GUARD__FUTURE_S ({limit_s:g}) allows"
+        number = event.member.member_number
+        return Receipt(
+            arrival.position, Outcome.REFUSED, arrival.event_id, None, number, field="occurred_at", reason=reason
+        )
+
+    def _known_already(self, arrival: _Arrival, known: Known) -> Receipt:
+        receipt = Receipt(
+            arrival.position,
+            Outcome.DUPLICATE,
+            arrival.event_id,
+            str(known.instance_id),
+            arrival.event.member.member_number,
+        )
+        if known.event_hash == arrival.event_hash:
+            return receipt
+        reason = "this event_id was used before, for an event with other content; the first stands"
+        return replace(receipt, outcome=Outcome.CONFLICT, field="event_id", reason=reason)
+
+    def _instance(
+        self, arrival: _Arrival, event: MemberEvent, instance_id: int, content: bytes, judgement: Judgement
+    ) -> NewInstance:
+        return NewInstance(
+            instance_id=instance_id,
+            event_id=arrival.event_id,
+            event_hash=arrival.event_hash,
+            content_hash=content,
+            member_number=event.member.member_number,
+            operation=event.operation,
+            lane=event.lane or self._rules.lane,
+            modification=event.modification,
+            occurred_at=event.occurred_at,
+            state=State.PENDING if judgement.outcome is Outcome.ACCEPTED else State(judgement.outcome),
+            reason=judgement.reason,
+            event={**dump_event(event), "event_id": arrival.event_id},
+        )
+
+    def _move_on(self, event: MemberEvent, instance_id: int, standing: Standing, judgement: Judgement) -> None:
+        """Make *event* its member's newest; the one that was queued before it is overtaken."""
+        number = event.member.member_number
+        if standing.queued is not None:
+            self._overtake(standing.queued, instance_id, inherits=judgement.outcome is Outcome.ACCEPTED)
+        version, row_id = event.version, _own_row(event, standing) or standing.row_id
+        sequence_from = version.occurred_at if judgement.begins else standing.sequence_from
+        self.newest[number] = Newest(
+            member_number=number,
+            instance_id=instance_id,
+            operation=event.operation,
+            modification=version.modification,
+            occurred_at=version.occurred_at,
+            occurred_until=version.occurred_until,
+            row_id=row_id,
+            sequence_from=sequence_from,
+            email=event.member.email_address,
+        )
+        is_queued = judgement.outcome is Outcome.ACCEPTED
+        is_failing = standing.queued is not None and standing.queued.failing
+        self._standings[number] = replace(
+            standing,
+            newest=version,
+            newest_operation=event.operation,
+            row_id=row_id,
+            sequence_from=sequence_from,
+            queued=Queued(instance_id, is_failing) if is_queued else None,
+        )
+
+    def _overtake(self, queued: Queued, instance_id: int, *, inherits: bool) -> None:
+        index = self._fresh.get(queued.instance_id)
+        if index is None:
+            self.overtaken[queued.instance_id] = instance_id
+            if queued.failing and inherits:
+                self.failing[queued.instance_id] = instance_id
+            return
+        # It came in this same call: it is written as superseded at once, and who it overtook now has a newer heir.
+        self.instances[index] = replace(
+            self.instances[index], state=State.SUPERSEDED, reason=f"overtaken by instance {instance_id}"
+        )
+        for older, heir in self.failing.items():
+            if heir == queued.instance_id:
+                self.failing[older] = instance_id

@@ -1,0 +1,238 @@
+"""CSV, row by row: the header holds the field names of spec 2.1 or Siebel's labels.
+
+With Siebel's labels the rules of a SiebelMessage apply (no operation: an update; no instant: now); with our own names
+`operation` and `occurred_at` are required.  A row is refused alone, with its line and column.
+
+Every line is accounted for.  A quotation mark that is not closed would swallow the lines after it: what does not come
+out as one row of as many cells as the header has is taken apart again, its first line refused, and the others read
+each for itself, strictly, for they may be the inside of a cell.
+"""
+
+import csv
+import io
+import re
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from producers.intake.charsets import codec_of
+from producers.intake.refused import refused_row
+from producers.intake.siebel_message import BodyError, Dialect, fold, read_member
+from producers.intake.spreadsheets import damage
+from shared.errors import InvalidEventError
+from shared.events import MemberEvent
+
+_LONGEST_LINE = 1024 * 1024  # characters; csv itself stops at 128 Ki in one field
+_DELIMITERS = ",;\t|"
+_HEAD_BYTES = 64
+_QUOTED = re.compile(r'"[^"]*"')
+_SEPARATOR = re.compile(r'"?sep=(\\t|[^\w"])"?\s*', re.IGNORECASE)
+_COLUMNS_NAMED = 10
+_LONGEST_NAME = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """How a table is read.  Shape: as `producers.intake.formats.Terms`."""
+
+    dialect: Dialect
+    arrival: datetime
+    max_bytes: int
+    member_of: Callable[[str], str | None]
+    remark: Callable[[str], None]
+
+    def read(self, stream: io.BufferedReader) -> Iterator[MemberEvent | InvalidEventError]:
+        """Read the rows below the header; blank ones count for nothing.
+
+        Shape: UTF-8, or UTF-16; `,`, `;`, tab or `|` between columns, as a first line `sep=;` says, or whichever the
+        header has most of.  A byte that is not UTF-8 refuses its row.
+
+        Raises:
+            BodyError: it has no header, or cannot be read further.
+        """
+        text = io.TextIOWrapper(
+            stream, codec_of(stream.peek(_HEAD_BYTES)[:_HEAD_BYTES], None), errors="surrogateescape", newline=""
+        )
+        try:
+            yield from self._events(_Lines(text))
+        finally:
+            text.detach()  # the stream is the caller's
+
+    def _events(self, lines: "_Lines") -> Iterator[MemberEvent | InvalidEventError]:
+        first, delimiter = lines.take() or "", None
+        if stated := _SEPARATOR.fullmatch(first.removeprefix("\ufeff")):
+            first, delimiter = lines.take() or "", stated[1].replace("\\t", "\t")
+        plain = _QUOTED.sub("", first)
+        delimiter = delimiter or max(_DELIMITERS, key=plain.count)
+        header = self._header(first, delimiter, lines.number)
+        for row in _rows(lines, delimiter, len(header), self.max_bytes):
+            record = {name: cell for name, cell in zip(header, row.cells, strict=False) if name}
+            try:
+                row.check(len(header))
+                if any(cell.strip() for cell in row.cells):
+                    yield self._event(record, "member_number" in header)
+            except InvalidEventError as refusal:
+                yield refused_row(refusal, record or row.raw, row.line)
+
+    def _event(self, record: dict[str, str], is_ours: bool) -> MemberEvent:  # noqa: FBT001  # ours or Siebel's names
+        for name, cell in record.items():
+            field = self.dialect.field_of(name)
+            if field and (what := damage(field, cell)):
+                raise InvalidEventError(name, what)
+        since = None if is_ours else self.arrival
+        return read_member(
+            record, dialect=self.dialect, arrival=since, max_bytes=self.max_bytes, member_of=self.member_of
+        )
+
+    def _header(self, line: str, delimiter: str, number: int) -> list[str]:
+        try:
+            names = [name.strip() for name in next(csv.reader([line], delimiter=delimiter), [])]
+        except csv.Error:
+            names = []
+        where = f"line {number or 1}"
+        if not any(names):
+            raise BodyError(where, "must be a header with the names of the columns")
+        folded = [fold(name) for name in names]
+        for index, name in enumerate(folded):
+            if names[index] and name in folded[:index]:  # which name is not said: without a header it is somebody's
+                raise BodyError(where, f"names a column twice: {folded.index(name) + 1} and {index + 1}")
+        known = {name: self.dialect.field_of(name) for name in names}
+        fields = set(known.values())
+        is_of_deleted = "row_id" in fields and "isdeleted" in map(fold, names)
+        if "member_number" not in fields and not is_of_deleted:
+            raise BodyError(where, f"has no column {self.dialect.labels['member_number']}, or member_number")
+        self._remark_on([name for name, field in known.items() if field is None and fold(name) != "isdeleted"])
+        return names
+
+    def _remark_on(self, strangers: list[str]) -> None:
+        """Say which columns are not synced: a name that is misspelt would go unnoticed."""
+        if "" in strangers:
+            self.remark("columns without a name are left out")
+        names = [name[:_LONGEST_NAME] for name in strangers if name]
+        if names:
+            more = f" and {len(names) - _COLUMNS_NAMED} more" if len(names) > _COLUMNS_NAMED else ""
+            shown = ", ".join(names[:_COLUMNS_NAMED])
+            self.remark(f"not known, so kept in the ledger and not synced: {shown}{more}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row as it stands in the file, or what is no row; *flaw* says why."""
+
+    line: int
+    raw: bytes
+    cells: list[str]
+    flaw: str = ""
+    in_doubt: bool = False
+    is_cut_off: bool = False
+
+    def check(self, width: int) -> None:
+        """Hold it against the header's *width*: empty cells may be missing at its end, as Excel leaves them out.
+
+        Raises:
+            InvalidEventError: it is no row of this table.
+        """
+        if self.flaw:
+            raise InvalidEventError("", self.flaw)
+        count = len(self.cells)
+        if any(cell.strip() for cell in self.cells[width:]):
+            raise InvalidEventError("", f"has {count} columns, the header {width}")
+        if self.in_doubt and (count != width or any('"' in cell for cell in self.cells)):
+            raise InvalidEventError("", "follows a quotation mark that is never closed, and may belong to it")
+        if self.is_cut_off and count < width:
+            raise InvalidEventError("", f"has {count} columns, the header {width}, and the file ends within the line")
+
+
+def _rows(lines: "_Lines", delimiter: str, width: int, longest: int) -> Iterator[_Row]:
+    """Give each row below the header."""
+    while True:
+        in_doubt = lines.in_doubt
+        taken: list[str] = []
+        flaw, cells = "", []
+        try:
+            cells = next(csv.reader(lines.feed(taken, longest), delimiter=delimiter, strict=True))
+        except StopIteration:
+            return
+        except csv.Error:
+            flaw = "is not CSV: a quotation mark stands where none may"
+        number = lines.number - len(taken) + 1
+        if len(taken) > 1 and (flaw or _is_swallowed(taken, cells, delimiter, width)):
+            lines.give_back(taken[1:])
+            flaw, cells = "opens a quotation mark that is never closed", []
+        elif flaw and in_doubt:
+            flaw = "follows a quotation mark that is never closed, and may belong to it"
+        yield _Row(
+            number,
+            taken[0].encode("utf-8", "replace"),
+            cells,
+            flaw,
+            in_doubt,
+            is_cut_off=not taken[-1].endswith(("\n", "\r")),
+        )
+
+
+def _is_swallowed(taken: list[str], cells: list[str], delimiter: str, width: int) -> bool:
+    """Say whether what was read as one row is more than one: it does not fit the header, or its other lines do."""
+    if len(cells) != width:
+        return True
+    return all(len(_cells(line, delimiter)) == width for line in taken[1:])
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:
+        return []
+
+
+class _Lines:
+    """The lines of a file, none so long that it could fill the memory; some may be given back to be read again."""
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self._text = text
+        self._again: deque[str] = deque()
+        self.number = 0
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the next line was given back."""
+        return bool(self._again)
+
+    def take(self) -> str | None:
+        """Give the next line; None: there is none.
+
+        Raises:
+            BodyError: it is no line of text.
+        """
+        if self._again:
+            self.number += 1
+            return self._again.popleft()
+        try:
+            line = self._text.readline(_LONGEST_LINE)
+        except UnicodeError:
+            raise BodyError(
+                f"line {self.number + 1}",
+                f"is not in the character set that the file began with ({self._text.encoding})",
+            ) from None
+        if len(line) == _LONGEST_LINE:
+            raise BodyError(f"line {self.number + 1}", "is too long to be CSV")
+        self.number += bool(line)
+        return line or None
+
+    def give_back(self, lines: list[str]) -> None:
+        """Have *lines* read again, each for itself."""
+        self._again.extendleft(reversed(lines))
+        self.number -= len(lines)
+
+    def feed(self, taken: list[str], longest: int) -> Iterator[str]:
+        """Give the lines of one row, of *longest* characters at most, and note them in *taken*."""
+        in_doubt = self.in_doubt
+        size = 0
+        while not taken or (size <= longest and not in_doubt):
+            line = self.take()
+            if line is None:
+                return
+            taken.append(line)
+            size += len(line)
+            yield line

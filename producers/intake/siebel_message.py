@@ -1,0 +1,398 @@
+"""What Siebel sends by itself: a SiebelMessage, as JSON or XML, into member events.
+
+Shape: `SiebelMessage` (IntObjectName `CT LOY Member` or `CT Loyalty Member`) > `ListOf<IO>` > `LOY Member`, one or
+many, each with its `Contact`.  Names compare by letters and digits alone: `Member Number`, `MemberNumber` (XML names
+without escapes) and `member_number` are one name.  XML becomes the same shape first (`producers/intake/siebel_xml.py`).
+
+Source: domain.md 1.5 (labels of the attributes) and 3.2 (shape).  (A): the labels of Id, Mod Id, Updated, Program Id,
+Member Type, Language and Operation; `settings.siebel.field_names` replaces them.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from producers.intake.refused import RefusedEvent, refused
+from producers.intake.siebel_dates import instants
+from shared.errors import InvalidEventError
+from shared.event_values import REPEATED, Ambiguous, check_names, path_of
+from shared.events import Member, MemberEvent, Operation, parse_event
+from shared.settings import SiebelSettings
+
+_OBJECTS = {"ctloymember", "ctloyaltymember"}
+_COMPONENTS = {"loymember", "loyaltymember", "lwaloymember", *_OBJECTS}
+_NAMED_MAX = 5
+_CONTACTS = {"listofcontact", "contact"}
+_PRIMARY = {"isprimarymvg", "ssaprimaryfield", "primarycontactflag"}
+_DELETED = "isdeleted"
+"""Source: the CSV of Siebel's Data Export; a deleted row may have nothing else but its Row Id."""
+_EVENT_FIELDS = ("event_id", "operation", "occurred_at", "modification", "lane", "force")
+_MEMBER_LABELS: Final = {
+    "operation": ("Operation",),
+    "modification": ("Mod Id", "Modification Number"),
+    "occurred_at": ("Updated", "Last Updated"),
+    "member_number": ("Member Number",),
+    "row_id": ("Id", "Row Id"),
+    "program_id": ("Program Id",),
+    "member_type": ("Member Type",),
+    "status": ("Status",),
+    "language": ("Language", "<lang>"),
+}
+_CONTACT_LABELS: Final = {
+    "first_name": ("Contact First Name", "First Name"),
+    "last_name": ("Contact Last Name", "Last Name"),
+    "middle_name": ("Contact Middle Name", "Middle Name"),
+    "date_of_birth": ("Date of Birth", "Data of Birth"),
+    "email_address": ("Email Address",),
+    "postal_code": ("Primary Postal Code", "Postal Code"),
+    "city": ("Primary City", "City"),
+    "country_code": ("Primary Country Code", "Country Code"),
+    "gender": ("M/F", "Gender"),
+    "ct_city_id": ("CT City Id",),
+}
+SIEBEL_LABELS: Final[Mapping[str, tuple[str, ...]]] = {**_MEMBER_LABELS, **_CONTACT_LABELS}
+"""What Siebel calls the fields of an event, the usual label first."""
+_OPERATIONS = {
+    **dict.fromkeys(("", "update", "upsert", "sync", "synchronize", "modify"), Operation.UPDATE),
+    **dict.fromkeys(("insert", "create", "new", "enroll", "enrol"), Operation.ENROLL),
+    **dict.fromkeys(("delete", "remove"), Operation.DELETE),
+}
+
+
+class BodyError(InvalidEventError):
+    """A whole message, body or file cannot be read: nothing of it is taken."""
+
+    code = "unreadable_body"
+
+
+class Element(dict[str, Any]):
+    """An object that knows on which *line* it began, and its *flaw*: what in it could not be read, if anything.
+
+    Shape: *raw* is the text of one that could not be read at all.
+    """
+
+    __slots__ = ("flaw", "line", "raw")
+
+    def __init__(
+        self, fields: Mapping[str, Any], line: int | None, flaw: InvalidEventError | None = None, raw: bytes = b""
+    ) -> None:
+        super().__init__(fields)
+        self.line = line
+        self.flaw = flaw
+        self.raw = raw
+
+
+@lru_cache(maxsize=1024)  # a load repeats the same few labels for every member
+def fold(name: str) -> str:
+    """Reduce a name to what all its spellings share."""
+    return "".join(filter(str.isalnum, name)).lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How one Siebel writes: the label of each field, and the zone of its dates."""
+
+    zone: ZoneInfo
+    labels: Mapping[str, str]
+    member: Mapping[str, str] = field(repr=False)
+    contact: Mapping[str, str] = field(repr=False)
+
+    @classmethod
+    def of(cls, settings: SiebelSettings) -> "Dialect":
+        """Build it from the settings; a label given there replaces ours.
+
+        Raises:
+            ValueError: a label is given for a field that does not exist.
+        """
+        given = {name: (label,) for name, label in settings.field_names.items()}
+        canonical = {fold(name): name for name in (*_EVENT_FIELDS, *Member.model_fields)}
+        if strangers := given.keys() - set(canonical.values()):
+            raise ValueError(f"siebel.field_names: no such field: {', '.join(sorted(strangers))}")
+        known = {**SIEBEL_LABELS, **given}
+        return cls(
+            zone=ZoneInfo(settings.timezone),
+            labels={name: labels[0] for name, labels in known.items()},
+            member={**canonical, **_folded(known), **_folded(given)},
+            contact=_folded({name: known[name] for name in _CONTACT_LABELS}),
+        )
+
+    def field_of(self, label: str) -> str | None:
+        """Say which field a label means; None: none that we know."""
+        return self.member.get(fold(label)) or self.contact.get(fold(label))
+
+
+def _folded(labels: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    return {fold(label): name for name, alternatives in labels.items() for label in alternatives}
+
+
+def is_siebel_message(document: object) -> bool:
+    """Tell a SiebelMessage from a canonical event."""
+    return isinstance(document, Mapping) and not document.keys().isdisjoint({"SiebelMessage", "IntObjectName"})
+
+
+def is_component(label: str) -> bool:
+    """Say whether this is a name of the component that is a member."""
+    return fold(label) in _COMPONENTS
+
+
+def is_list_of_members(label: str) -> bool:
+    """Say whether this names what holds members."""
+    return fold(label).removeprefix("listof") in _OBJECTS | _COMPONENTS
+
+
+def refused_element(refusal: InvalidEventError, element: object) -> RefusedEvent:
+    """Give the refusal with what the element of a list tells of it."""
+    if not isinstance(element, Element):
+        return refused(refusal, element)
+    return refused(refusal, element.raw or element, element.line)
+
+
+def nobody(_: str) -> str | None:
+    """Know of no row whose it is."""
+    return None
+
+
+def read_siebel_message(
+    document: Mapping[str, Any],
+    *,
+    dialect: Dialect,
+    arrival: datetime,
+    max_bytes: int,
+    member_of: Callable[[str], str | None] = nobody,
+) -> Iterator[MemberEvent | InvalidEventError]:
+    """Read the members of one message in order; a broken one is refused alone, its field named by Siebel's label.
+
+    Raises:
+        BodyError: the message itself is not of this shape; raised by the call, before the first member.
+    """
+    members = _members(document, dialect)
+
+    def read() -> Iterator[MemberEvent | InvalidEventError]:
+        for member in members:
+            try:
+                yield read_member(member, dialect=dialect, arrival=arrival, max_bytes=max_bytes, member_of=member_of)
+            except InvalidEventError as refusal:
+                yield refused_element(refusal, member)
+
+    return read()
+
+
+def read_member(
+    record: object,
+    *,
+    dialect: Dialect,
+    arrival: datetime | None,
+    max_bytes: int,
+    member_of: Callable[[str], str | None] = nobody,
+) -> MemberEvent:
+    """Read one member.
+
+    Shape: *arrival* is when a member changed that does not say so; None: it must say so, and its operation too.
+    *member_of* gives the member number of a ROW_ID, for a deleted row that has nothing else.
+
+    Raises:
+        InvalidEventError: its field is the label as the record spells it.
+    """
+    if not isinstance(record, Mapping):
+        raise InvalidEventError("LOY Member", "must be an object")
+    if isinstance(record, Element) and record.flaw:
+        raise record.flaw
+    check_names(record)
+    found = _Found()
+    is_xml = isinstance(record, Element)
+    contact, contact_label, rest = _split(record)
+    if contact is not None:
+        unknown = found.take(contact, dialect.contact, repeats=is_xml)
+        rest |= {contact_label: unknown} if unknown else {}
+    unknown = found.take(rest, dialect.member, repeats=is_xml)
+    event = {name: found.values.pop(name) for name in _EVENT_FIELDS if found.values.get(name) not in (None, "")}
+    if _is_deleted(unknown):
+        event["operation"] = Operation.DELETE.value
+        found.name_by_row(member_of)
+    try:
+        until = _translate(event, dialect.zone, has_default=arrival is not None)
+        document = {**event, "member": {**unknown, **found.values}}
+        return parse_event(document, max_bytes=max_bytes, arrival=arrival).or_until(until)
+    except InvalidEventError as refusal:
+        name = refusal.field.removeprefix("member.")
+        label = found.labels.get(name) or (dialect.labels.get(name, name) if arrival else name)
+        raise InvalidEventError(label, refusal.reason) from None
+
+
+def _one_of(label: str, given: object, spelt: dict[str, Any]) -> object:
+    """Give the one value of a label, in all its spellings and places; *spelt* has those before.
+
+    Raises:
+        InvalidEventError: it has two.
+    """
+    values = given if isinstance(given, list) else [given]
+    known = [value for value in (spelt.get(fold(label)), *values) if value not in (None, "")]
+    if any(value != known[0] for value in known):
+        raise InvalidEventError(label, REPEATED)
+    value = known[0] if known else values[-1] if values else None
+    spelt[fold(label)] = value
+    return value
+
+
+@dataclass(slots=True)
+class _Found:
+    """The fields met so far.  A filled one stands; an empty one gives way to a later one of the same meaning."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+
+    def take(self, record: Mapping[str, Any], names: Mapping[str, str], *, repeats: bool) -> dict[str, Any]:
+        """Take what *names* knows; give the rest.  Where a list is how something *repeats*, it must say one thing."""
+        unknown = {}
+        spelt: dict[str, Any] = {}
+        for label, given in record.items():
+            name = names.get(fold(label))
+            if name is None:
+                unknown[label] = given
+                continue
+            value = _one_of(label, given if repeats else [given], spelt)
+            if self.values.get(name) in (None, ""):
+                self.values[name] = value
+                self.labels[name] = label
+        return unknown
+
+    def name_by_row(self, member_of: Callable[[str], str | None]) -> None:
+        """Fill in whose row it is, where only its ROW_ID says so.
+
+        Raises:
+            InvalidEventError: nobody knows.
+        """
+        row_id = self.values.get("row_id")
+        if self.values.get("member_number") in (None, "") and isinstance(row_id, str) and row_id.strip():
+            self.values["member_number"] = member_of(row_id.strip())
+            if self.values["member_number"] is None:
+                raise InvalidEventError(
+                    self.labels["row_id"], "is of no member known here, and the deleted row names none"
+                )
+
+
+def _members(document: Mapping[str, Any], dialect: Dialect) -> list[Any]:
+    messages = [value for label, value in _items(document) if label == "SiebelMessage"] or [document]
+    return [member for message in messages for member in _members_of(message, dialect)]
+
+
+def _members_of(message: object, dialect: Dialect) -> list[Any]:
+    if not isinstance(message, Mapping):
+        raise BodyError("SiebelMessage", "must be an object")
+    names = [value for label, value in _items(message) if label == "IntObjectName"] or ["CT LOY Member"]
+    if not all(isinstance(name, str) and fold(name) in _OBJECTS for name in names):
+        raise BodyError("IntObjectName", "must be CT LOY Member or CT Loyalty Member")
+    contents = [content for label, content in _items(message) if is_list_of_members(label)]
+    if not contents:
+        found = [label for label, content in _items(message) if isinstance(content, Mapping | list)]
+        raise BodyError(f"ListOf{names[0]}", f"is required{f'; the message has {_named(found)}' if found else ''}")
+    lists = [content for content in contents if content not in (None, "", {})]
+    parts = [part for content in lists for part in (content if isinstance(content, list) else [content])]
+    return [member for part in parts for member in _components(part, dialect)]
+
+
+def _components(part: object, dialect: Dialect) -> list[Any]:
+    """Give the members of a part of a `ListOf…`: one bare object, or what is under the names of the component.
+
+    Shape: what is under another name stands among them with that as its flaw, so that nothing goes unsaid.
+    """
+    if not isinstance(part, Mapping) or (isinstance(part, Element) and part.flaw and part.raw):
+        return [part]
+    is_bare = not any(fold(label) in _COMPONENTS for label in part) and (
+        any(dialect.field_of(label) and not isinstance(value, Mapping | list) for label, value in part.items())
+        or not any(isinstance(value, Mapping | list) and fold(label) not in _CONTACTS for label, value in part.items())
+    )
+    if is_bare:
+        return [part]
+    members: list[Any] = []
+    for label, value in _items(part):
+        listed = value if isinstance(value, list) else [] if value in (None, "", {}) else [value]
+        if fold(label) in _COMPONENTS:
+            members += listed
+        else:
+            flaw = InvalidEventError(path_of((label,)), "is no component of a member: LOY Member is expected")
+            found = [one for one in listed if isinstance(one, Mapping)]
+            members += [Element(one, one.line if isinstance(one, Element) else None, flaw) for one in found]
+    return members
+
+
+def _items(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Give all names and values of an object, those of a name that is repeated too."""
+    several = record.several if isinstance(record, Ambiguous) else {}
+    for label, value in record.items():
+        for one in several.get(label, [value]):
+            yield label, one
+
+
+def _named(labels: list[str]) -> str:
+    return ", ".join(path_of((label,)) for label in labels[:_NAMED_MAX])
+
+
+def _listed(content: object, names: set[str]) -> list[Any]:
+    """Give the objects of a `ListOf…`: an array, the object or array under one of *names*, or one bare object."""
+    if content is None or content in ("", {}):
+        return []
+    found: list[Any] = []
+    for part in content if isinstance(content, list) else [content]:
+        if part in (None, ""):
+            continue
+        inner = [value for label, value in part.items() if fold(label) in names] if isinstance(part, Mapping) else []
+        for value in inner or [part]:
+            found += value if isinstance(value, list) else [value]
+    return found
+
+
+def _split(record: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, str, dict[str, Any]]:
+    """Part a member from its primary contact: (contact, its label, the member without it)."""
+    rest = dict(record)
+    for label in record:
+        if not isinstance(label, str):
+            raise InvalidEventError("LOY Member", "has a name that is not text")
+        if fold(label) in _CONTACTS:
+            contacts = _listed(rest.pop(label), {"contact"})
+            if not all(isinstance(contact, Mapping) for contact in contacts):
+                raise InvalidEventError(label, "must be an object")
+            primary = [contact for contact in contacts if _is_primary(contact)]
+            return next(iter(primary + contacts), None), "Contact", rest
+    return None, "", rest
+
+
+def _is_primary(contact: Mapping[str, Any]) -> bool:
+    return any(fold(str(label)) in _PRIMARY and value in ("Y", "true", True) for label, value in contact.items())
+
+
+def _is_deleted(unknown: dict[str, Any]) -> bool:
+    """Take Siebel's own mark of a deleted row out of the fields that are no member's, and say what it says.
+
+    Raises:
+        InvalidEventError: it says neither Y nor N: a guess would bring a deleted member back, or lose a living one.
+    """
+    label = next((label for label in unknown if fold(label) == _DELETED), None)
+    if label is None:
+        return False
+    said = unknown.pop(label)
+    said = said.strip() if isinstance(said, str) else said
+    if said not in ("Y", "N"):
+        raise InvalidEventError(label, "must be Y or N")
+    return bool(said == "Y")
+
+
+def _translate(event: dict[str, Any], zone: ZoneInfo, *, has_default: bool) -> datetime | None:
+    """Turn Siebel's words and dates into ours, in place; what is neither is left for `parse_event` to judge.
+
+    Gives the later of the two instants that a date may mean, None where it means one.
+    """
+    stated = event.get("operation", "" if has_default else None)
+    if isinstance(stated, str):
+        operation = _OPERATIONS.get(fold(stated))
+        if operation is None:
+            raise InvalidEventError("operation", "must be insert, update, upsert or delete")
+        event["operation"] = operation.value
+    if isinstance(event.get("occurred_at"), str):
+        earliest, latest = instants(event["occurred_at"], zone)
+        event["occurred_at"] = earliest.isoformat()
+        return latest if latest > earliest else None
+    return None

@@ -1,0 +1,197 @@
+"""The members of a message that is no XML because of some of them: those are marked as broken, the others stay.
+
+Only where it is certain where a broken member ends: at its own end tag, or, where that is missing, before the next
+member, if nothing of it may hold that one.  Else the whole is refused: what belongs to one member is never taken for
+another.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from xml.etree.ElementTree import ParseError
+
+from defusedxml.common import DefusedXmlException
+from defusedxml.ElementTree import DefusedXMLParser
+
+from producers.intake.siebel_message import is_component, is_list_of_members
+from producers.intake.xml_mending import Mended, Spot
+
+_TAG = re.compile(
+    r"<!--(?:(?!--).)*+-->|<!\[CDATA\[(?:(?!\]\]>|<!\[CDATA\[).)*+\]\]>|<\?[^<>]*\?>"
+    r"|<(?P<end>/?)(?P<name>(?:[\w.-]+:)?(?P<local>[\w.-]+))(?:\s[^<>]*?)?(?P<empty>/?)>",
+    re.DOTALL,
+)
+_NUMBER = re.compile(r"<(?:[\w.-]+:)?(Member_spcNumber|MemberNumber)\s*>([^<>&\"\U000f0000-\U0010ffff]{1,50})<")
+_COMMENT = re.compile(r"<!--(?:(?!--).)*+-->", re.DOTALL)
+_HEAD_MAX = 16_000
+_BROKEN_MAX = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A stretch of the text that is a member or stands for one; without an end tag, or without a start tag."""
+
+    begin: int
+    end: int
+    is_broken: bool = False
+    is_unclosed: bool = False
+    is_stray: bool = False
+
+
+@dataclass(slots=True)
+class _Names:
+    """Takes XML and remembers which elements are open."""
+
+    opened: list[str] = field(default_factory=list)
+
+    def start(self, tag: str, _: dict[str, str]) -> None:
+        """Open an element."""
+        self.opened.append(tag.rpartition("}")[2])
+
+    def end(self, _: str) -> None:
+        """Close it."""
+        self.opened.pop()
+
+    def close(self) -> None:
+        """Have nothing to give."""
+
+
+def with_broken_marked(given: Mended) -> Mended | None:
+    """Give the text with each broken member as an empty one that is marked; None: it is not certain which those are."""
+    text = given.text
+    tags = [tag for tag in _TAG.finditer(text) if tag["name"]]
+    first = next((tag for tag in tags if not tag["end"] and _is_member(tag)), None)
+    if first is None or first.start() > _HEAD_MAX:
+        return None
+    head = text[: first.start()]
+    closing = "".join(f"</{name}>" for name in reversed(_open_in(tags, first.start())))
+    pieces = list(_pieces(text, [tag for tag in tags if tag.start() >= first.start()]))
+    if not pieces or not _is_certain(text, pieces):
+        return None
+    result = Mended("", list(given.spots))
+    texts: list[str] = []
+    done = good = broken = 0
+    for piece in pieces:
+        found = _trouble(head, text[piece.begin : piece.end], closing)
+        if found is None and not piece.is_broken:
+            good += 1
+            continue
+        broken += 1
+        if broken > _BROKEN_MAX:
+            return None
+        texts += text[done : piece.begin], _marked(given, result, piece, first["name"], found)
+        done = piece.end
+    result.text = "".join((*texts, text[done:], closing if pieces[-1].end == len(text) else ""))
+    return result if good and broken else None
+
+
+def _is_member(tag: re.Match[str]) -> bool:
+    return is_component(tag["local"].replace("_spc", " "))
+
+
+def _is_list(tag: re.Match[str]) -> bool:
+    return not _is_member(tag) and is_list_of_members(tag["local"].replace("_spc", " "))
+
+
+def _open_in(tags: list[re.Match[str]], end: int) -> list[str]:
+    """Give the names of the elements that are open at *end*; an end tag without a start closes none."""
+    opened: list[str] = []
+    for tag in tags:
+        if tag.start() >= end:
+            break
+        if tag["end"]:
+            if tag["name"] in opened:
+                del opened[len(opened) - 1 - opened[::-1].index(tag["name"]) :]
+        elif not tag["empty"]:
+            opened.append(tag["name"])
+    return opened
+
+
+def _pieces(text: str, tags: list[re.Match[str]]) -> Iterator[_Piece]:
+    """Part the list into members and what stands between them in place of one, to its end tag or the text's."""
+    begin: int | None = None
+    done = 0
+    for tag in _borders(tags):
+        is_end = _is_member(tag) and bool(tag["end"])
+        if begin is not None:
+            yield _Piece(begin, tag.end()) if is_end else _unclosed(text, begin, tag.start())
+        elif done and (is_end or _has_tags(text[done : tag.start()])):
+            start = done + len(text[done : tag.start()]) - len(text[done : tag.start()].lstrip())
+            yield _Piece(start, tag.end() if is_end else tag.start(), is_broken=True, is_stray=True)
+        begin, done = None, tag.end()
+        if tag["empty"]:
+            yield _Piece(tag.start(), tag.end())
+        elif not tag["end"]:
+            begin = tag.start()
+    if begin is not None:
+        yield _Piece(begin, len(text), is_broken=True, is_unclosed=True)
+
+
+def _borders(tags: list[re.Match[str]]) -> Iterator[re.Match[str]]:
+    """Give the tags of members, and the one that ends their list."""
+    for tag in tags:
+        if _is_member(tag):
+            yield tag
+        elif tag["end"] and _is_list(tag):
+            yield tag
+            return
+
+
+def _unclosed(text: str, begin: int, end: int) -> _Piece:
+    return _Piece(begin, begin + len(text[begin:end].rstrip()), is_broken=True, is_unclosed=True)
+
+
+def _has_tags(text: str) -> bool:
+    return "<" in _COMMENT.sub("", text)
+
+
+def _is_certain(text: str, pieces: list[_Piece]) -> bool:
+    """Say whether no member can be part of another whose end tag is missing."""
+    unclosed = [piece for piece in pieces[:-1] if piece.is_unclosed]
+    if unclosed and any(piece.is_stray for piece in pieces):
+        return False
+    return all(_is_at_an_end(text[piece.begin : piece.end].rstrip()) for piece in unclosed)
+
+
+def _is_at_an_end(text: str) -> bool:
+    """Say whether a member without its end tag ends in a text, or with all its elements closed."""
+    tags = [tag for tag in _TAG.finditer(text) if tag["name"]]
+    return not text.endswith(">") or len(_open_in(tags, len(text))) == 1
+
+
+def _trouble(head: str, piece: str, closing: str) -> tuple[int, int, str] | None:
+    """Say where in *piece* it is no XML: lines below its first, column from zero, and the element around; None: it is.
+
+    Shape: the column is one of the piece in its first line.
+    """
+    names = _Names()
+    parser = DefusedXMLParser(target=names, encoding="utf-8", forbid_dtd=True)
+    try:
+        parser.feed((head + piece + closing).encode())
+        parser.close()
+    except ParseError as error:
+        line, column = error.position
+        below = line - 1 - head.count("\n")
+        last = head.rpartition("\n")[2]
+        around = names.opened[-1] if names.opened else ""
+        return below, column if below else column - len(last.encode()), around
+    except DefusedXmlException:
+        return 0, 0, ""
+    return None
+
+
+def _marked(given: Mended, result: Mended, piece: _Piece, tag: str, trouble: tuple[int, int, str] | None) -> str:
+    """Give an empty member with the mark of its flaw, as many lines long; the mark's name is the element's it is in."""
+    text = given.text[piece.begin : piece.end]
+    below, column, around = trouble or (0, 0, "")
+    first_line = given.text.count("\n", 0, piece.begin) + 1
+    if below > text.count("\n"):  # it was missed only in what comes next
+        below, column = text.count("\n"), len(text.rpartition("\n")[2])
+    if not below:
+        column += piece.begin - (given.text.rfind("\n", 0, piece.begin) + 1)
+    line, column = given.place(first_line + below, column)
+    mark = result.mark(Spot("is not XML", line, column, 0))
+    name = around or tag.rpartition(":")[2]
+    number = _NUMBER.search(text)
+    known = f' {number[1]}="{number[2]}"' if number and number[1] != name else ""
+    return f'<{tag} {name}="{mark}"{known}/>' + "\n" * text.count("\n")

@@ -1,0 +1,138 @@
+"""What operators see of the connections and do to them: look, test, pause, resume.  Used by api and command line.
+
+Whatever changes something is recorded with who asked, in the transaction that does it.
+"""
+
+import asyncio
+from dataclasses import asdict, dataclass
+
+from producers.operations.job_control import AskError, Operator
+from shared.budgets import budgets, permits
+from shared.ledger import connection_views, connections
+from shared.ledger.engine import Ledger, Transaction, transaction, wake
+from shared.ledger.operators import Action, record
+from shared.ledger.records import ConnectionState
+from shared.lifecycle.breaker import Position, Seen
+from shared.masking import mask_text
+from shared.pipeline import Stage
+from shared.settings import Settings
+from shared.systems.connection_test import Finding, examine
+
+REASON_MAX = 500
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionPage:
+    """All connections, in the form of every list."""
+
+    items: list[ConnectionState]
+    next: None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """What a pause or resume came to; *changed* False: it was so already."""
+
+    name: str
+    changed: bool
+    answer: str
+    connection: ConnectionState
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """What a test came to; *code* and *what* of the error, or null and what was found.
+
+    Shape: *was* and *now* the breaker before and after.  Units: *took_ms* milliseconds.
+    """
+
+    name: str
+    ok: bool
+    code: str | None
+    what: str
+    took_ms: float
+    was: str
+    now: str
+    answer: str
+
+
+def states(ledger: Ledger, of: Settings) -> list[ConnectionState]:
+    """Read every connection, in the order of the pipeline."""
+    with transaction(ledger) as connection:
+        return connection_views.connections(connection, budgets(of))
+
+
+def pause(ledger: Ledger, operator: Operator, stage: Stage, reason: str, of: Settings) -> Switched:
+    """Switch a connection off: what is due there is held, nothing is lost, Siebel is told nothing.
+
+    Raises:
+        AskError: the reason is missing.
+    """
+    reason = mask_text(reason.strip())
+    if not reason:
+        raise AskError("reason", "say why")
+    with transaction(ledger) as connection:
+        changed = connections.pause(connection, stage, by=operator.name, reason=reason)
+        answer = "paused: what is due there is held" if changed else "refused: it is paused already"
+        return _switched(connection, Action(operator.name, operator.role, "pause", answer, reason), stage, of)
+
+
+def resume(ledger: Ledger, operator: Operator, stage: Stage, reason: str, of: Settings) -> Switched:
+    """Switch a connection on again; what was held goes out by the ramp, live lane first."""
+    with transaction(ledger) as connection:
+        changed = connections.resume(connection, stage, by=operator.name)
+        is_up = connections.gate(connection, stage).breaker.position is Position.CLOSED
+        answer = _resumed(is_up=is_up) if changed else "refused: it is not paused"
+        action = Action(operator.name, operator.role, "resume", answer, mask_text(reason.strip()) or None)
+        return _switched(connection, action, stage, of)
+
+
+def test(ledger: Ledger, operator: Operator, stage: Stage, reason: str, of: Settings) -> Tested:
+    """Test a connection from this machine; the breaker is told when it passes: a connection that was down heals."""
+    found = probed(ledger, stage, of)
+    with transaction(ledger) as connection:
+        before = connections.gate(connection, stage)
+        was = now = before.breaker
+        if found.ok:
+            seen = Seen(is_up=True, failed={}, ends_wait=True)
+            was, now = connections.observe(connection, stage, seen, of.connection(stage).breaker_rules)
+            wake(connection)
+        answer = _verdict(found, was.position, now.position, is_paused=before.paused)
+        reason = mask_text(reason.strip())
+        _record(connection, Action(operator.name, operator.role, "test", answer, reason or None), stage)
+    return Tested(**asdict(found), was=was.position, now=now.position, answer=answer)
+
+
+def _resumed(*, is_up: bool) -> str:
+    if is_up:
+        return "resumed: what was held goes out"
+    return "no longer paused, but it is down: what is held goes out by itself when it is back"
+
+
+def _verdict(found: Finding, was: Position, now: Position, *, is_paused: bool) -> str:
+    if not found.ok:
+        return f"failed: {found.what}"
+    healed = was is not now
+    if is_paused:
+        return "passed" + ("; it counts as up again" if healed else "") + ", and it stays paused"
+    return "passed: it was down and counts as up again, what was held goes out" if healed else "passed: it is up"
+
+
+def probed(ledger: Ledger, stage: Stage, of: Settings) -> Finding:
+    """Test the connection, from a thread that runs no event loop; no breaker is told."""
+    paid = permits(ledger, of, heeds_wait=False) if of.connection(stage).budget_per_minute else {}
+    return asyncio.run(examine(stage, of, paid.get(stage)))
+
+
+def _switched(connection: Transaction, action: Action, stage: Stage, of: Settings) -> Switched:
+    changed = not action.answer.startswith("refused")
+    if changed:
+        wake(connection)
+    _record(connection, action, stage)
+    found = connection_views.connections(connection, budgets(of))
+    return Switched(stage, changed, action.answer, next(one for one in found if one.name == stage))
+
+
+def _record(connection: Transaction, action: Action, stage: Stage) -> None:
+    values = {name: getattr(action, name) for name in Action.__dataclass_fields__}
+    record(connection, Action(**values | {"asked": {"connection": stage.value}}))

@@ -1,0 +1,24 @@
+"""How it goes, with the verdict on it: what `status`, `doctor`, `GET /v1/status` and every page begin with."""
+
+from dataclasses import dataclass, fields
+
+from producers.operations.verdict import Verdict, judge
+from shared.budgets import budgets
+from shared.ledger import views
+from shared.ledger.engine import Transaction
+from shared.ledger.records import Overview
+from shared.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Standing(Overview):
+    """One look at the ledger, and what it comes to."""
+
+    verdict: Verdict
+
+
+def standing(connection: Transaction, of: Settings) -> Standing:
+    """Look at the ledger, and judge."""
+    found = views.overview(connection, budgets(of))
+    values = {one.name: getattr(found, one.name) for one in fields(found)}
+    return Standing(**values, verdict=judge(found))

@@ -1,0 +1,313 @@
+"""The verdict: in one sentence whether all is well, and if not what is wrong, since when, who waits, who has to act.
+
+It is decided here and nowhere else, from what one look at the ledger found, so that every page, `membersync status`,
+`membersync doctor` and `GET /v1/status` say the same.  Pure.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from producers.operations import advice
+from producers.operations.at_work import dispatchers, is_at_work, silent, workers
+from shared.ledger.records import ConnectionState, DeadLetters, Overview, Process
+from shared.lifecycle.breaker import ramp
+from shared.pipeline import QUEUED, SYSTEMS, Lane, Stage, State
+
+STUCK_S = 300.0
+"""What is due for longer, while nothing at all ends, is stuck.  Units: seconds."""
+
+MAIL_LATE_S = 900.0
+"""Mail that waits for longer does not go out by itself, as `membersync doctor` judges too.  Units: seconds."""
+JUMP_COUNT, JUMP_SHARE = 10, 0.5
+"""So many Data Errors, and such a part of what ended, within an hour are rarely the members: a setting or a rule is."""
+
+_RAMP_STEP_S = 5
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
+_FEW_S = 10
+_NAMED_MAX = 2
+
+
+class Level(StrEnum):
+    """How bad it is.  `waits`: something is wrong and heals by itself; `person`: somebody has to act."""
+
+    WELL = "well"
+    WAITS = "waits"
+    PERSON = "person"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One thing that is wrong.
+
+    Shape: *what* is wrong and since when; *waiting* instances that wait because of it; *todo* for a person, or why
+    there is nothing to do; *short* for a tab.
+    """
+
+    level: Level
+    what: str
+    since: datetime | None
+    waiting: int
+    todo: str
+    short: str
+
+    @property
+    def sentence(self) -> str:
+        """All of it in one sentence."""
+        return f"{self.what}; {self.todo}" if self.todo else self.what
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How it goes.
+
+    Shape: *sentence* for people, *short* for a tab; *since* when the worst has been so; *waiting* instances that are
+    pending, held or to be tried again; *needs_person*: somebody has to act; *troubles*, the worst first.
+    """
+
+    level: Level
+    sentence: str
+    short: str
+    since: datetime | None
+    waiting: int
+    needs_person: bool
+    troubles: list[Trouble]
+
+
+def judge(found: Overview) -> Verdict:
+    """Say how it goes."""
+    troubles = sorted(_troubles(found), key=lambda one: one.level is not Level.PERSON)
+    waiting = sum(row.count for row in found.backlog if row.state in QUEUED)
+    if not troubles:
+        return Verdict(Level.WELL, _well(found), "all well", None, waiting, needs_person=False, troubles=[])
+    return _of(troubles, waiting)
+
+
+def unseen() -> Verdict:
+    """Say that nothing can be said, because the ledger does not serve."""
+    what = "The ledger does not serve, so nothing is accepted and nothing is sent; what was accepted is safe in it"
+    return _of([Trouble(Level.PERSON, what, None, 0, "see `membersync doctor`", "no ledger")], 0)
+
+
+def unseen_so_slow() -> Verdict:
+    """Say that nothing can be said, because the ledger takes too long to answer."""
+    what = "The ledger serves, but takes too long to say how it goes"
+    return _of([Trouble(Level.PERSON, what, None, 0, "see `membersync doctor`", "a slow ledger")], 0)
+
+
+def unset() -> Verdict:
+    """Say that nothing can be said, because no ledger is set."""
+    what = "MEMBERSYNC_LEDGER_URL is not set, and no `membersync up` runs on this home"
+    return _of([Trouble(Level.PERSON, what, None, 0, "set it, or start `membersync up`", "no ledger set")], 0)
+
+
+def invalid() -> Verdict:
+    """Say that nothing can be said, because the settings are not valid."""
+    what = "The settings are not valid, so no process starts with them"
+    return _of([Trouble(Level.PERSON, what, None, 0, "correct them: `membersync doctor` names each", "settings")], 0)
+
+
+def _of(troubles: list[Trouble], waiting: int) -> Verdict:
+    worst = troubles[0]
+    more = f" (+{len(troubles) - 1})" if len(troubles) > 1 else ""
+    return Verdict(
+        level=worst.level,
+        sentence=" \N{MIDDLE DOT} ".join(one.sentence for one in troubles),
+        short=f"{worst.short}{more}",
+        since=worst.since,
+        waiting=waiting,
+        needs_person=worst.level is Level.PERSON,
+        troubles=troubles,
+    )
+
+
+def _well(found: Overview) -> str:
+    under_way = sum(row.count for row in found.backlog)
+    again = sum(row.count for row in found.backlog if row.state == State.WAITING)
+    if not under_way:
+        return "All well: nothing waits"
+    tried = f", {again} of them to be tried again" if again else ""
+    return f"All well: {_many(under_way, 'instance')} on the way{tried}"
+
+
+def _troubles(found: Overview) -> Iterator[Trouble]:
+    yield from _of_processes(found)
+    for row in found.connections:
+        if row.state != "up":
+            yield _of_connection(row, found.at)
+    if found.dead_letters:
+        yield _of_dead_letters(found.dead_letters)
+    yield from _of_members(found)
+    if late := _of_mail(found):
+        yield late
+
+
+def _of_processes(found: Overview) -> Iterator[Trouble]:
+    """Say who does not work; what is late though all of them do, is stuck for another reason."""
+    idle = [lane for lane in Lane if not any(map(is_at_work, workers(found.processes, lane)))]
+    due = sum(row.count for row in found.backlog if row.state in (State.PENDING, State.RUNNING))
+    if not any(map(is_at_work, dispatchers(found.processes))):
+        yield _nobody("dispatcher", dispatchers(found.processes), due, "membersync dispatcher", found.at)
+    if idle:
+        name = "worker" if len(idle) == len(Lane) else f"worker of the {idle[0]} lane"
+        gone = [one for one in workers(found.processes) if set(idle) & set(one.lanes)]
+        start = "membersync worker" if len(idle) == len(Lane) else f"membersync worker --lane {idle[0]}"
+        waits = sum(row.count for row in found.backlog if row.lane in idle and row.state in ("pending", "running"))
+        yield _nobody(name, gone, waits, start, found.at)
+    rest = [one for one in silent(found.processes) if set(one.lanes) - set(idle)]
+    if rest:
+        yield _some_silent(rest, workers(found.processes), found.at)
+    if stuck := _stuck(found):
+        yield stuck
+
+
+def _nobody(name: str, gone: Sequence[Process], waiting: int, start: str, now: datetime) -> Trouble:
+    """Say that no process of a kind is at work, and since when, if one ever was of late."""
+    since = max((one.heard_at for one in gone), default=None)
+    wait = f"; {_safely(waiting)}" if waiting else ""
+    if since is None:
+        return Trouble(
+            Level.PERSON, f"No {name} is at work{wait}", None, waiting, f"start one: `{start}`", f"no {name}"
+        )
+    what = f"No {name} is at work since {_at(since, now)}: stopped, hanging, or cut off{wait}"
+    todo = f"see what became of {_named(gone)}, or start another: `{start}`"
+    return Trouble(Level.PERSON, what, since, waiting, todo, f"no {name}")
+
+
+def _some_silent(rest: Sequence[Process], all_of_them: Sequence[Process], now: datetime) -> Trouble:
+    since = min(one.heard_at for one in rest)
+    what = f"{len(rest)} of {_many(len(all_of_them), 'worker process', 'es')} silent since {_at(since, now)}"
+    return Trouble(Level.PERSON, what, since, 0, f"see what became of {_named(rest)}; others work", "a silent worker")
+
+
+def _named(processes: Sequence[Process]) -> str:
+    names = [one.name for one in sorted(processes, key=lambda one: one.heard_at, reverse=True)]
+    more = f" and {len(names) - _NAMED_MAX} more" if len(names) > _NAMED_MAX else ""
+    return f"{', '.join(names[:_NAMED_MAX])}{more}"
+
+
+def _stuck(found: Overview) -> Trouble | None:
+    """Say that what is due does not go out though it could, and nothing else ended of late either."""
+    up = {row.name for row in found.connections if row.state == "up"}
+    ended = sum(sum(rate.finished.values()) for rate in found.rates if rate.period_s == _MINUTE_S)
+    late = [
+        row
+        for row in found.backlog
+        if row.state in (State.PENDING, State.WAITING)
+        and row.stage in up
+        and row.next_due_at is not None
+        and (found.at - row.next_due_at).total_seconds() > STUCK_S
+    ]
+    everybody = (dispatchers(found.processes), *(workers(found.processes, lane) for lane in Lane))
+    if not late or ended or not all(any(map(is_at_work, some)) for some in everybody):
+        return None
+    since = min(row.next_due_at for row in late if row.next_due_at is not None)
+    count = sum(row.count for row in late)
+    what = f"{_many(count, 'instance')} due since {_at(since, found.at)}, and nothing ends"
+    return Trouble(Level.PERSON, what, since, count, "see `membersync doctor`", "nothing moves")
+
+
+def _of_connection(row: ConnectionState, now: datetime) -> Trouble:
+    system = SYSTEMS[Stage(row.name)]
+    since = f" since {_at(row.since, now)}" if row.since else ""
+    wait = f"; {_safely(row.held)}" if row.held else ""
+    if row.state == "paused":
+        what = f"{system} paused by {row.paused_by}{since}: {row.paused_reason}{wait}"
+        todo = "goes on when somebody resumes it"
+        return Trouble(Level.WAITS, what, row.since, row.held, todo, f"{system} paused")
+    if setting := advice.setting_at_fault(Stage(row.name), row.last_error or ""):
+        what = f"{system} refuses our credentials{since}{wait}"
+        return Trouble(Level.PERSON, what, row.since, row.held, f"correct {setting}", f"{system} refuses us")
+    drain = _drain(row)
+    todo = f"nothing to do{f'; {drain} to drain after it is back' if drain else ''}"
+    return Trouble(Level.WAITS, f"{system} away{since}{wait}", row.since, row.held, todo, f"{system} away")
+
+
+def _drain(row: ConnectionState) -> str:
+    """Say how long what is held takes to go out; nothing where no budget says how fast it may."""
+    if not row.held or row.budget is None:
+        return ""
+    return f"about {_roughly(drain_s(row.held, row.budget.per_minute))}"
+
+
+def drain_s(held: int, per_minute: int) -> float:
+    """Give the seconds in which *held* instances go out after an outage, by the ramp and within the budget."""
+    begin = datetime.fromtimestamp(0, UTC)
+    left, passed_s = float(held), 0.0
+    while (part := ramp(begin, begin + timedelta(seconds=passed_s))) < 1:
+        step = part * per_minute * _RAMP_STEP_S / _MINUTE_S
+        if left <= step:
+            return passed_s + _RAMP_STEP_S * left / step
+        left -= step
+        passed_s += _RAMP_STEP_S
+    return passed_s + left * _MINUTE_S / per_minute
+
+
+def _of_dead_letters(rows: Sequence[DeadLetters]) -> Trouble:
+    count = sum(row.count for row in rows)
+    causes: dict[str, int] = {}
+    for row in rows:
+        cause = advice.cause(row.stage, row.code)
+        causes[cause] = causes.get(cause, 0) + row.count
+    named = [cause if len(causes) == 1 else f"{many} {cause}" for cause, many in list(causes.items())[:_NAMED_MAX]]
+    if len(causes) > _NAMED_MAX:
+        named.append(f"{_many(len(causes) - _NAMED_MAX, 'more cause')}")
+    needs = "needs you" if count == 1 else "need you"
+    since = min((row.first_at for row in rows if row.first_at is not None), default=None)
+    what = f"{_many(count, 'dead letter')} {needs}: {', '.join(named)}"
+    return Trouble(Level.PERSON, what, since, count, "", _many(count, "dead letter"))
+
+
+def _of_members(found: Overview) -> Iterator[Trouble]:
+    """Say where members fail though the systems serve: so many refused at once, or those that are tried on alone.
+
+    One Data Error is told to Siebel, and corrected there: it needs nobody here.
+    """
+    ended = next((rate.finished for rate in found.rates if rate.period_s == _HOUR_S), {})
+    refused, whole = ended.get(State.REJECTED, 0), sum(ended.values())
+    if refused >= JUMP_COUNT and refused >= JUMP_SHARE * whole:
+        what = f"{refused} of the {whole} instances that ended in the last hour are Data Errors"
+        todo = "a setting or a rule rather than the members: see `membersync dead-letters --state rejected --since 1h`"
+        yield Trouble(Level.PERSON, what, None, 0, todo, f"{refused} Data Errors")
+    for row in found.connections:
+        alone = row.suspects - row.suspects_given_up
+        if row.state == "up" and alone > 0:
+            system = SYSTEMS[Stage(row.name)]
+            what = f"{_many(alone, 'member')} {'fails' if alone == 1 else 'fail'} at {system}, which serves others"
+            again = "tried again by itself" if alone == 1 else "tried again by themselves"
+            todo = f"nothing to do: {again}, and a dead letter at last"
+            yield Trouble(Level.WAITS, what, None, alone, todo, _many(alone, "suspect"))
+
+
+def _of_mail(found: Overview) -> Trouble | None:
+    since = found.unsent_mail.since
+    if since is None or (found.at - since).total_seconds() <= MAIL_LATE_S:
+        return None
+    count = found.unsent_mail.count
+    what = f"{_many(count, 'mail')} to operators unsent since {_at(since, found.at)}"
+    todo = "correct MEMBERSYNC_MAIL__…; `membersync doctor` has the mail server's answer"
+    return Trouble(Level.PERSON, what, since, 0, todo, "unsent mail")
+
+
+def _safely(count: int) -> str:
+    return f"{count} {'waits' if count == 1 else 'wait'} safely"
+
+
+def _many(count: int, name: str, plural: str = "s") -> str:
+    return f"{count} {name}{'' if count == 1 else plural}"
+
+
+def _at(instant: datetime, now: datetime) -> str:
+    """Give the time of day in UTC, with the date if it is another."""
+    instant = instant.astimezone(UTC)
+    is_today = instant.date() == now.astimezone(UTC).date()
+    return f"{instant:%H:%M} UTC" if is_today else f"{instant:%Y-%m-%d %H:%M} UTC"
+
+
+def _roughly(seconds: float) -> str:
+    """Give a duration as one guesses it: upwards to tens of seconds, minutes, hours, days."""
+    for unit_s, name, step in ((_DAY_S, "d", 1), (_HOUR_S, "h", 1), (_MINUTE_S, "min", 1)):
+        if seconds >= 2 * unit_s:
+            return f"{-(-seconds // unit_s) * step:.0f} {name}"
+    return f"{max(1, -(-seconds // _FEW_S)) * _FEW_S:.0f} s"

@@ -1,0 +1,138 @@
+"""The api's composition root: `create_app`, and `serve` for `membersync api`."""
+
+import contextlib
+import signal
+from collections.abc import AsyncIterator
+from types import FrameType
+
+import anyio
+import anyio.to_thread
+import uvicorn
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
+
+from producers.api import audit, connections, description, events, jobs, probes, reads, refusals, watching
+from producers.api import dead_letters as repairs
+from producers.console import app as console
+from producers.http import problems
+from producers.http.auth import Doorkeeper
+from producers.http.envelope import Envelope
+from producers.http.heads import Heads
+from producers.http.protocol import protocol_of
+from producers.http.proxied import Proxied
+from producers.metrics.exposition import registry_of
+from shared import logs
+from shared.ledger import readiness
+from shared.ledger.engine import engine
+from shared.settings import Settings
+from shared.settings import settings as settings_of_this_process
+
+log = logs.logger(__name__)
+
+_INTAKE_THREADS = 10
+"""Together with the two below no more than the ledger's pool has connections: nobody waits for one in vain."""
+_READ_THREADS = 8
+_PROBE_THREADS = 2
+_STOP_WITHIN_S = 30
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build the api.
+
+    Raises:
+        ValueError: the ledger is not set, or the api would be open to other machines without a token, or its
+            prefix cannot be told from its own paths.
+    """
+    settings = settings or settings_of_this_process()
+    settings.require_ledger()
+    app = FastAPI(
+        title="membersync",
+        version="1",
+        docs_url=None,  # the page would come from a foreign host
+        redoc_url=None,
+        lifespan=_lifespan,
+        redirect_slashes=False,
+        servers=[{"url": settings.api.url}] if settings.api.public_url else None,
+    )
+    app.state.settings = settings
+    app.state.doorkeeper = Doorkeeper(settings.api)
+    app.state.metrics = registry_of(settings)
+    app.state.intake_threads = anyio.CapacityLimiter(_INTAKE_THREADS)
+    app.state.probe_threads = anyio.CapacityLimiter(_PROBE_THREADS)
+    problems.install(app)
+    app.add_middleware(Heads)
+    app.add_middleware(Envelope)
+    for part in (events, reads, refusals, repairs, jobs, connections, watching, audit, probes):
+        app.include_router(part.router)
+    description.install(app)
+    console.install(app)
+    app.add_middleware(Proxied, settings=settings.api)
+    _check_prefix(app, settings.api.prefix)
+    return app
+
+
+def _check_prefix(app: FastAPI, prefix: str) -> None:
+    """Let pass a prefix that no path of ours begins with: it could not be told whether a proxy has taken it off.
+
+    Raises:
+        ValueError: there is one.
+    """
+    first = prefix.split("/")[1] if prefix else None
+    if first in {(route.path_format or "/").split("/")[1] for route in iter_route_contexts(app.routes)} | {"static"}:
+        raise ValueError(
+            f"MEMBERSYNC_API__PUBLIC_URL must not have a path that begins with /{first}, as a page of the api does; "
+            "let the proxy have it under /membersync, say"
+        )
+
+
+def serve(settings: Settings) -> None:
+    """Serve the api until SIGTERM or Ctrl-C; requests under way are finished first.
+
+    Raises:
+        ValueError: as `create_app`.
+    """
+    app = create_app(settings)
+    logs.configure("api", settings.log_level)
+    config = served_as(app, settings.api.host, settings.api.port)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn raises the signal again when it has stopped: let that find nothing to do, and the exit code be 0.
+        signal.signal(number, lambda *_: None)
+    _Server(config).run()
+
+
+def served_as(app: FastAPI, host: str = "127.0.0.1", port: int = 0) -> uvicorn.Config:
+    """Say how the server serves *app*."""
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        access_log=False,  # ours has no query values in it
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,  # `Proxied` reads them: uvicorn would believe loopback and FORWARDED_ALLOW_IPS
+        http=protocol_of(app.state.settings.api),
+        ws="none",
+        timeout_graceful_shutdown=_STOP_WITHIN_S,
+    )
+
+
+class _Server(uvicorn.Server):
+    """Ends the live streams when it is told to stop, instead of waiting for those who look."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop."""
+        self.config.app.state.streams.stop()  # type: ignore[union-attr]  # our own app
+        super().handle_exit(sig, frame)
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    anyio.to_thread.current_default_thread_limiter().total_tokens = _READ_THREADS
+    ledger = engine(app.state.settings.ledger_url)
+    missing = await anyio.to_thread.run_sync(readiness.missing, ledger)
+    settings: Settings = app.state.settings
+    log.info(
+        "serving", host=settings.api.host, port=settings.api.port, tokens=len(settings.api.tokens), missing=missing
+    )
+    yield
+    ledger.dispose()

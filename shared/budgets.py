@@ -1,0 +1,31 @@
+"""The budgets of the connections, as permits that are paid for in the ledger."""
+
+from functools import partial
+
+from shared.ledger import budget
+from shared.ledger.budget import Budget
+from shared.ledger.engine import Ledger, transaction
+from shared.pipeline import Lane, Stage
+from shared.settings import Settings
+from shared.systems.permits import Permits
+
+
+def budgets(of: Settings) -> dict[Stage, Budget]:
+    """Return the budgets of the connections that have one."""
+    limits = {stage: of.connection(stage) for stage in Stage}
+    return {
+        stage: Budget(limit.budget_per_minute, limit.live_share)
+        for stage, limit in limits.items()
+        if limit.budget_per_minute
+    }
+
+
+def permits(ledger: Ledger, of: Settings, *, heeds_wait: bool = True) -> dict[Stage, Permits]:
+    """Return the permits of each connection that has a budget; *heeds_wait*: none while they asked us to wait."""
+
+    def pay(stage: Stage, limit: Budget, lane: Lane, wanted: int) -> tuple[int, float]:
+        with transaction(ledger, durable=False) as connection:
+            grant = budget.pay(connection, stage, lane, wanted, limit, heeds_wait=heeds_wait)
+        return grant.calls, grant.more_in_s
+
+    return {stage: Permits(stage, partial(pay, stage, limit)) for stage, limit in budgets(of).items()}

@@ -1,0 +1,191 @@
+"""Statements of those who are held because their connection is down or paused: held, probing, let go again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, TextClause, text
+
+from shared.ledger import connections
+from shared.ledger.transitions import probing
+from shared.ledger.transitions.claims import Claimed
+from shared.pipeline import FAILURE_STATUS, Lane, Stage
+
+GIVEN_BACK_MAX = 3
+"""Openings of the breaker at which an instance gets its attempt back: poison must not open it for ever."""
+_GOOD_FIRST = 3
+"""So many probes of an outage are of good members; from then on every other one is, so that both kinds are asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Who is to be held at a stage.
+
+    Units: *report_after_s* seconds until Siebel is told that it fails; None: a pause is no failure.
+    """
+
+    stage: Stage
+    why: str
+    report_after_s: float | None
+
+
+def hold_failed(connection: Connection, stage: Stage, since: datetime, ids: Sequence[int] | None = None) -> int:
+    """Hold who failed at *stage* since the connection began to fail, and give their attempts back.
+
+    Whoever became a dead letter by such an attempt is no dead letter: it was not tried against a system that was up.
+    One that has helped to open the breaker `GIVEN_BACK_MAX` times, and others got through in between, is left to its
+    retry policy.  *ids*: only these, of a batch that failed after the others were held, a probe for instance.
+    """
+    if ids is None:
+        connection.execute(_GIVE_BACK_UNBEGUN, {"stage": stage, "since": since})
+        return len(connection.execute(_HOLD_ALL_FAILED, {"stage": stage, "since": since}).all())
+    return len(connection.execute(_HOLD_FAILED, {"stage": stage, "since": since, "ids": list(ids)}).all())
+
+
+def hold_due(connection: Connection, hold: Hold, *, limit: int) -> int:
+    """Hold up to *limit* instances that are due at a stage where nothing may go out."""
+    parameters = {
+        "stage": hold.stage,
+        "why": hold.why,
+        "report_after_s": hold.report_after_s if hold.stage in FAILURE_STATUS else None,
+        "status": FAILURE_STATUS.get(hold.stage),
+        "limit": limit,
+    }
+    return len(connection.execute(_HOLD_DUE, parameters).all())
+
+
+def claim_probe(connection: Connection, stage: Stage, *, token: int, lease_s: float) -> tuple[Lane, Claimed] | None:
+    """Lease one instance to see whether the connection is back, another one each time; None: there is none.
+
+    A good member goes first, then who is held and has not failed while it was down, then who has: a poisoned one in
+    front keeps nobody waiting.  Only one dispatcher gets it: the connection's row is locked, and its breaker half open
+    afterwards.
+    """
+    found = connections.lock_if_free(connection, stage)
+    if found is None or not found.wants_probe:
+        return None
+    parameters = {"stage": stage, "after": found.breaker.probe_instance_id or 0, "token": token, "lease_s": lease_s}
+    probes = found.breaker.probes
+    good_first = probes < _GOOD_FIRST or probes % 2 == 1
+    for statement in (probing.CLAIM_GOOD, _CLAIM_HELD) if good_first else (_CLAIM_HELD, probing.CLAIM_GOOD):
+        probe = connection.execute(statement, parameters).one_or_none()
+        if probe is not None:
+            connections.half_open(connection, stage, probe.id, lease_s=lease_s)
+            return Lane(probe.lane), Claimed(probe.id, probe.member_number)
+    return None
+
+
+def release(connection: Connection, stage: Stage, lane: Lane, *, limit: int) -> int:
+    """Make up to *limit* held instances due again, oldest first."""
+    return len(connection.execute(_RELEASE, {"stage": stage, "lane": lane, "limit": limit}).all())
+
+
+def waiting_room(connection: Connection, stage: Stage, lane: Lane, *, at_most: int) -> int:
+    """Count those that are due at *stage*, up to *at_most*."""
+    return int(connection.execute(_DUE, {"stage": stage, "lane": lane, "at_most": at_most}).scalar_one())
+
+
+def has_held(connection: Connection, stage: Stage, lane: Lane) -> bool:
+    """Say whether anybody of *lane* is held at *stage*."""
+    return bool(connection.execute(_HAS_HELD, {"stage": stage, "lane": lane}).scalar())
+
+
+def _hold_failed(activity: str, of: str = "true") -> TextClause:
+    # From their lines since then to the instances, never the other way: the connection's row is locked meanwhile, and a
+    # look at all those lines for each instance took 6.7 s for 1,200 of them.
+    return text(f"""
+        with failed as (
+            select instance_id, count(*) as times from {activity} as a
+            where stage = :stage and at >= :since and attempt is not null and code is not null group by instance_id
+        ), held as (
+            update instance i
+            set state = 'held', stage = :stage, due_stage = :stage, finished_at = null,
+                attempt = greatest(0, i.attempt - f.times), given_back = least(i.given_back, 32766) + 1
+            from failed f
+            where i.id = f.instance_id and {of} and i.state in ('waiting', 'dead') and i.failed_stage = :stage
+              and i.code in ('unreachable', 'unavailable', 'throttled', 'outcome_unknown', 'unauthorised')
+              and (i.state = 'waiting' or i.finished_at >= :since)
+              and not exists (select from instance q where q.member_number = i.member_number and q.id <> i.id
+                              and (q.state in ('pending', 'waiting', 'held', 'running')
+                                   or i.state = 'dead' and q.id > i.id
+                                      and q.state not in ('superseded', 'skipped', 'discarded')))
+            returning i.id
+        )
+        insert into activity (instance_id, stage, state, what)
+        select id, :stage, 'held', 'held: the connection is down, the attempt is given back' from held
+        returning instance_id
+    """)
+
+
+_HOLD_ALL_FAILED = _hold_failed("activity", f"i.given_back < {GIVEN_BACK_MAX}")
+# The fence keeps the planner from the index on `at`: in a long outage all the world's lines are since then.
+_HOLD_FAILED = _hold_failed("(select * from activity where instance_id = any(cast(:ids as bigint[])) offset 0)")
+# Who is on the way to a worker again is not admitted there, and held; what it spent before is given back here.
+_GIVE_BACK_UNBEGUN = text("""
+    with failed as (
+        select instance_id, count(*) as times from activity
+        where stage = :stage and at >= :since and attempt is not null and code is not null group by instance_id
+    )
+    update instance i set attempt = greatest(0, i.attempt - f.times)
+    from failed f
+    where i.id = f.instance_id and i.state = 'running' and not i.begun and i.stage = :stage and i.errand = 'sync'
+""")
+# In no order: all of them are held in the end, and to sort the backlog for each piece of it is most of the work.
+_HOLD_DUE = text("""
+    with due as (
+        select i.id, h.*, m.told_status = h.status and m.told_at >= i.failing_since as told
+        from (select cast(:stage as text) as stage, cast(:why as text) as why, cast(:status as text) as status,
+                     cast(:report_after_s as float8) as after_s) as h,
+             instance i join member m using (member_number)
+        where i.state in ('pending', 'waiting') and i.due_stage = :stage and i.due_at <= now()
+        limit :limit for update of i skip locked
+    ), held as (
+        update instance i
+        set state = 'held',
+            status = case when d.after_s is null then i.status else d.status end,
+            error = case when d.after_s is null or i.error <> '' then i.error else d.why end,
+            code = case when d.after_s is null then i.code else coalesce(i.code, 'connection_down') end,
+            failed_stage = case when d.after_s is null then i.failed_stage else d.stage end,
+            failing_since = case when d.after_s is null then i.failing_since else coalesce(i.failing_since, now()) end,
+            errand_at = case when d.after_s is null or d.told then i.errand_at
+                             else coalesce(i.failing_since, now()) + make_interval(secs => d.after_s) end
+        from due d where i.id = d.id and i.state in ('pending', 'waiting')
+        returning i.id
+    )
+    insert into activity (instance_id, stage, state, what)
+    select id, cast(:stage as text), 'held', 'held: ' || cast(:why as text) from held
+    returning instance_id
+""")
+# Who has not failed yet while it was down, before who has; of each the next by id, and else the first.  The index gives
+# them lane by lane, however many are held.
+_HELD = """
+    (select id, {rank} as rank from instance h
+     where state = 'held' and due_stage = :stage and lane = '{lane}' and {which}
+       and not exists (select from instance r where r.member_number = h.member_number and r.state = 'running')
+     order by id limit 1)
+"""
+_RANKS = ("id > :after and given_back = 0", "given_back = 0", "id > :after", "true")
+_NEXT_HELD = " union all ".join(
+    _HELD.format(rank=rank, lane=lane, which=which) for rank, which in enumerate(_RANKS) for lane in Lane
+)
+_CLAIM_HELD = text(f"""
+    update instance
+    set state = 'running', token = :token, begun = false, lease_until = now() + make_interval(secs => :lease_s)
+    where id = (select id from ({_NEXT_HELD}) as next order by rank, id limit 1) and state = 'held'
+    returning id, member_number, lane
+""")
+_RELEASE = text("""
+    with free as (
+        select id from instance where state = 'held' and due_stage = :stage and lane = :lane
+        order by id limit :limit for update skip locked
+    )
+    update instance i set state = 'pending', due_at = now() from free where i.id = free.id and i.state = 'held'
+    returning i.id
+""")
+_HAS_HELD = text("""
+    select exists (select from instance where state = 'held' and due_stage = :stage and lane = :lane)
+""")
+_DUE = text("""
+    select count(*) from (select from instance where state in ('pending', 'waiting') and lane = :lane
+                                                 and due_stage = :stage and due_at <= now() limit :at_most) as due
+""")

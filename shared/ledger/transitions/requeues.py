@@ -1,0 +1,258 @@
+"""Requeue and discard as jobs: planned in one statement, carried on turn by turn by whichever dispatcher is alive.
+
+A turn (`advance`) is one transaction: it locks the job's row, or passes by if another process has it; notes what came
+of the instances sent before; and sends the next, judged again with their members locked.  Who dies in the middle of a
+turn leaves nothing half done, and the next process goes on from there.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, Row, TextClause
+
+from shared.jobs import ItemState, JobState, Kind, Plan, Verdict
+from shared.ledger.engine import wake
+from shared.ledger.filters import Filter, matching
+from shared.ledger.planning import plan_of
+from shared.ledger.transitions import requeue_sql as sql
+from shared.ledger.transitions.attempt_sql import LOCK_MEMBERS
+from shared.lifecycle import rollout as steps
+from shared.pipeline import State
+
+SELECTION_MAX = 100_000
+"""Instances of one job."""
+
+_CHUNK = 500
+"""Instances of one turn: their members are locked meanwhile, and intake of the same members waits."""
+_NAP_S = 0.2
+_BURST_S = 2.0
+"""How much of its rate a job may catch up on when no dispatcher came by for a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What an operator asks for.  *asked* is the selection in their words, to be shown."""
+
+    kind: Kind
+    who: str
+    reason: str
+    asked: Mapping[str, Any]
+    from_start: bool = False
+    forced: bool = False
+    rate_per_minute: int | None = None
+
+
+def select(connection: Connection, where: Filter, *, limit: int = SELECTION_MAX) -> list[int]:
+    """Give the ids that a filter means, newest first; without a state in it, those of dead letters."""
+    chosen = where if where.states else replace(where, states=(State.DEAD,))
+    statement, parameters = matching(connection, chosen, limit=min(limit, SELECTION_MAX))
+    return list(connection.execute(statement, parameters).scalars())
+
+
+def plan(connection: Connection, kind: Kind, ids: Sequence[int], *, resubmits_max: int, forced: bool = False) -> Plan:
+    """Say what would become of *ids*; changes nothing."""
+    parameters = {"ids": sorted(set(ids)), "resubmits_max": resubmits_max, "forced": forced}
+    return plan_of(kind, connection.execute(sql.PLAN[kind], parameters))
+
+
+def create(connection: Connection, order: Order, ids: Sequence[int], *, resubmits_max: int) -> int | None:
+    """Make a job of *ids*; give its id, or None where nothing of it would be done, and there is no job then."""
+    connection.execute(sql.ONE_AT_A_TIME)
+    job: int = connection.execute(
+        sql.INSERT_JOB,
+        {
+            "kind": order.kind,
+            "who": order.who,
+            "reason": order.reason,
+            "asked": orjson.dumps(order.asked).decode(),
+            "from_start": order.from_start,
+            "forced": order.forced,
+            "rate": order.rate_per_minute,
+        },
+    ).scalar_one()
+    parameters = {"job": job, "ids": sorted(set(ids)), "resubmits_max": resubmits_max, "forced": order.forced}
+    verdicts = Counter(connection.execute(sql.INSERT_ITEMS[order.kind], parameters).scalars())
+    if not verdicts.keys() - {Verdict.REFUSED}:
+        connection.execute(sql.DELETE_JOB, {"job": job})
+        return None
+    connection.execute(sql.SET_SIZE, {"job": job, "size": verdicts[Verdict.SEND]})
+    wake(connection)
+    return job
+
+
+def advance(connection: Connection, *, resubmits_max: int) -> bool:
+    """Take one job that nobody else has a little further; say whether it can go on at once.
+
+    One look by an index when there is no job.
+    """
+    row = connection.execute(sql.NEXT_JOB).one_or_none()
+    if row is None:
+        return False
+    turn = _Turn(connection, row, resubmits_max)
+    if row.state == JobState.STOPPED:
+        return turn.see_out()
+    return turn.discard() if row.kind == Kind.DISCARD else turn.requeue()
+
+
+def stop(connection: Connection, kind: Kind, job: int, why: str) -> bool:
+    """Stop a job and put back what has not begun; False: there is none, or it is over."""
+    row = connection.execute(sql.LOCK_JOB, {"job": job, "kind": kind}).one_or_none()
+    if row is None or row.state in {JobState.STOPPED, JobState.DONE}:
+        return False
+    _Turn(connection, row, 0).stop(why)
+    wake(connection)
+    return True
+
+
+class _Turn:
+    """One turn of one locked job."""
+
+    def __init__(self, connection: Connection, row: Row[Any], resubmits_max: int) -> None:
+        self._connection = connection
+        self._row = row
+        self._job: int = row.id
+        self._resubmits_max = resubmits_max
+        self._step: int = row.step
+        self._paid_until: datetime | None = row.paid_until
+        self._line = f"{row.kind} by {row.requested_by}, job {row.id}" + (f": {row.reason}" if row.reason else "")
+
+    def requeue(self) -> bool:
+        """Note outcomes, close what is overtaken, and send as the steps allow."""
+        self._settle(ItemState.SENT)
+        closings = self._pick(sql.PICK_CLOSINGS, _CHUNK)
+        if closings:
+            _, judged = self._send(closings, closing=True)
+            return self._go_on(at_once=judged > 0)
+        tallies, unsent = self._tallies()
+        match steps.next_step(self._step, tallies.get(self._step, steps.Tally()), unsent):
+            case steps.Send(step, count):
+                self._step = step
+                return self._send_some(count)
+            case steps.Wait():
+                return self._go_on(at_once=False)
+            case steps.Stop(why):
+                self.stop(why)
+                return False
+            case steps.Finished():
+                self._settle(ItemState.SENT, ItemState.FAILED)
+                self._move(JobState.DONE, over=True)
+                return False
+
+    def discard(self) -> bool:
+        """Discard the next chunk."""
+        some = self._pick(sql.PICK, _CHUNK)
+        if not some:
+            self._move(JobState.DONE, over=True)
+            return False
+        parameters = {"job": self._job, "ids": list(some), "line": self._line, "why": self._line}
+        self._lock(some.values())
+        verdicts: dict[str, int] = {row.verdict: row.total for row in self._connection.execute(sql.DISCARD, parameters)}
+        return self._go_on(at_once=sum(verdicts.values()) > verdicts.get("later", 0))
+
+    def see_out(self) -> bool:
+        """Note the outcomes of a stopped job until nothing of it is on its way."""
+        self._settle(ItemState.SENT)
+        on_its_way = any(tally.sent for tally in self._tallies()[0].values())
+        if not on_its_way:
+            self._settle(ItemState.FAILED)
+        self._move(JobState.STOPPED, why=self._row.stopped_why, over=not on_its_way)
+        return False
+
+    def stop(self, why: str) -> None:
+        """Put back what was not sent, or sent and not begun."""
+        self._lock(self._connection.execute(sql.SENT_MEMBERS, {"job": self._job}).scalars())
+        parameters = {
+            "job": self._job,
+            "from_start": self._row.from_start,
+            "line": f"put back: job {self._job} stopped",
+            "why": "the job stopped",
+        }
+        self._connection.execute(sql.PUT_BACK, parameters)
+        on_its_way = any(tally.sent for tally in self._tallies()[0].values())
+        self._move(JobState.STOPPED, why=why, over=not on_its_way)
+
+    def _send_some(self, count: int) -> bool:
+        allowed = min(count, _CHUNK, self._affordable())
+        some = self._pick(sql.PICK, allowed) if allowed else {}
+        sent, judged = self._send(some, closing=False) if some else (0, 0)
+        self._pay(sent)
+        if sent:
+            wake(self._connection)
+        return self._go_on(at_once=judged > 0 and self._row.rate_per_minute is None)
+
+    def _send(self, some: Mapping[int, str], *, closing: bool) -> tuple[int, int]:
+        """Send or close *some* as they are judged now; give how many were sent, and how many need no other look."""
+        self._lock(some.values())
+        parameters = {
+            "job": self._job,
+            "ids": list(some),
+            "closing": closing,
+            "from_start": self._row.from_start,
+            "forced": self._row.forced,
+            "bulk": self._row.size > 1,
+            "step": self._step,
+            "line": self._line,
+            "resubmits_max": self._resubmits_max,
+        }
+        verdicts: dict[str, int] = {row.verdict: row.total for row in self._connection.execute(sql.SEND, parameters)}
+        return verdicts.get(Verdict.SEND, 0), sum(verdicts.values()) - verdicts.get("later", 0)
+
+    def _affordable(self) -> int:
+        """Say how many the rate allows now."""
+        rate: int | None = self._row.rate_per_minute
+        if rate is None:
+            return _CHUNK
+        one = timedelta(minutes=1) / rate
+        now: datetime = self._row.now
+        earliest = now - max(timedelta(seconds=_BURST_S), one)
+        self._paid_until = max(self._paid_until or now - one, earliest)
+        return (now - self._paid_until) // one
+
+    def _pay(self, sent: int) -> None:
+        if self._paid_until is not None and self._row.rate_per_minute:
+            self._paid_until += sent * timedelta(minutes=1) / self._row.rate_per_minute
+
+    def _settle(self, *states: ItemState) -> None:
+        self._connection.execute(sql.SETTLE, {"job": self._job, "states": list(states)})
+
+    def _tallies(self) -> tuple[dict[int, steps.Tally], int]:
+        """Count by step how those sent stand, and those that are yet to be sent."""
+        counts: dict[int, Counter[str]] = {}
+        unsent = 0
+        for row in self._connection.execute(sql.TALLIES, {"job": self._job}):
+            if row.step is not None:
+                counts.setdefault(row.step, Counter())[row.state] += row.total
+            elif row.state == ItemState.PLANNED and row.verdict == Verdict.SEND:
+                unsent += row.total
+        tallies = {
+            step: steps.Tally(count[ItemState.SENT], count[ItemState.SUCCEEDED], count[ItemState.FAILED])
+            for step, count in counts.items()
+        }
+        return tallies, unsent
+
+    def _pick(self, statement: TextClause, limit: int) -> dict[int, str]:
+        rows = self._connection.execute(statement, {"job": self._job, "limit": limit})
+        return {row.instance_id: row.member_number for row in rows}
+
+    def _lock(self, members: Iterable[str]) -> None:
+        self._connection.execute(LOCK_MEMBERS, {"numbers": sorted(set(members))})
+
+    def _go_on(self, *, at_once: bool) -> bool:
+        self._move(JobState.RUNNING, nap_s=0.0 if at_once else _NAP_S)
+        return at_once
+
+    def _move(self, state: JobState, *, why: str | None = None, over: bool = False, nap_s: float = _NAP_S) -> None:
+        parameters = {
+            "job": self._job,
+            "state": state,
+            "step": self._step,
+            "stopped_why": why,
+            "over": over,
+            "paid_until": self._paid_until,
+            "nap_s": nap_s,
+        }
+        self._connection.execute(sql.MOVE_JOB, parameters)

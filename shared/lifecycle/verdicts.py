@@ -1,0 +1,229 @@
+"""What the result of an attempt means for the instance.  Pure: the one place where results become endings."""
+
+import traceback
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from shared.errors import AddressPendingError, BudgetSpentError, DataError, LeaseLostError, OutcomeUnknownError
+from shared.instances import Done, Errand, Failed, Result, Work
+from shared.lifecycle.endings import Advanced, Ending, ErrandEnded, Line, Parked
+from shared.lifecycle.retry import DeadLetter, Reject, RetryIn, RetryPolicy, decide
+from shared.masking import mask_text
+from shared.personal import NOBODY, Company, marked, values_of
+from shared.pipeline import FAILURE_STATUS, Stage, State, SyncStatus
+
+_AFTER = {Stage.OIC: Stage.CROWDTWIST, Stage.CROWDTWIST: Stage.SIEBEL}
+_HELD_ERRAND_S = 5.0
+_ENDS = {SyncStatus.SUCCESS: State.COMPLETED}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a verdict depends on beside the result.
+
+    *company*: who was in the batch, and may be named in what is said to another.
+    *carried*: the chain's next message will find the instance, so it stays `running`; else it becomes due by itself.
+    *jitter* in [0, 1).  *report_after_s*: seconds of failing after which Siebel is told.  *spared*: nothing shows that
+    the system was up, so that the last attempt does not count.
+    """
+
+    stage: Stage
+    policy: RetryPolicy
+    report_after_s: float
+    jitter: float
+    carried: bool
+    spared: bool = False
+    company: Company = NOBODY
+
+
+def conclude(work: Work, result: Result, rules: Rules) -> Ending:
+    """Say what becomes of *work* after *result*."""
+    if isinstance(result, Failed) and isinstance(result.error, BudgetSpentError):
+        return _untried(work, rules.stage, Line("over budget, due again", calls=result.calls), result.error.more_in_s)
+    if isinstance(result, Failed) and isinstance(result.error, LeaseLostError):
+        return _untried(work, rules.stage, Line("the lease ran out before it was sent, due again", calls=result.calls))
+    if work.errand is not Errand.SYNC:
+        return _errand_ended(work, result, rules)
+    match result:
+        case Done():
+            return _advanced(work, result, rules)
+        case Failed():
+            return _failed(work, result, rules)
+        case _:
+            assert_never(result)
+
+
+def bug(work: Work, error: BaseException, stage: Stage) -> Ending:
+    """Bury *work*: its stage raised what it must not.  The traceback is in the log, by instance id."""
+    frame = traceback.extract_tb(error.__traceback__)[-1] if error.__traceback__ else None
+    where = f" at {frame.filename.rpartition('/')[2]}:{frame.lineno}" if frame else ""
+    line = Line(what=f"a bug in membersync: {type(error).__name__}{where}", code="bug")
+    if work.errand is not Errand.SYNC:
+        return ErrandEnded(work.instance_id, work.token, work.member_number, work.errand, line, unsure=True)
+    what = f"{stage}: unexpected {type(error).__name__}, see the log"
+    return _buried(work, stage, line, what, unsure=stage is not Stage.OIC)
+
+
+def _advanced(work: Work, done: Done, rules: Rules) -> Advanced:
+    line = Line(done.what, None, done.took_ms, done.calls)
+    status = SyncStatus.SUCCESS if rules.stage is Stage.CROWDTWIST else work.status
+    if rules.stage is Stage.SIEBEL:
+        state = _ENDS.get(work.status or SyncStatus.SUCCESS, State.REJECTED)
+        return Advanced(work, state, Stage.SIEBEL, work.status, work.error, line, facts=done.facts)
+    return Advanced(work, _onward(rules), _AFTER[rules.stage], status, "", line, facts=done.facts)
+
+
+def held(work: Work, stage: Stage, *, why: str, report_after_s: float | None) -> Ending:
+    """Send *work* back untried: nothing may go out at its stage.  Costs no attempt.
+
+    *report_after_s*: seconds until Siebel is told that it fails; None: a pause is no failure.
+    """
+    line = Line(f"held: {why}")
+    if work.errand is not Errand.SYNC:
+        return ErrandEnded(work.instance_id, work.token, work.member_number, work.errand, line, _HELD_ERRAND_S)
+    tells = report_after_s is not None and stage in FAILURE_STATUS
+    return Parked(
+        work.instance_id,
+        work.token,
+        work.member_number,
+        State.HELD,
+        stage,
+        work.attempt - 1,
+        line,
+        status=FAILURE_STATUS[stage] if tells else None,
+        error=why,
+        code="connection_down" if tells else None,
+        failed_stage=stage if tells else None,
+        report_after_s=report_after_s if tells else None,
+    )
+
+
+def _untried(work: Work, stage: Stage, line: Line, more_in_s: float = 0.0) -> Ending:
+    """Send *work* back: a call was not made, for a reason of our own.  Costs no attempt."""
+    if work.errand is not Errand.SYNC:
+        return ErrandEnded(work.instance_id, work.token, work.member_number, work.errand, line, more_in_s)
+    number, attempt = work.member_number, work.attempt - 1
+    return Parked(work.instance_id, work.token, number, State.PENDING, stage, attempt, line, delay_s=more_in_s)
+
+
+def _failed(work: Work, failed: Failed, rules: Rules) -> Ending:
+    error = failed.error
+    line = Line(mask_text(kept(str(error), work, rules.company)), error.code, failed.took_ms, failed.calls)
+    match decide(rules.policy, work.attempt, error, rules.jitter):
+        case Reject() if rules.stage is not Stage.SIEBEL:
+            return Advanced(
+                work,
+                _onward(rules),
+                Stage.SIEBEL,
+                SyncStatus.DATA_ERROR,
+                kept(error.what, work, rules.company),
+                line,
+                code=error.code,
+                failed_stage=rules.stage,
+            )
+        case DeadLetter() if rules.spared and error.counts_for_breaker:
+            untried = replace(work, attempt=work.attempt - 1)
+            line = replace(line, what=f"{line.what}; it is not given up, since nothing shows that the system was up")
+            return _waiting(untried, failed, line, rules.policy.cap_s * rules.jitter, rules)
+        case Reject() | DeadLetter():
+            error_kept = kept(str(error), work, rules.company)
+            return _buried(work, rules.stage, line, error_kept, unsure=_is_unsure(failed, rules.stage))
+        case RetryIn(delay_s):
+            return _waiting(work, failed, line, delay_s, rules)
+
+
+def _is_unsure(failed: Failed, stage: Stage) -> bool:
+    """Say whether a write to CrowdTwist or Siebel may have been applied, or may still be."""
+    return stage is not Stage.OIC and _may_be_out(failed)
+
+
+def _may_be_out(failed: Failed) -> bool:
+    return isinstance(failed.error, OutcomeUnknownError) or bool(failed.facts.get("unknown_outcome"))
+
+
+def _waiting(work: Work, failed: Failed, line: Line, delay_s: float, rules: Rules) -> Parked:
+    error = failed.error
+    tells = rules.stage in FAILURE_STATUS
+    # A Data Error on its way to Siebel keeps its cause; that Siebel is away just now is in its activity.
+    keeps_cause = not tells and work.status is SyncStatus.DATA_ERROR
+    return Parked(
+        work.instance_id,
+        work.token,
+        work.member_number,
+        State.WAITING,
+        rules.stage,
+        work.attempt,
+        line,
+        delay_s=delay_s,
+        status=FAILURE_STATUS.get(rules.stage),
+        error=kept(str(error), work, rules.company) if tells else work.error,
+        code=None if keeps_cause else error.code,
+        failed_stage=None if keeps_cause else rules.stage,
+        report_after_s=rules.report_after_s if tells else None,
+        unsure=_is_unsure(failed, rules.stage),
+    )
+
+
+def _buried(work: Work, stage: Stage, line: Line, error: str, *, unsure: bool) -> Parked:
+    tells = stage in FAILURE_STATUS
+    return Parked(
+        work.instance_id,
+        work.token,
+        work.member_number,
+        State.DEAD,
+        stage,
+        work.attempt,
+        line,
+        status=FAILURE_STATUS.get(stage),
+        # What Siebel is to be told must survive Siebel's own failure: a requeue tells it then.
+        error=work.error if not tells and work.status is SyncStatus.DATA_ERROR else error,
+        code=line.code,
+        failed_stage=stage,
+        report_after_s=0.0 if tells else None,
+        unsure=unsure,
+    )
+
+
+def _errand_ended(work: Work, result: Result, rules: Rules) -> ErrandEnded:
+    again_in_s: float | None = None
+    match result:
+        case Done():
+            line = Line(result.what, None, result.took_ms, result.calls)
+        case Failed(error=error):
+            line = Line(mask_text(kept(str(error), work, rules.company)), error.code, result.took_ms, result.calls)
+            match decide(rules.policy, work.attempt, error, rules.jitter):
+                case RetryIn(delay_s):
+                    again_in_s = delay_s
+                case Reject() | DeadLetter():
+                    pass
+        case _:
+            assert_never(result)
+    facts = result.facts if isinstance(result, Done) else None
+    unsure = isinstance(result, Failed) and _may_be_out(result)
+    return ErrandEnded(
+        work.instance_id, work.token, work.member_number, work.errand, line, again_in_s, facts, unsure=unsure
+    )
+
+
+def kept(words: str, work: Work, company: Company) -> str:
+    """Give what was said, with what names the member, or another of its *company*, marked."""
+    keep = (work.member_number, work.row_id or "", str(work.ct_user_id or ""))
+    values = (*values_of(work.user, work.event.get("member")), *company.values_in(words))
+    return marked(words, values, keep)
+
+
+def _onward(rules: Rules) -> State:
+    return State.RUNNING if rules.carried else State.PENDING
+
+
+def waiting_for(result: Result | BaseException, holder: str | None) -> Result | BaseException:
+    """Make a refusal one that waits for *holder*, who is giving up what the member wants; None: nobody is."""
+    if holder is None or not isinstance(result, Failed) or not isinstance(result.error, DataError):
+        return result
+    refusal = result.error
+    return replace(result, error=AddressPendingError(refusal.system, refusal.what, refusal.http_status, holder))
+
+
+def is_data_error(result: Result | BaseException) -> bool:
+    """Say whether *result* is the member's own fault."""
+    return isinstance(result, Failed) and isinstance(result.error, DataError)

@@ -1,0 +1,1 @@
+"""CrowdTwist: what its answers mean."""

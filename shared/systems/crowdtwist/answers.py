@@ -1,0 +1,188 @@
+"""What CrowdTwist's answers mean: whose user, refusals, absence, and whether a write may be out.  Pure.
+
+An answer counts as CrowdTwist's word about a member only by its form and by whose it is.  Gateways answer too, in JSON
+and with the same statuses; what they say is about the way there.
+
+Source: domain.md 2.3 (real answers, E5), 2.4 (errors: C8, C9, E1, V5).
+(A): an `error` that is CrowdTwist's own is one word in small letters; of a 404, one that says what else was not found
+is none; 402, 407, 421 and 451 are never about a member, nor what only a gateway can mean: the method, the size or the
+form of the request.  That a page was not found is no word about a member who is to be created.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import BaseModel
+
+from shared.errors import DataError, OutcomeUnknownError, StageError, UnauthorisedError, UnavailableError
+from shared.systems.answer_schema import STRICT, Key, Plain, Text, fitted
+from shared.systems.transport import Answer
+
+SYSTEM = "CrowdTwist"
+User = Mapping[str, Any]
+_ZIP_DIGITS = 5
+_EMPTY = (None, "")
+_IDS = frozenset({"id", "third_party_id"})
+_TRUE = (True, "1", "true")
+_LONGEST_MESSAGE = 2000
+_OWN_CODE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_ABSENT = "page_not_found"
+_INTERNAL = "internal_error"
+_OF_THE_ACCOUNT = frozenset(
+    {_INTERNAL, "access_denied", "invalid_api_key", "invalid_token", "unauthorized", "method_not_allowed"}
+)
+"""Codes that say nothing about a member, whatever their status."""
+_NEVER_ABOUT_A_MEMBER = frozenset(
+    {
+        HTTPStatus.PAYMENT_REQUIRED,
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        HTTPStatus.NOT_ACCEPTABLE,
+        HTTPStatus.PROXY_AUTHENTICATION_REQUIRED,
+        HTTPStatus.LENGTH_REQUIRED,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.REQUEST_URI_TOO_LONG,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        HTTPStatus.EXPECTATION_FAILED,
+        HTTPStatus.MISDIRECTED_REQUEST,
+        HTTPStatus.TOO_EARLY,
+        HTTPStatus.UPGRADE_REQUIRED,
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+        HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS,
+    }
+)
+
+
+class _Stored(BaseModel):
+    """The part of a user object that we read; each field as a real answer has it, or in another plain type."""
+
+    model_config = STRICT
+
+    id: Key
+    third_party_id: Text | None
+    is_active: Plain = None
+    first_name: Plain = None
+    middle_name: Plain = None
+    last_name: Plain = None
+    date_of_birth: Plain = None
+    email_address: Plain = None
+    gender_id: Plain = None
+    lang_pref: Plain = None
+    postal_code: Plain = None
+    country: Plain = None
+    city: Plain = None
+
+
+def user_of(answer: Answer, number: str | None) -> User:
+    """Give the user object of a 2xx answer; *number* is whose it must be, None: anybody's.
+
+    Raises:
+        UnavailableError: it is none, or another member's.
+    """
+    status = answer.status
+    stored = fitted(_Stored, answer.document)
+    if stored is None:
+        raise UnavailableError(SYSTEM, f"did not answer with a user object (HTTP {status})", status)
+    if number is not None and stored.third_party_id != number:
+        raise UnavailableError(SYSTEM, f"answered with the user object of another member (HTTP {status})", status)
+    return dict(answer.document)
+
+
+def echoed(stored: User) -> dict[str, Any]:
+    """Give what CrowdTwist showed of the synced fields, under its names."""
+    return {name: stored[name] for name in _Stored.model_fields if name in stored and name not in _IDS}
+
+
+def refusal(answer: Answer) -> StageError:
+    """Say which error an answer other than 2xx is: CrowdTwist's own words about the member, or no such thing."""
+    status = answer.status
+    if status == HTTPStatus.FORBIDDEN and not is_inactive(answer):
+        return UnauthorisedError(SYSTEM, f"refused our credentials (HTTP {status})", status)
+    if _is_about_a_member(answer) and not is_absent(answer):
+        return DataError(SYSTEM, answer.text("message")[:_LONGEST_MESSAGE], status)
+    return UnavailableError(SYSTEM, f"answered something that is not its own (HTTP {status})", status)
+
+
+def is_absent(answer: Answer) -> bool:
+    """Say whether there is no such user."""
+    return answer.status == HTTPStatus.NOT_FOUND and _own_code(answer) == _ABSENT
+
+
+def is_inactive(answer: Answer) -> bool:
+    """Say whether the call was refused because the user is inactive: 403 `forbidden`, a word with many meanings."""
+    forbidden = answer.status == HTTPStatus.FORBIDDEN and _own_code(answer) == "forbidden"
+    return forbidden and answer.text("message").casefold().startswith("user is inactive")
+
+
+def may_be_out(error: StageError, answer: Answer | None) -> bool:
+    """Say whether a write that met *error* may have been applied, or may still be.
+
+    Shape: *answer* is what came, None if nothing did.  Good, unserved and timed out, but not by CrowdTwist itself: the
+    request may be under way behind who answered.
+    """
+    if answer is None:
+        return isinstance(error, OutcomeUnknownError)
+    if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _own_code(answer) != _INTERNAL
+    is_unserved = answer.status > HTTPStatus.INTERNAL_SERVER_ERROR or answer.status == HTTPStatus.REQUEST_TIMEOUT
+    return is_unserved or answer.ok
+
+
+def is_as_sent(sent: User, stored: User) -> bool:
+    """Say whether *stored* confirms every field of *sent* that CrowdTwist shows.
+
+    A field that it shows in other words (a country's name instead of its code) is not confirmed: a repeated PUT is
+    harmless, a missed difference is not.  What it never shows (`city_id`) is not asked for.
+    """
+    return all(
+        _same(field, value, stored.get(_SHOWN_AS.get(field, field)))
+        for field, value in sent.items()
+        if field not in _NEVER_SHOWN and not (value is None and field in _SHOWN_AS)
+    )
+
+
+def _is_about_a_member(answer: Answer) -> bool:
+    code, status = _own_code(answer), answer.status
+    if not code or code in _OF_THE_ACCOUNT or status in _NEVER_ABOUT_A_MEMBER:
+        return False
+    return not (status == HTTPStatus.NOT_FOUND and code != _ABSENT and code.endswith("not_found"))
+
+
+def _own_code(answer: Answer) -> str:
+    """Give the `error` of an answer of CrowdTwist's form, `{error, message}`, else an empty text."""
+    code = answer.text("error")
+    return code if _OWN_CODE.fullmatch(code) and answer.text("message") else ""
+
+
+def _same(field: str, sent: Any, stored: Any) -> bool:  # noqa: ANN401 - JSON
+    if sent in _EMPTY or stored in _EMPTY:
+        return sent in _EMPTY and stored in _EMPTY
+    plain = _PLAIN.get(field, str)
+    return plain(sent) == plain(stored)
+
+
+def _folded(value: Any) -> str:  # noqa: ANN401 - JSON
+    return str(value).strip().casefold()
+
+
+def _flag(value: Any) -> str:  # noqa: ANN401 - JSON
+    return str(value in _TRUE)
+
+
+def _postal(value: Any) -> str:  # noqa: ANN401 - JSON
+    code = "".join(filter(str.isalnum, str(value))).upper()
+    return code[:_ZIP_DIGITS] if code.isdecimal() else code
+
+
+_NEVER_SHOWN = frozenset({"city_id"})
+_SHOWN_AS = {"country_code": "country", "city_name": "city"}
+_PLAIN: dict[str, Callable[[Any], str]] = {
+    "email_address": _folded,
+    "country_code": _folded,
+    "city_name": _folded,
+    "lang_pref": _folded,
+    "is_active": _flag,
+    "postal_code": _postal,
+}
+"""How a field is compared where the types or forms of request and answer differ; `gender_id` is 2 here, "2" there."""

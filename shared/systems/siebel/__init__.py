@@ -1,0 +1,1 @@
+"""Siebel's REST API: what its answers mean."""

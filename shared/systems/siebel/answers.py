@@ -1,0 +1,156 @@
+"""What Siebel's answers mean; the only place that reads SBL codes and Siebel's texts.  Pure.
+
+The words of an error come in the language of the server; its SBL code does not.  A good answer names the rows that it
+is about: one that does not name ours is no word about our member.
+
+Source: domain.md 3.1 (S2 S3 answers, S4 statuses, S5 S6 the form of errors, S17 SBL-DAT-00523).
+(A): SBL-EAI-04378 means no such record, as does a 404 without a code that says so in English; a 400, 409 or 422 is
+about the values, a 500 may pass.
+"""
+
+import re
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from shared.errors import DataError, OutcomeUnknownError, RowConflictError, StageError, UnavailableError
+from shared.systems.answer_schema import STRICT, Text, Word, fitted
+from shared.systems.transport import Answer
+
+SYSTEM = "Siebel"
+MEMBER_NUMBER = "Member Number"
+_CODE = re.compile(r"SBL-[A-Z]{3}-\d{5}")
+_CHANGED_BY_ANOTHER = "SBL-DAT-00523"
+_NO_ROWS = "SBL-EAI-04378"
+_NO_DATA = "there is no data"
+_ABOUT_VALUES = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY})
+_LONGEST = 200
+
+
+class _Row(BaseModel):
+    """The part of a row that we read."""
+
+    model_config = STRICT
+
+    id: Word = Field(alias="Id")
+    member_number: Text | None = Field(None, alias=MEMBER_NUMBER)
+
+
+def error_of(answer: Answer) -> StageError | None:
+    """Say which error an answer is, None if it is a good one."""
+    text, status = answer.text("ERROR"), answer.status
+    if answer.ok and not text:
+        return None
+    said = text[:_LONGEST] or f"answered HTTP {status} without saying why"
+    if is_conflict(answer):
+        return RowConflictError(SYSTEM, said, status)
+    if text and status in _ABOUT_VALUES:
+        return DataError(SYSTEM, said, status)
+    return UnavailableError(SYSTEM, said, status)
+
+
+def is_absent(answer: Answer) -> bool:
+    """Say whether Siebel says that there is no such record."""
+    text = answer.text("ERROR")
+    if answer.ok or not text:
+        return answer.status == HTTPStatus.NO_CONTENT
+    codes = _CODE.findall(text)
+    return _NO_ROWS in codes or (not codes and answer.status == HTTPStatus.NOT_FOUND and _NO_DATA in text.casefold())
+
+
+def may_be_gone(answer: Answer) -> bool:
+    """Say whether the row that was written to may not be there any more: worth asking, since asking is harmless."""
+    is_not_found = answer.status == HTTPStatus.NOT_FOUND and bool(answer.text("ERROR"))
+    return is_not_found or (not answer.ok and is_absent(answer))
+
+
+def is_conflict(answer: Answer) -> bool:
+    """Say whether somebody else changed the record since Siebel read it: read again and repeat (S17)."""
+    return _CHANGED_BY_ANOTHER in answer.text("ERROR")
+
+
+def may_be_out(error: StageError, answer: Answer | None) -> bool:
+    """Say whether a write that met *error* may have been applied, or may still be; *answer* is what came, if any."""
+    if answer is None:
+        return isinstance(error, OutcomeUnknownError)
+    is_unserved = answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status == HTTPStatus.REQUEST_TIMEOUT
+    return answer.ok or (is_unserved and not answer.text("ERROR"))
+
+
+def check_written(answer: Answer, row_id: str, member_number: str) -> None:
+    """Read the answer to a write of the row *row_id*.
+
+    Raises:
+        StageError: it is no good answer about this row of this member.
+    """
+    if (error := error_of(answer)) is not None:
+        raise error
+    if answer.status == HTTPStatus.NO_CONTENT:
+        return
+    ours = [row for row in map(_row, _items(answer.document) or []) if row is not None and row.id == row_id]
+    if not ours:
+        raise UnavailableError(SYSTEM, f"did not answer with the row that was written (HTTP {answer.status})")
+    if any(row.member_number not in {None, member_number} for row in ours):
+        raise UnavailableError(SYSTEM, "answered with the row of another member", answer.status)
+
+
+def row_id_of(answer: Answer, member_number: str, claimed: str | None = None) -> str:
+    """Give the ROW_ID of the one member that a query by member number found; of several the *claimed* one.
+
+    Raises:
+        DataError: there is none, or more than one.
+        UnavailableError: Siebel did not answer the question.
+    """
+    rows = found(answer)
+    ours = [row.id for row in rows if row.member_number == member_number]
+    if not rows:
+        raise DataError(SYSTEM, "no member with this Member Number", answer.status)
+    if not ours:
+        raise UnavailableError(SYSTEM, "answered with members that were not asked for", answer.status)
+    if claimed in ours:
+        return str(claimed)
+    if len(ours) > 1:
+        raise DataError(SYSTEM, "several members with this Member Number", answer.status)
+    return ours[0]
+
+
+def found(answer: Answer) -> list[_Row]:
+    """Give the rows that a query found.
+
+    Raises:
+        StageError: Siebel did not answer it.
+    """
+    if is_absent(answer):
+        return []
+    if (error := error_of(answer)) is not None:
+        raise error
+    items = _items(answer.document)
+    rows = [row for item in items or [] if (row := _row(item)) is not None]
+    if items is None or len(rows) < len(items):
+        raise UnavailableError(SYSTEM, f"answered something that is not rows (HTTP {answer.status})", answer.status)
+    return rows
+
+
+def part_of(document: Any, row_id: str) -> Any:  # noqa: ANN401 - JSON
+    """Give what an answer to many says of the row *row_id*.
+
+    Shape: the row, or an error without its words, which may name another member; None: nothing.
+    """
+    if isinstance(document, dict) and isinstance(text := document.get("ERROR"), str):
+        return {"ERROR": " ".join(_CODE.findall(text)) or "(about one of many)"}
+    mine = [item for item in _items(document) or [] if isinstance(item, dict) and item.get("Id") == row_id]
+    return mine[0] if mine else None
+
+
+def _row(item: Any) -> _Row | None:  # noqa: ANN401 - JSON
+    return fitted(_Row, item)
+
+
+def _items(document: Any) -> Sequence[Any] | None:  # noqa: ANN401 - JSON
+    """Give the rows of `{"items": [...]}`, where one may be an object, or of a bare array; None: it is neither."""
+    items = document.get("items") if isinstance(document, dict) else document
+    if isinstance(items, dict):
+        return [items]
+    return items if isinstance(items, list) else None

@@ -1,0 +1,157 @@
+"""What one worker process keeps warm: an event loop in a thread of its own, and the stages with their connections.
+
+A batch's calls run together on that loop.  Who has not answered after a short patience leaves the batch: the task goes
+on with the others, and the straggler is concluded by itself when its answer or its time-out comes.  So one slow member
+holds up neither its batch nor the next one.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from math import isinf
+from typing import Any, Protocol, TypeVar
+
+import uvloop
+
+from shared.errors import BudgetSpentError, LeaseLostError, OutcomeUnknownError, StageError
+from shared.instances import Answer, Failed, Result, Work
+from shared.logs import logger
+from shared.pipeline import Stage
+from shared.systems import lease
+from shared.systems.permits import lane_of_calls, out_of_turn
+
+log = logger(__name__)
+T = TypeVar("T")
+
+
+class Runs(Protocol):
+    """A stage, as the crew needs it: up to *group* instances share one `run`."""
+
+    group: int
+
+    async def run(self, works: Sequence[Work]) -> Sequence[Result]:
+        """Try each; expected failures are results, only bugs are raised."""
+
+    async def test(self) -> None:
+        """Test the connection; a StageError says what is wrong with it."""
+
+
+class Crew:
+    """The loop and the stages of one process."""
+
+    def __init__(self, build: Callable[[], Mapping[Stage, Runs]]) -> None:
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="crew", daemon=True)
+        self._thread.start()
+        self._writers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="straggler")
+        self._late: set[Future[Any]] = set()
+        self._kept: list[Future[None]] = []
+        self.stages = self.call(_built(build))
+
+    def call(self, coroutine: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
+        """Run *coroutine* on the loop and wait for it."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout_s)
+
+    def keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run *coroutine* on the loop beside all else, for as long as the loop runs."""
+        self._kept.append(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
+
+    def run(
+        self,
+        stage: Stage,
+        works: Sequence[Work],
+        patience_s: float,
+        conclude_late: Callable[[list[Answer]], object],
+        ends: float,
+    ) -> list[Answer]:
+        """Try *works* at *stage*; give the answers that came within *patience_s*.
+
+        Later ones are handed to *conclude_late*, in a thread, a group at a time.  Nothing is called after *ends*, on
+        the clock of `shared.systems.lease`.
+        """
+        return self.call(self._run(self.stages[stage], works, patience_s, conclude_late, ends))
+
+    def is_up(self, stage: Stage, within_s: float) -> bool | None:
+        """Test the connection of *stage*; None: the budget leaves no call for it."""
+        return self.call(self._is_up(self.stages[stage], within_s))
+
+    def close(self, timeout_s: float) -> None:
+        """Wait for the stragglers, then end the loop."""
+        for late in list(self._late):
+            late.result(timeout_s)
+        for kept in self._kept:
+            kept.cancel()
+        self._writers.shutdown(wait=True)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout_s)
+
+    @staticmethod
+    async def _is_up(stage: Runs, within_s: float) -> bool | None:
+        out_of_turn.set(True)
+        try:
+            async with asyncio.timeout(within_s):
+                await stage.test()
+        except BudgetSpentError:
+            return None
+        except (StageError, TimeoutError):
+            return False
+        return True
+
+    async def _run(
+        self,
+        stage: Runs,
+        works: Sequence[Work],
+        patience_s: float,
+        conclude_late: Callable[[list[Answer]], object],
+        ends: float,
+    ) -> list[Answer]:
+        tasks = [asyncio.create_task(self._group(stage, group, ends)) for group in _in_groups(works, stage.group)]
+        done, late = await asyncio.wait(tasks, timeout=patience_s)
+        for task in late:
+            self._expect(task, conclude_late)
+        return [answer for task in tasks if task in done for answer in task.result()]
+
+    async def _group(self, stage: Runs, works: Sequence[Work], ends: float) -> list[Answer]:
+        """Try *works* together; whatever escapes the stage is a bug of one of them, so then each is tried alone."""
+        lane_of_calls.set(works[0].lane)
+        out_of_turn.set(works[0].must_call)
+        lease.ends_of_calls.set(ends)
+        left_s = lease.left_s()
+        if left_s <= 0:
+            return [(work, Failed(LeaseLostError("membersync"))) for work in works]
+        try:
+            async with asyncio.timeout(None if isinf(left_s) else left_s):
+                return list(zip(works, await stage.run(works), strict=True))
+        except TimeoutError:
+            failed = Failed(OutcomeUnknownError("membersync", "no end within the lease"))
+            return [(work, failed) for work in works]
+        except Exception as error:  # noqa: BLE001  # it becomes that member's dead letter
+            if len(works) == 1:
+                return [(works[0], error)]
+        alone = await asyncio.gather(*(self._group(stage, [work], ends) for work in works))
+        return [answer for answers in alone for answer in answers]
+
+    def _expect(self, task: "asyncio.Task[list[Answer]]", conclude_late: Callable[[list[Answer]], object]) -> None:
+        finished: Future[None] = Future()
+        self._late.add(finished)
+
+        def write(answers: list[Answer]) -> None:
+            try:
+                conclude_late(answers)
+            except Exception as error:  # noqa: BLE001  # nobody asks for this thread's result; their leases run out
+                log.error("late answers were not written", answers=len(answers), error=type(error).__name__)
+            finally:
+                self._late.discard(finished)
+                finished.set_result(None)
+
+        task.add_done_callback(lambda ended: self._writers.submit(write, ended.result()))
+
+
+async def _built(build: Callable[[], Mapping[Stage, Runs]]) -> Mapping[Stage, Runs]:
+    return build()
+
+
+def _in_groups(works: Sequence[Work], size: int) -> Iterator[Sequence[Work]]:
+    for start in range(0, len(works), size):
+        yield works[start : start + size]

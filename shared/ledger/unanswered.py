@@ -33,7 +33,8 @@ def check(connection: Connection, stage: Stage, ids: Sequence[int], *, settle_s:
 def landed_late(connection: Connection, stage: Stage, ids: Sequence[int], *, settle_s: float) -> None:
     """Have the members of *ids* checked: a worker that had lost its lease has called for them at *stage*.
 
-    Not where it called for something newer than the newest success: whatever succeeds next is checked.
+    Not where it called for something newer than the newest success, unless that was refused meanwhile: whatever
+    succeeds next is checked.
     """
     lost(connection, stage, ids)
     check(connection, stage, ids, settle_s=settle_s)
@@ -69,13 +70,18 @@ def _due(stage: Stage) -> str:
     return _of(stage, "tell_again_at", "read_back_at")
 
 
+_IS_REFUSED = "(i.stage = 'siebel' and i.status = 'Data Error' and i.failed_stage = 'crowdtwist')"
+"""Of an instance: CrowdTwist's answer to it is known, so another call for it can hide only the newest success."""
+
+
 def _lost(stage: Stage) -> TextClause:
     unknown = ", told_status = null, told_error = null, told_at = coalesce(m.told_at, now()), synced = false"
     # Of two that may both be out, a refusal of the newer one leaves the other: what is older is not sent over it.
     unchecked = """, read_back_at = case when m.lost_write_id > coalesce(m.applied_id, 0) and m.lost_write_id <> i.id
                                           then null else m.read_back_at end"""
+    out = _of(stage, "i.id", f"case when {_IS_REFUSED} then m.applied_id else i.id end")
     return text(f"""
-        update member m set {_mark(stage)} = greatest(m.{_mark(stage)}, i.id){_of(stage, unknown, unchecked)}
+        update member m set {_mark(stage)} = greatest(m.{_mark(stage)}, {out}){_of(stage, unknown, unchecked)}
         from instance i where i.id = any(cast(:ids as bigint[])) and m.member_number = i.member_number
     """)
 
@@ -85,7 +91,7 @@ def _check(stage: Stage) -> TextClause:
         update member m set {_due(stage)} = greatest(m.{_due(stage)}, now() + make_interval(secs => :settle_s))
         from instance i
         where i.id = any(cast(:ids as bigint[])) and m.member_number = i.member_number
-          and m.{_of(stage, "told_id", "applied_id")} >= i.id
+          and {_of(stage, "m.told_id >= i.id", f"(m.applied_id >= i.id or {_IS_REFUSED} and m.applied_id is not null)")}
     """)
 
 

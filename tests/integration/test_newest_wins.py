@@ -49,8 +49,10 @@ def of_both() -> list[Story]:
 def found_deeper() -> list[Story]:
     """What one call more has once shown: two that are out, of which the newer one is refused."""
     lost = (Fate.NEVER, Fate.AT_ONCE, Fate.LATE_1, Fate.DIED, Fate.FROZEN)
+    begun = ((Fate.ANSWERED,), (Fate.LATE_1, Fate.ANSWERED))
     return [
-        Story((second, third), frozenset({3}), (Fate.ANSWERED, *fates), (), hurried=hurried)
+        Story((second, third), frozenset({3}), (*first, *fates), (), hurried=hurried)
+        for first in begun
         for second, third in ((3, 5), (4, 6), (4, 7), (5, 7), (6, 8))
         for fates in product(lost, (*lost, Fate.ANSWERED), (*lost, Fate.ANSWERED))
         for hurried in (True, False)

@@ -22,6 +22,7 @@ from producers.http.protocol import protocol_of
 from producers.http.proxied import Proxied
 from producers.metrics.exposition import registry_of
 from shared import logs
+from shared.addresses.listening import listening
 from shared.ledger import readiness
 from shared.ledger.engine import engine
 from shared.settings import Settings
@@ -85,27 +86,33 @@ def _check_prefix(app: FastAPI, prefix: str) -> None:
         )
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, port_setting: str = "MEMBERSYNC_API__PORT") -> None:
     """Serve the api until SIGTERM or Ctrl-C; requests under way are finished first.
+
+    Args:
+        settings: Of this process.
+        port_setting: What its port was named by.
 
     Raises:
         ValueError: as `create_app`.
+        PortError: its port cannot be listened on.
     """
     app = create_app(settings)
     logs.configure("api", settings.log_level)
-    config = served_as(app, settings.api.host, settings.api.port)
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises the signal again when it has stopped: let that find nothing to do, and the exit code be 0.
         signal.signal(number, lambda *_: None)
-    _Server(config).run()
+    with listening("the api", settings.api.host, settings.api.port, port_setting) as listeners:
+        found = {"port": listeners[0].getsockname()[1]}
+        app.state.settings = settings.model_copy(update={"api": settings.api.model_copy(update=found)})
+        _Server(served_as(app)).run(listeners)
 
 
-def served_as(app: FastAPI, host: str = "127.0.0.1", port: int = 0) -> uvicorn.Config:
+def served_as(app: FastAPI) -> uvicorn.Config:
     """Say how the server serves *app*."""
     return uvicorn.Config(
         app,
-        host=host,
-        port=port,
+        port=0,  # unless it is handed its listeners
         access_log=False,  # ours has no query values in it
         log_config=None,
         server_header=False,

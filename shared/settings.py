@@ -173,7 +173,7 @@ class ApiSettings(Page):
     """The HTTP side of intake and operations."""
 
     host: Host = Field("127.0.0.1", description="address to listen on; other than loopback needs TOKENS")
-    port: int = Field(8000, ge=0, le=65535, description="0: any free port")
+    port: int = Field(8000, ge=0, le=65535, description="0: any free port; another one that is taken is an error")
     trusted_proxies: Networks = Field(
         "", description="addresses, networks; comma separated; believed when they say who the client is; empty: nobody"
     )
@@ -202,7 +202,7 @@ class ApiSettings(Page):
 class FlowerSettings(Page):
     """Flower, the window on workers, queues and tasks."""
 
-    port: int = Field(5555, ge=0, le=65535, description="Flower's port")
+    port: int = Field(5555, ge=0, le=65535, description="0: any free port; another one that is taken is an error")
     username: str = Field("flower", description="login")
     password: Secret = Field(None, description="login; unset: a new one at each start, printed by `up`")
 

@@ -25,8 +25,9 @@ from deploy.local.stack import Stack, StoppedError, running_stack
 from deploy.local.supervisor import ProcessError, stop_signals
 from deploy.local.terminal import complain, say, tell
 from deploy.local.up import say_ready
+from shared.addresses.listening import PortError
 from shared.pipeline import Stage
-from shared.settings import ApiSettings, CrowdTwistSettings, FlowerSettings, OicSettings, Settings
+from shared.settings import ApiSettings, CrowdTwistSettings, FlowerSettings, OicSettings, Page, Settings
 
 _OUTAGE_S = 6.0
 _LINES_PER_REQUEST = 60
@@ -52,7 +53,7 @@ def demo(settings: Settings, *, keep: bool = False, scene: Scene | str | None = 
     except StoppedError:
         complain("membersync demo: interrupted")
         return _INTERRUPTED
-    except (ServerError, ProcessError, FileExistsError) as error:
+    except (PortError, ServerError, ProcessError, FileExistsError) as error:
         complain(f"membersync demo: {error}")
         return 1
 
@@ -134,9 +135,14 @@ def _settings(given: Settings, home: Path) -> Settings:
         crowdtwist=CrowdTwistSettings(
             retry_base_s=0.5, retry_cap_s=2, max_attempts=30, probe_first_s=0.5, probe_cap_s=1, settle_s=1
         ),
-        api=ApiSettings(port=given.api.port),
-        flower=FlowerSettings(port=given.flower.port, password=given.flower.password),
+        api=ApiSettings(**_port(given.api)),
+        flower=FlowerSettings(password=given.flower.password, **_port(given.flower)),
     )
+
+
+def _port(given: Page) -> dict[str, int]:
+    """Give the port only if it was asked for: in place of any other the demo may take another one."""
+    return given.model_dump(include={"port"}, exclude_unset=True)
 
 
 @contextmanager

@@ -1,10 +1,11 @@
-"""Programs that listen on a port of this machine: any free one when the usual one is taken."""
+"""Programs that listen on a port of this machine: the one that was asked for, else any free one."""
 
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local.embedded_server import LOOPBACK, free_port
@@ -15,28 +16,40 @@ _PORTS_TRIED = 3
 _LISTENING = "0A"  # the state TCP_LISTEN in /proc/net/tcp
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a program listens.
+
+    Attributes:
+        port: Tried first; 0 for any.
+        host: An address of this machine.
+        is_asked_for: That port, or none.
+    """
+
+    port: int
+    host: str = LOOPBACK
+    is_asked_for: bool = False
+
+
 class Listener:
     """Keeps one program that listens; between `start` and `wait` other things can start too.
 
     Args:
         program_at: Gives the program for a port.
         answers: Whether who listens on the port is ready.
-        preferred_port: Tried first; 0 for any.
+        place: Where it listens.
         on_event: As the supervisor's.
-        host: The address that it listens on.
     """
 
     def __init__(
         self,
         program_at: Callable[[int], Program],
         answers: Callable[[int], bool],
-        preferred_port: int,
+        place: Place,
         on_event: Callable[[Event], None],
-        *,
-        host: str = LOOPBACK,
     ) -> None:
-        self.port = free_port(preferred_port, host)
-        self._host = host
+        self.port = place.port if place.is_asked_for else free_port(place.port, place.host)
+        self._place = place
         self._program_at = program_at
         self._answers = answers
         self._supervisor = Supervisor(on_event)
@@ -46,7 +59,7 @@ class Listener:
         self._supervisor.start(self._program_at(self.port))
 
     def wait(self, *, within_s: float, unless: Callable[[], object]) -> None:
-        """Wait until it is ready, on another port when somebody was quicker than it, or until *unless* says so.
+        """Wait until it is ready, on another port when somebody was quicker and any will do, or until *unless* says so.
 
         Raises:
             ProcessError: It is not ready within *within_s* seconds, or died at starting.
@@ -55,10 +68,12 @@ class Listener:
             try:
                 self._supervisor.wait_until(lambda: bool(unless()) or self.is_ready(), within_s=within_s, deaths=1)
             except ProcessError:
-                if attempt == _PORTS_TRIED or free_port(self.port, self._host) == self.port:
+                if self._place.is_asked_for or attempt == _PORTS_TRIED:
+                    raise
+                if free_port(self.port, self._place.host) == self.port:
                     raise
                 self._supervisor.stop()
-                self.port = free_port(host=self._host)
+                self.port = free_port(host=self._place.host)
                 self.start()
             else:
                 return

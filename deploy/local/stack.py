@@ -15,19 +15,19 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 from pydantic import SecretStr
 
 from deploy.local import programs
-from deploy.local.embedded_server import LOOPBACK, free_port, hold
-from deploy.local.ports import Listener
+from deploy.local.embedded_server import free_port, hold
+from deploy.local.ports import Listener, Place
 from deploy.local.processes import Running, log_tail
 from deploy.local.readiness import ready_api, ready_flower, ready_sandbox, workers_answer
 from deploy.local.servers import embedded_postgres, embedded_valkey
 from deploy.local.supervisor import Event, ProcessError, Stop, Supervisor, write_event
 from deploy.sandbox.client import SandboxControl
 from shared.addresses import hosts
+from shared.addresses.listening import listening
 from shared.pipeline import Lane, Stage
 from shared.settings import Page, Settings
 
@@ -35,7 +35,6 @@ __all__ = ["Stack", "StoppedError", "running_stack"]
 
 _READY_WITHIN_S = 60.0
 _CONTROL_PORT = 9100
-_Page = TypeVar("_Page", bound=Page)
 
 
 class StoppedError(Exception):
@@ -84,6 +83,7 @@ def running_stack(
         stop: Ends the start early when it is asked for.
 
     Raises:
+        PortError: A port that was asked for cannot be listened on; nothing was started.
         ServerError: The home is in use, or an embedded server does not start.
         ProcessError: A process does not become ready; the message ends with its log.
         StoppedError: *stop* said so.
@@ -93,6 +93,7 @@ def running_stack(
         home.mkdir(parents=True, exist_ok=True)
         exits.enter_context(hold(home))
         start = _Start(settings.model_copy(update={"home": home}), on_event, stop, exits)
+        start.take_ports()
         start.servers(_simulated(settings) if sandbox is None else frozenset(sandbox))
         start.migrate()
         stack = start.processes()
@@ -116,9 +117,20 @@ class _Start:
         self._on_event = on_event
         self._stop = stop
         self._exits = exits
+        self._taken: ExitStack = exits.enter_context(ExitStack())
+        self._asked = _asked_for(settings)
         self._home = settings.home
         self._sandbox: Mapping[str, str] = {}
         self._pids: list[Callable[[], dict[str, int]]] = []
+
+    def take_ports(self) -> None:
+        """Keep everybody, our own servers too, off the ports that were asked for, until their programs start.
+
+        Raises:
+            PortError: One cannot be listened on.
+        """
+        for name, (what, host, port) in self._asked.items():
+            self._taken.enter_context(listening(what, host, port, f"MEMBERSYNC_{name}"))
 
     def servers(self, simulated: frozenset[Stage]) -> None:
         """Start the simulators, PostgreSQL and Valkey, and point the settings at them."""
@@ -152,7 +164,8 @@ class _Start:
     def processes(self) -> Stack:
         """Start our processes and wait until each of them does its work."""
         self._set(flower=self._settings.flower.model_copy(update={"password": _flower_password(self._settings)}))
-        self._set(api=_placed(self._settings.api), flower=_placed(self._settings.flower))
+        self._set(**{name: self._placed(name) for name in ("api", "flower")})
+        self._taken.close()
         supervisor = self._exits.enter_context(Supervisor(self._on_event))
         self._pids.append(supervisor.pids)
         supervisor.start(programs.ours(self._settings, "dispatcher", "dispatcher"))
@@ -160,13 +173,14 @@ class _Start:
         api, flower = self._settings.api, self._settings.flower
         listeners = {
             "api": self._listen(
-                lambda port: programs.api(self._settings, port), lambda port: ready_api(port, api), api.port, api.host
+                lambda port: programs.api(self._settings, port),
+                lambda port: ready_api(port, api),
+                Place(api.port, api.host, is_asked_for="API__PORT" in self._asked),
             ),
             "flower": self._listen(
                 lambda port: programs.flower(self._settings, port),
                 lambda port: ready_flower(port, flower),
-                flower.port,
-                flower.host,
+                Place(flower.port, flower.host, is_asked_for="FLOWER__PORT" in self._asked),
             ),
         }
         stack = self._stack()
@@ -208,20 +222,25 @@ class _Start:
             program, self._sandbox = programs.sandbox(self._settings, simulated, port)
             return program
 
-        return self._listen(program_at, lambda _: ready_sandbox(self._sandbox), _CONTROL_PORT)
+        return self._listen(program_at, lambda _: ready_sandbox(self._sandbox), Place(_CONTROL_PORT))
 
     def _listen(
         self,
         program_at: Callable[[int], programs.Program],
         answers: Callable[[int], bool],
-        port: int,
-        host: str = LOOPBACK,
+        place: Place,
     ) -> Listener:
-        listener = Listener(program_at, answers, port, self._on_event, host=host)
+        listener = Listener(program_at, answers, place, self._on_event)
         self._exits.callback(listener.stop)
         self._pids.append(listener.pids)
         listener.start()
         return listener
+
+    def _placed(self, name: str) -> Page:
+        """Return the page *name* with a port and an address, so that the other pages can link to it."""
+        page: Page = getattr(self._settings, name)
+        port = page.port if f"{name.upper()}__PORT" in self._asked else free_port(page.port, page.host)
+        return page.model_copy(update={"port": port, "public_url": page.public_url or hosts.url(page.host, port)})
 
     def _wait(self, listener: Listener) -> None:
         listener.wait(within_s=_READY_WITHIN_S, unless=lambda: bool(self._stop))
@@ -250,11 +269,15 @@ def _flower_password(settings: Settings) -> SecretStr:
     return settings.flower.password or SecretStr(secrets.token_urlsafe(12))
 
 
-def _placed(page: _Page) -> _Page:
-    """Give *page* a port and an address, so that the other pages can link to it."""
-    port = free_port(page.port, page.host)
-    url = page.public_url or hosts.url(page.host, port)
-    return page.model_copy(update={"port": port, "public_url": url})
+def _asked_for(settings: Settings) -> dict[str, tuple[str, str, int]]:
+    """Name the settings that ask for one port and no other; with what is served there, its host and its port."""
+    of, asked = settings.dispatcher, {}
+    for name, what, page in (("API__PORT", "the api", settings.api), ("FLOWER__PORT", "Flower", settings.flower)):
+        if page.port and "port" in page.model_fields_set:
+            asked[name] = (what, page.host, page.port)
+    if of.metrics_port:
+        asked["DISPATCHER__METRICS_PORT"] = ("metrics", of.metrics_host, of.metrics_port)
+    return asked
 
 
 @contextmanager

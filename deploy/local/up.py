@@ -7,6 +7,7 @@ from deploy.local.embedded_server import ServerError
 from deploy.local.stack import Stack, StoppedError, running_stack
 from deploy.local.supervisor import ProcessError, stop_signals
 from deploy.local.terminal import complain, say, tell
+from shared.addresses.listening import PortError
 from shared.pipeline import SYSTEMS
 from shared.settings import Settings
 
@@ -28,7 +29,7 @@ def up(settings: Settings) -> int:
                 say("stopping; workers finish their calls")
         except StoppedError:
             pass
-        except (ServerError, ProcessError) as error:
+        except (PortError, ServerError, ProcessError) as error:
             complain(f"membersync up: {error}")
             return 1
     say("stopped")

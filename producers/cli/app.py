@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from producers.cli.command_errors import IMPOSSIBLE, told
+from producers.cli.command_errors import told
 from producers.cli.completing import scenes
 from producers.cli.connection_commands import connections
 from producers.cli.dead_letter_commands import dead_letters, discard, jobs, requeue
@@ -70,7 +70,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
         typer.echo(f"membersync: {trouble.what}", err=True)
         if trouble.hint:
             typer.echo(f"  {trouble.hint}", err=True)
-        sys.exit(IMPOSSIBLE)
+        sys.exit(trouble.code)
 
 
 def _version(*, wanted: bool) -> None:

@@ -1,5 +1,6 @@
 """What keeps a command from running, told to a person: what, why, what to do."""
 
+from shared.addresses.listening import PortError
 from shared.errors import LedgerError, LedgerSlowError
 from shared.flaws import SettingsInvalidError
 
@@ -8,17 +9,20 @@ NOTHING = 1
 """Nothing matched, or all was refused."""
 IMPOSSIBLE = 2
 """Wrongly asked, or something needed is not set or not there."""
+UNHEARD = 1
+"""A port cannot be listened on; as `up` and the servers of others end."""
 
 _NO_TABLE, _NO_COLUMN = "42P01", "42703"
 
 
 class TroubleError(Exception):
-    """A command cannot do what was asked; *hint* says what to do about it."""
+    """A command cannot do what was asked; *hint* says what to do about it, and it ends with *code*."""
 
-    def __init__(self, what: str, hint: str = "") -> None:
-        super().__init__(what, hint)
+    def __init__(self, what: str, hint: str = "", code: int = IMPOSSIBLE) -> None:
+        super().__init__(what, hint, code)
         self.what = what
         self.hint = hint
+        self.code = code
 
 
 def told(error: Exception) -> TroubleError | None:
@@ -26,6 +30,8 @@ def told(error: Exception) -> TroubleError | None:
     match error:
         case TroubleError():
             return error
+        case PortError():
+            return TroubleError(str(error), code=UNHEARD)
         case LedgerError():
             return _of_ledger(error)
         case SettingsInvalidError():

@@ -15,6 +15,7 @@ import typer
 from producers.cli.command_errors import TroubleError
 from producers.cli.ledger_location import configured, with_ledger, with_servers
 from shared.addresses import hosts
+from shared.addresses.listening import listening
 from shared.addresses.reading import AddressError
 from shared.pipeline import QUEUES, STAGES, Lane
 
@@ -32,6 +33,7 @@ def run_api(host: str | None, port: int | None) -> None:
 
     Raises:
         TroubleError: it may not listen there, or has no ledger.
+        PortError: its port cannot be listened on.
     """
     from producers.site import serve
 
@@ -40,7 +42,7 @@ def run_api(host: str | None, port: int | None) -> None:
         host = _host(host)
     changes = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     try:
-        serve(of.model_copy(update={"api": of.api.model_copy(update=changes)}))
+        serve(of.model_copy(update={"api": of.api.model_copy(update=changes)}), _named("API", port))
     except ValueError as error:
         raise TroubleError(str(error)) from error
 
@@ -52,8 +54,16 @@ def _host(given: str) -> str:
         raise TroubleError(f"--host {error}") from None
 
 
+def _named(of: str, option: int | None) -> str:
+    return f"MEMBERSYNC_{of}__PORT" if option is None else "--port"
+
+
 def run_dispatcher() -> None:
-    """Dispatch until SIGTERM or Ctrl-C."""
+    """Dispatch until SIGTERM or Ctrl-C.
+
+    Raises:
+        PortError: the port of its metrics cannot be listened on.
+    """
     from producers.dispatch.bookkeeper import Bookkeeper
     from producers.dispatch.dispatcher import Dispatcher
     from shared import logs
@@ -69,10 +79,9 @@ def run_dispatcher() -> None:
         from producers.metrics.exposition import registry_of
 
         host, port = of.dispatcher.metrics_host, of.dispatcher.metrics_port
-        try:
-            start_http_server(port, host, registry=registry_of(of))
-        except OSError as error:
-            raise TroubleError(f"metrics cannot be served at {hosts.url(host, port)}: {error.strerror}") from error
+        with listening("metrics", host, port, "MEMBERSYNC_DISPATCHER__METRICS_PORT"):
+            pass
+        start_http_server(port, host, registry=registry_of(of))
     runs = [Bookkeeper(of).run]
     if of.mail.host:
         from producers.mail.postman import Postman
@@ -113,12 +122,15 @@ def become_flower(port: int | None) -> None:
 
     Raises:
         TroubleError: broker or password is not set.
+        PortError: its port cannot be listened on.
     """
     of = configured()
     if of.broker_url is None:
         raise TroubleError("MEMBERSYNC_BROKER_URL is not set", "set it; `membersync up` starts a Flower of its own")
     if of.flower.password is None:
         raise TroubleError("MEMBERSYNC_FLOWER__PASSWORD is not set", "Flower does not run without a login")
+    with listening("Flower", of.flower.host, of.flower.port if port is None else port, _named("FLOWER", port)):
+        pass  # Flower would say it with a traceback
     chosen = [] if port is None else [f"--port={port}"]
     _become_celery("shared.broker", "flower", f"--conf={_flower_configuration()}", *chosen)
 

@@ -1,6 +1,7 @@
 """Guesses at tokens are limited by the address they come from, and keep nobody out who has one."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -31,15 +32,21 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-def client(ledger: Engine, ledger_url: str, clock: Clock) -> Iterator[httpx.Client]:
-    assert ledger
+@contextmanager
+def guarded(ledger_url: str, clock: Clock, **options: str) -> Iterator[httpx.Client]:
     of = Settings(_env_file=None, ledger_url=ledger_url)
-    api = of.api.model_validate({"tokens": TOKENS})
+    api = of.api.model_validate({"tokens": TOKENS, **options})
     app = create_app(of.model_copy(update={"api": api}))
     doorkeeper: Doorkeeper = app.state.doorkeeper
     doorkeeper.guesses = Guesses(api.wrong_tokens_per_minute, clock=clock)
     with served(app) as one:
+        yield one
+
+
+@pytest.fixture
+def client(ledger: Engine, ledger_url: str, clock: Clock) -> Iterator[httpx.Client]:
+    assert ledger
+    with guarded(ledger_url, clock) as one:
         yield one
 
 
@@ -100,3 +107,48 @@ def test_wrong_tokens_at_the_api_keep_nobody_out_of_the_console(client: httpx.Cl
     page = client.get("/login").text
     key = page.partition('name="form_key" value="')[2][:64]
     assert client.post("/login", data={"form_key": key, "token": "tok-vera"}).status_code == 303
+
+
+def x_forwarded(*hops: str) -> dict[str, str]:
+    return {"X-Forwarded-For": ", ".join(hops)}
+
+
+def forwarded(*hops: str) -> dict[str, str]:
+    return {"Forwarded": ", ".join(f'for="[{hop}]"' if ":" in hop else f"for={hop}" for hop in hops)}
+
+
+@pytest.mark.parametrize(("kind", "said"), [("x-forwarded", x_forwarded), ("forwarded", forwarded)])
+def test_behind_a_trusted_proxy_each_client_guesses_for_itself(
+    ledger: Engine, ledger_url: str, clock: Clock, kind: str, said: Callable[..., dict[str, str]]
+) -> None:
+    assert ledger
+    guesser, other = said("203.0.113.9"), said("203.0.113.10")
+    with guarded(ledger_url, clock, trusted_proxies="127.0.0.1, 10.0.0.0/8", proxy_headers=kind) as client:
+        assert guess(client, MOST + 5, **guesser) == [401] * MOST + [429] * 5
+        assert guess(client, MOST + 1, **other) == [401] * MOST + [429], "who is beside it has all of its own"
+        assert guess(client, 1) == [401], "and so has the proxy"
+        for who in (guesser, other, {}):
+            right = client.get("/v1/instances", headers=bearer("tok-vera") | who)
+            assert right.status_code == 200, "a right token passes wherever it comes from"
+        sent = client.post("/v1/member-events", json=event(), headers=bearer("tok-siebel") | guesser)
+        assert outcomes(sent) == ["accepted"]
+        clock.now += WINDOW_S
+        assert guess(client, 1, **guesser) == [401]
+
+
+@pytest.mark.parametrize(("kind", "said"), [("x-forwarded", x_forwarded), ("forwarded", forwarded)])
+def test_behind_a_trusted_proxy_nobody_becomes_somebody_else_by_saying_so(
+    ledger: Engine, ledger_url: str, clock: Clock, kind: str, said: Callable[..., dict[str, str]]
+) -> None:
+    assert ledger
+    with guarded(ledger_url, clock, trusted_proxies="127.0.0.1, 10.0.0.0/8", proxy_headers=kind) as client:
+        for number in range(MOST):  # what it wrote itself stands before what the proxies wrote
+            hops = said(f"192.0.2.{number}", "203.0.113.9", "10.0.0.7")
+            assert client.get("/v1/instances", headers=bearer(f"guess-{number}") | hops).status_code == 401
+        assert guess(client, 1, **said("192.0.2.99", "203.0.113.9")) == [429]
+        assert guess(client, 1, **said("203.0.113.9", "192.0.2.99")) == [401]
+        for number in range(MOST):  # the addresses of one IPv6 network are one client's
+            hops = said(f"2001:db8:0:1::{number + 1}")
+            assert client.get("/v1/instances", headers=bearer(f"guess-{number}") | hops).status_code == 401
+        assert guess(client, 1, **said("2001:db8:0:1::ffff")) == [429]
+        assert guess(client, 1, **said("2001:db8:0:2::1")) == [401]

@@ -189,7 +189,11 @@ class ApiSettings(Page):
     wrong_tokens_per_minute: int = Field(
         10, ge=1, description="different wrong tokens from one address in any 60 s; more get 429, right ones pass"
     )
-    head_within_s: float = Field(10, gt=0, description="s; a request whose headers are not there by then is cut off")
+    head_within_s: float = Field(
+        10,
+        gt=0,
+        description="s; a request, to the dispatcher's metrics too, whose headers are not there by then is cut off",
+    )
     body_silence_s: float = Field(15, gt=0, description="s; a body that stops coming for so long is cut off")
     connections_max: int = Field(512, ge=1, description="connections open at once; the longest idle makes room")
 

@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,21 +73,17 @@ def run_dispatcher() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    if of.dispatcher.metrics_port:
-        from prometheus_client import start_http_server
-
-        from producers.metrics.exposition import registry_of
-
-        host, port = of.dispatcher.metrics_host, of.dispatcher.metrics_port
-        with listening("metrics", host, port, "MEMBERSYNC_DISPATCHER__METRICS_PORT"):
-            pass
-        start_http_server(port, host, registry=registry_of(of))
     runs = [Bookkeeper(of).run]
     if of.mail.host:
         from producers.mail.postman import Postman
 
         runs.append(Postman(of).run)
-    with _beside(stop, *runs):
+    with ExitStack() as beside:
+        if of.dispatcher.metrics_port:
+            from producers.metrics.server import metrics_served
+
+            beside.enter_context(metrics_served(of))
+        beside.enter_context(_beside(stop, *runs))
         Dispatcher(of).run(stop)
 
 

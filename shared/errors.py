@@ -189,3 +189,11 @@ class LedgerRefusedError(LedgerError):
     """The ledger does not take this: a value out of range, a rule broken, nested too deep.  Not worth repeating."""
 
     code = "ledger_refused"
+
+
+def codes_that_count() -> list[str]:
+    """Return the codes of the errors that count against a connection, in every stage alike."""
+    kinds = [StageError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    return sorted({kind.code for kind in kinds if kind.counts_for_breaker and not kind.__subclasses__()})

@@ -20,6 +20,7 @@ from shared.ledger.acceptance import Known, Newest, NewInstance, Queued, Standin
 from shared.ledger.engine import Ledger, Transaction, repeated, transaction, wake
 from shared.ledger.operators import Action, record
 from shared.ledger.refusals import Refusal
+from shared.ledger.transitions import superseding
 from shared.masking import mask_text
 from shared.pipeline import Lane, State
 
@@ -228,9 +229,9 @@ def _take(connection: Transaction, arrivals: Sequence[_Arrival], rules: IntakeRu
     ids, now = acceptance.take_ids(connection, len(arrivals))
     desk = _Desk(known, standings, rules, now)
     receipts = [desk.take(arrival, instance_id) for arrival, instance_id in zip(arrivals, ids, strict=True)]
-    acceptance.supersede(connection, desk.overtaken)
+    superseding.supersede(connection, desk.overtaken)
     acceptance.insert(connection, desk.instances, now)
-    acceptance.inherit(connection, desk.failing)
+    superseding.inherit(connection, desk.failing)
     acceptance.set_newest(connection, list(desk.newest.values()))
     _record_forced(connection, rules, receipts, desk.forced)
     if any(receipt.outcome is Outcome.ACCEPTED for receipt in receipts):

@@ -14,9 +14,8 @@ from sqlalchemy import Connection, Row, text
 from shared.events import Version
 from shared.ledger.addresses import key_sql
 from shared.ledger.rows import rows
-from shared.pipeline import QUEUED, State
-
-_QUEUED = ", ".join(f"'{state}'" for state in QUEUED)
+from shared.ledger.transitions.fragments import IS_QUEUED
+from shared.pipeline import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,20 +134,6 @@ def take_ids(connection: Connection, count: int) -> tuple[list[int], datetime]:
     return [row.id for row in taken], taken[0].now
 
 
-def supersede(connection: Connection, overtaken: Mapping[int, int]) -> None:
-    """Close queued instances: key = the overtaken one, value = the newer one."""
-    if overtaken:
-        parameters = {"ids": list(overtaken), "newer": list(overtaken.values())}
-        connection.execute(_SUPERSEDE, parameters)
-
-
-def inherit(connection: Connection, overtaken: Mapping[int, int]) -> None:
-    """Hand a failure that lasts on to the newer instance: since when, what, and when Siebel is to be told of it."""
-    if overtaken:
-        parameters = {"ids": list(overtaken), "newer": list(overtaken.values())}
-        connection.execute(_INHERIT, parameters)
-
-
 def insert(connection: Connection, instances: Sequence[NewInstance], now: datetime) -> None:
     """Write the instances, their payloads and the first line of their activity."""
     if not instances:
@@ -175,7 +160,7 @@ _STANDINGS = text(f"""
            q.id as queued_id, r.id is not null as running,
            q.failing_since is not null and q.failed_stage in ('oic', 'crowdtwist') as failing
     from member m
-    left join lateral (select * from instance i where i.member_number = m.member_number and i.state in ({_QUEUED})
+    left join lateral (select * from instance i where i.member_number = m.member_number and i.state in ({IS_QUEUED})
                        limit 1) as q on true
     left join lateral (select id from instance i where i.member_number = m.member_number and i.state = 'running'
                        limit 1) as r on true
@@ -188,27 +173,6 @@ _KNOWN = text("select event_id, id, event_hash from instance where event_id = an
 _TAKE_IDS = text("""
     select nextval(pg_get_serial_sequence('instance', 'id')) as id, c.now
     from (select clock_timestamp() as now) as c, generate_series(1, :count) order by id
-""")
-_SUPERSEDE = text("""
-    with overtaken as (
-        update instance i
-        set state = 'superseded', finished_at = now(), reason = 'overtaken by instance ' || r.newer
-        from unnest(cast(:ids as bigint[]), cast(:newer as bigint[])) as r (id, newer)
-        where i.id = r.id and i.state <> 'running'
-        returning i.id, i.stage, i.reason
-    )
-    insert into activity (instance_id, stage, state, what) select id, stage, 'superseded', reason from overtaken
-""")
-_INHERIT = text("""
-    with heirs as (
-        update instance n
-        set failing_since = o.failing_since, errand_at = o.errand_at, status = o.status, error = o.error, code = o.code,
-            failed_stage = o.failed_stage
-        from unnest(cast(:ids as bigint[]), cast(:newer as bigint[])) as r (id, newer)
-        join instance o on o.id = r.id
-        where n.id = r.newer and n.state = 'pending'
-    )
-    update instance set errand_at = null where id = any(cast(:ids as bigint[]))
 """)
 _INSERT_INSTANCES = text("""
     with arrived as materialized (

@@ -32,14 +32,6 @@ def giving_up(connection: Connection, ids: Sequence[int]) -> dict[int, str]:
     return {row.id: row.holder for row in rows}
 
 
-def wake_who_waits(connection: Connection, members: Sequence[str]) -> bool:
-    """Make due at once who waits for an address of these members, whose calls have ended; say whether anybody did.
-
-    Call it before what they ended with is learned: it goes by the addresses that they had.
-    """
-    return connection.execute(_WAKE, {"numbers": list(members)}).first() is not None
-
-
 def members_of(connection: Connection, address: str, *, limit: int = 10) -> list[str]:
     """Find the members that have exactly this address, in their newest event or in CrowdTwist."""
     return list(connection.execute(_MEMBERS, {"address": address, "limit": limit}).scalars())
@@ -68,14 +60,6 @@ _GIVING_UP = text(f"""
     from wanted w join instance i on i.id = w.id
     group by w.id, i.member_number
     having not bool_or(w.member_number = i.member_number) and max(w.depth) <= :ring
-""")
-_WAKE = text(f"""
-    update instance set due_at = now() where id = any(array(
-        select b.id from instance b join member m on m.member_number = b.member_number
-        where b.state = 'waiting' and b.code = '{PENDING}' and b.due_at > now()
-          and m.email_key in (select held_email_key from member where member_number = any(cast(:numbers as text[])))
-        for update of b skip locked))
-    returning id
 """)
 _MEMBERS = text(f"""
     select member_number from member

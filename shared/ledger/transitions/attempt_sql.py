@@ -8,16 +8,15 @@
 from sqlalchemy import TextClause, text
 
 from shared.ledger.addresses import key_sql
-from shared.pipeline import QUEUED, Stage
-
-_QUEUED = ", ".join(f"'{state}'" for state in QUEUED)
+from shared.ledger.transitions.fragments import COMES_BACK, IS_QUEUED, LEASE
+from shared.pipeline import Stage
 
 
 def _begin_statement(columns: str, fat: str = "") -> TextClause:
     return text(f"""
         with mine as (
             update instance set begun = true, attempt = attempt + 1, alone = cardinality(cast(:ids as bigint[])) = 1,
-                                lease_until = now() + make_interval(secs => :lease_s)
+                                {LEASE}
             where id = any(cast(:ids as bigint[])) and token <> 0 and stage = :stage and not begun
               and lease_until > now()
             returning id, token, attempt, member_number, operation, errand, lane, status, error, suspect, content_hash
@@ -53,7 +52,7 @@ ADVANCE = text(f"""
     update instance i
     set state = case when r.state = 'pending'
                       and exists (select from instance q
-                                  where q.member_number = i.member_number and q.state in ({_QUEUED}))
+                                  where q.member_number = i.member_number and q.state in ({IS_QUEUED}))
                      then 'superseded' else r.state end,
         stage = r.stage, due_stage = case when r.state = 'pending' then r.stage else i.due_stage end,
         status = r.status, error = r.error,
@@ -67,7 +66,7 @@ ADVANCE = text(f"""
         finished_at = case when r.state = 'running' then null
                            when r.state = 'pending'
                             and not exists (select from instance q
-                                            where q.member_number = i.member_number and q.state in ({_QUEUED}))
+                                            where q.member_number = i.member_number and q.state in ({IS_QUEUED}))
                            then null else now() end
     from json_to_recordset(cast(:rows as json))
          as r (id bigint, token bigint, state text, stage text, status text, error text, code text, failed_stage text)
@@ -116,8 +115,7 @@ LEARN_TOLD_AGAIN = text("""
 """)
 PARK = text(f"""
     update instance i
-    set state = w.state, stage = r.stage, due_stage = r.stage, attempt = r.attempt, begun = false, token = 0,
-        lease_until = null,
+    set state = w.state, stage = r.stage, due_stage = r.stage, attempt = r.attempt, {COMES_BACK},
         due_at = now() + make_interval(secs => r.delay_s),
         status = coalesce(r.status, i.status), error = case when r.code is null then i.error else r.error end,
         code = coalesce(r.code, i.code), failed_stage = coalesce(r.failed_stage, i.failed_stage),
@@ -125,14 +123,14 @@ PARK = text(f"""
                              else coalesce(i.failing_since, now()) end,
         losses = i.losses + case when r.lost then 1 else 0 end, apart = i.apart or r.apart,
         reason = case when w.state = 'superseded' then 'a newer event is due' else i.reason end,
-        finished_at = case when w.state in ({_QUEUED}) then null else now() end,
+        finished_at = case when w.state in ({IS_QUEUED}) then null else now() end,
         errand_at = case when w.state = 'superseded' or r.report_after_s is null then null
                          when w.state = 'dead' then now()
                          when w.told then null
                          else coalesce(i.failing_since, now()) + make_interval(secs => r.report_after_s) end
     from (
         select r.*,
-               case when r.state in ({_QUEUED}) and q.id is not null then 'superseded' else r.state end as next_state,
+               case when r.state in ({IS_QUEUED}) and q.id is not null then 'superseded' else r.state end as next_state,
                m.told_status = r.status and m.told_at >= o.failing_since as told
         from json_to_recordset(cast(:rows as json))
              as r (id bigint, token bigint, state text, stage text, attempt int, delay_s float8, status text,
@@ -140,7 +138,7 @@ PARK = text(f"""
                    apart boolean)
         join instance o on o.id = r.id
         join member m on m.member_number = o.member_number
-        left join instance q on q.member_number = o.member_number and q.state in ({_QUEUED})
+        left join instance q on q.member_number = o.member_number and q.state in ({IS_QUEUED})
     ) as r, lateral (select r.next_state as state, r.told) as w
     where i.id = r.id and i.token = r.token and i.errand = 'sync'
     returning i.id, i.state
@@ -154,7 +152,7 @@ HAND_ON = text(f"""
     from json_to_recordset(cast(:rows as json)) as r (id bigint, report_after_s float8)
     join instance o on o.id = r.id
     join member m on m.member_number = o.member_number
-    where n.member_number = o.member_number and n.state in ({_QUEUED}) and n.failing_since is null
+    where n.member_number = o.member_number and n.state in ({IS_QUEUED}) and n.failing_since is null
 """)
 TROUBLED = text("""
     update member m
@@ -165,19 +163,19 @@ TROUBLED = text("""
 """)
 END_ERRANDS = text(f"""
     update instance i
-    set state = case when i.parked_state in ({_QUEUED}) and q.id is not null then 'superseded'
+    set state = case when i.parked_state in ({IS_QUEUED}) and q.id is not null then 'superseded'
                      else i.parked_state end,
-        stage = i.parked_stage, attempt = i.parked_attempt, errand = 'sync', begun = false, token = 0,
-        lease_until = null, parked_state = null, parked_stage = null, parked_attempt = null,
-        finished_at = case when i.parked_state in ({_QUEUED}) and i.finished_at is null and q.id is not null
+        stage = i.parked_stage, attempt = i.parked_attempt, errand = 'sync', {COMES_BACK},
+        parked_state = null, parked_stage = null, parked_attempt = null,
+        finished_at = case when i.parked_state in ({IS_QUEUED}) and i.finished_at is null and q.id is not null
                            then now() else i.finished_at end,
-        errand_at = case when i.parked_state in ({_QUEUED}) and q.id is not null then null
+        errand_at = case when i.parked_state in ({IS_QUEUED}) and q.id is not null then null
                          when i.errand <> 'report' then i.errand_at
                          else now() + make_interval(secs => r.again_in_s) end,
         errand_attempt = case when r.again_in_s is null then 0 else i.attempt end, apart = i.apart or r.apart
     from json_to_recordset(cast(:rows as json)) as r (id bigint, token bigint, again_in_s float8, apart boolean)
     join instance o on o.id = r.id
-    left join instance q on q.member_number = o.member_number and q.state in ({_QUEUED})
+    left join instance q on q.member_number = o.member_number and q.state in ({IS_QUEUED})
     where i.id = r.id and i.token = r.token and i.errand <> 'sync'
     returning i.id, i.state
 """)
@@ -187,7 +185,7 @@ GOES_ON = text("""
 """)
 SOMETHING_DUE = text(f"""
     select exists (select from instance where member_number = any(cast(:numbers as text[]))
-                   and (state in ({_QUEUED}) and due_at <= now() or errand_at <= now()))
+                   and (state in ({IS_QUEUED}) and due_at <= now() or errand_at <= now()))
 """)
 NOTE = text("""
     insert into activity (instance_id, stage, attempt, state, what, code, took_ms, task_id, calls)

@@ -12,10 +12,11 @@ from typing import Any
 from sqlalchemy import Connection, TextClause
 
 from shared.instances import Errand, Work
-from shared.ledger import addresses, unanswered
+from shared.ledger import unanswered
 from shared.ledger.engine import wake
 from shared.ledger.rows import rows
 from shared.ledger.transitions import attempt_sql as sql
+from shared.ledger.transitions.address_waits import wake_who_waits
 from shared.lifecycle.endings import Advanced, Ending, ErrandEnded, Line, Parked
 from shared.lifecycle.losses import Lost
 from shared.pipeline import Lane, Stage, State, SyncStatus
@@ -117,7 +118,7 @@ def finish(connection: Connection, stage: Stage, endings: Iterable[Ending], term
     if stage is Stage.CROWDTWIST:
         ended = [one.work.member_number for one in advanced]
         ended += [one.member_number for one in parked if one.state is State.DEAD]
-        if ended and addresses.wake_who_waits(connection, ended):
+        if ended and wake_who_waits(connection, ended):
             wake(connection)
     if advanced:
         written.update(_advance(connection, stage, advanced, terms))

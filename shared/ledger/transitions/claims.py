@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from shared.instances import Errand
+from shared.ledger.transitions.fragments import GOES_OUT
 from shared.pipeline import Lane, Stage
 
 
@@ -40,7 +41,7 @@ def claim(
         "token": token,
         "lease_s": lease_s,
     }
-    return _by_lane_and_stage(connection.execute(_CLAIM, parameters))
+    return _by_lane_and_stage(connection.execute(CLAIM, parameters))
 
 
 def claim_errands(
@@ -51,7 +52,7 @@ def claim_errands(
     The errands: a report to Siebel, and the checks of lost calls (`unanswered`): a read-back in CrowdTwist, a status
     told again in Siebel.  A report that a newer instance's status has made pointless is dropped.
     """
-    connection.execute(_DROP_POINTLESS)
+    connection.execute(DROP_POINTLESS)
     parameters = {
         "lanes": list(limits),
         "limits": list(limits.values()),
@@ -59,7 +60,7 @@ def claim_errands(
         "token": token,
         "lease_s": lease_s,
     }
-    return _by_lane_and_stage(connection.execute(_CLAIM_ERRANDS, parameters))
+    return _by_lane_and_stage(connection.execute(CLAIM_ERRANDS, parameters))
 
 
 def _by_lane_and_stage(rows: Iterable[Row[Any]]) -> dict[tuple[Lane, Stage], list[Claimed]]:
@@ -71,7 +72,7 @@ def _by_lane_and_stage(rows: Iterable[Row[Any]]) -> dict[tuple[Lane, Stage], lis
 
 def let_go(connection: Connection, ids: Sequence[int], *, token: int) -> None:
     """End the lease of claimed instances that did not get to the broker, unless a worker has begun them after all."""
-    connection.execute(_LET_GO, {"ids": list(ids), "token": token})
+    connection.execute(LET_GO, {"ids": list(ids), "token": token})
 
 
 def prune(connection: Connection, *, days: int, limit: int) -> int:
@@ -84,7 +85,7 @@ def prune(connection: Connection, *, days: int, limit: int) -> int:
 
 
 _UNBEGUN = text("select lane, count(*) as waiting from instance where state = 'running' and not begun group by lane")
-_CLAIM = text("""
+CLAIM = text(f"""
     with due as (
         select d.id
         from unnest(cast(:lanes as text[]), cast(:stages as text[]), cast(:limits as int[])) as l (lane, stage, size),
@@ -99,11 +100,11 @@ _CLAIM = text("""
         ) as d
     )
     update instance
-    set state = 'running', token = :token, begun = false, lease_until = now() + make_interval(secs => :lease_s)
+    set {GOES_OUT}
     where id = any(array(select id from due)) and state in ('pending', 'waiting')
     returning id, member_number, lane, stage, apart
 """)
-_DROP_POINTLESS = text("""
+DROP_POINTLESS = text("""
     update instance i set errand_at = null
     from member m
     where i.errand_at <= now() and i.state not in ('completed', 'running') and m.member_number = i.member_number
@@ -129,7 +130,7 @@ def _due_errands(stage: Stage, errand: Errand, of: str, at: str) -> str:
 _READ_BACK = "i.id = m.applied_id and m.applied_id >= coalesce(m.lost_write_id, 0)"
 _TELL_AGAIN = "i.id = m.told_id and m.told_id >= coalesce(m.lost_tell_id, 0)"
 # One of a member at a time, what is nearest to CrowdTwist first.
-_CLAIM_ERRANDS = text(f"""
+CLAIM_ERRANDS = text(f"""
     with due as (
         {_due_errands(Stage.CROWDTWIST, Errand.READ_BACK, _READ_BACK, "m.read_back_at")}
         union all
@@ -140,7 +141,7 @@ _CLAIM_ERRANDS = text(f"""
         select distinct on (member_number) id, errand from due order by member_number, errand
     )
     update instance i
-    set state = 'running', token = :token, begun = false, lease_until = now() + make_interval(secs => :lease_s),
+    set {GOES_OUT},
         parked_state = state, parked_stage = stage, parked_attempt = attempt, attempt = errand_attempt,
         errand_at = case when first.errand <> 'report' then i.errand_at end,
         errand = first.errand,
@@ -148,7 +149,7 @@ _CLAIM_ERRANDS = text(f"""
     from first where i.id = first.id
     returning i.id, member_number, lane, stage, apart
 """)
-_LET_GO = text("""
+LET_GO = text("""
     update instance set lease_until = now() where id = any(cast(:ids as bigint[])) and token = :token and not begun
 """)
 _PRUNE = text("""

@@ -6,15 +6,19 @@ from datetime import datetime
 
 from sqlalchemy import Connection, TextClause, text
 
+from shared.errors import codes_that_count
 from shared.ledger import connections
 from shared.ledger.transitions import probing
 from shared.ledger.transitions.claims import Claimed
+from shared.ledger.transitions.fragments import GOES_OUT, words
 from shared.pipeline import FAILURE_STATUS, Lane, Stage
 
 GIVEN_BACK_MAX = 3
 """Openings of the breaker at which an instance gets its attempt back: poison must not open it for ever."""
 _GOOD_FIRST = 3
 """So many probes of an outage are of good members; from then on every other one is, so that both kinds are asked."""
+
+_COUNTING = words(codes_that_count())
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +41,9 @@ def hold_failed(connection: Connection, stage: Stage, since: datetime, ids: Sequ
     retry policy.  *ids*: only these, of a batch that failed after the others were held, a probe for instance.
     """
     if ids is None:
-        connection.execute(_GIVE_BACK_UNBEGUN, {"stage": stage, "since": since})
-        return len(connection.execute(_HOLD_ALL_FAILED, {"stage": stage, "since": since}).all())
-    return len(connection.execute(_HOLD_FAILED, {"stage": stage, "since": since, "ids": list(ids)}).all())
+        connection.execute(GIVE_BACK_UNBEGUN, {"stage": stage, "since": since})
+        return len(connection.execute(HOLD_ALL_FAILED, {"stage": stage, "since": since}).all())
+    return len(connection.execute(HOLD_FAILED, {"stage": stage, "since": since, "ids": list(ids)}).all())
 
 
 def hold_due(connection: Connection, hold: Hold, *, limit: int) -> int:
@@ -51,7 +55,7 @@ def hold_due(connection: Connection, hold: Hold, *, limit: int) -> int:
         "status": FAILURE_STATUS.get(hold.stage),
         "limit": limit,
     }
-    return len(connection.execute(_HOLD_DUE, parameters).all())
+    return len(connection.execute(HOLD_DUE, parameters).all())
 
 
 def claim_probe(connection: Connection, stage: Stage, *, token: int, lease_s: float) -> tuple[Lane, Claimed] | None:
@@ -67,7 +71,7 @@ def claim_probe(connection: Connection, stage: Stage, *, token: int, lease_s: fl
     parameters = {"stage": stage, "after": found.breaker.probe_instance_id or 0, "token": token, "lease_s": lease_s}
     probes = found.breaker.probes
     good_first = probes < _GOOD_FIRST or probes % 2 == 1
-    for statement in (probing.CLAIM_GOOD, _CLAIM_HELD) if good_first else (_CLAIM_HELD, probing.CLAIM_GOOD):
+    for statement in (probing.CLAIM_GOOD, CLAIM_HELD) if good_first else (CLAIM_HELD, probing.CLAIM_GOOD):
         probe = connection.execute(statement, parameters).one_or_none()
         if probe is not None:
             connections.half_open(connection, stage, probe.id, lease_s=lease_s)
@@ -77,7 +81,7 @@ def claim_probe(connection: Connection, stage: Stage, *, token: int, lease_s: fl
 
 def release(connection: Connection, stage: Stage, lane: Lane, *, limit: int) -> int:
     """Make up to *limit* held instances due again, oldest first."""
-    return len(connection.execute(_RELEASE, {"stage": stage, "lane": lane, "limit": limit}).all())
+    return len(connection.execute(RELEASE, {"stage": stage, "lane": lane, "limit": limit}).all())
 
 
 def waiting_room(connection: Connection, stage: Stage, lane: Lane, *, at_most: int) -> int:
@@ -103,7 +107,7 @@ def _hold_failed(activity: str, of: str = "true") -> TextClause:
                 attempt = greatest(0, i.attempt - f.times), given_back = least(i.given_back, 32766) + 1
             from failed f
             where i.id = f.instance_id and {of} and i.state in ('waiting', 'dead') and i.failed_stage = :stage
-              and i.code in ('unreachable', 'unavailable', 'throttled', 'outcome_unknown', 'unauthorised')
+              and i.code in ({_COUNTING})
               and (i.state = 'waiting' or i.finished_at >= :since)
               and not exists (select from instance q where q.member_number = i.member_number and q.id <> i.id
                               and (q.state in ('pending', 'waiting', 'held', 'running')
@@ -117,11 +121,11 @@ def _hold_failed(activity: str, of: str = "true") -> TextClause:
     """)
 
 
-_HOLD_ALL_FAILED = _hold_failed("activity", f"i.given_back < {GIVEN_BACK_MAX}")
+HOLD_ALL_FAILED = _hold_failed("activity", f"i.given_back < {GIVEN_BACK_MAX}")
 # The fence keeps the planner from the index on `at`: in a long outage all the world's lines are since then.
-_HOLD_FAILED = _hold_failed("(select * from activity where instance_id = any(cast(:ids as bigint[])) offset 0)")
+HOLD_FAILED = _hold_failed("(select * from activity where instance_id = any(cast(:ids as bigint[])) offset 0)")
 # Who is on the way to a worker again is not admitted there, and held; what it spent before is given back here.
-_GIVE_BACK_UNBEGUN = text("""
+GIVE_BACK_UNBEGUN = text("""
     with failed as (
         select instance_id, count(*) as times from activity
         where stage = :stage and at >= :since and attempt is not null and code is not null group by instance_id
@@ -131,7 +135,7 @@ _GIVE_BACK_UNBEGUN = text("""
     where i.id = f.instance_id and i.state = 'running' and not i.begun and i.stage = :stage and i.errand = 'sync'
 """)
 # In no order: all of them are held in the end, and to sort the backlog for each piece of it is most of the work.
-_HOLD_DUE = text("""
+HOLD_DUE = text("""
     with due as (
         select i.id, h.*, m.told_status = h.status and m.told_at >= i.failing_since as told
         from (select cast(:stage as text) as stage, cast(:why as text) as why, cast(:status as text) as status,
@@ -168,13 +172,13 @@ _RANKS = ("id > :after and given_back = 0", "given_back = 0", "id > :after", "tr
 _NEXT_HELD = " union all ".join(
     _HELD.format(rank=rank, lane=lane, which=which) for rank, which in enumerate(_RANKS) for lane in Lane
 )
-_CLAIM_HELD = text(f"""
+CLAIM_HELD = text(f"""
     update instance
-    set state = 'running', token = :token, begun = false, lease_until = now() + make_interval(secs => :lease_s)
+    set {GOES_OUT}
     where id = (select id from ({_NEXT_HELD}) as next order by rank, id limit 1) and state = 'held'
     returning id, member_number, lane
 """)
-_RELEASE = text("""
+RELEASE = text("""
     with free as (
         select id from instance where state = 'held' and due_stage = :stage and lane = :lane
         order by id limit :limit for update skip locked

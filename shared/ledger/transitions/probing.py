@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 
 from shared.ledger import connections
 from shared.ledger.transitions.claims import Claimed
+from shared.ledger.transitions.fragments import GOES_OUT
 from shared.lifecycle import breaker
 from shared.lifecycle.breaker import Breaker, Position, Rules
 from shared.pipeline import SYSTEMS, Stage
@@ -57,7 +58,7 @@ def suspect(connection: Connection, stage: Stage, members: Collection[str]) -> i
     """Name those of *members* that wait after a failure at *stage* suspects: the system served others meanwhile."""
     what = f"a suspect: {SYSTEMS[stage]} serves others meanwhile, so it is tried on by itself and holds up nobody"
     parameters = {"stage": stage, "numbers": sorted(members), "what": what}
-    return len(connection.execute(_SUSPECT, parameters).all())
+    return len(connection.execute(SUSPECT, parameters).all())
 
 
 # The newest of those who are through: in sync, nothing queued, running or to be read back.  Their number is bounded,
@@ -84,7 +85,7 @@ CLAIM_GOOD = text(f"""
         where i.id = ({_GOOD}) and i.state = 'completed' for update of i, m skip locked
     )
     update instance
-    set state = 'running', token = :token, begun = false, lease_until = now() + make_interval(secs => :lease_s),
+    set {GOES_OUT},
         parked_state = state, parked_stage = stage, parked_attempt = attempt, attempt = 0, errand = 'probe',
         stage = :stage
     where id = any(array(select id from good)) and state = 'completed'
@@ -98,7 +99,7 @@ _OTHERS = text("""
                                 where state in ('pending', 'waiting') and due_stage = :stage and due_at <= now()
                                 limit 200) as d where state = 'pending')
 """)
-_SUSPECT = text("""
+SUSPECT = text("""
     with suspects as (
         update instance set suspect = true
         where id = any(array(select id from instance

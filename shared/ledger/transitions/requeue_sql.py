@@ -5,12 +5,13 @@ plans a selection and judges again at the moment of sending, when the members ar
 its events' versions, because intake closes whatever arrives older than the newest; so newer is `id >`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from sqlalchemy import TextClause, text
 
 from shared.jobs import DISCARDED_FROM, REQUEUED_FROM, Verdict
-from shared.pipeline import QUEUED, State
+from shared.ledger.transitions.fragments import IS_QUEUED, words
+from shared.pipeline import State
 
 _GONE = (Verdict.REFUSED, "there is no such instance, or it was pruned")
 _IS: dict[str, tuple[Verdict, str]] = {f"is_{state}": (Verdict.REFUSED, f"it is {state}") for state in State}
@@ -28,10 +29,6 @@ REQUEUE_WHY: dict[str, tuple[Verdict, str]] = {
 }
 DISCARD_WHY: dict[str, tuple[Verdict, str]] = {"discard": (Verdict.DISCARD, ""), "gone": _GONE, **_IS}
 CHANGED = "it would be sent now, which the plan did not say; plan again"
-
-
-def _words(states: Iterable[str]) -> str:
-    return ", ".join(f"'{state}'" for state in states)
 
 
 def _case(whys: Mapping[str, tuple[Verdict, str]], part: int) -> str:
@@ -58,7 +55,7 @@ _WAS = """jsonb_build_object(
 _JUDGED = f"""
     select p.id, i.member_number, i.state, {_WAS} as was, n.done, n.going, n.failed, q.id as older, m.applied_id,
            case when i.id is null then 'gone'
-                when {_STATE} not in ({_words(REQUEUED_FROM)}) then 'is_' || {_STATE}
+                when {_STATE} not in ({words(REQUEUED_FROM)}) then 'is_' || {_STATE}
                 when n.done is not null or m.applied_id > i.id then 'newer_done'
                 when n.going is not null then 'newer_going'
                 when n.failed is not null then 'newer_failed'
@@ -70,14 +67,14 @@ _JUDGED = f"""
     left join member m on m.member_number = i.member_number
     left join lateral (
         select max(id) filter (where state in ('completed', 'unchanged')) as done,
-               max(id) filter (where state in ('running', {_words(QUEUED)})) as going,
-               max(id) filter (where state in ({_words(REQUEUED_FROM)})) as failed
+               max(id) filter (where state in ('running', {IS_QUEUED})) as going,
+               max(id) filter (where state in ({words(REQUEUED_FROM)})) as failed
         from (select o.id, coalesce(o.parked_state, o.state) as state
               from instance o where o.member_number = i.member_number and o.id > i.id) as newer
     ) as n on true
     left join lateral (
         select o.id from instance o
-        where o.member_number = i.member_number and o.state in ({_words(QUEUED)}) and o.id < i.id limit 1
+        where o.member_number = i.member_number and o.state in ({IS_QUEUED}) and o.id < i.id limit 1
     ) as q on true
 """
 ONE_AT_A_TIME = text("select pg_advisory_xact_lock(7264013111)")
@@ -111,7 +108,7 @@ _DISCARDABLE = _answered(
     select p.id, i.member_number, i.state, cast(null as bigint) as done, cast(null as bigint) as going,
            cast(null as bigint) as failed, cast(null as bigint) as older, cast(null as bigint) as applied_id,
            case when i.id is null then 'gone'
-                when {_STATE} not in ({_words(DISCARDED_FROM)}) then 'is_' || {_STATE}
+                when {_STATE} not in ({words(DISCARDED_FROM)}) then 'is_' || {_STATE}
                 else 'discard' end as why
     from unnest(cast(:ids as bigint[])) as p (id)
     left join instance i on i.id = p.id
@@ -178,13 +175,13 @@ SEND = text(f"""
             lane = case when :bulk then 'bulk' else i.lane end,
             attempt = 0, losses = 0, suspect = false, resubmits = i.resubmits + 1, due_at = now(), finished_at = null,
             reason = null, failing_since = null, errand_at = null, errand_attempt = 0
-        from fate f where i.id = f.id and f.verdict = 'send' and i.state in ({_words(REQUEUED_FROM)})
+        from fate f where i.id = f.id and f.verdict = 'send' and i.state in ({words(REQUEUED_FROM)})
         returning i.id, i.stage
     ), closed as (
         update instance i
         set state = 'superseded', finished_at = now(), errand_at = null,
             reason = f.reason || coalesce(' (instance ' || f.newer_id || ')', '')
-        from fate f where i.id = f.id and f.verdict in ('superseded', 'merged') and i.state in ({_words(REQUEUED_FROM)})
+        from fate f where i.id = f.id and f.verdict in ('superseded', 'merged') and i.state in ({words(REQUEUED_FROM)})
         returning i.id, i.stage, i.reason
     ), noted as (
         insert into activity (instance_id, stage, state, what)
@@ -208,7 +205,7 @@ DISCARD = text(f"""
         from ({_DISCARDABLE}) as j
     ), gone as (
         update instance i set state = 'discarded', finished_at = now(), errand_at = null, reason = :why
-        from fate f where i.id = f.id and f.verdict = 'discard' and i.state in ({_words(DISCARDED_FROM)})
+        from fate f where i.id = f.id and f.verdict = 'discard' and i.state in ({words(DISCARDED_FROM)})
         returning i.id, i.stage
     ), noted as (
         insert into activity (instance_id, stage, state, what)

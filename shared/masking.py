@@ -34,6 +34,8 @@ _TEXT = frozenset({
     "o:detail", "CT Sync Error",
 })
 """Keys whose sentences are kept, without the e-mail addresses in them."""
+_CODES = frozenset({"code", "errorCode", "o:errorCode", "type", "status"})
+"""Of the harmless, those whose words the other side chooses."""
 _NAMES = frozenset({
     "first_name", "middle_name", "last_name", "Contact First Name", "Contact Last Name", "Contact Middle Name",
 })
@@ -41,19 +43,24 @@ _NAMES = frozenset({
 _EMAILS = frozenset({"email_address", "email", "Email Address"})
 
 
-def mask(value: Any) -> Any:  # noqa: ANN401 - JSON in, JSON out
+def mask(value: Any, *, words: bool = True) -> Any:  # noqa: ANN401 - JSON in, JSON out
     """Give a copy of a JSON value that names nobody.  Pure; masking twice changes nothing.
 
     Shape: texts are cut to `LONGEST_TEXT` characters and containers to `MOST_ENTRIES`, so that the copy stays small.
+    Sentences are for *words* of a system; in what a member is said to be, such a field is one that is not known.
     """
-    return _masked("", value, DEEPEST)
+    return _masked("", value, DEEPEST, words=words)
 
 
 def has_words(value: Any) -> bool:  # noqa: ANN401 - JSON
-    """Say whether `mask` would leave a sentence of others readable in a JSON value."""
+    """Say whether `mask` would leave words of others readable in a JSON value: a sentence, a code of theirs."""
     if isinstance(value, Mapping):
-        return any((name in _TEXT and part) or has_words(part) for name, part in value.items())
+        return any((part and _may_say(name, part)) or has_words(part) for name, part in value.items())
     return isinstance(value, list | tuple) and any(map(has_words, value))
+
+
+def _may_say(name: str, part: object) -> bool:
+    return name in _TEXT or "err" in name.casefold() or (name in _CODES and isinstance(part, str))
 
 
 def mask_text(text: str) -> str:
@@ -71,26 +78,27 @@ def mask_email(address: str) -> str:
     return f"{local[0]}{MASK}@{host[0]}{MASK}.{top}"
 
 
-def _masked(key: str, value: Any, depth: int) -> Any:  # noqa: ANN401 - JSON in, JSON out
+def _masked(key: str, value: Any, depth: int, *, words: bool) -> Any:  # noqa: ANN401 - JSON in, JSON out
     if isinstance(value, str):
-        return _masked_text(key, value) if value else value
+        return _masked_text(key, value, words=words) if value else value
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, Mapping) and depth:
-        return {name: _masked(name, part, depth - 1) for name, part in islice(value.items(), MOST_ENTRIES)}
+        parts = islice(value.items(), MOST_ENTRIES)
+        return {hidden(name, MASK): _masked(name, part, depth - 1, words=words) for name, part in parts}
     if isinstance(value, list | tuple) and depth:
-        return [_masked(key, part, depth - 1) for part in islice(value, MOST_ENTRIES)]
+        return [_masked(key, part, depth - 1, words=words) for part in islice(value, MOST_ENTRIES)]
     return value if key in _HARMLESS and isinstance(value, int | float) else MASK
 
 
-def _masked_text(key: str, text: str) -> str:
+def _masked_text(key: str, text: str, *, words: bool) -> str:
     if key in _HARMLESS:
-        return _cut(text)
+        return _cut(hidden(text, MASK))
     if key in _NAMES:
         return f"{text[0]}{MASK}"
     if key in _EMAILS:
         return mask_email(text)
-    return mask_text(text) if key in _TEXT else MASK
+    return mask_text(text) if words and key in _TEXT else MASK
 
 
 def _cut(text: str) -> str:

@@ -38,9 +38,14 @@ _GLUE = "\N{WORD JOINER}"
 _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "Å": "Aa"})
 _DATE_FORMS = (
     "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%m/%d/%Y", "%d/%m/%Y", "%m-%d-%Y", "%d-%m-%Y", "%m.%d.%Y",
-    "%d.%m.%Y", "%m%d%Y", "%d%m%Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y",
-    "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%B %d %Y",
+    "%d.%m.%Y", "%m%d%Y", "%d%m%Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%y", "%m-%d-%y", "%d-%m-%y", "%m.%d.%y", "%y-%m-%d",
+    "%y/%m/%d", "%y%m%d", "%m%d%y", "%d%m%y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y",
+    "%b %d %Y", "%B %d %Y", "%Y %b %d", "%Y %B %d", "%d %b %y", "%d %B %y",
 )  # fmt: skip
+_ORDINALS = {1: "st", 2: "nd", 3: "rd", 21: "st", 22: "nd", 23: "rd", 31: "st"}
+_ORDINAL_FORMS = ("{day} %b %Y", "{day} %B %Y", "{day} of %B %Y", "%b {day} %Y", "%B {day} %Y")
+_HOUSE = re.compile(r"(?P<before>\d+\w?[,\s]+)?(?P<street>\D{4,}?)(?P<after>[,\s]+\d+\w?)?")
+"""A street with its house number before or behind it."""
 _KNOWN = frozenset((*_NAMES, *_PLACES, "email_address", "date_of_birth", "email_is_verified"))
 _SHORTEST = 2
 _SHORTEST_PART = 3
@@ -140,6 +145,7 @@ def _forms(member: Mapping[str, Any]) -> Iterator[str]:
     names = [text for name in _NAMES if (text := _text(member, name))]
     for text in (*_named(member), *_glued(names)):
         yield from (text, text.translate(_UMLAUTS))
+        yield from _streets(text)
     for name in names:
         yield from (part for part in re.split(r"[\s-]+", name) if len(part) >= _SHORTEST_PART)
     yield from _grouped(_text(member, "postal_code"))
@@ -149,8 +155,19 @@ def _forms(member: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _glued(names: list[str]) -> Iterator[str]:
+    """Give names that are written as one word, whole or with the first letter of one of them."""
     for count in range(2, len(names) + 1):
         yield from map(_GLUE.join, permutations(names, count))
+    for one, other in permutations(names, 2):
+        yield from (f"{one[0]}{_GLUE}{other}", f"{other}{_GLUE}{one[0]}")
+
+
+def _streets(text: str) -> Iterator[str]:
+    """Give the street of an address without its house number, and with the number on its other side."""
+    found = _HOUSE.fullmatch(text)
+    if found is not None and (found["before"] or found["after"]):
+        number = (found["before"] or found["after"]).strip(" ,")
+        yield from (found["street"], f"{number} {found['street']}", f"{found['street']} {number}")
 
 
 def _text(member: Mapping[str, Any], name: str) -> str:
@@ -177,6 +194,8 @@ def _dates(value: object) -> Iterator[str]:
     for form in _DATE_FORMS:
         written = day.strftime(form)
         yield from (written, _PADDED.sub("", written))
+    ordinal = f"{day.day}{_ORDINALS.get(day.day, 'th')}"
+    yield from (day.strftime(form.format(day=ordinal)) for form in _ORDINAL_FORMS)
 
 
 def _seconds(day: date) -> str:

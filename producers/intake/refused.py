@@ -89,7 +89,7 @@ def excerpt_of(raw: object) -> str:
         text = raw[:_LOOKED_AT].decode(errors="replace")
         return _plain(_DIGITS.sub("9", _LETTERS.sub("x", text)), EXCERPT_MAX)
     if isinstance(raw, Mapping):
-        return _plain(json.dumps(mask(_short(raw)), ensure_ascii=False, default=str), EXCERPT_MAX)
+        return _plain(json.dumps(mask(_short(raw), words=False), ensure_ascii=False, default=str), EXCERPT_MAX)
     return MASK
 
 

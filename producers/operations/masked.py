@@ -20,7 +20,7 @@ def masked_page(page: Page) -> Page:
 
 def masked_instance(detail: InstanceDetail) -> InstanceDetail:
     """Mask the people in one instance, its event and its CrowdTwist user."""
-    return replace(_story(detail), event=mask(detail.event), user=mask(detail.user))
+    return replace(_story(detail), event=mask(detail.event, words=False), user=mask(detail.user))
 
 
 def masked_member(member: MemberRecord) -> MemberRecord:

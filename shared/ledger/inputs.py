@@ -29,6 +29,17 @@ def in_trouble(connection: Connection, *, limit: int) -> list[Persons]:
     return [(row.user_object, row.member) for row in connection.execute(_IN_TROUBLE, {"limit": limit})]
 
 
+def of_late(connection: Connection, *, limit: int) -> list[Persons]:
+    """Read who the newest *limit* are, and the newest that failed."""
+    newest = [(row.user_object, row.member) for row in connection.execute(_NEWEST, {"limit": limit})]
+    return newest + in_trouble(connection, limit=limit)
+
+
+_NEWEST = text("""
+    select p.event->'member' as member, m.user_object
+    from (select id from instance order by id desc limit :limit) as i
+    left join payload p on p.instance_id = i.id left join mapping m on m.instance_id = i.id
+""")
 _IN_TROUBLE = text("""
     select p.event->'member' as member, m.user_object
     from (select id from instance where code is not null order by id desc limit :limit) as i

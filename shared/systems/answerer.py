@@ -22,6 +22,13 @@ def who_answered(base_url: str, server: str | None, body: bytes) -> str:
     name = _SERVER.match(server or "")
     title = _TITLE.search(body[:_LOOKED_AT])
     words = " ".join(unescape(title[1].decode("utf-8", "replace")).split()) if title else ""
-    shown = mask_text("".join(one for one in words if one.isprintable()))[:_LONGEST]
+    shown = _cut(mask_text("".join(one for one in words if one.isprintable())))
     place = f"{name[0]} at {host}" if name else host
     return ", ".join(part for part in (place, shown) if part)
+
+
+def _cut(title: str) -> str:
+    """Give the beginning of *title*, of whole words where it has any: half a name would not be found and masked."""
+    if len(title) <= _LONGEST:
+        return title
+    return title[: _LONGEST + 1].rpartition(" ")[0] or title[:_LONGEST]

@@ -130,5 +130,5 @@ def _marked(document: Any, personal: Sequence[str]) -> Any:  # noqa: ANN401 - JS
     if isinstance(document, str):
         return marked(document, personal)
     if isinstance(document, dict):
-        return {name: _marked(part, personal) for name, part in document.items()}
+        return {marked(name, personal): _marked(part, personal) for name, part in document.items()}
     return [_marked(part, personal) for part in document] if isinstance(document, list) else document

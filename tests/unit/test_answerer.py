@@ -24,6 +24,11 @@ URL = "https://api.crowdtwist.example:8443/base"
             "api.crowdtwist.example, \N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}",
         ),
         (None, b"<title>" + b"x" * 200, "api.crowdtwist.example, " + "x" * 60),
+        (
+            None,
+            b"<title>" + b"no way " * 8 + b"Lindqvist</title>",
+            "api.crowdtwist.example, " + ("no way " * 8).strip(),
+        ),
         ("squid", b"hello ann.lee@example.org", "squid at api.crowdtwist.example"),
     ],
 )

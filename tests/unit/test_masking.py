@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.masking import mask, mask_email, mask_text
+from shared.masking import has_words, mask, mask_email, mask_text
+from shared.personal import CLOSE, OPEN
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
@@ -43,3 +44,23 @@ def test_masks_are_recognisable_and_keep_what_operators_search_by() -> None:
     assert mask_text("a@b.org,c.d@e.org (f@g.org)") == "a***@b***.org,c***@e***.org (f***@g***.org)"
     assert mask_text("a@b.org@c@d.org") == "a***@b***.org@c***@d***.org"
     assert mask_text("said a@b.org " + "x" * 50_000).startswith("said a***@b***.org xx")
+
+
+@given(st.sampled_from(["title", "message", "description", "reason", "error", "detail", "ERROR"]))
+def test_what_a_member_is_said_to_be_is_no_sentence_of_a_system(name: str) -> None:
+    assert mask({"member": {name: "Ann Lee"}}, words=False) == {"member": {name: "***"}}
+    assert mask({"answer": {name: "is taken"}}) == {"answer": {name: "is taken"}}
+
+
+def test_what_is_marked_is_hidden_in_codes_and_names_of_fields_too() -> None:
+    marked = f"{OPEN}lee{CLOSE}"
+    assert mask({"code": f"{marked}_locked", marked: "x", "errors": {marked: 1}}) == {
+        "code": "***_locked",
+        "***": "***",
+        "errors": {"***": "***"},
+    }
+
+
+def test_codes_and_errors_of_others_are_words_and_a_plain_user_is_none() -> None:
+    assert all(map(has_words, ({"code": "lee"}, {"a": [{"status": "lee"}]}, {"errors": {"lee": [1]}}, {"ERROR": "x"})))
+    assert not has_words({"id": 7, "third_party_id": "M-1", "is_active": True, "code": 7, "error": ""})

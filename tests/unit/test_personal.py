@@ -53,6 +53,7 @@ PERSON = {
     "postal_code": "K1A 0B1",
     "email_address": "zq79@example.org",
     "Home Phone": "613.555.0143",
+    "street_address": "221 Basalt Terrace",
 }
 
 
@@ -68,6 +69,9 @@ PERSON = {
         "Saint-Étienne", "SAINT-ETIENNE", "saint-étienne", "K1A 0B1", "k1a0b1", "K1A-0B1",
         "zq79@example.org", "zq79", "613.555.0143", "+1 613 555 0143", "(613) 555-0143", "613-555-0143", "6135550143",
         "+16135550143", "020 7946 0958",
+        "9th November 1979", "Nov 9th, 1979", "9th of November 1979", "791109", "110979", "11-09-79", "79/11/09",
+        "1979 Nov 9", "9 Nov 79", "221 Basalt Terrace", "BASALT TERRACE", "Basalt Terrace 221", "Basalt Terrace, 221",
+        "221BasaltTerrace", "221%20Basalt%20Terrace", "ZO'Quux-Lindqvist", "zoquuxlindqvist", "o'quux-lindqvistz",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("said", ["{} is known", "Member '{}' (locked).", "name={};", "[{}]", "by:{}"])

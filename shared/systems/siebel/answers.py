@@ -26,7 +26,8 @@ _CHANGED_BY_ANOTHER = "SBL-DAT-00523"
 _NO_ROWS = "SBL-EAI-04378"
 _NO_DATA = "there is no data"
 _ABOUT_VALUES = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY})
-_LONGEST = 200
+_LONGEST = 2000
+"""Whoever shows it cuts it, when people are taken out of it: half a name would not be found."""
 
 
 class _Row(BaseModel):

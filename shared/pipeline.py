@@ -73,6 +73,14 @@ QUEUED: tuple[State, ...] = (State.PENDING, State.WAITING, State.HELD)
 """States in which an instance waits for its turn; a member has at most one such instance."""
 SYSTEMS: dict[Stage, str] = {Stage.OIC: "OIC", Stage.CROWDTWIST: "CrowdTwist", Stage.SIEBEL: "Siebel"}
 """What people call the system that a stage talks to."""
+_SPOKEN: dict[str, str] = {
+    **{stage.value: name for stage, name in SYSTEMS.items()},
+    State.REJECTED: "Data Error",
+    "data_error": "Data Error",
+    State.DEAD: "dead letter",
+    "open": "down",
+    "half_open": "being probed",
+}
 FAILURE_STATUS: dict[Stage, SyncStatus] = {
     Stage.OIC: SyncStatus.OIC_FAILURE,
     Stage.CROWDTWIST: SyncStatus.CT_FAILURE,
@@ -83,3 +91,18 @@ _TASKS = {
     Stage.CROWDTWIST: "membersync.crowdtwist_call",
     Stage.SIEBEL: "membersync.siebel_result",
 }
+
+
+def spoken(word: str | None, count: int = 1) -> str:
+    """Give a stored word as people read it, the same everywhere; JSON, metrics, queues and options keep what is stored.
+
+    Shape: *count* of them, for words that have a plural.
+    """
+    said = _SPOKEN.get(word or "", (word or "").replace("_", " "))
+    return f"{said}s" if count != 1 and said in ("Data Error", "dead letter") else said
+
+
+def is_a(state: str) -> str:
+    """Say what an instance in *state* is, after "it is"."""
+    said = spoken(state)
+    return f"a {said}" if state in (State.REJECTED, State.DEAD) else said

@@ -66,6 +66,16 @@ class Road:
                     self._end(stage, work, Failed(error) if error else _good(stage, work), attempts_max)
         return [one.instance_id for some in claimed.values() for one in some]
 
+    def report(self) -> None:
+        """Tell Siebel of those that fail, or failed for good, whether or not they have failed for long."""
+        self.sql("update instance set errand_at = now() where errand_at is not null")
+        with self.ledger.begin() as connection:
+            claimed = dispatching.claim_errands(
+                connection, [Stage.SIEBEL], dict.fromkeys(Lane, 100), token=9, lease_s=60
+            )
+        for (_, stage), some in claimed.items():
+            self.conclude(stage, self._begin(stage, some))
+
     def claim(self, limit: int = 10_000) -> dict[tuple[Lane, Stage], list[Claimed]]:
         limits = {(lane, stage): limit for lane in Lane for stage in Stage}
         with self.ledger.begin() as connection:

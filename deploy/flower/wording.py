@@ -3,9 +3,9 @@
 ================  =========================================  ==================================================
 event             from Celery                                as Flower keeps it
 ================  =========================================  ==================================================
-task-succeeded    result `{'done': 11, 'data_error': 1}`     result `11 done, 1 data error`
+task-succeeded    result `{'done': 11, 'data_error': 1}`     result `11 done, 1 Data Error`
 task-retried      a traceback, its last line the summary     result `12 waiting; tried again in 7 s`
-task-failed       the same, all members failed for good      result `12 data error`
+task-failed       the same, all members failed for good      result `12 Data Errors`
 task-failed       anything else: a bug                       class and frames; what it says may name a member
 ================  =========================================  ==================================================
 
@@ -17,7 +17,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from shared.pipeline import spoken
+
 _SUMMARY = re.compile(r"^(?:celery\.exceptions\.Retry|workers\.tasks\.AllFailedError): (.+)$", re.MULTILINE)
+_COUNT = re.compile(r"\b(\d+) (\w+)")
 _FRAME = re.compile(r'Traceback |  File "')
 _CLASS = re.compile(r"[\w.]+")
 _INSTANCES = re.compile(r"\d+ instances?: ([\d, ]+)")
@@ -37,14 +40,14 @@ def reworded(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def counts(result: object) -> object:
-    """Give `11 done, 1 data error` for a task's result, or its text; what it is not stays as it is."""
+    """Give `11 done, 1 Data Error` for a task's result, or its text; what it is not stays as it is."""
     try:
         outcomes = ast.literal_eval(result) if isinstance(result, str) else result
     except (SyntaxError, ValueError):
         return result
     if not isinstance(outcomes, Mapping):
         return result
-    return _words(", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())) or "nothing to do"
+    return ", ".join(f"{count} {spoken(str(outcome), count)}" for outcome, count in outcomes.items()) or "nothing to do"
 
 
 def shown(task: Any) -> Any:  # noqa: ANN401 - Flower's task, untyped
@@ -74,4 +77,5 @@ def _ending(exception: str, traceback: str) -> dict[str, str | None]:
 
 
 def _words(summary: str) -> str:
-    return summary.replace("_", " ")
+    """Say each count of a summary in the words that people read; what is no count stays as it is."""
+    return _COUNT.sub(lambda found: f"{found[1]} {spoken(found[2], int(found[1]))}", summary)

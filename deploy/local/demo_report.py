@@ -12,6 +12,7 @@ from deploy.local.demo_expectations import TAKEN, differences
 from deploy.local.demo_feed import Feed, Instance
 from deploy.local.demo_view import console
 from deploy.local.terminal import say
+from shared.pipeline import spoken
 
 _FINAL = frozenset({"completed", "rejected", "superseded", "unchanged", "skipped"})
 _SHOWN_MAX = 10
@@ -61,7 +62,7 @@ def _promises(
     yield "every event got the answer that it deserved", feed.surprises
     yield (
         f"all {len(feed.accepted)} accepted events reached a final state, none of them a dead letter",
-        [f"instance {number}: {state}" for number, state in open_ones.items()]
+        [f"instance {number}: {spoken(state)}" for number, state in open_ones.items()]
         + [f"instance {number}: lost" for number in sorted(feed.accepted - states.keys())],
     )
     yield (
@@ -139,7 +140,7 @@ def _print_timeline(title: str, member: Mapping[str, Any]) -> None:
         table.add_row("", "", "", "", f"[bold]instance {one['instance_id']}: {one['operation']}")
         for line in one["activity"]:
             calls = " ".join(_call(call) for call in line["calls"])
-            cells = (line["stage"], line["attempt"], line["state"], line["what"], calls)
+            cells = (spoken(line["stage"]), line["attempt"], spoken(line["state"]), line["what"], calls)
             table.add_row(_clock(line["at"]), *(escape("" if cell is None else str(cell)) for cell in cells))
     told = f"{member['told_status']} {member['told_error'] or ''}".strip()
     console().print(table)

@@ -3,6 +3,7 @@
 from deploy.local.scene_poison import POISONED, SHORTENED, poisoned, requeue, settings, siebel_shows
 from deploy.local.scene_theatre import Scene, Theatre, outdated
 from deploy.local.terminal import say
+from shared.pipeline import spoken
 
 _WITHIN_S = 60.0
 
@@ -23,7 +24,10 @@ def scene() -> Scene:
 def _act(theatre: Theatre) -> None:
     with poisoned(theatre) as found:
         causes = theatre.api.get("/v1/dead-letters").raise_for_status().json()["items"]
-        say("   dead letters by cause: " + "; ".join(f"{one['count']} {one['stage']} {one['code']}" for one in causes))
+        say(
+            "   dead letters by cause: "
+            + "; ".join(f"{one['count']} at {spoken(one['stage'])}, {one['code']}" for one in causes)
+        )
     say("2. CrowdTwist is corrected, and an operator requeues the dead letter")
     job = requeue(theatre, found.instance_id, "CrowdTwist corrected it")
     theatre.until(theatre.is_settled, "the requeued one through", within_s=_WITHIN_S)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from deploy.local.scene_theatre import Face, Record, Theatre, event, outdated
 from deploy.local.terminal import say
-from shared.pipeline import FAILURE_STATUS, Stage
+from shared.pipeline import FAILURE_STATUS, Stage, spoken
 from shared.settings import Connection, Settings
 
 WARM_UP = 50
@@ -123,7 +123,10 @@ class _Story:
 
     def go_down(self) -> None:
         """Let each face follow the one before it, without a moment of health between them."""
-        say(f"2. {self._of.stage} is down for {self._of.outage_s:g} s, and {self._of.events} events arrive meanwhile")
+        say(
+            f"2. {spoken(self._of.stage)} is down for {self._of.outage_s:g} s, "
+            f"and {self._of.events} events arrive meanwhile"
+        )
         began = time.monotonic()
         share_s = self._of.outage_s / len(self._of.faces)
         for number, face in enumerate(self._of.faces, start=1):
@@ -153,7 +156,7 @@ class _Story:
         )
 
     def recover(self) -> None:
-        say(f"3. {self._of.stage} is back; nobody does anything")
+        say(f"3. {spoken(self._of.stage)} is back; nobody does anything")
         self._recovered_at = time.time()
         self.heal()
         self._theatre.until(self._theatre.is_settled, "everything sent", within_s=3 * _WITHIN_S, name=self._name)

@@ -17,7 +17,7 @@ from deploy.local.signals import Stop
 from deploy.local.stack import Stack, StoppedError
 from deploy.local.terminal import say
 from deploy.sandbox.client import SandboxControl
-from shared.pipeline import Stage
+from shared.pipeline import Stage, spoken
 from shared.settings import Settings
 
 OPEN = ("pending", "running", "waiting", "held")
@@ -188,7 +188,7 @@ class Theatre:
         probe = "" if not found["next_probe_in_s"] else f", next probe in {found['next_probe_in_s']:.0f} s"
         users = self.control.state(CROWDTWIST)["users"]
         self._ticker.show(
-            f"{name} {found['state']}{probe} · {found['held']} held · CrowdTwist {users} users · "
+            f"{spoken(name)} {spoken(found['state'])}{probe} · {found['held']} held · CrowdTwist {users} users · "
             f"Siebel {counted(self.statuses())}",
             done=done,
         )
@@ -206,12 +206,13 @@ class Theatre:
     def timeline(self, instance_id: str) -> None:
         """Print what happened to one instance."""
         found = self.instance(instance_id)
-        say(f"   instance {instance_id} of member {found['member_number']}: {found['state']}")
+        say(f"   instance {instance_id} of member {found['member_number']}: {spoken(found['state'])}")
         for line in found["activity"]:
             calls = " ".join(f"{call['method']} {call['http_status'] or 'no answer'}" for call in line["calls"])
             attempt = f" #{line['attempt']}" if line["attempt"] else ""
             at = datetime.fromisoformat(line["at"]).astimezone().strftime("%H:%M:%S.%f")[:-3]
-            say(f"     {at}  {line['stage'] or 'intake'}{attempt:<4} {line['state']:<10} {line['what']}  {calls}")
+            where = f"{spoken(line['stage'] or 'intake')}{attempt:<4}"
+            say(f"     {at}  {where} {spoken(line['state']):<11} {line['what']}  {calls}")
 
 
 def event(number: str, version: int = 0, operation: str = "update") -> Record:

@@ -7,7 +7,7 @@ import typer
 
 from producers.cli.command_errors import DONE, NOTHING
 from producers.cli.options import AsJson
-from shared.pipeline import Stage
+from shared.pipeline import Stage, spoken
 
 # Imports inside commands keep the start of the others short.
 # ruff: noqa: PLC0415
@@ -70,7 +70,7 @@ def _test(stage: Stage, reason: str, *, as_json: bool) -> int:
     else:
         code = f" [{found.code}]" if found.code else ""
         what = f"  ({found.what})" if found.ok else ""
-        console().print(plain(f"{stage}: {found.answer}{code}{what}, {found.took_ms:.0f} ms"), soft_wrap=True)
+        console().print(plain(f"{spoken(stage)}: {found.answer}{code}{what}, {found.took_ms:.0f} ms"), soft_wrap=True)
     return DONE if found.ok else NOTHING
 
 
@@ -87,6 +87,6 @@ def _switch(act: Act, stage: Stage, reason: str, as_json: bool) -> int:  # noqa:
     if as_json:
         print_json(found)
     else:
-        typer.echo(f"{stage}: {found.answer}")
+        typer.echo(f"{spoken(stage)}: {found.answer}")
         print_connections([found.connection])
     return DONE if found.changed else NOTHING

@@ -10,6 +10,7 @@ from producers.cli.tables import print_rows
 from producers.operations.rehearsal import Rehearsal
 from shared.jobs import Item, Job, Plan, Reason, Verdict
 from shared.ledger.causes import Cause
+from shared.pipeline import spoken
 
 _MEANING = {
     Verdict.SEND: "will be sent",
@@ -26,7 +27,7 @@ def print_causes(causes: Iterable[Cause]) -> None:
     rows = [
         {
             "count": plain(cause.count, "bold red"),
-            "stage": plain(cause.stage),
+            "stage": plain(spoken(cause.stage)),
             "code": plain(cause.code),
             "message": plain(cause.message),
             "fixed since": plain(cause.fixed or ""),
@@ -71,7 +72,7 @@ def print_job(job: Job) -> None:
         why = job.stopped_why
         out.print(plain(why if why.startswith("stopped") else f"stopped: {why}", "bold red"))
     for item in job.troubled[:_SHOWN]:
-        words = f"  {_named(item)}: {item.state.replace('_', ' ')}"
+        words = f"  {_named(item)}: {spoken(item.state)}"
         out.print(plain(f"{words}, {item.reason}" if item.reason else words))
     if len(job.troubled) > _SHOWN:
         out.print(plain("  and more; --json lists them", "dim"))
@@ -97,7 +98,7 @@ def print_jobs(jobs: Iterable[Job]) -> None:
 
 def told(job: Job) -> str:
     """Say how far a job is, in one line."""
-    counts = [f"{count} {state.replace('_', ' ')}" for state, count in job.counts.items() if count]
+    counts = [f"{count} {spoken(state)}" for state, count in job.counts.items() if count]
     return ", ".join(counts)
 
 

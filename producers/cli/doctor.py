@@ -18,6 +18,7 @@ from producers.doctor.subject import Subject
 from producers.doctor.work import passed
 from producers.operations.verdict import Verdict
 from shared.flaws import SettingsInvalidError
+from shared.pipeline import spoken
 
 
 def run_doctor(*, offline: bool, as_json: bool) -> int:
@@ -63,18 +64,23 @@ def _print(findings: Sequence[Finding]) -> None:
     out.print(plain(", ".join(f"{counts[level]} {level}" for level in Level if counts[level])))
 
 
+def _named(one: Finding) -> str:
+    """Say what was looked at, systems as people call them; with --json it keeps the words that commands take."""
+    return " ".join(map(spoken, one.check.split()))
+
+
 def _line(one: Finding) -> str:
     rest = f"; {one.why}; do: {one.remedy}" if one.remedy else ""
-    return f"{one.level:<4}  {one.check}: {one.found} ({one.looked_at}){rest}"
+    return f"{one.level:<4}  {_named(one)}: {one.found} ({one.looked_at}){rest}"
 
 
 def _print_table(findings: Sequence[Finding], out: Console) -> None:
-    rows = [{"": coloured(one.level), "check": plain(one.check), "found": plain(one.found)} for one in findings]
+    rows = [{"": coloured(one.level), "check": plain(_named(one)), "found": plain(one.found)} for one in findings]
     print_rows(out, rows, texts=["found"])
     alike: dict[tuple[Level, str, str], list[str]] = {}
     for one in findings:
         if one.remedy:
-            alike.setdefault((one.level, one.why, one.remedy), []).append(one.check)
+            alike.setdefault((one.level, one.why, one.remedy), []).append(_named(one))
     for (level, why, remedy), checks in alike.items():
         out.print(coloured(level), plain(f"{', '.join(dict.fromkeys(checks))}: {why}"), soft_wrap=True)
         out.print(plain(f"     {remedy}", "bold"), soft_wrap=True)

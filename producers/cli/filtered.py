@@ -1,7 +1,7 @@
 """The filter of spec section 5, said once: a command that takes a `Filter` gets the options of one."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Annotated, Any, Concatenate, ParamSpec, get_type_hints
@@ -11,20 +11,25 @@ import typer
 from producers.cli.completing import codes
 from producers.operations.filtering import filter_of
 from shared.ledger.filters import Filter
-from shared.pipeline import Lane, Stage, State, SyncStatus
+from shared.pipeline import Lane, Stage, State, SyncStatus, spoken
 
 P = ParamSpec("P")
 _INSTANT = "2026-11-23T08:51:00Z, a date, or an age: 15m, 2h, 7d"
 
 
+def _listed(words: Iterable[str]) -> str:
+    """List words of an option, each with what it is called elsewhere, where that is another."""
+    return ", ".join(word if spoken(word).lower() == word else f"{word} ({spoken(word)})" for word in words)
+
+
 def _options(  # noqa: PLR0913  # the words of spec section 5; typer reads this signature
     *,
     state: Annotated[
-        list[State] | None, typer.Option("--state", metavar="STATE", help=f"Repeat for several: {', '.join(State)}.")
+        list[State] | None, typer.Option("--state", metavar="STATE", help=f"Repeat for several: {_listed(State)}.")
     ] = None,
     stage: Annotated[
         list[Stage] | None,
-        typer.Option("--stage", metavar="STAGE", help=f"Where it stands, or failed: {', '.join(Stage)}."),
+        typer.Option("--stage", metavar="STAGE", help=f"Where it stands, or failed: {_listed(Stage)}."),
     ] = None,
     status: Annotated[
         list[SyncStatus] | None,

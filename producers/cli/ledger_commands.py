@@ -19,7 +19,7 @@ from producers.operations.unmasked import instance_for, member_for, page_for
 from producers.operations.verdict import Verdict, invalid, unseen, unseen_so_slow, unset
 from shared.errors import LedgerError, LedgerSlowError
 from shared.flaws import SettingsInvalidError
-from shared.ledger import views
+from shared.ledger import lookups, views
 from shared.ledger.engine import engine, transaction
 from shared.ledger.filters import Filter, has_control
 from shared.ledger.refusals import RefusalPage
@@ -34,11 +34,12 @@ def list_instances(where: Filter, limit: int, cursor: str | None, *, unmasked: b
     ledger = engine(with_ledger().ledger_url)
     with transaction(ledger) as connection:
         page = views.instances(connection, where, limit=limit, before=before)
+        untold = lookups.untold(connection, [int(one.instance_id) for one in page.items])
     page = page_for(operator() if unmasked else None, ledger, page)
     if as_json:
         print_json(page)
     elif page.items:
-        print_page(page)
+        print_page(page, untold)
     else:
         typer.echo("no instance matches", err=True)
     return DONE if page.items else NOTHING
@@ -50,6 +51,7 @@ def show_instance(words: str, *, unmasked: bool, as_json: bool) -> int:
     ledger = engine(with_ledger().ledger_url)
     with transaction(ledger) as connection:
         detail = None if number is None else views.instance(connection, number)
+        untold = set() if number is None else lookups.untold(connection, [number])
     if detail is None:
         typer.echo(f"there is no instance {words}, or it was pruned", err=True)
         return NOTHING
@@ -57,7 +59,7 @@ def show_instance(words: str, *, unmasked: bool, as_json: bool) -> int:
     if as_json:
         print_json(detail)
     else:
-        print_instance(detail)
+        print_instance(detail, untold)
     return DONE
 
 
@@ -69,6 +71,7 @@ def show_member(number: str, limit: int, cursor: str | None, *, unmasked: bool, 
     with transaction(ledger) as connection:
         if not has_control(number):
             member = views.member(connection, number, limit=limit, before=before)
+        untold = lookups.untold(connection, [int(one.instance_id) for one in member.instances] if member else [])
         refused = refusals_of_member(connection, number)
     if member is None:
         return _show_refused(number, refused, as_json=as_json)
@@ -76,7 +79,7 @@ def show_member(number: str, limit: int, cursor: str | None, *, unmasked: bool, 
     if as_json:
         print_json(member)
     else:
-        print_member(member)
+        print_member(member, untold)
         if refused.items:
             typer.echo(f"events of this member were refused too: membersync refusals --member {number}")
     return DONE

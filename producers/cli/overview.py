@@ -9,10 +9,7 @@ from producers.cli.render import age, coloured, console, instant, plain
 from producers.cli.tables import print_rows
 from producers.operations.verdict import Level, Verdict
 from shared.ledger.records import Backlog, BudgetState, ConnectionState, DeadLetters, Overview, Rate
-
-_SPOKEN = {"open": "down", "half_open": "being probed"}
-"""States of a breaker as people call them; with --json they stay as they are."""
-
+from shared.pipeline import spoken
 
 _LEVELS = {Level.WELL: "bold green", Level.WAITS: "bold yellow", Level.PERSON: "bold red"}
 
@@ -39,15 +36,15 @@ def print_connections(rows: Sequence[ConnectionState]) -> None:
     """Print how the connections stand, and below them why one does not serve."""
     out = console()
     print_rows(out, [_connection(row) for row in rows], expendable=["free now", "failures", "breaker", "since"])
-    troubled = [f"{row.name}: {words}" for row in rows for words in _why(row)]
+    troubled = [f"{spoken(row.name)}: {words}" for row in rows for words in _why(row)]
     for line in troubled:
         out.print(plain(line))
 
 
 def _connection(row: ConnectionState) -> dict[str, Text]:
     return {
-        "connection": plain(row.name),
-        "state": coloured(_SPOKEN.get(row.state, row.state)),
+        "connection": plain(spoken(row.name)),
+        "state": coloured(row.state),
         "since": plain(instant(row.since)),
         "breaker": coloured("" if row.breaker == "closed" else row.breaker),
         "failures": plain(row.failures or ""),
@@ -89,7 +86,7 @@ def _print_backlog(out: Console, backlog: Sequence[Backlog]) -> None:
     rows = [
         {
             "lane": plain(row.lane),
-            "stage": plain(row.stage),
+            "stage": plain(spoken(row.stage)),
             "state": coloured(row.state),
             "instances": plain(row.count),
             "oldest": plain(age(row.oldest_s)),
@@ -101,7 +98,7 @@ def _print_backlog(out: Console, backlog: Sequence[Backlog]) -> None:
 
 
 def _rate(row: Rate) -> dict[str, Text]:
-    of_them = ", ".join(f"{count} {state}" for state, count in row.finished.items())
+    of_them = ", ".join(f"{count} {spoken(state, count)}" for state, count in row.finished.items())
     return {
         "last": plain(age(row.period_s)),
         "accepted": plain(row.accepted),
@@ -111,4 +108,4 @@ def _rate(row: Rate) -> dict[str, Text]:
 
 
 def _dead_letters(row: DeadLetters) -> dict[str, Text]:
-    return {"dead letters": plain(row.count, "bold red"), "stage": plain(row.stage), "code": plain(row.code)}
+    return {"dead letters": plain(row.count, "bold red"), "stage": plain(spoken(row.stage)), "code": plain(row.code)}

@@ -3,7 +3,7 @@
 Whatever comes from outside is shown as text, never as markup or as control characters of the terminal.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from shared.ledger.records import (
     MemberRecord,
     Page,
 )
+from shared.pipeline import spoken
 
 _COLOURS = {
     "ok": "green",
@@ -60,12 +61,12 @@ def plain(value: object, style: str = "") -> Text:
 
 
 def coloured(word: str | None) -> Text:
-    """Give a state or status in its colour."""
-    return plain(word, _COLOURS.get(word or "", ""))
+    """Give a state or status as people read it, in its colour."""
+    return plain(spoken(word), _COLOURS.get(word or "", ""))
 
 
-def print_page(page: Page) -> None:
-    """Print a page of instances."""
+def print_page(page: Page, untold: Collection[str]) -> None:
+    """Print a page of instances; of those *untold* Siebel does not show the status, and it stands apart."""
     out = console()
     rows = [
         {
@@ -74,9 +75,10 @@ def print_page(page: Page) -> None:
             "event": plain(one.event_id),
             "lane": plain(one.lane),
             "state": coloured(one.state),
-            "stage": plain(one.failed_stage or one.stage),
+            "stage": plain(spoken(one.failed_stage or one.stage)),
             "tries": plain(one.attempt or ""),
-            "status": coloured(one.status),
+            "status": coloured("" if one.instance_id in untold else one.status),
+            "not told yet": plain(one.status if one.instance_id in untold else ""),
             "accepted": plain(instant(one.accepted_at)),
             "why": plain(_why(one)),
         }
@@ -87,10 +89,10 @@ def print_page(page: Page) -> None:
         out.print(plain(f"more: --cursor {page.next}", "dim"))
 
 
-def print_instance(detail: InstanceDetail) -> None:
-    """Print one instance, its activity and what it carries."""
+def print_instance(detail: InstanceDetail, untold: Collection[str]) -> None:
+    """Print one instance, its activity and what it carries; *untold* as in `print_page`."""
     out = console()
-    _print_story(out, detail, detail.activity)
+    _print_story(out, detail, detail.activity, untold)
     for name, content in (("event", detail.event), ("CrowdTwist user", detail.user)):
         if content:
             out.print(plain(name, "bold"))
@@ -99,8 +101,8 @@ def print_instance(detail: InstanceDetail) -> None:
         out.print(plain(f"OIC instance {detail.oic_instance_id}"))
 
 
-def print_member(member: MemberRecord) -> None:
-    """Print one member's timeline, newest event first."""
+def print_member(member: MemberRecord, untold: Collection[str]) -> None:
+    """Print one member's timeline, newest event first; *untold* as in `print_page`."""
     out = console()
     known = f"CrowdTwist user {member.ct_user_id}" if member.ct_user_id else "not known in CrowdTwist yet"
     row = f"ROW_ID {member.row_id}" if member.row_id else "ROW_ID not known yet"
@@ -115,19 +117,19 @@ def print_member(member: MemberRecord) -> None:
             out.print(plain(f"  {member.told_error}"))
     for one in member.instances:
         out.print()
-        _print_story(out, one, one.activity)
+        _print_story(out, one, one.activity, untold)
     if member.next:
         out.print(plain(f"older: --cursor {member.next}", "dim"))
 
 
-def _print_story(out: Console, one: InstanceRecord, activity: Iterable[ActivityLine]) -> None:
+def _print_story(out: Console, one: InstanceRecord, activity: Iterable[ActivityLine], untold: Collection[str]) -> None:
     """Print one instance: a heading, then a line for each change, its calls below it."""
     heading = Text.assemble(
         (f"instance {one.instance_id}  ", "bold"),
         plain(f"{one.operation} {one.event_id}  {one.lane}  "),
         coloured(one.state),
-        plain(f" at {one.failed_stage or one.stage}  " if one.finished_at is None or one.code else "  "),
-        coloured(one.status),
+        plain(f" at {spoken(one.failed_stage or one.stage)}  " if one.finished_at is None or one.code else "  "),
+        plain(f"not told yet: {one.status}", "dim") if one.instance_id in untold else coloured(one.status),
     )
     out.print(heading)
     order = "" if one.modification is None else f", modification {one.modification}"
@@ -142,7 +144,7 @@ def _print_story(out: Console, one: InstanceRecord, activity: Iterable[ActivityL
 
 def _print_line(out: Console, line: ActivityLine, accepted_at: datetime) -> None:
     after_ms = (line.at - accepted_at).total_seconds() * 1000
-    where = f"{line.stage or 'intake'}{f' #{line.attempt}' if line.attempt else ''}"
+    where = f"{spoken(line.stage or 'intake')}{f' #{line.attempt}' if line.attempt else ''}"
     took = "" if line.took_ms is None else f"{line.took_ms:.0f} ms"
     code = f" [{line.code}]" if line.code else ""
     out.print(
@@ -150,7 +152,7 @@ def _print_line(out: Console, line: ActivityLine, accepted_at: datetime) -> None
             plain(f"  {line.at.astimezone(UTC):%H:%M:%S.%f}"[:-3], "dim"),
             plain(f" {f'+{age(after_ms / 1000)}':>8}  {where:<14} "),
             coloured(f"{line.state}"),
-            plain(" " * max(11 - len(line.state), 1) + f"{took:>8}  {line.what}{code}"),
+            plain(" " * max(12 - len(spoken(line.state)), 1) + f"{took:>8}  {line.what}{code}"),
         ),
         soft_wrap=True,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from shared.ledger.records import InstanceRecord, MemberRecord
-from shared.pipeline import Stage, State, SyncStatus
+from shared.pipeline import Stage, State, SyncStatus, is_a, spoken
 
 _UNCHANGED = "the newest event changed nothing that is synced"
 
@@ -42,7 +42,7 @@ def _siebel(member: MemberRecord, newest: InstanceRecord, success: str) -> Side:
     outcome = success if newest.status == SyncStatus.SUCCESS else newest.status
     is_told = outcome is not None and (member.told_instance_id, member.told_status) == (newest.instance_id, outcome)
     if newest.finished_at is None:
-        at = f"the newest event is {newest.state} at {newest.stage}"
+        at = f"the newest event is {newest.state} at {spoken(newest.stage)}"
         return Side("Yes", f"it shows the failure so far; {at}") if is_told else Side("Not yet", at)
     if is_told:
         return Side("Yes", "it shows the outcome of the newest event")
@@ -50,7 +50,7 @@ def _siebel(member: MemberRecord, newest: InstanceRecord, success: str) -> Side:
         return Side("Not yet", "the newest event is a dead letter, and Siebel is still to be told")
     if newest.state == State.DEAD:
         return Side("No", "it could not be told of the newest event; requeue the dead letter")
-    return Side("No", f"it was told of another event; the newest is {newest.state}")
+    return Side("No", f"it was told of another event; the newest is {is_a(newest.state)}")
 
 
 def _crowdtwist(member: MemberRecord, newest: InstanceRecord) -> Side:
@@ -59,7 +59,7 @@ def _crowdtwist(member: MemberRecord, newest: InstanceRecord) -> Side:
     if member.applied_instance_id == newest.instance_id:
         return Side("Yes", "it accepted the newest event")
     if newest.finished_at is None:
-        return Side("Not yet", f"the newest event is {newest.state} at {newest.stage}")
+        return Side("Not yet", f"the newest event is {newest.state} at {spoken(newest.stage)}")
     if newest.state == State.REJECTED:
         return Side("No", "the newest event is a Data Error; correct the member in Siebel")
-    return Side("No", f"the newest event is {newest.state}")
+    return Side("No", f"the newest event is {is_a(newest.state)}")

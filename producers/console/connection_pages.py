@@ -22,7 +22,7 @@ from shared.ledger.engine import transaction
 from shared.ledger.filters import has_control
 from shared.ledger.records import ConnectionState
 from shared.lifecycle.breaker import Position
-from shared.pipeline import Stage
+from shared.pipeline import Stage, spoken
 from shared.settings import Settings
 
 router = APIRouter()
@@ -55,7 +55,7 @@ async def test_connection(
 
     def test() -> Response:
         found = connections.test(ledger_of(request), operator, stage, _reason(form), settings_of(request))
-        return _back(request, form, f"Test of {stage}: {found.answer} ({found.took_ms:.0f} ms).", good=found.ok)
+        return _back(request, form, f"Test of {spoken(stage)}: {found.answer} ({found.took_ms:.0f} ms).", good=found.ok)
 
     return await anyio.to_thread.run_sync(test, limiter=_TESTS)
 
@@ -69,8 +69,8 @@ def pause_connection(
     try:
         found = connections.pause(ledger_of(request), operator, stage, reason, settings_of(request))
     except AskError:
-        return _back(request, form, f"{stage} is not paused: say why.", good=False)
-    return _back(request, form, f"{stage}: {found.answer}.", good=found.changed)
+        return _back(request, form, f"{spoken(stage)} is not paused: say why.", good=False)
+    return _back(request, form, f"{spoken(stage)}: {found.answer}.", good=found.changed)
 
 
 @router.post("/connections/{name}/resume")
@@ -79,7 +79,7 @@ def resume_connection(
 ) -> Response:
     """Let what was held go out, little by little."""
     found = connections.resume(ledger_of(request), operator, stage, _reason(form), settings_of(request))
-    return _back(request, form, f"{stage}: {found.answer}.", good=found.changed)
+    return _back(request, form, f"{spoken(stage)}: {found.answer}.", good=found.changed)
 
 
 def _reason(form: Form) -> str:

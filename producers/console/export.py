@@ -17,6 +17,7 @@ from producers.http.dependencies import ledger_of
 from producers.operations.filtering import LIMIT_MAX
 from producers.operations.masked import masked_page
 from shared.errors import LedgerError
+from shared.ledger import lookups
 from shared.ledger.engine import Ledger, transaction
 from shared.ledger.filters import Filter
 from shared.ledger.records import InstanceRecord, Page
@@ -30,6 +31,8 @@ ROWS_MAX = 1_000_000
 """A file ends here, with a line that says so and how to go on: what opens such files takes no more rows."""
 
 _COLUMNS = tuple(InstanceRecord.__dataclass_fields__)
+_TOLD = "status_told"
+"""The last column: whether Siebel has been told the status."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What makes a spreadsheet calculate a cell instead of showing it."""
 
@@ -78,8 +81,8 @@ def exported(
     Raises:
         LedgerError: it is away from the start.
     """
-    page = _page(ledger, where, message, before)
-    yield _lines([_COLUMNS, *map(_cells, page.items)])
+    page, untold = _page(ledger, where, message, before)
+    yield _lines([(*_COLUMNS, _TOLD), *(_cells(one, untold) for one in page.items)])
     count = len(page.items)
     while page.next:
         if count >= rows_max:
@@ -88,22 +91,24 @@ def exported(
             )
             return
         try:
-            page = _page(ledger, where, message, int(page.next))
+            page, untold = _page(ledger, where, message, int(page.next))
         except LedgerError as error:
             log.error("an export ends early", cause=str(error), rows=count)
             yield _lines([[f"# incomplete: the ledger went away; for the rest add cursor={page.next} to the query"]])
             return
-        yield _lines(map(_cells, page.items))
+        yield _lines(_cells(one, untold) for one in page.items)
         count += len(page.items)
 
 
-def _page(ledger: Ledger, where: Filter, message: str, before: int | None) -> Page:
+def _page(ledger: Ledger, where: Filter, message: str, before: int | None) -> tuple[Page, set[str]]:
     with transaction(ledger) as connection:
-        return masked_page(listed(connection, where, message, before, LIMIT_MAX))
+        page = masked_page(listed(connection, where, message, before, LIMIT_MAX))
+        return page, lookups.untold(connection, [int(one.instance_id) for one in page.items])
 
 
-def _cells(record: InstanceRecord) -> list[str]:
-    return [_cell(getattr(record, name)) for name in _COLUMNS]
+def _cells(record: InstanceRecord, untold: set[str]) -> list[str]:
+    told = "" if record.status is None else "no" if record.instance_id in untold else "yes"
+    return [*(_cell(getattr(record, name)) for name in _COLUMNS), told]
 
 
 def _cell(value: object) -> str:

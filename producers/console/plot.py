@@ -17,7 +17,7 @@ from pygal.graph.stackedbar import StackedBar
 from producers.console.words import seconds
 from shared.ledger.history import MinuteCount, Outage
 from shared.ledger.latency import Waits, percentiles
-from shared.pipeline import State
+from shared.pipeline import State, spoken
 
 SERIES: tuple[tuple[str, frozenset[str]], ...] = (
     ("completed", frozenset({State.COMPLETED})),
@@ -189,7 +189,8 @@ def _shade(outage: Outage, steps: Steps) -> tuple[float, float, str, str] | None
     if begin >= 1 or end <= 0:
         return None
     lasted = f"until {outage.to_at:%H:%M:%S}" if outage.to_at else "and still is"
-    said = f"{outage.name} {outage.what} from {outage.from_at:%H:%M:%S} {lasted}: {outage.why or 'no reason known'}"
+    why = outage.why or "no reason known"
+    said = f"{spoken(outage.name)} {outage.what} from {outage.from_at:%H:%M:%S} {lasted}: {why}"
     return begin, max(begin, end), outage.what, said
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from shared.pipeline import State
+from shared.pipeline import State, spoken
 
 _QUERY = {
     "states": "state",
@@ -67,14 +67,16 @@ def _pieces(name: str, value: Any) -> Iterator[Piece]:  # noqa: ANN401  # JSON
     kind = _MEANS.get(name, name)
     for one in value if isinstance(value, list) else [value]:
         address = _PAGES[kind].format(quote(str(one), safe="")) if kind in _PAGES else ""
-        yield Piece(kind, str(one), address)
+        yield Piece(kind, spoken(one) if kind == "connection" else str(one), address)
 
 
 def _filter(conditions: Mapping[str, Any], message: str) -> Piece:
     """Show a filter in the words of its address, which lists what matches it now; of one cause, if there is one."""
     given = {"states": [State.DEAD.value], **conditions}
     words = {word: given[name] for name, word in _QUERY.items() if given.get(name)}
-    said = [f"{name} {', '.join(value) if isinstance(value, list) else value}" for name, value in words.items()]
+    said = [
+        f"{name} {', '.join(map(spoken, value)) if isinstance(value, list) else value}" for name, value in words.items()
+    ]
     page = "/dead-letters" if message else "/instances"
     words |= {"message": message} if message else {}
     return Piece("filter", "; ".join(said), f"{page}?{urlencode(words, doseq=True)}")

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from shared.pipeline import is_a, spoken
+
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 _SECOND_MS = 1000
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -70,11 +72,6 @@ def percent(part: float, whole: float) -> str:
     return f"{100 * part / whole:.0f} %" if whole else "0 %"
 
 
-def spoken(word: str | None) -> str:
-    """Give a stored word as it is read."""
-    return (word or "").replace("_", " ")
-
-
 def pretty(value: Any) -> str:  # noqa: ANN401  # JSON
     """Give JSON with a line for each member."""
     return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False, default=str)
@@ -87,5 +84,5 @@ def visible(value: Any) -> Any:  # noqa: ANN401  # whatever a template shows
 
 FILTERS: dict[str, Callable[..., str]] = {
     function.__name__: function
-    for function in (instant, clock, machine, span, seconds, since, took, number, percent, spoken, pretty)
+    for function in (instant, clock, machine, span, seconds, since, took, number, percent, spoken, is_a, pretty)
 }

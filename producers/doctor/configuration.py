@@ -7,7 +7,7 @@ from deploy.local.environment import PREFIX, unknown, variables
 from producers.doctor.finding import Finding, fail, ok, warn
 from producers.doctor.subject import Subject
 from shared.addresses.hosts import is_loopback
-from shared.pipeline import Stage
+from shared.pipeline import Stage, spoken
 from shared.settings import OicSettings, Settings
 
 CHECK = "settings"
@@ -41,7 +41,7 @@ def _addresses(of: Settings) -> Iterator[Finding]:
     for stage in Stage:
         if of.connection(stage).base_url is None and not (stage is Stage.OIC and of.oic.mode == "builtin"):
             name = f"MEMBERSYNC_{stage.upper()}__BASE_URL"
-            why = f"no call to {stage} can be made; its instances fail until it is set"
+            why = f"no call to {spoken(stage)} can be made; its instances fail until it is set"
             yield fail(CHECK, name, f"{name} is not set", why, f"set {name}; `membersync up` starts a simulator for it")
 
 
@@ -51,7 +51,7 @@ def _too_long(of: Settings) -> Iterator[Finding]:
         url = of.connection(stage).base_url or ""
         if url.lower().endswith(end):
             name = f"MEMBERSYNC_{stage.upper()}__BASE_URL"
-            why = f"calls go to {url}{end}/…, which {stage} answers with 404 for every member"
+            why = f"calls go to {url}{end}/…, which {spoken(stage)} answers with 404 for every member"
             yield fail(CHECK, name, f"{name} ends in {end}, and {end} is added to it", why, f"take {end} off its end")
 
 
@@ -60,8 +60,8 @@ def _secrets(of: Settings) -> Iterator[Finding]:
         missing = _missing(of, stage) if of.connection(stage).base_url else []
         if missing:
             names = ", ".join(f"MEMBERSYNC_{stage.upper()}__{name}" for name in missing)
-            why = f"{stage} refuses calls without credentials, and nothing is sent"
-            yield fail(CHECK, f"credentials of {stage}", f"{names}: not set", why, f"set {names}")
+            why = f"{spoken(stage)} refuses calls without credentials, and nothing is sent"
+            yield fail(CHECK, f"credentials of {spoken(stage)}", f"{names}: not set", why, f"set {names}")
 
 
 def _missing(of: Settings, stage: Stage) -> list[str]:

@@ -12,7 +12,7 @@ from shared.errors import LedgerError
 from shared.ledger import checkup
 from shared.ledger.engine import engine
 from shared.ledger.records import ConnectionState
-from shared.pipeline import Stage
+from shared.pipeline import Stage, spoken
 from shared.settings import Settings
 
 TESTED_WITHIN_S = 5.0
@@ -53,7 +53,7 @@ def test(stage: Stage, subject: Subject) -> list[Finding]:
     found = connections.probed(engine(subject.ledger_url), stage, _briefly(stage, subject))
     if found.ok:
         return [ok(check, looked_at, f"{found.what} ({found.took_ms:.0f} ms)")]
-    why = f"instances fail or are held at {stage} while this is so"
+    why = f"instances fail or are held at {spoken(stage)} while this is so"
     remedy = f"correct what the sentence names; then `membersync connections test {stage}`"
     return [fail(check, looked_at, f"{found.what} [{found.code}]", why, remedy)]
 

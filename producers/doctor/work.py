@@ -9,7 +9,7 @@ from shared.errors import LedgerError, LedgerSlowError
 from shared.ledger import checkup, heartbeats
 from shared.ledger.checkup import Idle
 from shared.ledger.records import Process
-from shared.pipeline import Lane
+from shared.pipeline import Lane, spoken
 
 DISPATCHER, PROCESSES, LEASES, DUE, JOBS = "dispatcher", "worker processes", "leases", "due instances", "jobs"
 OVERDUE_S = 60.0
@@ -89,12 +89,12 @@ def look_at_due(subject: Subject) -> list[Finding]:
     idle = [row for row in rows if row.due_s > IDLE_S and not row.finished]
     if idle:
         return [_left_alone(row, read_only=read_only) for row in idle]
-    due = ", ".join(f"{row.due} {row.lane} at {row.stage}" for row in rows) or "none"
+    due = ", ".join(f"{row.due} {row.lane} at {spoken(row.stage)}" for row in rows) or "none"
     return [ok(DUE, "instances whose time has come", due)]
 
 
 def _left_alone(row: Idle, *, read_only: bool) -> Finding:
-    looked_at = f"what is due in the {row.lane} lane at {row.stage}"
+    looked_at = f"what is due in the {row.lane} lane at {spoken(row.stage)}"
     found = f"{row.due} are due, the oldest for {_minutes(row.due_s)}, and nothing of that lane ended in 5 min"
     if read_only:
         why = "the ledger's server is read-only, so nobody can take them on"

@@ -36,20 +36,20 @@ def _down(change: Change, settings: Settings) -> Story:
     section = Section(
         advice.when_down(stage, settings, error), advice.bring_back(stage, settings), f"{settings.api.url}/connections"
     )
-    headline = f"{system} does not serve us: the connection {stage} is down."
-    return Story(Kind.DOWN, f"the connection {stage} is down", headline, facts, (section,))
+    headline = f"{system} does not serve us: the connection {system} is down."
+    return Story(Kind.DOWN, f"the connection {system} is down", headline, facts, (section,))
 
 
 def _back(change: Change, settings: Settings) -> Story:
-    system, stage = SYSTEMS[change.stage], change.stage
-    subject = f"the connection {stage} is back"
+    system = SYSTEMS[change.stage]
+    subject = f"the connection {system} is back"
     facts = [("Back since", _instant(change.at))]
     if change.down_at is not None:
         lasted = _span((change.at - change.down_at).total_seconds())
         facts = [("Down from", _instant(change.down_at)), *facts, ("Lasted", lasted)]
         subject += f" after {lasted}"
     section = Section(advice.when_back(settings), advice.after_outage(), f"{settings.api.url}/connections")
-    headline = f"{system} serves us again: the connection {stage} is back."
+    headline = f"{system} serves us again: the connection {system} is back."
     return Story(Kind.UP, subject, headline, (*facts, *_held(change)), (section,))
 
 

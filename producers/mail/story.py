@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from producers.operations.troubles import Step
 from shared.ledger.mail import Kind, Letter
 from shared.ledger.notifications import Failure
+from shared.pipeline import SYSTEMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,8 @@ class Story:
 def told(story: Story, *, written: str) -> Letter:
     """Render *story*; *written* says when that was."""
     plain, html = (
-        _templates().get_template(name).render(story=story, written=written) for name in ("mail.txt", "mail.html")
+        _templates().get_template(name).render(story=story, written=written, systems=SYSTEMS)
+        for name in ("mail.txt", "mail.html")
     )
     return Letter(story.kind, f"membersync: {story.subject}", plain, html)
 

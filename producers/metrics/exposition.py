@@ -197,7 +197,7 @@ def _dead_letters(rows: list[DeadLetters]) -> Metric:
 
 def _connections(rows: list[ConnectionState]) -> Metric:
     family = GaugeMetricFamily(
-        "membersync_connection_up", "Whether calls go out: neither paused nor its breaker open", labels=["name"]
+        "membersync_connection_up", "Whether calls go out: the connection is neither paused nor down", labels=["name"]
     )
     for row in rows:
         family.add_metric([row.name], float(row.state == "up"))

@@ -55,11 +55,11 @@ class Gate:
     def why(self) -> str:
         """Say why nothing may go out, in one sentence."""
         if self.paused:
-            return f"the connection {self.stage} is paused"
+            return f"the connection {SYSTEMS[self.stage]} is paused"
         if self.must_wait and self.breaker.wait_until is not None:
             until = self.breaker.wait_until.astimezone(UTC)
             return f"{SYSTEMS[self.stage]} asked us to wait until {until:%H:%M:%S} UTC"
-        return self.breaker.last_error or f"the connection {self.stage} is down"
+        return self.breaker.last_error or f"the connection {SYSTEMS[self.stage]} is down"
 
     def admits(self, instance_id: int) -> bool:
         """Say whether a call for this instance may go out."""

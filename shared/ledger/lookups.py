@@ -58,7 +58,11 @@ def jobs_of(connection: Connection, ids: Sequence[int]) -> dict[str, str]:
 
 
 def untold(connection: Connection, ids: Sequence[int]) -> set[str]:
-    """Say which of these instances have come to a status that nobody has told Siebel, so far."""
+    """Say which of these instances have come to a status that nobody has told Siebel, so far.
+
+    Told means: it ended so; or Siebel shows this status, and since it fails; or a newer one has been told since, and
+    this one was before.  Who was overtaken untold stays so.
+    """
     return {str(one) for one in connection.execute(_UNTOLD, {"ids": list(ids)}).scalars()}
 
 
@@ -86,8 +90,13 @@ _MEANT = text("""
 """)
 _UNTOLD = text("""
     select i.id from instance i join member m using (member_number)
-    where i.id = any(cast(:ids as bigint[])) and i.status is not null and i.state not in ('completed', 'rejected')
-      and coalesce(m.told_id, 0) < i.id
+    where i.id = any(cast(:ids as bigint[])) and i.status is not null
+      and coalesce(i.parked_state, i.state) not in ('completed', 'rejected')
+      and not coalesce(case
+          when m.told_id > i.id then exists (select from activity a where a.instance_id = i.id and a.stage = 'siebel'
+                                             and a.took_ms is not null and a.code is null)
+          else m.told_status = i.status and (m.told_id = i.id or m.told_at >= i.failing_since)
+      end, false)
 """)
 _PUT_BACK = text("""
     select i.id from job_item t join instance i on i.id = t.instance_id

@@ -10,7 +10,7 @@ from shared.lifecycle.endings import Advanced, Ending, ErrandEnded, Line, Parked
 from shared.lifecycle.retry import DeadLetter, Reject, RetryIn, RetryPolicy, decide
 from shared.masking import mask_text
 from shared.personal import NOBODY, Company, marked, values_of
-from shared.pipeline import FAILURE_STATUS, Stage, State, SyncStatus
+from shared.pipeline import FAILURE_STATUS, SYSTEMS, Stage, State, SyncStatus
 
 _AFTER = {Stage.OIC: Stage.CROWDTWIST, Stage.CROWDTWIST: Stage.SIEBEL}
 _HELD_ERRAND_S = 5.0
@@ -60,7 +60,7 @@ def bug(work: Work, error: BaseException, stage: Stage) -> Ending:
     line = Line(what=f"a bug in membersync: {type(error).__name__}{where}", code="bug")
     if work.errand is not Errand.SYNC:
         return ErrandEnded(work.instance_id, work.token, work.member_number, work.errand, line, unsure=True)
-    what = f"{stage}: unexpected {type(error).__name__}, see the log"
+    what = f"{SYSTEMS[stage]}: unexpected {type(error).__name__}, see the log"
     return _buried(work, stage, line, what, unsure=stage is not Stage.OIC)
 
 

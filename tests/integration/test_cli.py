@@ -191,7 +191,7 @@ def test_an_instance_is_shown_with_activity_masked_unless_asked(cli: Terminal, e
     assert shown["event"]["member"]["email_address"] == "a***@e***.org"
     assert "andy.cole@example.org" in cli("show", "1", "--unmasked").out
     text_shown = cli("show", "1").out
-    assert "crowdtwist #2" in text_shown
+    assert "CrowdTwist #2" in text_shown
     assert "answered [red]503" in text_shown
     assert "PUT /v2/users/M-1 -> 503" in text_shown
     assert "\x1b" not in text_shown
@@ -218,7 +218,7 @@ def test_status_says_how_it_goes(cli: Terminal, events: Path) -> None:
     assert {"connections", "backlog", "dead_letters", "rates"} <= set(overview.json)
     assert overview.json["backlog"][0]["count"] == 1
     shown = cli("status").out
-    assert "crowdtwist" in shown
+    assert "CrowdTwist" in shown
     assert "pending" in shown
 
 

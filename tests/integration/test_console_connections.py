@@ -39,24 +39,24 @@ def card(page: httpx.Response, name: str) -> str:
 
 def test_a_pause_needs_a_reason_and_is_shown_with_who_and_why(oscar: httpx.Client, road: Road) -> None:
     post(oscar, "/connections", "/connections/crowdtwist/pause", reason=" ")
-    assert "crowdtwist is not paused: say why" in said(oscar.get("/connections"))
+    assert "CrowdTwist is not paused: say why" in said(oscar.get("/connections"))
     assert paused(road) == []
     answer = post(oscar, "/connections", "/connections/crowdtwist/pause", reason="their window <b>")
     assert (answer.status_code, answer.headers["location"]) == (303, "/connections")
     page = oscar.get("/connections")
-    assert "crowdtwist: paused: what is due there is held" in said(page)
+    assert "CrowdTwist: paused: what is due there is held" in said(page)
     assert "Paused by oscar : their window &lt;b&gt;" in card(page, "crowdtwist")
     assert "Budget used 0 of" in card(page, "crowdtwist")
     assert "no limit" in card(page, "oic")
     assert paused(road) == ["crowdtwist"]
-    assert re.search(r"crowdtwist paused [\d: -]+ now 0 s their window <b> oscar", said(page))
+    assert re.search(r"CrowdTwist paused [\d: -]+ now 0 s their window <b> oscar", said(page))
 
 
 def test_a_resume_leads_back_to_where_one_came_from(oscar: httpx.Client, road: Road) -> None:
     post(oscar, "/connections", "/connections/siebel/pause", reason="x", next="/dead-letters?lane=live")
     answer = post(oscar, "/connections", "/connections/siebel/resume", next="/dead-letters?lane=live")
     assert answer.headers["location"] == "/dead-letters?lane=live"
-    assert "siebel: resumed" in said(oscar.get("/dead-letters"))
+    assert "Siebel: resumed" in said(oscar.get("/dead-letters"))
     again = post(oscar, "/connections", "/connections/siebel/resume", next="//evil.example/")
     assert again.headers["location"] == "/connections"
     assert "refused: it is not paused" in said(oscar.get("/connections"))
@@ -65,7 +65,7 @@ def test_a_resume_leads_back_to_where_one_came_from(oscar: httpx.Client, road: R
 
 def test_a_test_says_what_it_came_to(oscar: httpx.Client, road: Road) -> None:
     assert post(oscar, "/connections", "/connections/crowdtwist/test").headers["location"] == "/connections"
-    assert re.search(r"Test of crowdtwist: failed: .* \(\d+ ms\)", said(oscar.get("/connections")))
+    assert re.search(r"Test of CrowdTwist: failed: .* \(\d+ ms\)", said(oscar.get("/connections")))
     ((what, answer),) = road.sql("select what, answer from operator_action")
     assert what == "test"
     assert answer.startswith("failed")
@@ -124,7 +124,7 @@ def test_the_audit_shows_who_did_what_to_what_with_links(oscar: httpx.Client, ro
     post(oscar, "/connections", "/jobs", **fields)
     page = oscar.get("/audit")
     words = said(page)
-    assert "oscar (operator) pause connection oic their <i>window</i> paused: what is due there is held" in words
+    assert "oscar (operator) pause connection OIC their <i>window</i> paused: what is due there is held" in words
     assert "discard instance 1 instance 2 instance 3 instance 4 instance 5 and 3 more 8 test job 1" in words
     assert words.index("discard instance") < words.index("pause connection")
     for link in ("/jobs/1", "/instances/1", "/connections#oic"):
@@ -137,7 +137,7 @@ def test_the_audit_is_filtered_by_who_what_and_when_and_marks_what_was_denied(cl
     post(vera, "/connections", "/connections/oic/pause", reason="x")
     ops.record_unmasking(road.ledger, OLGA, asked={"member": "M/1"}, count=2)
     everything = vera.get("/audit")
-    assert "vera (viewer) pause denied connection oic" in said(everything)
+    assert "vera (viewer) pause denied connection OIC" in said(everything)
     assert 'href="/members/M%2F1"' in everything.text
     for query, expected in (
         ("who=vera", ["vera"]),

@@ -95,7 +95,7 @@ def test_an_instance_tells_its_way_and_every_attempt_with_its_calls(client: http
     note_call(road.ledger, 1, CALL)
     page = logged_in(client, "tok-vera").get("/instances/1").text
     facts = said(page, "facts")
-    assert "dead at CrowdTwist" in facts
+    assert "dead letter at CrowdTwist" in facts
     assert "Would be told CT Failure: nobody has been told it yet" in facts
     assert "look at what one of them sends" in facts
     way = said(page, "way")
@@ -220,10 +220,10 @@ def test_a_member_shows_what_both_systems_hold_beside_its_newest_event(client: h
     assert "Yes : it accepted the newest event." in facts
     road.accept("A-1", minute=1)
     facts = said(viewer.get("/members/A-1").text, "facts")
-    assert facts.count("Not yet : the newest event is pending at oic.") == 2
+    assert facts.count("Not yet : the newest event is pending at OIC.") == 2
     road.dead("A-1", minute=2)
     page = viewer.get("/members/A-1").text
-    assert "No : the newest event is dead." in said(page, "facts")
+    assert "No : the newest event is a dead letter." in said(page, "facts")
     assert re.findall(r'<h3><a href="/instances/(\d)">', page) == ["3", "2", "1"]
     assert "superseded" in said(page, "events")
 

@@ -157,7 +157,7 @@ def test_the_file_holds_the_whole_filter_under_the_names_of_the_fields(viewer: h
         r'attachment; filename="membersync-instances-[0-9-]+T[0-9]{6}Z\.csv"', answer.headers["content-disposition"]
     )
     found = rows(answer.text)
-    assert answer.text.splitlines()[0].split(",") == COLUMNS
+    assert answer.text.splitlines()[0].split(",") == [*COLUMNS, "status_told"]
     assert [int(one["instance_id"]) for one in found] == list(range(1_003, 0, -1))
     assert found[-7]["error"] == 'of a***@e***.org, "x"'
     assert datetime.fromisoformat(found[0]["accepted_at"]).tzinfo is not None

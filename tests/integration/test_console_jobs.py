@@ -133,4 +133,4 @@ def test_while_a_connection_is_down_a_requeue_says_why_it_stands_still(oscar: ht
         "update connection set paused = true, paused_by = 'olga', paused_reason = 'x', paused_at = now() "
         "where name = 'crowdtwist'"
     )
-    assert "crowdtwist is paused: what is sent there is held" in said(oscar.get(f"/jobs/{job}"))
+    assert "CrowdTwist is paused: what is sent there is held" in said(oscar.get(f"/jobs/{job}"))

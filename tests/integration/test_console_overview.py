@@ -58,7 +58,7 @@ def test_a_paused_connection_says_by_whom_and_why_and_offers_resume_to_operators
     with ledger.begin() as connection:
         connections.pause(connection, Stage.OIC, by="olga", reason="maintenance <of OIC>")
     shown = logged_in(client, "tok-oscar").get("/").text
-    assert re.search(r"oic paused Paused by olga ,.* ago : maintenance &lt;of OIC&gt;", part(shown, "connections"))
+    assert re.search(r"OIC paused Paused by olga ,.* ago : maintenance &lt;of OIC&gt;", part(shown, "connections"))
     assert 'action="/connections/oic/resume"' in shown
     assert "/resume" not in logged_in(client, "tok-vera").get("/").text
 
@@ -82,9 +82,9 @@ def test_dead_letters_and_data_errors_stand_by_cause_with_what_to_do(client: htt
     road.travel(ALWAYS_REFUSED)
     page = logged_in(client, "tok-oscar").get("/").text
     said = part(page, "causes")
-    assert re.search(r"unavailable at crowdtwist 3 CrowdTwist: answered 503", said)
+    assert re.search(r"unavailable at CrowdTwist 3 CrowdTwist: answered 503", said)
     assert "its test passes and says nothing about them" in said
-    assert re.search(r"Data Error at crowdtwist 2 .*Email Address is already taken", said)
+    assert re.search(r"Data Error at CrowdTwist 2 .*Email Address is already taken", said)
     assert "Correct Email Address of the member's contact in Siebel" in said.replace("&#39;", "'")
     assert 'href="/dead-letters/plan?kind=requeue' in page
     assert "/dead-letters/plan" not in logged_in(client, "tok-vera").get("/").text
@@ -160,7 +160,7 @@ def test_the_plot_shows_what_happened_when_and_marks_outages_above_it() -> None:
     tallest = max(float(height) for height in re.findall(r'class="bar"><rect [^>]*height="([\d.]+)"', svg))
     assert float(shade[4]) < tallest / 10  # a strip, which paints no bar over
     assert float(shade[2]) + float(shade[4]) <= 0
-    assert "crowdtwist down from 08:30:30 and still is: answered 503 &lt;b&gt;" in svg
+    assert "CrowdTwist down from 08:30:30 and still is: answered 503 &lt;b&gt;" in svg
     assert "<style" not in svg
     assert "<script" not in svg
     assert "style=" not in svg

@@ -238,7 +238,7 @@ def test_what_is_due_for_long_while_nothing_ends_is_found(doctor: Doctor, pipeli
     assert doctor.look("due instances").the("due instances")["level"] == "ok"
     road.sql("update instance set due_at = now() - interval '6 minutes'")
     found = doctor.look("due instances").the("due instances")
-    assert (found["level"], found["looked_at"]) == ("fail", "what is due in the live lane at oic")
+    assert (found["level"], found["looked_at"]) == ("fail", "what is due in the live lane at OIC")
     road.accept("M-2")
     road.sql("update instance set due_at = now() + interval '1 hour' where member_number = 'M-1'")
     road.travel()
@@ -396,4 +396,4 @@ def test_rabbitmq_is_examined_too(doctor: Doctor, monkeypatch: pytest.MonkeyPatc
 
 def test_an_event_on_its_way_is_nothing_to_worry_about(doctor: Doctor, pipeline: Pipeline) -> None:
     pipeline.send(member_event("M-1"))
-    assert doctor.look("due instances").the("due instances")["found"] == "1 live at oic"
+    assert doctor.look("due instances").the("due instances")["found"] == "1 live at OIC"

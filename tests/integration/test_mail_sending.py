@@ -63,7 +63,7 @@ def test_a_mail_that_is_refused_is_tried_later_and_holds_up_no_other(road: Road,
     mailbox.answer = "250 taken"
     comes_back(road)
     deliver(one)
-    assert mailbox.subjects == ["membersync: the connection crowdtwist is back after 0 s"]
+    assert mailbox.subjects == ["membersync: the connection CrowdTwist is back after 0 s"]
     everything_is_due(road)
     deliver(one)
     assert len(mailbox.mails) == 2
@@ -182,7 +182,7 @@ def test_it_encrypts_and_logs_in(road: Road, security: str, monkeypatch: pytest.
         assert "another" not in error
         everything_is_due(road)
         deliver(postman(road, mailbox, **login))
-    assert mailbox.subjects == ["membersync: the connection crowdtwist is down"]
+    assert mailbox.subjects == ["membersync: the connection CrowdTwist is down"]
     assert mailbox.logged_in == [USER]
 
 
@@ -216,8 +216,8 @@ def test_an_outage_is_mailed_by_the_dispatcher_as_soon_as_the_mail_server_is_the
             everything_is_due(road)
             eventually(lambda: unsent(road) == [], "both mails sent")
     assert sorted(subject.partition(" after ")[0] for subject in mailbox.subjects) == [
-        "membersync: the connection crowdtwist is back",
-        "membersync: the connection crowdtwist is down",
+        "membersync: the connection CrowdTwist is back",
+        "membersync: the connection CrowdTwist is down",
     ]
     assert pipeline.log_text().count('"event": "mail waits to be sent"') == 1
 

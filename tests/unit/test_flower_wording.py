@@ -40,7 +40,7 @@ def test_what_is_held_is_promised_no_time() -> None:
 def test_a_batch_that_failed_for_good_keeps_its_summary_and_no_traceback() -> None:
     last = "workers.tasks.AllFailedError: 2 dead, 1 data_error"
     assert ended("task-failed", last, "AllFailedError('2 dead, 1 data_error')") == {
-        "result": "2 dead, 1 data error",
+        "result": "2 dead letters, 1 Data Error",
         "exception": None,
         "traceback": None,
     }
@@ -61,7 +61,7 @@ def test_other_events_are_kept_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("result", "words"),
     [
-        ("{'done': 11, 'data_error': 1}", "11 done, 1 data error"),
+        ("{'done': 11, 'data_error': 1}", "11 done, 1 Data Error"),
         ({"done": 1}, "1 done"),
         ("{}", "nothing to do"),
         ("'cut off…", "'cut off…"),

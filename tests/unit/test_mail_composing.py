@@ -69,7 +69,7 @@ def both(letter: Letter) -> tuple[str, str]:
 
 def test_a_connection_that_is_down_is_told_with_since_why_and_what_to_type() -> None:
     letter = of_change(DOWN, OF, now=NOW)
-    assert (letter.kind, letter.subject) == (Kind.DOWN, "membersync: the connection crowdtwist is down")
+    assert (letter.kind, letter.subject) == (Kind.DOWN, "membersync: the connection CrowdTwist is down")
     for part in both(letter):
         assert "CrowdTwist does not serve us" in part
         assert "Down since 2026-11-23 08:51:07 UTC" in part
@@ -97,7 +97,7 @@ def test_each_connection_has_its_own_advice() -> None:
 )
 def test_a_connection_that_is_back_is_told_with_how_long_it_was_away(lasted_s: int, words: str) -> None:
     letter = of_change(replace(UP, down_at=NOW - timedelta(seconds=lasted_s)), OF, now=NOW)
-    assert letter.subject == f"membersync: the connection crowdtwist is back after {words}"
+    assert letter.subject == f"membersync: the connection CrowdTwist is back after {words}"
     for part in both(letter):
         assert f"Lasted {words}" in part
         assert "There is nothing to do" in part
@@ -105,7 +105,7 @@ def test_a_connection_that_is_back_is_told_with_how_long_it_was_away(lasted_s: i
 
 def test_one_whose_beginning_is_not_known_is_told_to_be_back_without() -> None:
     letter = of_change(replace(UP, down_at=None), OF, now=NOW)
-    assert letter.subject == "membersync: the connection crowdtwist is back"
+    assert letter.subject == "membersync: the connection CrowdTwist is back"
     assert "Lasted" not in letter.plain
 
 
@@ -175,7 +175,7 @@ def test_a_hostile_message_is_text_and_no_page() -> None:
     assert hostile in squeezed("".join(page.words))
     down = of_change(replace(DOWN, error="<script>x</script>\r\nBcc: eve@example.org"), OF, now=NOW)
     assert "script" not in Text(down.html).tags
-    assert down.subject == "membersync: the connection crowdtwist is down"
+    assert down.subject == "membersync: the connection CrowdTwist is down"
 
 
 @pytest.mark.parametrize(

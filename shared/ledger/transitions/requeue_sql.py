@@ -11,10 +11,10 @@ from sqlalchemy import TextClause, text
 
 from shared.jobs import DISCARDED_FROM, REQUEUED_FROM, Verdict
 from shared.ledger.transitions.fragments import IS_QUEUED, words
-from shared.pipeline import State
+from shared.pipeline import State, is_a
 
 _GONE = (Verdict.REFUSED, "there is no such instance, or it was pruned")
-_IS: dict[str, tuple[Verdict, str]] = {f"is_{state}": (Verdict.REFUSED, f"it is {state}") for state in State}
+_IS: dict[str, tuple[Verdict, str]] = {f"is_{state}": (Verdict.REFUSED, f"it is {is_a(state)}") for state in State}
 REQUEUE_WHY: dict[str, tuple[Verdict, str]] = {
     "send": (Verdict.SEND, ""),
     "newer_done": (Verdict.SUPERSEDED, "a newer event of the member succeeded"),

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from rich.console import Console
 
@@ -40,9 +41,16 @@ def _findings(*, offline: bool, is_quiet: bool) -> tuple[Sequence[Finding], Verd
     subject = Subject(of, beside_stack=is_stack, offline=offline)
     err = Console(stderr=True, highlight=False)
     if is_quiet or not err.is_terminal:
-        return examine(subject), passed(subject)
+        return _looked(subject)
     with err.status("looking at settings, servers, workers and connections …"):
-        return examine(subject), passed(subject)
+        return _looked(subject)
+
+
+def _looked(subject: Subject) -> tuple[Sequence[Finding], Verdict]:
+    """Examine, and judge beside it: after it, a ledger that hangs would be waited for twice."""
+    with ThreadPoolExecutor(1) as beside:
+        verdict = beside.submit(passed, subject)
+        return examine(subject), verdict.result()
 
 
 def _of_settings(error: Exception) -> Finding:

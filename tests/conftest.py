@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as properties
 from sqlalchemy import Engine, text
 
 from deploy.local.servers import scratch_postgres, scratch_valkey
@@ -29,6 +30,9 @@ _LONGEST = (
 """The files that take longest, the longest first.  An old list costs time and nothing else."""
 
 _DIRECTORIES = ("e2e", "chaos", "integration", "contract", "unit", "architecture")
+
+# Hypothesis' own for gates: no deadline that a busy machine misses, and the same examples in each run.
+properties.load_profile("ci")
 
 # A shell that started us in the background has Ctrl-C ignored, and every process that a test starts would inherit it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -112,14 +112,21 @@ def test_interrupted_it_ends_and_leaves_nothing(number: str) -> None:
     assert not Path(re.findall(r"data and logs in (\S+)", lines[0])[0]).exists()
 
 
-def test_kept_it_runs_on_until_it_is_told_to_stop(tmp_path: Path) -> None:
+def test_a_scene_that_is_kept_runs_on_until_it_is_told_to_stop(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    with demo("--keep", MEMBERSYNC_HOME=str(home)) as process:
+    began = time.monotonic()
+    with demo("--scene", "overtaken", "--keep", MEMBERSYNC_HOME=str(home)) as process:
         lines = said_until(process, "still running")
+        assert time.monotonic() - began < ENOUGH_S
+        told = "\n".join(lines)
+        assert "BROKEN" not in told
+        assert told.count("kept    ") == 8, told
+        assert "shortened (default): MEMBERSYNC_" in told
         assert str(home) in lines[-1]
         assert process.stdout is not None
         url = re.findall(r"api (http://\S+)", process.stdout.readline())[0]
         assert httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
         process.terminate()
         assert process.wait(60) == 0
+        assert process.stdout.read().splitlines()[-1] == "every promise held"
     assert (home / "logs").exists()

@@ -103,8 +103,9 @@ def test_an_outage_in_which_only_the_test_passes_opens_it_and_buries_nobody(bris
             control.fault("crowdtwist", "status", status=500, method=method)
         brisk.send(*events("NEW", 20))
         eventually(lambda: brisk.sql(OPENED) == [1], "the breaker open", within_s=10)
-        eventually(lambda: brisk.states().get("held", 0) == 20, "everybody held")
-        assert brisk.sql("select max(attempt) from instance where state = 'held'") == [0]
+        # In one look: an answer to a call that went out before may close the breaker once more in between.
+        held = "select count(*), max(attempt) from instance where state = 'held'"
+        eventually(lambda: brisk.sql(held) == [(20, 0)], "everybody held, no attempt spent")
         keys = "select count(distinct instance_id) from activity where what like 'CrowdTwist%' and attempt is null"
         eventually(lambda: brisk.sql(keys)[0] >= 3, "different good members probe")
         control.heal("crowdtwist")

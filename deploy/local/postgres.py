@@ -128,8 +128,8 @@ class Cluster:
             "postgres", ["--single", *options, "-D", path_for(data, self._account), database], data, commands
         )
 
-    def program(self, port: int) -> Program:
-        """Give the server's program for a port."""
+    def program(self, port: int, grace_s: float) -> Program:
+        """Give the server's program for a port.  Units: *grace_s* seconds to end in order."""
         settings = _SETTINGS | {"port": str(port)} | (_SCRATCH_SETTINGS if self._scratch else {})
         return Program(
             name="postgres",
@@ -141,7 +141,7 @@ class Cluster:
             ],
             cwd=self.data,
             log=self._log,
-            grace_s=30.0,
+            grace_s=grace_s,
             stop_signal=signal.SIGINT,  # "fast": ends the sessions, then a checkpoint
             account=self._account,
         )

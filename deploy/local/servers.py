@@ -28,11 +28,18 @@ __all__ = ["ServerError", "embedded_postgres", "embedded_valkey", "scratch_postg
 
 POSTGRES_PORT = 15432  # not the usual ones: a system's own servers may have those
 VALKEY_PORT = 16379
+POSTGRES_GRACE_S = 30.0
+"""A checkpoint of much that was written takes its time."""
 
 
 @contextmanager
 def embedded_postgres(
-    home: Path, *, port: int = POSTGRES_PORT, scratch: bool = False, on_event: Callable[[Event], None] = write_event
+    home: Path,
+    *,
+    port: int = POSTGRES_PORT,
+    scratch: bool = False,
+    grace_s: float = POSTGRES_GRACE_S,
+    on_event: Callable[[Event], None] = write_event,
 ) -> Iterator[str]:
     """Run PostgreSQL on *home* and give the SQLAlchemy URL of its database ``membersync``.
 
@@ -40,6 +47,7 @@ def embedded_postgres(
         home: Where the data is kept; made when missing.
         port: Taken if free, else any other; 0 for any.
         scratch: For data that may go at any time: no fsync, less memory.
+        grace_s: Seconds that it may take to end in order before it is killed.
         on_event: Told when the server died and starts again.
 
     Raises:
@@ -49,7 +57,7 @@ def embedded_postgres(
     with hold(folder), cluster(folder, log, scratch=scratch) as ours:
         end_leftover(ours.pid_file, ours.data, signal.SIGINT)
         ours.prepare()
-        with serving(ours.program, ours.is_ready, port, on_event) as listening:
+        with serving(lambda at: ours.program(at, grace_s), ours.is_ready, port, on_event) as listening:
             yield ours.url(listening)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 PICTURES = Path(__file__).parents[1] / ".artifacts"
 DESK: ViewportSize = {"width": 1366, "height": 900}
@@ -26,6 +26,7 @@ PHONE: ViewportSize = {"width": 390, "height": 844}
 _NAMES = ("chromium", "chromium-browser")
 _FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-proxy-server")
 _PATIENCE_MS = 15_000
+"""Playwright's own expectations give up after 5 s, which a stack and a browser on a busy machine may need."""
 
 
 @contextmanager
@@ -34,6 +35,7 @@ def chromium() -> Iterator[Browser]:
     executable = next(filter(None, map(shutil.which, _NAMES)), None)
     if executable is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("no Chromium on this machine")
+    expect.set_options(timeout=_PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=_FLAGS)
         try:

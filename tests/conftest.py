@@ -20,14 +20,22 @@ _KEPT = {"connection", "secret"}
 
 # fmt: off
 _LONGEST = (
-    "test_demo", "test_console_in_browser", "test_suspects", "test_at_work", "test_scenes", "test_doctor",
-    "test_embedded_servers", "test_healing", "test_pipeline", "test_up", "test_budget", "test_addresses",
-    "test_console_outlives_its_api", "test_api_schemathesis", "test_revealing", "test_newest_wins",
-    "test_kill_anything", "test_viewer_sees_nobody", "test_rabbitmq", "test_frozen_workers", "test_forged_messages",
-    "test_flower_in_browser", "test_poison_or_outage", "test_connections", "test_mail_sending",
+    "test_demo", "test_suspects", "test_at_work",
+    "test_scenes", "test_doctor", "test_pipeline",
+    "test_console_in_browser", "test_healing", "test_budget",
+    "test_up", "test_addresses", "test_embedded_servers",
+    "test_console_outlives_its_api", "test_newest_wins", "test_kill_anything",
+    "test_api_schemathesis", "test_rabbitmq", "test_forged_messages",
+    "test_flower_in_browser", "test_poison_or_outage", "test_connections",
+    "test_revealing", "test_mail_sending", "test_frozen_workers",
+    "test_viewer_sees_nobody", "test_flower", "test_requeue_survives",
 )
 # fmt: on
-"""The files that take longest, the longest first.  An old list costs time and nothing else."""
+"""The files that take longest, first: in each row one that computes and two that mostly wait, one for each process.
+
+So no two whole stacks or browsers start at the same moment, where two cores are all there is.  An old list costs time
+and nothing else.
+"""
 
 _DIRECTORIES = ("e2e", "chaos", "integration", "contract", "unit", "architecture")
 

@@ -26,7 +26,7 @@ WORKER = (
 )
 
 
-def eventually(true: Callable[[], bool], what: str, within_s: float = 30) -> None:
+def eventually(true: Callable[[], bool], what: str, within_s: float = 60) -> None:
     """Poll until *true*; fail with *what* otherwise."""
     deadline = time.monotonic() + within_s
     while not true():

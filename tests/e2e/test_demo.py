@@ -117,7 +117,7 @@ def test_a_scene_that_is_kept_runs_on_until_it_is_told_to_stop(tmp_path: Path) -
     began = time.monotonic()
     with demo("--scene", "overtaken", "--keep", MEMBERSYNC_HOME=str(home)) as process:
         lines = said_until(process, "still running")
-        assert time.monotonic() - began < ENOUGH_S
+        assert time.monotonic() - began < 60
         told = "\n".join(lines)
         assert "BROKEN" not in told
         assert told.count("kept    ") == 8, told

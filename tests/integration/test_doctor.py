@@ -128,8 +128,11 @@ def test_where_everything_works_nothing_is_wrong_and_nothing_is_changed(doctor: 
     assert everything(pipeline) == before
 
 
-def test_without_our_processes_it_says_which_to_start(doctor: Doctor) -> None:
+def test_offline_it_calls_nobody_and_without_our_processes_it_says_which_to_start(
+    doctor: Doctor, pipeline: Pipeline
+) -> None:
     report = doctor("--offline")
+    assert [pipeline.sandbox.control.state(name)["calls_total"] for name in ("crowdtwist", "siebel")] == [0, 0]
     assert report.code == 1
     assert report.the("dispatcher")["level"] == "fail"
     assert "`membersync dispatcher`" in report.the("dispatcher")["remedy"]
@@ -169,11 +172,6 @@ def test_a_test_that_fails_says_why(doctor: Doctor, pipeline: Pipeline) -> None:
     pipeline.sandbox.control.fault("siebel", "maintenance")
     found = doctor().the("test of siebel")
     assert (found["level"], "[unavailable]" in found["found"]) == ("fail", True)
-
-
-def test_offline_calls_nobody(doctor: Doctor, pipeline: Pipeline) -> None:
-    doctor("--offline")
-    assert [pipeline.sandbox.control.state(name)["calls_total"] for name in ("crowdtwist", "siebel")] == [0, 0]
 
 
 def test_while_the_ledger_is_away_the_other_checks_go_on(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -305,7 +305,7 @@ def test_dots_cannot_climb_out_of_a_path() -> None:
 def test_an_exchange_has_one_deadline_for_all_its_calls() -> None:
     async def run() -> Exchange:
         async with serving(hangs) as url:
-            behind = door(url, timeout_s=0.2)
+            behind = door(url, timeout_s=0.8)
             exchange = Exchange(behind)
             for error in (OutcomeUnknownError, UnreachableError):
                 with pytest.raises(error):
@@ -314,7 +314,7 @@ def test_an_exchange_has_one_deadline_for_all_its_calls() -> None:
             return exchange
 
     exchange = asyncio.run(run())
-    assert exchange.took_ms < 400
+    assert exchange.took_ms < 1600
     assert [call.http_status for call in exchange.calls] == [None, None]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
-from shared.personal import hidden
+from shared.personal import hidden, unmarked
 
 MASK = "***"
 LONGEST_TEXT = 300
@@ -95,9 +95,9 @@ def _masked_text(key: str, text: str, *, words: bool) -> str:
     if key in _HARMLESS:
         return _cut(hidden(text, MASK))
     if key in _NAMES:
-        return f"{text[0]}{MASK}"
+        return f"{unmarked(text)[:1]}{MASK}"
     if key in _EMAILS:
-        return mask_email(text)
+        return mask_email(unmarked(text))
     return mask_text(text) if words and key in _TEXT else MASK
 
 

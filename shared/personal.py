@@ -235,6 +235,15 @@ def marked(text: str, values: Iterable[str], keep: Iterable[str] = ()) -> str:
     return "".join((*pieces, text[end:]))
 
 
+def marked_in(document: Any, values: Sequence[str], keep: Sequence[str] = ()) -> Any:  # noqa: ANN401 - JSON
+    """Give a JSON value with its texts, and the names of its fields, `marked`: what slipped stands anywhere."""
+    if isinstance(document, str):
+        return marked(document, values, keep)
+    if isinstance(document, Mapping):
+        return {marked_in(name, values, keep): marked_in(part, values, keep) for name, part in document.items()}
+    return [marked_in(part, values, keep) for part in document] if isinstance(document, list) else document
+
+
 _Span = tuple[int, int]
 
 

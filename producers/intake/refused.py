@@ -7,6 +7,7 @@ from typing import Any
 
 from shared.errors import InvalidEventError
 from shared.masking import MASK, mask
+from shared.personal import marked_in, values_of
 
 EXCERPT_MAX = 500
 """Characters of a refused event that are kept: enough to recognise it, too few to fill a ledger."""
@@ -89,7 +90,10 @@ def excerpt_of(raw: object) -> str:
         text = raw[:_LOOKED_AT].decode(errors="replace")
         return _plain(_DIGITS.sub("9", _LETTERS.sub("x", text)), EXCERPT_MAX)
     if isinstance(raw, Mapping):
-        return _plain(json.dumps(mask(_short(raw), words=False), ensure_ascii=False, default=str), EXCERPT_MAX)
+        inner = raw.get("member")
+        values = values_of(inner if isinstance(inner, Mapping) else raw)
+        shown = marked_in(_short(raw), values, (member_number_in(raw) or "",))
+        return _plain(json.dumps(mask(shown, words=False), ensure_ascii=False, default=str), EXCERPT_MAX)
     return MASK
 
 

@@ -8,9 +8,11 @@ from typing import TypeVar
 
 from shared.ledger.records import InstanceDetail, InstanceRecord, InstanceWithActivity, MemberRecord, Page
 from shared.masking import mask, mask_text
+from shared.personal import marked_in, values_of
 
 _R = TypeVar("_R", bound=InstanceRecord)
 _S = TypeVar("_S", bound=InstanceWithActivity)
+_IDS = ("event_id", "member_number", "row_id", "program_id")
 
 
 def masked_page(page: Page) -> Page:
@@ -20,7 +22,11 @@ def masked_page(page: Page) -> Page:
 
 def masked_instance(detail: InstanceDetail) -> InstanceDetail:
     """Mask the people in one instance, its event and its CrowdTwist user."""
-    return replace(_story(detail), event=mask(detail.event, words=False), user=mask(detail.user))
+    event = detail.event or {}
+    member = event.get("member") or {}
+    keep = [str(of.get(name) or "") for of in (event, member) for name in _IDS]
+    marked = marked_in(detail.event, values_of(detail.user, member), keep)
+    return replace(_story(detail), event=mask(marked, words=False), user=mask(detail.user))
 
 
 def masked_member(member: MemberRecord) -> MemberRecord:

@@ -11,7 +11,7 @@ import orjson
 from shared.errors import DataError, StageError
 from shared.instances import Call, Done, Failed
 from shared.masking import has_words, mask
-from shared.personal import marked
+from shared.personal import marked_in
 from shared.systems.company import in_calls
 from shared.systems.transport import Answer, Door, Request, verdict
 
@@ -112,7 +112,7 @@ class Exchange:
         return shown if len(orjson.dumps(shown)) <= _KEPT_BYTES else "(too long to keep)"
 
     def _marked(self, document: Any) -> Any:  # noqa: ANN401 - JSON
-        return _marked(document, (*self.personal(), *in_calls.get().values_in(orjson.dumps(document).decode())))
+        return marked_in(document, (*self.personal(), *in_calls.get().values_in(orjson.dumps(document).decode())))
 
 
 def segment(system: str, label: str, value: str) -> str:
@@ -124,11 +124,3 @@ def segment(system: str, label: str, value: str) -> str:
     if value in {".", ".."}:
         raise DataError(system, f"{label} cannot be sent: it is made of dots only")
     return quote(value, safe="")
-
-
-def _marked(document: Any, personal: Sequence[str]) -> Any:  # noqa: ANN401 - JSON
-    if isinstance(document, str):
-        return marked(document, personal)
-    if isinstance(document, dict):
-        return {marked(name, personal): _marked(part, personal) for name, part in document.items()}
-    return [_marked(part, personal) for part in document] if isinstance(document, list) else document

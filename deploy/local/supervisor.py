@@ -24,7 +24,7 @@ Event = Mapping[str, object]
 _FIRST_RESTART_S = 0.5
 _LAST_RESTART_S = 10.0
 _HEALTHY_AFTER_S = 30.0  # alive this long: the next death starts again at the first delay
-_LOOK_AGAIN_S = 0.02
+_LOOK_AGAIN_S = 0.1  # a look reads the table of all sockets, and takes what starts its time
 
 
 class ProcessError(RuntimeError):

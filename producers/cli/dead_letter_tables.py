@@ -1,13 +1,16 @@
 """Plans, jobs, causes and rehearsals, as a person reads them in a terminal."""
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 import orjson
 from rich.console import Console
 
 from producers.cli.render import coloured, console, instant, plain
 from producers.cli.tables import print_rows
+from producers.operations import advice
 from producers.operations.rehearsal import Rehearsal
+from shared.errors import DataError
 from shared.jobs import Item, Job, Plan, Reason, Verdict
 from shared.ledger.causes import Cause
 from shared.pipeline import spoken
@@ -22,8 +25,8 @@ _MEANING = {
 _SHOWN = 10
 
 
-def print_causes(causes: Iterable[Cause]) -> None:
-    """Print dead letters by cause."""
+def print_causes(causes: Sequence[Cause]) -> None:
+    """Print dead letters by cause, and what to do about each."""
     rows = [
         {
             "count": plain(cause.count, "bold red"),
@@ -37,7 +40,17 @@ def print_causes(causes: Iterable[Cause]) -> None:
         }
         for cause in causes
     ]
-    print_rows(console(), rows, texts=["message"], expendable=["first", "last", "newer coming"])
+    out = console()
+    print_rows(out, rows, texts=["message"], expendable=["first", "last", "newer coming"])
+    for todo, meant in groupby(sorted(causes, key=_todo), key=_todo):
+        whom = ", ".join(f"{cause.count} {cause.code} at {spoken(cause.stage)}" for cause in meant)
+        out.print(plain(f"{whom}: {todo}"))
+
+
+def _todo(cause: Cause) -> str:
+    if cause.code == DataError.code:
+        return advice.for_data_error(cause.message)
+    return advice.for_dead_letter(cause.stage, cause.code, cause.message)
 
 
 def print_plan(plan: Plan, out: Console) -> None:

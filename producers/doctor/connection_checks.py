@@ -8,6 +8,7 @@ from datetime import UTC
 from producers.doctor.finding import Finding, fail, ok, warn
 from producers.doctor.subject import Subject
 from producers.operations import connection_control as connections
+from producers.operations.advice import setting_at_fault
 from shared.errors import LedgerError
 from shared.ledger import checkup
 from shared.ledger.engine import engine
@@ -40,9 +41,10 @@ def _standing(state: ConnectionState) -> Finding:
         )
     found = f"down{since}: {state.last_error or 'no error is known'}{held}"
     why = "what is due there is held and goes out by itself when it is back; no attempt is spent"
-    return fail(
-        check, looked_at, found, why, f"`membersync connections test {state.name}`; a passed test heals at once"
-    )
+    setting = setting_at_fault(Stage(state.name), state.last_error or "")
+    first = f"correct {setting}, restart api and workers; then " if setting else ""
+    remedy = f"{first}`membersync connections test {state.name}`; a passed test heals at once"
+    return fail(check, looked_at, found, why, remedy)
 
 
 def test(stage: Stage, subject: Subject) -> list[Finding]:

@@ -33,9 +33,8 @@ def _down(change: Change, settings: Settings) -> Story:
     system, stage = SYSTEMS[change.stage], change.stage
     error = normalised(change.error) or "(no message)"
     facts = (("Down since", _instant(change.at)), ("Last error", error), *_held(change))
-    section = Section(
-        advice.when_down(stage, settings, error), advice.bring_back(stage, settings), f"{settings.api.url}/connections"
-    )
+    means, steps = advice.when_down(stage, settings, error), advice.bring_back(stage, settings, error)
+    section = Section(means, steps, f"{settings.api.url}/connections")
     headline = f"{system} does not serve us: the connection {system} is down."
     return Story(Kind.DOWN, f"the connection {system} is down", headline, facts, (section,))
 

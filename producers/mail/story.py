@@ -5,10 +5,11 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from producers.operations import advice
 from producers.operations.troubles import Step
 from shared.ledger.mail import Kind, Letter
 from shared.ledger.notifications import Failure
-from shared.pipeline import SYSTEMS
+from shared.pipeline import SYSTEMS, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,15 @@ def told(story: Story, *, written: str) -> Letter:
     return Letter(story.kind, f"membersync: {story.subject}", plain, html)
 
 
+def _todo(one: Failure) -> str:
+    if one.state is State.REJECTED:
+        return advice.for_data_error(one.message)
+    return advice.for_dead_letter(one.stage, one.code, one.message)
+
+
 @cache
 def _templates() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("producers.mail"),
         autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
@@ -57,3 +64,5 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.globals["todo"] = _todo
+    return environment

@@ -51,8 +51,9 @@ TABLE: tuple[Advice, ...] = (
         "unauthorised",
         "",
         "{system} {refused}",
-        "{system} refused our credentials, so a test fails too: correct {login}, restart api and workers, test the "
-        f"connection; {_FIRST_ONE}.",
+        "{system} refused our credentials: test the connection. If that fails too, correct {login}, restart api and "
+        "workers, test it again; if it passes, it is these members that are refused: look at what one of them sends; "
+        f"{_FIRST_ONE}.",
     ),
     Advice(
         "unavailable",

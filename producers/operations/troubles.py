@@ -73,11 +73,13 @@ def when_back(settings: Settings) -> str:
     return f"{IS_BACK} {again}"
 
 
-def bring_back(stage: Stage, settings: Settings) -> tuple[Step, ...]:
-    """Say how to bring a connection back."""
+def bring_back(stage: Stage, settings: Settings, error: str = "") -> tuple[Step, ...]:
+    """Say how to bring a connection back that is down with this *error*."""
+    setting = setting_at_fault(stage, error)
+    cure = f"Correct {setting}, and restart api and workers." if setting else _check(stage, settings)
     return (
         Step("See how it stands now:", ("membersync connections",)),
-        Step(_check(stage, settings)),
+        Step(cure),
         Step("Then test it. A test that passes brings it back at once:", (f"membersync connections test {stage}",)),
         Step(
             "If it is meant to be away for a while, pause it, and resume it afterwards:",
@@ -98,7 +100,10 @@ def requeue(stage: Stage, codes: tuple[str, ...]) -> tuple[Step, ...]:
     """Say what to do about dead letters of *stage*."""
     which = f"--stage {stage} {_options(codes)}"
     return (
-        Step(f"Make sure that {SYSTEMS[stage]} serves us:", (f"membersync connections test {stage}",)),
+        Step(
+            f"Put right what is said beside each cause. Whether {SYSTEMS[stage]} serves us at all, a test says:",
+            (f"membersync connections test {stage}",),
+        ),
         Step("If somebody paused the connection, resume it:", (f"membersync connections resume {stage}",)),
         Step("Look at the dead letters:", (f"membersync dead-letters {which} --list",)),
         Step(

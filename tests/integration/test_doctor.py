@@ -166,6 +166,9 @@ def test_a_connection_that_is_down_stays_so_though_its_test_passes(doctor: Docto
     assert report.the("test of crowdtwist")["level"] == "ok"
     assert everything(pipeline) == before
     assert pipeline.sql("select calls from spend where name = 'crowdtwist'") == [1]
+    pipeline.sql("update connection set last_error = 'CrowdTwist: refused our credentials'")
+    remedy = doctor.look("connections").the("connection crowdtwist")["remedy"]
+    assert "correct MEMBERSYNC_CROWDTWIST__API_KEY" in remedy
 
 
 def test_a_test_that_fails_says_why(doctor: Doctor, pipeline: Pipeline) -> None:

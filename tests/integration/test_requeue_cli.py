@@ -58,6 +58,16 @@ def test_dead_letters_are_grouped_by_cause_with_exact_keys(cli: Terminal, road: 
     assert cut.err == "1 more cause; --limit shows them\n"
 
 
+def test_each_cause_is_told_with_what_to_do_about_it(cli: Terminal, road: Road) -> None:
+    road.dead("M-1", "M-2", "M-3")
+    road.sql("update instance set code = 'unauthorised', error = 'CrowdTwist: refused our credentials' where id = 2")
+    road.sql("update instance set error = 'CrowdTwist: answered something that is not JSON' where id = 3")
+    said = " ".join(cli("dead-letters").out.split())
+    assert "1 unauthorised at CrowdTwist: CrowdTwist refused our credentials: test the connection" in said
+    assert "1 unavailable at CrowdTwist: Not CrowdTwist itself answered" in said
+    assert "1 unavailable at CrowdTwist: CrowdTwist was up and failed on these members" in said
+
+
 def test_dead_letters_are_listed_and_data_errors_shown_by_state(cli: Terminal, road: Road) -> None:
     road.dead("M-1")
     road.accept("M-2")

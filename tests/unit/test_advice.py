@@ -30,6 +30,13 @@ def test_refused_credentials_name_the_setting_to_change(stage: Stage, setting: s
     assert setting in advice.setting_at_fault(stage, message)
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_members_that_are_refused_though_the_test_passes_are_looked_at(stage: Stage) -> None:
+    said = advice.for_dead_letter(stage, "unauthorised", "refused our credentials (HTTP 403)")
+    assert "if it passes, it is these members" in said
+    assert "what one of them sends" in said
+
+
 def test_a_token_endpoint_that_refuses_us_names_the_setting() -> None:
     message = "OIC: the token endpoint refused our client (HTTP 400)"
     assert "CLIENT_SECRET" in advice.setting_at_fault(Stage.OIC, message)

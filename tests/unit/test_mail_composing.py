@@ -83,6 +83,22 @@ def test_a_connection_that_is_down_is_told_with_since_why_and_what_to_type() -> 
         assert "Written by membersync at 2026-11-23 08:51:07 UTC" in part
 
 
+@pytest.mark.parametrize(
+    ("stage", "setting"),
+    [
+        (Stage.OIC, "MEMBERSYNC_OIC__USERNAME"),
+        (Stage.CROWDTWIST, "MEMBERSYNC_CROWDTWIST__API_KEY"),
+        (Stage.SIEBEL, "MEMBERSYNC_SIEBEL__USERNAME"),
+    ],
+)
+def test_who_refuses_our_credentials_is_not_taken_for_one_who_is_away(stage: Stage, setting: str) -> None:
+    refused = replace(DOWN, stage=stage, error="refused our credentials (HTTP 401)")
+    for part in both(of_change(refused, OF, now=NOW)):
+        assert f"Correct {setting}" in part
+        assert "restart api and workers" in part
+        assert "Make sure that" not in part
+
+
 def test_each_connection_has_its_own_advice() -> None:
     said = {stage: squeezed(of_change(replace(DOWN, stage=stage), OF, now=NOW).plain) for stage in Stage}
     assert "the integration MEMBER_FLOW is active" in said[Stage.OIC]
@@ -147,6 +163,25 @@ def test_a_digest_has_a_section_for_each_thing_to_do() -> None:
         f"{page}?state=rejected",
     ]
     assert all(link in letter.plain for link in links)
+
+
+@pytest.mark.parametrize(
+    ("one", "todo"),
+    [
+        (dead(Stage.CROWDTWIST, "unauthorised"), "correct MEMBERSYNC_CROWDTWIST__API_KEY"),
+        (dead(Stage.CROWDTWIST, "throttled"), "MEMBERSYNC_CROWDTWIST__BUDGET_PER_MINUTE"),
+        (dead(Stage.SIEBEL, "unreachable"), "MEMBERSYNC_SIEBEL__BASE_URL"),
+        (replace(dead(Stage.CROWDTWIST, "unavailable"), message="CrowdTwist: HTTP 500"), "what one of them sends"),
+        (replace(dead(Stage.CROWDTWIST, "unavailable"), message="is not JSON (HTTP 200)"), "a proxy, a gateway"),
+        (dead(Stage.OIC, "worker_lost"), "their memory and logs"),
+        (failure(), "Correct Email Address of the member's contact"),
+    ],
+)
+def test_a_digest_says_of_each_cause_what_to_do_about_it(one: Failure, todo: str) -> None:
+    other = dead(Stage.CROWDTWIST, "outcome_unknown", 9)
+    for part in both(of_digest(digest(other, one), OF, now=NOW)):
+        assert todo in part
+        assert "A requeue asks first what became of it" in part
 
 
 def test_a_digest_names_ten_causes_and_counts_the_others() -> None:

@@ -45,6 +45,7 @@ from shared.event_values import (
     path_of,
     whole_number,
 )
+from shared.fields import OF_CONTENT
 from shared.pipeline import Lane
 
 _NO_CONTROLS = r"^\P{Cc}*$"
@@ -236,11 +237,7 @@ def dump_event(event: MemberEvent) -> dict[str, Any]:
     return {**dumped, **event.model_extra} if event.model_extra else dumped
 
 
-_synced = attrgetter(
-    *("member.language", "member.first_name", "member.last_name", "member.middle_name", "member.date_of_birth"),
-    *("member.email_address", "member.postal_code", "member.city", "member.country_code"),
-    *("member.gender", "member.ct_city_id"),
-)
+_content = attrgetter(*(f"member.{name}" for name in OF_CONTENT))
 
 
 def content_hash(event: MemberEvent) -> bytes:
@@ -250,8 +247,8 @@ def content_hash(event: MemberEvent) -> bytes:
     """
     if event.operation == "delete":
         return blake2b(b"delete", digest_size=16).digest()
-    synced = "\0".join(("1" if event.is_active else "0", *_synced(event)))
-    return blake2b(synced.encode(), digest_size=16).digest()
+    content = "\0".join(("1" if event.is_active else "0", *_content(event)))
+    return blake2b(content.encode(), digest_size=16).digest()
 
 
 def event_hash(event: MemberEvent) -> bytes:

@@ -6,8 +6,10 @@ One good event is enough for a body to be taken, so an array is described by wha
 from datetime import UTC, datetime
 from typing import Any
 
+from producers.intake.siebel_message import OPERATIONS
 from shared.event_values import BIGGEST, EXACT, MODIFICATION_MAX
-from shared.events import Member, Operation
+from shared.events import Operation
+from shared.fields import FIELDS, Field, Part, Rule
 from shared.pipeline import Lane
 
 Schema = dict[str, Any]
@@ -94,12 +96,23 @@ _FORCE = _any_of(
     _NULL,
     description="send it even if nothing changed",
 )
-_SPECIAL = {"member_number": _NUMBER, "date_of_birth": _BIRTH, "gender": _GENDER}
+_BY_RULE = {Rule.NUMBER: _NUMBER, Rule.DATE: _BIRTH, Rule.GENDER: _GENDER}
+
+
+def _field(field: Field) -> Schema:
+    schema = dict(_BY_RULE.get(field.rule, _TEXT))
+    if field.example:
+        schema["examples"] = [field.example]
+    if field.default:
+        schema["description"] = f"empty: MEMBERSYNC_OIC__DEFAULT_{field.default.upper()} where the mapping runs here"
+    return schema
+
+
 _MEMBER: Schema = {
     "type": "object",
     "description": "The whole member; an absent attribute is null.  Unknown fields are kept and ignored.",
     "required": ["member_number"],
-    "properties": {name: _SPECIAL.get(name, _TEXT) for name in Member.model_fields},
+    "properties": {field.name: _field(field) for field in FIELDS if field.part is not Part.EVENT},
     **_UNKNOWN,
 }
 _EVENT: Schema = {
@@ -136,43 +149,28 @@ def _some(good: Schema) -> Schema:
 
 _CONTACT: Schema = {
     "type": "object",
-    "properties": {
-        "Contact First Name": _TEXT,
-        "Contact Last Name": _TEXT,
-        "Contact Middle Name": _TEXT,
-        "Date of Birth": _BIRTH,
-        "Email Address": _TEXT,
-        "Primary Postal Code": _TEXT,
-        "Primary City": _TEXT,
-        "Primary Country Code": _TEXT,
-        "M/F": _GENDER,
-    },
+    "properties": {field.labels[0]: _field(field) for field in FIELDS if field.part is Part.CONTACT},
     **_UNKNOWN,
+}
+_CONTACTS: Schema = {
+    "type": "object",
+    "required": ["Contact"],
+    "properties": {"Contact": _any_of(_NOTHING, _CONTACT, {"type": "array", "items": _CONTACT})},
 }
 _SIEBEL_MEMBER: Schema = {
     "type": "object",
     "required": ["Member Number"],
     "properties": {
-        "Operation": {"enum": ["insert", "update", "upsert", "delete", "", None]},
-        "Id": _TEXT,
+        "Operation": {"enum": [*OPERATIONS, None]},
         "Mod Id": _any_of(_MODIFICATION, {"const": ""}),
         "Updated": _any_of(
             _INSTANT,
             {"type": "string", "pattern": f"^({_SIEBEL_DAY}{_YEAR} {_TIME}:[0-5][0-9])?$"},
             _NULL,
         ),
-        "Member Number": _NUMBER,
-        "Program Id": _TEXT,
-        "Member Type": _TEXT,
-        "Status": _TEXT,
-        "Language": _TEXT,
+        **{field.labels[0]: _field(field) for field in FIELDS if field.part is Part.MEMBER},
         "ListOfContact": _any_of(
-            _NOTHING,
-            {
-                "type": "object",
-                "required": ["Contact"],
-                "properties": {"Contact": _any_of(_NOTHING, _CONTACT, {"type": "array", "items": _CONTACT})},
-            },
+            _NOTHING, _CONTACTS, {"type": "array", "items": _any_of({"enum": [None, "", {}]}, _CONTACTS)}
         ),
     },
     **_UNKNOWN,

@@ -31,7 +31,7 @@ from shared.settings import ApiSettings
 
 log = logger(__name__)
 
-_ADDRESS_MAX_BYTES = 16 * 1024
+_ADDRESS_MAX_BYTES = 60 * 1024
 _HEAD_MAX_BYTES = 64 * 1024
 _SLOWEST_BYTES_PER_S = 100
 _HURRIES_AFTER_S = 60.0

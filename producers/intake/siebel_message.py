@@ -4,15 +4,14 @@ Shape: `SiebelMessage` (IntObjectName `CT LOY Member` or `CT Loyalty Member`) > 
 many, each with its `Contact`.  Names compare by letters and digits alone: `Member Number`, `MemberNumber` (XML names
 without escapes) and `member_number` are one name.  XML becomes the same shape first (`producers/intake/siebel_xml.py`).
 
-Source: domain.md 1.5 (labels of the attributes) and 3.2 (shape).  (A): the labels of Id, Mod Id, Updated, Program Id,
-Member Type, Language and Operation; `settings.siebel.field_names` replaces them.
+Source: domain.md 3.2 (shape); the labels stand in `shared.fields`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from producers.intake.refused import RefusedEvent, refused
@@ -20,6 +19,7 @@ from producers.intake.siebel_dates import instants
 from shared.errors import InvalidEventError
 from shared.event_values import REPEATED, Ambiguous, check_names, path_of
 from shared.events import Member, MemberEvent, Operation, parse_event
+from shared.fields import Part, labels
 from shared.settings import SiebelSettings
 
 _OBJECTS = {"ctloymember", "ctloyaltymember"}
@@ -30,32 +30,7 @@ _PRIMARY = {"isprimarymvg", "ssaprimaryfield", "primarycontactflag"}
 _DELETED = "isdeleted"
 """Source: the CSV of Siebel's Data Export; a deleted row may have nothing else but its Row Id."""
 _EVENT_FIELDS = ("event_id", "operation", "occurred_at", "modification", "lane", "force")
-_MEMBER_LABELS: Final = {
-    "operation": ("Operation",),
-    "modification": ("Mod Id", "Modification Number"),
-    "occurred_at": ("Updated", "Last Updated"),
-    "member_number": ("Member Number",),
-    "row_id": ("Id", "Row Id"),
-    "program_id": ("Program Id",),
-    "member_type": ("Member Type",),
-    "status": ("Status",),
-    "language": ("Language", "<lang>"),
-}
-_CONTACT_LABELS: Final = {
-    "first_name": ("Contact First Name", "First Name"),
-    "last_name": ("Contact Last Name", "Last Name"),
-    "middle_name": ("Contact Middle Name", "Middle Name"),
-    "date_of_birth": ("Date of Birth", "Data of Birth"),
-    "email_address": ("Email Address",),
-    "postal_code": ("Primary Postal Code", "Postal Code"),
-    "city": ("Primary City", "City"),
-    "country_code": ("Primary Country Code", "Country Code"),
-    "gender": ("M/F", "Gender"),
-    "ct_city_id": ("CT City Id",),
-}
-SIEBEL_LABELS: Final[Mapping[str, tuple[str, ...]]] = {**_MEMBER_LABELS, **_CONTACT_LABELS}
-"""What Siebel calls the fields of an event, the usual label first."""
-_OPERATIONS = {
+OPERATIONS = {
     **dict.fromkeys(("", "update", "upsert", "sync", "synchronize", "modify"), Operation.UPDATE),
     **dict.fromkeys(("insert", "create", "new", "enroll", "enrol"), Operation.ENROLL),
     **dict.fromkeys(("delete", "remove"), Operation.DELETE),
@@ -111,12 +86,12 @@ class Dialect:
         canonical = {fold(name): name for name in (*_EVENT_FIELDS, *Member.model_fields)}
         if strangers := given.keys() - set(canonical.values()):
             raise ValueError(f"siebel.field_names: no such field: {', '.join(sorted(strangers))}")
-        known = {**SIEBEL_LABELS, **given}
+        known = {**labels(), **given}
         return cls(
             zone=ZoneInfo(settings.timezone),
             labels={name: labels[0] for name, labels in known.items()},
             member={**canonical, **_folded(known), **_folded(given)},
-            contact=_folded({name: known[name] for name in _CONTACT_LABELS}),
+            contact=_folded({name: known[name] for name in labels(Part.CONTACT)}),
         )
 
     def field_of(self, label: str) -> str | None:
@@ -341,7 +316,7 @@ def _listed(content: object, names: set[str]) -> list[Any]:
             continue
         inner = [value for label, value in part.items() if fold(label) in names] if isinstance(part, Mapping) else []
         for value in inner or [part]:
-            found += value if isinstance(value, list) else [value]
+            found += value if isinstance(value, list) else [] if value in (None, "", {}) else [value]
     return found
 
 
@@ -387,7 +362,7 @@ def _translate(event: dict[str, Any], zone: ZoneInfo, *, has_default: bool) -> d
     """
     stated = event.get("operation", "" if has_default else None)
     if isinstance(stated, str):
-        operation = _OPERATIONS.get(fold(stated))
+        operation = OPERATIONS.get(fold(stated))
         if operation is None:
             raise InvalidEventError("operation", "must be insert, update, upsert or delete")
         event["operation"] = operation.value

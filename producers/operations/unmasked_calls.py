@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from producers.intake.siebel_message import SIEBEL_LABELS
+from shared.fields import labels as siebel_labels
 from shared.ledger.records import InstanceRecord, InstanceWithActivity
 from shared.masking import MASK, mask, mask_email
 from shared.personal import unmarked
@@ -25,7 +25,7 @@ def revealed(story: _S, event: Mapping[str, Any] | None, user: Mapping[str, Any]
     member: Mapping[str, Any] = (event or {}).get("member") or {}
     known = {
         label: str(member[field])
-        for field, labels in SIEBEL_LABELS.items()
+        for field, labels in siebel_labels().items()
         for label in labels
         if field in member and field not in _WRITTEN_ANEW
     }

@@ -116,5 +116,5 @@ def test_what_crowdtwist_says_of_a_person_is_told_to_siebel_and_shown_to_nobody_
     assert member_for(ADA, pipeline.ledger, member).told_error == f"{said} [instance 1]"
     assert guessed.items == []
     shown = str([instance_for(None, pipeline.ledger, found), member_for(None, pipeline.ledger, member), cause])
-    assert not {one for one in ("ephyrine", "Quux", "1971") if one in shown}
-    assert not {one for one in ("Zephyrine", "Quux", "1971") if one in pipeline.log_text()}
+    assert not {one for one in ("ephyrine", "Quux", "1971-") if one in shown}
+    assert not {one for one in ("Zephyrine", "Quux", "1971-") if one in pipeline.log_text()}

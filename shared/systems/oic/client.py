@@ -3,7 +3,7 @@
 Source: domain.md 4.1 (address O14, authentication O12), 3.2 (the Siebel message S15).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from http import HTTPStatus
 from typing import Any
@@ -11,6 +11,7 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from shared.errors import UnavailableError
+from shared.fields import Part, labels
 from shared.settings import OicSettings, SiebelSettings
 from shared.systems.exchange import Exchange
 from shared.systems.oic.answers import SYSTEM, Mapped, mapped_of
@@ -19,29 +20,8 @@ from shared.systems.tokens import basic, open_tokens
 from shared.systems.transport import Door
 
 _REACHED = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.METHOD_NOT_ALLOWED})
-_MEMBER = {
-    "operation": "Operation",
-    "row_id": "Id",
-    "modification": "Mod Id",
-    "occurred_at": "Updated",
-    "member_number": "Member Number",
-    "program_id": "Program Id",
-    "member_type": "Member Type",
-    "status": "Status",
-    "language": "Language",
-}
-_CONTACT = {
-    "first_name": "Contact First Name",
-    "last_name": "Contact Last Name",
-    "middle_name": "Contact Middle Name",
-    "date_of_birth": "Date of Birth",
-    "email_address": "Email Address",
-    "postal_code": "Primary Postal Code",
-    "city": "Primary City",
-    "country_code": "Primary Country Code",
-    "gender": "M/F",
-    "ct_city_id": "CT City Id",
-}
+_CONTACT = labels(Part.CONTACT)
+_MEMBER = labels(Part.EVENT, Part.MEMBER)
 
 
 class Client:
@@ -54,7 +34,7 @@ class Client:
         self, settings: OicSettings, siebel: SiebelSettings, calls_in_flight: int, permits: Permits | None = None
     ) -> None:
         self._door = _door(settings, calls_in_flight, permits)
-        self._labels = _MEMBER | _CONTACT | siebel.field_names
+        self._labels = {name: known[0] for name, known in labels().items()} | siebel.field_names
         self._zone = ZoneInfo(siebel.timezone)
         flow = (settings.flow_code, settings.flow_version, settings.flow_resource)
         self._path = "/ic/api/integration/v1/flows/rest/" + "/".join(quote(part, safe="") for part in flow)
@@ -103,7 +83,7 @@ class Client:
             }
         }
 
-    def _labelled(self, values: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
+    def _labelled(self, values: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
         return {self._labels[field]: "" if (value := values.get(field)) is None else str(value) for field in fields}
 
 

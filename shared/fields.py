@@ -1,0 +1,89 @@
+"""THE FIELDS: what Siebel calls a member's data, what the event calls it, and what CrowdTwist is sent of it.
+
+A field that is synced stands here once.  From it follow the labels that JSON, XML and CSV intake take, the message that
+is sent to a flow in Oracle Integration, the schemas in `/openapi.json`, and which fields `content_hash` covers.  Beside
+it a field has one line in `shared.events.Member`, its type, and one in `shared.systems.oic.mapping`, how it is mapped.
+
+Source: Siebel Loyalty Administration Guide, Field Mappings (domain.md 1.5, L3); CrowdTwist User Create and Update (2.3,
+C1, C2, C11).  (A): the labels of Id, Mod Id, Updated, Program Id, Member Type, Language and Operation;
+`settings.siebel.field_names` replaces any of them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Part(StrEnum):
+    """Where Siebel's message has a field."""
+
+    EVENT = "event"
+    """On the member row, about the change."""
+    MEMBER = "member"
+    CONTACT = "contact"
+    """On the member's primary contact."""
+
+
+class Rule(StrEnum):
+    """What the value may be."""
+
+    TEXT = "text"
+    NUMBER = "member number"
+    DATE = "date"
+    GENDER = "gender"
+    OPERATION = "operation"
+    MODIFICATION = "modification number"
+    INSTANT = "instant"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field.
+
+    Shape: *name* in the event; *labels* of Siebel, the usual one first; *sent_as* the fields of CrowdTwist's user that
+    its value decides, none: it is not synced; *default* of `MEMBERSYNC_OIC__DEFAULT_…` stands in when it is empty.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    part: Part
+    rule: Rule = Rule.TEXT
+    sent_as: tuple[str, ...] = ()
+    default: str = ""
+    example: str = ""
+
+
+_E, _M, _C = Part.EVENT, Part.MEMBER, Part.CONTACT
+_ADDRESS = ("postal_code", "country_code", "city_name", "city_id")
+"""The country decides which of these are sent."""
+FIELDS: Final[tuple[Field, ...]] = (
+    Field("operation", ("Operation",), _E, Rule.OPERATION, ("is_active",)),
+    Field("modification", ("Mod Id", "Modification Number"), _E, Rule.MODIFICATION),
+    Field("occurred_at", ("Updated", "Last Updated"), _E, Rule.INSTANT),
+    Field("member_number", ("Member Number",), _M, Rule.NUMBER, ("third_party_id",), "", "296-180296399"),
+    Field("row_id", ("Id", "Row Id"), _M, example="1-2AB3C"),
+    Field("program_id", ("Program Id",), _M),
+    Field("member_type", ("Member Type",), _M, example="Individual"),
+    Field("status", ("Status",), _M, Rule.TEXT, ("is_active",), "", "Active"),
+    Field("language", ("Language", "<lang>"), _M, Rule.TEXT, ("lang_pref",), "", "en"),
+    Field("first_name", ("Contact First Name", "First Name"), _C, Rule.TEXT, ("first_name",), "", "Ann"),
+    Field("last_name", ("Contact Last Name", "Last Name"), _C, Rule.TEXT, ("last_name",), "", "Lee"),
+    Field("middle_name", ("Contact Middle Name", "Middle Name"), _C, Rule.TEXT, ("middle_name",)),
+    Field("date_of_birth", ("Date of Birth", "Data of Birth"), _C, Rule.DATE, ("date_of_birth",), "", "1979-11-29"),
+    Field("email_address", ("Email Address",), _C, Rule.TEXT, ("email_address",), "email_domain"),
+    Field("postal_code", ("Primary Postal Code", "Postal Code"), _C, Rule.TEXT, ("postal_code",), "postal_code"),
+    Field("city", ("Primary City", "City"), _C, Rule.TEXT, ("city_name",)),
+    Field("country_code", ("Primary Country Code", "Country Code"), _C, Rule.TEXT, _ADDRESS, "country_code"),
+    Field("gender", ("M/F", "Gender"), _C, Rule.GENDER, ("gender_id",), "", "F"),
+    Field("ct_city_id", ("CT City Id",), _C, Rule.TEXT, ("city_id",), "city_id"),
+)
+OF_CONTENT: Final = tuple(
+    field.name for field in FIELDS if field.sent_as not in {(), ("third_party_id",), ("is_active",)}
+)
+"""What CrowdTwist receives of a member, beside whose it is and whether that one is active."""
+
+
+def labels(*parts: Part) -> Mapping[str, tuple[str, ...]]:
+    """Return what Siebel calls the fields of these parts, by name; of all when none is given."""
+    return {field.name: field.labels for field in FIELDS if field.part in (parts or Part)}

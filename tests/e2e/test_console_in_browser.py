@@ -327,6 +327,20 @@ def test_beside_utc_stands_the_time_on_the_wall(stack: Stack, browser: Browser) 
         expect(page.locator(".local")).to_have_count(0)
 
 
+def test_the_time_on_the_wall_never_parts_an_instant_from_its_zone(stack: Stack, browser: Browser) -> None:
+    (dead,) = stack.road.sql("select max(id) from instance where member_number = 'D-0007'")
+    stack.road.sql("update connection set healed_at = now() where name = 'oic'")
+    facts = {"/connections": "main", f"/instances/{dead}": "main dl", "/members/R-1": "main dl"}
+    with page_in(browser, timezone_id="America/New_York", locale="en-US") as page:
+        stack.logged_in(page, "viewer")
+        for address, where in facts.items():
+            page.goto(f"{stack.url}{address}")
+            expect(page.locator(f"{where} .local").first).to_be_visible()
+            words = " ".join(" ".join(page.locator(where).all_inner_texts()).split())
+            assert re.search(r"\d\d:\d\d:\d\d UTC \((\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d E[SD]T\)", words), words
+            assert not re.search(r"E[SD]T\W{0,3}UTC", words), words
+
+
 def test_a_list_that_stands_open_says_that_there_is_more(stack: Stack, browser: Browser) -> None:
     with page_in(browser) as page:
         stack.logged_in(page, "viewer")

@@ -4,6 +4,17 @@
 const zone = new Intl.DateTimeFormat(undefined, { timeZoneName: "short" }).formatToParts(new Date()).find((one) => one.type === "timeZoneName")?.value ?? "local";
 const local = (at, day) => new Intl.DateTimeFormat("sv-SE", { hour: "2-digit", minute: "2-digit", second: "2-digit", ...(day && { year: "numeric", month: "2-digit", day: "2-digit" }) }).format(at);
 
+// "UTC" may follow an instant: what stands beside it comes after both, or it would part the two.
+function endOf(instant) {
+  let next = instant.nextSibling;
+  while (next?.nodeType === Node.TEXT_NODE && !next.data.trim()) next = next.nextSibling;
+  const words = next?.nodeType === Node.ELEMENT_NODE ? next.firstChild : next;
+  const said = words?.nodeType === Node.TEXT_NODE && /^\s*UTC(?!\w)/.exec(words.data);
+  if (!said) return null;
+  words.splitText(said[0].length);
+  return words;
+}
+
 // Instants are written in UTC; beside them stands what the clock on this wall says, with the day where it is another one.
 function giveLocalTimes(part) {
   for (const one of part.querySelectorAll("time[datetime]")) {
@@ -14,8 +25,9 @@ function giveLocalTimes(part) {
     if (!at.getTimezoneOffset() || !one.textContent.startsWith(at.toISOString().slice(0, 10))) continue;
     const beside = document.createElement("small");
     beside.className = "local";
-    beside.textContent = ` ${local(at, local(at, true).slice(0, 10) !== one.dateTime.slice(0, 10))} ${zone}`;
-    one.append(beside);
+    beside.textContent = ` (${local(at, local(at, true).slice(0, 10) !== one.dateTime.slice(0, 10))} ${zone})`;
+    const end = endOf(one);
+    end ? end.after(beside) : one.append(beside);
   }
 }
 

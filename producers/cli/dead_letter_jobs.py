@@ -105,7 +105,7 @@ def repair(ask: Ask, manner: Manner) -> int:
     if manner.as_json:
         print_json({"plan": plan, "job": job})
     else:
-        print_job(job)
+        print_job(job, ops.failed_again(_ledger(), job))
     return NOTHING if job.state == JobState.STOPPED else DONE
 
 
@@ -131,7 +131,7 @@ def show_job(words: str, *, as_json: bool) -> int:
     if as_json:
         print_json(job)
     else:
-        print_job(job)
+        print_job(job, ops.failed_again(_ledger(), job))
     return DONE
 
 

@@ -10,9 +10,8 @@ from producers.cli.render import coloured, console, instant, plain
 from producers.cli.tables import print_rows
 from producers.operations import advice
 from producers.operations.rehearsal import Rehearsal
-from shared.errors import DataError
 from shared.jobs import Item, Job, Plan, Reason, Verdict
-from shared.ledger.causes import Cause
+from shared.ledger.causes import Alike, Cause
 from shared.pipeline import spoken
 
 _MEANING = {
@@ -48,9 +47,7 @@ def print_causes(causes: Sequence[Cause]) -> None:
 
 
 def _todo(cause: Cause) -> str:
-    if cause.code == DataError.code:
-        return advice.for_data_error(cause.message)
-    return advice.for_dead_letter(cause.stage, cause.code, cause.message)
+    return advice.for_failure(cause.stage, cause.code, cause.message)
 
 
 def print_plan(plan: Plan, out: Console) -> None:
@@ -77,8 +74,8 @@ def _reason(reason: Reason) -> str:
     return f"{'':>10}{reason.count} of them: {reason.reason}"
 
 
-def print_job(job: Job) -> None:
-    """Print one job and its troubles."""
+def print_job(job: Job, failed: Sequence[Alike]) -> None:
+    """Print one job, its troubles, and what to do about what *failed* again."""
     out = console()
     print_jobs([job])
     if job.stopped_why:
@@ -89,6 +86,8 @@ def print_job(job: Job) -> None:
         out.print(plain(f"{words}, {item.reason}" if item.reason else words))
     if len(job.troubled) > _SHOWN:
         out.print(plain("  and more; --json lists them", "dim"))
+    for todo, count in advice.by_todo(failed).items():
+        out.print(plain(f"{count} failed again: {todo}"))
 
 
 def print_jobs(jobs: Iterable[Job]) -> None:

@@ -14,6 +14,7 @@ from producers.console.visitors import Posted, Visitor
 from producers.http.dependencies import ledger_of, settings_of
 from producers.http.operating import permit
 from producers.http.problems import ProblemError
+from producers.operations import advice
 from producers.operations import connection_control as connections
 from producers.operations import job_control as ops
 from producers.operations.filtering import id_of
@@ -145,6 +146,7 @@ def _content(request: Request, job_id: str) -> dict[str, Any]:
         "meaning": _MEANING,
         "steps": _STEPS,
         "down": down,
+        "advised": advice.by_todo(ops.failed_again(ledger, progress.job)),
         "rest": local(request.query_params.get("rest", ""), ""),
     }
 

@@ -4,8 +4,12 @@ Source: domain.md section 0 and the field labels of its section 1.5.
 """
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from shared.errors import DataError
+from shared.ledger.causes import Alike
 from shared.pipeline import SYSTEMS, Stage
 
 _FIELDS: tuple[tuple[str, str], ...] = (
@@ -37,13 +41,15 @@ class Advice:
     """One row of the table.
 
     Shape: *code* of the dead letter; *said* what its message says, a pattern of our own words, "" for any; *cause* in
-    a few words; *todo* in one or two sentences.  `{system}`, `{login}`, `{refused}` and `{prefix}` are filled in.
+    a few words; *todo* in one or two sentences; *apart* the cause where the system served others meanwhile, "" for the
+    same.  `{system}`, `{login}`, `{refused}` and `{prefix}` are filled in.
     """
 
     code: str
     said: str
     cause: str
     todo: str
+    apart: str = ""
 
 
 TABLE: tuple[Advice, ...] = (
@@ -54,6 +60,7 @@ TABLE: tuple[Advice, ...] = (
         "{system} refused our credentials: test the connection. If that fails too, correct {login}, restart api and "
         "workers, test it again; if it passes, it is these members that are refused: look at what one of them sends; "
         f"{_FIRST_ONE}.",
+        apart="{system} refused these members",
     ),
     Advice(
         "unavailable",
@@ -122,6 +129,8 @@ TABLE: tuple[Advice, ...] = (
         f"Workers died with it again and again: look at their memory and logs; {_FIRST_ONE}.",
     ),
 )
+TOLD_APART = frozenset(one.code for one in TABLE if one.said)
+"""Codes whose causes only the message tells apart."""
 _ANY = Advice("", "", "{code} at {system}", f"See what the message says; {_FIRST_ONE}.")
 
 
@@ -135,9 +144,23 @@ def for_dead_letter(stage: str | None, code: str | None, message: str = "") -> s
     return _filled(row(code, message).todo, stage, code)
 
 
-def cause(stage: str | None, code: str | None, message: str = "") -> str:
-    """Say in a few words why something was given up."""
-    return _filled(row(code, message).cause, stage, code)
+def cause(stage: str | None, code: str | None, message: str = "", *, apart: bool = False) -> str:
+    """Say in a few words why something was given up; *apart*: the system served others meanwhile."""
+    found = row(code, message)
+    return _filled((apart and found.apart) or found.cause, stage, code)
+
+
+def for_failure(stage: str | None, code: str | None, message: str = "") -> str:
+    """Say what to do about what failed for one cause, be it a dead letter or a Data Error."""
+    return for_data_error(message) if code == DataError.code else for_dead_letter(stage, code, message)
+
+
+def by_todo(failures: Iterable[Alike]) -> dict[str, int]:
+    """Give what is to be done, and for how many of *failures*, the most first."""
+    counted: Counter[str] = Counter()
+    for one in failures:
+        counted[for_failure(one.stage, one.code, one.message)] += one.count
+    return dict(counted.most_common())
 
 
 def setting_at_fault(stage: Stage, message: str) -> str:

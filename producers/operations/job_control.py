@@ -10,8 +10,9 @@ from typing import Any
 
 from producers.operations import rehearsal
 from producers.operations.rehearsal import Rehearsal
-from shared.jobs import Job, JobPage, Kind, Plan
-from shared.ledger import job_views
+from shared.jobs import ItemState, Job, JobPage, Kind, Plan
+from shared.ledger import causes, job_views
+from shared.ledger.causes import Alike
 from shared.ledger.engine import Ledger, Transaction, repeated, transaction
 from shared.ledger.filters import Filter
 from shared.ledger.operators import Action, record
@@ -124,6 +125,14 @@ def progress(ledger: Ledger, kind: Kind | None, job_id: int) -> Job | None:
     """Say how far a job is; None: there is no such job."""
     with transaction(ledger) as connection:
         return job_views.job(connection, kind, job_id)
+
+
+def failed_again(ledger: Ledger, job: Job) -> list[Alike]:
+    """Count what failed again in *job* and is not put right since, the most first."""
+    if not job.counts[ItemState.FAILED]:
+        return []
+    with transaction(ledger) as connection:
+        return causes.failed_again(connection, int(job.job_id))
 
 
 def jobs(ledger: Ledger, kind: Kind | None, *, limit: int, before: int | None = None) -> JobPage:

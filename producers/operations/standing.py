@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, fields
 
+from producers.operations.advice import TOLD_APART
 from producers.operations.verdict import Verdict, judge
 from shared.budgets import budgets
-from shared.ledger import views
+from shared.ledger import causes, views
 from shared.ledger.engine import Transaction
 from shared.ledger.records import Overview
 from shared.settings import Settings
@@ -21,4 +22,4 @@ def standing(connection: Transaction, of: Settings) -> Standing:
     """Look at the ledger, and judge."""
     found = views.overview(connection, budgets(of))
     values = {one.name: getattr(found, one.name) for one in fields(found)}
-    return Standing(**values, verdict=judge(found))
+    return Standing(**values, verdict=judge(found, causes.dead_alike(connection, TOLD_APART)))

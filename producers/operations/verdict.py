@@ -4,6 +4,7 @@ It is decided here and nowhere else, from what one look at the ledger found, so 
 `membersync doctor` and `GET /v1/status` say the same.  Pure.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,8 @@ from enum import StrEnum
 
 from producers.operations import advice
 from producers.operations.at_work import dispatchers, is_at_work, silent, workers
-from shared.ledger.records import ConnectionState, DeadLetters, Overview, Process
+from shared.ledger.causes import Alike
+from shared.ledger.records import ConnectionState, Overview, Process
 from shared.lifecycle.breaker import ramp
 from shared.pipeline import QUEUED, SYSTEMS, Lane, Stage, State
 
@@ -75,9 +77,9 @@ class Verdict:
     troubles: list[Trouble]
 
 
-def judge(found: Overview) -> Verdict:
-    """Say how it goes."""
-    troubles = sorted(_troubles(found), key=lambda one: one.level is not Level.PERSON)
+def judge(found: Overview, dead: Sequence[Alike]) -> Verdict:
+    """Say how it goes; *dead* are the dead letters that are alike."""
+    troubles = sorted(_troubles(found, dead), key=lambda one: one.level is not Level.PERSON)
     waiting = sum(row.count for row in found.backlog if row.state in QUEUED)
     if not troubles:
         return Verdict(Level.WELL, _well(found), "all well", None, waiting, needs_person=False, troubles=[])
@@ -131,13 +133,13 @@ def _well(found: Overview) -> str:
     return f"All well: {_many(under_way, 'instance')} on the way{tried}"
 
 
-def _troubles(found: Overview) -> Iterator[Trouble]:
+def _troubles(found: Overview, dead: Sequence[Alike]) -> Iterator[Trouble]:
     yield from _of_processes(found)
     for row in found.connections:
         if row.state != "up":
             yield _of_connection(row, found.at)
-    if found.dead_letters:
-        yield _of_dead_letters(found.dead_letters)
+    if dead:
+        yield _of_dead_letters(dead, min((row.first_at for row in found.dead_letters if row.first_at), default=None))
     yield from _of_members(found)
     if late := _of_mail(found):
         yield late
@@ -244,17 +246,15 @@ def drain_s(held: int, per_minute: int) -> float:
     return passed_s + left * _MINUTE_S / per_minute
 
 
-def _of_dead_letters(rows: Sequence[DeadLetters]) -> Trouble:
-    count = sum(row.count for row in rows)
-    causes: dict[str, int] = {}
-    for row in rows:
-        cause = advice.cause(row.stage, row.code)
-        causes[cause] = causes.get(cause, 0) + row.count
-    named = [cause if len(causes) == 1 else f"{many} {cause}" for cause, many in list(causes.items())[:_NAMED_MAX]]
+def _of_dead_letters(dead: Sequence[Alike], since: datetime | None) -> Trouble:
+    causes: Counter[str] = Counter()
+    for one in dead:
+        causes[advice.cause(one.stage, one.code, one.message, apart=one.apart)] += one.count
+    count = causes.total()
+    named = [cause if len(causes) == 1 else f"{many} {cause}" for cause, many in causes.most_common(_NAMED_MAX)]
     if len(causes) > _NAMED_MAX:
         named.append(f"{_many(len(causes) - _NAMED_MAX, 'more cause')}")
     needs = "needs you" if count == 1 else "need you"
-    since = min((row.first_at for row in rows if row.first_at is not None), default=None)
     what = f"{_many(count, 'dead letter')} {needs}: {', '.join(named)}"
     return Trouble(Level.PERSON, what, since, count, "", _many(count, "dead letter"))
 

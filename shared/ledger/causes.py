@@ -32,6 +32,20 @@ class Cause:
     coming: int
 
 
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """How many instances failed alike, in few words for whoever advises.
+
+    Shape: *message* as the ledger keeps it, "" where it was not asked for; *apart*: the system served others meanwhile.
+    """
+
+    stage: str | None
+    code: str | None
+    message: str
+    count: int
+    apart: bool
+
+
 def causes(connection: Connection, where: Filter, *, limit: int, looked_at: int = LOOKED_AT) -> list[Cause]:
     """Group the newest *looked_at* that match, the commonest cause first; without a state in *where*, dead letters.
 
@@ -56,6 +70,16 @@ def instances_of(connection: Connection, where: Filter, message: str) -> list[in
     return list(
         connection.execute(text(_WITH_MESSAGE.format(statement.text)), {**parameters, "meant": meant}).scalars()
     )
+
+
+def dead_alike(connection: Connection, told_apart: Iterable[str]) -> list[Alike]:
+    """Count the dead letters that are alike, the most first; messages are read of the codes in *told_apart* only."""
+    return [Alike(*row) for row in connection.execute(_DEAD_ALIKE, {"codes": list(told_apart)})]
+
+
+def failed_again(connection: Connection, job_id: int) -> list[Alike]:
+    """Count what failed again in a job and has not been put right since, the most first."""
+    return [Alike(*row) for row in connection.execute(_FAILED_AGAIN, {"job": job_id})]
 
 
 def _failed(connection: Connection, where: Filter, limit: int) -> tuple[TextClause, dict[str, Any]]:
@@ -93,3 +117,17 @@ _CAUSES = """
 """
 _MESSAGES = "select distinct error from instance where id = any(array({}))"
 _WITH_MESSAGE = "select id from instance where id = any(array({})) and error = any(:meant) order by id desc"
+_DEAD_ALIKE = text("""
+    select failed_stage, code, case when code = any(:codes) then coalesce(error, '') else '' end as said,
+           count(*) as total, suspect
+    from instance where state = 'dead'
+    group by failed_stage, code, said, suspect order by total desc, failed_stage, code, said, suspect
+""")
+_FAILED_AGAIN = text("""
+    select coalesce(i.failed_stage, i.stage) as failed_at, i.code, coalesce(i.error, '') as said,
+           count(*) as total, i.suspect
+    from job_item j join instance i on i.id = j.instance_id
+    where j.job_id = :job and j.state = 'failed'
+      and coalesce(i.parked_state, i.state) in ('dead', 'rejected', 'waiting')
+    group by failed_at, i.code, said, i.suspect order by total desc, failed_at, i.code, said, i.suspect
+""")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from producers.operations import advice
 from shared.jobs import Kind
 from tests.console import logged_in, post, said
 from tests.road import ALWAYS_DOWN, Road, start
@@ -26,6 +27,7 @@ def test_a_requeue_is_shown_with_its_steps_its_troubles_and_what_was_asked(oscar
     words = said(page)
     assert "stopped 1 of 5 done" in words
     assert "Stopped: 1 of 1 failed again" in words
+    assert f"failed again {advice.for_dead_letter('crowdtwist', 'unavailable', 'answered 503')}" in words
     assert "failed 1 failed again" in words
     assert "put back 4 as they were before" in words
     assert "Reason CrowdTwist is well again" in words
@@ -34,6 +36,20 @@ def test_a_requeue_is_shown_with_its_steps_its_troubles_and_what_was_asked(oscar
     assert 'href="/instances/1"' in page.text
     assert "data-live" not in page.text
     assert 'action="/jobs/1/stop"' not in page.text
+
+
+def test_each_cause_of_what_failed_again_has_its_advice_until_it_is_put_right(oscar: httpx.Client, road: Road) -> None:
+    road.dead("M-1", "M-2", "M-3")
+    job = start(road)
+    road.until_over(job)
+    assert "advice" not in oscar.get(f"/jobs/{job}").text
+    road.sql("update job_item set state = 'failed'")
+    road.sql("update instance set state='dead', code='unreachable', failed_stage='oic', error='no' where id = 1")
+    road.sql("update instance set state = 'rejected', code = 'data_error', error = 'Email is taken' where id = 2")
+    words = said(oscar.get(f"/jobs/{job}"))
+    assert f"1 failed again: {advice.for_dead_letter('oic', 'unreachable', 'no')}" in words
+    assert f"1 failed again: {advice.for_data_error('Email is taken')}" in words
+    assert words.count("1 failed again: ") == 2  # the third has succeeded since
 
 
 def test_a_requeue_is_followed_live_until_it_is_over(oscar: httpx.Client, road: Road) -> None:

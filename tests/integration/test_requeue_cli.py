@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from producers.operations import advice
 from shared.settings import settings
 from tests.rig import eventually
 from tests.road import ALWAYS_DOWN, ALWAYS_REFUSED, Road, busy
@@ -162,6 +163,9 @@ def test_a_job_that_stops_by_itself_ends_with_1_and_says_why(cli: Terminal, road
         ran = cli("requeue", "--state", "dead", *WELL, "--yes")
     assert ran.code == 1
     assert "stopped: 1 of 1 failed again" in ran.out
+    advised = f"1 failed again: {advice.for_dead_letter('crowdtwist', 'unavailable', 'answered 503')}"
+    assert advised in " ".join(ran.out.split())
+    assert advised in " ".join(cli("jobs", "1").out.split())
     assert road.states() == {"dead": 3}
 
 

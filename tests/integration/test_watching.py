@@ -126,6 +126,23 @@ def test_the_status_is_the_overview(client: httpx.Client, road: Road, settings: 
     assert status["rates"][1]["finished"] == {"completed": 1, "dead": 1, "rejected": 1}
 
 
+def test_the_verdict_tells_causes_apart_as_their_cards_do(client: httpx.Client, road: Road) -> None:
+    road.dead("M-1", "M-2", "M-3", "M-4", "M-5", "M-6")
+    road.sql("update instance set error = 'CrowdTwist: could not serve us (HTTP 500)' where id in (1, 2, 3)")
+    road.sql("update instance set error = 'CrowdTwist: answered something that is not JSON (HTTP 200)' where id = 4")
+    road.sql("update instance set code = 'unauthorised', suspect = true where id in (5, 6)")
+    status = client.get("/v1/status", headers=VERA).json()
+    (letters,) = [one for one in status["verdict"]["troubles"] if "dead letters" in one["short"]]
+    causes = "3 CrowdTwist failed on these members, 2 CrowdTwist refused these members, 1 more cause"
+    assert letters["what"] == f"6 dead letters need you: {causes}"
+    (first_at,) = road.sql("select min(finished_at) from instance")
+    assert datetime.fromisoformat(letters["since"]) == first_at
+    assert [(one["code"], one["count"], len(one)) for one in status["dead_letters"]] == [
+        ("unavailable", 4, 4),
+        ("unauthorised", 2, 4),
+    ]
+
+
 def test_the_last_hour_counts_a_dead_letter_that_has_been_requeued_since(
     client: httpx.Client, road: Road, settings: Settings
 ) -> None:

@@ -7,7 +7,18 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from producers.operations.at_work import SILENT_S
-from producers.operations.verdict import MAIL_LATE_S, Level, drain_s, invalid, judge, unseen, unseen_so_slow, unset
+from producers.operations.verdict import (
+    MAIL_LATE_S,
+    Level,
+    Verdict,
+    drain_s,
+    invalid,
+    judge,
+    unseen,
+    unseen_so_slow,
+    unset,
+)
+from shared.ledger.causes import Alike
 from shared.ledger.records import (
     Backlog,
     BudgetState,
@@ -72,6 +83,11 @@ def waiting(state: str, count: int, *, lane: str = "live", due_s: float | None =
 
 def dead(*rows: tuple[str, str, int]) -> Overview:
     return replace(ALL_WELL, dead_letters=[DeadLetters(stage, code, count, AT_0110) for stage, code, count in rows])
+
+
+def judged(found: Overview) -> Verdict:
+    """Judge *found* where no message tells its dead letters apart."""
+    return judge(found, [Alike(one.stage, one.code, "", one.count, apart=False) for one in found.dead_letters])
 
 
 CASES = [
@@ -266,22 +282,42 @@ CASES = [
     ("found", "level", "sentence", "short"), [case[1:] for case in CASES], ids=[c[0] for c in CASES]
 )
 def test_the_verdict_is_one_sentence(found: Overview, level: Level, sentence: str, short: str) -> None:
-    said = judge(found)
+    said = judged(found)
     assert (said.level, said.sentence, said.short) == (level, sentence, short)
     assert said.needs_person == (level is Level.PERSON)
+
+
+def test_dead_letters_of_one_code_are_told_apart_as_on_their_cards() -> None:
+    alike = [
+        Alike("crowdtwist", "unavailable", "CrowdTwist: could not serve us (HTTP 500)", 2, apart=True),
+        Alike("crowdtwist", "unavailable", "CrowdTwist: answered something that is not JSON (HTTP 200)", 2, apart=True),
+        Alike("crowdtwist", "unavailable", "CrowdTwist: could not serve us (HTTP 502)", 1, apart=False),
+    ]
+    found = dead(("crowdtwist", "unavailable", 5))
+    assert judge(found, alike).sentence == (
+        "5 dead letters need you: 3 CrowdTwist failed on these members, 2 something else than CrowdTwist answered"
+    )
+
+
+@pytest.mark.parametrize(
+    ("apart", "cause"), [(True, "CrowdTwist refused these members"), (False, "CrowdTwist API key refused")]
+)
+def test_members_that_are_refused_while_others_are_served_blame_no_key(*, apart: bool, cause: str) -> None:
+    alike = [Alike("crowdtwist", "unauthorised", REFUSED, 2, apart=apart)]
+    assert judge(dead(("crowdtwist", "unauthorised", 2)), alike).sentence == f"2 dead letters need you: {cause}"
 
 
 def test_what_needs_a_person_comes_first_and_nothing_is_left_out() -> None:
     away = with_connection("crowdtwist", state="open", since=AT_0110, held=798, last_error="CrowdTwist: answered 503")
     backlog = [Backlog("live", "crowdtwist", "held", 798, 60, None), Backlog("live", "oic", "pending", 5, 1, NOW)]
-    said = judge(replace(away, dead_letters=[DeadLetters("siebel", "throttled", 2, YESTERDAY)], backlog=backlog))
+    said = judged(replace(away, dead_letters=[DeadLetters("siebel", "throttled", 2, YESTERDAY)], backlog=backlog))
     assert said.sentence.startswith("2 dead letters need you: Siebel asked us to wait · CrowdTwist away since 01:10")
     assert (said.short, said.since, said.waiting) == ("2 dead letters (+1)", YESTERDAY, 803)
 
 
 def test_what_waits_for_a_lane_without_workers_is_counted() -> None:
     found = replace(with_processes(LIVE, DISPATCHER), backlog=[Backlog("bulk", "oic", "pending", 40, 60, NOW)])
-    assert "; 40 wait safely; start one" in judge(found).sentence
+    assert "; 40 wait safely; start one" in judged(found).sentence
 
 
 def test_a_ledger_that_does_not_serve_needs_a_person() -> None:

@@ -49,8 +49,8 @@ class Step:
 def when_down(stage: Stage, settings: Settings, error: str = "") -> str:
     """Say what it means that a connection is down, for this *error*; pages say the same."""
     if setting := setting_at_fault(stage, error):
-        refused = f"{SYSTEMS[stage]} refuses our credentials: it does not come back before {setting} is corrected. "
-        return refused + when_down(stage, settings)
+        comes_back = f"it does not come back before {setting} is corrected, and api and workers are restarted. "
+        return f"{SYSTEMS[stage]} refuses our credentials: {comes_back}" + when_down(stage, settings)
     probe_s = settings.connection(stage).probe_cap_s
     means = (
         f"{_WAITS[stage]} Nothing is lost and no attempt is spent. membersync probes it, at most {probe_s:g} s apart, "

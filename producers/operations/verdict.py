@@ -220,7 +220,14 @@ def _of_connection(row: ConnectionState, now: datetime) -> Trouble:
         return Trouble(Level.WAITS, what, row.since, row.held, todo, f"{system} paused")
     if setting := advice.setting_at_fault(Stage(row.name), row.last_error or ""):
         what = f"{system} refuses our credentials{since}{wait}"
-        return Trouble(Level.PERSON, what, row.since, row.held, f"correct {setting}", f"{system} refuses us")
+        return Trouble(
+            Level.PERSON,
+            what,
+            row.since,
+            row.held,
+            f"correct {setting}; restart api and workers",
+            f"{system} refuses us",
+        )
     drain = _drain(row)
     todo = f"nothing to do{f'; {drain} to drain after it is back' if drain else ''}"
     return Trouble(Level.WAITS, f"{system} away{since}{wait}", row.since, row.held, todo, f"{system} away")

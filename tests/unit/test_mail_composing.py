@@ -96,6 +96,7 @@ def test_who_refuses_our_credentials_is_not_taken_for_one_who_is_away(stage: Sta
     for part in both(of_change(refused, OF, now=NOW)):
         assert f"Correct {setting}" in part
         assert "restart api and workers" in part
+        assert "and api and workers are restarted" in part
         assert "Make sure that" not in part
 
 

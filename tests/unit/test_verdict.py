@@ -120,7 +120,7 @@ CASES = [
         Level.PERSON,
         (
             "CrowdTwist refuses our credentials since 01:10 UTC; 1 waits safely; "
-            "correct MEMBERSYNC_CROWDTWIST__API_KEY, or __AUTH"
+            "correct MEMBERSYNC_CROWDTWIST__API_KEY, or __AUTH; restart api and workers"
         ),
         "CrowdTwist refuses us",
     ),

@@ -21,7 +21,7 @@ from shared.ledger.records import InstanceRecord
 from shared.pipeline import Lane
 from shared.settings import Settings, Token
 from tests.calling import served
-from tests.console import HTML, logged_in
+from tests.console import HTML, logged_in, said
 from tests.road import ALWAYS_DOWN, ALWAYS_REFUSED, NOW, Road
 
 HOSTILE = "<script>alert('1')</script>\"&"
@@ -223,6 +223,23 @@ def test_who_may_see_people_finds_them_by_an_exact_address_and_nobody_else_does(
     assert admin.get("/search", params={"q": "lee@example.org"}).headers["location"].startswith("/instances?text=")
     (row,) = road.sql("select who || ' ' || what || ' ' || count || ' ' || cast(asked as text) from operator_action")
     assert row == 'ada unmask 1 {"search": "e-mail address"}'
+
+
+NEEDS_ADMIN = "An e-mail address is found for an admin's token only"
+
+
+def test_a_search_by_address_that_may_not_be_made_says_what_it_needs(
+    viewer: httpx.Client, road: Road, ledger_url: str
+) -> None:
+    take(road.ledger, "E-1", "M-1", email_address="ann.lee@example.org")
+    address = viewer.get("/search", params={"q": "ann.lee@example.org"}).headers["location"]
+    assert f"{NEEDS_ADMIN}: log in with one" in said(viewer.get(address))
+    assert NEEDS_ADMIN not in said(viewer.get("/instances?text=nobody"))
+    assert NEEDS_ADMIN not in said(logged_in(viewer, "tok-ada").get("/instances?text=nobody@example.org"))
+    with served(create_app(Settings(_env_file=None, ledger_url=ledger_url))) as local:
+        words = said(local.get(address, headers=HTML))
+        assert "none is set here: MEMBERSYNC_API__TOKENS gives one" in words
+        assert "log in" not in words
 
 
 def test_the_search_leads_to_what_is_meant(viewer: httpx.Client, road: Road) -> None:

@@ -260,6 +260,21 @@ def test_everything_works_without_scripts(stack: Stack, browser: Browser) -> Non
         expect(page.get_by_label("Your token")).to_be_visible()
 
 
+def test_beside_the_bulk_buttons_stands_how_many_are_selected(stack: Stack, browser: Browser) -> None:
+    with page_in(browser) as page:
+        stack.logged_in(page, "operator")
+        page.goto(f"{stack.url}/dead-letters?state=rejected")
+        said, boxes = page.locator(".bulk [data-count]"), page.locator("input[type=checkbox][name=ids]")
+        expect(said).to_be_hidden()
+        boxes.nth(0).check()
+        boxes.nth(1).check()
+        expect(said).to_have_text("2 selected")
+        page.locator("input[type=checkbox][data-all]").check()
+        expect(said).to_have_text(f"{boxes.count()} selected")
+        page.locator("input[type=checkbox][data-all]").uncheck()
+        expect(said).to_be_hidden()
+
+
 def test_a_field_suggests_what_the_ledger_knows(stack: Stack, browser: Browser) -> None:
     with page_in(browser) as page:
         stack.logged_in(page, "viewer")

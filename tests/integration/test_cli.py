@@ -222,6 +222,20 @@ def test_status_says_how_it_goes(cli: Terminal, events: Path) -> None:
     assert "pending" in shown
 
 
+def test_status_is_watched_until_somebody_has_seen_enough(cli: Terminal, ledger_url: str) -> None:
+    assert cli("status").code == 0
+    with running("status", "--watch", MEMBERSYNC_LEDGER_URL=ledger_url) as watching:
+        assert watching.stdout is not None
+        seen = 0
+        for line in watching.stdout:
+            seen += "nothing is pending" in line
+            if seen > 1:
+                break
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(30) == 0
+    assert seen > 1
+
+
 def test_without_a_ledger_it_says_what_to_set(bare: Terminal) -> None:
     assert bare("status").err.splitlines()[0] == bare("doctor", "--offline").out.splitlines()[0]
     for arguments in (["status"], ["instances", "--json"], ["migrate"], ["api"], ["dispatcher"], ["worker"]):

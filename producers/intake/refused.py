@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.errors import InvalidEventError
+from shared.fields import FIELDS
 from shared.masking import MASK, mask
 from shared.personal import marked_in, values_of
 
@@ -18,6 +19,15 @@ _NUMBER_LABELS = {"membernumber"}
 _NUMBER = re.compile(r'"(?:member_number|Member Number)"\s*:\s*"([^"\\]{1,50})"')
 _LETTERS = re.compile(r"[^\W\d_]")
 _DIGITS = re.compile(r"\d")
+_WORDS = re.compile(r"[A-Z]?[a-z]+(?![^\W\d_])|[A-Z]?[a-z]+(?=[A-Z])|[^\W\d_]+")
+_OF_NAMES = (
+    "event force lane siebel message int object format list loy contact phone mobile street address remark title"
+)
+_KNOWN_WORDS = frozenset(
+    word.lower()
+    for name in (_OF_NAMES, *(name for field in FIELDS for name in (field.name, *field.labels)))
+    for word in _WORDS.findall(name)
+)
 
 
 class RefusedEvent(InvalidEventError):  # noqa: N818  # what it is, beside an event that was good
@@ -84,7 +94,8 @@ def member_number_in(raw: object) -> str | None:
 def excerpt_of(raw: object) -> str:
     """Give a glimpse of a broken event that names nobody, at most `EXCERPT_MAX` characters.
 
-    Of JSON the names stay and the values are masked; of text that is none, only its shape stays.
+    Of JSON the values are masked and the names stay, word by word as far as fields have such names; of any other word,
+    and of text that is no JSON, only its shape stays: whoever sent it may have put a person in the place of a name.
     """
     if isinstance(raw, bytes):
         text = raw[:_LOOKED_AT].decode(errors="replace")
@@ -93,8 +104,23 @@ def excerpt_of(raw: object) -> str:
         inner = raw.get("member")
         values = values_of(inner if isinstance(inner, Mapping) else raw)
         shown = marked_in(_short(raw), values, (member_number_in(raw) or "",))
-        return _plain(json.dumps(mask(shown, words=False), ensure_ascii=False, default=str), EXCERPT_MAX)
+        shown = _with_plain_names(mask(shown, words=False))
+        return _plain(json.dumps(shown, ensure_ascii=False, default=str), EXCERPT_MAX)
     return MASK
+
+
+def _with_plain_names(value: Any) -> Any:  # noqa: ANN401  # JSON in, JSON out
+    if isinstance(value, Mapping):
+        return {_plain_name(name): _with_plain_names(part) for name, part in value.items()}
+    return [_with_plain_names(part) for part in value] if isinstance(value, list) else value
+
+
+def _plain_name(name: str) -> str:
+    """Return the name of a field with no more than the shape of a word, or a number, that is in no name we know."""
+    words = _WORDS.sub(
+        lambda found: found[0] if found[0].lower() in _KNOWN_WORDS else _LETTERS.sub("x", found[0]), name
+    )
+    return _DIGITS.sub("9", words)
 
 
 def _short(value: Any) -> Any:  # noqa: ANN401  # JSON in, JSON out

@@ -32,3 +32,26 @@ def test_so_is_one_beside_the_member_and_a_name_of_a_field(changed: dict[str, An
     kept = excerpt_of(member_event("M-1", **PERSON) | changed)
     assert "lindqvist" not in kept.lower()
     assert '"first_name": "Z***"' in kept
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"Lindqvist": "Zoë"},
+        {"Zoë Lindqvist": 1, "1971-05-06": None},
+        {"ZoeLindqvist": {"ousterville": {"LINDQVIST_zoe": 1}}},
+        {"member": {"member_number": "M-1", "last_name": {"Lindqvist": "Zoë"}}},
+        {"member": {"member_number": "M-1", "last_name": [{"Lindqvist": "Zoë"}]}},
+        {"member": [{"Lindqvist": "Zoë"}]},
+        {"Lindqvist;Zoë;05/06/1971": "Ousterville"},
+    ],
+)
+def test_a_name_of_a_field_that_nobody_knows_shows_its_shape_alone(raw: dict[str, Any]) -> None:
+    kept = excerpt_of(raw).lower()
+    assert not [word for word in ("lindqvist", "zo", "1971", "ousterville") if word in kept]
+
+
+def test_a_name_of_known_words_stays() -> None:
+    raw = {"memberNumber": "1", "Membr Number": "1", "ListOfContact": {"First Name": "Zoë"}, "sub-member_2": {}}
+    shown = '{"memberNumber": "***", "xxxxx Number": "***", "ListOfContact": {"First Name": "***"}, "xxx-member_9": {}}'
+    assert excerpt_of(raw) == shown

@@ -46,7 +46,9 @@ _ORDINALS = {1: "st", 2: "nd", 3: "rd", 21: "st", 22: "nd", 23: "rd", 31: "st"}
 _ORDINAL_FORMS = ("{day} %b %Y", "{day} %B %Y", "{day} of %B %Y", "%b {day} %Y", "%B {day} %Y")
 _HOUSE = re.compile(r"(?P<before>\d+\w?[,\s]+)?(?P<street>\D{4,}?)(?P<after>[,\s]+\d+\w?)?")
 """A street with its house number before or behind it."""
-_KNOWN = frozenset((*_NAMES, *_PLACES, "email_address", "date_of_birth", "email_is_verified"))
+PERSONAL = (*_NAMES, *_PLACES, "email_address", "date_of_birth")
+_KNOWN = frozenset((*PERSONAL, "email_is_verified"))
+_LONGEST_STREET = 200
 _SHORTEST = 2
 _SHORTEST_PART = 3
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -164,7 +166,7 @@ def _glued(names: list[str]) -> Iterator[str]:
 
 def _streets(text: str) -> Iterator[str]:
     """Give the street of an address without its house number, and with the number on its other side."""
-    found = _HOUSE.fullmatch(text)
+    found = _HOUSE.fullmatch(text) if len(text) <= _LONGEST_STREET else None  # each blank may end it
     if found is not None and (found["before"] or found["after"]):
         number = (found["before"] or found["after"]).strip(" ,")
         yield from (found["street"], f"{number} {found['street']}", f"{found['street']} {number}")

@@ -29,6 +29,8 @@ _TOLERANT = re.compile(r'"(?:[^"\\]|\\.|"(?!\s*(?:[:,\]}]|\Z)))*+"|[\[{]|[\]}]|,
 _NAME = re.compile(r'"((?:[^"\\]|\\.)*+)"(\s*:)?|[\[{]|[\]}]|"', re.DOTALL)
 _PAIRS = {"]": "[", "}": "{"}
 _BROKEN_MAX = 1_000
+_HIDDEN_MAX = 20
+"""Objects that are sought inside of what looks like a text; each costs a look at the whole."""
 _DEEPEST = 64
 
 
@@ -73,6 +75,7 @@ class _Reading:
     elements: list[Any] = field(default_factory=list)
     has_good: bool = False
     broken: int = 0
+    sought: int = 0
 
     def read(self, at: int) -> int:
         """Read the elements that begin at *at*; give where the list ends, or the text does.
@@ -181,8 +184,18 @@ class _Reading:
         return True
 
     def _hides_element(self, begin: int, end: int) -> bool:
-        """Say whether what looks like a text holds a whole element: then it is none."""
-        return any(self._is_element(found.end()) for found in _NEXT.finditer(self.text, begin, end))
+        """Say whether what looks like a text holds a whole element: then it is none.
+
+        Raises:
+            _UncertainError: there is no end of what may be one.
+        """
+        for found in _NEXT.finditer(self.text, begin, end):
+            self.sought += 1
+            if self.sought > _HIDDEN_MAX:
+                raise _UncertainError
+            if self._is_element(found.end()):
+                return True
+        return False
 
 
 @dataclass(slots=True)

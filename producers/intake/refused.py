@@ -2,19 +2,22 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from shared.errors import InvalidEventError
 from shared.fields import FIELDS
 from shared.masking import MASK, mask
-from shared.personal import marked_in, values_of
+from shared.personal import PERSONAL, marked_in, values_of
 
 EXCERPT_MAX = 500
 """Characters of a refused event that are kept: enough to recognise it, too few to fill a ledger."""
 
 _NUMBER_MAX = 50
 _LOOKED_AT = 4_000
+_FIELDS_SHOWN = 50
+_TEXT_MAX = 200
+"""What is longer is hidden as a whole: looking for people in megabytes would hold up every other request."""
 _NUMBER_LABELS = {"membernumber"}
 _NUMBER = re.compile(r'"(?:member_number|Member Number)"\s*:\s*"([^"\\]{1,50})"')
 _LETTERS = re.compile(r"[^\W\d_]")
@@ -102,8 +105,9 @@ def excerpt_of(raw: object) -> str:
         return _plain(_DIGITS.sub("9", _LETTERS.sub("x", text)), EXCERPT_MAX)
     if isinstance(raw, Mapping):
         inner = raw.get("member")
-        values = values_of(inner if isinstance(inner, Mapping) else raw)
-        shown = marked_in(_short(raw), values, (member_number_in(raw) or "",))
+        member = inner if isinstance(inner, Mapping) else raw
+        few = _short({name: member[name] for name in PERSONAL if name in member} | dict(member))
+        shown = marked_in(_short(raw), values_of(few), (member_number_in(raw) or "",))
         shown = _with_plain_names(mask(shown, words=False))
         return _plain(json.dumps(shown, ensure_ascii=False, default=str), EXCERPT_MAX)
     return MASK
@@ -123,13 +127,15 @@ def _plain_name(name: str) -> str:
     return _DIGITS.sub("9", words)
 
 
-def _short(value: Any) -> Any:  # noqa: ANN401  # JSON in, JSON out
-    """Give *value* without numbers so long that they could not be written."""
+def _short(value: Any, left: Iterator[int] | None = None) -> Any:  # noqa: ANN401  # JSON in, JSON out
+    """Give as much of *value* as an excerpt may show: its first fields, without texts and numbers that are too long."""
+    left = iter(range(_FIELDS_SHOWN)) if left is None else left
     if isinstance(value, Mapping):
-        return {
-            str(name): _short(part) if isinstance(part, Mapping) else _shortened(part) for name, part in value.items()
-        }
-    return value
+        first = [(str(name), part) for name, part in value.items() if next(left, None) is not None]
+        return {name if len(name) <= _TEXT_MAX else MASK: _short(part, left) for name, part in first}
+    if isinstance(value, list):
+        return [_short(part, left) for part in value if next(left, None) is not None]
+    return MASK if isinstance(value, str) and len(value) > _TEXT_MAX else _shortened(value)
 
 
 def _shortened(value: Any) -> Any:  # noqa: ANN401  # JSON in, JSON out

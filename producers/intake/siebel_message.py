@@ -25,6 +25,8 @@ from shared.settings import SiebelSettings
 _OBJECTS = {"ctloymember", "ctloyaltymember"}
 _COMPONENTS = {"loymember", "loyaltymember", "lwaloymember", *_OBJECTS}
 _NAMED_MAX = 5
+LABEL_MAX = 200
+"""Longer names are not remembered: a thousand of them could fill the memory for good."""
 _CONTACTS = {"listofcontact", "contact"}
 _PRIMARY = {"isprimarymvg", "ssaprimaryfield", "primarycontactflag"}
 _DELETED = "isdeleted"
@@ -60,9 +62,13 @@ class Element(dict[str, Any]):
         self.raw = raw
 
 
-@lru_cache(maxsize=1024)  # a load repeats the same few labels for every member
 def fold(name: str) -> str:
     """Reduce a name to what all its spellings share."""
+    return _folded_name(name) if len(name) <= LABEL_MAX else _folded_name.__wrapped__(name)
+
+
+@lru_cache(maxsize=1024)  # a load repeats the same few labels for every member
+def _folded_name(name: str) -> str:
     return "".join(filter(str.isalnum, name)).lower()
 
 

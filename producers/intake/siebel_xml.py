@@ -20,7 +20,7 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser
 
 from producers.intake.charsets import codec_of, text_in
-from producers.intake.siebel_message import BodyError, Element
+from producers.intake.siebel_message import LABEL_MAX, BodyError, Element
 from producers.intake.xml_elements import with_broken_marked
 from producers.intake.xml_mending import Mended, Spot, mended
 from shared.errors import InvalidEventError
@@ -79,9 +79,13 @@ def _parsed(body: bytes, repaired: Mended | None = None) -> Mapping[str, Any]:
     return builder.document
 
 
-@lru_cache(maxsize=1024)  # a load repeats the same few names for every member
 def unescape(name: str) -> str:
     """Give back the name that Siebel's XML Converter escaped."""
+    return _unescaped(name) if len(name) <= LABEL_MAX else _unescaped.__wrapped__(name)
+
+
+@lru_cache(maxsize=1024)  # a load repeats the same few names for every member
+def _unescaped(name: str) -> str:
     return _ESCAPE.sub(_character, name) if "_" in name else name
 
 

@@ -6,6 +6,7 @@ another.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import ParseError
@@ -96,14 +97,19 @@ def _is_list(tag: re.Match[str]) -> bool:
 def _open_in(tags: list[re.Match[str]], end: int) -> list[str]:
     """Give the names of the elements that are open at *end*; an end tag without a start closes none."""
     opened: list[str] = []
+    count: Counter[str] = Counter()  # a search in all that are open, for each end tag, would take hours
     for tag in tags:
         if tag.start() >= end:
             break
-        if tag["end"]:
-            if tag["name"] in opened:
-                del opened[len(opened) - 1 - opened[::-1].index(tag["name"]) :]
-        elif not tag["empty"]:
-            opened.append(tag["name"])
+        name = tag["name"]
+        if not tag["end"] and not tag["empty"]:
+            opened.append(name)
+            count[name] += 1
+        elif tag["end"] and count[name]:
+            closed = ""
+            while closed != name:
+                closed = opened.pop()
+                count[closed] -= 1
     return opened
 
 

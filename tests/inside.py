@@ -14,7 +14,7 @@ from shared.instances import Done, Result, Work
 from shared.ledger.transitions import claims as dispatching
 from shared.pipeline import Lane, Stage
 from shared.settings import settings
-from workers.loop import Crew
+from workers.loop import CallLoop
 from workers.tasks import AllFailedError, attempt, process
 
 TASK: Any = SimpleNamespace(request=SimpleNamespace(id="T-1"))
@@ -48,17 +48,17 @@ def well(stage: Stage, work: Work, **facts: Any) -> Done:  # noqa: ANN401 - fact
 
 
 @contextmanager
-def worker(ledger_url: str, monkeypatch: pytest.MonkeyPatch, stages: Mapping[Stage, MadeUp]) -> Iterator[Crew]:
+def worker(ledger_url: str, monkeypatch: pytest.MonkeyPatch, stages: Mapping[Stage, MadeUp]) -> Iterator[CallLoop]:
     """Make this process a worker with *stages*, all others well."""
     monkeypatch.setenv("MEMBERSYNC_LEDGER_URL", ledger_url)
     settings.cache_clear()
     all_well = {stage: MadeUp(lambda work, stage=stage: well(stage, work)) for stage in Stage}  # type: ignore[misc]
-    crew = Crew(lambda: all_well | dict(stages))
-    monkeypatch.setattr(process, "crew", crew)
+    loop = CallLoop(lambda: all_well | dict(stages))
+    monkeypatch.setattr(process, "loop", loop)
     try:
-        yield crew
+        yield loop
     finally:
-        crew.close(5)
+        loop.close(5)
         settings.cache_clear()
 
 

@@ -15,7 +15,7 @@ from shared.ledger.engine import engine, forget_inherited
 from shared.settings import settings
 from workers import heartbeat, stages
 from workers.guard import guard
-from workers.loop import Crew
+from workers.loop import CallLoop
 from workers.tasks import process
 
 __all__ = ["app"]
@@ -36,16 +36,16 @@ def _guard(**_: Any) -> None:  # noqa: ANN401  # Celery's signature
 @worker_process_init.connect
 def _start(sender: object = None, **_: Any) -> None:  # noqa: ANN401  # Celery's signature
     forget_inherited()
-    process.crew = Crew(lambda: stages.build(settings(), permits(engine(), settings())))
+    process.loop = CallLoop(lambda: stages.build(settings(), permits(engine(), settings())))
     engine().connect().close()
     process.who = heartbeat.who(str(sender), app)
-    process.crew.keep(heartbeat.beat_for_ever(process.who))
+    process.loop.keep(heartbeat.beat_for_ever(process.who))
 
 
 @worker_process_shutdown.connect
 def _stop(**_: Any) -> None:  # noqa: ANN401  # Celery's signature
-    if process.crew is not None:
-        process.crew.close(settings().dispatcher.lease_s)
-        process.crew = None
+    if process.loop is not None:
+        process.loop.close(settings().dispatcher.lease_s)
+        process.loop = None
     if process.who is not None:
         heartbeat.leave(process.who)

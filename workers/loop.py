@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Runs(Protocol):
-    """A stage, as the crew needs it: up to *group* instances share one `run`."""
+    """A stage, as the loop needs it: up to *group* instances share one `run`."""
 
     group: int
 
@@ -37,12 +37,12 @@ class Runs(Protocol):
         """Test the connection; a StageError says what is wrong with it."""
 
 
-class Crew:
+class CallLoop:
     """The loop and the stages of one process."""
 
     def __init__(self, build: Callable[[], Mapping[Stage, Runs]]) -> None:
         self._loop = uvloop.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="crew", daemon=True)
+        self._thread = threading.Thread(target=self._loop.run_forever, name="calls", daemon=True)
         self._thread.start()
         self._writers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="straggler")
         self._late: set[Future[Any]] = set()

@@ -37,7 +37,7 @@ from shared.pipeline import QUEUED, Stage, State, SyncStatus
 from shared.settings import Settings, settings
 from shared.systems import lease
 from shared.systems.company import company_of, in_calls
-from workers.loop import Crew
+from workers.loop import CallLoop
 
 log = logger(__name__)
 
@@ -66,7 +66,7 @@ Written = tuple[list[Ending], int]
 class _Process:
     """What `workers.app` puts in place when a worker process starts."""
 
-    crew: Crew | None = None
+    loop: CallLoop | None = None
     who: Who | None = None
 
 
@@ -98,13 +98,13 @@ def attempt(task: "Task[..., Any]", stage: Stage, ids: Sequence[int]) -> dict[st
         celery.exceptions.Retry: all of them wait; the ledger has their time, nothing is published.
         AllFailedError: all of them failed for good.
     """
-    if process.crew is None:
+    if process.loop is None:
         raise RuntimeError("this process was not started as a worker")
-    run = Attempt(process.crew, stage, settings(), str(task.request.id or ""))
+    run = Attempt(process.loop, stage, settings(), str(task.request.id or ""))
     works, endings = outlasting(lambda: run.begin(ids), _LEDGER_PATIENCE_S)
     run.company = company_of(works, run.in_trouble)
     in_calls.set(run.company)
-    answers = process.crew.run(stage, works, run.of.worker.patience_s, run.write_late, run.ends) if works else []
+    answers = process.loop.run(stage, works, run.of.worker.patience_s, run.write_late, run.ends) if works else []
     carried = not all(is_data_error(result) for _, result in answers)
     endings += run.write(answers, carried=carried)
     return _tell_flower(endings, late=len(works) - len(answers), goes_on=lambda: run.goes_on(ids))
@@ -114,7 +114,7 @@ def attempt(task: "Task[..., Any]", stage: Stage, ids: Sequence[int]) -> dict[st
 class Attempt:
     """One attempt of one stage for a batch."""
 
-    crew: Crew
+    loop: CallLoop
     stage: Stage
     of: Settings
     task_id: str
@@ -300,7 +300,7 @@ class Attempt:
         """Let the connection's own test say whether it is down; if it passes, a dispatcher asks a good member."""
         self.asks = False
         rules = self.of.connection(self.stage).breaker_rules
-        passed = self.crew.is_up(self.stage, _TEST_S)
+        passed = self.loop.is_up(self.stage, _TEST_S)
         if passed is None:
             return
         with transaction(engine(), durable=False) as connection:
@@ -323,7 +323,7 @@ class Attempt:
         policy = self.of.connection(self.stage).policy
         if not would_be_given_up(answers, policy) or any(shows_it_up(result) for _, result in answers):
             return False
-        if lease.now() + _TEST_S > self.ends or not self.crew.is_up(self.stage, _TEST_S):
+        if lease.now() + _TEST_S > self.ends or not self.loop.is_up(self.stage, _TEST_S):
             return True
         with transaction(engine(), durable=False) as connection:
             is_proven = connections.served(connection, self.stage, within_s=policy.cap_s + _SERVED_S)

@@ -15,7 +15,7 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """It goes on while the machine sleeps, where there is such a clock."""
 
 ends_of_calls: ContextVar[float] = ContextVar("ends_of_calls", default=inf)
-"""When the lease of those who are being called for is over; `crew` sets it for each group."""
+"""When the lease of those who are being called for is over; `workers.loop` sets it for each group."""
 
 
 def now() -> float:

@@ -9,7 +9,7 @@ from shared.errors import BudgetSpentError, LedgerError
 from shared.pipeline import Lane
 
 lane_of_calls: ContextVar[Lane] = ContextVar("lane_of_calls", default=Lane.LIVE)
-"""The lane whose members are being called for; `crew` sets it for each group."""
+"""The lane whose members are being called for; `workers.loop` sets it for each group."""
 out_of_turn: ContextVar[bool] = ContextVar("out_of_turn", default=False)
 """Whether the call is to show that the connection serves: it does not wait behind calls that may all be hanging."""
 

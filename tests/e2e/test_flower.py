@@ -182,13 +182,13 @@ def test_a_batch_that_waits_is_a_retry_and_says_for_how_long(flower: Flower, pag
 
 def test_a_batch_that_failed_for_good_is_a_failure_and_says_as_what(flower: Flower, pages: dict[str, str]) -> None:
     row = flower.task_of(REFUSED, state="FAILURE")
-    assert (row["name"], row["result"], row["exception"]) == (Stage.OIC.task, "1 data error", None)
+    assert (row["name"], row["result"], row["exception"]) == (Stage.OIC.task, "1 Data Error", None)
     assert "Traceback" not in pages[f"/task/{row['uuid']}"]
 
 
 def test_what_is_shown_can_be_searched_for(flower: Flower, pages: dict[str, str]) -> None:
     assert pages
-    for words in ('result:"data error"', f'"instance: {flower.instance_ids[REFUSED]}"'):
+    for words in ('result:"Data Error"', f'"instance: {flower.instance_ids[REFUSED]}"'):
         found = flower.http.get("/api/tasks", params={"search": words}).json()
         assert {task["args"] for task in found.values()} == {f"1 member: {REFUSED}"}, words
 

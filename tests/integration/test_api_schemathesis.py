@@ -61,6 +61,7 @@ def client(road: Road, ledger_url: str) -> Iterator[httpx.Client]:
         yield opened
 
 
+@pytest.mark.timeout(500)
 def test_schemathesis_finds_nothing(client: httpx.Client, tmp_path: Path) -> None:
     ran = subprocess.run(
         [

@@ -105,7 +105,7 @@ def test_they_are_listed_with_switch_breaker_budget_and_who_is_held(cli: Termina
     }
     for command in ("connections", "status"):
         shown = cli(command).out
-        assert re.search(r"crowdtwist +down .*35 of 100 +65 live, 50 bulk", shown), shown
+        assert re.search(r"CrowdTwist +down .*35 of 100 +65 live, 50 bulk", shown), shown
         assert "last error: CrowdTwist: away" in shown
         assert "ann.lee" not in shown
 

@@ -9,6 +9,7 @@ uvicorn times nothing but the quiet between two requests.  Here, for every conne
 | a head that is too long                        | 414 or 431, closed                                                |
 | an answer that closes before the body is whole | what still comes is thrown away for a while, so that it is read   |
 | one connection too many                        | the one that has waited longest makes room                        |
+| requests on, before the answers are out        | not read before those that have come are answered                 |
 | `Upgrade`, to h2c say                          | not taken up, as RFC 9110, section 7.8 allows: like any request   |
 """
 
@@ -16,13 +17,14 @@ import asyncio
 import resource
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from enum import Enum, auto
 from typing import Any, ClassVar, cast
 
 import httptools
 from fastapi import Response
 from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from producers.http.problems import problem
@@ -83,7 +85,9 @@ class PatientProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Begin to wait for a head."""
         self._real = transport
-        super().connection_made(cast("asyncio.Transport", _Transport(transport, self)))
+        seen = cast("asyncio.Transport", _Transport(transport, self))
+        super().connection_made(seen)
+        self.flow = _Flow(seen, self.pipeline)
         self._wait()
         self._watch(self.limits.head_within_s, self._head_is_late)
         if len(self.connections) > self.most:
@@ -105,16 +109,14 @@ class PatientProtocol(HttpToolsProtocol):
             if self._got_bytes > _DRAINED_MAX_BYTES:
                 self._real.close()
             return
-        had_begun = self._phase is _Phase.HEAD
+        self._head_bytes += len(data)  # from none again, if another head begins in it
         try:
             self._parse(data)
         except httptools.HttpParserError as error:
             self._refuse_head(error)
             return
-        if self._phase is _Phase.HEAD and had_begun:
-            self._head_bytes += len(data)
-            if self._head_bytes > _HEAD_MAX_BYTES:
-                self._refuse_head(_HeadTooLongError())
+        if self._phase is _Phase.HEAD and self._head_bytes > _HEAD_MAX_BYTES:
+            self._refuse_head(_HeadTooLongError())
         self._expect_more()
 
     def shutdown(self) -> None:
@@ -138,6 +140,7 @@ class PatientProtocol(HttpToolsProtocol):
         self._wait()
         if self._real.can_write_eof():
             self._real.write_eof()
+        self.pipeline.clear()
         self.flow.resume_reading()
         self._watch(self.limits.body_silence_s, self._body_is_late)
 
@@ -343,6 +346,19 @@ class _Transport:
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # whatever a transport has
         return getattr(self._real, name)
+
+
+class _Flow(FlowControl):
+    """Reading in turns: uvicorn's reads on after each answer, however many requests still wait for theirs."""
+
+    def __init__(self, transport: asyncio.Transport, pipeline: Sized) -> None:
+        super().__init__(transport)
+        self._pipeline = pipeline
+
+    def resume_reading(self) -> None:
+        """Read on, unless requests wait: they would fill the memory."""
+        if not self._pipeline:
+            super().resume_reading()
 
 
 def protocol_of(limits: ApiSettings) -> type[PatientProtocol]:

@@ -9,6 +9,7 @@ uvicorn times nothing but the quiet between two requests.  Here, for every conne
 | a head that is too long                        | 414 or 431, closed                                                |
 | an answer that closes before the body is whole | what still comes is thrown away for a while, so that it is read   |
 | one connection too many                        | the one that has waited longest makes room                        |
+| an answer of which nothing is read             | reset, as is the connection                                       |
 | requests on, before the answers are out        | not read before those that have come are answered                 |
 | `Upgrade`, to h2c say                          | not taken up, as RFC 9110, section 7.8 allows: like any request   |
 """
@@ -87,7 +88,7 @@ class PatientProtocol(HttpToolsProtocol):
         self._real = transport
         seen = cast("asyncio.Transport", _Transport(transport, self))
         super().connection_made(seen)
-        self.flow = _Flow(seen, self.pipeline)
+        self.flow = _Flow(seen, self.pipeline, self.limits.body_silence_s)
         self._wait()
         self._watch(self.limits.head_within_s, self._head_is_late)
         if len(self.connections) > self.most:
@@ -351,14 +352,29 @@ class _Transport:
 class _Flow(FlowControl):
     """Reading in turns: uvicorn's reads on after each answer, however many requests still wait for theirs."""
 
-    def __init__(self, transport: asyncio.Transport, pipeline: Sized) -> None:
+    def __init__(self, transport: asyncio.Transport, pipeline: Sized, silence_s: float) -> None:
         super().__init__(transport)
         self._pipeline = pipeline
+        self._silence_s = silence_s
+        self._timer: asyncio.TimerHandle | None = None
 
     def resume_reading(self) -> None:
         """Read on, unless requests wait: they would fill the memory."""
         if not self._pipeline:
             super().resume_reading()
+
+    def pause_writing(self) -> None:
+        """Wait until the client has read some of its answer, but not for ever."""
+        super().pause_writing()
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._silence_s, self._transport.abort)
+
+    def resume_writing(self) -> None:
+        """Write on; called too when the connection is lost."""
+        super().resume_writing()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 def protocol_of(limits: ApiSettings) -> type[PatientProtocol]:

@@ -16,6 +16,7 @@ def brisk(pipeline: Pipeline) -> Pipeline:
     """A pipeline that times out, retries and probes quickly, and gives nobody up soon."""
     pipeline.settings |= {
         "MEMBERSYNC_CROWDTWIST__TIMEOUT_S": "3",
+        "MEMBERSYNC_CROWDTWIST__MAX_ATTEMPTS": "500",
         "MEMBERSYNC_CROWDTWIST__PROBE_FIRST_S": "0.2",
         "MEMBERSYNC_CROWDTWIST__PROBE_CAP_S": "0.5",
         "MEMBERSYNC_SIEBEL__PROBE_FIRST_S": "0.2",

@@ -1,6 +1,7 @@
 """Answers without end, small ones that unpack to large ones, and others that would cost us: read to a limit."""
 
 import asyncio
+import contextlib
 import zlib
 from collections.abc import Awaitable, Callable
 
@@ -47,17 +48,19 @@ BOMBS: dict[str, Handler] = {
 async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await read_request(reader)
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n[")
-    while not writer.is_closing():
-        writer.write(b'"' + b"x" * 60_000 + b'",')
-        await writer.drain()
+    with contextlib.closing(writer):
+        while not writer.is_closing():
+            writer.write(b'"' + b"x" * 60_000 + b'",')
+            await writer.drain()
 
 
 async def endless_chunks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await read_request(reader)
     writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-    while not writer.is_closing():
-        writer.write(b"2710\r\n" + b" " * 10_000 + b"\r\n")
-        await writer.drain()
+    with contextlib.closing(writer):
+        while not writer.is_closing():
+            writer.write(b"2710\r\n" + b" " * 10_000 + b"\r\n")
+            await writer.drain()
 
 
 BOMBS |= {"endless": endless, "endless in chunks": endless_chunks}

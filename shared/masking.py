@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
+from shared.fields import FIELDS
 from shared.personal import hidden, unmarked
 
 MASK = "***"
+
 LONGEST_TEXT = 300
 MOST_ENTRIES = 40
 DEEPEST = 10
@@ -41,6 +43,14 @@ _NAMES = frozenset({
 })
 # fmt: on
 _EMAILS = frozenset({"email_address", "email", "Email Address"})
+_SAY_NOTHING = _HARMLESS.union(
+    _NAMES,
+    _EMAILS,
+    *(field.sent_as for field in FIELDS),
+    *(field.labels for field in FIELDS),
+    ("user", "users", "items", "Link", "rel", "href", "name", "oicInstanceId"),
+)
+"""Names of fields that answers have, and that say nothing themselves: any other may be somebody's."""
 
 
 def mask(value: Any, *, words: bool = True) -> Any:  # noqa: ANN401 - JSON in, JSON out
@@ -53,14 +63,16 @@ def mask(value: Any, *, words: bool = True) -> Any:  # noqa: ANN401 - JSON in, J
 
 
 def has_words(value: Any) -> bool:  # noqa: ANN401 - JSON
-    """Say whether `mask` would leave words of others readable in a JSON value: a sentence, a code of theirs."""
+    """Say whether `mask` may leave words of others readable in a JSON value: a sentence, a code, a name of a field."""
     if isinstance(value, Mapping):
-        return any((part and _may_say(name, part)) or has_words(part) for name, part in value.items())
+        return any(_may_say(name, part) or has_words(part) for name, part in value.items())
     return isinstance(value, list | tuple) and any(map(has_words, value))
 
 
 def _may_say(name: str, part: object) -> bool:
-    return name in _TEXT or "err" in name.casefold() or (name in _CODES and isinstance(part, str))
+    if name in _SAY_NOTHING or name in _TEXT:
+        return bool(part) and (name in _TEXT or (name in _CODES and isinstance(part, str)))
+    return True
 
 
 def mask_text(text: str) -> str:

@@ -1,5 +1,6 @@
 """What we keep and show names nobody."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,3 +65,16 @@ def test_what_is_marked_is_hidden_in_codes_and_names_of_fields_too() -> None:
 def test_codes_and_errors_of_others_are_words_and_a_plain_user_is_none() -> None:
     assert all(map(has_words, ({"code": "lee"}, {"a": [{"status": "lee"}]}, {"errors": {"lee": [1]}}, {"ERROR": "x"})))
     assert not has_words({"id": 7, "third_party_id": "M-1", "is_active": True, "code": 7, "error": ""})
+
+
+@pytest.mark.parametrize(
+    "document", [{"lee": "locked"}, {"lee": None}, {"users": {"Ann Lee": {"id": 1}}}, [{"lee": 0}]]
+)
+def test_a_name_of_a_field_that_no_answer_has_is_words_too(document: object) -> None:
+    assert has_words(document)
+
+
+def test_a_row_of_siebel_is_none() -> None:
+    link = {"rel": "self", "href": "https://siebel.example.org/1-A", "name": "CT LOY Member"}
+    row = {"Id": "1-A", "Member Number": "1", "CT Sync Status": "Success", "CT Sync Error": "", "Link": link}
+    assert not has_words({"items": [row]})

@@ -61,12 +61,21 @@ def test_forty_members_that_fail_in_a_row_are_suspects_and_the_system_is_up(bris
         eventually(lambda: brisk.states().get("completed", 0) == 35, "the others through")
         assert brisk.sql(OPENED) == [0]
         assert brisk.sql(HELD_EVER) == [0]
-        suspects = "select count(*) from instance where suspect and member_number like 'BAD%'"
-        eventually(lambda: brisk.sql(suspects) == [40], "all named suspects")
+        others = 35
+
+        def all_are_named() -> bool:
+            """Look, and serve one more whenever the last is through: that is what shows the others at fault."""
+            nonlocal others
+            if brisk.states().get("completed", 0) == others:
+                brisk.send(*events(f"MORE-{others}", 1))
+                others += 1
+            return brisk.sql("select count(*) from instance where suspect and member_number like 'BAD%'") == [40]
+
+        eventually(all_are_named, "all named suspects")
         assert brisk.sql("select count(*) from instance where suspect") == [40]
         assert brisk.sql("select count(*) from activity where code = 'suspect'") >= [40]
         control.heal("crowdtwist")
-        eventually(lambda: brisk.states() == {"completed": 75}, "everybody through in the end")
+        eventually(lambda: brisk.states() == {"completed": 40 + others}, "everybody through in the end")
         assert brisk.sql("select count(*) from instance where suspect") == [0]
 
 

@@ -11,8 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
-from producers.api import audit, connections, description, events, jobs, probes, reads, refusals, watching
-from producers.api import dead_letters as repairs
+from producers.api import audit, connections, dead_letters, description, events, jobs, probes, reads, refusals, watching
 from producers.console import app as console
 from producers.http import problems
 from producers.http.auth import Doorkeeper
@@ -63,7 +62,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     app.add_middleware(Heads)
     app.add_middleware(Envelope)
-    for part in (events, reads, refusals, repairs, jobs, connections, watching, audit, probes):
+    for part in (events, reads, refusals, dead_letters, jobs, connections, watching, audit, probes):
         app.include_router(part.router)
     description.install(app)
     console.install(app)

@@ -11,7 +11,7 @@ from celery.exceptions import Retry
 from sqlalchemy import Engine
 
 from shared.instances import Done, Result, Work
-from shared.ledger.transitions import claims as dispatching
+from shared.ledger.transitions import claims
 from shared.pipeline import Lane, Stage
 from shared.settings import settings
 from workers.loop import CallLoop
@@ -66,7 +66,7 @@ def travel(ledger: Engine) -> None:
     """Claim what is due and take it through the stages, a batch for each queue."""
     limits = dict.fromkeys([(lane, stage) for lane in Lane for stage in Stage], 10_000)
     with ledger.begin() as connection:
-        claimed = dispatching.claim(connection, limits, token=7, lease_s=60)
+        claimed = claims.claim(connection, limits, token=7, lease_s=60)
     for (_, start), some in claimed.items():
         for stage in start.rest:
             with suppress(Retry, AllFailedError):

@@ -14,8 +14,7 @@ from shared.events import parse_event
 from shared.instances import Done, Failed, Result, Work
 from shared.jobs import Job, Kind, Plan
 from shared.ledger import job_views
-from shared.ledger.transitions import attempts, requeues
-from shared.ledger.transitions import claims as dispatching
+from shared.ledger.transitions import attempts, claims, requeues
 from shared.ledger.transitions.claims import Claimed
 from shared.ledger.transitions.requeues import Order
 from shared.lifecycle.retry import RetryPolicy
@@ -70,16 +69,14 @@ class Road:
         """Tell Siebel of those that fail, or failed for good, whether or not they have failed for long."""
         self.sql("update instance set errand_at = now() where errand_at is not null")
         with self.ledger.begin() as connection:
-            claimed = dispatching.claim_errands(
-                connection, [Stage.SIEBEL], dict.fromkeys(Lane, 100), token=9, lease_s=60
-            )
+            claimed = claims.claim_errands(connection, [Stage.SIEBEL], dict.fromkeys(Lane, 100), token=9, lease_s=60)
         for (_, stage), some in claimed.items():
             self.conclude(stage, self._begin(stage, some))
 
     def claim(self, limit: int = 10_000) -> dict[tuple[Lane, Stage], list[Claimed]]:
         limits = {(lane, stage): limit for lane in Lane for stage in Stage}
         with self.ledger.begin() as connection:
-            return dispatching.claim(connection, limits, token=7, lease_s=60)
+            return claims.claim(connection, limits, token=7, lease_s=60)
 
     def conclude(self, stage: Stage, works: Sequence[Work]) -> None:
         """End *works* well."""

@@ -19,8 +19,7 @@ from producers.intake.accept import IntakeRules, accept
 from shared.errors import DataError, OutcomeUnknownError
 from shared.events import parse_event
 from shared.instances import Call, Done, Errand, Failed, Result, Work
-from shared.ledger.transitions import attempts
-from shared.ledger.transitions import claims as dispatching
+from shared.ledger.transitions import attempts, claims
 from shared.lifecycle.endings import Ending
 from shared.lifecycle.losses import after_loss
 from shared.lifecycle.retry import RetryPolicy
@@ -236,7 +235,7 @@ class Play:
         self._arrive(self._arriving(2 * turn))
         with self._ledger.begin() as connection:
             limits = dict.fromkeys([(lane, stage) for lane in Lane for stage in Stage], 1_000_000)
-            claimed = dispatching.claim(connection, limits, token=turn * 10 + 1, lease_s=600)
+            claimed = claims.claim(connection, limits, token=turn * 10 + 1, lease_s=600)
         for (_, start), some in claimed.items():
             moved = True
             for stage in start.rest:
@@ -245,7 +244,7 @@ class Play:
         self._arrive(self._arriving(2 * turn + 1))
         with self._ledger.begin() as connection:
             lanes = dict.fromkeys(Lane, 1_000_000)
-            claimed = dispatching.claim_errands(connection, list(Stage), lanes, token=turn * 10 + 2, lease_s=600)
+            claimed = claims.claim_errands(connection, list(Stage), lanes, token=turn * 10 + 2, lease_s=600)
         for (_, stage), some in claimed.items():
             moved = True
             self._attempt(stage, [one.instance_id for one in some], list)

@@ -16,7 +16,7 @@ from producers.http.operating import operates
 from producers.http.operation_bodies import SAID, Reason, body_of, described_body
 from producers.http.parameters import Name
 from producers.http.problems import described
-from producers.operations import connection_control as connections
+from producers.operations import connection_control
 from producers.operations.connection_control import ConnectionPage, Switched, Tested
 from producers.operations.job_control import Operator
 
@@ -111,7 +111,7 @@ _ERRORS = described("invalid_parameter", 401, 403, "no_such_connection", "body_t
 )
 def list_connections(request: Request, _: Reader) -> Response:
     """Show switch, breaker, budget and who is held, of each connection."""
-    return json_answer(ConnectionPage(connections.states(ledger_of(request), settings_of(request))))
+    return json_answer(ConnectionPage(connection_control.states(ledger_of(request), settings_of(request))))
 
 
 @router.post(
@@ -127,7 +127,7 @@ def pause_connection(
     body: Annotated[PauseBody, Depends(body_of(PauseBody))],
 ) -> Response:
     """Hold what is due there; nothing is lost, no attempt is spent, Siebel is told nothing."""
-    return json_answer(connections.pause(ledger_of(request), operator, stage, body.reason, settings_of(request)))
+    return json_answer(connection_control.pause(ledger_of(request), operator, stage, body.reason, settings_of(request)))
 
 
 @router.post(
@@ -143,7 +143,9 @@ def resume_connection(
     body: Annotated[ReasonBody, Depends(body_of(ReasonBody))],
 ) -> Response:
     """Let what was held go out, newest state of each member only, live lane first, little by little."""
-    return json_answer(connections.resume(ledger_of(request), operator, stage, body.reason, settings_of(request)))
+    return json_answer(
+        connection_control.resume(ledger_of(request), operator, stage, body.reason, settings_of(request))
+    )
 
 
 @router.post(
@@ -159,5 +161,5 @@ async def test_connection(
     body: Annotated[ReasonBody, Depends(body_of(ReasonBody))],
 ) -> Response:
     """Do what OIC's connection test does; a connection that was down and passes it counts as up at once."""
-    test = partial(connections.test, ledger_of(request), operator, stage, body.reason, settings_of(request))
+    test = partial(connection_control.test, ledger_of(request), operator, stage, body.reason, settings_of(request))
     return json_answer(await anyio.to_thread.run_sync(test, limiter=_TESTS))

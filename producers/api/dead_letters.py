@@ -15,7 +15,7 @@ from producers.http.operating import operates
 from producers.http.operation_bodies import DiscardBody, RequeueBody, SelectionBody, body_of, described_body
 from producers.http.parameters import Before, Limit, failure_parameters
 from producers.http.problems import ProblemError, described
-from producers.operations import job_control as ops
+from producers.operations import job_control
 from producers.operations.filtering import LIMIT_DEFAULT
 from producers.operations.job_control import Operator
 from producers.operations.rehearsal import RehearsalError
@@ -109,7 +109,7 @@ def post_rehearsal(
 ) -> Response:
     """Run the newest 1,000 of the selection through today's mapping, send nothing; people are masked."""
     try:
-        found = ops.rehearse(ledger_of(request), operator, body.selection(), settings_of(request))
+        found = job_control.rehearse(ledger_of(request), operator, body.selection(), settings_of(request))
     except RehearsalError as error:
         raise ProblemError(409, "cannot_rehearse", str(error)) from None
     return json_answer(RehearsalPage(found))
@@ -142,8 +142,8 @@ def _asked(request: Request, operator: Operator, body: RequeueBody | DiscardBody
     ledger, settings = ledger_of(request), settings_of(request)
     ask = body.ask()
     if body.dry_run:
-        return json_answer(ops.plan(ledger, ask, settings))
-    plan, job = ops.start(ledger, operator, ask, settings)
+        return json_answer(job_control.plan(ledger, ask, settings))
+    plan, job = job_control.start(ledger, operator, ask, settings)
     if job is None:
         code, what = ("all_refused", "all were refused") if plan.matched else ("nothing_matched", "nothing matched")
         raise ProblemError(409, code, f"{what}; nothing is done", plan=orjson.Fragment(orjson.dumps(plan)))

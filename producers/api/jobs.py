@@ -13,7 +13,7 @@ from producers.http.dependencies import ledger_of
 from producers.http.operating import operates
 from producers.http.parameters import Before, Limit
 from producers.http.problems import ProblemError, described
-from producers.operations import job_control as ops
+from producers.operations import job_control
 from producers.operations.filtering import LIMIT_DEFAULT
 from producers.operations.job_control import Operator
 from shared.jobs import Job, JobPage, Kind
@@ -26,7 +26,7 @@ JobId = Annotated[int, Path(ge=0, le=2**53 - 1, description="its `job_id`")]
 
 def _listing(kind: Kind) -> Callable[..., Response]:
     def list_jobs(request: Request, _: Reader, before: Before, limit: Limit = LIMIT_DEFAULT) -> Response:
-        return json_answer(ops.jobs(ledger_of(request), kind, limit=limit, before=before))
+        return json_answer(job_control.jobs(ledger_of(request), kind, limit=limit, before=before))
 
     return list_jobs
 
@@ -44,7 +44,7 @@ def _stopping(kind: Kind) -> Callable[..., Response]:
     ) -> Response:
         ledger = ledger_of(request)
         _job(ledger, kind, job_id)
-        if not ops.stop(ledger, operator, kind, job_id):
+        if not job_control.stop(ledger, operator, kind, job_id):
             raise ProblemError(409, "job_is_over", "the job has ended or was stopped already")
         return json_answer(_job(ledger, kind, job_id))
 
@@ -52,7 +52,7 @@ def _stopping(kind: Kind) -> Callable[..., Response]:
 
 
 def _job(ledger: Ledger, kind: Kind, job_id: int) -> Job:
-    job = ops.progress(ledger, kind, job_id)
+    job = job_control.progress(ledger, kind, job_id)
     if job is None:
         raise ProblemError(404, f"no_such_{kind}", f"there is no such {kind}")
     return job

@@ -44,13 +44,13 @@ def _show(*, as_json: bool) -> int:
     from producers.cli.ledger_commands import print_json
     from producers.cli.ledger_location import with_ledger
     from producers.cli.overview import print_connections
-    from producers.operations import connection_control as of_connections
+    from producers.operations import connection_control
     from shared.ledger.engine import engine
 
     of = with_ledger()
-    found = of_connections.states(engine(of.ledger_url), of)
+    found = connection_control.states(engine(of.ledger_url), of)
     if as_json:
-        print_json(of_connections.ConnectionPage(found))
+        print_json(connection_control.ConnectionPage(found))
     else:
         print_connections(found)
     return DONE
@@ -60,11 +60,11 @@ def _test(stage: Stage, reason: str, *, as_json: bool) -> int:
     from producers.cli.ledger_commands import print_json
     from producers.cli.ledger_location import operator, with_connections
     from producers.cli.render import console, plain
-    from producers.operations import connection_control as of_connections
+    from producers.operations import connection_control
     from shared.ledger.engine import engine
 
     of = with_connections()
-    found = of_connections.test(engine(of.ledger_url), operator(), stage, reason, of)
+    found = connection_control.test(engine(of.ledger_url), operator(), stage, reason, of)
     if as_json:
         print_json(found)
     else:
@@ -78,11 +78,11 @@ def _switch(act: Act, stage: Stage, reason: str, as_json: bool) -> int:  # noqa:
     from producers.cli.ledger_commands import print_json
     from producers.cli.ledger_location import operator, with_ledger
     from producers.cli.overview import print_connections
-    from producers.operations import connection_control as of_connections
+    from producers.operations import connection_control
     from shared.ledger.engine import engine
 
     of = with_ledger()
-    switch = of_connections.pause if act is Act.PAUSE else of_connections.resume
+    switch = connection_control.pause if act is Act.PAUSE else connection_control.resume
     found = switch(engine(of.ledger_url), operator(), stage, reason, of)
     if as_json:
         print_json(found)

@@ -13,7 +13,7 @@ from producers.cli.dead_letter_tables import print_causes, print_job, print_jobs
 from producers.cli.ledger_commands import before_of, list_instances, print_json
 from producers.cli.ledger_location import operator, with_ledger
 from producers.cli.render import console
-from producers.operations import job_control as ops
+from producers.operations import job_control
 from producers.operations.filtering import id_of
 from producers.operations.job_control import Ask, AskError, Selection
 from producers.operations.rehearsal import RehearsalError
@@ -66,7 +66,7 @@ def list_dead_letters(where: Filter, limit: int, cursor: str | None, *, unmasked
 def show_rehearsal(selection: Selection, *, as_json: bool) -> int:
     """Show what would be sent differently; give the exit code."""
     try:
-        found = ops.rehearse(_ledger(), operator(), selection, with_ledger())
+        found = job_control.rehearse(_ledger(), operator(), selection, with_ledger())
     except RehearsalError as error:
         raise TroubleError(str(error)) from error
     if as_json:
@@ -81,7 +81,7 @@ def show_rehearsal(selection: Selection, *, as_json: bool) -> int:
 def repair(ask: Ask, manner: Manner) -> int:
     """Plan, show, ask, and carry out a requeue or discard; give the exit code."""
     ledger, settings = _ledger(), with_ledger()
-    plan = ops.plan(ledger, ask, settings)
+    plan = job_control.plan(ledger, ask, settings)
     if not manner.as_json:
         print_plan(plan, console())
     if not plan.matched:
@@ -94,7 +94,7 @@ def repair(ask: Ask, manner: Manner) -> int:
     if plan.touched > 1 and not manner.yes and not _confirmed(ask, plan):
         return NOTHING
     try:
-        _, job = ops.start(ledger, operator(), ask, settings)
+        _, job = job_control.start(ledger, operator(), ask, settings)
     except AskError as error:
         raise typer.BadParameter(str(error)) from None
     if job is None:
@@ -105,13 +105,13 @@ def repair(ask: Ask, manner: Manner) -> int:
     if manner.as_json:
         print_json({"plan": plan, "job": job})
     else:
-        print_job(job, ops.failed_again(_ledger(), job))
+        print_job(job, job_control.failed_again(_ledger(), job))
     return NOTHING if job.state == JobState.STOPPED else DONE
 
 
 def list_jobs(limit: int, cursor: str | None, *, as_json: bool) -> int:
     """List jobs; give the exit code."""
-    page = ops.jobs(_ledger(), None, limit=limit, before=before_of(cursor))
+    page = job_control.jobs(_ledger(), None, limit=limit, before=before_of(cursor))
     if as_json:
         print_json(page)
     elif page.items:
@@ -124,25 +124,25 @@ def list_jobs(limit: int, cursor: str | None, *, as_json: bool) -> int:
 def show_job(words: str, *, as_json: bool) -> int:
     """Show one job; give the exit code."""
     number = id_of(words)
-    job = None if number is None else ops.progress(_ledger(), None, number)
+    job = None if number is None else job_control.progress(_ledger(), None, number)
     if job is None:
         typer.echo(f"there is no job {words}", err=True)
         return NOTHING
     if as_json:
         print_json(job)
     else:
-        print_job(job, ops.failed_again(_ledger(), job))
+        print_job(job, job_control.failed_again(_ledger(), job))
     return DONE
 
 
 def stop_job(words: str, *, as_json: bool) -> int:
     """Stop one job and show it; give the exit code."""
     number = id_of(words)
-    job = None if number is None else ops.progress(_ledger(), None, number)
+    job = None if number is None else job_control.progress(_ledger(), None, number)
     if job is None:
         typer.echo(f"there is no job {words}", err=True)
         return NOTHING
-    if not ops.stop(_ledger(), operator(), Kind(job.kind), int(job.job_id)):
+    if not job_control.stop(_ledger(), operator(), Kind(job.kind), int(job.job_id)):
         typer.echo(f"job {words} is over: there is nothing to stop", err=True)
         return NOTHING
     return show_job(words, as_json=as_json)
@@ -175,14 +175,14 @@ def _follow(ledger: Ledger, job: Job, manner: Manner) -> Job:
     except KeyboardInterrupt:
         hint = f"`membersync jobs {job.job_id}` shows it, --stop stops it"
         typer.echo(f"job {job.job_id} goes on by itself; {hint}", err=True)
-    return ops.progress(ledger, Kind(job.kind), int(job.job_id)) or job
+    return job_control.progress(ledger, Kind(job.kind), int(job.job_id)) or job
 
 
 def _watch(ledger: Ledger, job: Job, bar: Progress, task: TaskID) -> Job:
     began, is_told = time.monotonic(), False
     while job.state in {JobState.PLANNED, JobState.RUNNING}:
         threading.Event().wait(_POLL_S)
-        job = ops.progress(ledger, Kind(job.kind), int(job.job_id)) or job
+        job = job_control.progress(ledger, Kind(job.kind), int(job.job_id)) or job
         ended = job.total - sum(job.counts[state] for state in _OPEN)
         bar.update(task, completed=ended, told=told(job))
         if job.state == JobState.PLANNED and not is_told and time.monotonic() - began > _PATIENCE_S:

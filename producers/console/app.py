@@ -7,6 +7,8 @@ from starlette.types import Scope
 
 from producers.console import (
     audit,
+    connection_pages,
+    dead_letters,
     export,
     history,
     instance,
@@ -17,12 +19,10 @@ from producers.console import (
     mistakes,
     overview,
     plan,
+    refusal_pages,
     rehearsal,
     search,
 )
-from producers.console import connection_pages as connections
-from producers.console import dead_letters as letters
-from producers.console import refusal_pages as refusals
 from producers.console.idempotency import Starts
 from producers.console.live import Streams
 from producers.console.overview_reads import Glance
@@ -48,12 +48,12 @@ def install(app: FastAPI) -> None:
         instance,
         members,
         search,
-        letters,
+        dead_letters,
         plan,
         rehearsal,
         jobs,
-        connections,
-        refusals,
+        connection_pages,
+        refusal_pages,
         audit,
     )
     for one in pages:

@@ -13,7 +13,7 @@ from producers.console.pages import fragments, local, page, redirect
 from producers.console.visitors import Form, Posted, Visitor, operates
 from producers.http.dependencies import ledger_of, settings_of
 from producers.http.parameters import Name
-from producers.operations import connection_control as connections
+from producers.operations import connection_control
 from producers.operations.connection_control import REASON_MAX
 from producers.operations.job_control import AskError, Operator
 from producers.operations.troubles import when_down
@@ -54,7 +54,7 @@ async def test_connection(
     """Test it; one that was down and passes counts as up at once."""
 
     def test() -> Response:
-        found = connections.test(ledger_of(request), operator, stage, _reason(form), settings_of(request))
+        found = connection_control.test(ledger_of(request), operator, stage, _reason(form), settings_of(request))
         return _back(request, form, f"Test of {spoken(stage)}: {found.answer} ({found.took_ms:.0f} ms).", good=found.ok)
 
     return await anyio.to_thread.run_sync(test, limiter=_TESTS)
@@ -67,7 +67,7 @@ def pause_connection(
     """Hold what is due there; nothing is lost."""
     reason = _reason(form)
     try:
-        found = connections.pause(ledger_of(request), operator, stage, reason, settings_of(request))
+        found = connection_control.pause(ledger_of(request), operator, stage, reason, settings_of(request))
     except AskError:
         return _back(request, form, f"{spoken(stage)} is not paused: say why.", good=False)
     return _back(request, form, f"{spoken(stage)}: {found.answer}.", good=found.changed)
@@ -78,7 +78,7 @@ def resume_connection(
     request: Request, operator: Annotated[Operator, Depends(operates("resume"))], stage: Name, form: Posted
 ) -> Response:
     """Let what was held go out, little by little."""
-    found = connections.resume(ledger_of(request), operator, stage, _reason(form), settings_of(request))
+    found = connection_control.resume(ledger_of(request), operator, stage, _reason(form), settings_of(request))
     return _back(request, form, f"{spoken(stage)}: {found.answer}.", good=found.changed)
 
 
@@ -97,7 +97,7 @@ def _content(request: Request) -> dict[str, Any]:
     settings = settings_of(request)
     ledger = ledger_of(request)
     now = datetime.now(UTC)
-    states = connections.states(ledger, settings)
+    states = connection_control.states(ledger, settings)
     with transaction(ledger) as connection:
         outages = history.outages(connection, since=now - LOOKED_BACK)
     return {

@@ -13,8 +13,7 @@ from producers.console.visitors import Posted, Visitor
 from producers.http.dependencies import ledger_of
 from producers.http.operating import filed
 from producers.http.problems import ProblemError
-from producers.operations import advice
-from producers.operations import job_control as ops
+from producers.operations import advice, job_control
 from producers.operations.filtering import id_of
 from producers.operations.masked import masked_instance, masked_member
 from producers.operations.unmasked import revealed_member
@@ -60,10 +59,10 @@ def show_people(request: Request, who: Visitor, _: Posted, instance_id: Id) -> R
     Raises:
         ProblemError: 403, or 404 there is no such instance.
     """
-    asked = ops.instances_asked([filed(instance_id)])
+    asked = job_control.instances_asked([filed(instance_id)])
     operator = unmasker(request, who, asked)
     content = _content(request, instance_id, unmasked=True)
-    ops.record_unmasking(ledger_of(request), operator, asked=asked, count=1)
+    job_control.record_unmasking(ledger_of(request), operator, asked=asked, count=1)
     return _page(request, content)
 
 

@@ -14,13 +14,11 @@ from producers.console.visitors import Posted, Visitor
 from producers.http.dependencies import ledger_of, settings_of
 from producers.http.operating import permit
 from producers.http.problems import ProblemError
-from producers.operations import advice
-from producers.operations import connection_control as connections
-from producers.operations import job_control as ops
+from producers.operations import advice, connection_control, job_control
 from producers.operations.filtering import id_of
 from shared.jobs import ItemState, Job, JobState, Kind
 from shared.ledger.engine import Ledger
-from shared.lifecycle import rollout as steps
+from shared.lifecycle import rollout
 
 router = APIRouter()
 
@@ -48,7 +46,7 @@ _CAME_TO = {
     )
     for kind, closed in ((Kind.REQUEUE, "closed, as overtaken"), (Kind.DISCARD, "discarded"))
 }
-_STEPS = (f"first {steps.SIZES[1]}", f"then {steps.SIZES[2]}", "then the rest")
+_STEPS = (f"first {rollout.SIZES[1]}", f"then {rollout.SIZES[2]}", "then the rest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +122,13 @@ def stop_job(request: Request, who: Visitor, form: Posted, job_id: str) -> Respo
     ledger = ledger_of(request)
     job = _job(ledger, job_id)
     operator = permit(request, who, f"stop {job.kind}")
-    if ops.stop(ledger, operator, Kind(job.kind), int(job.job_id)):
+    if job_control.stop(ledger, operator, Kind(job.kind), int(job.job_id)):
         return redirect(request, f"/jobs/{job.job_id}", "Stopped: what had not begun is as it was before.")
     return redirect(request, f"/jobs/{job.job_id}", "It was over already.", good=False)
 
 
 def _listed(request: Request, before: int | None) -> dict[str, Any]:
-    found = ops.jobs(ledger_of(request), None, limit=ROWS, before=before)
+    found = job_control.jobs(ledger_of(request), None, limit=ROWS, before=before)
     now = datetime.now(UTC)
     return {"rows": [Progress.of(job, now) for job in found.items], "next": found.next, "before": before}
 
@@ -139,21 +137,25 @@ def _content(request: Request, job_id: str) -> dict[str, Any]:
     ledger = ledger_of(request)
     progress = Progress.of(_job(ledger, job_id), datetime.now(UTC))
     is_sending = progress.job.kind == Kind.REQUEUE and not progress.job.over
-    down = [one for one in connections.states(ledger, settings_of(request)) if one.state != "up"] if is_sending else []
+    down = (
+        [one for one in connection_control.states(ledger, settings_of(request)) if one.state != "up"]
+        if is_sending
+        else []
+    )
     return {
         "progress": progress,
         "job": progress.job,
         "meaning": _MEANING,
         "steps": _STEPS,
         "down": down,
-        "advised": advice.by_todo(ops.failed_again(ledger, progress.job)),
+        "advised": advice.by_todo(job_control.failed_again(ledger, progress.job)),
         "rest": local(request.query_params.get("rest", ""), ""),
     }
 
 
 def _job(ledger: Ledger, words: str) -> Job:
     number = id_of(words)
-    job = None if number is None else ops.progress(ledger, None, number)
+    job = None if number is None else job_control.progress(ledger, None, number)
     if job is None:
         raise ProblemError(404, "no_such_job", "there is no such requeue or discard")
     return job

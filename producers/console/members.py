@@ -16,7 +16,7 @@ from producers.http.dependencies import ledger_of, settings_of
 from producers.http.operating import filed, permit
 from producers.http.problems import ProblemError
 from producers.intake.accept import Outcome
-from producers.operations import job_control as ops
+from producers.operations import job_control
 from producers.operations.filtering import id_of
 from producers.operations.job_control import AskError, Operator
 from producers.operations.masked import masked_instance, masked_member
@@ -95,7 +95,7 @@ def show_people(request: Request, who: Visitor, _: Posted, number: Number, curso
     asked = {"member": filed(number)}
     operator = unmasker(request, who, asked)
     content = _content(request, number, cursor, unmasked=True)
-    ops.record_unmasking(ledger_of(request), operator, asked=asked, count=len(content["member"].instances))
+    job_control.record_unmasking(ledger_of(request), operator, asked=asked, count=len(content["member"].instances))
     return _page(request, content)
 
 

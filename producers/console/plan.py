@@ -14,7 +14,7 @@ from producers.console.selection_view import pieces
 from producers.console.visitors import Form, Posted, Visitor, asked_in
 from producers.http.dependencies import ledger_of, settings_of
 from producers.http.operating import permit
-from producers.operations import job_control as ops
+from producers.operations import job_control
 from producers.operations.job_control import Ask, AskError, Operator, Selection
 from shared.jobs import Kind, Plan, Verdict
 from shared.ledger import views
@@ -81,13 +81,13 @@ def send_one(request: Request, operator: Annotated[Operator, Depends(_poster)], 
 def _sent_one(request: Request, operator: Operator, form: Form) -> Response:
     ledger, settings = ledger_of(request), settings_of(request)
     asked = Asked.of(form)
-    plan = ops.plan(ledger, Ask(Kind.REQUEUE, asked.selection()), settings)
+    plan = job_control.plan(ledger, Ask(Kind.REQUEUE, asked.selection()), settings)
     first = next((item for item in plan.items if item.verdict == Verdict.SEND), None)
     back = local(form.get("back", ""), LETTERS)
     if first is None:
         return redirect(request, back, "None of them would be sent: see the plan of the requeue.", good=False)
     ask = Ask(Kind.REQUEUE, Selection(ids=(int(first.instance_id),)), f"canary of {plan.matched} alike")
-    _, job = ops.start(ledger, operator, ask, settings)
+    _, job = job_control.start(ledger, operator, ask, settings)
     if job is None:
         return redirect(request, back, "Meanwhile somebody else has it.", good=False)
     rest = asked.address("/dead-letters/plan", kind=Kind.REQUEUE)
@@ -98,10 +98,10 @@ def _started(request: Request, operator: Operator, form: Form) -> Response:
     ledger, settings = ledger_of(request), settings_of(request)
     try:
         ask = ask_of(form)
-        plan = ops.plan(ledger, ask, settings)
+        plan = job_control.plan(ledger, ask, settings)
         if _summed_up(plan) != form.get("planned"):
             return _shown(request, form, plan, status=409, changed=True)
-        plan, job = ops.start(ledger, operator, ask, settings)
+        plan, job = job_control.start(ledger, operator, ask, settings)
     except AskError as mistake:
         if mistake.field not in _AT_A_FIELD:
             raise
@@ -113,7 +113,7 @@ def _started(request: Request, operator: Operator, form: Form) -> Response:
 
 def _planned(request: Request, words: Words, mistake: AskError | None = None) -> Response:
     ask = Ask(kind_of(words), Asked.of(words).selection(), force="force" in words)
-    plan = ops.plan(ledger_of(request), ask, settings_of(request))
+    plan = job_control.plan(ledger_of(request), ask, settings_of(request))
     return _shown(request, words, plan, mistake=mistake, status=400 if mistake else 200)
 
 

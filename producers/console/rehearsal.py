@@ -12,7 +12,7 @@ from producers.console.selection_form import Asked
 from producers.console.selection_view import pieces
 from producers.console.visitors import Posted, operates
 from producers.http.dependencies import settings_of
-from producers.operations import job_control as ops
+from producers.operations import job_control
 from producers.operations.job_control import Operator
 from producers.operations.rehearsal import REHEARSED_MAX, RehearsalError
 from shared.ledger.engine import engine
@@ -33,7 +33,7 @@ def rehearse(request: Request, operator: Annotated[Operator, Depends(operates("r
     settings = settings_of(request)
     selection = asked.selection()
     try:
-        found = ops.rehearse(engine(settings.ledger_url), operator, selection, settings)
+        found = job_control.rehearse(engine(settings.ledger_url), operator, selection, settings)
     except RehearsalError as error:
         return redirect(request, back, f"It cannot be rehearsed: {error}.", good=False)
     different = [one for one in found if one.outcome != "same"]

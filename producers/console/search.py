@@ -12,7 +12,7 @@ from producers.console.visitors import Visitor
 from producers.http.auth import Right
 from producers.http.dependencies import ledger_of
 from producers.http.problems import ProblemError
-from producers.operations import job_control as ops
+from producers.operations import job_control
 from producers.operations.filtering import id_of
 from producers.operations.job_control import Operator
 from shared.ledger import addresses, lookups
@@ -38,7 +38,9 @@ def search(request: Request, who: Visitor, q: str = "") -> Response:
         holders = addresses.members_of(connection, words) if "@" in words and who.may(Right.UNMASKED) else []
     if holders:
         operator = Operator(who.name, who.role)
-        ops.record_unmasking(ledger_of(request), operator, asked={"search": "e-mail address"}, count=len(holders))
+        job_control.record_unmasking(
+            ledger_of(request), operator, asked={"search": "e-mail address"}, count=len(holders)
+        )
         meant = replace(meant, members=meant.members or holders)
     if words in meant.members or (len(meant.members) == 1 and not meant.instance_id):
         address = f"/members/{quote(meant.members[0], safe='')}"

@@ -8,7 +8,7 @@ from fastapi import Request
 from producers.http.auth import Principal, Right
 from producers.http.dependencies import ledger_of
 from producers.http.problems import ProblemError
-from producers.operations import job_control as ops
+from producers.operations import job_control
 from producers.operations.job_control import Operator
 
 
@@ -25,6 +25,6 @@ def unmasker(request: Request, who: Principal, asked: Mapping[str, Any]) -> Oper
             if request.app.state.sessions.wanted
             else "without tokens nobody may"
         )
-        ops.deny(ledger_of(request), operator, "unmask", why, asked=asked)
+        job_control.deny(ledger_of(request), operator, "unmask", why, asked=asked)
         raise ProblemError(403, "forbidden", why)
     return operator

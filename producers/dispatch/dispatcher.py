@@ -24,8 +24,7 @@ from shared.ledger.budget import Budget
 from shared.ledger.connections import Gate
 from shared.ledger.engine import Transaction, ears, engine, listened, transaction
 from shared.ledger.halving import in_halves
-from shared.ledger.transitions import attempts, holding, probing
-from shared.ledger.transitions import claims as dispatching
+from shared.ledger.transitions import attempts, claims, holding, probing
 from shared.ledger.transitions.claims import Claimed
 from shared.ledger.transitions.holding import Hold
 from shared.ledger.transitions.probing import Lease
@@ -116,7 +115,7 @@ class Dispatcher:
     def _look(self) -> tuple[dict[Stage, Gate], dict[Lane, "_Room"]]:
         """Read what may go out: the gates, and how much room each lane has."""
         with transaction(engine()) as connection:
-            waiting = dispatching.unbegun(connection)
+            waiting = claims.unbegun(connection)
             rooms = {lane: self._room(connection, lane, waiting[lane]) for lane in Lane}
             return connections.gates(connection), rooms
 
@@ -188,9 +187,7 @@ class Dispatcher:
             return is_busy
         token = _token()
         with transaction(engine()) as connection:
-            claimed = dispatching.claim(
-                connection, limits, token=token, lease_s=self._settings.dispatcher.unbegun_lease_s
-            )
+            claimed = claims.claim(connection, limits, token=token, lease_s=self._settings.dispatcher.unbegun_lease_s)
         is_busy |= any(len(instances) >= rooms[lane].free for (lane, _), instances in claimed.items())
         return self._publish_all(claimed, token) and is_busy
 
@@ -216,7 +213,7 @@ class Dispatcher:
         token = _token()
         lease_s = self._settings.dispatcher.unbegun_lease_s
         with transaction(engine()) as connection:
-            claimed = dispatching.claim_errands(connection, stages, limits, token=token, lease_s=lease_s)
+            claimed = claims.claim_errands(connection, stages, limits, token=token, lease_s=lease_s)
         self._publish_all(claimed, token)
 
     def _publish_all(self, claimed: Mapping[tuple[Lane, Stage], Sequence[Claimed]], token: int) -> bool:
@@ -249,7 +246,7 @@ class Dispatcher:
     @staticmethod
     def _let_go(ids: Sequence[int], token: int) -> None:
         with transaction(engine()) as connection:
-            dispatching.let_go(connection, ids, token=token)
+            claims.let_go(connection, ids, token=token)
 
     def _give_back(self) -> None:
         settings = self._settings
@@ -276,7 +273,7 @@ class Dispatcher:
         self._prune_at = time.monotonic() + _PRUNE_EVERY_S
         with transaction(engine()) as connection:
             budget.forget(connection)
-            pruned = dispatching.prune(connection, days=self._settings.dispatcher.retention_days, limit=_PRUNE_SIZE)
+            pruned = claims.prune(connection, days=self._settings.dispatcher.retention_days, limit=_PRUNE_SIZE)
             heartbeats.prune(connection)
         if pruned:
             log.info("pruned", instances=pruned)

@@ -7,7 +7,7 @@ from datetime import UTC
 
 from producers.doctor.finding import Finding, fail, ok, warn
 from producers.doctor.subject import Subject
-from producers.operations import connection_control as connections
+from producers.operations import connection_control
 from producers.operations.advice import setting_at_fault
 from shared.errors import LedgerError
 from shared.ledger import checkup
@@ -24,7 +24,7 @@ def look(subject: Subject) -> list[Finding]:
     """Look at switch and breaker of each, as the ledger has them."""
     with subject.reading():
         pass  # a ledger that is away is said in one sentence, before the pool waits for it
-    return [_standing(state) for state in connections.states(engine(subject.ledger_url), subject.of)]
+    return [_standing(state) for state in connection_control.states(engine(subject.ledger_url), subject.of)]
 
 
 def _standing(state: ConnectionState) -> Finding:
@@ -52,7 +52,7 @@ def test(stage: Stage, subject: Subject) -> list[Finding]:
     check, looked_at = f"test of {stage}", subject.of.connection(stage).base_url or "no address"
     if subject.offline:
         return [ok(check, looked_at, "not tested, as asked (--offline)")]
-    found = connections.probed(engine(subject.ledger_url), stage, _briefly(stage, subject))
+    found = connection_control.probed(engine(subject.ledger_url), stage, _briefly(stage, subject))
     if found.ok:
         return [ok(check, looked_at, f"{found.what} ({found.took_ms:.0f} ms)")]
     why = f"instances fail or are held at {spoken(stage)} while this is so"

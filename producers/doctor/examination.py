@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 
-from producers.doctor import broker, clocks, configuration, ledger, leftovers, order, work, workers
-from producers.doctor import connection_checks as connections
+from producers.doctor import broker, clocks, configuration, connection_checks, ledger, leftovers, order, work, workers
 from producers.doctor.finding import Finding, Level, fail, unlooked
 from producers.doctor.subject import Subject, UnlookedError
 from shared.errors import LedgerError
@@ -35,8 +34,8 @@ CHECKS: tuple[Check, ...] = (
     Check(work.DISPATCHER, work.look_for_dispatcher),
     Check(workers.CHECK, workers.look),
     Check(work.PROCESSES, work.look_for_workers),
-    Check("connections", connections.look),
-    *(Check(f"test of {stage}", partial(connections.test, stage)) for stage in STAGES),
+    Check("connections", connection_checks.look),
+    *(Check(f"test of {stage}", partial(connection_checks.test, stage)) for stage in STAGES),
     Check("clock of the ledger", clocks.of_ledger),
     Check("clock of the broker", clocks.of_broker),
     *(Check(f"clock of {stage}", partial(clocks.of_date, stage)) for stage in STAGES),

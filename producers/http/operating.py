@@ -13,7 +13,7 @@ from producers.http.bodies import read_limited
 from producers.http.dependencies import ledger_of
 from producers.http.operation_bodies import SelectionBody
 from producers.http.problems import ProblemError
-from producers.operations import job_control as ops
+from producers.operations import job_control
 from producers.operations.job_control import AskError, Operator
 
 _UNFILED = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -53,7 +53,7 @@ def permit(request: Request, who: Principal, what: str, asked: Mapping[str, Any]
         why = f"the role {who.role} may not do this"
         ledger = ledger_of(request)
         named = {name: filed(str(value)) for name, value in request.path_params.items()}
-        ops.deny(ledger, operator, what, why, asked={**named, **(asked or {})} or None)
+        job_control.deny(ledger, operator, what, why, asked={**named, **(asked or {})} or None)
         raise ProblemError(403, "forbidden", why)
     return operator
 

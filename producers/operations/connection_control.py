@@ -127,8 +127,7 @@ def probed(ledger: Ledger, stage: Stage, of: Settings) -> Finding:
 
     The words of the other side are about nobody we asked for, and may name anybody: who is on the way is taken out.
     """
-    paid = permits(ledger, of, heeds_wait=False) if of.connection(stage).budget_per_minute else {}
-    found = asyncio.run(examine(stage, of, paid.get(stage)))
+    found = asyncio.run(examine(stage, of, permits(ledger, of, heeds_wait=False).get(stage)))
     if found.ok:
         return found
     return replace(found, what=mask_text(marked(found.what, _of_late(ledger).values_in(found.what))))

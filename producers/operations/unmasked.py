@@ -5,7 +5,7 @@
 
 from dataclasses import replace
 
-from producers.operations import job_control as ops
+from producers.operations import job_control
 from producers.operations.job_control import Operator
 from producers.operations.masked import masked_instance, masked_member, masked_page
 from producers.operations.unmasked_calls import revealed, unhidden
@@ -21,7 +21,7 @@ def page_for(reader: Operator | None, ledger: Ledger, page: Page) -> Page:
         return masked_page(page)
     if page.items:
         shown = [one.instance_id for one in page.items]
-        ops.record_unmasking(ledger, reader, asked=ops.instances_asked(shown), count=len(shown))
+        job_control.record_unmasking(ledger, reader, asked=job_control.instances_asked(shown), count=len(shown))
     return replace(page, items=[unhidden(one) for one in page.items])
 
 
@@ -29,7 +29,7 @@ def instance_for(reader: Operator | None, ledger: Ledger, detail: InstanceDetail
     """Give one instance as *reader* sees it."""
     if reader is None:
         return masked_instance(detail)
-    ops.record_unmasking(ledger, reader, asked=ops.instances_asked([detail.instance_id]), count=1)
+    job_control.record_unmasking(ledger, reader, asked=job_control.instances_asked([detail.instance_id]), count=1)
     return revealed(detail, detail.event, detail.user)
 
 
@@ -38,7 +38,7 @@ def member_for(reader: Operator | None, ledger: Ledger, member: MemberRecord) ->
     if reader is None:
         return masked_member(member)
     asked = {"member": member.member_number}
-    ops.record_unmasking(ledger, reader, asked=asked, count=len(member.instances))
+    job_control.record_unmasking(ledger, reader, asked=asked, count=len(member.instances))
     return revealed_member(ledger, member)
 
 

@@ -5,7 +5,7 @@ import signal
 import time
 from contextlib import ExitStack
 
-from producers.operations import job_control as ops
+from producers.operations import job_control
 from producers.operations.job_control import Ask, Operator, Selection
 from shared.jobs import Kind
 from shared.ledger.filters import Filter
@@ -27,7 +27,7 @@ def test_a_requeue_survives_its_dispatcher_and_spares_the_live_lane(pipeline: Pi
     pipeline.sql(BURY)
     selection = Selection(where=Filter(states=(State.DEAD,)))
     ask = Ask(Kind.REQUEUE, selection, reason="OIC is back", rate=6_000)
-    plan, job = ops.start(pipeline.ledger, Operator("ann", "operator"), ask, Settings())
+    plan, job = job_control.start(pipeline.ledger, Operator("ann", "operator"), ask, Settings())
     assert plan.touched == COUNT
     assert job is not None
     live_s: list[float] = []

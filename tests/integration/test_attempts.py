@@ -11,8 +11,7 @@ from producers.intake.accept import IntakeRules, accept
 from shared.errors import DataError, OutcomeUnknownError, StageError, UnavailableError
 from shared.events import parse_event
 from shared.instances import Done, Errand, Failed, Result, Work
-from shared.ledger.transitions import attempts
-from shared.ledger.transitions import claims as dispatching
+from shared.ledger.transitions import attempts, claims
 from shared.lifecycle.losses import after_loss
 from shared.lifecycle.retry import RetryPolicy
 from shared.lifecycle.verdicts import Rules, conclude
@@ -40,7 +39,7 @@ def send(ledger: Engine, number: str = "M-1", minute: int = 0, **changes: str) -
 
 def claim(ledger: Engine, token: int = 7, lease_s: float = 60) -> dict[tuple[Lane, Stage], list[int]]:
     with ledger.begin() as connection:
-        claimed = dispatching.claim(connection, ALL, token=token, lease_s=lease_s)
+        claimed = claims.claim(connection, ALL, token=token, lease_s=lease_s)
     return {key: [one.instance_id for one in some] for key, some in claimed.items()}
 
 
@@ -74,7 +73,7 @@ def travel(ledger: Engine, results: Mapping[Stage, StageError] | None = None, *,
 
 def errands(ledger: Engine, result: Callable[[Stage, Work], Result] = good) -> list[Errand]:
     with ledger.begin() as connection:
-        claimed = dispatching.claim_errands(connection, list(Stage), dict.fromkeys(Lane, 100), token=9, lease_s=60)
+        claimed = claims.claim_errands(connection, list(Stage), dict.fromkeys(Lane, 100), token=9, lease_s=60)
     ran: list[Errand] = []
     for (_, stage), some in claimed.items():
         for work in begin(ledger, stage, [one.instance_id for one in some]):
@@ -350,7 +349,7 @@ def test_errands_of_a_lane_are_as_many_as_it_has_room_for(ledger: Engine) -> Non
     travel(ledger, {Stage.CROWDTWIST: OUTAGE})
     with ledger.begin() as connection:
         limits = {Lane.LIVE: 2, Lane.BULK: 5}
-        claimed = dispatching.claim_errands(connection, list(Stage), limits, token=9, lease_s=60)
+        claimed = claims.claim_errands(connection, list(Stage), limits, token=9, lease_s=60)
     assert {queue: len(some) for queue, some in claimed.items()} == {(Lane.LIVE, Stage.SIEBEL): 2}
 
 
@@ -358,7 +357,7 @@ def test_a_worker_lost_on_an_errand_costs_the_instance_nothing(ledger: Engine) -
     send(ledger)
     travel(ledger, {Stage.CROWDTWIST: OUTAGE})
     with ledger.begin() as connection:
-        dispatching.claim_errands(connection, list(Stage), dict.fromkeys(Lane, 1), token=9, lease_s=60)
+        claims.claim_errands(connection, list(Stage), dict.fromkeys(Lane, 1), token=9, lease_s=60)
     begin(ledger, Stage.SIEBEL, [1])
     lapse(ledger)
     assert rows(ledger, "state, stage, attempt, losses, errand") == [("waiting", "crowdtwist", 1, 0, "sync")]
@@ -375,6 +374,6 @@ def test_pruning_takes_what_finished_long_ago_and_leaves_dead_letters(ledger: En
             text("update instance set state = 'dead', code = 'bug', failed_stage = 'oic' where member_number = 'M-2'")
         )
     with ledger.begin() as connection:
-        assert dispatching.prune(connection, days=90, limit=10) == 1
+        assert claims.prune(connection, days=90, limit=10) == 1
     assert rows(ledger, "member_number, state") == [("M-2", "dead")]
     assert {instance_id for instance_id, _ in rows(ledger, "instance_id, state", "activity")} == {2}

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from producers.operations import job_control as ops
+from producers.operations import job_control
 from producers.operations.job_control import Operator
 from shared.ledger.operators import Action, record
 from shared.settings import CrowdTwistSettings, Settings
@@ -135,7 +135,7 @@ def test_the_audit_shows_who_did_what_to_what_with_links(oscar: httpx.Client, ro
 def test_the_audit_is_filtered_by_who_what_and_when_and_marks_what_was_denied(client: httpx.Client, road: Road) -> None:
     vera = logged_in(client, "tok-vera")
     post(vera, "/connections", "/connections/oic/pause", reason="x")
-    ops.record_unmasking(road.ledger, OLGA, asked={"member": "M/1"}, count=2)
+    job_control.record_unmasking(road.ledger, OLGA, asked={"member": "M/1"}, count=2)
     everything = vera.get("/audit")
     assert "vera (viewer) pause denied connection OIC" in said(everything)
     assert 'href="/members/M%2F1"' in everything.text

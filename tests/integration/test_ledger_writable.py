@@ -7,7 +7,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from producers.doctor import connection_checks as doctor_of_connections
+from producers.doctor import connection_checks
 from producers.doctor import ledger as doctor_of_ledger
 from producers.doctor import work as doctor_of_work
 from producers.doctor.finding import Level
@@ -94,7 +94,7 @@ def test_a_read_only_ledger_is_not_ready_and_says_why(client: httpx.Client, sett
     (found,) = doctor_of_ledger.look(subject)
     assert (found.level, found.found) == (Level.FAIL, READ_ONLY)
     assert "target_session_attrs=read-write" in found.remedy
-    assert not doctor_of_connections._can_pay(subject)  # noqa: SLF001  # or a test would blame the budget
+    assert not connection_checks._can_pay(subject)  # noqa: SLF001  # or a test would blame the budget
 
 
 def test_it_is_ready_again_as_soon_as_it_takes_writes(

@@ -11,10 +11,10 @@ from sqlalchemy import Engine, text
 
 from producers.cli.command_errors import DONE, NOTHING
 from producers.mail.postman import Postman
-from producers.operations import troubles as advice
+from producers.operations import troubles
 from shared.ledger import connections, mail
 from shared.ledger.engine import ears, transaction
-from shared.ledger.transitions import claims as dispatching
+from shared.ledger.transitions import claims
 from shared.pipeline import SYSTEMS, Lane, Stage
 from shared.settings import Settings, settings
 from tests.mailbox import SETTINGS, Mailbox, mail_server
@@ -167,7 +167,7 @@ def test_whoever_failed_is_told_in_one_digest_by_cause_and_never_again(road: Roa
 def test_a_dead_letter_that_is_just_being_reported_is_in_the_digest(road: Road, mailbox: Mailbox) -> None:
     road.dead("D-1")
     with transaction(road.ledger) as connection:
-        dispatching.claim_errands(connection, list(Stage), dict.fromkeys(Lane, 10), token=8, lease_s=60)
+        claims.claim_errands(connection, list(Stage), dict.fromkeys(Lane, 10), token=8, lease_s=60)
     assert road.states() == {"running": 1}
     digest_is_due(road)
     deliver(postman(road, mailbox))
@@ -277,9 +277,9 @@ def test_every_command_that_a_mail_says_to_type_can_be_typed(
 ) -> None:
     monkeypatch.setenv("MEMBERSYNC_LEDGER_URL", ledger_url)
     type_in = Terminal(capsys)
-    steps = [*advice.after_outage(), *advice.correct(), *advice.find_bug(advice.OURS)]
+    steps = [*troubles.after_outage(), *troubles.correct(), *troubles.find_bug(troubles.OURS)]
     for stage in Stage:
-        steps += [*advice.bring_back(stage, Settings()), *advice.requeue(stage, ("unavailable", "throttled"))]
+        steps += [*troubles.bring_back(stage, Settings()), *troubles.requeue(stage, ("unavailable", "throttled"))]
     commands = {command for step in steps for command in step.commands}
     assert len(commands) > 15
     for command in sorted(commands):

@@ -7,8 +7,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shared.instances import Call, Done, Failed, Result, Work
-from shared.ledger.transitions import attempts
-from shared.ledger.transitions import claims as dispatching
+from shared.ledger.transitions import attempts, claims
 from shared.ledger.transitions.claims import Claimed
 from shared.lifecycle.losses import after_loss
 from shared.pipeline import Lane, Stage
@@ -118,7 +117,7 @@ def lose(road: Road, killer: str) -> None:
     """Let each batch that has *killer* in it lose its worker; all others are well."""
     with road.ledger.begin() as connection:
         limits = dict.fromkeys([(lane, stage) for lane in Lane for stage in Stage], 1000)
-        claimed = dispatching.claim(connection, limits, token=7, lease_s=60)
+        claimed = claims.claim(connection, limits, token=7, lease_s=60)
     for (_, start), some in claimed.items():
         for batch in batches(some):
             for stage in start.rest:

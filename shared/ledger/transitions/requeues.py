@@ -20,7 +20,7 @@ from shared.ledger.filters import Filter, matching
 from shared.ledger.planning import plan_of
 from shared.ledger.transitions import requeue_sql as sql
 from shared.ledger.transitions.attempt_sql import LOCK_MEMBERS
-from shared.lifecycle import rollout as steps
+from shared.lifecycle import rollout
 from shared.pipeline import State
 
 SELECTION_MAX = 100_000
@@ -128,16 +128,16 @@ class _Turn:
             _, judged = self._send(closings, closing=True)
             return self._go_on(at_once=judged > 0)
         tallies, unsent = self._tallies()
-        match steps.next_step(self._step, tallies.get(self._step, steps.Tally()), unsent):
-            case steps.Send(step, count):
+        match rollout.next_step(self._step, tallies.get(self._step, rollout.Tally()), unsent):
+            case rollout.Send(step, count):
                 self._step = step
                 return self._send_some(count)
-            case steps.Wait():
+            case rollout.Wait():
                 return self._go_on(at_once=False)
-            case steps.Stop(why):
+            case rollout.Stop(why):
                 self.stop(why)
                 return False
-            case steps.Finished():
+            case rollout.Finished():
                 self._settle(ItemState.SENT, ItemState.FAILED)
                 self._move(JobState.DONE, over=True)
                 return False
@@ -219,7 +219,7 @@ class _Turn:
     def _settle(self, *states: ItemState) -> None:
         self._connection.execute(sql.SETTLE, {"job": self._job, "states": list(states)})
 
-    def _tallies(self) -> tuple[dict[int, steps.Tally], int]:
+    def _tallies(self) -> tuple[dict[int, rollout.Tally], int]:
         """Count by step how those sent stand, and those that are yet to be sent."""
         counts: dict[int, Counter[str]] = {}
         unsent = 0
@@ -229,7 +229,7 @@ class _Turn:
             elif row.state == ItemState.PLANNED and row.verdict == Verdict.SEND:
                 unsent += row.total
         tallies = {
-            step: steps.Tally(count[ItemState.SENT], count[ItemState.SUCCEEDED], count[ItemState.FAILED])
+            step: rollout.Tally(count[ItemState.SENT], count[ItemState.SUCCEEDED], count[ItemState.FAILED])
             for step, count in counts.items()
         }
         return tallies, unsent

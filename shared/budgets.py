@@ -24,8 +24,8 @@ def permits(ledger: Ledger, of: Settings, *, heeds_wait: bool = True) -> dict[St
     """Return the permits of each connection that has a budget; *heeds_wait*: none while they asked us to wait."""
 
     def pay(stage: Stage, limit: Budget, lane: Lane, wanted: int) -> tuple[int, float]:
-        with transaction(ledger, durable=False) as connection:
-            grant = budget.pay(connection, stage, lane, wanted, limit, heeds_wait=heeds_wait)
+        with transaction(ledger, durable=False) as tx:
+            grant = budget.pay(tx, stage, lane, wanted, limit, heeds_wait=heeds_wait)
         return grant.calls, grant.more_in_s
 
     return {stage: Permits(stage, partial(pay, stage, limit)) for stage, limit in budgets(of).items()}

@@ -80,8 +80,8 @@ def outcomes(answer: httpx.Response) -> list[str]:
 
 
 def stored(ledger: Engine) -> int:
-    with ledger.connect() as connection:
-        return int(connection.execute(text("select count(*) from instance")).scalar_one())
+    with ledger.connect() as tx:
+        return int(tx.execute(text("select count(*) from instance")).scalar_one())
 
 
 def assert_problem(answer: httpx.Response, status: int, code: str) -> None:

@@ -77,11 +77,11 @@ def emptied(ledger_url: str) -> Engine:
     """Give the ledger as it is after its migrations."""
     of = engine(ledger_url)
     tables = ", ".join(f'"{table.name}"' for table in Base.metadata.sorted_tables if table.name not in _KEPT)
-    with of.begin() as connection:
-        connection.execute(text(f"truncate {tables} restart identity cascade"))
-        connection.execute(text("delete from connection"))
-        connection.execute(text("insert into connection (name) values ('oic'), ('crowdtwist'), ('siebel')"))
-        connection.execute(text("insert into bookmark (name, upto) values ('tally', now()), ('digest', now())"))
+    with of.begin() as tx:
+        tx.execute(text(f"truncate {tables} restart identity cascade"))
+        tx.execute(text("delete from connection"))
+        tx.execute(text("insert into connection (name) values ('oic'), ('crowdtwist'), ('siebel')"))
+        tx.execute(text("insert into bookmark (name, upto) values ('tally', now()), ('digest', now())"))
     return of
 
 

@@ -101,8 +101,8 @@ def _accept_hostile(road: Road) -> None:
 
 
 def _make_its_error_hostile(road: Road) -> None:
-    with road.ledger.begin() as connection:
-        connection.exec_driver_sql("update instance set error = %s where member_number = %s", (HOSTILE, HOSTILE_NUMBER))
+    with road.ledger.begin() as tx:
+        tx.exec_driver_sql("update instance set error = %s where member_number = %s", (HOSTILE, HOSTILE_NUMBER))
 
 
 def serves(url: str) -> bool:

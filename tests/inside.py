@@ -65,8 +65,8 @@ def worker(ledger_url: str, monkeypatch: pytest.MonkeyPatch, stages: Mapping[Sta
 def travel(ledger: Engine) -> None:
     """Claim what is due and take it through the stages, a batch for each queue."""
     limits = dict.fromkeys([(lane, stage) for lane in Lane for stage in Stage], 10_000)
-    with ledger.begin() as connection:
-        claimed = claims.claim(connection, limits, token=7, lease_s=60)
+    with ledger.begin() as tx:
+        claimed = claims.claim(tx, limits, token=7, lease_s=60)
     for (_, start), some in claimed.items():
         for stage in start.rest:
             with suppress(Retry, AllFailedError):

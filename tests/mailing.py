@@ -35,13 +35,13 @@ def deliver(one: Postman) -> int:
 
 def goes_down(road: Road, stage: Stage = Stage.CROWDTWIST) -> None:
     rules = replace(CrowdTwistSettings().breaker_rules, failures=1, members=1)
-    with transaction(road.ledger) as connection:
-        connections.observe(connection, stage, Seen(is_up=False, failed={1: "M-1"}, error=FAILED), rules)
+    with transaction(road.ledger) as tx:
+        connections.observe(tx, stage, Seen(is_up=False, failed={1: "M-1"}, error=FAILED), rules)
 
 
 def comes_back(road: Road, stage: Stage = Stage.CROWDTWIST) -> None:
-    with transaction(road.ledger) as connection:
-        connections.observe(connection, stage, Seen(is_up=True, failed={}), CrowdTwistSettings().breaker_rules)
+    with transaction(road.ledger) as tx:
+        connections.observe(tx, stage, Seen(is_up=True, failed={}), CrowdTwistSettings().breaker_rules)
 
 
 def digest_is_due(road: Road) -> None:

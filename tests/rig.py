@@ -112,8 +112,8 @@ class Pipeline:
         return accept(self.ledger, items, IntakeRules(lane))
 
     def sql(self, statement: str) -> list[Any]:
-        with self.ledger.begin() as connection:
-            result = connection.execute(text(statement))
+        with self.ledger.begin() as tx:
+            result = tx.execute(text(statement))
             if not result.returns_rows:
                 return []
             return [tuple(row) if len(row) > 1 else row[0] for row in result]

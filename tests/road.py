@@ -68,15 +68,15 @@ class Road:
     def report(self) -> None:
         """Tell Siebel of those that fail, or failed for good, whether or not they have failed for long."""
         self.sql("update instance set errand_at = now() where errand_at is not null")
-        with self.ledger.begin() as connection:
-            claimed = claims.claim_errands(connection, [Stage.SIEBEL], dict.fromkeys(Lane, 100), token=9, lease_s=60)
+        with self.ledger.begin() as tx:
+            claimed = claims.claim_errands(tx, [Stage.SIEBEL], dict.fromkeys(Lane, 100), token=9, lease_s=60)
         for (_, stage), some in claimed.items():
             self.conclude(stage, self._begin(stage, some))
 
     def claim(self, limit: int = 10_000) -> dict[tuple[Lane, Stage], list[Claimed]]:
         limits = {(lane, stage): limit for lane in Lane for stage in Stage}
-        with self.ledger.begin() as connection:
-            return claims.claim(connection, limits, token=7, lease_s=60)
+        with self.ledger.begin() as tx:
+            return claims.claim(tx, limits, token=7, lease_s=60)
 
     def conclude(self, stage: Stage, works: Sequence[Work]) -> None:
         """End *works* well."""
@@ -84,21 +84,21 @@ class Road:
             self._end(stage, work, _good(stage, work), 1)
 
     def _begin(self, stage: Stage, some: list[Claimed]) -> list[Work]:
-        with self.ledger.begin() as connection:
-            return attempts.begin(connection, stage, [one.instance_id for one in some], lease_s=60)
+        with self.ledger.begin() as tx:
+            return attempts.begin(tx, stage, [one.instance_id for one in some], lease_s=60)
 
     def _end(self, stage: Stage, work: Work, result: Result, attempts_max: int) -> None:
         rules = Rules(stage, RetryPolicy(100, 1000, attempts_max), report_after_s=300, jitter=0.5, carried=True)
-        with self.ledger.begin() as connection:
-            attempts.finish(connection, stage, [conclude(work, result, rules)], TERMS)
+        with self.ledger.begin() as tx:
+            attempts.finish(tx, stage, [conclude(work, result, rules)], TERMS)
 
     def turn(self, *, resubmits_max: int = 10) -> None:
         """Let a dispatcher advance the jobs until nothing can go on at once."""
         self.sql("update job set next_at = now() where ended_at is null")
         more = True
         while more:
-            with self.ledger.begin() as connection:
-                more = requeues.advance(connection, resubmits_max=resubmits_max)
+            with self.ledger.begin() as tx:
+                more = requeues.advance(tx, resubmits_max=resubmits_max)
 
     def until_over(self, job_id: int, crowdtwist: Fate = ALWAYS_WELL, *, turns: int = 20) -> Job:
         """Advance and travel by turns until the job is over."""
@@ -110,8 +110,8 @@ class Road:
         raise AssertionError(f"the job is not over: {self.job(job_id)}")
 
     def job(self, job_id: int) -> Job:
-        with self.ledger.begin() as connection:
-            found = job_views.job(connection, None, job_id)
+        with self.ledger.begin() as tx:
+            found = job_views.job(tx, None, job_id)
         assert found is not None
         return found
 
@@ -124,13 +124,13 @@ class Road:
     def note(self, **columns: object) -> None:
         """Add a line to the activity of the first instance."""
         names, bound = ", ".join(columns), ", ".join(f":{name}" for name in columns)
-        with self.ledger.begin() as connection:
+        with self.ledger.begin() as tx:
             line = f"insert into activity (instance_id, what, {names}) values (1, 'noted', {bound})"
-            connection.execute(text(line), columns)
+            tx.execute(text(line), columns)
 
     def sql(self, statement: str) -> list[Any]:
-        with self.ledger.begin() as connection:
-            result = connection.execute(text(statement))
+        with self.ledger.begin() as tx:
+            result = tx.execute(text(statement))
             if not result.returns_rows:
                 return []
             return [tuple(row) if len(row) > 1 else row[0] for row in result]
@@ -168,14 +168,14 @@ def busy(road: Road, crowdtwist: Fate = ALWAYS_WELL) -> Iterator[None]:
 @contextmanager
 def dying(ledger: Engine) -> Iterator[Any]:
     """A transaction whose process dies before it commits."""
-    with ledger.connect() as connection:
-        yield connection
-        connection.invalidate()
+    with ledger.connect() as tx:
+        yield tx
+        tx.invalidate()
 
 
 def plan(road: Road, *ids: int, kind: Kind = Kind.REQUEUE, forced: bool = False) -> Plan:
-    with road.ledger.begin() as connection:
-        return requeues.plan(connection, kind, ids, resubmits_max=10, forced=forced)
+    with road.ledger.begin() as tx:
+        return requeues.plan(tx, kind, ids, resubmits_max=10, forced=forced)
 
 
 def verdicts(of: Plan) -> dict[int, tuple[str, str]]:
@@ -191,8 +191,8 @@ def start(
     rate: int | None = None,
 ) -> int:
     order = Order(kind, "olga", "CrowdTwist is well again", {"ids": []}, from_start, forced, rate)
-    with road.ledger.begin() as connection:
-        job = requeues.create(connection, order, ids or every_dead(road), resubmits_max=10)
+    with road.ledger.begin() as tx:
+        job = requeues.create(tx, order, ids or every_dead(road), resubmits_max=10)
     assert job is not None
     return job
 

@@ -233,18 +233,18 @@ class Play:
     def _round(self, turn: int) -> bool:
         moved = False
         self._arrive(self._arriving(2 * turn))
-        with self._ledger.begin() as connection:
+        with self._ledger.begin() as tx:
             limits = dict.fromkeys([(lane, stage) for lane in Lane for stage in Stage], 1_000_000)
-            claimed = claims.claim(connection, limits, token=turn * 10 + 1, lease_s=600)
+            claimed = claims.claim(tx, limits, token=turn * 10 + 1, lease_s=600)
         for (_, start), some in claimed.items():
             moved = True
             for stage in start.rest:
                 mid = partial(self._arriving, 2 * turn + 1) if stage is Stage.CROWDTWIST else list
                 self._attempt(stage, [one.instance_id for one in some], mid)
         self._arrive(self._arriving(2 * turn + 1))
-        with self._ledger.begin() as connection:
+        with self._ledger.begin() as tx:
             lanes = dict.fromkeys(Lane, 1_000_000)
-            claimed = claims.claim_errands(connection, list(Stage), lanes, token=turn * 10 + 2, lease_s=600)
+            claimed = claims.claim_errands(tx, list(Stage), lanes, token=turn * 10 + 2, lease_s=600)
         for (_, stage), some in claimed.items():
             moved = True
             self._attempt(stage, [one.instance_id for one in some], list)
@@ -274,8 +274,8 @@ class Play:
                 story.ids[version] = int(receipt.instance_id)
 
     def _attempt(self, stage: Stage, ids: list[int], mid: Callable[[], list[tuple[Story, int]]]) -> None:
-        with self._ledger.begin() as connection:
-            works = attempts.begin(connection, stage, ids, lease_s=600)
+        with self._ledger.begin() as tx:
+            works = attempts.begin(tx, stage, ids, lease_s=600)
         self._arrive(mid())
         endings: list[Ending] = []
         gone: list[int] = []
@@ -285,8 +285,8 @@ class Play:
                 gone.append(work.instance_id)
             else:
                 endings.append(conclude(work, result, Rules(stage, POLICY, 3000, jitter=0.0, carried=True)))
-        with self._ledger.begin() as connection:
-            assert attempts.finish(connection, stage, endings, TERMS) == len(endings)
+        with self._ledger.begin() as tx:
+            assert attempts.finish(tx, stage, endings, TERMS) == len(endings)
         if gone:
             self._give_back(gone)
         self._wake(stage, [self._of[work.member_number] for work in works])
@@ -302,14 +302,14 @@ class Play:
                 return story.at_siebel(work)
 
     def _give_back(self, ids: list[int]) -> None:
-        with self._ledger.begin() as connection:
+        with self._ledger.begin() as tx:
             lapse = text("update instance set lease_until = now() - interval '1 s' where id = any(:ids)")
-            connection.execute(lapse, {"ids": ids})
-        with self._ledger.begin() as connection:
-            lost = attempts.expired(connection, limit=1_000_000)
+            tx.execute(lapse, {"ids": ids})
+        with self._ledger.begin() as tx:
+            lost = attempts.expired(tx, limit=1_000_000)
             for stage in {one.stage for one in lost}:
                 endings = [after_loss(one, losses_max=50) for one in lost if one.stage is stage]
-                attempts.finish(connection, stage, endings, TERMS)
+                attempts.finish(tx, stage, endings, TERMS)
 
     def _wake(self, stage: Stage, stories: Iterable[Story]) -> None:
         """Let frozen workers, whose calls have just landed, try to write what came of them."""
@@ -321,8 +321,8 @@ class Play:
             facts = {"ct_user_id": 42, "row_id": "1-R", "told_status": "Success", "told_error": ""}
             endings += [conclude(work, Done("woken", facts, CALLED), rules) for work in awake]
         if endings:
-            with self._ledger.begin() as connection:
-                assert attempts.finish(connection, stage, endings, TERMS) == 0
+            with self._ledger.begin() as tx:
+                assert attempts.finish(tx, stage, endings, TERMS) == 0
 
     def _settle(self, *, all_of_them: bool) -> bool:
         """Let the time pass after which nothing lands any more."""
@@ -344,8 +344,8 @@ class Play:
         return landed
 
     def _checks_due(self, chosen: Sequence[Story]) -> bool:
-        with self._ledger.begin() as connection:
-            due = connection.execute(
+        with self._ledger.begin() as tx:
+            due = tx.execute(
                 text("""
                     update member set read_back_at = least(read_back_at, now()),
                                       tell_again_at = least(tell_again_at, now())
@@ -357,11 +357,11 @@ class Play:
             return due.first() is not None
 
     def _wrong(self) -> list[str]:
-        with self._ledger.begin() as connection:
-            known = connection.execute(text("select id, state from instance"))
+        with self._ledger.begin() as tx:
+            known = tx.execute(text("select id, state from instance"))
             states: dict[int, str] = {row[0]: row[1] for row in known}
             member = text("select member_number, lost_write_id, read_back_at, lost_tell_id, tell_again_at from member")
-            marks = {row[0]: tuple(row[1:]) for row in connection.execute(member)}
+            marks = {row[0]: tuple(row[1:]) for row in tx.execute(member)}
         wrong = []
         for story in self._of.values():
             by_version = {version: states[instance_id] for version, instance_id in story.ids.items()}

@@ -151,7 +151,7 @@ def _file_message(message: Any, reason: str) -> None:  # noqa: ANN401  # a kombu
 def _file(queue: str, reason: str, *, headers: str, body: str) -> None:
     log.error("stray message on the broker", queue=queue, reason=reason)
     try:
-        with transaction(engine()) as connection:
-            file_stray(connection, queue=queue, reason=reason, headers=headers, body=body)
+        with transaction(engine()) as tx:
+            file_stray(tx, queue=queue, reason=reason, headers=headers, body=body)
     except LedgerError:
         log.exception("could not file the stray message")

@@ -78,14 +78,14 @@ async def beat_for_ever(me: Who) -> None:
 def _beat(me: Who) -> None:
     # A child that was not forked has imported this itself, and cannot see what its parent notes.
     aged_s = 0.0 if os.getpid() == _importer else max(0.0, monotonic() - _went_round.value - _NOTE_EVERY_S)
-    with transaction(engine(), durable=False) as connection:
-        heartbeats.beat(connection, me, aged_s=aged_s)
+    with transaction(engine(), durable=False) as tx:
+        heartbeats.beat(tx, me, aged_s=aged_s)
 
 
 def leave(me: Who) -> None:
     """Say that this process ends as it should."""
     try:
-        with transaction(engine()) as connection:
-            heartbeats.leave(connection, me)
+        with transaction(engine()) as tx:
+            heartbeats.leave(tx, me)
     except LedgerError as error:
         log.info("left without a word", cause=str(error))

@@ -139,12 +139,12 @@ class Attempt:
 
     def _begin(self, ids: Sequence[int]) -> list[tuple[list[Work], list[Ending]]]:
         # Durable where a call follows that must not be repeated beside itself (deploy/decisions/0003).
-        with transaction(engine(), durable=self.stage is not Stage.OIC) as connection:
-            gate = connections.gate(connection, self.stage)
-            works = attempts.begin(connection, self.stage, ids, lease_s=self.of.dispatcher.lease_s)
+        with transaction(engine(), durable=self.stage is not Stage.OIC) as tx:
+            gate = connections.gate(tx, self.stage)
+            works = attempts.begin(tx, self.stage, ids, lease_s=self.of.dispatcher.lease_s)
             self.was_well, self.was_open = gate.is_well, gate.is_open
             if not gate.is_well or any(work.attempt > 1 for work in works):
-                self.in_trouble = inputs.in_trouble(connection, limit=_IN_TROUBLE)
+                self.in_trouble = inputs.in_trouble(tx, limit=_IN_TROUBLE)
             if gate.breaker.seeks is not None:
                 works = [replace(work, must_call=work.instance_id == gate.breaker.seeks) for work in works]
             kept_out = [] if gate.is_open else [work for work in works if not gate.admits(work.instance_id)]
@@ -152,17 +152,17 @@ class Attempt:
                 return [(works, [])]
             report_after_s = None if gate.paused else self.of.siebel.report_after_s
             endings = [held(work, self.stage, why=gate.why, report_after_s=report_after_s) for work in kept_out]
-            attempts.finish(connection, self.stage, endings, self._terms)
+            attempts.finish(tx, self.stage, endings, self._terms)
         return [([work for work in works if work not in kept_out], endings)]
 
     def _bury_unread(self, instance_id: int, error: Exception) -> list[tuple[list[Work], list[Ending]]]:
         """Bury the one whose inputs cannot be read."""
         log.error("unreadable", stage=self.stage, instance_id=instance_id, error=type(error).__name__)
         lease_s = self.of.dispatcher.lease_s
-        with transaction(engine()) as connection:
-            works = attempts.begin(connection, self.stage, [instance_id], lease_s=lease_s, unread=True)
+        with transaction(engine()) as tx:
+            works = attempts.begin(tx, self.stage, [instance_id], lease_s=lease_s, unread=True)
             endings = [bug(work, error, self.stage) for work in works]
-            attempts.finish(connection, self.stage, endings, self._terms)
+            attempts.finish(tx, self.stage, endings, self._terms)
         return [([], endings)]
 
     def write(self, answers: Sequence[Answer], *, carried: bool) -> list[Ending]:
@@ -202,8 +202,8 @@ class Attempt:
         return [(work, waiting_for(result, holders.get(work.instance_id))) for work, result in answers]
 
     def _holders(self, ids: Sequence[int]) -> dict[int, str]:
-        with transaction(engine()) as connection:
-            return addresses.giving_up(connection, ids)
+        with transaction(engine()) as tx:
+            return addresses.giving_up(tx, ids)
 
     def _concluded(
         self, answers: Sequence[Answer], *, carried: bool, spared: bool = False
@@ -234,8 +234,8 @@ class Attempt:
 
     def goes_on(self, ids: Sequence[int]) -> bool:
         """Say whether the chain must go on for instances that are past this stage."""
-        with transaction(engine()) as connection:
-            return attempts.goes_on(connection, ids)
+        with transaction(engine()) as tx:
+            return attempts.goes_on(tx, ids)
 
     @property
     def _terms(self) -> attempts.Terms:
@@ -267,34 +267,34 @@ class Attempt:
 
     def _finish(self, endings: Sequence[Ending], seen: Seen | None) -> int:
         rules = self.of.connection(self.stage).breaker_rules
-        with transaction(engine(), durable=False) as connection:
-            written = attempts.finish(connection, self.stage, endings, self._terms)
+        with transaction(engine(), durable=False) as tx:
+            written = attempts.finish(tx, self.stage, endings, self._terms)
             if seen is None or not written or (not seen.failed and self.was_well):
                 return written
             if seen.failed:
-                due = connections.how_many_due(connection, self.stage, at_most=rules.members)
+                due = connections.how_many_due(tx, self.stage, at_most=rules.members)
                 seen = replace(seen, due=max(seen.due, due))
-            before, now = connections.observe(connection, self.stage, seen, rules)
+            before, now = connections.observe(tx, self.stage, seen, rules)
             if seen.is_up and before.position is Position.CLOSED:
-                self._name_suspects(connection, before.failing_members | set(seen.failed.values()))
+                self._name_suspects(tx, before.failing_members | set(seen.failed.values()))
             if seen.failed:
-                self._hold_failed(connection, before, now, list(seen.failed))
+                self._hold_failed(tx, before, now, list(seen.failed))
             if before.position is not now.position:
-                wake(connection)
-            self.asks |= bool(seen.failed) and connections.in_question(connection, self.stage, rules, due=seen.due)
+                wake(tx)
+            self.asks |= bool(seen.failed) and connections.in_question(tx, self.stage, rules, due=seen.due)
         self._log(before, now)
         return written
 
-    def _name_suspects(self, connection: Transaction, members: Collection[str]) -> None:
-        named = probing.suspect(connection, self.stage, members) if members else 0
+    def _name_suspects(self, tx: Transaction, members: Collection[str]) -> None:
+        named = probing.suspect(tx, self.stage, members) if members else 0
         if named:
             log.warning("suspects", stage=self.stage, instances=named)
 
-    def _hold_failed(self, connection: Transaction, before: Breaker, now: Breaker, failed: list[int]) -> None:
+    def _hold_failed(self, tx: Transaction, before: Breaker, now: Breaker, failed: list[int]) -> None:
         """Hold who failed as the connection went down; *failed* are those who failed after it."""
         if now.failing_since is not None and now.position is not Position.CLOSED:
             late = None if before.position is Position.CLOSED else failed
-            holding.hold_failed(connection, self.stage, now.failing_since, late)
+            holding.hold_failed(tx, self.stage, now.failing_since, late)
 
     def _ask_the_system(self) -> None:
         """Let the connection's own test say whether it is down; if it passes, a dispatcher asks a good member."""
@@ -303,10 +303,10 @@ class Attempt:
         passed = self.loop.is_up(self.stage, _TEST_S)
         if passed is None:
             return
-        with transaction(engine(), durable=False) as connection:
-            before, now = connections.judge(connection, self.stage, rules, passed=passed)
-            self._hold_failed(connection, before, now, [])
-            wake(connection)
+        with transaction(engine(), durable=False) as tx:
+            before, now = connections.judge(tx, self.stage, rules, passed=passed)
+            self._hold_failed(tx, before, now, [])
+            wake(tx)
         self._log(before, now)
 
     def _log(self, before: Breaker, now: Breaker) -> None:
@@ -325,16 +325,16 @@ class Attempt:
             return False
         if lease.now() + _TEST_S > self.ends or not self.loop.is_up(self.stage, _TEST_S):
             return True
-        with transaction(engine(), durable=False) as connection:
-            is_proven = connections.served(connection, self.stage, within_s=policy.cap_s + _SERVED_S)
+        with transaction(engine(), durable=False) as tx:
+            is_proven = connections.served(tx, self.stage, within_s=policy.cap_s + _SERVED_S)
             if is_proven:
                 return False
-            if not probing.has_good(connection, self.stage):
-                failing = connections.gate(connection, self.stage).breaker.failing_members
+            if not probing.has_good(tx, self.stage):
+                failing = connections.gate(tx, self.stage).breaker.failing_members
                 failing |= {work.member_number for work, result in answers if evidence.counts(result)}
                 return len(failing) >= self.of.connection(self.stage).breaker_members
-            connections.doubt(connection, self.stage)
-            wake(connection)
+            connections.doubt(tx, self.stage)
+            wake(tx)
         return True
 
 

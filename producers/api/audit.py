@@ -42,8 +42,8 @@ def list_actions(
     limit: Limit = LIMIT_DEFAULT,
 ) -> Response:
     """List actions with who, when, why, what they touched and the answer; denied ones too."""
-    with transaction(ledger_of(request)) as connection:
-        return json_answer(operators.actions(connection, where, limit=limit, before=before))
+    with transaction(ledger_of(request)) as tx:
+        return json_answer(operators.actions(tx, where, limit=limit, before=before))
 
 
 @router.get(
@@ -65,5 +65,5 @@ def list_suggestions(
     limit: Annotated[int, Query(ge=1, le=100, description="at most so many")] = suggestions.LIMIT_DEFAULT,
 ) -> Response:
     """Suggest values for a filter, of the newest 20,000 failed instances, or actions, or of all members."""
-    with transaction(ledger_of(request)) as connection:
-        return json_answer(SuggestionPage(suggestions.suggested(connection, field, beginning, limit=limit)))
+    with transaction(ledger_of(request)) as tx:
+        return json_answer(SuggestionPage(suggestions.suggested(tx, field, beginning, limit=limit)))

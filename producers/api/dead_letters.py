@@ -56,10 +56,10 @@ def list_dead_letters(  # noqa: PLR0913, PLR0917  # one query parameter each
 ) -> Response:
     """Group dead letters by stage, code and normalised message; `state=rejected` does so for Data Errors."""
     ledger = ledger_of(request)
-    with transaction(ledger) as connection:
+    with transaction(ledger) as tx:
         if not listed:
-            return json_answer(CausePage(causes.causes(connection, where, limit=limit)))
-        page = views.instances(connection, where, limit=limit, before=before)
+            return json_answer(CausePage(causes.causes(tx, where, limit=limit)))
+        page = views.instances(tx, where, limit=limit, before=before)
     return json_answer(page_for(unmasked_reader(who), ledger, page))
 
 

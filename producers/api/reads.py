@@ -46,8 +46,8 @@ def list_instances(
 ) -> Response:
     """List the instances that match all of the filter; several values of one parameter mean any of them."""
     ledger = ledger_of(request)
-    with transaction(ledger) as connection:
-        page = views.instances(connection, where, limit=limit, before=before)
+    with transaction(ledger) as tx:
+        page = views.instances(tx, where, limit=limit, before=before)
     return json_answer(page_for(unmasked_reader(who), ledger, page))
 
 
@@ -63,8 +63,8 @@ def show_instance(request: Request, who: Reader, instance_id: InstanceId) -> Res
     """Show one instance with its event, the CrowdTwist user made of it, and all that happened to it, calls included."""
     ledger = ledger_of(request)
     number = id_of(instance_id)
-    with transaction(ledger) as connection:
-        detail = None if number is None else views.instance(connection, number)
+    with transaction(ledger) as tx:
+        detail = None if number is None else views.instance(tx, number)
     if detail is None:
         raise ProblemError(404, "no_such_instance", "there is no such instance, or it was pruned")
     return json_answer(instance_for(unmasked_reader(who), ledger, detail))
@@ -85,9 +85,9 @@ def show_member(
     ledger = ledger_of(request)
     member, refused = None, RefusalPage([], None)
     if not has_control(member_number):
-        with transaction(ledger) as connection:
-            member = views.member(connection, member_number, limit=limit, before=before)
-            refused = refusals_of_member(connection, member_number) if member is None else refused
+        with transaction(ledger) as tx:
+            member = views.member(tx, member_number, limit=limit, before=before)
+            refused = refusals_of_member(tx, member_number) if member is None else refused
     if member is None:
         more = {"refusals": refused.items} if refused.items else {}
         raise ProblemError(404, "no_such_member", words_of(refused), None, **more)

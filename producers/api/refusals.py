@@ -77,5 +77,5 @@ def list_refusals(
     limit: Limit = LIMIT_DEFAULT,
 ) -> Response:
     """List what intake refused: position, field and reason as they were answered, who sent it, and a masked excerpt."""
-    with transaction(ledger_of(request)) as connection:
-        return json_answer(refusals.refusals(connection, where, limit=limit, before=before))
+    with transaction(ledger_of(request)) as tx:
+        return json_answer(refusals.refusals(tx, where, limit=limit, before=before))

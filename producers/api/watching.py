@@ -135,8 +135,8 @@ class Throughput:
 def show_status(request: Request, _: Reader) -> Response:
     """Show the verdict, connections, backlog with the age of its oldest, dead letters by code, rates, processes."""
     settings = settings_of(request)
-    with transaction(engine(settings.ledger_url)) as connection:
-        return json_answer(standing(connection, settings))
+    with transaction(engine(settings.ledger_url)) as tx:
+        return json_answer(standing(tx, settings))
 
 
 @router.get(
@@ -158,9 +158,9 @@ def show_throughput(
     """Show what each stage came to in each minute, a second or two behind, and the outages that were not over then."""
     now = datetime.now(UTC)
     start = _start(since, now)
-    with transaction(ledger_of(request)) as connection:
-        items = history.minutes(connection, since=start, until=now)
-        return json_answer(Throughput(items, history.outages(connection, since=start)))
+    with transaction(ledger_of(request)) as tx:
+        items = history.minutes(tx, since=start, until=now)
+        return json_answer(Throughput(items, history.outages(tx, since=start)))
 
 
 def _start(since: str, now: datetime) -> datetime:

@@ -41,8 +41,8 @@ class Manner:
 def show_causes(where: Filter, limit: int, *, as_json: bool) -> int:
     """Show dead letters by cause; give the exit code."""
     try:
-        with transaction(_ledger()) as connection:
-            everything = causes.causes(connection, where, limit=causes.LOOKED_AT)
+        with transaction(_ledger()) as tx:
+            everything = causes.causes(tx, where, limit=causes.LOOKED_AT)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     found = everything[:limit]

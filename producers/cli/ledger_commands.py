@@ -32,9 +32,9 @@ def list_instances(where: Filter, limit: int, cursor: str | None, *, unmasked: b
     """List instances; give the exit code."""
     before = before_of(cursor)
     ledger = engine(with_ledger().ledger_url)
-    with transaction(ledger) as connection:
-        page = views.instances(connection, where, limit=limit, before=before)
-        untold = lookups.untold(connection, [int(one.instance_id) for one in page.items])
+    with transaction(ledger) as tx:
+        page = views.instances(tx, where, limit=limit, before=before)
+        untold = lookups.untold(tx, [int(one.instance_id) for one in page.items])
     page = page_for(operator() if unmasked else None, ledger, page)
     if as_json:
         print_json(page)
@@ -49,9 +49,9 @@ def show_instance(words: str, *, unmasked: bool, as_json: bool) -> int:
     """Show one instance; give the exit code."""
     number = id_of(words)
     ledger = engine(with_ledger().ledger_url)
-    with transaction(ledger) as connection:
-        detail = None if number is None else views.instance(connection, number)
-        untold = set() if number is None else lookups.untold(connection, [number])
+    with transaction(ledger) as tx:
+        detail = None if number is None else views.instance(tx, number)
+        untold = set() if number is None else lookups.untold(tx, [number])
     if detail is None:
         typer.echo(f"there is no instance {words}, or it was pruned", err=True)
         return NOTHING
@@ -68,11 +68,11 @@ def show_member(number: str, limit: int, cursor: str | None, *, unmasked: bool, 
     before = before_of(cursor)
     ledger = engine(with_ledger().ledger_url)
     member = None
-    with transaction(ledger) as connection:
+    with transaction(ledger) as tx:
         if not has_control(number):
-            member = views.member(connection, number, limit=limit, before=before)
-        untold = lookups.untold(connection, [int(one.instance_id) for one in member.instances] if member else [])
-        refused = refusals_of_member(connection, number)
+            member = views.member(tx, number, limit=limit, before=before)
+        untold = lookups.untold(tx, [int(one.instance_id) for one in member.instances] if member else [])
+        refused = refusals_of_member(tx, number)
     if member is None:
         return _show_refused(number, refused, as_json=as_json)
     member = member_for(operator() if unmasked else None, ledger, member)
@@ -139,8 +139,8 @@ def verdict_of(error: Exception) -> Verdict:
 
 
 def _print_status(of: Settings, *, as_json: bool) -> None:
-    with transaction(engine(of.ledger_url)) as connection:
-        found = standing(connection, of)
+    with transaction(engine(of.ledger_url)) as tx:
+        found = standing(tx, of)
     if as_json:
         print_json(found)
     else:

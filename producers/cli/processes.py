@@ -169,8 +169,8 @@ def _server(url: str) -> "tuple[Server, Schema]":
     from shared.ledger import checkup
     from shared.ledger.engine import engine, transaction
 
-    with transaction(engine(url)) as connection:
-        return checkup.server(connection), checkup.schema(connection)
+    with transaction(engine(url)) as tx:
+        return checkup.server(tx), checkup.schema(tx)
 
 
 @contextmanager

@@ -38,8 +38,8 @@ def list_refusals(  # noqa: PLR0913  # one option each
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     before = before_of(cursor)
-    with transaction(engine(with_ledger().ledger_url)) as connection:
-        page = refusals(connection, where, limit=limit, before=before)
+    with transaction(engine(with_ledger().ledger_url)) as tx:
+        page = refusals(tx, where, limit=limit, before=before)
     if as_json:
         print_json(page)
     elif page.items:

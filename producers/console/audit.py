@@ -50,8 +50,8 @@ def show_audit(request: Request, _: Visitor) -> Response:
         where, before = _where(words), cursor_of(words)
     except AskError as mistake:
         return page(request, "audit/page.html", status=400, **content | {"mistake": mistake})
-    with transaction(ledger_of(request)) as connection:
-        found = operators.actions(connection, where, limit=ROWS, before=before)
+    with transaction(ledger_of(request)) as tx:
+        found = operators.actions(tx, where, limit=ROWS, before=before)
     lines = [Line(one, pieces(one.asked, most=_PIECES_MAX), job_of(one.answer)) for one in found.items]
     if before is None:
         drawn = _drawn(found.items)
@@ -71,9 +71,9 @@ async def follow_audit(request: Request, _: Visitor, drawn: AsDrawn) -> Streamin
     typed = {name: words[name] for name in _FIELDS if words.get(name)}
 
     def look() -> tuple[int, Drawn]:
-        with transaction(ledger) as connection:
-            newest = operators.actions(connection, where, limit=COUNTED_MAX)
-            shown = operators.actions(connection, where, limit=ROWS, before=drawn.after + 1)
+        with transaction(ledger) as tx:
+            newest = operators.actions(tx, where, limit=COUNTED_MAX)
+            shown = operators.actions(tx, where, limit=ROWS, before=drawn.after + 1)
         return sum(int(one.action_id) > drawn.after for one in newest.items), _drawn(shown.items)
 
     return follow(request, drawn, look, f"/audit?{urlencode(typed)}" if typed else "/audit")

@@ -98,8 +98,8 @@ def _content(request: Request) -> dict[str, Any]:
     ledger = ledger_of(request)
     now = datetime.now(UTC)
     states = connection_control.states(ledger, settings)
-    with transaction(ledger) as connection:
-        outages = history.outages(connection, since=now - LOOKED_BACK)
+    with transaction(ledger) as tx:
+        outages = history.outages(tx, since=now - LOOKED_BACK)
     return {
         "connections": states,
         "meanings": meanings(states, settings),

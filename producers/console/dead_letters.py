@@ -60,9 +60,9 @@ async def follow_letters(request: Request, _: Visitor, drawn: AsDrawn) -> Stream
     where, message = failures(asked.where()), asked.message()
 
     def look() -> tuple[int, Drawn]:
-        with transaction(ledger) as connection:
-            newest = listed(connection, where, message, None, COUNTED_MAX)
-            shown = listed(connection, where, message, drawn.after + 1)
+        with transaction(ledger) as tx:
+            newest = listed(tx, where, message, None, COUNTED_MAX)
+            shown = listed(tx, where, message, drawn.after + 1)
         return sum(int(one.instance_id) > drawn.after for one in newest.items), instances_drawn(shown.items)
 
     return follow(request, drawn, look, asked.address(_PATH))
@@ -70,14 +70,14 @@ async def follow_letters(request: Request, _: Visitor, drawn: AsDrawn) -> Stream
 
 def _found(request: Request, asked: Asked, where: Filter, message: str, before: int | None) -> dict[str, Any]:
     """Read the rows, and on the first page the causes; of one cause, where its *message* is given."""
-    with transaction(ledger_of(request)) as connection:
+    with transaction(ledger_of(request)) as tx:
         groups = None
         if before is None:
-            every = causes.causes(connection, where, limit=causes.LOOKED_AT if message else GROUPS_MAX)
+            every = causes.causes(tx, where, limit=causes.LOOKED_AT if message else GROUPS_MAX)
             groups = [one for one in every if message in {"", one.message}]
-        found = listed(connection, where, message, before)
+        found = listed(tx, where, message, before)
         ids = [int(one.instance_id) for one in found.items]
-        fixed, jobs = lookups.overtaken(connection, ids), lookups.jobs_of(connection, ids)
+        fixed, jobs = lookups.overtaken(tx, ids), lookups.jobs_of(tx, ids)
     rows = masked_page(found)
     follow = ""
     if before is None:
@@ -87,8 +87,8 @@ def _found(request: Request, asked: Asked, where: Filter, message: str, before: 
     return shown | {"follow": follow}
 
 
-def listed(connection: Transaction, where: Filter, message: str, before: int | None, limit: int = ROWS) -> Page:
+def listed(tx: Transaction, where: Filter, message: str, before: int | None, limit: int = ROWS) -> Page:
     """List those that match; of one cause, where its *message* is given."""
     if not message:
-        return views.instances(connection, where, limit=limit, before=before)
-    return views.listed(connection, causes.instances_of(connection, where, message), limit=limit, before=before)
+        return views.instances(tx, where, limit=limit, before=before)
+    return views.listed(tx, causes.instances_of(tx, where, message), limit=limit, before=before)

@@ -101,9 +101,9 @@ def exported(
 
 
 def _page(ledger: Ledger, where: Filter, message: str, before: int | None) -> tuple[Page, set[str]]:
-    with transaction(ledger) as connection:
-        page = masked_page(listed(connection, where, message, before, LIMIT_MAX))
-        return page, lookups.untold(connection, [int(one.instance_id) for one in page.items])
+    with transaction(ledger) as tx:
+        page = masked_page(listed(tx, where, message, before, LIMIT_MAX))
+        return page, lookups.untold(tx, [int(one.instance_id) for one in page.items])
 
 
 def _cells(record: InstanceRecord, untold: set[str]) -> list[str]:

@@ -101,10 +101,10 @@ def show_history(request: Request, _: Visitor) -> Response:
     except AskError as mistake:
         return page(request, "history/page.html", status=400, chosen=None, mistake=mistake, **content)
     steps = chosen.steps
-    with transaction(ledger_of(request)) as connection:
-        counted = history.counts(connection, since=steps.since, until=steps.until, step=steps.step)
-        waited = latency.waits(connection, since=steps.since, until=steps.until, step=steps.step)
-        away = [one for one in history.outages(connection, since=steps.since) if one.from_at < steps.until]
+    with transaction(ledger_of(request)) as tx:
+        counted = history.counts(tx, since=steps.since, until=steps.until, step=steps.step)
+        waited = latency.waits(tx, since=steps.since, until=steps.until, step=steps.step)
+        away = [one for one in history.outages(tx, since=steps.since) if one.from_at < steps.until]
     both = (plotted_waits(waited, steps, narrow=narrow) for narrow in (False, True))
     return page(
         request,
@@ -132,10 +132,10 @@ def list_outcomes(request: Request, _: Visitor) -> Response:
         until = _instant(words, "until", now) or now
     except AskError as mistake:
         return page(request, "history/outcomes.html", status=400, mistake=mistake, **content)
-    with transaction(ledger_of(request)) as connection:
-        ids = history.happened(connection, outcomes, since=since, until=until, limit=_FOUND_MAX)
-        found = masked_page(views.listed(connection, ids, limit=_ROWS, before=before))
-        untold = lookups.untold(connection, [int(one.instance_id) for one in found.items])
+    with transaction(ledger_of(request)) as tx:
+        ids = history.happened(tx, outcomes, since=since, until=until, limit=_FOUND_MAX)
+        found = masked_page(views.listed(tx, ids, limit=_ROWS, before=before))
+        untold = lookups.untold(tx, [int(one.instance_id) for one in found.items])
     content |= {"since": since, "until": until, "found": found, "untold": untold}
     return page(
         request,

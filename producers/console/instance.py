@@ -82,15 +82,15 @@ def _page(request: Request, content: dict[str, Any]) -> Response:
 
 def _content(request: Request, instance_id: str, *, unmasked: bool = False) -> dict[str, Any]:
     number = id_of(instance_id)
-    with transaction(ledger_of(request)) as connection:
-        found = None if number is None else views.instance(connection, number)
+    with transaction(ledger_of(request)) as tx:
+        found = None if number is None else views.instance(tx, number)
         if found is None or number is None:
             raise ProblemError(404, "no_such_instance", "There is no such instance, or it was pruned.")
-        member = views.member(connection, found.member_number, limit=1)
-        neighbours = lookups.neighbours(connection, found.member_number, number)
-        is_fixed = found.state in REQUEUED_FROM and bool(lookups.overtaken(connection, [number]))
-        job = lookups.jobs_of(connection, [number]).get(found.instance_id)
-        untold = bool(lookups.untold(connection, [number]))
+        member = views.member(tx, found.member_number, limit=1)
+        neighbours = lookups.neighbours(tx, found.member_number, number)
+        is_fixed = found.state in REQUEUED_FROM and bool(lookups.overtaken(tx, [number]))
+        job = lookups.jobs_of(tx, [number]).get(found.instance_id)
+        untold = bool(lookups.untold(tx, [number]))
     now = datetime.now(UTC)
     shown = revealed(found, found.event, found.user) if unmasked else masked_instance(found)
     return {

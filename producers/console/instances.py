@@ -29,9 +29,9 @@ def list_instances(request: Request, _: Visitor) -> Response:
         return RedirectResponse(bar.asked.address(_PATH), 303)
     found, untold = None, set[str]()
     if bar.mistake is None:
-        with transaction(ledger_of(request)) as connection:
-            found = masked_page(views.instances(connection, bar.where, limit=LIMIT_DEFAULT, before=bar.before))
-            untold = lookups.untold(connection, [int(one.instance_id) for one in found.items])
+        with transaction(ledger_of(request)) as tx:
+            found = masked_page(views.instances(tx, bar.where, limit=LIMIT_DEFAULT, before=bar.before))
+            untold = lookups.untold(tx, [int(one.instance_id) for one in found.items])
     drawn = instances_drawn(found.items) if found and not bar.before else None
     return page(
         request,
@@ -61,9 +61,9 @@ async def follow_instances(request: Request, _: Visitor, drawn: AsDrawn) -> Stre
     ledger = ledger_of(request)
 
     def look() -> tuple[int, Drawn]:
-        with transaction(ledger) as connection:
-            newest = views.instances(connection, bar.where, limit=COUNTED_MAX)
-            shown = views.instances(connection, bar.where, limit=LIMIT_DEFAULT, before=drawn.after + 1)
+        with transaction(ledger) as tx:
+            newest = views.instances(tx, bar.where, limit=COUNTED_MAX)
+            shown = views.instances(tx, bar.where, limit=LIMIT_DEFAULT, before=drawn.after + 1)
         return sum(int(one.instance_id) > drawn.after for one in newest.items), instances_drawn(shown.items)
 
     return follow(request, drawn, look, bar.asked.address(_PATH))

@@ -107,14 +107,14 @@ def _content(request: Request, number: str, cursor: str = "", *, unmasked: bool 
     before = id_of(cursor) if cursor else None
     if cursor and before is None:
         raise ProblemError(400, "invalid_parameter", "cursor: is none of ours", field="cursor")
-    with transaction(ledger_of(request)) as connection:
-        found = views.member(connection, number, limit=_EVENTS, before=before) if number.isprintable() else None
+    with transaction(ledger_of(request)) as tx:
+        found = views.member(tx, number, limit=_EVENTS, before=before) if number.isprintable() else None
         if found is None:
-            said = words_of(refusals_of_member(connection, number))
+            said = words_of(refusals_of_member(tx, number))
             raise ProblemError(404, "no_such_member", f"{said[0].upper()}{said[1:]}.")
-        newest = _instance(connection, found.newest_instance_id)
-        applied = _instance(connection, found.applied_instance_id)
-        untold = lookups.untold(connection, [int(one.instance_id) for one in found.instances])
+        newest = _instance(tx, found.newest_instance_id)
+        applied = _instance(tx, found.applied_instance_id)
+        untold = lookups.untold(tx, [int(one.instance_id) for one in found.instances])
     settings = settings_of(request)
     return {
         "member": revealed_member(ledger_of(request), found) if unmasked else masked_member(found),
@@ -135,5 +135,5 @@ def _address(number: str) -> str:
     return f"/members/{quote(number, safe='')}"
 
 
-def _instance(connection: Transaction, words: str | None) -> InstanceDetail | None:
-    return views.instance(connection, int(words)) if words else None
+def _instance(tx: Transaction, words: str | None) -> InstanceDetail | None:
+    return views.instance(tx, int(words)) if words else None

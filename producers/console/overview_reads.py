@@ -84,23 +84,20 @@ class Glance:
         self._plot = None
 
     def _judged(self) -> Standing:
-        with transaction(engine(self._settings.ledger_url)) as connection:
-            return standing(connection, self._settings)
+        with transaction(engine(self._settings.ledger_url)) as tx:
+            return standing(tx, self._settings)
 
     def _read(self) -> Look:
         overview = self.standing()
-        with transaction(engine(self._settings.ledger_url)) as connection:
+        with transaction(engine(self._settings.ledger_url)) as tx:
             since = overview.at - PLOTTED
             recent = Filter(states=(State.REJECTED,), since=overview.at - _REFUSED_WITHIN)
             dead = Filter(states=(State.DEAD,))
-            jobs = job_views.jobs(connection, None, limit=_JOBS_MAX).items
-            away = outages(connection, since=since)
-            counted = minutes(connection, since=since, until=overview.at)
-            waited = latency.waits(connection, since=since, until=overview.at, step=PLOTTED)
-            found = [
-                causes.causes(connection, where, limit=_CAUSES_MAX + 1, looked_at=_LOOKED_AT)
-                for where in (dead, recent)
-            ]
+            jobs = job_views.jobs(tx, None, limit=_JOBS_MAX).items
+            away = outages(tx, since=since)
+            counted = minutes(tx, since=since, until=overview.at)
+            waited = latency.waits(tx, since=since, until=overview.at, step=PLOTTED)
+            found = [causes.causes(tx, where, limit=_CAUSES_MAX + 1, looked_at=_LOOKED_AT) for where in (dead, recent)]
             return Look(
                 overview=overview,
                 dead=found[0][:_CAUSES_MAX],

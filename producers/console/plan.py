@@ -165,6 +165,6 @@ def _are_data_errors(ledger: Ledger, asked: Asked, plan: Plan) -> bool:
         return State.REJECTED in asked.every("state")
     if not plan.items:
         return False
-    with transaction(ledger) as connection:
-        first = views.instance(connection, int(plan.items[0].instance_id))
+    with transaction(ledger) as tx:
+        first = views.instance(tx, int(plan.items[0].instance_id))
     return first is not None and first.state == State.REJECTED

@@ -34,9 +34,9 @@ def show_refusals(request: Request, _: Visitor) -> Response:
         where, before = _where(words), cursor_of(words)
     except AskError as mistake:
         return page(request, "refusals/page.html", status=400, before=None, **content | {"mistake": mistake})
-    with transaction(ledger_of(request)) as connection:
-        groups = [] if before else refusals.groups(connection, where, limit=_GROUPS)
-        found = refusals.refusals(connection, where, limit=_ROWS, before=before)
+    with transaction(ledger_of(request)) as tx:
+        groups = [] if before else refusals.groups(tx, where, limit=_GROUPS)
+        found = refusals.refusals(tx, where, limit=_ROWS, before=before)
     content |= {"groups": groups, "items": found.items, "next": found.next, "where_of": where_of}
     return page(request, "refusals/page.html", before=before, **content)
 

@@ -33,9 +33,9 @@ def search(request: Request, who: Visitor, q: str = "") -> Response:
     words = "".join(filter(str.isprintable, q)).strip()[:_LONGEST]
     if not words:
         return RedirectResponse("/instances", 303)
-    with transaction(ledger_of(request)) as connection:
-        meant = lookups.meant(connection, words, id_of(words))
-        holders = addresses.members_of(connection, words) if "@" in words and who.may(Right.UNMASKED) else []
+    with transaction(ledger_of(request)) as tx:
+        meant = lookups.meant(tx, words, id_of(words))
+        holders = addresses.members_of(tx, words) if "@" in words and who.may(Right.UNMASKED) else []
     if holders:
         operator = Operator(who.name, who.role)
         job_control.record_unmasking(
@@ -65,6 +65,6 @@ def suggest(
     if field not in set(Suggesting):
         raise ProblemError(400, "invalid_parameter", f"field: must be one of {', '.join(Suggesting)}", field="field")
     words = "".join(filter(str.isprintable, beginning))
-    with transaction(ledger_of(request)) as connection:
-        items = suggested(connection, field, words)
+    with transaction(ledger_of(request)) as tx:
+        items = suggested(tx, field, words)
     return Response(orjson.dumps({"items": items}), media_type="application/json")

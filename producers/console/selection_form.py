@@ -42,10 +42,10 @@ class Cause(Selection):
         """What was asked, to be kept and shown."""
         return {**super(Cause, self).asked, "message": mask_text(self.message)}
 
-    def pick(self, connection: Transaction) -> Sequence[int]:
+    def pick(self, tx: Transaction) -> Sequence[int]:
         """Give the ids."""
         assert self.where is not None  # noqa: S101  # `Selection` has seen to it: there are no ids
-        return causes.instances_of(connection, self.where, self.message)
+        return causes.instances_of(tx, self.where, self.message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,9 @@ class Rest(Selection):
         """What was asked, to be kept and shown."""
         return {"job_id": str(self.job_id)}
 
-    def pick(self, connection: Transaction) -> Sequence[int]:
+    def pick(self, tx: Transaction) -> Sequence[int]:
         """Give the ids."""
-        return lookups.put_back(connection, self.job_id)
+        return lookups.put_back(tx, self.job_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,22 +54,22 @@ class Bookkeeper:
 
     def turn(self) -> bool:
         """Count the next piece, unless another does; say whether there is more at once."""
-        with transaction(self._ledger) as connection:
-            since = tallies.take_up(connection)
+        with transaction(self._ledger) as tx:
+            since = tallies.take_up(tx)
             if since is None:
                 return False
-            horizon = tallies.horizon(connection, behind_max_s=self._behind_max_s)
+            horizon = tallies.horizon(tx, behind_max_s=self._behind_max_s)
             until = min(horizon, since + _PIECE)
             if until > since:
-                tallies.count(connection, since=since, until=until)
+                tallies.count(tx, since=since, until=until)
             return until < horizon
 
     def _prune(self) -> None:
         if time.monotonic() < self._prune_at:
             return
         self._prune_at = time.monotonic() + _PRUNE_EVERY_S
-        with transaction(self._ledger) as connection:
-            tallies.prune(connection, minutes_days=_MINUTES_KEPT_DAYS, hours_days=_HOURS_KEPT_DAYS)
-            latency.prune(connection, minutes_days=_MINUTES_KEPT_DAYS, hours_days=_HOURS_KEPT_DAYS)
-            history.prune(connection, days=self._retention_days)
-            refusals.prune(connection, days=self._refused_days)
+        with transaction(self._ledger) as tx:
+            tallies.prune(tx, minutes_days=_MINUTES_KEPT_DAYS, hours_days=_HOURS_KEPT_DAYS)
+            latency.prune(tx, minutes_days=_MINUTES_KEPT_DAYS, hours_days=_HOURS_KEPT_DAYS)
+            history.prune(tx, days=self._retention_days)
+            refusals.prune(tx, days=self._refused_days)

@@ -79,8 +79,8 @@ class Dispatcher:
             except LedgerError as error:
                 log.error("the ledger is away", cause=str(error))
                 stop.wait(self._settings.dispatcher.tick_s)
-        with suppress(LedgerError), transaction(engine()) as connection:
-            heartbeats.leave(connection, self._who)
+        with suppress(LedgerError), transaction(engine()) as tx:
+            heartbeats.leave(tx, self._who)
 
     def _turned(self) -> bool:
         try:
@@ -108,16 +108,16 @@ class Dispatcher:
         """Say that this dispatcher goes round: it reads and writes the ledger, and what was due is published."""
         if time.monotonic() < self._beat_at:
             return
-        with transaction(engine(), durable=False) as connection:
-            heartbeats.beat(connection, self._who)
+        with transaction(engine(), durable=False) as tx:
+            heartbeats.beat(tx, self._who)
         self._beat_at = time.monotonic() + heartbeats.EVERY_S
 
     def _look(self) -> tuple[dict[Stage, Gate], dict[Lane, "_Room"]]:
         """Read what may go out: the gates, and how much room each lane has."""
-        with transaction(engine()) as connection:
-            waiting = claims.unbegun(connection)
-            rooms = {lane: self._room(connection, lane, waiting[lane]) for lane in Lane}
-            return connections.gates(connection), rooms
+        with transaction(engine()) as tx:
+            waiting = claims.unbegun(tx)
+            rooms = {lane: self._room(tx, lane, waiting[lane]) for lane in Lane}
+            return connections.gates(tx), rooms
 
     def _tend(self, gates: Mapping[Stage, Gate]) -> bool:
         """Hold who is due where nothing may go out, probe what is down, let go who was held; say if there is more."""
@@ -129,8 +129,8 @@ class Dispatcher:
                 is_busy |= self._let_go_the_held(gate)
                 continue
             report_after_s = None if gate.paused else self._settings.siebel.report_after_s
-            with transaction(engine()) as connection:
-                count = holding.hold_due(connection, Hold(stage, gate.why, report_after_s), limit=_HOLD_SIZE)
+            with transaction(engine()) as tx:
+                count = holding.hold_due(tx, Hold(stage, gate.why, report_after_s), limit=_HOLD_SIZE)
             is_busy |= count == _HOLD_SIZE
             if gate.wants_probe:
                 self._probe(stage)
@@ -139,8 +139,8 @@ class Dispatcher:
     def _probe(self, stage: Stage) -> None:
         token = _token()
         lease_s = self._settings.dispatcher.unbegun_lease_s
-        with transaction(engine()) as connection:
-            probe = holding.claim_probe(connection, stage, token=token, lease_s=lease_s)
+        with transaction(engine()) as tx:
+            probe = holding.claim_probe(tx, stage, token=token, lease_s=lease_s)
         if probe is not None:
             lane, instance = probe
             log.info("probe", stage=stage, instance_id=instance.instance_id)
@@ -150,10 +150,10 @@ class Dispatcher:
         """Let a good member decide whether the system fails, or others; where there is none, decide without."""
         of, lease_s = self._settings.connection(stage), self._settings.dispatcher.unbegun_lease_s
         lease = Lease(_token(), lease_s, lease_s + of.timeout_s)
-        with transaction(engine()) as connection:
-            good, opened = probing.claim_verdict(connection, stage, of.breaker_rules, lease)
+        with transaction(engine()) as tx:
+            good, opened = probing.claim_verdict(tx, stage, of.breaker_rules, lease)
             if opened is not None and opened.failing_since is not None:
-                holding.hold_failed(connection, stage, opened.failing_since)
+                holding.hold_failed(tx, stage, opened.failing_since)
         if opened is not None:
             log.warning("breaker", stage=stage, now=opened.position, failures=opened.failures)
         if good is not None:
@@ -164,13 +164,13 @@ class Dispatcher:
         """Make held instances due again, live before bulk, no more at once than the ramp after healing allows."""
         part = ramp(gate.well_since, gate.now)
         for lane in Lane:
-            with transaction(engine()) as connection:
-                if not holding.has_held(connection, gate.stage, lane):
+            with transaction(engine()) as tx:
+                if not holding.has_held(tx, gate.stage, lane):
                     continue
                 most = max(1, int(part * self._settings.dispatcher.unbegun(lane)))
-                room = most - holding.waiting_room(connection, gate.stage, lane, at_most=most)
+                room = most - holding.waiting_room(tx, gate.stage, lane, at_most=most)
                 if room > 0:
-                    holding.release(connection, gate.stage, lane, limit=room)
+                    holding.release(tx, gate.stage, lane, limit=room)
                 return True
         return False
 
@@ -186,24 +186,24 @@ class Dispatcher:
         if not limits:
             return is_busy
         token = _token()
-        with transaction(engine()) as connection:
-            claimed = claims.claim(connection, limits, token=token, lease_s=self._settings.dispatcher.unbegun_lease_s)
+        with transaction(engine()) as tx:
+            claimed = claims.claim(tx, limits, token=token, lease_s=self._settings.dispatcher.unbegun_lease_s)
         is_busy |= any(len(instances) >= rooms[lane].free for (lane, _), instances in claimed.items())
         return self._publish_all(claimed, token) and is_busy
 
-    def _room(self, connection: Transaction, lane: Lane, waiting: int) -> "_Room":
+    def _room(self, tx: Transaction, lane: Lane, waiting: int) -> "_Room":
         """Say how many instances of *lane* may be put on the broker: by its queues, and by the budgets."""
         free = self._settings.dispatcher.unbegun(lane) - waiting
-        limits = {stage: min(free, self._affordable(connection, stage, lane) - waiting) for stage in Stage}
+        limits = {stage: min(free, self._affordable(tx, stage, lane) - waiting) for stage in Stage}
         # What starts at oic goes on to crowdtwist in the same chain.
         limits[Stage.OIC] = min(limits[Stage.OIC], limits[Stage.CROWDTWIST])
         return _Room(free, limits)
 
-    def _affordable(self, connection: Transaction, stage: Stage, lane: Lane) -> int:
+    def _affordable(self, tx: Transaction, stage: Stage, lane: Lane) -> int:
         of = self._settings.connection(stage)
         if not of.budget_per_minute:
             return self._settings.dispatcher.unbegun(lane) * 2
-        return Budget(of.budget_per_minute, of.live_share).free(lane, budget.used(connection, stage))
+        return Budget(of.budget_per_minute, of.live_share).free(lane, budget.used(tx, stage))
 
     def _run_errands(self, stages: Sequence[Stage], rooms: Mapping[Lane, "_Room"]) -> None:
         """Claim and publish errands: at most half of a lane's room, on top of what was claimed; so neither starves."""
@@ -212,8 +212,8 @@ class Dispatcher:
             return
         token = _token()
         lease_s = self._settings.dispatcher.unbegun_lease_s
-        with transaction(engine()) as connection:
-            claimed = claims.claim_errands(connection, stages, limits, token=token, lease_s=lease_s)
+        with transaction(engine()) as tx:
+            claimed = claims.claim_errands(tx, stages, limits, token=token, lease_s=lease_s)
         self._publish_all(claimed, token)
 
     def _publish_all(self, claimed: Mapping[tuple[Lane, Stage], Sequence[Claimed]], token: int) -> bool:
@@ -245,20 +245,20 @@ class Dispatcher:
 
     @staticmethod
     def _let_go(ids: Sequence[int], token: int) -> None:
-        with transaction(engine()) as connection:
-            claims.let_go(connection, ids, token=token)
+        with transaction(engine()) as tx:
+            claims.let_go(tx, ids, token=token)
 
     def _give_back(self) -> None:
         settings = self._settings
         terms = attempts.Terms(
             settings.dispatcher.unbegun_lease_s, settings.crowdtwist.settle_s, settings.siebel.settle_s
         )
-        with transaction(engine()) as connection:
-            lost = attempts.expired(connection, limit=_EXPIRE_SIZE)
+        with transaction(engine()) as tx:
+            lost = attempts.expired(tx, limit=_EXPIRE_SIZE)
 
         def end(stage: Stage, endings: Sequence[Ending]) -> list[int]:
-            with transaction(engine()) as connection:
-                return [attempts.finish(connection, stage, endings, terms)]
+            with transaction(engine()) as tx:
+                return [attempts.finish(tx, stage, endings, terms)]
 
         for stage in {one.stage for one in lost}:
             endings = [after_loss(one, losses_max=LOSSES_MAX) for one in lost if one.stage is stage]
@@ -271,10 +271,10 @@ class Dispatcher:
         if time.monotonic() < self._prune_at:
             return
         self._prune_at = time.monotonic() + _PRUNE_EVERY_S
-        with transaction(engine()) as connection:
-            budget.forget(connection)
-            pruned = claims.prune(connection, days=self._settings.dispatcher.retention_days, limit=_PRUNE_SIZE)
-            heartbeats.prune(connection)
+        with transaction(engine()) as tx:
+            budget.forget(tx)
+            pruned = claims.prune(tx, days=self._settings.dispatcher.retention_days, limit=_PRUNE_SIZE)
+            heartbeats.prune(tx)
         if pruned:
             log.info("pruned", instances=pruned)
         if pruned == _PRUNE_SIZE:

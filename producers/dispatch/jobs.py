@@ -18,8 +18,8 @@ def carry_on(ledger: Ledger, settings: Settings) -> bool:
         LedgerError: the ledger is away.
     """
     try:
-        with transaction(ledger) as connection:
-            return requeues.advance(connection, resubmits_max=settings.requeue_max)
+        with transaction(ledger) as tx:
+            return requeues.advance(tx, resubmits_max=settings.requeue_max)
     except LedgerConflictError as error:
         log.warning("a job's turn met another transaction, and is taken again", cause=str(error))
         return False

@@ -25,11 +25,11 @@ _HERE = "this machine's clock against theirs"
 
 def of_ledger(subject: Subject) -> list[Finding]:
     """Compare with the ledger's clock."""
-    with subject.reading() as connection:
-        checkup.server(connection)  # the next one measures the way, not the connecting
+    with subject.reading() as tx:
+        checkup.server(tx)  # the next one measures the way, not the connecting
 
         def theirs() -> float:
-            return checkup.server(connection).now.timestamp()
+            return checkup.server(tx).now.timestamp()
 
         ahead_s = _ahead_s(theirs)
     return [judged("clock of the ledger", ahead_s)]

@@ -73,7 +73,7 @@ def _can_pay(subject: Subject) -> bool:
     if subject.of.ledger_url is None:
         return False
     try:
-        with subject.reading() as connection:
-            return not checkup.server(connection).read_only
+        with subject.reading() as tx:
+            return not checkup.server(tx).read_only
     except LedgerError:
         return False

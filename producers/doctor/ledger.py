@@ -27,9 +27,9 @@ def look(subject: Subject) -> list[Finding]:
     """Look at the server."""
     where = place(subject.ledger_url)
     try:
-        with subject.reading() as connection:
-            server = checkup.server(connection)
-            took_ms = min(_took_ms(connection) for _ in range(_TRIES))
+        with subject.reading() as tx:
+            server = checkup.server(tx)
+            took_ms = min(_took_ms(tx) for _ in range(_TRIES))
     except LedgerError as error:
         why = "without its ledger nothing is accepted and nothing is sent; what was accepted is safe in it"
         remedy = "start PostgreSQL, or correct MEMBERSYNC_LEDGER_URL; all processes go on by themselves"
@@ -49,9 +49,9 @@ def _unwritable(subject: Subject, where: str) -> Finding | None:
     return None
 
 
-def _took_ms(connection: Transaction) -> float:
+def _took_ms(tx: Transaction) -> float:
     began = perf_counter()
-    checkup.server(connection)
+    checkup.server(tx)
     return (perf_counter() - began) * 1000
 
 
@@ -79,8 +79,8 @@ def judged(server: Server, took_ms: float, where: str) -> Finding:
 def look_at_schema(subject: Subject) -> list[Finding]:
     """Look at the schema."""
     where = place(subject.ledger_url)
-    with subject.reading() as connection:
-        schema = checkup.schema(connection)
+    with subject.reading() as tx:
+        schema = checkup.schema(tx)
     return [_of_schema(schema, where)]
 
 

@@ -17,8 +17,8 @@ WARN_PART, FAIL_PART = 0.05, 0.01
 
 def look_for_strays(subject: Subject) -> list[Finding]:
     """Look for messages of the last day that no task could take."""
-    with subject.reading() as connection:
-        found = checkup.strays(connection, period_s=OF_LATE_S)
+    with subject.reading() as tx:
+        found = checkup.strays(tx, period_s=OF_LATE_S)
     looked_at = "messages of the last 24 h that no task could take"
     if not found.count:
         return [ok(STRAYS, looked_at, "none")]
@@ -32,8 +32,8 @@ def look_for_strays(subject: Subject) -> list[Finding]:
 
 def look_at_mail(subject: Subject) -> list[Finding]:
     """Look for mail that waits too long."""
-    with subject.reading() as connection:
-        found = checkup.unsent(connection)
+    with subject.reading() as tx:
+        found = checkup.unsent(tx)
     looked_at = "mail that is written and not sent"
     if not found.count and found.complaint:
         why = "not everybody is told that a connection is down or that there are new dead letters"

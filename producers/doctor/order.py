@@ -9,8 +9,8 @@ SHUT = "members that are shut"
 
 def look_for_shut_members(subject: Subject) -> list[Finding]:
     """Look for members whose newest accepted event nothing real can overtake."""
-    with subject.reading() as connection:
-        found = checkup.shut(connection, future_s=subject.of.guard.future_s)
+    with subject.reading() as tx:
+        found = checkup.shut(tx, future_s=subject.of.guard.future_s)
     looked_at = "members whose newest event lies in the future, or counts beyond Siebel's range"
     if not found.count:
         return [ok(SHUT, looked_at, "none")]

@@ -61,9 +61,9 @@ class Subject:
             UnlookedError: there is no ledger.
             LedgerError: it does not serve.
         """
-        with transaction(engine(self.ledger_url)) as connection:
-            checkup.be_impatient(connection)
-            yield connection
+        with transaction(engine(self.ledger_url)) as tx:
+            checkup.be_impatient(tx)
+            yield tx
 
 
 def place(url: str) -> str:

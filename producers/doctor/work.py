@@ -22,8 +22,8 @@ _START = "start one: `membersync dispatcher`; its log says why the last one ende
 def passed(subject: Subject) -> Verdict:
     """Give the verdict on this installation, the line that all begins with."""
     try:
-        with subject.reading() as connection:
-            return standing(connection, subject.of).verdict
+        with subject.reading() as tx:
+            return standing(tx, subject.of).verdict
     except UnlookedError:
         return unset()
     except LedgerSlowError:
@@ -34,8 +34,8 @@ def passed(subject: Subject) -> Verdict:
 
 def look_for_dispatcher(subject: Subject) -> list[Finding]:
     """Look for dispatchers that go round: one that was stopped has its session still, and does nothing."""
-    with subject.reading() as connection:
-        found = at_work.dispatchers(heartbeats.processes(connection))
+    with subject.reading() as tx:
+        found = at_work.dispatchers(heartbeats.processes(tx))
     count = sum(map(at_work.is_at_work, found))
     if count:
         return [ok(DISPATCHER, _BEATS, f"{count} at work")]
@@ -49,8 +49,8 @@ def look_for_dispatcher(subject: Subject) -> list[Finding]:
 
 def look_for_workers(subject: Subject) -> list[Finding]:
     """Look for worker processes that go round, of every lane; a stopped one may still be known to the broker."""
-    with subject.reading() as connection:
-        processes = heartbeats.processes(connection)
+    with subject.reading() as tx:
+        processes = heartbeats.processes(tx)
     return [_of_workers(lane, at_work.workers(processes, lane), at_work.silent(processes)) for lane in Lane]
 
 
@@ -70,8 +70,8 @@ def _of_workers(lane: Lane, of_lane: list[Process], silent: list[Process]) -> Fi
 
 def look_at_leases(subject: Subject) -> list[Finding]:
     """Look for instances that are called running though nobody has them, and nobody gives back."""
-    with subject.reading() as connection:
-        found = checkup.leases(connection, overdue_s=OVERDUE_S)
+    with subject.reading() as tx:
+        found = checkup.leases(tx, overdue_s=OVERDUE_S)
     looked_at = "instances that are running"
     if found.overdue:
         what = f"{found.overdue} of {found.running}: the lease ran out, the oldest {_minutes(found.overdue_s)} ago"
@@ -83,9 +83,9 @@ def look_at_leases(subject: Subject) -> list[Finding]:
 
 def look_at_due(subject: Subject) -> list[Finding]:
     """Look for instances that are due for long while nothing of their lane ends."""
-    with subject.reading() as connection:
-        rows = checkup.idle(connection, period_s=IDLE_S)
-        read_only = checkup.server(connection).read_only
+    with subject.reading() as tx:
+        rows = checkup.idle(tx, period_s=IDLE_S)
+        read_only = checkup.server(tx).read_only
     idle = [row for row in rows if row.due_s > IDLE_S and not row.finished]
     if idle:
         return [_left_alone(row, read_only=read_only) for row in idle]
@@ -106,8 +106,8 @@ def _left_alone(row: Idle, *, read_only: bool) -> Finding:
 
 def look_at_jobs(subject: Subject) -> list[Finding]:
     """Look for requeues and discards that nobody takes further."""
-    with subject.reading() as connection:
-        stuck = checkup.stuck_jobs(connection, overdue_s=OVERDUE_S)
+    with subject.reading() as tx:
+        stuck = checkup.stuck_jobs(tx, overdue_s=OVERDUE_S)
     looked_at = "requeues and discards that are not over"
     if not stuck:
         return [ok(JOBS, looked_at, "none waits for a dispatcher")]

@@ -123,10 +123,10 @@ def accept(ledger: Ledger, items: Iterable[Item], rules: IntakeRules, sender: Se
     sender = sender or Sender()
 
     def commit() -> list[Receipt]:
-        with transaction(ledger) as connection:
-            taken = _take(connection, arrivals, rules) if arrivals else []
+        with transaction(ledger) as tx:
+            taken = _take(tx, arrivals, rules) if arrivals else []
             receipts = sorted([*taken, *map(_refusal, refused.items())], key=lambda receipt: receipt.position)
-            _account(connection, receipts, refused, sender)
+            _account(tx, receipts, refused, sender)
         return receipts
 
     receipts = repeated(commit)
@@ -140,8 +140,8 @@ def member_of(ledger: Ledger, row_id: str) -> str | None:
     Raises:
         LedgerError: it cannot be asked.
     """
-    with transaction(ledger) as connection:
-        return lookups.member_of(connection, row_id)
+    with transaction(ledger) as tx:
+        return lookups.member_of(tx, row_id)
 
 
 def refuse_whole(ledger: Ledger, error: InvalidEventError, sender: Sender) -> None:
@@ -151,9 +151,9 @@ def refuse_whole(ledger: Ledger, error: InvalidEventError, sender: Sender) -> No
         LedgerError: it is not kept.
     """
     kept = Refusal(Outcome.REFUSED, None, None, error.field, error.reason, None, None)
-    with transaction(ledger) as connection:
-        refusals.keep(connection, sender.name, sender.source, [kept], more=0)
-        refusals.count(connection, {Outcome.REFUSED: 1})
+    with transaction(ledger) as tx:
+        refusals.keep(tx, sender.name, sender.source, [kept], more=0)
+        refusals.count(tx, {Outcome.REFUSED: 1})
 
 
 def _refusal(refused: tuple[int, InvalidEventError]) -> Receipt:
@@ -163,14 +163,14 @@ def _refusal(refused: tuple[int, InvalidEventError]) -> Receipt:
 
 
 def _account(
-    connection: Transaction, receipts: Sequence[Receipt], refused: Mapping[int, InvalidEventError], sender: Sender
+    tx: Transaction, receipts: Sequence[Receipt], refused: Mapping[int, InvalidEventError], sender: Sender
 ) -> None:
     """Keep what was refused, as far as there is room for it, and count everything."""
     bad = [receipt for receipt in receipts if receipt.outcome in NOT_GOOD]
     if bad:
         kept = [_kept(receipt, refused.get(receipt.position)) for receipt in bad[: sender.room]]
-        refusals.keep(connection, sender.name, sender.source, kept, more=len(bad) - len(kept))
-    refusals.count(connection, Counter(receipt.outcome for receipt in receipts))
+        refusals.keep(tx, sender.name, sender.source, kept, more=len(bad) - len(kept))
+    refusals.count(tx, Counter(receipt.outcome for receipt in receipts))
 
 
 def _kept(receipt: Receipt, error: InvalidEventError | None) -> Refusal:
@@ -221,31 +221,31 @@ def is_overtaken(event: MemberEvent, standing: Standing, *, begins: bool) -> boo
     return version.is_before(newest) if begins else version.is_older_than(newest)
 
 
-def _take(connection: Transaction, arrivals: Sequence[_Arrival], rules: IntakeRules) -> list[Receipt]:
+def _take(tx: Transaction, arrivals: Sequence[_Arrival], rules: IntakeRules) -> list[Receipt]:
     members = [arrival.event.member.member_number for arrival in arrivals]
-    acceptance.lock_members(connection, members)
-    known = acceptance.known_events(connection, [arrival.event_id for arrival in arrivals])
-    standings = _with_foreign_rows(connection, arrivals, acceptance.standings(connection, members))
-    ids, now = acceptance.take_ids(connection, len(arrivals))
+    acceptance.lock_members(tx, members)
+    known = acceptance.known_events(tx, [arrival.event_id for arrival in arrivals])
+    standings = _with_foreign_rows(tx, arrivals, acceptance.standings(tx, members))
+    ids, now = acceptance.take_ids(tx, len(arrivals))
     desk = _Desk(known, standings, rules, now)
     receipts = [desk.take(arrival, instance_id) for arrival, instance_id in zip(arrivals, ids, strict=True)]
-    superseding.supersede(connection, desk.overtaken)
-    acceptance.insert(connection, desk.instances, now)
-    superseding.inherit(connection, desk.failing)
-    acceptance.set_newest(connection, list(desk.newest.values()))
-    _record_forced(connection, rules, receipts, desk.forced)
+    superseding.supersede(tx, desk.overtaken)
+    acceptance.insert(tx, desk.instances, now)
+    superseding.inherit(tx, desk.failing)
+    acceptance.set_newest(tx, list(desk.newest.values()))
+    _record_forced(tx, rules, receipts, desk.forced)
     if any(receipt.outcome is Outcome.ACCEPTED for receipt in receipts):
-        wake(connection)
+        wake(tx)
     return receipts
 
 
 def _with_foreign_rows(
-    connection: Transaction, arrivals: Sequence[_Arrival], standings: Mapping[str, Standing]
+    tx: Transaction, arrivals: Sequence[_Arrival], standings: Mapping[str, Standing]
 ) -> dict[str, Standing]:
     """Add to the standings which of the rows that events name are known as other members'."""
     named = [arrival.event.member for arrival in arrivals if arrival.event.member.row_id]
     claims = {one.row_id for one in named if one.row_id != standings[one.member_number].row_id}
-    owners = acceptance.row_owners(connection, list(claims)) if claims else {}
+    owners = acceptance.row_owners(tx, list(claims)) if claims else {}
     return {
         number: replace(standing, foreign_rows=frozenset(row for row, owner in owners.items() if owner != number))
         for number, standing in standings.items()
@@ -258,9 +258,7 @@ def _own_row(event: MemberEvent, standing: Standing) -> str:
     return "" if row_id in standing.foreign_rows else row_id
 
 
-def _record_forced(
-    connection: Transaction, rules: IntakeRules, receipts: Sequence[Receipt], forced: Sequence[str]
-) -> None:
+def _record_forced(tx: Transaction, rules: IntakeRules, receipts: Sequence[Receipt], forced: Sequence[str]) -> None:
     """File what an operator forced, in the transaction that takes it in."""
     if not forced or rules.forced_by is None:
         return
@@ -268,7 +266,7 @@ def _record_forced(
     counts = Counter(receipt.outcome.value for receipt in receipts if receipt.instance_id in forced)
     answer = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
     asked = {"ids": list(forced[:_IDS_FILED])} | ({"and_more": more} if (more := len(forced) - _IDS_FILED) > 0 else {})
-    record(connection, Action(who, role, "force", answer, asked=asked, count=len(forced)))
+    record(tx, Action(who, role, "force", answer, asked=asked, count=len(forced)))
 
 
 class _Desk:

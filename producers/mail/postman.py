@@ -71,19 +71,19 @@ class Postman:
     def write(self) -> None:
         """Take what is new, and put the letters about it into the outbox."""
         now = datetime.now(UTC)
-        with transaction(self._ledger) as connection:
-            for change in notifications.take_changes(connection, flap_s=self._settings.mail.flap_s):
-                mail.put(connection, composing.of_change(change, self._settings, now=now))
-        with transaction(self._ledger) as connection:
-            digest = notifications.take_digest(connection, every_s=self._settings.mail.digest_every_s)
+        with transaction(self._ledger) as tx:
+            for change in notifications.take_changes(tx, flap_s=self._settings.mail.flap_s):
+                mail.put(tx, composing.of_change(change, self._settings, now=now))
+        with transaction(self._ledger) as tx:
+            digest = notifications.take_digest(tx, every_s=self._settings.mail.digest_every_s)
             if digest is not None and digest.failures:
-                mail.put(connection, composing.of_digest(digest, self._settings, now=now))
+                mail.put(tx, composing.of_digest(digest, self._settings, now=now))
 
     def send_one(self) -> bool:
         """Send the letter that has been due for longest; say whether there was one, and it was taken."""
         of = self._settings.mail
-        with transaction(self._ledger) as connection:
-            leased = mail.lease(connection, lease_s=_LEASE_TIMEOUTS * of.timeout_s)
+        with transaction(self._ledger) as tx:
+            leased = mail.lease(tx, lease_s=_LEASE_TIMEOUTS * of.timeout_s)
         if leased is None:
             return False
         try:
@@ -113,24 +113,24 @@ class Postman:
     def _put_off(self, leased: Leased, error: str) -> None:
         self._sending.met(error)
         again_in_s = wait_s(leased.tries, random.random())  # noqa: S311  # jitter, no secret
-        with transaction(self._ledger) as connection:
-            mail.failed(connection, leased, error=error, again_in_s=again_in_s)
+        with transaction(self._ledger) as tx:
+            mail.failed(tx, leased, error=error, again_in_s=again_in_s)
 
     def _mark(self, leased: Leased, came: Outcome) -> None:
-        with transaction(self._ledger) as connection:
+        with transaction(self._ledger) as tx:
             if not came.later:
-                mail.sent(connection, leased.mail_id, complaint=came.complaint)
+                mail.sent(tx, leased.mail_id, complaint=came.complaint)
                 return
             again_in_s = wait_s(leased.tries, random.random())  # noqa: S311  # jitter, no secret
             error = came.complaint or ""
-            mail.sent_in_part(connection, leased, recipients=came.later, error=error, again_in_s=again_in_s)
+            mail.sent_in_part(tx, leased, recipients=came.later, error=error, again_in_s=again_in_s)
 
     def _prune(self) -> None:
         if time.monotonic() < self._prune_at:
             return
         self._prune_at = time.monotonic() + _PRUNE_EVERY_S
-        with transaction(self._ledger) as connection:
-            mail.prune(connection, days=self._settings.dispatcher.retention_days)
+        with transaction(self._ledger) as tx:
+            mail.prune(tx, days=self._settings.dispatcher.retention_days)
 
 
 class _Trouble:

@@ -98,16 +98,16 @@ class LedgerCollector(Collector):
         yield _processes(look.processes)
 
     def _look(self) -> _Look:
-        with transaction(self._ledger) as connection:
+        with transaction(self._ledger) as tx:
             return _Look(
-                tallies(connection),
-                latency.totals(connection),
-                connections(connection, budgets(self._settings)),
-                views.backlog(connection),
-                views.dead_letters(connection),
-                mail.unsent(connection),
-                heartbeats.processes(connection),
-                refusals.counts(connection),
+                tallies(tx),
+                latency.totals(tx),
+                connections(tx, budgets(self._settings)),
+                views.backlog(tx),
+                views.dead_letters(tx),
+                mail.unsent(tx),
+                heartbeats.processes(tx),
+                refusals.counts(tx),
             )
 
 

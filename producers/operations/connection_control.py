@@ -62,8 +62,8 @@ class Tested:
 
 def states(ledger: Ledger, of: Settings) -> list[ConnectionState]:
     """Read every connection, in the order of the pipeline."""
-    with transaction(ledger) as connection:
-        return connection_views.connections(connection, budgets(of))
+    with transaction(ledger) as tx:
+        return connection_views.connections(tx, budgets(of))
 
 
 def pause(ledger: Ledger, operator: Operator, stage: Stage, reason: str, of: Settings) -> Switched:
@@ -75,35 +75,35 @@ def pause(ledger: Ledger, operator: Operator, stage: Stage, reason: str, of: Set
     reason = mask_text(reason.strip())
     if not reason:
         raise AskError("reason", "say why")
-    with transaction(ledger) as connection:
-        changed = connections.pause(connection, stage, by=operator.name, reason=reason)
+    with transaction(ledger) as tx:
+        changed = connections.pause(tx, stage, by=operator.name, reason=reason)
         answer = "paused: what is due there is held" if changed else "refused: it is paused already"
-        return _switched(connection, Action(operator.name, operator.role, "pause", answer, reason), stage, of)
+        return _switched(tx, Action(operator.name, operator.role, "pause", answer, reason), stage, of)
 
 
 def resume(ledger: Ledger, operator: Operator, stage: Stage, reason: str, of: Settings) -> Switched:
     """Switch a connection on again; what was held goes out by the ramp, live lane first."""
-    with transaction(ledger) as connection:
-        changed = connections.resume(connection, stage, by=operator.name)
-        is_up = connections.gate(connection, stage).breaker.position is Position.CLOSED
+    with transaction(ledger) as tx:
+        changed = connections.resume(tx, stage, by=operator.name)
+        is_up = connections.gate(tx, stage).breaker.position is Position.CLOSED
         answer = _resumed(is_up=is_up) if changed else "refused: it is not paused"
         action = Action(operator.name, operator.role, "resume", answer, mask_text(reason.strip()) or None)
-        return _switched(connection, action, stage, of)
+        return _switched(tx, action, stage, of)
 
 
 def test(ledger: Ledger, operator: Operator, stage: Stage, reason: str, of: Settings) -> Tested:
     """Test a connection from this machine; the breaker is told when it passes: a connection that was down heals."""
     found = probed(ledger, stage, of)
-    with transaction(ledger) as connection:
-        before = connections.gate(connection, stage)
+    with transaction(ledger) as tx:
+        before = connections.gate(tx, stage)
         was = now = before.breaker
         if found.ok:
             seen = Seen(is_up=True, failed={}, ends_wait=True)
-            was, now = connections.observe(connection, stage, seen, of.connection(stage).breaker_rules)
-            wake(connection)
+            was, now = connections.observe(tx, stage, seen, of.connection(stage).breaker_rules)
+            wake(tx)
         answer = _verdict(found, was.position, now.position, is_paused=before.paused)
         reason = mask_text(reason.strip())
-        _record(connection, Action(operator.name, operator.role, "test", answer, reason or None), stage)
+        _record(tx, Action(operator.name, operator.role, "test", answer, reason or None), stage)
     return Tested(**asdict(found), was=was.position, now=now.position, answer=answer)
 
 
@@ -135,21 +135,21 @@ def probed(ledger: Ledger, stage: Stage, of: Settings) -> Finding:
 
 def _of_late(ledger: Ledger) -> Company:
     try:
-        with transaction(ledger) as connection:
-            return Company(inputs.of_late(connection, limit=_OF_LATE))
+        with transaction(ledger) as tx:
+            return Company(inputs.of_late(tx, limit=_OF_LATE))
     except LedgerError:  # a test is made all the same, and then phones, streets and addresses are all that can be told
         return NOBODY
 
 
-def _switched(connection: Transaction, action: Action, stage: Stage, of: Settings) -> Switched:
+def _switched(tx: Transaction, action: Action, stage: Stage, of: Settings) -> Switched:
     changed = not action.answer.startswith("refused")
     if changed:
-        wake(connection)
-    _record(connection, action, stage)
-    found = connection_views.connections(connection, budgets(of))
+        wake(tx)
+    _record(tx, action, stage)
+    found = connection_views.connections(tx, budgets(of))
     return Switched(stage, changed, action.answer, next(one for one in found if one.name == stage))
 
 
-def _record(connection: Transaction, action: Action, stage: Stage) -> None:
+def _record(tx: Transaction, action: Action, stage: Stage) -> None:
     values = {name: getattr(action, name) for name in Action.__dataclass_fields__}
-    record(connection, Action(**values | {"asked": {"connection": stage.value}}))
+    record(tx, Action(**values | {"asked": {"connection": stage.value}}))

@@ -76,9 +76,9 @@ class Selection:
         values = {field.name: getattr(self.where, field.name) for field in fields(Filter)}
         return {"filter": {name: _plain(value) for name, value in values.items() if value}}
 
-    def pick(self, connection: Transaction) -> Sequence[int]:
+    def pick(self, tx: Transaction) -> Sequence[int]:
         """Give the ids."""
-        return self.ids if self.where is None else requeues.select(connection, self.where, limit=self.limit)
+        return self.ids if self.where is None else requeues.select(tx, self.where, limit=self.limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +95,8 @@ class Ask:
 
 def plan(ledger: Ledger, ask: Ask, settings: Settings) -> Plan:
     """Say what would become of a selection; changes nothing."""
-    with transaction(ledger) as connection:
-        return _plan(connection, ask, ask.selection.pick(connection), settings)
+    with transaction(ledger) as tx:
+        return _plan(tx, ask, ask.selection.pick(tx), settings)
 
 
 def start(ledger: Ledger, operator: Operator, ask: Ask, settings: Settings) -> tuple[Plan, Job | None]:
@@ -112,10 +112,10 @@ def stop(ledger: Ledger, operator: Operator, kind: Kind, job_id: int) -> bool:
     """Stop a job and put back what has not begun; False: there is none, or it is over."""
 
     def stopped() -> bool:
-        with transaction(ledger) as connection:
-            is_stopped = requeues.stop(connection, kind, job_id, f"stopped by {operator.name}")
+        with transaction(ledger) as tx:
+            is_stopped = requeues.stop(tx, kind, job_id, f"stopped by {operator.name}")
             answer = "stopped" if is_stopped else "refused: no such job, or it is over"
-            _record(connection, operator, f"stop {kind}", answer, asked={"job": str(job_id)})
+            _record(tx, operator, f"stop {kind}", answer, asked={"job": str(job_id)})
         return is_stopped
 
     return repeated(stopped)
@@ -123,22 +123,22 @@ def stop(ledger: Ledger, operator: Operator, kind: Kind, job_id: int) -> bool:
 
 def progress(ledger: Ledger, kind: Kind | None, job_id: int) -> Job | None:
     """Say how far a job is; None: there is no such job."""
-    with transaction(ledger) as connection:
-        return job_views.job(connection, kind, job_id)
+    with transaction(ledger) as tx:
+        return job_views.job(tx, kind, job_id)
 
 
 def failed_again(ledger: Ledger, job: Job) -> list[Alike]:
     """Count what failed again in *job* and is not put right since, the most first."""
     if not job.counts[ItemState.FAILED]:
         return []
-    with transaction(ledger) as connection:
-        return causes.failed_again(connection, int(job.job_id))
+    with transaction(ledger) as tx:
+        return causes.failed_again(tx, int(job.job_id))
 
 
 def jobs(ledger: Ledger, kind: Kind | None, *, limit: int, before: int | None = None) -> JobPage:
     """List jobs, newest first."""
-    with transaction(ledger) as connection:
-        return job_views.jobs(connection, kind, limit=limit, before=before)
+    with transaction(ledger) as tx:
+        return job_views.jobs(tx, kind, limit=limit, before=before)
 
 
 def rehearse(ledger: Ledger, operator: Operator, selection: Selection, settings: Settings) -> list[Rehearsal]:
@@ -147,18 +147,18 @@ def rehearse(ledger: Ledger, operator: Operator, selection: Selection, settings:
     Raises:
         RehearsalError: today's mapping cannot be asked.
     """
-    with transaction(ledger) as connection:
-        ids = selection.pick(connection)
+    with transaction(ledger) as tx:
+        ids = selection.pick(tx)
     found = rehearsal.rehearse(ledger, ids, settings)
-    with transaction(ledger) as connection:
-        _record(connection, operator, "rehearse", "shown", asked=selection.asked, count=len(found))
+    with transaction(ledger) as tx:
+        _record(tx, operator, "rehearse", "shown", asked=selection.asked, count=len(found))
     return found
 
 
 def deny(ledger: Ledger, operator: Operator, what: str, why: str, *, asked: Mapping[str, Any] | None = None) -> None:
     """Record what somebody was not allowed to do; *asked* what it would have been done to."""
-    with transaction(ledger) as connection:
-        record(connection, Action(operator.name, operator.role, what, why, asked=asked, denied=True))
+    with transaction(ledger) as tx:
+        record(tx, Action(operator.name, operator.role, what, why, asked=asked, denied=True))
 
 
 def record_unmasking(ledger: Ledger, operator: Operator, *, asked: Mapping[str, Any], count: int) -> None:
@@ -166,8 +166,8 @@ def record_unmasking(ledger: Ledger, operator: Operator, *, asked: Mapping[str, 
 
     Units: *count* instances.
     """
-    with transaction(ledger) as connection:
-        _record(connection, operator, "unmask", "shown", asked=asked, count=count)
+    with transaction(ledger) as tx:
+        _record(tx, operator, "unmask", "shown", asked=asked, count=count)
 
 
 def instances_asked(ids: Sequence[str]) -> dict[str, Any]:
@@ -178,25 +178,25 @@ def instances_asked(ids: Sequence[str]) -> dict[str, Any]:
 
 def _start(ledger: Ledger, operator: Operator, ask: Ask, settings: Settings) -> tuple[Plan, Job | None]:
     reason = mask_text(ask.reason.strip())
-    with transaction(ledger) as connection:
-        ids = ask.selection.pick(connection)
-        planned = _plan(connection, ask, ids, settings)
+    with transaction(ledger) as tx:
+        ids = ask.selection.pick(tx)
+        planned = _plan(tx, ask, ids, settings)
         if not reason and (planned.touched > 1 or ask.kind is Kind.DISCARD):
             raise ReasonError("reason", "say why")
         order = Order(ask.kind, operator.name, reason, ask.selection.asked, ask.from_start, ask.force, ask.rate)
-        job_id = requeues.create(connection, order, ids, resubmits_max=settings.requeue_max) if ids else None
+        job_id = requeues.create(tx, order, ids, resubmits_max=settings.requeue_max) if ids else None
         answer = "refused: nothing to do" if job_id is None else f"job {job_id}"
         touched = 0 if job_id is None else planned.touched
-        _record(connection, operator, ask.kind, answer, reason=reason, asked=ask.selection.asked, count=touched)
-        return planned, None if job_id is None else job_views.job(connection, ask.kind, job_id)
+        _record(tx, operator, ask.kind, answer, reason=reason, asked=ask.selection.asked, count=touched)
+        return planned, None if job_id is None else job_views.job(tx, ask.kind, job_id)
 
 
-def _plan(connection: Transaction, ask: Ask, ids: Sequence[int], settings: Settings) -> Plan:
-    return requeues.plan(connection, ask.kind, ids, resubmits_max=settings.requeue_max, forced=ask.force)
+def _plan(tx: Transaction, ask: Ask, ids: Sequence[int], settings: Settings) -> Plan:
+    return requeues.plan(tx, ask.kind, ids, resubmits_max=settings.requeue_max, forced=ask.force)
 
 
 def _record(  # noqa: PLR0913  # one column each
-    connection: Transaction,
+    tx: Transaction,
     operator: Operator,
     what: str,
     answer: str,
@@ -205,7 +205,7 @@ def _record(  # noqa: PLR0913  # one column each
     asked: Mapping[str, Any] | None = None,
     count: int = 0,
 ) -> None:
-    record(connection, Action(operator.name, operator.role, what, answer, reason, asked, count))
+    record(tx, Action(operator.name, operator.role, what, answer, reason, asked, count))
 
 
 def _plain(value: object) -> object:

@@ -7,11 +7,11 @@ from shared.ledger.refusals import RefusalFilter, RefusalPage, refusals
 _SHOWN = 20
 
 
-def refusals_of_member(connection: Transaction, member_number: str) -> RefusalPage:
+def refusals_of_member(tx: Transaction, member_number: str) -> RefusalPage:
     """Give the newest refusals of events that named this member."""
     if has_control(member_number):
         return RefusalPage([], None)
-    return refusals(connection, RefusalFilter(members=(member_number,)), limit=_SHOWN)
+    return refusals(tx, RefusalFilter(members=(member_number,)), limit=_SHOWN)
 
 
 def words_of(found: RefusalPage) -> str:

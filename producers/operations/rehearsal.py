@@ -49,8 +49,8 @@ def rehearse(ledger: Ledger, ids: Sequence[int], settings: Settings) -> list[Reh
     """
     if settings.oic.mode != "builtin":
         raise RehearsalError("the mapping runs in Oracle Integration (MEMBERSYNC_OIC__MODE=remote), not here")
-    with transaction(ledger) as connection:
-        found = inputs.carried(connection, sorted(ids)[-REHEARSED_MAX:])
+    with transaction(ledger) as tx:
+        found = inputs.carried(tx, sorted(ids)[-REHEARSED_MAX:])
     return [_compared(one, _mapped(one, settings.oic)) for one in found if one.event is not None]
 
 

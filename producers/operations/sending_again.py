@@ -27,10 +27,10 @@ def send_again(ledger: Ledger, operator: Operator, number: str, reason: str, set
     """
     if not reason.strip():
         raise AskError("reason", "say why")
-    with transaction(ledger) as connection:
-        member = views.member(connection, number, limit=1)
+    with transaction(ledger) as tx:
+        member = views.member(tx, number, limit=1)
         newest = int(member.newest_instance_id) if member and member.newest_instance_id else None
-        found = None if newest is None else views.instance(connection, newest)
+        found = None if newest is None else views.instance(tx, newest)
     if found is None or found.event is None:
         raise AskError("member", "no event of this member was to be sent so far")
     again = {**found.event, "event_id": f"again-{found.instance_id}-{token_hex(6)}", "force": True}
@@ -39,7 +39,7 @@ def send_again(ledger: Ledger, operator: Operator, number: str, reason: str, set
     (receipt,) = accept(ledger, [(0, event)], rules)
     answer = f"instance {receipt.instance_id}" if receipt.instance_id else f"{receipt.outcome}: {receipt.reason}"
     asked = {"number": number, "instance_id": found.instance_id}
-    with transaction(ledger) as connection:
+    with transaction(ledger) as tx:
         action = Action(operator.name, operator.role, WHAT, answer, mask_text(reason.strip()), asked, 1)
-        record(connection, action)
+        record(tx, action)
     return receipt

@@ -18,8 +18,8 @@ class Standing(Overview):
     verdict: Verdict
 
 
-def standing(connection: Transaction, of: Settings) -> Standing:
+def standing(tx: Transaction, of: Settings) -> Standing:
     """Look at the ledger, and judge."""
-    found = views.overview(connection, budgets(of))
+    found = views.overview(tx, budgets(of))
     values = {one.name: getattr(found, one.name) for one in fields(found)}
-    return Standing(**values, verdict=judge(found, causes.dead_alike(connection, TOLD_APART)))
+    return Standing(**values, verdict=judge(found, causes.dead_alike(tx, TOLD_APART)))

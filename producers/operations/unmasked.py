@@ -44,8 +44,8 @@ def member_for(reader: Operator | None, ledger: Ledger, member: MemberRecord) ->
 
 def revealed_member(ledger: Ledger, member: MemberRecord) -> MemberRecord:
     """Give one member with the calls of its instances as they were made."""
-    with transaction(ledger) as connection:
-        carried = views.carried(connection, [int(one.instance_id) for one in member.instances])
+    with transaction(ledger) as tx:
+        carried = views.carried(tx, [int(one.instance_id) for one in member.instances])
     instances = [revealed(one, *carried.get(one.instance_id, (None, None))) for one in member.instances]
     told_error = None if member.told_error is None else unmarked(member.told_error)
     return replace(member, told_error=told_error, instances=instances)

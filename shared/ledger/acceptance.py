@@ -85,16 +85,16 @@ class Newest:
     email: str
 
 
-def lock_members(connection: Connection, member_numbers: Sequence[str]) -> None:
+def lock_members(tx: Connection, member_numbers: Sequence[str]) -> None:
     """Make sure the members exist and lock them, in key order so that two intakes cannot deadlock."""
     numbers = sorted(set(member_numbers))
-    connection.execute(_INSERT_MEMBERS, {"numbers": numbers})
-    connection.execute(_LOCK_MEMBERS, {"numbers": numbers})
+    tx.execute(_INSERT_MEMBERS, {"numbers": numbers})
+    tx.execute(_LOCK_MEMBERS, {"numbers": numbers})
 
 
-def standings(connection: Connection, member_numbers: Sequence[str]) -> dict[str, Standing]:
+def standings(tx: Connection, member_numbers: Sequence[str]) -> dict[str, Standing]:
     """Read where each locked member stands."""
-    rows = connection.execute(_STANDINGS, {"numbers": sorted(set(member_numbers))})
+    rows = tx.execute(_STANDINGS, {"numbers": sorted(set(member_numbers))})
     return {
         row.member_number: Standing(
             newest=_version(row),
@@ -116,35 +116,35 @@ def _version(row: Row[Any]) -> Version | None:
     return Version(row.newest_modification, row.newest_occurred_at, row.newest_occurred_until)
 
 
-def row_owners(connection: Connection, row_ids: Sequence[str]) -> dict[str, str]:
+def row_owners(tx: Connection, row_ids: Sequence[str]) -> dict[str, str]:
     """Say of which member each of these rows is, of those that Siebel has shown to be somebody's."""
-    rows = connection.execute(_ROW_OWNERS, {"row_ids": sorted(set(row_ids))})
+    rows = tx.execute(_ROW_OWNERS, {"row_ids": sorted(set(row_ids))})
     return {row.proven_row_id: row.member_number for row in rows}
 
 
-def known_events(connection: Connection, event_ids: Sequence[str]) -> dict[str, Known]:
+def known_events(tx: Connection, event_ids: Sequence[str]) -> dict[str, Known]:
     """Find which of these event ids the ledger has already."""
-    rows = connection.execute(_KNOWN, {"ids": list(event_ids)})
+    rows = tx.execute(_KNOWN, {"ids": list(event_ids)})
     return {row.event_id: Known(row.id, row.event_hash) for row in rows}
 
 
-def take_ids(connection: Connection, count: int) -> tuple[list[int], datetime]:
+def take_ids(tx: Connection, count: int) -> tuple[list[int], datetime]:
     """Take *count* instance ids, ascending, at least one; and the time by the ledger's clock."""
-    taken = connection.execute(_TAKE_IDS, {"count": count}).all()
+    taken = tx.execute(_TAKE_IDS, {"count": count}).all()
     return [row.id for row in taken], taken[0].now
 
 
-def insert(connection: Connection, instances: Sequence[NewInstance], now: datetime) -> None:
+def insert(tx: Connection, instances: Sequence[NewInstance], now: datetime) -> None:
     """Write the instances, their payloads and the first line of their activity."""
     if not instances:
         return
-    connection.execute(_INSERT_INSTANCES, {"rows": rows(instances), "now": now})
+    tx.execute(_INSERT_INSTANCES, {"rows": rows(instances), "now": now})
 
 
-def set_newest(connection: Connection, newest: Sequence[Newest]) -> None:
+def set_newest(tx: Connection, newest: Sequence[Newest]) -> None:
     """Move the members' newest accepted event forward."""
     if newest:
-        connection.execute(_SET_NEWEST, {"rows": rows(newest)})
+        tx.execute(_SET_NEWEST, {"rows": rows(newest)})
 
 
 _INSERT_MEMBERS = text("""

@@ -26,15 +26,15 @@ def key_sql(address: str) -> str:
     return f"sha256((select value from secret where name = 'email') || convert_to({folded}, 'UTF8'))"
 
 
-def giving_up(connection: Connection, ids: Sequence[int]) -> dict[int, str]:
+def giving_up(tx: Connection, ids: Sequence[int]) -> dict[int, str]:
     """Say for which of these refused instances another member is giving up the address, and which member that is."""
-    rows = connection.execute(_GIVING_UP, {"ids": list(ids), "ring": _RING_MAX})
+    rows = tx.execute(_GIVING_UP, {"ids": list(ids), "ring": _RING_MAX})
     return {row.id: row.holder for row in rows}
 
 
-def members_of(connection: Connection, address: str, *, limit: int = 10) -> list[str]:
+def members_of(tx: Connection, address: str, *, limit: int = 10) -> list[str]:
     """Find the members that have exactly this address, in their newest event or in CrowdTwist."""
-    return list(connection.execute(_MEMBERS, {"address": address, "limit": limit}).scalars())
+    return list(tx.execute(_MEMBERS, {"address": address, "limit": limit}).scalars())
 
 
 _ON_ITS_WAY = ", ".join(f"'{state}'" for state in (*QUEUED, State.RUNNING))

@@ -36,32 +36,32 @@ class Grant:
     more_in_s: float
 
 
-def used(connection: Connection, stage: Stage) -> dict[Lane, int]:
+def used(tx: Connection, stage: Stage) -> dict[Lane, int]:
     """Count the calls that still weigh, by lane."""
-    return {Lane(row.lane): int(row.calls) for row in connection.execute(_USED, {"name": stage})}
+    return {Lane(row.lane): int(row.calls) for row in tx.execute(_USED, {"name": stage})}
 
 
 def pay(  # noqa: PLR0913  # who pays for what, and whether they may be asked to wait
-    connection: Connection, stage: Stage, lane: Lane, wanted: int, budget: Budget, *, heeds_wait: bool = True
+    tx: Connection, stage: Stage, lane: Lane, wanted: int, budget: Budget, *, heeds_wait: bool = True
 ) -> Grant:
     """Pay for up to *wanted* calls.  Concurrent payers of a connection wait for each other.
 
     While they asked us to wait there is nothing to be had, unless for a person who looks (*heeds_wait* False).
     """
     parameters = {"space": _LOCK_SPACE, "stage": STAGES.index(stage), "name": stage}
-    wait_s = float(connection.execute(_LOCK, parameters).one().wait_s or 0.0)
+    wait_s = float(tx.execute(_LOCK, parameters).one().wait_s or 0.0)
     if heeds_wait and wait_s > 0:
         return Grant(0, wait_s)
-    granted = min(wanted, budget.free(lane, used(connection, stage)))
+    granted = min(wanted, budget.free(lane, used(tx, stage)))
     if granted:
-        connection.execute(_PAY, {"name": stage, "lane": lane, "calls": granted})
-    more_in_s = 0.0 if granted == wanted else float(connection.execute(_MORE_IN, {"name": stage}).scalar() or 1.0)
+        tx.execute(_PAY, {"name": stage, "lane": lane, "calls": granted})
+    more_in_s = 0.0 if granted == wanted else float(tx.execute(_MORE_IN, {"name": stage}).scalar() or 1.0)
     return Grant(granted, more_in_s)
 
 
-def forget(connection: Connection) -> None:
+def forget(tx: Connection) -> None:
     """Drop the slots that no longer weigh."""
-    connection.execute(_FORGET)
+    tx.execute(_FORGET)
 
 
 _LOCK = text("""

@@ -46,47 +46,45 @@ class Alike:
     apart: bool
 
 
-def causes(connection: Connection, where: Filter, *, limit: int, looked_at: int = LOOKED_AT) -> list[Cause]:
+def causes(tx: Connection, where: Filter, *, limit: int, looked_at: int = LOOKED_AT) -> list[Cause]:
     """Group the newest *looked_at* that match, the commonest cause first; without a state in *where*, dead letters.
 
     Raises:
         ValueError: a state that is no failure is asked for.
     """
-    statement, parameters = _failed(connection, where, looked_at)
-    rows = connection.execute(text(_CAUSES.format(statement.text)), parameters)
+    statement, parameters = _failed(tx, where, looked_at)
+    rows = tx.execute(text(_CAUSES.format(statement.text)), parameters)
     found = _merged(Cause(*row) for row in rows)
     return sorted(found, key=lambda cause: (-cause.count, cause.stage or "", cause.code or "", cause.message))[:limit]
 
 
-def instances_of(connection: Connection, where: Filter, message: str) -> list[int]:
+def instances_of(tx: Connection, where: Filter, message: str) -> list[int]:
     """Give the ids of those that match and whose message is *message* when normalised, newest first.
 
     Raises:
         ValueError: as `causes`.
     """
-    statement, parameters = _failed(connection, where, LOOKED_AT)
-    errors = connection.execute(text(_MESSAGES.format(statement.text)), parameters).scalars()
+    statement, parameters = _failed(tx, where, LOOKED_AT)
+    errors = tx.execute(text(_MESSAGES.format(statement.text)), parameters).scalars()
     meant = [error for error in errors if normalised(error) == message]
-    return list(
-        connection.execute(text(_WITH_MESSAGE.format(statement.text)), {**parameters, "meant": meant}).scalars()
-    )
+    return list(tx.execute(text(_WITH_MESSAGE.format(statement.text)), {**parameters, "meant": meant}).scalars())
 
 
-def dead_alike(connection: Connection, told_apart: Iterable[str]) -> list[Alike]:
+def dead_alike(tx: Connection, told_apart: Iterable[str]) -> list[Alike]:
     """Count the dead letters that are alike, the most first; messages are read of the codes in *told_apart* only."""
-    return [Alike(*row) for row in connection.execute(_DEAD_ALIKE, {"codes": list(told_apart)})]
+    return [Alike(*row) for row in tx.execute(_DEAD_ALIKE, {"codes": list(told_apart)})]
 
 
-def failed_again(connection: Connection, job_id: int) -> list[Alike]:
+def failed_again(tx: Connection, job_id: int) -> list[Alike]:
     """Count what failed again in a job and has not been put right since, the most first."""
-    return [Alike(*row) for row in connection.execute(_FAILED_AGAIN, {"job": job_id})]
+    return [Alike(*row) for row in tx.execute(_FAILED_AGAIN, {"job": job_id})]
 
 
-def _failed(connection: Connection, where: Filter, limit: int) -> tuple[TextClause, dict[str, Any]]:
+def _failed(tx: Connection, where: Filter, limit: int) -> tuple[TextClause, dict[str, Any]]:
     states = where.states or (State.DEAD,)
     if not set(states) <= set(REQUEUED_FROM):
         raise ValueError(f"state: must be one of {', '.join(REQUEUED_FROM)}")
-    return matching(connection, replace(where, states=states), limit=limit)
+    return matching(tx, replace(where, states=states), limit=limit)
 
 
 def _merged(causes: Iterable[Cause]) -> list[Cause]:

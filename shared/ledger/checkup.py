@@ -100,64 +100,64 @@ class Shut:
     first: str | None
 
 
-def be_impatient(connection: Connection) -> None:
+def be_impatient(tx: Connection) -> None:
     """Let no statement of this transaction run for long."""
-    connection.execute(_PATIENCE)
+    tx.execute(_PATIENCE)
 
 
-def server(connection: Connection) -> Server:
+def server(tx: Connection) -> Server:
     """Read who serves the ledger."""
-    row = connection.execute(_SERVER).one()
+    row = tx.execute(_SERVER).one()
     return Server(row.version, row.version_number, row.now, row.encoding, row.read_only)
 
 
-def schema(connection: Connection) -> Schema:
+def schema(tx: Connection) -> Schema:
     """Read which schema the ledger has."""
     revisions = ScriptDirectory(str(MIGRATIONS))
-    found = connection.execute(_REVISION).scalar() if connection.execute(_HAS_REVISION).scalar() else None
+    found = tx.execute(_REVISION).scalar() if tx.execute(_HAS_REVISION).scalar() else None
     known = {script.revision for script in revisions.walk_revisions()}
     return Schema(found, revisions.get_current_head(), found is None or found in known)
 
 
-def leases(connection: Connection, *, overdue_s: float) -> Leases:
+def leases(tx: Connection, *, overdue_s: float) -> Leases:
     """Count what is running; overdue is a lease that ran out more than *overdue_s* seconds ago."""
-    row = connection.execute(_LEASES, {"overdue_s": overdue_s}).one()
+    row = tx.execute(_LEASES, {"overdue_s": overdue_s}).one()
     return Leases(row.running, row.unbegun, row.overdue, float(row.oldest_s))
 
 
-def idle(connection: Connection, *, period_s: float) -> list[Idle]:
+def idle(tx: Connection, *, period_s: float) -> list[Idle]:
     """Read, by lane and stage, what is due, beside what ended in the last *period_s* seconds.
 
     What waits in the broker is due too: workers that hang leave it there, and it is sent again and again.
     """
-    rows = connection.execute(_IDLE, {"period_s": period_s})
+    rows = tx.execute(_IDLE, {"period_s": period_s})
     return [Idle(row.lane, row.stage, row.due, float(row.due_s), row.finished) for row in rows]
 
 
-def strays(connection: Connection, *, period_s: float) -> Strays:
+def strays(tx: Connection, *, period_s: float) -> Strays:
     """Count the stray messages of the last *period_s* seconds."""
-    row = connection.execute(_STRAYS, {"period_s": period_s}).one()
+    row = tx.execute(_STRAYS, {"period_s": period_s}).one()
     return Strays(row.total, row.at, row.queue, row.reason)
 
 
-def unsent(connection: Connection) -> Unsent:
+def unsent(tx: Connection) -> Unsent:
     """Count the mail that no server has taken yet."""
-    row = connection.execute(_UNSENT).one()
+    row = tx.execute(_UNSENT).one()
     return Unsent(row.total, float(row.oldest_s), row.last_error, row.complaint)
 
 
-def stuck_jobs(connection: Connection, *, overdue_s: float) -> Sequence[StuckJob]:
+def stuck_jobs(tx: Connection, *, overdue_s: float) -> Sequence[StuckJob]:
     """Read the open jobs whose turn is overdue by more than *overdue_s* seconds, the oldest first."""
-    rows = connection.execute(_STUCK_JOBS, {"overdue_s": overdue_s})
+    rows = tx.execute(_STUCK_JOBS, {"overdue_s": overdue_s})
     return [StuckJob(row.id, row.kind, float(row.overdue_s)) for row in rows]
 
 
-def shut(connection: Connection, *, future_s: float) -> Shut:
+def shut(tx: Connection, *, future_s: float) -> Shut:
     """Count the members whose newest event lies more than *future_s* seconds ahead, or counts beyond Siebel's range.
 
     Walks through all members: it is for a person who waits, under a time-out of its own.
     """
-    row = connection.execute(_SHUT, {"future_s": future_s, "most": MODIFICATION_MAX}).one()
+    row = tx.execute(_SHUT, {"future_s": future_s, "most": MODIFICATION_MAX}).one()
     return Shut(row.total, row.first)
 
 

@@ -14,14 +14,14 @@ from shared.masking import mask_text
 from shared.pipeline import Lane, Stage
 
 
-def connections(connection: Connection, budgets: Mapping[Stage, Budget]) -> list[ConnectionState]:
+def connections(tx: Connection, budgets: Mapping[Stage, Budget]) -> list[ConnectionState]:
     """Read every connection, in the order of the pipeline; *budgets* of those that have one."""
-    held = {row.due_stage: int(row.total) for row in connection.execute(_HELD)}
-    suspects = {row.failed_stage: row for row in connection.execute(_SUSPECTS)}
-    rows = connection.execute(_CONNECTIONS).all()
+    held = {row.due_stage: int(row.total) for row in tx.execute(_HELD)}
+    suspects = {row.failed_stage: row for row in tx.execute(_SUSPECTS)}
+    rows = tx.execute(_CONNECTIONS).all()
     return [
         replace(
-            _state(row, held.get(row.name, 0), _budget(connection, Stage(row.name), budgets.get(Stage(row.name)))),
+            _state(row, held.get(row.name, 0), _budget(tx, Stage(row.name), budgets.get(Stage(row.name)))),
             suspects=int(suspects[row.name].total) if row.name in suspects else 0,
             suspects_given_up=int(suspects[row.name].given_up) if row.name in suspects else 0,
         )
@@ -63,10 +63,10 @@ def _since(row: Row[Any]) -> datetime | None:
     return row.healed_at if row.breaker == "closed" else row.failing_since  # type: ignore[no-any-return]  # columns
 
 
-def _budget(connection: Connection, stage: Stage, limit: Budget | None) -> BudgetState | None:
+def _budget(tx: Connection, stage: Stage, limit: Budget | None) -> BudgetState | None:
     if limit is None:
         return None
-    used = budget.used(connection, stage)
+    used = budget.used(tx, stage)
     return BudgetState(
         per_minute=limit.per_minute,
         used=sum(used.values()),

@@ -66,86 +66,86 @@ class Gate:
         return not self.paused and not self.must_wait and self.breaker.admits(instance_id)
 
 
-def gates(connection: Connection) -> dict[Stage, Gate]:
+def gates(tx: Connection) -> dict[Stage, Gate]:
     """Read all connections."""
-    return {gate.stage: gate for gate in map(_gate, connection.execute(_GATES))}
+    return {gate.stage: gate for gate in map(_gate, tx.execute(_GATES))}
 
 
-def gate(connection: Connection, stage: Stage) -> Gate:
+def gate(tx: Connection, stage: Stage) -> Gate:
     """Read one connection."""
-    return _gate(connection.execute(_GATE, {"name": stage}).one())
+    return _gate(tx.execute(_GATE, {"name": stage}).one())
 
 
-def observe(connection: Connection, stage: Stage, seen: Seen, rules: Rules) -> tuple[Breaker, Breaker]:
+def observe(tx: Connection, stage: Stage, seen: Seen, rules: Rules) -> tuple[Breaker, Breaker]:
     """Take in what a batch showed; give the breaker before and after.  Costs one look when all is well."""
-    found = gate(connection, stage)
+    found = gate(tx, stage)
     if not seen.failed and found.is_well:
         return found.breaker, found.breaker
-    found = _gate(connection.execute(_LOCK_GATE, {"name": stage}).one())
-    return found.breaker, save(connection, found, after(found.breaker, seen, rules, found.now))
+    found = _gate(tx.execute(_LOCK_GATE, {"name": stage}).one())
+    return found.breaker, save(tx, found, after(found.breaker, seen, rules, found.now))
 
 
-def judge(connection: Connection, stage: Stage, rules: Rules, *, passed: bool) -> tuple[Breaker, Breaker]:
+def judge(tx: Connection, stage: Stage, rules: Rules, *, passed: bool) -> tuple[Breaker, Breaker]:
     """Take in what came of a connection's own test, if it is still in question; give the breaker before and after."""
-    found = _gate(connection.execute(_LOCK_GATE, {"name": stage}).one())
-    if not is_in_question(found.breaker, rules, found.now, due=how_many_due(connection, stage, at_most=rules.members)):
+    found = _gate(tx.execute(_LOCK_GATE, {"name": stage}).one())
+    if not is_in_question(found.breaker, rules, found.now, due=how_many_due(tx, stage, at_most=rules.members)):
         return found.breaker, found.breaker
-    return found.breaker, save(connection, found, after_test(found.breaker, rules, found.now, passed=passed))
+    return found.breaker, save(tx, found, after_test(found.breaker, rules, found.now, passed=passed))
 
 
-def in_question(connection: Connection, stage: Stage, rules: Rules, *, due: int) -> bool:
+def in_question(tx: Connection, stage: Stage, rules: Rules, *, due: int) -> bool:
     """Say whether the connection's own test is to be asked; *due* as in `Seen`."""
-    found = gate(connection, stage)
+    found = gate(tx, stage)
     return is_in_question(found.breaker, rules, found.now, due=due)
 
 
-def doubt(connection: Connection, stage: Stage) -> None:
+def doubt(tx: Connection, stage: Stage) -> None:
     """Let a known good member decide, the next time that a dispatcher looks, whether the system serves."""
-    connection.execute(_DOUBT, {"name": stage})
+    tx.execute(_DOUBT, {"name": stage})
 
 
-def save(connection: Connection, found: Gate, changed: Breaker) -> Breaker:
+def save(tx: Connection, found: Gate, changed: Breaker) -> Breaker:
     """Write where the breaker stands now, if anything changed; the caller has the connection locked."""
     if changed != found.breaker:
-        _save(connection, found.stage, changed)
-        _note_change(connection, found.stage, found.breaker, changed)
+        _save(tx, found.stage, changed)
+        _note_change(tx, found.stage, found.breaker, changed)
     return changed
 
 
-def how_many_due(connection: Connection, stage: Stage, *, at_most: int) -> int:
+def how_many_due(tx: Connection, stage: Stage, *, at_most: int) -> int:
     """Count the members that are to be tried at *stage*, up to *at_most*."""
-    return int(connection.execute(_HOW_MANY_DUE, {"stage": stage, "at_most": at_most}).scalar_one())
+    return int(tx.execute(_HOW_MANY_DUE, {"stage": stage, "at_most": at_most}).scalar_one())
 
 
-def lock_if_free(connection: Connection, stage: Stage) -> Gate | None:
+def lock_if_free(tx: Connection, stage: Stage) -> Gate | None:
     """Lock one connection and read it; None: somebody has it locked."""
-    row = connection.execute(_LOCK_GATE_IF_FREE, {"name": stage}).one_or_none()
+    row = tx.execute(_LOCK_GATE_IF_FREE, {"name": stage}).one_or_none()
     return None if row is None else _gate(row)
 
 
-def half_open(connection: Connection, stage: Stage, instance_id: int, *, lease_s: float) -> None:
+def half_open(tx: Connection, stage: Stage, instance_id: int, *, lease_s: float) -> None:
     """Note that this instance probes; the caller has the connection locked."""
-    connection.execute(_HALF_OPEN, {"name": stage, "id": instance_id, "lease_s": lease_s})
+    tx.execute(_HALF_OPEN, {"name": stage, "id": instance_id, "lease_s": lease_s})
 
 
-def verifying(connection: Connection, stage: Stage, instance_id: int, *, lease_s: float) -> None:
+def verifying(tx: Connection, stage: Stage, instance_id: int, *, lease_s: float) -> None:
     """Note that this instance is out to decide; the caller has the connection locked."""
-    connection.execute(_VERIFYING, {"name": stage, "id": instance_id, "lease_s": lease_s})
+    tx.execute(_VERIFYING, {"name": stage, "id": instance_id, "lease_s": lease_s})
 
 
-def served(connection: Connection, stage: Stage, *, within_s: float) -> bool:
+def served(tx: Connection, stage: Stage, *, within_s: float) -> bool:
     """Say whether a call at *stage* was answered well within the last *within_s*, as far as one look tells."""
-    return bool(connection.execute(_SERVED, {"stage": stage, "within_s": within_s}).scalar())
+    return bool(tx.execute(_SERVED, {"stage": stage, "within_s": within_s}).scalar())
 
 
-def pause(connection: Connection, stage: Stage, *, by: str, reason: str) -> bool:
+def pause(tx: Connection, stage: Stage, *, by: str, reason: str) -> bool:
     """Switch a connection off; False: it was off already."""
-    return connection.execute(_PAUSE, {"name": stage, "by": by, "reason": reason}).rowcount == 1
+    return tx.execute(_PAUSE, {"name": stage, "by": by, "reason": reason}).rowcount == 1
 
 
-def resume(connection: Connection, stage: Stage, *, by: str) -> bool:
+def resume(tx: Connection, stage: Stage, *, by: str) -> bool:
     """Switch a connection on again; False: it was on.  Who was held goes out by the ramp."""
-    return connection.execute(_RESUME, {"name": stage, "by": by}).rowcount == 1
+    return tx.execute(_RESUME, {"name": stage, "by": by}).rowcount == 1
 
 
 def _gate(row: "Row[tuple[object, ...]]") -> Gate:
@@ -172,18 +172,18 @@ def _strings(values: Iterable[object]) -> list[str]:
     return [str(value) for value in values]
 
 
-def _save(connection: Connection, stage: Stage, breaker: Breaker) -> None:
+def _save(tx: Connection, stage: Stage, breaker: Breaker) -> None:
     parameters = {name: getattr(breaker, name) for name in Breaker.__dataclass_fields__}
     parameters["failing_members"] = sorted(breaker.failing_members)
-    connection.execute(_SAVE, parameters | {"name": stage})
+    tx.execute(_SAVE, parameters | {"name": stage})
 
 
-def _note_change(connection: Connection, stage: Stage, before: Breaker, now: Breaker) -> None:
+def _note_change(tx: Connection, stage: Stage, before: Breaker, now: Breaker) -> None:
     """Write down that it went down or came back; a probe that fails is no change."""
     was_up, is_up = before.position is Position.CLOSED, now.position is Position.CLOSED
     if was_up != is_up:
         what, why = ("up", None) if is_up else ("down", now.last_error)
-        connection.execute(_NOTE_CHANGE, {"name": stage, "what": what, "why": why})
+        tx.execute(_NOTE_CHANGE, {"name": stage, "what": what, "why": why})
 
 
 _GATES = text("select c.*, now() as now from connection c")

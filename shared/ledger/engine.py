@@ -130,10 +130,10 @@ def transaction(of: Engine, *, durable: bool = True) -> Iterator[Connection]:
         LedgerError: it could not be reached, or could not commit.
     """
     try:
-        with of.begin() as connection:
+        with of.begin() as tx:
             if not durable:
-                connection.execute(_ASYNCHRONOUS)
-            yield connection
+                tx.execute(_ASYNCHRONOUS)
+            yield tx
     except DBAPIError as error:
         raise _kind(error)(_cause(error)) from error
     except PoolTimeoutError as error:
@@ -185,9 +185,9 @@ def _cause(error: DBAPIError) -> str:
     return _UNWRITABLE.get(state or "") or f"{type(error.orig).__name__} {state or ''}".strip()
 
 
-def wake(connection: Connection) -> None:
+def wake(tx: Connection) -> None:
     """Tell the dispatchers, at commit, that something is due."""
-    connection.execute(_NOTIFY)
+    tx.execute(_NOTIFY)
 
 
 @contextmanager

@@ -67,7 +67,7 @@ def has_control(word: str) -> bool:
 
 
 def matching(
-    connection: Connection, where: Filter, *, limit: int, before: int | None = None
+    tx: Connection, where: Filter, *, limit: int, before: int | None = None
 ) -> tuple[TextClause, dict[str, Any]]:
     """Give the statement, and its parameters, that selects the ids of the newest matching instances, newest first.
 
@@ -77,10 +77,10 @@ def matching(
     parameters["limit"] = limit
     if where.since:
         conditions.append("id >= :first")
-        parameters["first"] = id_at(connection, where.since - _ACCEPTANCE_SKEW)
+        parameters["first"] = id_at(tx, where.since - _ACCEPTANCE_SKEW)
     if where.until:
         conditions.append("id < :last")
-        parameters["last"] = id_at(connection, where.until + _ACCEPTANCE_SKEW)
+        parameters["last"] = id_at(tx, where.until + _ACCEPTANCE_SKEW)
     if before is not None:
         conditions.append("id < :before")
         parameters["before"] = before
@@ -91,12 +91,12 @@ def matching(
     return text(f"select id from ({' union '.join(parts)}) as found order by id desc limit :limit"), parameters
 
 
-def id_at(connection: Connection, instant: datetime) -> int:
+def id_at(tx: Connection, instant: datetime) -> int:
     """Find by bisection the first instance accepted at *instant* or later; one past the last if there is none.
 
     Exact only as far as ids and acceptance ascend together.
     """
-    return connection.execute(_ID_AT, {"instant": instant}).scalar() or 1
+    return tx.execute(_ID_AT, {"instant": instant}).scalar() or 1
 
 
 def _conditions(where: Filter) -> tuple[list[str], dict[str, Any]]:

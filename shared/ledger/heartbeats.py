@@ -40,28 +40,28 @@ def dispatcher() -> Who:
     return Who(Kind.DISPATCHER, f"{socket.gethostname()}/{os.getpid()}")
 
 
-def beat(connection: Connection, who: Who, *, aged_s: float = 0.0) -> None:
+def beat(tx: Connection, who: Who, *, aged_s: float = 0.0) -> None:
     """Say that *who* went round, *aged_s* seconds ago."""
     values = {"kind": who.kind, "name": who.name, "lanes": list(map(str, who.lanes)), "pid": os.getpid()}
-    connection.execute(_BEAT, values | {"aged_s": aged_s})
+    tx.execute(_BEAT, values | {"aged_s": aged_s})
 
 
-def leave(connection: Connection, who: Who) -> None:
+def leave(tx: Connection, who: Who) -> None:
     """Say that *who* ends as it should: nobody waits to hear of it."""
-    connection.execute(_LEAVE, {"kind": who.kind, "name": who.name, "pid": os.getpid()})
+    tx.execute(_LEAVE, {"kind": who.kind, "name": who.name, "pid": os.getpid()})
 
 
-def processes(connection: Connection) -> list[Process]:
+def processes(tx: Connection) -> list[Process]:
     """Give who was heard of within a day, workers first."""
     return [
         Process(row.kind, row.name, _known(row.lanes), row.started_at, row.beat_at, round(float(row.silent_s), 1))
-        for row in connection.execute(_PROCESSES)
+        for row in tx.execute(_PROCESSES)
     ]
 
 
-def prune(connection: Connection) -> int:
+def prune(tx: Connection) -> int:
     """Forget who was not heard of for a day."""
-    return connection.execute(_PRUNE).rowcount
+    return tx.execute(_PRUNE).rowcount
 
 
 def _known(lanes: Iterable[str]) -> list[str]:

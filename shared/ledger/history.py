@@ -38,45 +38,43 @@ class Outage:
     who: str | None
 
 
-def minutes(connection: Connection, *, since: datetime, until: datetime) -> list[MinuteCount]:
+def minutes(tx: Connection, *, since: datetime, until: datetime) -> list[MinuteCount]:
     """List the minutes that lie in [*since*, *until*) or reach into it, oldest first; those of nothing are left out."""
-    rows = connection.execute(_MINUTES, {"since": since, "until": until})
+    rows = tx.execute(_MINUTES, {"since": since, "until": until})
     return [MinuteCount(row.at, row.stage, row.outcome, row.total) for row in rows]
 
 
-def counts(connection: Connection, *, since: datetime, until: datetime, step: timedelta) -> list[MinuteCount]:
+def counts(tx: Connection, *, since: datetime, until: datetime, step: timedelta) -> list[MinuteCount]:
     """List what stages came to in [*since*, *until*), added up by *step*, oldest first.
 
     Shape: each counts the *step* that begins `at`.  Steps of an hour or more are read from the hours, kept for months.
     """
     statement = _COUNTS["hour" if step >= timedelta(hours=1) else "minute"]
-    rows = connection.execute(statement, {"since": since, "until": until, "step": step})
+    rows = tx.execute(statement, {"since": since, "until": until, "step": step})
     return [MinuteCount(row.at, row.stage, row.outcome, int(row.total)) for row in rows]
 
 
-def happened(
-    connection: Connection, outcomes: Sequence[str], *, since: datetime, until: datetime, limit: int
-) -> list[int]:
+def happened(tx: Connection, outcomes: Sequence[str], *, since: datetime, until: datetime, limit: int) -> list[int]:
     """Find the newest instances, by id, that came to one of *outcomes* in [*since*, *until*): what a count counted."""
     parameters = {"outcomes": list(outcomes), "since": since, "until": until, "limit": limit}
-    return list(connection.execute(_HAPPENED, parameters).scalars())
+    return list(tx.execute(_HAPPENED, parameters).scalars())
 
 
-def outages(connection: Connection, *, since: datetime) -> list[Outage]:
+def outages(tx: Connection, *, since: datetime) -> list[Outage]:
     """List the outages and pauses that were not over at *since*, from their beginning on, oldest first."""
     return [
         Outage(row.name, row.what, row.from_at, row.to_at, None if row.why is None else mask_text(row.why), row.who)
-        for row in connection.execute(_OUTAGES, {"since": since})
+        for row in tx.execute(_OUTAGES, {"since": since})
     ]
 
 
-def prune(connection: Connection, *, days: int) -> None:
+def prune(tx: Connection, *, days: int) -> None:
     """Delete what is older than *days*: changes of connections but the newest of each, ended jobs, stray messages.
 
     What operators did stays for good.
     """
     for statement in _PRUNE:
-        connection.execute(statement, {"days": days})
+        tx.execute(statement, {"days": days})
 
 
 _PRUNE = (

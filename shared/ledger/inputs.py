@@ -19,20 +19,20 @@ class Carried:
     user: Mapping[str, Any] | None
 
 
-def carried(connection: Connection, ids: Sequence[int]) -> list[Carried]:
+def carried(tx: Connection, ids: Sequence[int]) -> list[Carried]:
     """Read what *ids* carry, in the order of their ids."""
-    return [Carried(*row) for row in connection.execute(_CARRIED, {"ids": list(ids)})]
+    return [Carried(*row) for row in tx.execute(_CARRIED, {"ids": list(ids)})]
 
 
-def in_trouble(connection: Connection, *, limit: int) -> list[Persons]:
+def in_trouble(tx: Connection, *, limit: int) -> list[Persons]:
     """Read who the newest *limit* are that failed, or are failing."""
-    return [(row.user_object, row.member) for row in connection.execute(_IN_TROUBLE, {"limit": limit})]
+    return [(row.user_object, row.member) for row in tx.execute(_IN_TROUBLE, {"limit": limit})]
 
 
-def of_late(connection: Connection, *, limit: int) -> list[Persons]:
+def of_late(tx: Connection, *, limit: int) -> list[Persons]:
     """Read who the newest *limit* are, and the newest that failed."""
-    newest = [(row.user_object, row.member) for row in connection.execute(_NEWEST, {"limit": limit})]
-    return newest + in_trouble(connection, limit=limit)
+    newest = [(row.user_object, row.member) for row in tx.execute(_NEWEST, {"limit": limit})]
+    return newest + in_trouble(tx, limit=limit)
 
 
 _NEWEST = text("""

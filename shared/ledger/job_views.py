@@ -10,30 +10,30 @@ from shared.ledger.records import id_text
 from shared.masking import mask_text
 
 
-def job(connection: Connection, kind: Kind | None, job_id: int) -> Job | None:
+def job(tx: Connection, kind: Kind | None, job_id: int) -> Job | None:
     """Read one job and how far it is; None: there is no such job of that kind."""
-    row = connection.execute(_JOB, {"id": job_id, "kind": kind}).one_or_none()
+    row = tx.execute(_JOB, {"id": job_id, "kind": kind}).one_or_none()
     if row is None:
         return None
     troubled = [
         Item(str(one.instance_id), one.member_number, one.verdict, _why(one), id_text(one.newer_id), one.state)
-        for one in connection.execute(_TROUBLED, {"id": job_id, "limit": SHOWN})
+        for one in tx.execute(_TROUBLED, {"id": job_id, "limit": SHOWN})
     ]
-    return _job(row, _counts(connection, [job_id])[job_id], troubled)
+    return _job(row, _counts(tx, [job_id])[job_id], troubled)
 
 
-def jobs(connection: Connection, kind: Kind | None, *, limit: int, before: int | None = None) -> JobPage:
+def jobs(tx: Connection, kind: Kind | None, *, limit: int, before: int | None = None) -> JobPage:
     """List jobs, newest first; *before* is the cursor of the page before."""
     parameters = {"kind": kind, "limit": limit + 1, "before": before}
-    rows = connection.execute(_JOBS, parameters).all()
-    counts = _counts(connection, [row.id for row in rows])
+    rows = tx.execute(_JOBS, parameters).all()
+    counts = _counts(tx, [row.id for row in rows])
     items = [_job(row, counts[row.id], []) for row in rows[:limit]]
     return JobPage(items, items[-1].job_id if len(rows) > limit else None)
 
 
-def _counts(connection: Connection, ids: list[int]) -> dict[int, dict[str, int]]:
+def _counts(tx: Connection, ids: list[int]) -> dict[int, dict[str, int]]:
     counts = {job_id: {state.value: 0 for state in ItemState} for job_id in ids}
-    for row in connection.execute(_COUNTS, {"ids": ids}):
+    for row in tx.execute(_COUNTS, {"ids": ids}):
         counts[row.job_id][row.state] = row.total
     return counts
 

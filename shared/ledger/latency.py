@@ -53,25 +53,25 @@ class Percentiles:
     p99_s: float
 
 
-def count(connection: Connection, *, since: datetime, until: datetime) -> None:
+def count(tx: Connection, *, since: datetime, until: datetime) -> None:
     """Count the waits that ended in [*since*, *until*); the caller holds the bookmark."""
-    connection.execute(_COUNT, {"since": since, "until": until, "bounds": list(WAIT_BOUNDS_S)})
+    tx.execute(_COUNT, {"since": since, "until": until, "bounds": list(WAIT_BOUNDS_S)})
 
 
-def totals(connection: Connection) -> list[WaitTotal]:
+def totals(tx: Connection) -> list[WaitTotal]:
     """Read what was counted since the ledger began."""
-    return [WaitTotal(row.lane, row.bucket, row.total, row.waited_s) for row in connection.execute(_TOTALS)]
+    return [WaitTotal(row.lane, row.bucket, row.total, row.waited_s) for row in tx.execute(_TOTALS)]
 
 
-def waits(connection: Connection, *, since: datetime, until: datetime, step: timedelta) -> list[Waits]:
+def waits(tx: Connection, *, since: datetime, until: datetime, step: timedelta) -> list[Waits]:
     """List the waits that ended in [*since*, *until*), added up by *step*, oldest first."""
     parameters = {"since": since, "until": until, "step": step, "per": "hour" if step >= HOUR else "minute"}
-    return [Waits(row.at, row.lane, row.bucket, int(row.total)) for row in connection.execute(_WAITS, parameters)]
+    return [Waits(row.at, row.lane, row.bucket, int(row.total)) for row in tx.execute(_WAITS, parameters)]
 
 
-def prune(connection: Connection, *, minutes_days: int, hours_days: int) -> None:
+def prune(tx: Connection, *, minutes_days: int, hours_days: int) -> None:
     """Delete the minutes and the hours that are older."""
-    connection.execute(_PRUNE, {"minutes": minutes_days, "hours": hours_days})
+    tx.execute(_PRUNE, {"minutes": minutes_days, "hours": hours_days})
 
 
 def percentiles(counted: Iterable[Waits | WaitTotal]) -> Percentiles | None:

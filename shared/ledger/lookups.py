@@ -27,48 +27,48 @@ class Neighbours:
     newer_id: str | None
 
 
-def meant(connection: Connection, words: str, number: int | None) -> Meant:
+def meant(tx: Connection, words: str, number: int | None) -> Meant:
     """Say what *words* name; *number* is what they are as a number, None: they are none."""
-    row = connection.execute(_MEANT, {"words": words, "id": number}).one()
+    row = tx.execute(_MEANT, {"words": words, "id": number}).one()
     others: list[str] = row.by_row_id + row.by_user_id
     members = [words] if row.is_member else list(dict.fromkeys(others))
     return Meant(members, id_text(row.by_id or row.by_event))
 
 
-def member_of(connection: Connection, row_id: str) -> str | None:
+def member_of(tx: Connection, row_id: str) -> str | None:
     """Say whose a ROW_ID is; None: nobody's that is known, or not one member's alone."""
-    found = connection.execute(_MEMBER_OF, {"row_id": row_id}).scalars().all()
+    found = tx.execute(_MEMBER_OF, {"row_id": row_id}).scalars().all()
     return str(found[0]) if len(found) == 1 else None
 
 
-def neighbours(connection: Connection, member_number: str, instance_id: int) -> Neighbours:
+def neighbours(tx: Connection, member_number: str, instance_id: int) -> Neighbours:
     """Find the instances beside *instance_id*, of the member's that are kept."""
-    row = connection.execute(_NEIGHBOURS, {"number": member_number, "id": instance_id}).one()
+    row = tx.execute(_NEIGHBOURS, {"number": member_number, "id": instance_id}).one()
     return Neighbours(id_text(row.older), id_text(row.newer))
 
 
-def overtaken(connection: Connection, ids: Sequence[int]) -> set[str]:
+def overtaken(tx: Connection, ids: Sequence[int]) -> set[str]:
     """Say which of these instances a newer one of the member has overtaken that succeeded."""
-    return {str(one) for one in connection.execute(_OVERTAKEN, {"ids": list(ids)}).scalars()}
+    return {str(one) for one in tx.execute(_OVERTAKEN, {"ids": list(ids)}).scalars()}
 
 
-def jobs_of(connection: Connection, ids: Sequence[int]) -> dict[str, str]:
+def jobs_of(tx: Connection, ids: Sequence[int]) -> dict[str, str]:
     """Say which job that is under way has each of these instances, of those that one has."""
-    return {str(row.instance_id): str(row.job_id) for row in connection.execute(_JOBS_OF, {"ids": list(ids)})}
+    return {str(row.instance_id): str(row.job_id) for row in tx.execute(_JOBS_OF, {"ids": list(ids)})}
 
 
-def untold(connection: Connection, ids: Sequence[int]) -> set[str]:
+def untold(tx: Connection, ids: Sequence[int]) -> set[str]:
     """Say which of these instances have come to a status that nobody has told Siebel, so far.
 
     Told means: it ended so; or Siebel shows this status, and since it fails; or a newer one has been told since, and
     this one was before.  Who was overtaken untold stays so.
     """
-    return {str(one) for one in connection.execute(_UNTOLD, {"ids": list(ids)}).scalars()}
+    return {str(one) for one in tx.execute(_UNTOLD, {"ids": list(ids)}).scalars()}
 
 
-def put_back(connection: Connection, job_id: int) -> list[int]:
+def put_back(tx: Connection, job_id: int) -> list[int]:
     """Give the instances that a job which stopped has put back, and that stand as they did since."""
-    return list(connection.execute(_PUT_BACK, {"job_id": job_id}).scalars())
+    return list(tx.execute(_PUT_BACK, {"job_id": job_id}).scalars())
 
 
 _OVERTAKEN = text("""

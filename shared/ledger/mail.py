@@ -44,19 +44,19 @@ class Leased:
     recipients: tuple[str, ...] | None = None
 
 
-def put(connection: Connection, letter: Letter) -> None:
+def put(tx: Connection, letter: Letter) -> None:
     """Put a mail into the outbox."""
     parameters = {"kind": letter.kind, "subject": letter.subject, "plain": letter.plain, "html": letter.html}
-    connection.execute(_PUT, parameters)
+    tx.execute(_PUT, parameters)
 
 
-def lease(connection: Connection, *, lease_s: float) -> Leased | None:
+def lease(tx: Connection, *, lease_s: float) -> Leased | None:
     """Lease the mail that has been due for longest, None: nothing is.  Commit before sending.
 
     What is told of connections is told in order, so that the last mail is how it stands; one that the mail server
     refuses for good (5xx), or has taken for some recipients, holds up no other.
     """
-    row = connection.execute(_LEASE, {"lease_s": lease_s}).one_or_none()
+    row = tx.execute(_LEASE, {"lease_s": lease_s}).one_or_none()
     if row is None:
         return None
     return Leased(
@@ -68,33 +68,31 @@ def lease(connection: Connection, *, lease_s: float) -> Leased | None:
     )
 
 
-def sent(connection: Connection, mail_id: int, *, complaint: str | None = None) -> None:
+def sent(tx: Connection, mail_id: int, *, complaint: str | None = None) -> None:
     """Mark a mail as taken by the mail server.  *complaint*: what it did not like nevertheless."""
-    connection.execute(_SENT, {"id": mail_id, "complaint": complaint})
+    tx.execute(_SENT, {"id": mail_id, "complaint": complaint})
 
 
-def sent_in_part(
-    connection: Connection, leased: Leased, *, recipients: Sequence[str], error: str, again_in_s: float
-) -> None:
+def sent_in_part(tx: Connection, leased: Leased, *, recipients: Sequence[str], error: str, again_in_s: float) -> None:
     """Make a mail due again for *recipients*, who are to get it later; the others have it or never will."""
     parameters = {"id": leased.mail_id, "tries": leased.tries, "error": error, "again_in_s": again_in_s}
-    connection.execute(_SENT_IN_PART, parameters | {"recipients": list(recipients)})
+    tx.execute(_SENT_IN_PART, parameters | {"recipients": list(recipients)})
 
 
-def failed(connection: Connection, leased: Leased, *, error: str, again_in_s: float) -> None:
+def failed(tx: Connection, leased: Leased, *, error: str, again_in_s: float) -> None:
     """Make a mail that could not be sent due again, unless its lease ended and another has tried meanwhile."""
     parameters = {"id": leased.mail_id, "tries": leased.tries, "error": error, "again_in_s": again_in_s}
-    connection.execute(_FAILED, parameters)
+    tx.execute(_FAILED, parameters)
 
 
-def prune(connection: Connection, *, days: int) -> int:
+def prune(tx: Connection, *, days: int) -> int:
     """Delete mails that were sent more than *days* ago."""
-    return connection.execute(_PRUNE, {"days": days}).rowcount
+    return tx.execute(_PRUNE, {"days": days}).rowcount
 
 
-def unsent(connection: Connection) -> tuple[int, float]:
+def unsent(tx: Connection) -> tuple[int, float]:
     """Count the mails that wait to be sent, and give the age of the oldest in seconds; 0 if there is none."""
-    row = connection.execute(_UNSENT).one()
+    row = tx.execute(_UNSENT).one()
     return int(row.total), float(row.age_s)
 
 

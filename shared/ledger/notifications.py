@@ -63,27 +63,27 @@ class Digest:
     failures: tuple[Failure, ...]
 
 
-def take_changes(connection: Connection, *, flap_s: float) -> list[Change]:
+def take_changes(tx: Connection, *, flap_s: float) -> list[Change]:
     """Take the changes that no mail tells of yet, oldest first.
 
     A connection that is down again within *flap_s* seconds of its return is in the same outage still: that is news only
     once it has lasted as long, and so is its return.  Of those older than an hour only one that is still down is news.
     """
     parameters = {"news": _NEWS, "held_max": HELD_MAX, "flap": timedelta(seconds=flap_s)}
-    rows = connection.execute(_TAKE_CHANGES, parameters).all()
+    rows = tx.execute(_TAKE_CHANGES, parameters).all()
     return [_change(row) for row in sorted(rows, key=lambda row: row.id) if row.is_news]
 
 
-def take_digest(connection: Connection, *, every_s: float) -> Digest | None:
+def take_digest(tx: Connection, *, every_s: float) -> Digest | None:
     """Take who failed since the last digest; None: it is not *every_s* old, or another is taking it."""
     parameters = {"every": timedelta(seconds=every_s), "news": _NEWS, "open_max": _OPEN_MAX}
-    span = connection.execute(_LOCK_DIGEST, parameters).one_or_none()
+    span = tx.execute(_LOCK_DIGEST, parameters).one_or_none()
     if span is None or span.until <= span.since:
         return None
     # A statement of its own: it must see whatever had committed when the end of the span was found.
     period = {"since": span.since, "until": span.until}
-    rows = connection.execute(_FAILURES, period | {"limit": _ERRORS_MAX}).all()
-    connection.execute(_MOVE_DIGEST, {"until": span.until})
+    rows = tx.execute(_FAILURES, period | {"limit": _ERRORS_MAX}).all()
+    tx.execute(_MOVE_DIGEST, {"until": span.until})
     totals = {row.state: int(row.total) for row in rows}
     return Digest(
         span.since, span.until, totals.get(State.DEAD, 0), totals.get(State.REJECTED, 0), tuple(_by_cause(rows))

@@ -68,20 +68,20 @@ class ActionPage:
     next: str | None
 
 
-def record(connection: Connection, action: Action) -> None:
+def record(tx: Connection, action: Action) -> None:
     """File *action*, in the transaction of what it did."""
     parameters = {name: getattr(action, name) for name in Action.__dataclass_fields__}
     parameters["asked"] = None if action.asked is None else orjson.dumps(action.asked).decode()
-    connection.execute(_RECORD, parameters)
+    tx.execute(_RECORD, parameters)
 
 
-def actions(connection: Connection, where: ActionFilter, *, limit: int, before: int | None = None) -> ActionPage:
+def actions(tx: Connection, where: ActionFilter, *, limit: int, before: int | None = None) -> ActionPage:
     """List the newest *limit* actions that match, newest first; *before* is the cursor of the page before."""
     conditions, parameters = _conditions(where)
     if before is not None:
         conditions.append("id < :before")
     found = text(_ACTIONS.format(" and ".join(conditions) or "true"))
-    rows = connection.execute(found, parameters | {"limit": limit + 1, "before": before}).all()
+    rows = tx.execute(found, parameters | {"limit": limit + 1, "before": before}).all()
     items = [_action(row) for row in rows[:limit]]
     return ActionPage(items, items[-1].action_id if len(rows) > limit else None)
 

@@ -41,8 +41,8 @@ def encoding_of(of: Ledger) -> str:
     Raises:
         LedgerError: it does not serve.
     """
-    with transaction(of) as connection:
-        return str(connection.execute(_ENCODING).scalar_one())
+    with transaction(of) as tx:
+        return str(tx.execute(_ENCODING).scalar_one())
 
 
 def write(of: Ledger) -> None:
@@ -52,22 +52,22 @@ def write(of: Ledger) -> None:
         LedgerUnwritableError: the ledger is read-only, or its disk is full.
         LedgerError: it does not serve.
     """
-    with transaction(of) as connection:
-        connection.execute(_PATIENCE)
-        _make_room_needed(connection)
-        connection.execute(_INSERT)
+    with transaction(of) as tx:
+        tx.execute(_PATIENCE)
+        _make_room_needed(tx)
+        tx.execute(_INSERT)
 
 
-def _make_room_needed(connection: Connection) -> None:
+def _make_room_needed(tx: Connection) -> None:
     """Empty the table, whose next row then asks the disk for a page; not while a backup or another look reads it."""
     try:
-        with connection.begin_nested():
-            connection.execute(_LOCK)
+        with tx.begin_nested():
+            tx.execute(_LOCK)
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) != _LOCKED:
             raise
     else:
-        connection.execute(_TRUNCATE)
+        tx.execute(_TRUNCATE)
 
 
 _LOCKED = "55P03"

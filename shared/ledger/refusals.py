@@ -97,54 +97,54 @@ class RefusalGroup:
     last_at: datetime
 
 
-def keep(connection: Connection, sender: str, source: str, refusals: Sequence[Refusal], *, more: int) -> None:
+def keep(tx: Connection, sender: str, source: str, refusals: Sequence[Refusal], *, more: int) -> None:
     """Keep *refusals* of one request or file, and that there were *more*."""
     kept = 0
     if refusals:
         parameters = {"sender": sender, "source": source, "rows": rows(refusals), "most": KEPT_PER_HOUR}
-        kept = connection.execute(_KEEP, parameters).rowcount
+        kept = tx.execute(_KEEP, parameters).rowcount
     left_out = len(refusals) - kept + more
     if left_out:
-        connection.execute(_SUM_UP, {"sender": sender, "source": source, "reason": _MORE, "count": left_out})
+        tx.execute(_SUM_UP, {"sender": sender, "source": source, "reason": _MORE, "count": left_out})
 
 
-def count(connection: Connection, outcomes: Mapping[str, int]) -> None:
+def count(tx: Connection, outcomes: Mapping[str, int]) -> None:
     """Count what intake did; the last statement of its transaction, so that nobody waits long for a slot."""
     if outcomes:
-        connection.execute(_COUNT, {"outcomes": list(outcomes), "counts": list(outcomes.values())})
+        tx.execute(_COUNT, {"outcomes": list(outcomes), "counts": list(outcomes.values())})
 
 
-def counts(connection: Connection) -> dict[str, int]:
+def counts(tx: Connection) -> dict[str, int]:
     """Give what intake did since the ledger began, by outcome."""
-    return {row.outcome: int(row.total) for row in connection.execute(_COUNTS)}
+    return {row.outcome: int(row.total) for row in tx.execute(_COUNTS)}
 
 
-def refusals(connection: Connection, where: RefusalFilter, *, limit: int, before: int | None = None) -> RefusalPage:
+def refusals(tx: Connection, where: RefusalFilter, *, limit: int, before: int | None = None) -> RefusalPage:
     """List the newest *limit* refusals that match, newest first; *before* is the cursor of the page before."""
     condition, parameters = _conditions(where)
     if before is not None:
         condition += " and id < :before"
     found = text(f"select * from refusal where {condition} order by id desc limit :limit")
-    read = connection.execute(found, parameters | {"limit": limit + 1, "before": before}).all()
+    read = tx.execute(found, parameters | {"limit": limit + 1, "before": before}).all()
     items = [_record(row) for row in read[:limit]]
     return RefusalPage(items, items[-1].refusal_id if len(read) > limit else None)
 
 
-def groups(connection: Connection, where: RefusalFilter, *, limit: int) -> list[RefusalGroup]:
+def groups(tx: Connection, where: RefusalFilter, *, limit: int) -> list[RefusalGroup]:
     """Group the refusals that match by field and sender, the commonest first."""
     condition, parameters = _conditions(where)
-    found = connection.execute(text(_GROUPS.format(condition)), parameters | {"limit": limit})
+    found = tx.execute(text(_GROUPS.format(condition)), parameters | {"limit": limit})
     return [RefusalGroup(row.field, row.sender, row.reason, int(row.total), row.first_at, row.last_at) for row in found]
 
 
-def refused_since(connection: Connection, since: datetime) -> int:
+def refused_since(tx: Connection, since: datetime) -> int:
     """Count the events that were refused then or later, of those that are kept."""
-    return int(connection.execute(_SINCE, {"since": since}).scalar_one())
+    return int(tx.execute(_SINCE, {"since": since}).scalar_one())
 
 
-def prune(connection: Connection, *, days: int) -> None:
+def prune(tx: Connection, *, days: int) -> None:
     """Delete the refusals older than *days*; the counts stay."""
-    connection.execute(_PRUNE, {"days": days})
+    tx.execute(_PRUNE, {"days": days})
 
 
 def _conditions(where: RefusalFilter) -> tuple[str, dict[str, Any]]:

@@ -23,8 +23,8 @@ def migrate(url: str) -> None:
 
 def is_current(of: Ledger) -> bool:
     """Say whether the schema is the one this code was written for."""
-    with of.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision() == _head()
+    with of.connect() as tx:
+        return MigrationContext.configure(tx).get_current_revision() == _head()
 
 
 @cache

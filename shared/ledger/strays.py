@@ -5,10 +5,10 @@ from sqlalchemy import Connection, text
 _LENGTH_MAX = 4_000
 
 
-def file_stray(connection: Connection, *, queue: str, reason: str, headers: str, body: str) -> None:
+def file_stray(tx: Connection, *, queue: str, reason: str, headers: str, body: str) -> None:
     """Keep a stray message, cut to a readable length."""
     parameters = {"queue": queue, "reason": reason, "headers": _cut(headers), "body": _cut(body)}
-    connection.execute(_FILE, parameters)
+    tx.execute(_FILE, parameters)
 
 
 def _cut(value: str) -> str:

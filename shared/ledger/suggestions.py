@@ -31,7 +31,7 @@ class Suggestion:
     count: int | None
 
 
-def suggested(connection: Connection, field: str, beginning: str, *, limit: int = LIMIT_DEFAULT) -> list[Suggestion]:
+def suggested(tx: Connection, field: str, beginning: str, *, limit: int = LIMIT_DEFAULT) -> list[Suggestion]:
     """Give values of *field* that begin so: codes and words of the audit the commonest first, members in order.
 
     Raises:
@@ -40,7 +40,7 @@ def suggested(connection: Connection, field: str, beginning: str, *, limit: int 
     if "\0" in beginning:
         raise ValueError("beginning: contains a control character")
     statement = _STATEMENTS[Suggesting(field)]
-    rows = connection.execute(statement, {"beginning": beginning, "limit": limit, "looked_at": _LOOKED_AT})
+    rows = tx.execute(statement, {"beginning": beginning, "limit": limit, "looked_at": _LOOKED_AT})
     return [Suggestion(row.value, row.total) for row in rows]
 
 

@@ -54,41 +54,39 @@ class Tally:
     took_s: float
 
 
-def tallies(connection: Connection) -> list[Tally]:
+def tallies(tx: Connection) -> list[Tally]:
     """Read what was counted since the ledger began."""
-    return [
-        Tally(row.stage, row.outcome, row.bucket, row.total, row.took_s) for row in connection.execute(_TALLIES).all()
-    ]
+    return [Tally(row.stage, row.outcome, row.bucket, row.total, row.took_s) for row in tx.execute(_TALLIES).all()]
 
 
-def take_up(connection: Connection) -> datetime | None:
+def take_up(tx: Connection) -> datetime | None:
     """Lock the bookmark and say up to which instant was counted; None: another has it, or there was none until now."""
-    upto: datetime | None = connection.execute(_LOCK).scalar_one_or_none()
+    upto: datetime | None = tx.execute(_LOCK).scalar_one_or_none()
     if upto is None:
-        connection.execute(_OPEN)
+        tx.execute(_OPEN)
     return upto
 
 
-def horizon(connection: Connection, *, behind_max_s: float) -> datetime:
+def horizon(tx: Connection, *, behind_max_s: float) -> datetime:
     """Give the instant before which no more lines can appear.
 
     Ask before the statement that reads the lines, not in it: that one must see what had committed by now.
     """
-    instant: datetime = connection.execute(_HORIZON, {"behind_max_s": behind_max_s}).scalar_one()
+    instant: datetime = tx.execute(_HORIZON, {"behind_max_s": behind_max_s}).scalar_one()
     return instant
 
 
-def count(connection: Connection, *, since: datetime, until: datetime) -> None:
+def count(tx: Connection, *, since: datetime, until: datetime) -> None:
     """Count the lines of [*since*, *until*) and move the bookmark; the caller holds it."""
     bounds_ms = [bound * 1000 for bound in BOUNDS_S]
-    connection.execute(_COUNT, {"since": since, "until": until, "bounds": bounds_ms})
-    latency.count(connection, since=since, until=until)
+    tx.execute(_COUNT, {"since": since, "until": until, "bounds": bounds_ms})
+    latency.count(tx, since=since, until=until)
 
 
-def prune(connection: Connection, *, minutes_days: int, hours_days: int) -> None:
+def prune(tx: Connection, *, minutes_days: int, hours_days: int) -> None:
     """Delete the minutes and the hours that are older."""
-    connection.execute(_PRUNE["minute"], {"days": minutes_days})
-    connection.execute(_PRUNE["hour"], {"days": hours_days})
+    tx.execute(_PRUNE["minute"], {"days": minutes_days})
+    tx.execute(_PRUNE["hour"], {"days": hours_days})
 
 
 def outcome_sql(condition: str) -> str:

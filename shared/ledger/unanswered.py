@@ -18,44 +18,44 @@ from shared.ledger.rows import rows
 from shared.pipeline import Stage
 
 
-def lost(connection: Connection, stage: Stage, ids: Sequence[int]) -> None:
+def lost(tx: Connection, stage: Stage, ids: Sequence[int]) -> None:
     """Mark the members of *ids*: what was called for them at *stage* got no answer."""
     if ids and stage in _LOST:
-        connection.execute(_LOST[stage], {"ids": list(ids)})
+        tx.execute(_LOST[stage], {"ids": list(ids)})
 
 
-def check(connection: Connection, stage: Stage, ids: Sequence[int], *, settle_s: float) -> None:
+def check(tx: Connection, stage: Stage, ids: Sequence[int], *, settle_s: float) -> None:
     """Have the members of *ids* checked, without waiting for a newer success."""
     if ids and stage in _CHECK:
-        connection.execute(_CHECK[stage], {"ids": list(ids), "settle_s": settle_s})
+        tx.execute(_CHECK[stage], {"ids": list(ids), "settle_s": settle_s})
 
 
-def landed_late(connection: Connection, stage: Stage, ids: Sequence[int], *, settle_s: float) -> None:
+def landed_late(tx: Connection, stage: Stage, ids: Sequence[int], *, settle_s: float) -> None:
     """Have the members of *ids* checked: a worker that had lost its lease has called for them at *stage*.
 
     Not where it called for something newer than the newest success, unless that was refused meanwhile: whatever
     succeeds next is checked.
     """
-    lost(connection, stage, ids)
-    check(connection, stage, ids, settle_s=settle_s)
+    lost(tx, stage, ids)
+    check(tx, stage, ids, settle_s=settle_s)
 
 
-def refused(connection: Connection, ids: Sequence[int], *, settle_s: float) -> None:
+def refused(tx: Connection, ids: Sequence[int], *, settle_s: float) -> None:
     """Take it that what *ids* sent to CrowdTwist will not land: it was refused."""
-    connection.execute(_REFUSED, {"ids": list(ids), "settle_s": settle_s})
+    tx.execute(_REFUSED, {"ids": list(ids), "settle_s": settle_s})
 
 
-def checked(connection: Connection, stage: Stage, ids: Sequence[int]) -> None:
+def checked(tx: Connection, stage: Stage, ids: Sequence[int]) -> None:
     """Clear the marks that the checks of *ids* were about."""
     if ids:
-        connection.execute(_CHECKED[stage], {"ids": list(ids)})
+        tx.execute(_CHECKED[stage], {"ids": list(ids)})
 
 
-def check_again(connection: Connection, stage: Stage, in_s: Mapping[int, float | None]) -> None:
+def check_again(tx: Connection, stage: Stage, in_s: Mapping[int, float | None]) -> None:
     """Repeat checks that failed, after so many seconds; None: not, and the mark stays for the next success."""
     if in_s:
         records = [{"id": instance_id, "in_s": seconds} for instance_id, seconds in in_s.items()]
-        connection.execute(_CHECK_AGAIN[stage], {"rows": rows(records)})
+        tx.execute(_CHECK_AGAIN[stage], {"rows": rows(records)})
 
 
 def _of(stage: Stage, siebel: str, crowdtwist: str) -> str:

@@ -35,49 +35,49 @@ _HOUR_S = 3600
 _FINAL = frozenset(State) - {*QUEUED, State.RUNNING}
 
 
-def instances(connection: Connection, where: Filter, *, limit: int, before: int | None = None) -> Page:
+def instances(tx: Connection, where: Filter, *, limit: int, before: int | None = None) -> Page:
     """List the newest *limit* instances that match, newest first; *before* is the cursor of the page before."""
-    connection.execute(_PATIENCE)
-    statement, parameters = matching(connection, where, limit=limit + 1, before=before)
-    return listed(connection, list(connection.execute(statement, parameters).scalars()), limit=limit)
+    tx.execute(_PATIENCE)
+    statement, parameters = matching(tx, where, limit=limit + 1, before=before)
+    return listed(tx, list(tx.execute(statement, parameters).scalars()), limit=limit)
 
 
-def listed(connection: Connection, ids: Sequence[int], *, limit: int, before: int | None = None) -> Page:
+def listed(tx: Connection, ids: Sequence[int], *, limit: int, before: int | None = None) -> Page:
     """Give a page of these instances, newest first; *before* is the cursor of the page before."""
     chosen = sorted((one for one in ids if before is None or one < before), reverse=True)[: limit + 1]
-    rows = connection.execute(_INSTANCES, {"ids": chosen[:limit]}).all()
+    rows = tx.execute(_INSTANCES, {"ids": chosen[:limit]}).all()
     return Page(
         [InstanceRecord(**_values(row)) for row in rows], str(chosen[limit - 1]) if len(chosen) > limit else None
     )
 
 
-def instance(connection: Connection, instance_id: int) -> InstanceDetail | None:
+def instance(tx: Connection, instance_id: int) -> InstanceDetail | None:
     """Read one instance with its payload and all that happened to it; None: there is none."""
-    row = connection.execute(_INSTANCE, {"id": instance_id}).one_or_none()
+    row = tx.execute(_INSTANCE, {"id": instance_id}).one_or_none()
     if row is None:
         return None
     return InstanceDetail(
         **_values(row),
-        activity=_activity(connection, [instance_id]).get(instance_id, []),
+        activity=_activity(tx, [instance_id]).get(instance_id, []),
         event=row.event,
         user=row.user_object,
         oic_instance_id=row.oic_instance_id,
     )
 
 
-def carried(connection: Connection, ids: Sequence[int]) -> dict[str, tuple[dict[str, Any], dict[str, Any] | None]]:
+def carried(tx: Connection, ids: Sequence[int]) -> dict[str, tuple[dict[str, Any], dict[str, Any] | None]]:
     """Give what instances carry, by id: the event as accepted, and the CrowdTwist user made of it."""
-    rows = connection.execute(_CARRIED, {"ids": list(ids)})
+    rows = tx.execute(_CARRIED, {"ids": list(ids)})
     return {str(row.id): (row.event, row.user_object) for row in rows}
 
 
-def member(connection: Connection, member_number: str, *, limit: int, before: int | None = None) -> MemberRecord | None:
+def member(tx: Connection, member_number: str, *, limit: int, before: int | None = None) -> MemberRecord | None:
     """Read one member with its newest *limit* instances, each with what happened to it; None: never heard of."""
-    row = connection.execute(_MEMBER, {"number": member_number}).one_or_none()
+    row = tx.execute(_MEMBER, {"number": member_number}).one_or_none()
     if row is None:
         return None
-    page = instances(connection, Filter(members=(member_number,)), limit=limit, before=before)
-    lines = _activity(connection, [int(one.instance_id) for one in page.items])
+    page = instances(tx, Filter(members=(member_number,)), limit=limit, before=before)
+    lines = _activity(tx, [int(one.instance_id) for one in page.items])
     return MemberRecord(
         member_number=row.member_number,
         row_id=row.row_id,
@@ -97,46 +97,46 @@ def member(connection: Connection, member_number: str, *, limit: int, before: in
     )
 
 
-def overview(connection: Connection, budgets: Mapping[Stage, Budget]) -> Overview:
+def overview(tx: Connection, budgets: Mapping[Stage, Budget]) -> Overview:
     """Say how it goes; *budgets* of the connections that have one."""
-    connection.execute(_PATIENCE)
-    now: datetime = connection.execute(_NOW).scalar_one()
+    tx.execute(_PATIENCE)
+    now: datetime = tx.execute(_NOW).scalar_one()
     return Overview(
         at=now,
-        connections=connections(connection, budgets),
-        backlog=backlog(connection),
-        dead_letters=dead_letters(connection),
-        rates=[_last_minute(connection, now), _last_hour(connection, now)],
-        processes=processes(connection),
-        refused_last_day=refused_since(connection, now - timedelta(days=1)),
-        unsent_mail=UnsentMail(*connection.execute(_UNSENT_MAIL).one()),
+        connections=connections(tx, budgets),
+        backlog=backlog(tx),
+        dead_letters=dead_letters(tx),
+        rates=[_last_minute(tx, now), _last_hour(tx, now)],
+        processes=processes(tx),
+        refused_last_day=refused_since(tx, now - timedelta(days=1)),
+        unsent_mail=UnsentMail(*tx.execute(_UNSENT_MAIL).one()),
     )
 
 
-def backlog(connection: Connection) -> list[Backlog]:
+def backlog(tx: Connection) -> list[Backlog]:
     """Count what is not finished, by lane, stage and state, with the age of the oldest."""
     return [
         Backlog(row.lane, row.stage, row.state, row.total, float(row.oldest_s), row.next_due_at)
-        for row in connection.execute(_BACKLOG)
+        for row in tx.execute(_BACKLOG)
     ]
 
 
-def dead_letters(connection: Connection) -> list[DeadLetters]:
+def dead_letters(tx: Connection) -> list[DeadLetters]:
     """Count the dead letters by cause, the commonest first."""
-    return [DeadLetters(row.stage, row.code, row.total, row.first_at) for row in connection.execute(_DEAD_LETTERS)]
+    return [DeadLetters(row.stage, row.code, row.total, row.first_at) for row in tx.execute(_DEAD_LETTERS)]
 
 
-def _last_minute(connection: Connection, now: datetime) -> Rate:
+def _last_minute(tx: Connection, now: datetime) -> Rate:
     since = now - timedelta(seconds=_MINUTE_S)
-    first = id_at(connection, since)
-    accepted = connection.execute(_ACCEPTED, {"first": first}).scalar_one()
-    finished = {row.state: row.total for row in connection.execute(_FINISHED, {"since": since})}
+    first = id_at(tx, since)
+    accepted = tx.execute(_ACCEPTED, {"first": first}).scalar_one()
+    finished = {row.state: row.total for row in tx.execute(_FINISHED, {"since": since})}
     return Rate(_MINUTE_S, accepted, finished)
 
 
-def _last_hour(connection: Connection, now: datetime) -> Rate:
+def _last_hour(tx: Connection, now: datetime) -> Rate:
     """Add up the roll-up's minutes: what happened, also where it has been put right since."""
-    counted = minutes(connection, since=now - timedelta(seconds=_HOUR_S), until=now)
+    counted = minutes(tx, since=now - timedelta(seconds=_HOUR_S), until=now)
     finished: dict[str, int] = {}
     for one in counted:
         if one.outcome in _FINAL:
@@ -144,9 +144,9 @@ def _last_hour(connection: Connection, now: datetime) -> Rate:
     return Rate(_HOUR_S, sum(one.count for one in counted if one.stage == INTAKE), dict(sorted(finished.items())))
 
 
-def _activity(connection: Connection, ids: Iterable[int]) -> dict[int, list[ActivityLine]]:
+def _activity(tx: Connection, ids: Iterable[int]) -> dict[int, list[ActivityLine]]:
     lines: dict[int, list[ActivityLine]] = {}
-    for row in connection.execute(_ACTIVITY, {"ids": list(ids)}):
+    for row in tx.execute(_ACTIVITY, {"ids": list(ids)}):
         line = ActivityLine(
             row.at, row.stage, row.attempt, row.state, row.what, row.code, row.took_ms, row.task_id, row.calls or []
         )

@@ -58,8 +58,8 @@ def as_compose_reads(text: str) -> dict[str, str]:
 
 
 def test_migrations_make_exactly_the_models(ledger: Engine) -> None:
-    with ledger.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    with ledger.connect() as tx:
+        assert compare_metadata(MigrationContext.configure(tx), Base.metadata) == []
 
 
 @pytest.mark.parametrize("kind", STAGE_CLASSES, ids=lambda kind: kind.__name__)

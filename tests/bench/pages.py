@@ -38,11 +38,11 @@ _TIMES = 7
 
 def fill(url: str, instances: int) -> None:
     """Put *instances* into an empty ledger, of a quarter as many members."""
-    with engine(url).begin() as connection:
+    with engine(url).begin() as tx:
         for statement in (_MEMBERS, _INSTANCES, _NEWEST, _MINUTES):
-            connection.execute(text(statement), {"instances": instances, "members": instances // 4})
-    with engine(url).connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("vacuum analyze"))
+            tx.execute(text(statement), {"instances": instances, "members": instances // 4})
+    with engine(url).connect().execution_options(isolation_level="AUTOCOMMIT") as tx:
+        tx.execute(text("vacuum analyze"))
 
 
 def page_times(url: str, instances: int = INSTANCES) -> dict[str, float]:

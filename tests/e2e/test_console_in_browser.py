@@ -290,8 +290,8 @@ def test_the_export_is_what_the_filter_shows(stack: Stack, browser: Browser) -> 
         with page.expect_download() as download:
             page.get_by_role("link", name="Export as CSV").click()
         lines = Path(download.value.path()).read_text().splitlines()
-    with engine(stack.pipeline.ledger_url).connect() as connection:
-        count = connection.execute(text("select count(*) from instance where member_number = 'R-5'")).scalar_one()
+    with engine(stack.pipeline.ledger_url).connect() as tx:
+        count = tx.execute(text("select count(*) from instance where member_number = 'R-5'")).scalar_one()
     assert len(lines) == count + 1
 
 

@@ -112,6 +112,6 @@ def test_members_are_found_by_an_exact_address_new_or_held(pipeline: Pipeline, l
     with pipeline.whole():
         settle(pipeline, ("A-1", X), ("B-1", Y))
     moves(pipeline, ("A-1", Z))
-    with transaction(ledger) as connection:
-        found = {address: addresses.members_of(connection, address) for address in (X, f" {Y.upper()}", Z, "x@", "")}
+    with transaction(ledger) as tx:
+        found = {address: addresses.members_of(tx, address) for address in (X, f" {Y.upper()}", Z, "x@", "")}
     assert found == {X: ["A-1"], f" {Y.upper()}": ["B-1"], Z: ["A-1"], "x@": [], "": []}

@@ -56,8 +56,8 @@ def cli(
 
 
 def file(ledger: Engine, who: str, what: str, *, denied: bool = False) -> None:
-    with transaction(ledger) as connection:
-        record(connection, Action(who, "operator", what, "done", "well again", {"ids": ["1"]}, 1, denied))
+    with transaction(ledger) as tx:
+        record(tx, Action(who, "operator", what, "done", "well again", {"ids": ["1"]}, 1, denied))
 
 
 def listed(client: httpx.Client, **where: Any) -> list[str]:  # noqa: ANN401
@@ -185,15 +185,15 @@ def test_suggestions_are_what_begins_so(client: httpx.Client, ledger: Engine, ro
 
 
 def test_members_are_suggested_by_looking_at_no_others(ledger: Engine) -> None:
-    with ledger.begin() as connection:
-        connection.execute(
+    with ledger.begin() as tx:
+        tx.execute(
             text("insert into member (member_number) select lpad(i::text, 6, '0') from generate_series(1, 20000) as i")
         )
-    with ledger.begin() as connection:
-        connection.execute(text("set local plan_cache_mode = force_generic_plan"))
+    with ledger.begin() as tx:
+        tx.execute(text("set local plan_cache_mode = force_generic_plan"))
         for _ in range(8):  # the driver prepares a statement after some runs, for any value
-            found = suggested(connection, "member", "0190")
-        looked_at = connection.execute(
+            found = suggested(tx, "member", "0190")
+        looked_at = tx.execute(
             text("select seq_tup_read + idx_tup_fetch from pg_stat_xact_user_tables where relname = 'member'")
         ).scalar_one()
     assert [one.value for one in found] == [f"01900{digit}" for digit in range(10)]

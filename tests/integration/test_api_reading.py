@@ -134,9 +134,9 @@ def test_people_are_masked_for_all_but_admins(guarded: httpx.Client) -> None:
 
 def test_an_error_that_names_somebody_is_masked_too(guarded: httpx.Client, ledger: Engine) -> None:
     guarded.post("/v1/member-events", json=event(), headers=bearer("p-token"))
-    with ledger.begin() as connection:
-        connection.execute(text("update instance set error = 'ann.lee@example.org is taken', code = 'data_error'"))
-        connection.execute(text("update activity set what = 'ann.lee@example.org is taken'"))
+    with ledger.begin() as tx:
+        tx.execute(text("update instance set error = 'ann.lee@example.org is taken', code = 'data_error'"))
+        tx.execute(text("update activity set what = 'ann.lee@example.org is taken'"))
     for path in ("/v1/instances", "/v1/instances/1", "/v1/members/M-1"):
         assert "ann.lee" not in guarded.get(path, headers=bearer("v-token")).text
         assert "ann.lee" in guarded.get(path, headers=bearer("a-token")).text

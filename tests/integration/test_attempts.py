@@ -38,14 +38,14 @@ def send(ledger: Engine, number: str = "M-1", minute: int = 0, **changes: str) -
 
 
 def claim(ledger: Engine, token: int = 7, lease_s: float = 60) -> dict[tuple[Lane, Stage], list[int]]:
-    with ledger.begin() as connection:
-        claimed = claims.claim(connection, ALL, token=token, lease_s=lease_s)
+    with ledger.begin() as tx:
+        claimed = claims.claim(tx, ALL, token=token, lease_s=lease_s)
     return {key: [one.instance_id for one in some] for key, some in claimed.items()}
 
 
 def begin(ledger: Engine, stage: Stage, ids: list[int], lease_s: float = 60) -> list[Work]:
-    with ledger.begin() as connection:
-        return attempts.begin(connection, stage, ids, lease_s=lease_s)
+    with ledger.begin() as tx:
+        return attempts.begin(tx, stage, ids, lease_s=lease_s)
 
 
 def good(stage: Stage, work: Work) -> Result:
@@ -57,8 +57,8 @@ def end(  # noqa: PLR0913
     ledger: Engine, stage: Stage, work: Work, result: Result, *, carried: bool = True, report_s: float = 0
 ) -> int:
     rules = Rules(stage, POLICY, report_after_s=report_s, jitter=0.5, carried=carried)
-    with ledger.begin() as connection:
-        return attempts.finish(connection, stage, [conclude(work, result, rules)], TERMS)
+    with ledger.begin() as tx:
+        return attempts.finish(tx, stage, [conclude(work, result, rules)], TERMS)
 
 
 def travel(ledger: Engine, results: Mapping[Stage, StageError] | None = None, *, report_s: float = 0) -> None:
@@ -72,8 +72,8 @@ def travel(ledger: Engine, results: Mapping[Stage, StageError] | None = None, *,
 
 
 def errands(ledger: Engine, result: Callable[[Stage, Work], Result] = good) -> list[Errand]:
-    with ledger.begin() as connection:
-        claimed = claims.claim_errands(connection, list(Stage), dict.fromkeys(Lane, 100), token=9, lease_s=60)
+    with ledger.begin() as tx:
+        claimed = claims.claim_errands(tx, list(Stage), dict.fromkeys(Lane, 100), token=9, lease_s=60)
     ran: list[Errand] = []
     for (_, stage), some in claimed.items():
         for work in begin(ledger, stage, [one.instance_id for one in some]):
@@ -83,25 +83,25 @@ def errands(ledger: Engine, result: Callable[[Stage, Work], Result] = good) -> l
 
 
 def rows(ledger: Engine, columns: str = "state", table: str = "instance") -> list[Any]:
-    with ledger.connect() as connection:
+    with ledger.connect() as tx:
         order = "id" if table == "instance" else "1"
-        found = connection.execute(text(f"select {columns} from {table} order by {order}")).all()
+        found = tx.execute(text(f"select {columns} from {table} order by {order}")).all()
     return [tuple(row) if len(row) > 1 else row[0] for row in found]
 
 
 def make_due(ledger: Engine) -> None:
-    with ledger.begin() as connection:
-        connection.execute(text("update instance set due_at = now() where state in ('waiting', 'held', 'pending')"))
+    with ledger.begin() as tx:
+        tx.execute(text("update instance set due_at = now() where state in ('waiting', 'held', 'pending')"))
 
 
 def lapse(ledger: Engine) -> None:
     """Let the leases run out, and give them back."""
-    with ledger.begin() as connection:
-        connection.execute(text("update instance set lease_until = now() - interval '1 s' where state = 'running'"))
-    with ledger.begin() as connection:
-        lost = attempts.expired(connection, limit=100)
+    with ledger.begin() as tx:
+        tx.execute(text("update instance set lease_until = now() - interval '1 s' where state = 'running'"))
+    with ledger.begin() as tx:
+        lost = attempts.expired(tx, limit=100)
         for one in lost:
-            attempts.finish(connection, one.stage, [after_loss(one, losses_max=3)], TERMS)
+            attempts.finish(tx, one.stage, [after_loss(one, losses_max=3)], TERMS)
 
 
 def test_an_instance_travels_to_completed_and_the_member_remembers(ledger: Engine) -> None:
@@ -347,17 +347,17 @@ def test_errands_of_a_lane_are_as_many_as_it_has_room_for(ledger: Engine) -> Non
     for number in ("M-1", "M-2", "M-3"):
         send(ledger, number)
     travel(ledger, {Stage.CROWDTWIST: OUTAGE})
-    with ledger.begin() as connection:
+    with ledger.begin() as tx:
         limits = {Lane.LIVE: 2, Lane.BULK: 5}
-        claimed = claims.claim_errands(connection, list(Stage), limits, token=9, lease_s=60)
+        claimed = claims.claim_errands(tx, list(Stage), limits, token=9, lease_s=60)
     assert {queue: len(some) for queue, some in claimed.items()} == {(Lane.LIVE, Stage.SIEBEL): 2}
 
 
 def test_a_worker_lost_on_an_errand_costs_the_instance_nothing(ledger: Engine) -> None:
     send(ledger)
     travel(ledger, {Stage.CROWDTWIST: OUTAGE})
-    with ledger.begin() as connection:
-        claims.claim_errands(connection, list(Stage), dict.fromkeys(Lane, 1), token=9, lease_s=60)
+    with ledger.begin() as tx:
+        claims.claim_errands(tx, list(Stage), dict.fromkeys(Lane, 1), token=9, lease_s=60)
     begin(ledger, Stage.SIEBEL, [1])
     lapse(ledger)
     assert rows(ledger, "state, stage, attempt, losses, errand") == [("waiting", "crowdtwist", 1, 0, "sync")]
@@ -368,12 +368,12 @@ def test_pruning_takes_what_finished_long_ago_and_leaves_dead_letters(ledger: En
     for number in ("M-1", "M-2"):
         send(ledger, number)
     travel(ledger)
-    with ledger.begin() as connection:
-        connection.execute(text("update instance set finished_at = now() - interval '91 days'"))
-        connection.execute(
+    with ledger.begin() as tx:
+        tx.execute(text("update instance set finished_at = now() - interval '91 days'"))
+        tx.execute(
             text("update instance set state = 'dead', code = 'bug', failed_stage = 'oic' where member_number = 'M-2'")
         )
-    with ledger.begin() as connection:
-        assert claims.prune(connection, days=90, limit=10) == 1
+    with ledger.begin() as tx:
+        assert claims.prune(tx, days=90, limit=10) == 1
     assert rows(ledger, "member_number, state") == [("M-2", "dead")]
     assert {instance_id for instance_id, _ in rows(ledger, "instance_id, state", "activity")} == {2}

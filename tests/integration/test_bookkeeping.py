@@ -80,10 +80,10 @@ def turning(settings: Settings) -> Iterator[None]:
 
 def write(ledger: Engine, *ids: int, open_for_s: float = 0) -> None:
     """Write a line for each of *ids*, as workers do: something else first, and the commit a while later."""
-    with ledger.begin() as connection:
-        connection.execute(text("select pg_current_xact_id()"))
+    with ledger.begin() as tx:
+        tx.execute(text("select pg_current_xact_id()"))
         for instance_id in ids:
-            connection.execute(WRITE, {"id": instance_id})
+            tx.execute(WRITE, {"id": instance_id})
         threading.Event().wait(open_for_s)
 
 
@@ -104,8 +104,8 @@ def test_two_bookkeepers_count_every_line_once_while_transactions_overlap(
 def test_a_line_is_not_counted_before_its_transaction_commits_nor_missed_after(
     road: Road, ledger: Engine, settings: Settings
 ) -> None:
-    with ledger.begin() as connection:
-        connection.execute(WRITE, {"id": 1})
+    with ledger.begin() as tx:
+        tx.execute(WRITE, {"id": 1})
         write(ledger, 2)
         assert counted(road, settings) == {}  # the line of 2 is later than one that may still come
     assert counted(road, settings) == {("oic", "done"): 2}
@@ -138,10 +138,10 @@ def test_what_happened_while_nobody_counted_is_made_up_for_minute_by_minute(
     road: Road, ledger: Engine, settings: Settings
 ) -> None:
     began = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(hours=3)
-    with ledger.begin() as connection:
-        connection.execute(text("update bookmark set upto = :at where name = 'tally'"), {"at": began})
+    with ledger.begin() as tx:
+        tx.execute(text("update bookmark set upto = :at where name = 'tally'"), {"at": began})
         lines = [{"id": number, "at": began + timedelta(seconds=number)} for number in range(7200)]
-        connection.execute(WRITE_AT, lines)
+        tx.execute(WRITE_AT, lines)
     assert counted(road, settings) == {("oic", "done"): 7200}
     rows = road.sql("select at, count from minute order by at")
     assert rows == [(began + timedelta(minutes=minute), 60) for minute in range(120)]
@@ -260,6 +260,6 @@ def test_durations_fall_into_their_buckets(road: Road, settings: Settings) -> No
     for took_ms in (4.9, 5.0, 30_000.0, 29_999.0):
         road.note(stage="oic", attempt=1, state="running", took_ms=took_ms)
     counted(road, settings)
-    with transaction(road.ledger) as connection:
-        found = {one.bucket: one.count for one in tallies.tallies(connection)}
+    with transaction(road.ledger) as tx:
+        found = {one.bucket: one.count for one in tallies.tallies(tx)}
     assert found == {0: 1, 1: 1, 11: 1, 12: 1}

@@ -77,8 +77,8 @@ def test_standard_input_is_a_file_too(ledger_url: str, ledger: Engine) -> None:
         out, _ = process.communicate(json.dumps(EVENT), timeout=60)
     assert process.returncode == 0
     assert json.loads(out) == {"outcomes": {"accepted": 1}, "refused": [], "unreadable": [], "remarks": []}
-    with ledger.connect() as connection:
-        assert connection.execute(text("select lane from instance")).scalars().all() == ["bulk"]
+    with ledger.connect() as tx:
+        assert tx.execute(text("select lane from instance")).scalars().all() == ["bulk"]
 
 
 def test_standard_input_may_be_a_file_or_closed(ledger_url: str, ledger: Engine, events: Path) -> None:
@@ -180,8 +180,8 @@ def test_what_cannot_be_meant_ends_with_2(cli: Terminal, arguments: list[str]) -
 def test_an_instance_is_shown_with_activity_masked_unless_asked(cli: Terminal, events: Path, ledger: Engine) -> None:
     cli("produce", events)
     call = {"method": "PUT", "url": "/v2/users/M-1", "http_status": 503, "took_ms": 9, "response": "<b>away[/b]</b>"}
-    with ledger.begin() as connection:
-        connection.execute(
+    with ledger.begin() as tx:
+        tx.execute(
             text("""insert into activity (instance_id, stage, attempt, state, what, code, took_ms, calls)
                     values (1, 'crowdtwist', 2, 'waiting', :what, 'unavailable', 12, cast(:calls as jsonb))"""),
             {"what": "answered [red]503\x1b[2J", "calls": json.dumps([call])},
@@ -200,8 +200,8 @@ def test_an_instance_is_shown_with_activity_masked_unless_asked(cli: Terminal, e
 
 def test_a_member_is_shown_as_a_timeline(cli: Terminal, events: Path, ledger: Engine) -> None:
     cli("produce", events)
-    with ledger.begin() as connection:
-        connection.execute(text("update member set told_status = 'CT Failure', told_error = 'away', ct_user_id = 77"))
+    with ledger.begin() as tx:
+        tx.execute(text("update member set told_status = 'CT Failure', told_error = 'away', ct_user_id = 77"))
     member = cli("member", "M-1", "--json")
     assert (member.code, member.json["member_number"], member.json["told_status"]) == (0, "M-1", "CT Failure")
     assert member.json["instances"][0]["activity"][0]["what"] == "accepted"

@@ -61,30 +61,30 @@ def client(configured: Settings) -> Iterator[httpx.Client]:
 
 
 def actions(ledger: Engine) -> list[dict[str, Any]]:
-    with ledger.begin() as connection:
-        return [dict(row) for row in connection.execute(text("select * from operator_action order by id")).mappings()]
+    with ledger.begin() as tx:
+        return [dict(row) for row in tx.execute(text("select * from operator_action order by id")).mappings()]
 
 
 def bring_down(ledger: Engine, stage: Stage = Stage.CROWDTWIST) -> None:
     """Let a connection be down, with a probe a minute away."""
     rules = replace(CrowdTwistSettings().breaker_rules, failures=1, members=1, probe_first_s=60)
-    with transaction(ledger) as connection:
+    with transaction(ledger) as tx:
         seen = Seen(is_up=False, failed={1: "M-1"}, error="CrowdTwist: away, says ann.lee@example.org")
-        connections.observe(connection, stage, seen, rules)
+        connections.observe(tx, stage, seen, rules)
 
 
 def breaker(ledger: Engine, stage: Stage = Stage.CROWDTWIST) -> str:
-    with transaction(ledger) as connection:
-        return connections.gate(connection, stage).breaker.position
+    with transaction(ledger) as tx:
+        return connections.gate(tx, stage).breaker.position
 
 
 def test_they_are_listed_with_switch_breaker_budget_and_who_is_held(cli: Terminal, pipeline: Pipeline) -> None:
     pipeline.send(member_event("M-1"))
     pipeline.sql("update instance set state = 'held', due_stage = 'crowdtwist'")
     bring_down(pipeline.ledger)
-    with transaction(pipeline.ledger) as connection:
-        budget.pay(connection, Stage.CROWDTWIST, Lane.BULK, 30, Budget(100, 0.2))
-        budget.pay(connection, Stage.CROWDTWIST, Lane.LIVE, 5, Budget(100, 0.2))
+    with transaction(pipeline.ledger) as tx:
+        budget.pay(tx, Stage.CROWDTWIST, Lane.BULK, 30, Budget(100, 0.2))
+        budget.pay(tx, Stage.CROWDTWIST, Lane.LIVE, 5, Budget(100, 0.2))
     page = cli("connections", "--json").json
     assert page["next"] is None
     assert [one["name"] for one in page["items"]] == ["oic", "crowdtwist", "siebel"]
@@ -111,8 +111,8 @@ def test_they_are_listed_with_switch_breaker_budget_and_who_is_held(cli: Termina
 
 
 def test_the_metric_of_the_budget_is_what_was_paid_for(client: httpx.Client, ledger: Engine) -> None:
-    with transaction(ledger) as connection:
-        budget.pay(connection, Stage.CROWDTWIST, Lane.LIVE, 25, Budget(100, 0.2))
+    with transaction(ledger) as tx:
+        budget.pay(tx, Stage.CROWDTWIST, Lane.LIVE, 25, Budget(100, 0.2))
     answer = client.get("/metrics", headers=VERA).text
     assert 'membersync_budget_used_ratio{name="crowdtwist"} 0.25' in answer
 

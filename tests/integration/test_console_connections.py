@@ -171,10 +171,10 @@ def test_an_audit_filter_that_cannot_be_read_is_named(oscar: httpx.Client, query
 
 
 def test_older_actions_are_on_the_next_page_of_the_same_filter(oscar: httpx.Client, road: Road) -> None:
-    with road.ledger.begin() as connection:
+    with road.ledger.begin() as tx:
         for number in range(60):
-            record(connection, Action("olga", "operator", "test", f"answer-{number}"))
-            record(connection, Action("ada", "admin", "test", "another"))
+            record(tx, Action("olga", "operator", "test", f"answer-{number}"))
+            record(tx, Action("ada", "admin", "test", "another"))
     first = oscar.get("/audit?who=olga")
     found = re.search(r'href="(/audit\?cursor=[^"]*)"', first.text)
     assert found

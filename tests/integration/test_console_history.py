@@ -135,13 +135,13 @@ def test_waits_are_counted_once_by_lane_and_for_good(road: Road, settings: Setti
     road.travel(ALWAYS_REFUSED)
     counted(settings)
     counted(settings)
-    with transaction(ledger) as connection:
-        whole = latency.totals(connection)
+    with transaction(ledger) as tx:
+        whole = latency.totals(tx)
         found = latency.waits(
-            connection, since=NOW - timedelta(hours=1), until=NOW + timedelta(hours=1), step=timedelta(minutes=1)
+            tx, since=NOW - timedelta(hours=1), until=NOW + timedelta(hours=1), step=timedelta(minutes=1)
         )
         hourly = latency.waits(
-            connection, since=NOW - timedelta(days=1), until=NOW + timedelta(hours=1), step=timedelta(hours=1)
+            tx, since=NOW - timedelta(days=1), until=NOW + timedelta(hours=1), step=timedelta(hours=1)
         )
     assert sum(one.count for one in whole) == sum(one.count for one in found) == sum(one.count for one in hourly) == 3
     assert {one.lane for one in whole} == {"live"}

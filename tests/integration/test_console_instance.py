@@ -75,8 +75,8 @@ def note_call(ledger: Engine, instance_id: int, call: dict[str, Any]) -> None:
         values (:id, 'crowdtwist', 2, 'waiting', 'could not serve us', 'unavailable', 12.5, 'T/9',
                 cast(:calls as jsonb))
     """)
-    with ledger.begin() as connection:
-        connection.execute(line, {"id": instance_id, "calls": json.dumps([call])})
+    with ledger.begin() as tx:
+        tx.execute(line, {"id": instance_id, "calls": json.dumps([call])})
 
 
 def said(page: str, name: str) -> str:
@@ -112,9 +112,9 @@ def test_hostile_text_is_text_in_every_place(client: httpx.Client, road: Road) -
     fields = ("row_id", "status", "language", "first_name", "middle_name", "city", "country_code", "ct_city_id")
     take(road.ledger, HOSTILE, **PERSON, **dict.fromkeys(set(fields) - PERSON.keys(), HOSTILE))
     note_call(road.ledger, 1, {**CALL, "method": HOSTILE, "url": HOSTILE})
-    with road.ledger.begin() as connection:
-        connection.execute(HURT, {"hostile": f"{HOSTILE}\x1b\u202e"})
-        connection.execute(TOLD, {"hostile": f"{HOSTILE}\x1b\u202e"})
+    with road.ledger.begin() as tx:
+        tx.execute(HURT, {"hostile": f"{HOSTILE}\x1b\u202e"})
+        tx.execute(TOLD, {"hostile": f"{HOSTILE}\x1b\u202e"})
     admin = logged_in(client, "tok-ada")
     member = "/members/" + httpx.URL("", params={"x": HOSTILE}).query.decode()[2:].replace("+", "%20")
     for page in (

@@ -182,8 +182,8 @@ def test_a_file_says_at_its_end_that_the_ledger_went_away(road: Road, ledger_url
     own = create_engine(ledger_url)
     parts = exported(own, Filter())
     assert len(rows(next(parts))) == 1_000
-    with own.connect() as connection:
-        mine = connection.execute(text("select pg_backend_pid()")).scalar_one()
+    with own.connect() as tx:
+        mine = tx.execute(text("select pg_backend_pid()")).scalar_one()
     road.sql(f"select pg_terminate_backend({mine})")
     rest = list(parts)
     own.dispose()

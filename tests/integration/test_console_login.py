@@ -164,8 +164,8 @@ def test_a_form_of_another_site_does_nothing(client: httpx.Client, ledger: Engin
     ):
         answer = client.post("/connections/oic/pause", data={"reason": "x", **fields}, headers=headers)
         assert answer.status_code == 403, (headers, fields)
-    with ledger.connect() as connection:
-        assert not connection.execute(text("select bool_or(paused) from connection")).scalar()
+    with ledger.connect() as tx:
+        assert not tx.execute(text("select bool_or(paused) from connection")).scalar()
 
 
 def test_the_key_of_another_login_opens_no_form(client: httpx.Client) -> None:

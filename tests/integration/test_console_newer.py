@@ -135,8 +135,8 @@ def test_a_part_that_has_hardly_changed_costs_next_to_nothing(client: httpx.Clie
         unpacked = zlib.decompressobj(wbits=31)
         first = next(raw)
         assert b"event: parts" in unpacked.decompress(first)
-        with ledger.begin() as connection:
-            connections.pause(connection, Stage.SIEBEL, by="olga", reason="window")
+        with ledger.begin() as tx:
+            connections.pause(tx, Stage.SIEBEL, by="olga", reason="window")
         second = next(raw)
         said = unpacked.decompress(second)
     assert b"Paused by" in said

@@ -55,8 +55,8 @@ def test_an_empty_ledger_is_a_calm_page(client: httpx.Client) -> None:
 def test_a_paused_connection_says_by_whom_and_why_and_offers_resume_to_operators(
     client: httpx.Client, ledger: Engine
 ) -> None:
-    with ledger.begin() as connection:
-        connections.pause(connection, Stage.OIC, by="olga", reason="maintenance <of OIC>")
+    with ledger.begin() as tx:
+        connections.pause(tx, Stage.OIC, by="olga", reason="maintenance <of OIC>")
     shown = logged_in(client, "tok-oscar").get("/").text
     assert re.search(r"OIC paused Paused by olga ,.* ago : maintenance &lt;of OIC&gt;", part(shown, "connections"))
     assert 'action="/connections/oic/resume"' in shown
@@ -112,8 +112,8 @@ def test_parts_that_change_come_by_themselves(client: httpx.Client, ledger: Engi
         lines = stream.iter_lines()
         first = parts(lines)
         assert {"connections", "lanes", "outcomes", "causes"} <= first.keys()
-        with ledger.begin() as connection:
-            connections.pause(connection, Stage.SIEBEL, by="olga", reason="window")
+        with ledger.begin() as tx:
+            connections.pause(tx, Stage.SIEBEL, by="olga", reason="window")
         changed = parts(lines)
     assert "Paused by" in changed["connections"]
     assert "causes" not in changed

@@ -39,9 +39,9 @@ def test_refusals_are_grouped_by_field_and_sender_and_listed(vera: httpx.Client)
 def test_how_many_were_refused_of_late_stands_beside_the_name_of_the_page(vera: httpx.Client, ledger: Engine) -> None:
     counted = 'id="count-refusals" class="number-of" title="within 24 h">{}</span>'
     assert counted.format(3) in vera.get("/audit").text
-    with ledger.begin() as connection:
-        connection.execute(text("update refusal set at = at - interval '25 hours' where sender = 'siebel'"))
-        connection.execute(text("update refusal set count = 40 where sender = 'files'"))
+    with ledger.begin() as tx:
+        tx.execute(text("update refusal set at = at - interval '25 hours' where sender = 'siebel'"))
+        tx.execute(text("update refusal set count = 40 where sender = 'files'"))
     eventually(lambda: counted.format(40) in vera.get("/audit").text, "counted anew")
 
 

@@ -90,9 +90,9 @@ def everything(pipeline: Pipeline) -> list[Any]:
 
 def bring_down(pipeline: Pipeline) -> None:
     rules = replace(CrowdTwistSettings().breaker_rules, failures=1, members=1, probe_first_s=600)
-    with transaction(pipeline.ledger) as connection:
+    with transaction(pipeline.ledger) as tx:
         seen = Seen(is_up=False, failed={1: "M-1"}, error="CrowdTwist: answered 503, says ann.lee@example.org")
-        connections.observe(connection, Stage.CROWDTWIST, seen, rules)
+        connections.observe(tx, Stage.CROWDTWIST, seen, rules)
 
 
 @contextmanager
@@ -148,8 +148,8 @@ def test_a_lane_that_nobody_serves_is_named(doctor: Doctor, pipeline: Pipeline) 
 
 
 def test_a_paused_connection_is_told_with_who_and_why(doctor: Doctor, pipeline: Pipeline) -> None:
-    with transaction(pipeline.ledger) as connection:
-        connections.pause(connection, Stage.SIEBEL, by="olga", reason="their window")
+    with transaction(pipeline.ledger) as tx:
+        connections.pause(tx, Stage.SIEBEL, by="olga", reason="their window")
     found = doctor.look("connections").the("connection siebel")
     assert found["level"] == "warn"
     assert "paused by olga" in found["found"]

@@ -63,16 +63,16 @@ def test_a_member_that_always_fails_dies_alone_while_all_others_succeed(impatien
 
 def test_a_pause_holds_loses_nothing_and_reports_nothing_false(impatient: Pipeline) -> None:
     control = impatient.sandbox.control
-    with transaction(impatient.ledger) as connection:
-        assert connections.pause(connection, Stage.CROWDTWIST, by="ann", reason="maintenance window")
+    with transaction(impatient.ledger) as tx:
+        assert connections.pause(tx, Stage.CROWDTWIST, by="ann", reason="maintenance window")
     with impatient.whole():
         impatient.send(*events(20))
         eventually(lambda: impatient.states() == {"held": 20}, "everybody held")
         assert control.state("crowdtwist")["calls_total"] == 0
         assert impatient.sql("select count(*) from instance where errand_at is not null") == [0]
-        with transaction(impatient.ledger) as connection:
-            assert connections.resume(connection, Stage.CROWDTWIST, by="oscar")
-            wake(connection)
+        with transaction(impatient.ledger) as tx:
+            assert connections.resume(tx, Stage.CROWDTWIST, by="oscar")
+            wake(tx)
         eventually(lambda: impatient.states() == {"completed": 20}, "all completed")
     assert {one["status"] for one in control.members()} == {"Success"}
 

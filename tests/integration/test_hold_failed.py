@@ -17,8 +17,8 @@ def road(ledger: Engine) -> Road:
 
 
 def hold(road: Road, since: datetime, *ids: int) -> int:
-    with transaction(road.ledger) as connection:
-        return holding.hold_failed(connection, Stage.CROWDTWIST, since, list(ids) or None)
+    with transaction(road.ledger) as tx:
+        return holding.hold_failed(tx, Stage.CROWDTWIST, since, list(ids) or None)
 
 
 def test_dead_letters_and_attempts_of_that_time_are_given_back_and_no_others(road: Road) -> None:
@@ -62,8 +62,8 @@ def test_who_has_not_failed_yet_probes_first_and_then_each_in_turn(road: Road) -
     order = []
     for _ in range(6):
         road.sql(f"{down} where name = 'crowdtwist'")
-        with transaction(road.ledger) as connection:
-            probe = holding.claim_probe(connection, Stage.CROWDTWIST, token=5, lease_s=60)
+        with transaction(road.ledger) as tx:
+            probe = holding.claim_probe(tx, Stage.CROWDTWIST, token=5, lease_s=60)
         assert probe is not None
         order.append(probe[1].member_number)
         road.sql("update instance set state = 'held', token = 0, lease_until = null, given_back = 1 where token = 5")

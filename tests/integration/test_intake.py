@@ -39,20 +39,20 @@ def outcomes(receipts: list[Receipt]) -> list[str]:
 
 
 def states(ledger: Engine) -> list[str]:
-    with ledger.connect() as connection:
-        return list(connection.execute(text("select state from instance order by id")).scalars())
+    with ledger.connect() as tx:
+        return list(tx.execute(text("select state from instance order by id")).scalars())
 
 
 def finish(ledger: Engine, **columns: object) -> None:
     """Pretend that the newest instance of M-1 went through."""
-    with ledger.begin() as connection:
-        connection.execute(text("update instance set state = 'completed', finished_at = now() where state = 'pending'"))
-        connection.execute(
+    with ledger.begin() as tx:
+        tx.execute(text("update instance set state = 'completed', finished_at = now() where state = 'pending'"))
+        tx.execute(
             text("""update member m set synced = true, applied_id = i.id, applied_hash = i.content_hash
                     from instance i where i.id = (select max(id) from instance where state = 'completed')""")
         )
         for name, value in columns.items():
-            connection.execute(text(f"update member set {name} = :value"), {"value": value})
+            tx.execute(text(f"update member set {name} = :value"), {"value": value})
 
 
 def test_a_good_event_beside_a_bad_one_is_accepted_and_each_gets_its_answer(ledger: Engine) -> None:
@@ -165,8 +165,8 @@ def test_nothing_is_judged_unchanged_while_an_event_of_the_member_is_in_flight(l
     take(ledger, event(minute=1))
     finish(ledger)
     take(ledger, event(minute=2, member={"last_name": "New"}))
-    with ledger.begin() as connection:
-        connection.execute(
+    with ledger.begin() as tx:
+        tx.execute(
             text("update instance set state = 'running', token = 1, lease_until = now() where state = 'pending'")
         )
     assert outcomes(take(ledger, event(minute=3))) == ["accepted"]
@@ -187,13 +187,13 @@ def test_a_hundred_intakes_at_once_lose_and_double_nothing(ledger: Engine) -> No
         receipts = [receipt for some in pool.map(shuffled, range(100)) for receipt in some]
     assert len({receipt.instance_id for receipt in receipts if receipt.event_id != "SAME"}) == 2000
     assert len({receipt.instance_id for receipt in receipts if receipt.event_id == "SAME"}) == 1
-    with ledger.connect() as connection:
-        newest = connection.execute(
+    with ledger.connect() as tx:
+        newest = tx.execute(
             text("""select count(*) from instance i where state = 'pending' and occurred_at =
                     (select max(occurred_at) from instance n where n.member_number = i.member_number)""")
         )
         assert newest.scalar() == 10
-        assert connection.execute(text("select count(*) from instance where state = 'pending'")).scalar() == 10
+        assert tx.execute(text("select count(*) from instance where state = 'pending'")).scalar() == 10
 
 
 def row(row_id: str, **fields: str) -> dict[str, str]:
@@ -222,9 +222,9 @@ SHUT = [
 @pytest.mark.parametrize("shut", SHUT)
 def test_an_operators_force_opens_a_member_that_is_shut_and_is_recorded(ledger: Engine, shut: dict[str, Any]) -> None:
     take(ledger, event(minute=0, modification=8))
-    with ledger.begin() as connection:
+    with ledger.begin() as tx:
         for name, value in shut.items():
-            connection.execute(text(f"update member set {name} = :value"), {"value": value})
+            tx.execute(text(f"update member set {name} = :value"), {"value": value})
     late = event(minute=1, modification=9, member={"last_name": "New"}, force=True)
     assert outcomes(take(ledger, late)) == ["superseded"]
     again = event(minute=1, modification=9, member={"last_name": "New"}, force=True, event_id="again")
@@ -233,15 +233,15 @@ def test_an_operators_force_opens_a_member_that_is_shut_and_is_recorded(ledger: 
     later = event(minute=2, modification=10, member={"last_name": "Newer"})
     assert outcomes(take(ledger, later)) == ["accepted"]
     assert states(ledger) == ["superseded", "superseded", "superseded", "pending"]
-    with ledger.connect() as connection:
-        (action,) = connection.execute(text("select who, role, what, asked, count, answer from operator_action"))
+    with ledger.connect() as tx:
+        (action,) = tx.execute(text("select who, role, what, asked, count, answer from operator_action"))
     assert tuple(action) == ("olga", "operator", "force", {"ids": [receipt.instance_id]}, 1, "1 accepted")
 
 
 def test_the_row_of_another_member_begins_no_sequence_neither_coming_nor_going(ledger: Engine) -> None:
     take(ledger, event(modification=3, member={"member_number": "M-2", "row_id": "1-OTHER"}))
-    with ledger.begin() as connection:
-        connection.execute(text("update member set proven_row_id = '1-OTHER' where member_number = 'M-2'"))
+    with ledger.begin() as tx:
+        tx.execute(text("update member set proven_row_id = '1-OTHER' where member_number = 'M-2'"))
     assert outcomes(take(ledger, event(modification=7, member=row("1-OWN")))) == ["accepted"]
     foreign = event(minute=1, modification=4, member=row("1-OTHER"))
     back = event(minute=2, modification=5, member=row("1-OWN"))
@@ -336,8 +336,8 @@ def test_what_states_no_instant_occurred_when_the_ledger_got_it_whatever_the_cal
     assert outcomes(take(ledger, arrived("astray", datetime.now(UTC) + astray))) == ["accepted"]
     assert outcomes(take(ledger, arrived("right", datetime.now(UTC)))) == ["accepted"]
     assert outcomes(take(ledger, arrived("astray again", datetime.now(UTC) + astray))) == ["accepted"]
-    with ledger.connect() as connection:
-        off_s = connection.execute(
+    with ledger.connect() as tx:
+        off_s = tx.execute(
             text("""select max(abs(extract(epoch from i.occurred_at - clock_timestamp()))
                                + abs(extract(epoch from i.due_at - clock_timestamp()))
                                + abs(extract(epoch from (p.event ->> 'occurred_at')::timestamptz - i.occurred_at)))

@@ -27,33 +27,31 @@ def test_every_way_to_write_it_is_heard_and_read(ledger: Engine, ledger_url: str
     ):
         of = engine(address)
         with ears(address) as ear:
-            with transaction(of) as connection:
-                assert connection.execute(text("select current_user")).scalar_one() == user
-                wake(connection)
+            with transaction(of) as tx:
+                assert tx.execute(text("select current_user")).scalar_one() == user
+                wake(tx)
             assert [notice.channel for notice in ear.notifies(timeout=5, stop_after=1)] == ["membersync_due"]
-            with transaction(ledger) as connection:
-                assert connection.execute(EARS).scalar_one() == 1
+            with transaction(ledger) as tx:
+                assert tx.execute(EARS).scalar_one() == 1
         of.dispose()
 
 
 def test_a_schema_that_the_address_names_is_everybodys(ledger: Engine, ledger_url: str) -> None:
-    with ledger.begin() as connection:
-        connection.execute(text("create schema apart"))
+    with ledger.begin() as tx:
+        tx.execute(text("create schema apart"))
     address = f"{ledger_url}?options=-csearch_path%3Dapart"
     of = engine(address)
     try:
         migrate(address)
         assert is_current(of)
-        with of.connect() as connection:
-            assert connection.execute(text("select to_regclass('apart.instance')")).scalar_one()
-            assert connection.execute(
-                text("select 'instance'::regclass::oid = 'apart.instance'::regclass")
-            ).scalar_one()
-            assert connection.execute(text("show timezone")).scalar_one() == "UTC"
+        with of.connect() as tx:
+            assert tx.execute(text("select to_regclass('apart.instance')")).scalar_one()
+            assert tx.execute(text("select 'instance'::regclass::oid = 'apart.instance'::regclass")).scalar_one()
+            assert tx.execute(text("show timezone")).scalar_one() == "UTC"
     finally:
         of.dispose()
-        with ledger.begin() as connection:
-            connection.execute(text("drop schema apart cascade"))
+        with ledger.begin() as tx:
+            tx.execute(text("drop schema apart cascade"))
 
 
 @pytest.fixture
@@ -65,5 +63,5 @@ def odd_password(ledger: Engine, ledger_url: str) -> Iterator[None]:
 
 
 def _give(ledger: Engine, password: str) -> None:
-    with ledger.begin() as connection:
-        connection.exec_driver_sql(f"alter role current_user password '{password}'".replace("%", "%%"))
+    with ledger.begin() as tx:
+        tx.exec_driver_sql(f"alter role current_user password '{password}'".replace("%", "%%"))

@@ -46,28 +46,28 @@ def read_only(ledger: Engine) -> Iterator[None]:
     _alter(ledger, f"alter database {name} set default_transaction_read_only = on")
     end_sessions(ledger)
     yield
-    with ledger.connect() as connection:
-        connection.execute(text("set transaction read write"))
-        connection.execute(text(f"alter database {name} reset default_transaction_read_only"))
-        connection.commit()
+    with ledger.connect() as tx:
+        tx.execute(text("set transaction read write"))
+        tx.execute(text(f"alter database {name} reset default_transaction_read_only"))
+        tx.commit()
     end_sessions(ledger)
 
 
 def _alter(ledger: Engine, statement: str) -> None:
-    with ledger.begin() as connection:
-        connection.execute(text(statement))
+    with ledger.begin() as tx:
+        tx.execute(text(statement))
 
 
 def end_sessions(ledger: Engine) -> None:
     """End all sessions but the one that asks, as a restart or an idle time-out does."""
-    with ledger.connect() as connection:
-        connection.execute(
+    with ledger.connect() as tx:
+        tx.execute(
             text(
                 "select pg_terminate_backend(pid, 2000) from pg_stat_activity "
                 "where pid <> pg_backend_pid() and datname = current_database() and backend_type = 'client backend'"
             )
         )
-        connection.invalidate()
+        tx.invalidate()
 
 
 def make_read_only(of: Engine, sessions: int) -> None:
@@ -103,10 +103,10 @@ def test_it_is_ready_again_as_soon_as_it_takes_writes(
     assert client.get("/readyz").status_code == 200
     request.getfixturevalue("read_only")
     assert client.get("/readyz").status_code == 503
-    with ledger.connect() as connection:
-        connection.execute(text("set transaction read write"))
-        connection.execute(text(f"alter database {ledger.url.database} reset default_transaction_read_only"))
-        connection.commit()
+    with ledger.connect() as tx:
+        tx.execute(text("set transaction read write"))
+        tx.execute(text(f"alter database {ledger.url.database} reset default_transaction_read_only"))
+        tx.commit()
     time.sleep(PROVEN_FOR_S)
     assert client.get("/readyz").status_code == 200
     assert client.post("/v1/member-events", json=event()).status_code == 202
@@ -132,8 +132,8 @@ def test_a_full_disk_is_not_ready_and_says_why(client: httpx.Client, ledger: Eng
 def test_each_look_asks_the_disk_for_room_and_leaves_none_taken(ledger: Engine) -> None:
     for _ in range(3):
         readiness.write(ledger)
-    with ledger.connect() as connection:
-        assert connection.execute(text("select count(*), pg_relation_size('readiness') from readiness")).one() == (
+    with ledger.connect() as tx:
+        assert tx.execute(text("select count(*), pg_relation_size('readiness') from readiness")).one() == (
             1,
             8192,
         )
@@ -159,8 +159,8 @@ def test_sessions_on_a_node_that_takes_no_writes_are_replaced_within_a_second(le
         make_read_only(of, 3)
         time.sleep(PROVEN_FOR_S)
         for _ in range(3):
-            with transaction(of) as connection:
-                assert connection.execute(text("show transaction_read_only")).scalar_one() == "off"
+            with transaction(of) as tx:
+                assert tx.execute(text("show transaction_read_only")).scalar_one() == "off"
     finally:
         of.dispose()
 

@@ -98,9 +98,9 @@ def test_a_worker_that_wakes_and_does_not_know_what_it_sent_has_it_read_back(
     assert errands(ledger) == [Errand.READ_BACK]  # for the lost lease
     assert errands(ledger) == []
     failed = Failed(unknown) if isinstance(unknown, StageError) else unknown
-    with ledger.begin() as connection:
+    with ledger.begin() as tx:
         rules = Rules(Stage.CROWDTWIST, POLICY, report_after_s=300, jitter=0.5, carried=False)
         ending = conclude(frozen, failed, rules) if isinstance(failed, Failed) else bug(frozen, failed, rules.stage)
-        assert attempts.finish(connection, Stage.CROWDTWIST, [ending], TERMS) == 0
+        assert attempts.finish(tx, Stage.CROWDTWIST, [ending], TERMS) == 0
     assert errands(ledger) == [Errand.READ_BACK]
     assert rows(ledger) == ["completed", "superseded", "completed"]

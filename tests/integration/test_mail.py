@@ -166,8 +166,8 @@ def test_whoever_failed_is_told_in_one_digest_by_cause_and_never_again(road: Roa
 
 def test_a_dead_letter_that_is_just_being_reported_is_in_the_digest(road: Road, mailbox: Mailbox) -> None:
     road.dead("D-1")
-    with transaction(road.ledger) as connection:
-        claims.claim_errands(connection, list(Stage), dict.fromkeys(Lane, 10), token=8, lease_s=60)
+    with transaction(road.ledger) as tx:
+        claims.claim_errands(tx, list(Stage), dict.fromkeys(Lane, 10), token=8, lease_s=60)
     assert road.states() == {"running": 1}
     digest_is_due(road)
     deliver(postman(road, mailbox))
@@ -192,10 +192,10 @@ def test_what_happened_long_before_mail_was_switched_on_is_not_told(road: Road, 
     comes_back(road)
     goes_down(road, Stage.SIEBEL)
     road.dead("D-1")
-    with transaction(road.ledger) as connection:
-        connection.execute(text("update connection_change set at = at - :late"), {"late": LATE})
-        connection.execute(text("update instance set finished_at = finished_at - :late"), {"late": LATE})
-        connection.execute(text("update bookmark set upto = upto - 12 * :late"), {"late": LATE})
+    with transaction(road.ledger) as tx:
+        tx.execute(text("update connection_change set at = at - :late"), {"late": LATE})
+        tx.execute(text("update instance set finished_at = finished_at - :late"), {"late": LATE})
+        tx.execute(text("update bookmark set upto = upto - 12 * :late"), {"late": LATE})
     deliver(postman(road, mailbox))
     assert mailbox.subjects == ["membersync: the connection Siebel is down"], "which it still is"
     assert road.sql("select count(*) from connection_change where not mailed") == [0]
@@ -204,30 +204,30 @@ def test_what_happened_long_before_mail_was_switched_on_is_not_told(road: Road, 
 
 def test_after_an_outage_of_mail_what_stands_is_told_last(road: Road) -> None:
     for kind in (mail.Kind.DOWN, mail.Kind.UP, mail.Kind.DIGEST):
-        with transaction(road.ledger) as connection:
-            mail.put(connection, mail.Letter(kind, f"{kind}", "", ""))
+        with transaction(road.ledger) as tx:
+            mail.put(tx, mail.Letter(kind, f"{kind}", "", ""))
     down = leased(road)
     assert down.letter.kind is mail.Kind.DOWN
-    with transaction(road.ledger) as connection:
-        mail.failed(connection, down, error="connection refused", again_in_s=600)
+    with transaction(road.ledger) as tx:
+        mail.failed(tx, down, error="connection refused", again_in_s=600)
     assert leased(road).letter.kind is mail.Kind.DIGEST
-    with transaction(road.ledger) as connection:
-        assert mail.lease(connection, lease_s=60) is None
-        mail.sent(connection, down.mail_id)
+    with transaction(road.ledger) as tx:
+        assert mail.lease(tx, lease_s=60) is None
+        mail.sent(tx, down.mail_id)
     assert leased(road).letter.kind is mail.Kind.UP
 
 
 def leased(road: Road) -> mail.Leased:
-    with transaction(road.ledger) as connection:
-        found = mail.lease(connection, lease_s=60)
+    with transaction(road.ledger) as tx:
+        found = mail.lease(tx, lease_s=60)
     assert found is not None
     return found
 
 
 def test_a_pause_is_the_operators_own_and_not_mailed(road: Road, mailbox: Mailbox) -> None:
-    with transaction(road.ledger) as connection:
-        connections.pause(connection, Stage.OIC, by="olga", reason="their window")
-        connections.resume(connection, Stage.OIC, by="olga")
+    with transaction(road.ledger) as tx:
+        connections.pause(tx, Stage.OIC, by="olga", reason="their window")
+        connections.resume(tx, Stage.OIC, by="olga")
     deliver(postman(road, mailbox))
     assert mailbox.subjects == []
 

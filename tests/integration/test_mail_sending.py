@@ -39,8 +39,8 @@ def test_mail_waits_for_a_mail_server_that_is_away_and_is_sent_once(road: Road) 
         assert counted == tries
         assert "ConnectionRefusedError" in error
     road.sql("update mail set created_at = created_at - interval '3 hours'")
-    with transaction(road.ledger) as connection:
-        count, age_s = mail.unsent(connection)
+    with transaction(road.ledger) as tx:
+        count, age_s = mail.unsent(tx)
     assert (count, round(age_s / 60)) == (1, 180)
     with mail_server(away):
         everything_is_due(road)
@@ -49,8 +49,8 @@ def test_mail_waits_for_a_mail_server_that_is_away_and_is_sent_once(road: Road) 
         deliver(one)
     (received,) = away.mails
     assert datetime.now(UTC) - received["Date"].datetime > timedelta(hours=2), "when it was written"
-    with transaction(road.ledger) as connection:
-        assert mail.unsent(connection) == (0, 0.0)
+    with transaction(road.ledger) as tx:
+        assert mail.unsent(tx) == (0, 0.0)
 
 
 def test_a_mail_that_is_refused_is_tried_later_and_holds_up_no_other(road: Road, mailbox: Mailbox) -> None:
@@ -137,8 +137,8 @@ def test_a_mail_that_reached_nobody_stays_due_for_everybody(road: Road, mailbox:
 
 
 def leased(road: Road) -> mail.Leased:
-    with transaction(road.ledger) as connection:
-        found = mail.lease(connection, lease_s=60)
+    with transaction(road.ledger) as tx:
+        found = mail.lease(tx, lease_s=60)
     assert found is not None
     return found
 
@@ -152,8 +152,8 @@ def test_a_mail_that_is_being_sent_is_nobody_elses_until_the_lease_ends(road: Ro
     everything_is_due(road)
     second = leased(road)
     for late, sent in ((first, 0), (second, 1)):
-        with transaction(road.ledger) as connection:
-            mail.failed(connection, late, error="421 later", again_in_s=0)
+        with transaction(road.ledger) as tx:
+            mail.failed(tx, late, error="421 later", again_in_s=0)
         assert deliver(one) == sent, "whose lease has ended says nothing any more"
     assert unsent(road) == []
 
@@ -165,8 +165,8 @@ def test_sent_mail_is_kept_for_the_retention_and_unsent_mail_for_ever(road: Road
     postman(road, mailbox).write()
     road.sql("update mail set created_at = created_at - interval '9 days', sent_at = sent_at - interval '8 days'")
     for days, pruned in ((10, 0), (7, 1), (7, 0)):
-        with transaction(road.ledger) as connection:
-            assert mail.prune(connection, days=days) == pruned
+        with transaction(road.ledger) as tx:
+            assert mail.prune(tx, days=days) == pruned
     assert len(unsent(road)) == 1
 
 

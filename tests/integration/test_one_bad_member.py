@@ -88,8 +88,8 @@ def test_an_event_that_cannot_be_read_back_from_the_ledger_is_its_own_dead_lette
     road = Road(ledger)
     road.accept(*MEMBERS)
     nested = "[" * 1500 + "]" * 1500
-    with ledger.begin() as connection:
-        connection.execute(
+    with ledger.begin() as tx:
+        tx.execute(
             text("""update payload set event = jsonb_set(event, '{extra}', cast(:nested as jsonb))
                     where instance_id = (select id from instance where member_number = :bad)"""),
             {"nested": nested, "bad": BAD},
@@ -115,21 +115,21 @@ def test_a_bug_of_one_costs_the_others_of_its_group_one_more_try_and_no_more(
 
 def lose(road: Road, killer: str) -> None:
     """Let each batch that has *killer* in it lose its worker; all others are well."""
-    with road.ledger.begin() as connection:
+    with road.ledger.begin() as tx:
         limits = dict.fromkeys([(lane, stage) for lane in Lane for stage in Stage], 1000)
-        claimed = claims.claim(connection, limits, token=7, lease_s=60)
+        claimed = claims.claim(tx, limits, token=7, lease_s=60)
     for (_, start), some in claimed.items():
         for batch in batches(some):
             for stage in start.rest:
-                with road.ledger.begin() as connection:
-                    works = attempts.begin(connection, stage, [one.instance_id for one in batch], lease_s=60)
+                with road.ledger.begin() as tx:
+                    works = attempts.begin(tx, stage, [one.instance_id for one in batch], lease_s=60)
                 if any(one.member_number == killer for one in batch):
                     break
                 road.conclude(stage, works)
     road.sql("update instance set lease_until = now() - interval '1 s' where state = 'running'")
-    with road.ledger.begin() as connection:
-        for one in attempts.expired(connection, limit=1000):
-            attempts.finish(connection, one.stage, [after_loss(one, losses_max=3)], attempts.Terms(60, 60, 60))
+    with road.ledger.begin() as tx:
+        for one in attempts.expired(tx, limit=1000):
+            attempts.finish(tx, one.stage, [after_loss(one, losses_max=3)], attempts.Terms(60, 60, 60))
 
 
 def batches(some: list[Claimed]) -> list[list[Claimed]]:

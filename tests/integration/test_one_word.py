@@ -165,8 +165,8 @@ def _told_again(road: Road) -> None:
 def test_untold_is_what_siebel_does_not_show_and_never_showed(ledger: Engine, happens: Told, untold: set[str]) -> None:
     road = Road(ledger)
     happens(road)
-    with ledger.connect() as connection:
-        assert lookups.untold(connection, road.sql("select id from instance")) == untold, road.sql(
+    with ledger.connect() as tx:
+        assert lookups.untold(tx, road.sql("select id from instance")) == untold, road.sql(
             "select id, state, status, told_id, told_status from instance join member using (member_number)"
         )
 

@@ -143,23 +143,23 @@ def test_slices_of_one_request_share_its_room(ledger: Engine) -> None:
     for start in (0, 90):
         items = [(at, RefusedEvent("x", "is bad", at + 2, f"M-{at}", "{}")) for at in range(start, start + 90)]
         accept(ledger, items, IntakeRules(Lane.BULK), sender)
-    with transaction(ledger) as connection:
-        kept = refusals.refusals(connection, RefusalFilter(), limit=1000).items
-        assert refusals.counts(connection) == {"refused": 180}
+    with transaction(ledger) as tx:
+        kept = refusals.refusals(tx, RefusalFilter(), limit=1000).items
+        assert refusals.counts(tx) == {"refused": 180}
     assert len(kept) == 101
     assert sum(one.count for one in kept) == 180
 
 
 def test_a_sender_of_nothing_but_rubbish_does_not_fill_the_ledger(ledger: Engine) -> None:
     one = Refusal("refused", 0, None, "x", "is bad", None, "{}")
-    with transaction(ledger) as connection:
+    with transaction(ledger) as tx:
         for _ in range(30):
-            refusals.keep(connection, "rude", "request", [one] * 100, more=0)
-        refusals.keep(connection, "polite", "request", [one], more=0)
-    with transaction(ledger) as connection:
-        rude = connection.execute(text("select count(*), sum(count) from refusal where sender = 'rude'")).one()
+            refusals.keep(tx, "rude", "request", [one] * 100, more=0)
+        refusals.keep(tx, "polite", "request", [one], more=0)
+    with transaction(ledger) as tx:
+        rude = tx.execute(text("select count(*), sum(count) from refusal where sender = 'rude'")).one()
         assert tuple(rude) == (refusals.KEPT_PER_HOUR + 1, 3_000)
-        found = refusals.groups(connection, RefusalFilter(), limit=10)
+        found = refusals.groups(tx, RefusalFilter(), limit=10)
     assert [(group.sender, group.field, group.count) for group in found] == [
         *(("rude", "x", 2_000), ("rude", "", 1_000), ("polite", "x", 1)),
     ]
@@ -201,12 +201,12 @@ def test_a_member_whose_events_were_all_refused_is_told_of(client: httpx.Client)
 def test_refusals_are_pruned_by_their_own_days_and_the_counts_stay(ledger: Engine, ledger_url: str) -> None:
     items = [(0, RefusedEvent("x", "is bad")), (1, RefusedEvent("y", "is bad"))]
     accept(ledger, items, IntakeRules(Lane.LIVE))
-    with transaction(ledger) as connection:
-        connection.execute(text("update refusal set at = :at where field = 'x'"), {"at": NOW - timedelta(days=3)})
+    with transaction(ledger) as tx:
+        tx.execute(text("update refusal set at = :at where field = 'x'"), {"at": NOW - timedelta(days=3)})
     Bookkeeper(Settings(ledger_url=ledger_url, intake={"refused_days": 2}))._prune()  # noqa: SLF001  # its hourly turn
-    with transaction(ledger) as connection:
-        assert [one.field for one in refusals.refusals(connection, RefusalFilter(), limit=9).items] == ["y"]
-        assert refusals.counts(connection) == {"refused": 2}
+    with transaction(ledger) as tx:
+        assert [one.field for one in refusals.refusals(tx, RefusalFilter(), limit=9).items] == ["y"]
+        assert refusals.counts(tx) == {"refused": 2}
 
 
 def test_the_command_line_lists_them_and_says_so_of_a_member(cli: Terminal, tmp_path: Path) -> None:

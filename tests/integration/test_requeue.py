@@ -161,16 +161,16 @@ def test_a_filter_without_a_state_means_dead_letters(road: Road) -> None:
     road.dead("M-1", "M-2")
     road.accept("M-3")
     road.travel(ALWAYS_REFUSED)
-    with road.ledger.begin() as connection:
-        assert requeues.select(connection, Filter(codes=("unavailable", "data_error"))) == [2, 1]
-        assert requeues.select(connection, Filter(states=(State.REJECTED,))) == [3]
+    with road.ledger.begin() as tx:
+        assert requeues.select(tx, Filter(codes=("unavailable", "data_error"))) == [2, 1]
+        assert requeues.select(tx, Filter(states=(State.REJECTED,))) == [3]
 
 
 def test_where_all_is_refused_there_is_no_job(road: Road) -> None:
     road.accept("M-1")
-    with road.ledger.begin() as connection:
+    with road.ledger.begin() as tx:
         order = Order(Kind.REQUEUE, "olga", "", {})
-        assert requeues.create(connection, order, [1, 77], resubmits_max=10) is None
+        assert requeues.create(tx, order, [1, 77], resubmits_max=10) is None
     assert road.sql("select count(*) from job") == [0]
 
 

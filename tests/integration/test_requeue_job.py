@@ -95,8 +95,8 @@ def test_one_that_is_held_has_neither_failed_nor_succeeded_and_can_be_put_back(r
     road.sql("update instance set state = 'held' where state = 'pending'")
     road.turn()
     assert road.counts(job) == {"planned": 1, "sent": 1}
-    with road.ledger.begin() as connection:
-        assert requeues.stop(connection, Kind.REQUEUE, job, "stopped by olga")
+    with road.ledger.begin() as tx:
+        assert requeues.stop(tx, Kind.REQUEUE, job, "stopped by olga")
     assert road.states() == {"dead": 2}
     assert (road.job(job).state, road.job(job).stopped_why) == ("stopped", "stopped by olga")
 
@@ -106,9 +106,9 @@ def test_a_stopped_job_follows_what_is_on_its_way_to_its_end(road: Road) -> None
     job = start(road)
     road.turn()
     road.claim()
-    with road.ledger.begin() as connection:
-        assert requeues.stop(connection, Kind.REQUEUE, job, "stopped by olga")
-        assert not requeues.stop(connection, Kind.REQUEUE, job, "again")
+    with road.ledger.begin() as tx:
+        assert requeues.stop(tx, Kind.REQUEUE, job, "stopped by olga")
+        assert not requeues.stop(tx, Kind.REQUEUE, job, "again")
     road.turn()
     assert (road.job(job).over, road.counts(job)) == (False, {"sent": 1, "put_back": 1})
     road.sql("update instance set state = 'completed', token = 0, lease_until = null, finished_at = now() where id = 1")

@@ -38,8 +38,8 @@ def detail(pipeline: Pipeline) -> InstanceDetail:
         eventually(lambda: pipeline.states() == {"completed": 1}, "the first one there")
         pipeline.send(member_event("M-2", date_of_birth="1971-05-06", **PERSON))
         eventually(lambda: pipeline.states() == {"completed": 1, "rejected": 1}, "its twin refused")
-    with transaction(pipeline.ledger) as connection:
-        found = views.instance(connection, 2)
+    with transaction(pipeline.ledger) as tx:
+        found = views.instance(tx, 2)
     assert found is not None
     return found
 
@@ -88,8 +88,8 @@ def test_stars_that_stand_for_something_else_are_left(pipeline: Pipeline, detail
 
 
 def test_a_member_is_shown_with_the_calls_of_all_its_instances(pipeline: Pipeline, detail: InstanceDetail) -> None:
-    with transaction(pipeline.ledger) as connection:
-        member = views.member(connection, detail.member_number, limit=5)
+    with transaction(pipeline.ledger) as tx:
+        member = views.member(tx, detail.member_number, limit=5)
     assert member is not None
     (story,) = member_for(ADA, pipeline.ledger, member).instances
     assert requests(story, "crowdtwist")[0] == detail.user
@@ -105,11 +105,11 @@ def test_what_crowdtwist_says_of_a_person_is_told_to_siebel_and_shown_to_nobody_
         eventually(lambda: pipeline.states() == {"rejected": 1}, "refused")
     (told,) = pipeline.sandbox.control.members()
     assert told["error"] == f"{said} [instance 1]"
-    with transaction(pipeline.ledger) as connection:
-        found = views.instance(connection, 1)
-        member = views.member(connection, "M-1", limit=5)
-        (cause,) = causes.causes(connection, Filter(states=(State.REJECTED,)), limit=5)
-        guessed = views.instances(connection, Filter(text="zephyrine quux"), limit=5)
+    with transaction(pipeline.ledger) as tx:
+        found = views.instance(tx, 1)
+        member = views.member(tx, "M-1", limit=5)
+        (cause,) = causes.causes(tx, Filter(states=(State.REJECTED,)), limit=5)
+        guessed = views.instances(tx, Filter(text="zephyrine quux"), limit=5)
     assert found is not None
     assert member is not None
     assert instance_for(ADA, pipeline.ledger, found).error == said

@@ -24,8 +24,8 @@ def test_what_the_event_says_is_a_claim_and_what_siebel_showed_is_kept_beside_it
     send(ledger, "", 1, "New")
     (claimed,) = road.claim().values()
     road.sql("update instance set stage = 'siebel', status = 'Success' where state = 'running'")
-    with ledger.begin() as connection:
-        (work,) = attempts.begin(connection, Stage.SIEBEL, [one.instance_id for one in claimed], lease_s=60)
+    with ledger.begin() as tx:
+        (work,) = attempts.begin(tx, Stage.SIEBEL, [one.instance_id for one in claimed], lease_s=60)
     assert (work.row_id, work.claimed_row_id) == ("1-R", "1-CLAIMED")
 
 

@@ -257,11 +257,11 @@ def test_suspects_are_named_where_operators_look(brisk: Pipeline) -> None:
         brisk.sandbox.control.fault("crowdtwist", "status", status=500, member=["BAD-0", "BAD-1"])
         brisk.send(*events("BAD", 2), *events("NEW", 5))
         eventually(lambda: brisk.sql("select count(*) from instance where suspect") == [2], "both named")
-    with brisk.ledger.connect() as connection:
-        standing = {one.name: one.suspects for one in connection_views.connections(connection, {})}
+    with brisk.ledger.connect() as tx:
+        standing = {one.name: one.suspects for one in connection_views.connections(tx, {})}
         assert standing == {"oic": 0, "crowdtwist": 2, "siebel": 0}
         (bad,) = brisk.sql("select id from instance where member_number = 'BAD-0'")
-        shown = views.instance(connection, bad)
+        shown = views.instance(tx, bad)
     assert shown is not None
     assert shown.suspect
     assert any(line.code == "suspect" for line in shown.activity)

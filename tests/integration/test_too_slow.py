@@ -15,9 +15,9 @@ from tests.calling import assert_problem, event, outcomes, served
 
 
 def ask_too_much(ledger: Engine) -> None:
-    with transaction(ledger) as connection:
-        connection.execute(text("set local statement_timeout = '10ms'"))
-        connection.execute(text("select pg_sleep(5)"))
+    with transaction(ledger) as tx:
+        tx.execute(text("set local statement_timeout = '10ms'"))
+        tx.execute(text("select pg_sleep(5)"))
 
 
 def test_api_page_and_command_line_say_to_ask_for_less(ledger: Engine, ledger_url: str) -> None:

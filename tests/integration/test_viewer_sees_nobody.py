@@ -115,8 +115,8 @@ def test_who_is_named_to_others_alone_or_among_many_is_not_shown(pipeline: Pipel
 def _nobody_is_shown(pipeline: Pipeline) -> None:
     assert not [one for one in CANARIES if one in pipeline.log_text().lower()]
     for table in ("activity", "connection", "connection_change", "mail"):
-        with pipeline.ledger.begin() as connection:
-            rows = str(connection.execute(text(f"select * from {table}")).all()).lower()
+        with pipeline.ledger.begin() as tx:
+            rows = str(tx.execute(text(f"select * from {table}")).all()).lower()
         assert not [one for one in CANARIES if one in rows], table
     with console(Settings(_env_file=None, ledger_url=pipeline.ledger_url)) as client:
         shown = _everything(client)

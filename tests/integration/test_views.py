@@ -40,9 +40,9 @@ def take(ledger: Engine, *numbers: str, lane: Lane = Lane.LIVE, at: datetime = N
     events = [parse_event(one, max_bytes=64_000) for one in raw]
     receipts = accept(ledger, enumerate(events), IntakeRules(lane))
     ids = [int(receipt.instance_id or 0) for receipt in receipts]
-    with ledger.begin() as connection:
+    with ledger.begin() as tx:
         times = text("update instance set accepted_at = :at, due_at = :at where id = any(cast(:ids as bigint[]))")
-        connection.execute(times, {"at": at, "ids": ids})
+        tx.execute(times, {"at": at, "ids": ids})
     return ids
 
 
@@ -52,8 +52,8 @@ def put(ledger: Engine, instance_id: int, state: State, **columns: object) -> No
     if state not in {State.PENDING, State.WAITING, State.HELD}:
         values.setdefault("finished_at", NOW)
     assignments = ", ".join(f"{name} = :{name}" for name in values)
-    with ledger.begin() as connection:
-        connection.execute(text(f"update instance set {assignments} where id = :id"), {**values, "id": instance_id})
+    with ledger.begin() as tx:
+        tx.execute(text(f"update instance set {assignments} where id = :id"), {**values, "id": instance_id})
 
 
 def note(ledger: Engine, instance_id: int, **columns: object) -> None:
@@ -61,13 +61,13 @@ def note(ledger: Engine, instance_id: int, **columns: object) -> None:
     values = {"instance_id": instance_id, "state": "running", "what": "mapped", **columns}
     names = ", ".join(values)
     bound = ", ".join(f":{name}" if name != "calls" else "cast(:calls as jsonb)" for name in values)
-    with ledger.begin() as connection:
-        connection.execute(text(f"insert into activity ({names}) values ({bound})"), values)
+    with ledger.begin() as tx:
+        tx.execute(text(f"insert into activity ({names}) values ({bound})"), values)
 
 
 def page(ledger: Engine, where: Filter, *, limit: int = 50, before: int | None = None) -> Page:
-    with transaction(ledger) as connection:
-        return views.instances(connection, where, limit=limit, before=before)
+    with transaction(ledger) as tx:
+        return views.instances(tx, where, limit=limit, before=before)
 
 
 def found(ledger: Engine, **words: Any) -> list[str]:  # noqa: ANN401
@@ -76,13 +76,13 @@ def found(ledger: Engine, **words: Any) -> list[str]:  # noqa: ANN401
 
 
 def member_of(ledger: Engine, number: str) -> MemberRecord | None:
-    with transaction(ledger) as connection:
-        return views.member(connection, number, limit=10)
+    with transaction(ledger) as tx:
+        return views.member(tx, number, limit=10)
 
 
 def overview_of(ledger: Engine) -> Overview:
-    with transaction(ledger) as connection:
-        return views.overview(connection, {})
+    with transaction(ledger) as tx:
+        return views.overview(tx, {})
 
 
 @pytest.fixture
@@ -197,9 +197,9 @@ def test_an_instance_shows_what_happened_to_it_in_order(ledger: Engine) -> None:
     (instance_id,) = take(ledger, "M-1")
     note(ledger, instance_id, stage="oic", attempt=1, took_ms=1.5)
     note(ledger, instance_id, stage="crowdtwist", attempt=1, what="answered for a@b.org", calls='[{"method": "PUT"}]')
-    with transaction(ledger) as connection:
-        detail = views.instance(connection, instance_id)
-        missing = views.instance(connection, instance_id + 1)
+    with transaction(ledger) as tx:
+        detail = views.instance(tx, instance_id)
+        missing = views.instance(tx, instance_id + 1)
     assert detail is not None
     assert missing is None
     assert [(line.stage, line.what) for line in detail.activity][:2] == [(None, "accepted"), ("oic", "mapped")]
@@ -214,11 +214,9 @@ def test_an_instance_shows_what_happened_to_it_in_order(ledger: Engine) -> None:
 def test_a_member_shows_its_instances_newest_first_each_with_its_activity(ledger: Engine) -> None:
     first, *_ = take(ledger, "M-1")
     put(ledger, first, State.COMPLETED, status="Success")
-    with ledger.begin() as connection:
-        connection.execute(
-            text("update member set told_status = 'Data Error', told_error = 'is andy.cole@example.org'")
-        )
-        connection.execute(text("update instance set event_id = 'E-first'"))
+    with ledger.begin() as tx:
+        tx.execute(text("update member set told_status = 'Data Error', told_error = 'is andy.cole@example.org'"))
+        tx.execute(text("update instance set event_id = 'E-first'"))
     (second,) = take(ledger, "M-1", at=NOW + timedelta(minutes=1))
     member = member_of(ledger, "M-1")
     assert member is not None
@@ -230,8 +228,8 @@ def test_a_member_shows_its_instances_newest_first_each_with_its_activity(ledger
 
 
 def test_the_overview_counts_the_backlog_the_dead_and_the_pace(zoo: Engine) -> None:
-    with zoo.begin() as connection:
-        connection.execute(
+    with zoo.begin() as tx:
+        tx.execute(
             text("""update connection set paused = true, paused_by = 'ann', paused_reason = 'moving', paused_at = now()
                     where name = 'siebel'""")
         )
@@ -253,9 +251,9 @@ def test_the_overview_counts_the_backlog_the_dead_and_the_pace(zoo: Engine) -> N
 
 def test_the_overview_tells_suspects_that_were_given_up_and_mail_that_nobody_took(zoo: Engine) -> None:
     assert overview_of(zoo).unsent_mail == UnsentMail(0, None)
-    with zoo.begin() as connection:
-        connection.execute(text("update instance set suspect = true where state in ('waiting', 'dead')"))
-        connection.execute(
+    with zoo.begin() as tx:
+        tx.execute(text("update instance set suspect = true where state in ('waiting', 'dead')"))
+        tx.execute(
             text("""insert into mail (kind, subject, plain, html, created_at, sent_at)
                     values ('down', '', '', '', '2026-11-23T08:00Z', null),
                            ('up', '', '', '', '2026-11-23T09:00Z', null),

@@ -52,8 +52,8 @@ def change(road: Road, minute: int, name: str, what: str, *said: str) -> None:
 
 
 def outages(road: Road, minute: int) -> list[Outage]:
-    with transaction(road.ledger) as connection:
-        return history.outages(connection, since=AT + timedelta(minutes=minute))
+    with transaction(road.ledger) as tx:
+        return history.outages(tx, since=AT + timedelta(minutes=minute))
 
 
 def spans(found: list[Outage]) -> list[tuple[str, str, int, int | None]]:
@@ -89,8 +89,8 @@ def test_an_outage_that_began_before_is_shown_from_its_beginning_unless_it_was_o
 
 
 def test_an_outage_says_why_and_who_without_anybodys_address(road: Road) -> None:
-    with transaction(road.ledger) as connection:
-        connections.pause(connection, Stage.OIC, by="olga", reason="as ann.lee@example.org asked")
+    with transaction(road.ledger) as tx:
+        connections.pause(tx, Stage.OIC, by="olga", reason="as ann.lee@example.org asked")
     (found,) = outages(road, 0)
     assert (found.name, found.what, found.who, found.to_at) == ("oic", "paused", "olga", None)
     assert found.why == "as a***@e***.org asked"
@@ -99,10 +99,8 @@ def test_an_outage_says_why_and_who_without_anybodys_address(road: Road) -> None
 def test_minutes_are_those_that_reach_into_the_time_asked_for(road: Road) -> None:
     for minute in range(5):
         road.sql(f"insert into minute values ('{AT + timedelta(minutes=minute)}', 'oic', 'done', {minute + 1})")
-    with transaction(road.ledger) as connection:
-        found = history.minutes(
-            connection, since=AT + timedelta(minutes=1, seconds=30), until=AT + timedelta(minutes=3)
-        )
+    with transaction(road.ledger) as tx:
+        found = history.minutes(tx, since=AT + timedelta(minutes=1, seconds=30), until=AT + timedelta(minutes=3))
     assert [(one.at, one.stage, one.outcome, one.count) for one in found] == [
         (AT + timedelta(minutes=1), "oic", "done", 2),
         (AT + timedelta(minutes=2), "oic", "done", 3),

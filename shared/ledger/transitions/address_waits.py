@@ -7,12 +7,12 @@ from sqlalchemy import Connection, text
 from shared.ledger.addresses import PENDING
 
 
-def wake_who_waits(connection: Connection, members: Sequence[str]) -> bool:
+def wake_who_waits(tx: Connection, members: Sequence[str]) -> bool:
     """Make due at once who waits for an address of these members, whose calls have ended; say whether anybody did.
 
     Call it before what they ended with is learned: it goes by the addresses that they had.
     """
-    return connection.execute(WAKE, {"numbers": list(members)}).first() is not None
+    return tx.execute(WAKE, {"numbers": list(members)}).first() is not None
 
 
 WAKE = text(f"""

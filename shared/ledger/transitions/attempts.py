@@ -40,15 +40,13 @@ class Terms:
         return self.tell_settle_s if stage is Stage.SIEBEL else self.settle_s
 
 
-def begin(
-    connection: Connection, stage: Stage, ids: Sequence[int], *, lease_s: float, unread: bool = False
-) -> list[Work]:
+def begin(tx: Connection, stage: Stage, ids: Sequence[int], *, lease_s: float, unread: bool = False) -> list[Work]:
     """Count an attempt for those of *ids* that are at *stage* and that nobody has begun, and read their inputs.
 
     *unread*: leave out what they carry, which cannot be read.
     """
     statement = sql.BEGIN_UNREAD if unread else sql.BEGIN[stage]
-    rows = connection.execute(statement, {"ids": list(ids), "stage": stage, "lease_s": lease_s})
+    rows = tx.execute(statement, {"ids": list(ids), "stage": stage, "lease_s": lease_s})
     return [
         Work(
             instance_id=row.id,
@@ -76,12 +74,12 @@ def begin(
     ]
 
 
-def goes_on(connection: Connection, ids: Sequence[int]) -> bool:
+def goes_on(tx: Connection, ids: Sequence[int]) -> bool:
     """Say whether any of a batch's instances waits to be begun at a later stage, which its message must reach."""
-    return bool(connection.execute(sql.GOES_ON, {"ids": list(ids)}).scalar())
+    return bool(tx.execute(sql.GOES_ON, {"ids": list(ids)}).scalar())
 
 
-def expired(connection: Connection, *, limit: int) -> list[Lost]:
+def expired(tx: Connection, *, limit: int) -> list[Lost]:
     """Read instances whose lease has run out; nobody can begin them any more, and `finish` checks their tokens."""
     return [
         Lost(
@@ -96,11 +94,11 @@ def expired(connection: Connection, *, limit: int) -> list[Lost]:
             errand=Errand(row.errand),
             status=SyncStatus(row.status) if row.status else None,
         )
-        for row in connection.execute(sql.EXPIRED, {"limit": limit})
+        for row in tx.execute(sql.EXPIRED, {"limit": limit})
     ]
 
 
-def finish(connection: Connection, stage: Stage, endings: Iterable[Ending], terms: Terms) -> int:
+def finish(tx: Connection, stage: Stage, endings: Iterable[Ending], terms: Terms) -> int:
     """Write what came of a batch at *stage*; those whose token has been overtaken are left alone.
 
     Their calls may have landed after a newer one all the same, so their members are checked.
@@ -113,28 +111,28 @@ def finish(connection: Connection, stage: Stage, endings: Iterable[Ending], term
     members.update(one.member_number for one in errands)
     mapped_only = all(one.state is State.RUNNING and one.stage is Stage.CROWDTWIST for one in advanced)
     if parked or errands or not mapped_only:
-        connection.execute(sql.LOCK_MEMBERS, {"numbers": sorted(members)})
+        tx.execute(sql.LOCK_MEMBERS, {"numbers": sorted(members)})
     written: dict[int, str] = {}
     if stage is Stage.CROWDTWIST:
         ended = [one.work.member_number for one in advanced]
         ended += [one.member_number for one in parked if one.state is State.DEAD]
-        if ended and wake_who_waits(connection, ended):
-            wake(connection)
+        if ended and wake_who_waits(tx, ended):
+            wake(tx)
     if advanced:
-        written.update(_advance(connection, stage, advanced, terms))
+        written.update(_advance(tx, stage, advanced, terms))
     if parked:
-        written.update(_park(connection, stage, parked))
+        written.update(_park(tx, stage, parked))
     if errands:
-        written.update(_end_errands(connection, stage, errands, terms))
+        written.update(_end_errands(tx, stage, errands, terms))
     lines: list[tuple[int, int, Line]] = [(one.work.instance_id, one.work.attempt, one.line) for one in advanced]
     lines += [(one.instance_id, one.attempt, one.line) for one in parked]
     lines += [(one.instance_id, 0, one.line) for one in errands]
     if parked or errands or stage is Stage.SIEBEL or any(one.state is State.PENDING for one in advanced):
-        _wake_for_the_next(connection, sorted(members))
+        _wake_for_the_next(tx, sorted(members))
     unsure = {one.instance_id for one in parked if one.unsure} | {one.instance_id for one in errands if one.unsure}
     late = [one for one, _, line in lines if one not in written and (one in unsure or _has_written(line))]
-    unanswered.landed_late(connection, stage, late, settle_s=terms.settle(stage))
-    _note(connection, stage, terms.task_id, [line for line in lines if line[0] in written], written)
+    unanswered.landed_late(tx, stage, late, settle_s=terms.settle(stage))
+    _note(tx, stage, terms.task_id, [line for line in lines if line[0] in written], written)
     return len(written)
 
 
@@ -153,9 +151,9 @@ def _sorted(endings: Iterable[Ending]) -> tuple[list[Advanced], list[Parked], li
     return advanced, parked, errands
 
 
-def _advance(connection: Connection, stage: Stage, advanced: list[Advanced], terms: Terms) -> dict[int, str]:
+def _advance(tx: Connection, stage: Stage, advanced: list[Advanced], terms: Terms) -> dict[int, str]:
     written = _write(
-        connection,
+        tx,
         sql.ADVANCE,
         [
             {"id": one.work.instance_id, "token": one.work.token}
@@ -171,10 +169,10 @@ def _advance(connection: Connection, stage: Stage, advanced: list[Advanced], ter
         if one.facts is not None and one.work.instance_id in written
     ]
     if facts:
-        connection.execute(_LEARN[stage], {"rows": rows(facts), "settle_s": terms.settle(stage)})
+        tx.execute(_LEARN[stage], {"rows": rows(facts), "settle_s": terms.settle(stage)})
     refused = [one.work.instance_id for one in advanced if one.failed_stage and one.work.instance_id in written]
     if refused and stage is Stage.CROWDTWIST:
-        unanswered.refused(connection, refused, settle_s=terms.settle(stage))
+        unanswered.refused(tx, refused, settle_s=terms.settle(stage))
     return written
 
 
@@ -185,10 +183,10 @@ def _has_written(line: Line) -> bool:
 _LEARN = {Stage.OIC: sql.LEARN_USER, Stage.CROWDTWIST: sql.LEARN_APPLIED, Stage.SIEBEL: sql.LEARN_TOLD}
 
 
-def _park(connection: Connection, stage: Stage, parked: list[Parked]) -> dict[int, str]:
+def _park(tx: Connection, stage: Stage, parked: list[Parked]) -> dict[int, str]:
     names = [name for name in Parked.__dataclass_fields__ if name not in {"instance_id", "line"}]
     written = _write(
-        connection,
+        tx,
         sql.PARK,
         [{"id": one.instance_id} | {name: getattr(one, name) for name in names} for one in parked],
     )
@@ -198,22 +196,22 @@ def _park(connection: Connection, stage: Stage, parked: list[Parked]) -> dict[in
         if written.get(one.instance_id) == State.SUPERSEDED and one.report_after_s is not None
     ]
     if failing:  # the newer event inherits since when it fails, so that Siebel is told in time
-        connection.execute(sql.HAND_ON, {"rows": rows(failing)})
+        tx.execute(sql.HAND_ON, {"rows": rows(failing)})
     troubled = [
         {"member_number": one.member_number, "unsure": one.unsure}
         for one in parked
         if one.instance_id in written and (one.code or one.unsure)
     ]
     if troubled:
-        connection.execute(sql.TROUBLED, {"rows": rows(troubled), "stage": stage})
+        tx.execute(sql.TROUBLED, {"rows": rows(troubled), "stage": stage})
     unsure = [one.instance_id for one in parked if one.instance_id in written and one.unsure]
-    unanswered.lost(connection, stage, unsure)
+    unanswered.lost(tx, stage, unsure)
     return written
 
 
-def _end_errands(connection: Connection, stage: Stage, errands: list[ErrandEnded], terms: Terms) -> dict[int, str]:
+def _end_errands(tx: Connection, stage: Stage, errands: list[ErrandEnded], terms: Terms) -> dict[int, str]:
     written = _write(
-        connection,
+        tx,
         sql.END_ERRANDS,
         [
             # Whether there is another probe is for the breaker to say.
@@ -227,15 +225,15 @@ def _end_errands(connection: Connection, stage: Stage, errands: list[ErrandEnded
     for errand, statement in _LEARN_OF.items():
         told = [{"id": one.instance_id, **one.facts} for one in ended if one.errand is errand and one.facts]
         if told:
-            connection.execute(statement, {"rows": rows(told), "settle_s": settle_s})
-    unanswered.lost(connection, stage, [one.instance_id for one in ended if one.unsure])
+            tx.execute(statement, {"rows": rows(told), "settle_s": settle_s})
+    unanswered.lost(tx, stage, [one.instance_id for one in ended if one.unsure])
     probes = [one.instance_id for one in ended if one.unsure and one.errand is Errand.PROBE]
-    unanswered.check(connection, stage, probes, settle_s=settle_s)  # it repeated what is newest: nobody else will
+    unanswered.check(tx, stage, probes, settle_s=settle_s)  # it repeated what is newest: nobody else will
     checks = [one for one in ended if one.errand in {Errand.READ_BACK, Errand.TELL_AGAIN}]
-    unanswered.checked(connection, stage, [one.instance_id for one in checks if one.facts is not None])
+    unanswered.checked(tx, stage, [one.instance_id for one in checks if one.facts is not None])
     # What this check itself lost may land as late as what it was to check.
     again = {one.instance_id: _later(one, settle_s) for one in checks if one.facts is None}
-    unanswered.check_again(connection, stage, again)
+    unanswered.check_again(tx, stage, again)
     return written
 
 
@@ -247,19 +245,19 @@ _LEARN_OF = {Errand.REPORT: sql.LEARN_TOLD, Errand.TELL_AGAIN: sql.LEARN_TOLD_AG
 
 
 def _write(
-    connection: Connection, statement: TextClause, records: Sequence[Mapping[str, Any]], **parameters: object
+    tx: Connection, statement: TextClause, records: Sequence[Mapping[str, Any]], **parameters: object
 ) -> dict[int, str]:
     """Run a statement that is fenced by token; give the state of each instance that it wrote."""
-    return {row.id: row.state for row in connection.execute(statement, {"rows": rows(records), **parameters})}
+    return {row.id: row.state for row in tx.execute(statement, {"rows": rows(records), **parameters})}
 
 
-def _wake_for_the_next(connection: Connection, members: Sequence[str]) -> None:
-    if connection.execute(sql.SOMETHING_DUE, {"numbers": list(members)}).scalar():
-        wake(connection)
+def _wake_for_the_next(tx: Connection, members: Sequence[str]) -> None:
+    if tx.execute(sql.SOMETHING_DUE, {"numbers": list(members)}).scalar():
+        wake(tx)
 
 
 def _note(
-    connection: Connection,
+    tx: Connection,
     stage: Stage,
     task_id: str,
     lines: Sequence[tuple[int, int, Line]],
@@ -279,4 +277,4 @@ def _note(
         }
         for instance_id, attempt, line in lines
     ]
-    connection.execute(sql.NOTE, {"rows": rows(records), "stage": stage, "task_id": task_id or None})
+    tx.execute(sql.NOTE, {"rows": rows(records), "stage": stage, "task_id": task_id or None})

@@ -21,14 +21,14 @@ class Claimed:
     """It must go in a batch of its own."""
 
 
-def unbegun(connection: Connection) -> dict[Lane, int]:
+def unbegun(tx: Connection) -> dict[Lane, int]:
     """Count the instances that wait in the broker for a worker, by lane."""
-    counts = {Lane(row.lane): int(row.waiting) for row in connection.execute(_UNBEGUN)}
+    counts = {Lane(row.lane): int(row.waiting) for row in tx.execute(_UNBEGUN)}
     return {lane: counts.get(lane, 0) for lane in Lane}
 
 
 def claim(
-    connection: Connection, limits: Mapping[tuple[Lane, Stage], int], *, token: int, lease_s: float
+    tx: Connection, limits: Mapping[tuple[Lane, Stage], int], *, token: int, lease_s: float
 ) -> dict[tuple[Lane, Stage], list[Claimed]]:
     """Lease due instances, of each lane and stage at most its limit: oldest first, none whose member has one running.
 
@@ -41,18 +41,18 @@ def claim(
         "token": token,
         "lease_s": lease_s,
     }
-    return _by_lane_and_stage(connection.execute(CLAIM, parameters))
+    return _by_lane_and_stage(tx.execute(CLAIM, parameters))
 
 
 def claim_errands(
-    connection: Connection, stages: Sequence[Stage], limits: Mapping[Lane, int], *, token: int, lease_s: float
+    tx: Connection, stages: Sequence[Stage], limits: Mapping[Lane, int], *, token: int, lease_s: float
 ) -> dict[tuple[Lane, Stage], list[Claimed]]:
     """Lease instances whose errand is due and goes to one of *stages*, of each lane and kind at most its limit.
 
     The errands: a report to Siebel, and the checks of lost calls (`unanswered`): a read-back in CrowdTwist, a status
     told again in Siebel.  A report that a newer instance's status has made pointless is dropped.
     """
-    connection.execute(DROP_POINTLESS)
+    tx.execute(DROP_POINTLESS)
     parameters = {
         "lanes": list(limits),
         "limits": list(limits.values()),
@@ -60,7 +60,7 @@ def claim_errands(
         "token": token,
         "lease_s": lease_s,
     }
-    return _by_lane_and_stage(connection.execute(CLAIM_ERRANDS, parameters))
+    return _by_lane_and_stage(tx.execute(CLAIM_ERRANDS, parameters))
 
 
 def _by_lane_and_stage(rows: Iterable[Row[Any]]) -> dict[tuple[Lane, Stage], list[Claimed]]:
@@ -70,17 +70,17 @@ def _by_lane_and_stage(rows: Iterable[Row[Any]]) -> dict[tuple[Lane, Stage], lis
     return claimed
 
 
-def let_go(connection: Connection, ids: Sequence[int], *, token: int) -> None:
+def let_go(tx: Connection, ids: Sequence[int], *, token: int) -> None:
     """End the lease of claimed instances that did not get to the broker, unless a worker has begun them after all."""
-    connection.execute(LET_GO, {"ids": list(ids), "token": token})
+    tx.execute(LET_GO, {"ids": list(ids), "token": token})
 
 
-def prune(connection: Connection, *, days: int, limit: int) -> int:
+def prune(tx: Connection, *, days: int, limit: int) -> int:
     """Delete up to *limit* finished instances older than *days*, with payload and activity.  Dead letters stay."""
-    ids = list(connection.execute(_PRUNE, {"days": days, "limit": limit}).scalars())
+    ids = list(tx.execute(_PRUNE, {"days": days, "limit": limit}).scalars())
     if ids:
         for statement in _PRUNE_BESIDE:
-            connection.execute(statement, {"ids": ids})
+            tx.execute(statement, {"ids": ids})
     return len(ids)
 
 

@@ -33,7 +33,7 @@ class Hold:
     report_after_s: float | None
 
 
-def hold_failed(connection: Connection, stage: Stage, since: datetime, ids: Sequence[int] | None = None) -> int:
+def hold_failed(tx: Connection, stage: Stage, since: datetime, ids: Sequence[int] | None = None) -> int:
     """Hold who failed at *stage* since the connection began to fail, and give their attempts back.
 
     Whoever became a dead letter by such an attempt is no dead letter: it was not tried against a system that was up.
@@ -41,12 +41,12 @@ def hold_failed(connection: Connection, stage: Stage, since: datetime, ids: Sequ
     retry policy.  *ids*: only these, of a batch that failed after the others were held, a probe for instance.
     """
     if ids is None:
-        connection.execute(GIVE_BACK_UNBEGUN, {"stage": stage, "since": since})
-        return len(connection.execute(HOLD_ALL_FAILED, {"stage": stage, "since": since}).all())
-    return len(connection.execute(HOLD_FAILED, {"stage": stage, "since": since, "ids": list(ids)}).all())
+        tx.execute(GIVE_BACK_UNBEGUN, {"stage": stage, "since": since})
+        return len(tx.execute(HOLD_ALL_FAILED, {"stage": stage, "since": since}).all())
+    return len(tx.execute(HOLD_FAILED, {"stage": stage, "since": since, "ids": list(ids)}).all())
 
 
-def hold_due(connection: Connection, hold: Hold, *, limit: int) -> int:
+def hold_due(tx: Connection, hold: Hold, *, limit: int) -> int:
     """Hold up to *limit* instances that are due at a stage where nothing may go out."""
     parameters = {
         "stage": hold.stage,
@@ -55,43 +55,43 @@ def hold_due(connection: Connection, hold: Hold, *, limit: int) -> int:
         "status": FAILURE_STATUS.get(hold.stage),
         "limit": limit,
     }
-    return len(connection.execute(HOLD_DUE, parameters).all())
+    return len(tx.execute(HOLD_DUE, parameters).all())
 
 
-def claim_probe(connection: Connection, stage: Stage, *, token: int, lease_s: float) -> tuple[Lane, Claimed] | None:
+def claim_probe(tx: Connection, stage: Stage, *, token: int, lease_s: float) -> tuple[Lane, Claimed] | None:
     """Lease one instance to see whether the connection is back, another one each time; None: there is none.
 
     A good member goes first, then who is held and has not failed while it was down, then who has: a poisoned one in
     front keeps nobody waiting.  Only one dispatcher gets it: the connection's row is locked, and its breaker half open
     afterwards.
     """
-    found = connections.lock_if_free(connection, stage)
+    found = connections.lock_if_free(tx, stage)
     if found is None or not found.wants_probe:
         return None
     parameters = {"stage": stage, "after": found.breaker.probe_instance_id or 0, "token": token, "lease_s": lease_s}
     probes = found.breaker.probes
     good_first = probes < _GOOD_FIRST or probes % 2 == 1
     for statement in (probing.CLAIM_GOOD, CLAIM_HELD) if good_first else (CLAIM_HELD, probing.CLAIM_GOOD):
-        probe = connection.execute(statement, parameters).one_or_none()
+        probe = tx.execute(statement, parameters).one_or_none()
         if probe is not None:
-            connections.half_open(connection, stage, probe.id, lease_s=lease_s)
+            connections.half_open(tx, stage, probe.id, lease_s=lease_s)
             return Lane(probe.lane), Claimed(probe.id, probe.member_number)
     return None
 
 
-def release(connection: Connection, stage: Stage, lane: Lane, *, limit: int) -> int:
+def release(tx: Connection, stage: Stage, lane: Lane, *, limit: int) -> int:
     """Make up to *limit* held instances due again, oldest first."""
-    return len(connection.execute(RELEASE, {"stage": stage, "lane": lane, "limit": limit}).all())
+    return len(tx.execute(RELEASE, {"stage": stage, "lane": lane, "limit": limit}).all())
 
 
-def waiting_room(connection: Connection, stage: Stage, lane: Lane, *, at_most: int) -> int:
+def waiting_room(tx: Connection, stage: Stage, lane: Lane, *, at_most: int) -> int:
     """Count those that are due at *stage*, up to *at_most*."""
-    return int(connection.execute(_DUE, {"stage": stage, "lane": lane, "at_most": at_most}).scalar_one())
+    return int(tx.execute(_DUE, {"stage": stage, "lane": lane, "at_most": at_most}).scalar_one())
 
 
-def has_held(connection: Connection, stage: Stage, lane: Lane) -> bool:
+def has_held(tx: Connection, stage: Stage, lane: Lane) -> bool:
     """Say whether anybody of *lane* is held at *stage*."""
-    return bool(connection.execute(_HAS_HELD, {"stage": stage, "lane": lane}).scalar())
+    return bool(tx.execute(_HAS_HELD, {"stage": stage, "lane": lane}).scalar())
 
 
 def _hold_failed(activity: str, of: str = "true") -> TextClause:

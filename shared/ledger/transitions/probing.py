@@ -27,38 +27,36 @@ class Lease:
     answer_s: float
 
 
-def claim_verdict(
-    connection: Connection, stage: Stage, rules: Rules, lease: Lease
-) -> tuple[Claimed | None, Breaker | None]:
+def claim_verdict(tx: Connection, stage: Stage, rules: Rules, lease: Lease) -> tuple[Claimed | None, Breaker | None]:
     """Lease a good member to decide whether the system fails, or others; where there is none, decide without.
 
     Gives whom to send, and the breaker if it was opened.
     """
-    found = connections.lock_if_free(connection, stage)
+    found = connections.lock_if_free(tx, stage)
     if found is None or not found.wants_verdict:
         return None, None
     parameters = {"stage": stage, "after": found.breaker.probe_instance_id or 0}
     parameters |= {"token": lease.token, "lease_s": lease.lease_s}
-    good = connection.execute(CLAIM_GOOD, parameters).one_or_none()
+    good = tx.execute(CLAIM_GOOD, parameters).one_or_none()
     if good is not None:
-        connections.verifying(connection, stage, good.id, lease_s=lease.answer_s)
+        connections.verifying(tx, stage, good.id, lease_s=lease.answer_s)
         return Claimed(good.id, good.member_number), None
-    others = bool(connection.execute(_OTHERS, {"stage": stage}).scalar())
+    others = bool(tx.execute(_OTHERS, {"stage": stage}).scalar())
     changed = breaker.unverified(found.breaker, rules, found.now, others=others)
-    connections.save(connection, found, changed)
+    connections.save(tx, found, changed)
     return None, None if changed.position is Position.CLOSED else changed
 
 
-def has_good(connection: Connection, stage: Stage) -> bool:
+def has_good(tx: Connection, stage: Stage) -> bool:
     """Say whether there is a good member to ask."""
-    return connection.execute(_FIND_GOOD, {"stage": stage, "after": 0}).first() is not None
+    return tx.execute(_FIND_GOOD, {"stage": stage, "after": 0}).first() is not None
 
 
-def suspect(connection: Connection, stage: Stage, members: Collection[str]) -> int:
+def suspect(tx: Connection, stage: Stage, members: Collection[str]) -> int:
     """Name those of *members* that wait after a failure at *stage* suspects: the system served others meanwhile."""
     what = f"a suspect: {SYSTEMS[stage]} serves others meanwhile, so it is tried on by itself and holds up nobody"
     parameters = {"stage": stage, "numbers": sorted(members), "what": what}
-    return len(connection.execute(SUSPECT, parameters).all())
+    return len(tx.execute(SUSPECT, parameters).all())
 
 
 # The newest of those who are through: in sync, nothing queued, running or to be read back.  Their number is bounded,

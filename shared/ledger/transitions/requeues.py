@@ -46,23 +46,23 @@ class Order:
     rate_per_minute: int | None = None
 
 
-def select(connection: Connection, where: Filter, *, limit: int = SELECTION_MAX) -> list[int]:
+def select(tx: Connection, where: Filter, *, limit: int = SELECTION_MAX) -> list[int]:
     """Give the ids that a filter means, newest first; without a state in it, those of dead letters."""
     chosen = where if where.states else replace(where, states=(State.DEAD,))
-    statement, parameters = matching(connection, chosen, limit=min(limit, SELECTION_MAX))
-    return list(connection.execute(statement, parameters).scalars())
+    statement, parameters = matching(tx, chosen, limit=min(limit, SELECTION_MAX))
+    return list(tx.execute(statement, parameters).scalars())
 
 
-def plan(connection: Connection, kind: Kind, ids: Sequence[int], *, resubmits_max: int, forced: bool = False) -> Plan:
+def plan(tx: Connection, kind: Kind, ids: Sequence[int], *, resubmits_max: int, forced: bool = False) -> Plan:
     """Say what would become of *ids*; changes nothing."""
     parameters = {"ids": sorted(set(ids)), "resubmits_max": resubmits_max, "forced": forced}
-    return plan_of(kind, connection.execute(sql.PLAN[kind], parameters))
+    return plan_of(kind, tx.execute(sql.PLAN[kind], parameters))
 
 
-def create(connection: Connection, order: Order, ids: Sequence[int], *, resubmits_max: int) -> int | None:
+def create(tx: Connection, order: Order, ids: Sequence[int], *, resubmits_max: int) -> int | None:
     """Make a job of *ids*; give its id, or None where nothing of it would be done, and there is no job then."""
-    connection.execute(sql.ONE_AT_A_TIME)
-    job: int = connection.execute(
+    tx.execute(sql.ONE_AT_A_TIME)
+    job: int = tx.execute(
         sql.INSERT_JOB,
         {
             "kind": order.kind,
@@ -75,44 +75,44 @@ def create(connection: Connection, order: Order, ids: Sequence[int], *, resubmit
         },
     ).scalar_one()
     parameters = {"job": job, "ids": sorted(set(ids)), "resubmits_max": resubmits_max, "forced": order.forced}
-    verdicts = Counter(connection.execute(sql.INSERT_ITEMS[order.kind], parameters).scalars())
+    verdicts = Counter(tx.execute(sql.INSERT_ITEMS[order.kind], parameters).scalars())
     if not verdicts.keys() - {Verdict.REFUSED}:
-        connection.execute(sql.DELETE_JOB, {"job": job})
+        tx.execute(sql.DELETE_JOB, {"job": job})
         return None
-    connection.execute(sql.SET_SIZE, {"job": job, "size": verdicts[Verdict.SEND]})
-    wake(connection)
+    tx.execute(sql.SET_SIZE, {"job": job, "size": verdicts[Verdict.SEND]})
+    wake(tx)
     return job
 
 
-def advance(connection: Connection, *, resubmits_max: int) -> bool:
+def advance(tx: Connection, *, resubmits_max: int) -> bool:
     """Take one job that nobody else has a little further; say whether it can go on at once.
 
     One look by an index when there is no job.
     """
-    row = connection.execute(sql.NEXT_JOB).one_or_none()
+    row = tx.execute(sql.NEXT_JOB).one_or_none()
     if row is None:
         return False
-    turn = _Turn(connection, row, resubmits_max)
+    turn = _Turn(tx, row, resubmits_max)
     if row.state == JobState.STOPPED:
         return turn.see_out()
     return turn.discard() if row.kind == Kind.DISCARD else turn.requeue()
 
 
-def stop(connection: Connection, kind: Kind, job: int, why: str) -> bool:
+def stop(tx: Connection, kind: Kind, job: int, why: str) -> bool:
     """Stop a job and put back what has not begun; False: there is none, or it is over."""
-    row = connection.execute(sql.LOCK_JOB, {"job": job, "kind": kind}).one_or_none()
+    row = tx.execute(sql.LOCK_JOB, {"job": job, "kind": kind}).one_or_none()
     if row is None or row.state in {JobState.STOPPED, JobState.DONE}:
         return False
-    _Turn(connection, row, 0).stop(why)
-    wake(connection)
+    _Turn(tx, row, 0).stop(why)
+    wake(tx)
     return True
 
 
 class _Turn:
     """One turn of one locked job."""
 
-    def __init__(self, connection: Connection, row: Row[Any], resubmits_max: int) -> None:
-        self._connection = connection
+    def __init__(self, tx: Connection, row: Row[Any], resubmits_max: int) -> None:
+        self._connection = tx
         self._row = row
         self._job: int = row.id
         self._resubmits_max = resubmits_max

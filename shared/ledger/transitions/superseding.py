@@ -5,18 +5,18 @@ from collections.abc import Mapping
 from sqlalchemy import Connection, text
 
 
-def supersede(connection: Connection, overtaken: Mapping[int, int]) -> None:
+def supersede(tx: Connection, overtaken: Mapping[int, int]) -> None:
     """Close queued instances: key = the overtaken one, value = the newer one."""
     if overtaken:
         parameters = {"ids": list(overtaken), "newer": list(overtaken.values())}
-        connection.execute(SUPERSEDE, parameters)
+        tx.execute(SUPERSEDE, parameters)
 
 
-def inherit(connection: Connection, overtaken: Mapping[int, int]) -> None:
+def inherit(tx: Connection, overtaken: Mapping[int, int]) -> None:
     """Hand a failure that lasts on to the newer instance: since when, what, and when Siebel is to be told of it."""
     if overtaken:
         parameters = {"ids": list(overtaken), "newer": list(overtaken.values())}
-        connection.execute(INHERIT, parameters)
+        tx.execute(INHERIT, parameters)
 
 
 SUPERSEDE = text("""

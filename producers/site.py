@@ -11,14 +11,12 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
-from producers.api import audit, connections, dead_letters, description, events, jobs, probes, reads, refusals, watching
+from producers.api import connections, dead_letters, description, events, reads, watching
 from producers.console import app as console
 from producers.http import problems
 from producers.http.auth import Doorkeeper
-from producers.http.envelope import Envelope
-from producers.http.heads import Heads
+from producers.http.middleware import Envelope, Heads, Proxied
 from producers.http.protocol import protocol_of
-from producers.http.proxied import Proxied
 from producers.metrics.exposition import registry_of
 from shared import logs
 from shared.addresses.listening import listening
@@ -62,7 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     app.add_middleware(Heads)
     app.add_middleware(Envelope)
-    for part in (events, reads, refusals, dead_letters, jobs, connections, watching, audit, probes):
+    for part in (events, reads, reads, dead_letters, dead_letters, connections, watching, reads, watching):
         app.include_router(part.router)
     description.install(app)
     console.install(app)

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
 from producers.api import event_schema
-from producers.http import codes
+from producers.http import problems
 from producers.http.auth import Doorkeeper
 
 _DESCRIPTION = """Takes member changes from Siebel Loyalty, brings them to CrowdTwist, and tells Siebel what came of it.
@@ -47,7 +47,7 @@ _METHODS = {"get", "post"}
 
 def install(app: FastAPI) -> None:
     """Let *app* describe itself so."""
-    app.description = _DESCRIPTION + codes.table()
+    app.description = _DESCRIPTION + problems.table()
     app.openapi_tags = [{"name": name, "description": text} for name, text in _TAGS.items()]
     of_the_routes = app.openapi
 

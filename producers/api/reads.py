@@ -1,28 +1,63 @@
-"""What operators read: instances, one instance, one member.  People are masked unless the role may see them."""
+"""What people read: instances, members, what intake refused, what operators did, and what to filter by.
 
-from typing import Annotated
+People are masked unless the role may see them, and whoever is shown them is recorded.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 
 from producers.api import example_records as example
 from producers.api.description import answered
 from producers.http.auth import Principal, Right, needs
 from producers.http.dependencies import ledger_of
-from producers.http.parameters import ID_PATTERN, Before, Limit, filter_parameters
+from producers.http.parameters import ID_PATTERN, INSTANT, WORD, Before, Limit, action_parameters, filter_parameters
 from producers.http.problems import ProblemError, described
-from producers.operations.filtering import LIMIT_DEFAULT, id_of
+from producers.operations.filtering import LIMIT_DEFAULT, id_of, refusals_of
 from producers.operations.job_control import Operator
 from producers.operations.refused_member import refusals_of_member, words_of
+from producers.operations.rehearsal import Rehearsal
 from producers.operations.unmasked import instance_for, member_for, page_for
-from shared.ledger import views
+from shared.ledger import operators, refusals, suggestions, views
+from shared.ledger.causes import Cause
 from shared.ledger.engine import transaction
 from shared.ledger.filters import Filter, has_control
+from shared.ledger.operators import ActionFilter, ActionPage
 from shared.ledger.records import InstanceDetail, MemberRecord, Page
-from shared.ledger.refusals import RefusalPage
+from shared.ledger.refusals import RefusalFilter, RefusalPage
+from shared.ledger.suggestions import Suggesting, Suggestion
 
-router = APIRouter(tags=["reading"])
+
+@dataclass(frozen=True, slots=True)
+class CausePage:
+    """Groups of failures, the commonest first."""
+
+    items: list[Cause]
+    next: None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RehearsalPage:
+    """What a requeue would send now, one entry per instance."""
+
+    items: list[Rehearsal]
+    next: None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SuggestionPage:
+    """Values that begin as was typed."""
+
+    items: list[Suggestion]
+    next: None = None
+
+
+router = APIRouter()
 
 Reader = Annotated[Principal, Depends(needs(Right.READ))]
 InstanceId = Annotated[str, Path(description="digits", json_schema_extra={"pattern": ID_PATTERN})]
@@ -31,6 +66,7 @@ MemberNumber = Annotated[str, Path(description="as Siebel has it", max_length=25
 
 @router.get(
     "/v1/instances",
+    tags=["reading"],
     summary="List instances, newest first",
     responses={
         **answered("A page of instances", Page, example.PAGE),
@@ -53,6 +89,7 @@ def list_instances(
 
 @router.get(
     "/v1/instances/{instance_id}",
+    tags=["reading"],
     summary="Show one instance",
     responses={
         **answered("The instance with its activity", InstanceDetail, example.DETAIL),
@@ -72,6 +109,7 @@ def show_instance(request: Request, who: Reader, instance_id: InstanceId) -> Res
 
 @router.get(
     "/v1/members/{member_number}",
+    tags=["reading"],
     summary="Show one member",
     responses={
         **answered("The member with its newest instances", MemberRecord, example.MEMBER),
@@ -102,3 +140,115 @@ def unmasked_reader(who: Principal) -> Operator | None:
 def json_answer(content: object, status: int = 200) -> Response:
     """Give *content*, records included, as JSON."""
     return Response(orjson.dumps(content, option=orjson.OPT_UTC_Z), status, media_type="application/json")
+
+
+_Words = Sequence[Annotated[str, WORD]]
+_When = "RFC 3339, a date, or an age: 15m, 2h, 7d"
+_PAGE: dict[str, Any] = {
+    "items": [
+        {
+            "refusal_id": "31",
+            "at": "2026-11-23T08:51:00Z",
+            "sender": "siebel",
+            "source": "request 5f0c1f7e",
+            "outcome": "refused",
+            "position": 1,
+            "line": None,
+            "field": "member.date_of_birth",
+            "reason": "is a date that does not exist",
+            "member_number": "296-180296399",
+            "excerpt": '{"operation": "update", "member": {"member_number": "296-180296399", "date_of_birth": "***"}}',
+            "count": 1,
+        }
+    ],
+    "next": "31",
+}
+
+
+def refusal_parameters(
+    sender: Annotated[_Words, Query(description="name of the token, or user, that sent it")] = (),
+    field: Annotated[_Words, Query(description="what was wrong, as the answer named it")] = (),
+    member: Annotated[_Words, Query(description="member number")] = (),
+    since: Annotated[str, Query(description=f"refused then or later; {_When}", json_schema_extra=INSTANT)] = "",
+    until: Annotated[str, Query(description=f"refused before then; {_When}", json_schema_extra=INSTANT)] = "",
+) -> RefusalFilter:
+    """Read the filter from the query.
+
+    Raises:
+        ProblemError: 400.
+    """
+    try:
+        return refusals_of(now=datetime.now(UTC), sender=sender, field=field, member=member, since=since, until=until)
+    except ValueError as error:
+        what = str(error)
+        raise ProblemError(400, "invalid_parameter", what, field=what.partition(":")[0]) from None
+
+
+@router.get(
+    "/v1/refusals",
+    tags=["reading"],
+    summary="List events that were refused, newest first",
+    responses={
+        **answered("A page of refusals; a `count` above 1 stands for several", RefusalPage, _PAGE),
+        **described("invalid_parameter", 401, 403, 503),
+    },
+)
+def list_refusals(
+    request: Request,
+    _: Reader,
+    where: Annotated[RefusalFilter, Depends(refusal_parameters)],
+    before: Before,
+    limit: Limit = LIMIT_DEFAULT,
+) -> Response:
+    """List what intake refused: position, field and reason as they were answered, who sent it, and a masked excerpt."""
+    with transaction(ledger_of(request)) as tx:
+        return json_answer(refusals.refusals(tx, where, limit=limit, before=before))
+
+
+_Beginning = Annotated[
+    Annotated[str, WORD], Query(description="what was typed so far; none: the commonest, or the first")
+]
+
+
+@router.get(
+    "/v1/audit",
+    tags=["audit"],
+    summary="List what operators did, newest first",
+    responses={
+        **answered("A page of actions", ActionPage, example.ACTIONS),
+        **described("invalid_parameter", 401, 403, 503),
+    },
+)
+def list_actions(
+    request: Request,
+    _: Reader,
+    where: Annotated[ActionFilter, Depends(action_parameters)],
+    before: Before,
+    limit: Limit = LIMIT_DEFAULT,
+) -> Response:
+    """List actions with who, when, why, what they touched and the answer; denied ones too."""
+    with transaction(ledger_of(request)) as tx:
+        return json_answer(operators.actions(tx, where, limit=limit, before=before))
+
+
+@router.get(
+    "/v1/suggestions",
+    tags=["reading"],
+    summary="What a beginning may mean",
+    responses={
+        **answered(
+            "Codes and words of the audit, the commonest first; members in order", SuggestionPage, example.SUGGESTIONS
+        ),
+        **described("invalid_parameter", 401, 403, 503),
+    },
+)
+def list_suggestions(
+    request: Request,
+    _: Reader,
+    field: Annotated[Suggesting, Query(description="of instances: code, member; of the audit: who, what")],
+    beginning: _Beginning = "",
+    limit: Annotated[int, Query(ge=1, le=100, description="at most so many")] = suggestions.LIMIT_DEFAULT,
+) -> Response:
+    """Suggest values for a filter, of the newest 20,000 failed instances, or actions, or of all members."""
+    with transaction(ledger_of(request)) as tx:
+        return json_answer(SuggestionPage(suggestions.suggested(tx, field, beginning, limit=limit)))

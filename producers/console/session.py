@@ -15,9 +15,8 @@ from hashlib import sha256
 from fastapi import Request, Response
 from itsdangerous import BadData, URLSafeTimedSerializer
 
-from producers.http.auth import Doorkeeper, Principal, name_of
+from producers.http.auth import Doorkeeper, Guesses, Principal, name_of, source_of
 from producers.http.dependencies import settings_of
-from producers.http.guesses import Guesses, source_of
 from shared.addresses.hosts import is_loopback
 
 SESSION_S = 12 * 3600

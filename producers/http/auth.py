@@ -10,26 +10,107 @@
 Without any token configured, whoever is on this machine may do everything but see people unmasked; the api then listens
 on the loopback address only, and answers only to its names, so that a web page elsewhere cannot talk to it by giving
 its own name our address; nor to a page of another origin, which could post without reading the answer.
+
+Wrong tokens are counted by where they come from, for the api and for the console's login alike.  A right token never
+asks there: whoever guesses behind a proxy keeps nobody out.
 """
 
 import hmac
+import ipaddress
 import math
+import time
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Flag, auto
 from hashlib import sha256
-from typing import Annotated
+from typing import Annotated, NamedTuple
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
 from producers.http.dependencies import client_of
-from producers.http.guesses import Guesses, source_of
 from producers.http.problems import ProblemError
 from shared.addresses.hosts import is_loopback
 from shared.logs import logger
 from shared.settings import ApiSettings, Role
+
+WINDOW_S = 60.0
+"""What is older is forgotten: the way back."""
+_REPEATED = 0.2
+"""A wrong token that was tried before is a forgotten setting rather than a guess: five count as one."""
+_SOURCES_MAX = 10_000
+_SOURCE_BITS = 64
+"""Of an IPv6 address; whoever has one has all that begin so."""
+
+
+class _Try(NamedTuple):
+    at: float
+    weight: float
+    token: bytes | None
+
+
+class Guesses:
+    """Counts wrong tokens by where they come from, in a moving window; the sources that tried last are remembered.
+
+    Args:
+        most: Different tokens in `WINDOW_S`; the next ones are too many.
+        sources_max: Sources that are remembered.
+        clock: Gives seconds; never goes back.
+    """
+
+    def __init__(
+        self, most: int, *, sources_max: int = _SOURCES_MAX, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._most = most
+        self._sources_max = sources_max
+        self._clock = clock
+        self._tried: OrderedDict[str, deque[_Try]] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Say how many sources are remembered."""
+        return len(self._tried)
+
+    def wait_s(self, source: str) -> float:
+        """Say in how many seconds another wrong token of *source* is answered as such; 0: now."""
+        tried = self._in_window(source)
+        if sum(one.weight for one in tried) < self._most:
+            return 0.0
+        return tried[0].at + WINDOW_S - self._clock()
+
+    def count(self, source: str, token: bytes | None = None) -> None:
+        """Remember that *source* tried a wrong *token*, by its digest; None: it counts as one never tried before."""
+        if self.wait_s(source):
+            return  # what is refused does not prolong it
+        tried = self._tried.setdefault(source, deque())
+        is_repeated = token is not None and any(one.token == token for one in tried)
+        tried.append(_Try(self._clock(), _REPEATED if is_repeated else 1.0, token))
+        self._tried.move_to_end(source)
+        if len(self._tried) > self._sources_max:
+            self._tried.popitem(last=False)
+
+    def _in_window(self, source: str) -> deque[_Try]:
+        tried = self._tried.get(source, deque())
+        while tried and tried[0].at + WINDOW_S <= self._clock():
+            tried.popleft()
+        if not tried:
+            self._tried.pop(source, None)
+        return tried
+
+
+def source_of(address: str) -> str:
+    """Give what counts as one source: an IPv4 address, or the network of an IPv6 one."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv4Address):
+        return str(found)
+    if found.ipv4_mapped:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.ip_network((found, _SOURCE_BITS), strict=False))
+
 
 log = logger(__name__)
 

@@ -1,7 +1,7 @@
 """A SiebelMessage in XML, into the shape it has in JSON.
 
 What is no character of XML, and a reference to an entity that does not exist, refuse the member they stand in, with
-line and column; so do tags that do not fit together, where it is certain whose they are (`xml_elements.py`).  The
+line and column; so do tags that do not fit together, where it is certain whose they are (`broken_xml.py`).  The
 others are read.
 
 Source: XML Reference: Siebel EAI, "Element and Attribute Naming" (the escapes of names) and "Special Characters in XML
@@ -19,10 +19,9 @@ from xml.etree.ElementTree import ParseError
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser
 
+from producers.intake.broken_xml import Mended, Spot, mended, with_broken_marked
 from producers.intake.charsets import codec_of, text_in
 from producers.intake.siebel_message import LABEL_MAX, BodyError, Element
-from producers.intake.xml_elements import with_broken_marked
-from producers.intake.xml_mending import Mended, Spot, mended
 from shared.errors import InvalidEventError
 
 _DEEPEST = 16  # a message has six levels

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from producers.http.heads import Heads
+from producers.http.middleware import Heads
 from producers.http.protocol import protocol_of
 from producers.metrics.exposition import registry_of
 from shared.addresses.listening import listening

@@ -7,8 +7,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from producers.http.auth import Doorkeeper
-from producers.http.guesses import WINDOW_S, Guesses
+from producers.http.auth import WINDOW_S, Doorkeeper, Guesses
 from producers.site import create_app
 from shared.settings import Settings
 from tests.calling import assert_problem, event, outcomes, served

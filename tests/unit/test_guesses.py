@@ -1,6 +1,6 @@
 """Wrong tokens are counted by where they come from, for a minute, and in bounded memory."""
 
-from producers.http.guesses import WINDOW_S, Guesses, source_of
+from producers.http.auth import WINDOW_S, Guesses, source_of
 
 
 class Clock:

@@ -8,7 +8,7 @@ import pytest
 from fastapi import Request
 
 from producers.http.auth import Doorkeeper
-from producers.http.proxied import Proxied
+from producers.http.middleware import Proxied
 from shared.flaws import SettingsInvalidError
 from shared.settings import ApiSettings, Token, settings
 

@@ -60,7 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     app.add_middleware(Heads)
     app.add_middleware(Envelope)
-    for part in (events, reads, reads, dead_letters, dead_letters, connections, watching, reads, watching):
+    for part in (events, reads, dead_letters, connections, watching):
         app.include_router(part.router)
     description.install(app)
     console.install(app)

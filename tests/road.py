@@ -85,7 +85,7 @@ class Road:
 
     def _begin(self, stage: Stage, some: list[Claimed]) -> list[Work]:
         with self.ledger.begin() as tx:
-            return attempts.begin(tx, stage, [one.instance_id for one in some], lease_s=60)
+            return attempts.begin(tx, stage, [one.instance_id for one in some], lease_s=60).works
 
     def _end(self, stage: Stage, work: Work, result: Result, attempts_max: int) -> None:
         rules = Rules(stage, RetryPolicy(100, 1000, attempts_max), report_after_s=300, jitter=0.5, carried=True)

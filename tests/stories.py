@@ -275,7 +275,7 @@ class Play:
 
     def _attempt(self, stage: Stage, ids: list[int], mid: Callable[[], list[tuple[Story, int]]]) -> None:
         with self._ledger.begin() as tx:
-            works = attempts.begin(tx, stage, ids, lease_s=600)
+            works = attempts.begin(tx, stage, ids, lease_s=600).works
         self._arrive(mid())
         endings: list[Ending] = []
         gone: list[int] = []

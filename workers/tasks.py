@@ -11,7 +11,7 @@ wait, FAILURE when they all failed for good, else the counts by outcome.
 import random
 import traceback
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
@@ -58,6 +58,8 @@ class AllFailedError(Exception):
     """No member of the batch goes on; shown in Flower, e.g. `2 dead, 1 rejected`."""
 
 
+Begun = tuple[list[Work], list[Ending], bool]
+"""Who is to be called for, who is not, and whether others of the batch are further on."""
 Concluded = tuple[Work, Ending]
 Written = tuple[list[Ending], int]
 """What was written at once, and how many of it: who lost the lease writes nothing."""
@@ -101,13 +103,14 @@ def attempt(task: "Task[..., Any]", stage: Stage, ids: Sequence[int]) -> dict[st
     if process.loop is None:
         raise RuntimeError("this process was not started as a worker")
     run = Attempt(process.loop, stage, settings(), str(task.request.id or ""))
-    works, endings = outlasting(lambda: run.begin(ids), _LEDGER_PATIENCE_S)
+    works, endings, ahead = outlasting(lambda: run.begin(ids), _LEDGER_PATIENCE_S)
     run.company = company_of(works, run.in_trouble)
     in_calls.set(run.company)
     answers = process.loop.run(stage, works, run.of.worker.patience_s, run.write_late, run.ends) if works else []
     carried = not all(is_data_error(result) for _, result in answers)
     endings += run.write(answers, carried=carried)
-    return _tell_flower(endings, late=len(works) - len(answers), goes_on=lambda: run.goes_on(ids))
+    late = len(works) - len(answers)
+    return _summary(endings, late=late, goes_on=ahead or late > 0 or not all(_stays_behind(one) for one in endings))
 
 
 @dataclass(slots=True)
@@ -131,17 +134,20 @@ class Attempt:
     ends: float = inf
     """When its lease is over, on the clock of `systems.lease`: what comes later shows nothing of the connection."""
 
-    def begin(self, ids: Sequence[int]) -> tuple[list[Work], list[Ending]]:
+    def begin(self, ids: Sequence[int]) -> Begun:
         """Read and count the attempt; where nothing may go out, send back whom the gate does not admit."""
         self.ends = lease.now() + self.of.dispatcher.lease_s - lease.MARGIN_S
         begun = in_halves(ids, self._begin, self._bury_unread)
-        return [work for works, _ in begun for work in works], [ending for _, endings in begun for ending in endings]
+        works = [work for some, _, _ in begun for work in some]
+        endings = [ending for _, some, _ in begun for ending in some]
+        return works, endings, any(ahead for _, _, ahead in begun)
 
-    def _begin(self, ids: Sequence[int]) -> list[tuple[list[Work], list[Ending]]]:
+    def _begin(self, ids: Sequence[int]) -> list[Begun]:
         # Durable where a call follows that must not be repeated beside itself (deploy/decisions/0003).
         with transaction(engine(), durable=self.stage is not Stage.OIC) as tx:
             gate = connections.gate(tx, self.stage)
-            works = attempts.begin(tx, self.stage, ids, lease_s=self.of.dispatcher.lease_s)
+            begun = attempts.begin(tx, self.stage, ids, lease_s=self.of.dispatcher.lease_s)
+            works = begun.works
             self.was_well, self.was_open = gate.is_well, gate.is_open
             if not gate.is_well or any(work.attempt > 1 for work in works):
                 self.in_trouble = inputs.in_trouble(tx, limit=_IN_TROUBLE)
@@ -149,21 +155,21 @@ class Attempt:
                 works = [replace(work, must_call=work.instance_id == gate.breaker.seeks) for work in works]
             kept_out = [] if gate.is_open else [work for work in works if not gate.admits(work.instance_id)]
             if not kept_out:
-                return [(works, [])]
+                return [(works, [], begun.ahead)]
             report_after_s = None if gate.paused else self.of.siebel.report_after_s
             endings = [held(work, self.stage, why=gate.why, report_after_s=report_after_s) for work in kept_out]
             attempts.finish(tx, self.stage, endings, self._terms)
-        return [([work for work in works if work not in kept_out], endings)]
+        return [([work for work in works if work not in kept_out], endings, begun.ahead)]
 
-    def _bury_unread(self, instance_id: int, error: Exception) -> list[tuple[list[Work], list[Ending]]]:
+    def _bury_unread(self, instance_id: int, error: Exception) -> list[Begun]:
         """Bury the one whose inputs cannot be read."""
         log.error("unreadable", stage=self.stage, instance_id=instance_id, error=type(error).__name__)
         lease_s = self.of.dispatcher.lease_s
         with transaction(engine()) as tx:
-            works = attempts.begin(tx, self.stage, [instance_id], lease_s=lease_s, unread=True)
-            endings = [bug(work, error, self.stage) for work in works]
+            begun = attempts.begin(tx, self.stage, [instance_id], lease_s=lease_s, unread=True)
+            endings = [bug(work, error, self.stage) for work in begun.works]
             attempts.finish(tx, self.stage, endings, self._terms)
-        return [([], endings)]
+        return [([], endings, begun.ahead)]
 
     def write(self, answers: Sequence[Answer], *, carried: bool) -> list[Ending]:
         """Conclude *answers*, write the endings and what they show of the connection."""
@@ -231,11 +237,6 @@ class Attempt:
     def write_late(self, answers: Sequence[Answer]) -> None:
         """Write the answers of stragglers: no message carries them on, they become due by themselves."""
         self.write(answers, carried=False)
-
-    def goes_on(self, ids: Sequence[int]) -> bool:
-        """Say whether the chain must go on for instances that are past this stage."""
-        with transaction(engine()) as tx:
-            return attempts.goes_on(tx, ids)
 
     @property
     def _terms(self) -> attempts.Terms:
@@ -372,15 +373,20 @@ _ERRANDS = {
 }
 
 
-def _tell_flower(endings: Sequence[Ending], late: int, goes_on: Callable[[], bool]) -> dict[str, int]:
+def _stays_behind(ending: Ending) -> bool:
+    """Return whether the instance leaves its batch: who waits, or goes on by itself, needs no message."""
+    return isinstance(ending, Parked) or (isinstance(ending, Advanced) and ending.state is State.PENDING)
+
+
+def _summary(endings: Sequence[Ending], *, late: int, goes_on: bool) -> dict[str, int]:
+    """Return what Flower shows of a task whose chain goes on; raise what it shows of one whose chain ends here."""
     counts = Counter(_outcome(ending) for ending in endings)
     if late:
         counts["slow"] = late
-    parked = [ending for ending in endings if isinstance(ending, Parked)]
-    refused = [ending for ending in endings if isinstance(ending, Advanced) and ending.state is State.PENDING]
-    if not endings or late or len(parked) + len(refused) < len(endings) or goes_on():
+    if goes_on:
         return dict(counts)
     summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+    parked = [ending for ending in endings if isinstance(ending, Parked)]
     if any(ending.state in QUEUED for ending in parked):
         soonest_s = min(ending.delay_s for ending in parked)
         raise Retry(f"{summary}; tried again in {soonest_s:.0f} s" if soonest_s else summary)

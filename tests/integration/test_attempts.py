@@ -45,7 +45,7 @@ def claim(ledger: Engine, token: int = 7, lease_s: float = 60) -> dict[tuple[Lan
 
 def begin(ledger: Engine, stage: Stage, ids: list[int], lease_s: float = 60) -> list[Work]:
     with ledger.begin() as tx:
-        return attempts.begin(tx, stage, ids, lease_s=lease_s)
+        return attempts.begin(tx, stage, ids, lease_s=lease_s).works
 
 
 def good(stage: Stage, work: Work) -> Result:

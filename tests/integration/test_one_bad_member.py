@@ -122,7 +122,7 @@ def lose(road: Road, killer: str) -> None:
         for batch in batches(some):
             for stage in start.rest:
                 with road.ledger.begin() as tx:
-                    works = attempts.begin(tx, stage, [one.instance_id for one in batch], lease_s=60)
+                    works = attempts.begin(tx, stage, [one.instance_id for one in batch], lease_s=60).works
                 if any(one.member_number == killer for one in batch):
                     break
                 road.conclude(stage, works)

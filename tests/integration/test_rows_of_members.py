@@ -25,7 +25,7 @@ def test_what_the_event_says_is_a_claim_and_what_siebel_showed_is_kept_beside_it
     (claimed,) = road.claim().values()
     road.sql("update instance set stage = 'siebel', status = 'Success' where state = 'running'")
     with ledger.begin() as tx:
-        (work,) = attempts.begin(tx, Stage.SIEBEL, [one.instance_id for one in claimed], lease_s=60)
+        (work,) = attempts.begin(tx, Stage.SIEBEL, [one.instance_id for one in claimed], lease_s=60).works
     assert (work.row_id, work.claimed_row_id) == ("1-R", "1-CLAIMED")
 
 

@@ -11,6 +11,14 @@ from shared.ledger.addresses import key_sql
 from shared.ledger.transitions.fragments import COMES_BACK, IS_QUEUED, LEASE
 from shared.pipeline import Stage
 
+_AHEAD = """
+    case when (select count(*) from mine) < cardinality(cast(:ids as bigint[]))
+         then exists (select from instance a where a.id = any(cast(:ids as bigint[]))
+                      and a.token <> 0 and not a.begun and a.stage <> :stage)
+         else false end as ahead
+"""
+"""Whether others of the batch wait to be begun at another stage; asked only where not all of it was begun here."""
+
 
 def _begin_statement(columns: str, fat: str = "") -> TextClause:
     return text(f"""
@@ -21,7 +29,8 @@ def _begin_statement(columns: str, fat: str = "") -> TextClause:
               and lease_until > now()
             returning id, token, attempt, member_number, operation, errand, lane, status, error, suspect, content_hash
         )
-        select mine.*, {columns}, m.proven_row_id, m.row_id, m.ct_user_id, m.known_in_crowdtwist, m.unknown_outcome,
+        select mine.*, {_AHEAD}, {columns},
+               m.proven_row_id, m.row_id, m.ct_user_id, m.known_in_crowdtwist, m.unknown_outcome,
                case when m.lost_tell_id is null then m.told_status end as told_status,
                case when m.lost_tell_id is null then m.told_error end as told_error
         from mine join member m on m.member_number = mine.member_number {fat}
@@ -180,9 +189,6 @@ END_ERRANDS = text(f"""
     returning i.id, i.state
 """)
 # The repetition may land after something newer: that is read back, and at siebel written whatever was told.
-GOES_ON = text("""
-    select exists (select from instance where id = any(cast(:ids as bigint[])) and token <> 0 and not begun)
-""")
 SOMETHING_DUE = text(f"""
     select exists (select from instance where member_number = any(cast(:numbers as text[]))
                    and (state in ({IS_QUEUED}) and due_at <= now() or errand_at <= now()))

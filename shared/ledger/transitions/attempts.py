@@ -40,14 +40,22 @@ class Terms:
         return self.tell_settle_s if stage is Stage.SIEBEL else self.settle_s
 
 
-def begin(tx: Connection, stage: Stage, ids: Sequence[int], *, lease_s: float, unread: bool = False) -> list[Work]:
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Who of a batch was begun at a stage; *ahead*: others may be at a later one, which its message must reach."""
+
+    works: list[Work]
+    ahead: bool
+
+
+def begin(tx: Connection, stage: Stage, ids: Sequence[int], *, lease_s: float, unread: bool = False) -> Begun:
     """Count an attempt for those of *ids* that are at *stage* and that nobody has begun, and read their inputs.
 
     *unread*: leave out what they carry, which cannot be read.
     """
     statement = sql.BEGIN_UNREAD if unread else sql.BEGIN[stage]
-    rows = tx.execute(statement, {"ids": list(ids), "stage": stage, "lease_s": lease_s})
-    return [
+    rows = tx.execute(statement, {"ids": list(ids), "stage": stage, "lease_s": lease_s}).all()
+    works = [
         Work(
             instance_id=row.id,
             token=row.token,
@@ -72,11 +80,7 @@ def begin(tx: Connection, stage: Stage, ids: Sequence[int], *, lease_s: float, u
         )
         for row in rows
     ]
-
-
-def goes_on(tx: Connection, ids: Sequence[int]) -> bool:
-    """Say whether any of a batch's instances waits to be begun at a later stage, which its message must reach."""
-    return bool(tx.execute(sql.GOES_ON, {"ids": list(ids)}).scalar())
+    return Begun(works, ahead=not rows or rows[0].ahead)
 
 
 def expired(tx: Connection, *, limit: int) -> list[Lost]:

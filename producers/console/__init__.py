@@ -1,5 +1,6 @@
 """The console: the pages that operators open in a browser, served by the api's process at `/`.
 
 Pages are rendered on the server and complete without JavaScript; a little of our own keeps them live.  A module is a
-page; `pages` renders, `session` knows who looks, `forms` reads what they send.
+subject of pages, named in `app`; `rendering` renders, `session` knows who looks, `forms` reads what they send, `live`
+streams what changes.
 """

@@ -9,24 +9,20 @@ from producers.console import (
     audit,
     connection_pages,
     dead_letters,
+    error_pages,
     export,
     history,
-    instance,
     instances,
     jobs,
     login,
     members,
-    mistakes,
     overview,
-    plan,
     refusal_pages,
-    rehearsal,
-    search,
 )
-from producers.console.idempotency import Starts
+from producers.console.forms import Starts
 from producers.console.live import Streams
-from producers.console.overview_reads import Glance
-from producers.console.pages import STATIC
+from producers.console.overview import Glance
+from producers.console.rendering import STATIC
 from producers.console.session import Sessions
 
 _KEPT_S = 365 * 24 * 3600
@@ -39,28 +35,23 @@ def install(app: FastAPI) -> None:
     app.state.streams = Streams()
     app.state.starts = Starts()
     router = APIRouter(include_in_schema=False)
-    pages = (
+    for one in (
         login,
         overview,
         instances,
         export,
         history,
-        instance,
         members,
-        search,
         dead_letters,
-        plan,
-        rehearsal,
         jobs,
         connection_pages,
         refusal_pages,
         audit,
-    )
-    for one in pages:
+    ):
         router.include_router(one.router)
     app.include_router(router)
     app.mount("/static", _Files(directory=STATIC), name="static")
-    mistakes.install(app)
+    error_pages.install(app)
 
 
 class _Files(StaticFiles):

@@ -9,11 +9,11 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
-from producers.console.newer import COUNTED_MAX, AsDrawn, Drawn, follow
-from producers.console.pages import page
+from producers.console.live import COUNTED_MAX, AsDrawn, Drawn, follow
+from producers.console.rendering import page
 from producers.console.selection_form import Words, cursor_of
 from producers.console.selection_view import Piece, job_of, pieces
-from producers.console.visitors import Visitor
+from producers.console.session import Visitor
 from producers.http.dependencies import ledger_of
 from producers.operations.filtering import instant_of
 from producers.operations.job_control import AskError

@@ -9,8 +9,9 @@ import anyio.to_thread
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response, StreamingResponse
 
-from producers.console.pages import fragments, local, page, redirect
-from producers.console.visitors import Form, Posted, Visitor, operates
+from producers.console.forms import Form, Posted, operates
+from producers.console.rendering import fragments, local, page, redirect
+from producers.console.session import Visitor
 from producers.http.dependencies import ledger_of, settings_of
 from producers.http.parameters import Name
 from producers.operations import connection_control

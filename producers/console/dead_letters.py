@@ -1,34 +1,38 @@
-"""Dead letters and Data Errors: by cause, with what to do about each, and one by one."""
+"""Dead letters and Data Errors: by cause, with what to do about each, one by one, and rehearsed."""
 
-from typing import Any
+from collections import Counter
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response, StreamingResponse
 
-from producers.console.newer import COUNTED_MAX, AsDrawn, Drawn, follow, instances_drawn
-from producers.console.pages import page
+from producers.console.forms import Posted, operates
+from producers.console.live import COUNTED_MAX, AsDrawn, Drawn, follow, instances_drawn
+from producers.console.rendering import local, page, redirect
 from producers.console.selection_form import Asked, cursor_of, failures
-from producers.console.visitors import Visitor
-from producers.http.dependencies import ledger_of
-from producers.operations import advice
-from producers.operations.job_control import AskError
+from producers.console.selection_view import pieces
+from producers.console.session import Visitor
+from producers.http.dependencies import ledger_of, settings_of
+from producers.operations import advice, job_control
+from producers.operations.job_control import AskError, Operator
 from producers.operations.masked import masked_page
+from producers.operations.rehearsal import REHEARSED_MAX, RehearsalError
 from shared.ledger import causes, lookups, views
-from shared.ledger.engine import Transaction, transaction
+from shared.ledger.engine import Transaction, engine, transaction
 from shared.ledger.filters import Filter
 from shared.ledger.records import Page
 from shared.pipeline import STAGES, Lane, State
 
 router = APIRouter()
 
-_PATH = "/dead-letters"
+PATH = "/dead-letters"
 
 GROUPS_MAX = 50
 """Causes that the page shows, the commonest."""
 ROWS = 50
 
 
-@router.get(_PATH)
+@router.get(PATH)
 def show_letters(request: Request, _: Visitor) -> Response:
     """Show what failed and stays so until somebody acts, or the member changes."""
     asked = Asked.of(request.query_params)
@@ -49,7 +53,7 @@ def show_letters(request: Request, _: Visitor) -> Response:
     return page(request, "letters/page.html", **content, **_found(request, asked, where, message, before))
 
 
-@router.get(f"/live{_PATH}")
+@router.get(f"/live{PATH}")
 async def follow_letters(request: Request, _: Visitor, drawn: AsDrawn) -> StreamingResponse:
     """Stream what is newer than the list that a page shows.
 
@@ -65,7 +69,7 @@ async def follow_letters(request: Request, _: Visitor, drawn: AsDrawn) -> Stream
             shown = listed(tx, where, message, drawn.after + 1)
         return sum(int(one.instance_id) > drawn.after for one in newest.items), instances_drawn(shown.items)
 
-    return follow(request, drawn, look, asked.address(_PATH))
+    return follow(request, drawn, look, asked.address(PATH))
 
 
 def _found(request: Request, asked: Asked, where: Filter, message: str, before: int | None) -> dict[str, Any]:
@@ -82,7 +86,7 @@ def _found(request: Request, asked: Asked, where: Filter, message: str, before: 
     follow = ""
     if before is None:
         drawn = instances_drawn(rows.items)
-        follow = asked.address(f"/live{_PATH}", after=str(drawn.after), seen=drawn.seen)
+        follow = asked.address(f"/live{PATH}", after=str(drawn.after), seen=drawn.seen)
     shown = {"groups": groups, "rows": rows.items, "next": rows.next, "before": before, "fixed": fixed, "jobs": jobs}
     return shown | {"follow": follow}
 
@@ -92,3 +96,35 @@ def listed(tx: Transaction, where: Filter, message: str, before: int | None, lim
     if not message:
         return views.instances(tx, where, limit=limit, before=before)
     return views.listed(tx, causes.instances_of(tx, where, message), limit=limit, before=before)
+
+
+SHOWN = 100
+"""Instances that the page shows field by field."""
+
+
+@router.post("/dead-letters/rehearse")
+def rehearse(request: Request, operator: Annotated[Operator, Depends(operates("rehearse"))], form: Posted) -> Response:
+    """Map the selection with today's settings and show what differs."""
+    asked = Asked.of(form)
+    back = local(form.get("back", ""), asked.narrowed(ids=None, message=None).address(PATH))
+    if not asked.fields:
+        return redirect(request, back, "Tick at least one instance.", good=False)
+    settings = settings_of(request)
+    selection = asked.selection()
+    try:
+        found = job_control.rehearse(engine(settings.ledger_url), operator, selection, settings)
+    except RehearsalError as error:
+        return redirect(request, back, f"It cannot be rehearsed: {error}.", good=False)
+    different = [one for one in found if one.outcome != "same"]
+    return page(
+        request,
+        "letters/rehearsal.html",
+        asked=asked,
+        pieces=pieces(selection.asked, most=SHOWN // 10),
+        total=len(found),
+        most=REHEARSED_MAX,
+        counts=Counter(one.outcome for one in found),
+        shown=different[:SHOWN],
+        hidden=len(different[SHOWN:]),
+        back=back,
+    )

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from markupsafe import Markup
 
-from producers.console.pages import page
-from producers.console.plot import PARTS, SERIES, Steps, plotted, plotted_waits
+from producers.console.charts import PARTS, SERIES, Steps, plotted, plotted_waits
+from producers.console.rendering import page
 from producers.console.selection_form import Words, cursor_of
-from producers.console.visitors import Visitor
+from producers.console.session import Visitor
 from producers.http.dependencies import ledger_of
 from producers.operations.filtering import instant_of
 from producers.operations.job_control import AskError

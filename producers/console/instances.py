@@ -1,17 +1,37 @@
-"""The list of instances: the filter, and what matches it, newest first."""
+"""Instances: the list and its filter, the search that leads to them, and the page of one."""
 
-from fastapi import APIRouter, Request
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from urllib.parse import quote, urlencode
+
+import orjson
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
+from producers.console import timeline
 from producers.console.filter_bar import CHOICES, NAMES, FilterBar
-from producers.console.newer import COUNTED_MAX, AsDrawn, Drawn, follow, instances_drawn
-from producers.console.pages import page
-from producers.console.visitors import Visitor
+from producers.console.forms import Posted
+from producers.console.live import COUNTED_MAX, AsDrawn, Drawn, follow, instances_drawn
+from producers.console.rendering import fragments, page
+from producers.console.session import Visitor
+from producers.console.unmasking import unmasker
+from producers.http.auth import Right
 from producers.http.dependencies import ledger_of
-from producers.operations.filtering import LIMIT_DEFAULT
-from producers.operations.masked import masked_page
-from shared.ledger import lookups, views
+from producers.http.operating import filed
+from producers.http.problems import ProblemError
+from producers.operations import advice, job_control
+from producers.operations.filtering import LIMIT_DEFAULT, id_of
+from producers.operations.job_control import Operator
+from producers.operations.masked import masked_instance, masked_member, masked_page
+from producers.operations.unmasked import revealed_member
+from producers.operations.unmasked_calls import revealed
+from shared.jobs import DISCARDED_FROM, REQUEUED_FROM
+from shared.ledger import addresses, lookups, views
 from shared.ledger.engine import transaction
+from shared.ledger.records import MemberRecord
+from shared.ledger.suggestions import Suggesting, suggested
+from shared.pipeline import SYSTEMS
 
 router = APIRouter()
 
@@ -67,3 +87,138 @@ async def follow_instances(request: Request, _: Visitor, drawn: AsDrawn) -> Stre
         return sum(int(one.instance_id) > drawn.after for one in newest.items), instances_drawn(shown.items)
 
     return follow(request, drawn, look, bar.asked.address(_PATH))
+
+
+_LONGEST = 200
+
+
+@router.get("/search")
+def search(request: Request, who: Visitor, q: str = "") -> Response:
+    """Lead to the member, by any of its ids, the instance, or that of the event; else to the instances that say so.
+
+    Who may see people finds them by an exact e-mail address too; that it was done is recorded, the address is not.
+    """
+    words = "".join(filter(str.isprintable, q)).strip()[:_LONGEST]
+    if not words:
+        return RedirectResponse("/instances", 303)
+    with transaction(ledger_of(request)) as tx:
+        meant = lookups.meant(tx, words, id_of(words))
+        holders = addresses.members_of(tx, words) if "@" in words and who.may(Right.UNMASKED) else []
+    if holders:
+        operator = Operator(who.name, who.role)
+        job_control.record_unmasking(
+            ledger_of(request), operator, asked={"search": "e-mail address"}, count=len(holders)
+        )
+        meant = replace(meant, members=meant.members or holders)
+    if words in meant.members or (len(meant.members) == 1 and not meant.instance_id):
+        address = f"/members/{quote(meant.members[0], safe='')}"
+    elif meant.instance_id:
+        address = f"/instances/{meant.instance_id}"
+    elif meant.members:
+        address = f"/instances?{urlencode([('member', number) for number in meant.members])}"
+    else:
+        address = f"/instances?{urlencode({'text': words})}"
+    return RedirectResponse(address, 303)
+
+
+@router.get("/suggestions")
+def suggest(
+    request: Request, _: Visitor, field: str, beginning: Annotated[str, Query(max_length=_LONGEST)] = ""
+) -> Response:
+    """Give as JSON what may be meant.
+
+    Raises:
+        ProblemError: 400, nothing is suggested for this field.
+    """
+    if field not in set(Suggesting):
+        raise ProblemError(400, "invalid_parameter", f"field: must be one of {', '.join(Suggesting)}", field="field")
+    words = "".join(filter(str.isprintable, beginning))
+    with transaction(ledger_of(request)) as tx:
+        items = suggested(tx, field, words)
+    return Response(orjson.dumps({"items": items}), media_type="application/json")
+
+
+_PARTS = {
+    "facts": "instances/facts.html",
+    "way": "instances/way.html",
+    "activity": "instances/activity.html",
+    "carried": "instances/carried.html",
+    "trouble": "overview/no_trouble.html",
+}
+Id = Annotated[str, Path()]
+
+
+@router.get("/instances/{instance_id}")
+def show_instance(request: Request, _: Visitor, instance_id: Id) -> Response:
+    """Show one instance, people masked."""
+    return _page(request, _content(request, instance_id))
+
+
+@router.get("/live/instances/{instance_id}")
+async def follow_instance(request: Request, _: Visitor, instance_id: Id) -> StreamingResponse:
+    """Stream the parts of the page as they change."""
+    streams = request.app.state.streams
+    answer: StreamingResponse = streams.respond(
+        request, lambda: fragments(request, _PARTS, **_content(request, instance_id))
+    )
+    return answer
+
+
+@router.post("/instances/{instance_id}/unmask")
+def show_people(request: Request, who: Visitor, _: Posted, instance_id: Id) -> Response:
+    """Show one instance with its people as they are, this once; it is recorded before.
+
+    Raises:
+        ProblemError: 403, or 404 there is no such instance.
+    """
+    asked = job_control.instances_asked([filed(instance_id)])
+    operator = unmasker(request, who, asked)
+    content = _content(request, instance_id, unmasked=True)
+    job_control.record_unmasking(ledger_of(request), operator, asked=asked, count=1)
+    return _page(request, content)
+
+
+@router.get("/instances/{instance_id}/unmask")
+def show_masked(_: Visitor, instance_id: Id) -> Response:
+    """Lead whoever opens the address of the unmasked page again to the masked one."""
+    return RedirectResponse(f"/instances/{id_of(instance_id) or 0}", 303)
+
+
+def _seen(request: Request, member: MemberRecord, *, unmasked: bool) -> MemberRecord:
+    return revealed_member(ledger_of(request), member) if unmasked else masked_member(member)
+
+
+def _page(request: Request, content: dict[str, Any]) -> Response:
+    return page(request, "instances/page.html", parts=_PARTS, **content)
+
+
+def _content(request: Request, instance_id: str, *, unmasked: bool = False) -> dict[str, Any]:
+    number = id_of(instance_id)
+    with transaction(ledger_of(request)) as tx:
+        found = None if number is None else views.instance(tx, number)
+        if found is None or number is None:
+            raise ProblemError(404, "no_such_instance", "There is no such instance, or it was pruned.")
+        member = views.member(tx, found.member_number, limit=1)
+        neighbours = lookups.neighbours(tx, found.member_number, number)
+        is_fixed = found.state in REQUEUED_FROM and bool(lookups.overtaken(tx, [number]))
+        job = lookups.jobs_of(tx, [number]).get(found.instance_id)
+        untold = bool(lookups.untold(tx, [number]))
+    now = datetime.now(UTC)
+    shown = revealed(found, found.event, found.user) if unmasked else masked_instance(found)
+    return {
+        "one": shown,
+        "address": f"/instances/{shown.instance_id}",
+        "member": None if member is None else _seen(request, member, unmasked=unmasked),
+        "unmasked": unmasked,
+        "neighbours": neighbours,
+        "fixed_by": member.applied_instance_id if is_fixed and member else None,
+        "job": job,
+        "untold": untold,
+        "stations": timeline.stations(shown, shown.activity),
+        "shares": timeline.shares(shown, shown.activity, now),
+        "systems": SYSTEMS,
+        "lines": timeline.lines(shown.activity),
+        "may_requeue": shown.state in REQUEUED_FROM,
+        "may_discard": shown.state in DISCARDED_FROM,
+        "advice": advice,
+    }

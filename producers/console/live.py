@@ -1,22 +1,28 @@
 """Live pages: server-sent events that carry the parts of a page that have changed.
 
-They are compressed as one, so that a part that came before costs what has changed in it.
+They are compressed as one, so that a part that came before costs what has changed in it.  The page of a list says in
+the address of its stream what it shows: the newest id and a digest of its rows.  Rows are not drawn anew under
+somebody's hands; a line above them says how many are new, whether those shown have changed, and leads to the list.
 """
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Annotated
 
 import anyio.to_thread
 import orjson
-from fastapi import Request
+from fastapi import Depends, Query, Request
 from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 
-from producers.console.pages import heading
-from producers.console.visitors import whoever_looks
+from producers.console.rendering import fragments, heading
+from producers.console.session import whoever_looks
 from producers.http.problems import ProblemError
 from shared.errors import LedgerError
+from shared.ledger.records import InstanceRecord
 
 _EVERY_S = 2.0
 _POLL_S = 0.25
@@ -103,3 +109,54 @@ def _found(fragments: Callable[[], dict[str, str]]) -> dict[str, str]:
         return fragments()
     except LedgerError:
         return {"trouble": "The ledger cannot be reached just now; what you see may be old."}
+
+
+COUNTED_MAX = 100
+"""New rows are counted up to here."""
+
+_PARTS = {"newer": "newer.html"}
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The rows that a page shows.  Shape: *after* the id of the newest; 0: none; *seen* a digest of them all."""
+
+    after: int
+    seen: str
+
+    @classmethod
+    def of(cls, rows: Sequence[tuple[int, Iterable[object]]]) -> "Drawn":
+        """Sum up rows, newest first: the id of each, and what it shows."""
+        digest = blake2b(repr([(number, *map(str, values)) for number, values in rows]).encode(), digest_size=12)
+        return cls(rows[0][0] if rows else 0, digest.hexdigest())
+
+
+def drawn_in(
+    after: Annotated[int, Query(ge=0, lt=2**63)] = 0, seen: Annotated[str, Query(max_length=64)] = ""
+) -> Drawn:
+    """Read from an address what its page shows."""
+    return Drawn(after, seen)
+
+
+AsDrawn = Annotated[Drawn, Depends(drawn_in)]
+
+
+def instances_drawn(records: Iterable[InstanceRecord]) -> Drawn:
+    """Sum up a list of instances."""
+    return Drawn.of([(int(one.instance_id), (one.state, one.stage, one.attempt, one.status)) for one in records])
+
+
+def follow(request: Request, drawn: Drawn, look: Callable[[], tuple[int, Drawn]], address: str) -> StreamingResponse:
+    """Stream what is newer than *drawn*.
+
+    Shape: *look* gives how many rows came after it, and how its rows would be drawn now; *address* is the list's.
+    """
+
+    def news() -> dict[str, str]:
+        count, now = look()
+        return fragments(
+            request, _PARTS, new=count, counted_max=COUNTED_MAX, changed=now.seen != drawn.seen, address=address
+        )
+
+    answer: StreamingResponse = request.app.state.streams.respond(request, news)
+    return answer

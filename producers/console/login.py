@@ -6,9 +6,9 @@ import anyio.to_thread
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from producers.console.pages import local, page, redirect
+from producers.console.forms import Posted
+from producers.console.rendering import local, page, redirect
 from producers.console.session import SESSION_S, Cookies, Sessions
-from producers.console.visitors import Posted
 from producers.http.auth import Doorkeeper, Right
 from producers.http.dependencies import client_of
 from producers.http.problems import ProblemError

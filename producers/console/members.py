@@ -1,17 +1,17 @@
-"""One member: what we know, what CrowdTwist holds, what Siebel shows, and all its events."""
+"""One member: what we know, what CrowdTwist holds and Siebel shows, whether they agree, and all its events."""
 
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
-from producers.console import story
-from producers.console.agreement import agreement
-from producers.console.idempotency import Starts, new_ticket
-from producers.console.pages import fragments, page, redirect
+from producers.console import timeline
+from producers.console.forms import Posted, Starts, new_ticket
+from producers.console.rendering import fragments, page, redirect
+from producers.console.session import Visitor
 from producers.console.unmasking import unmasker
-from producers.console.visitors import Posted, Visitor
 from producers.http.dependencies import ledger_of, settings_of
 from producers.http.operating import filed, permit
 from producers.http.problems import ProblemError
@@ -25,8 +25,64 @@ from producers.operations.sending_again import WHAT, send_again
 from producers.operations.unmasked import revealed_member
 from shared.ledger import lookups, views
 from shared.ledger.engine import Transaction, transaction
-from shared.ledger.records import InstanceDetail
-from shared.pipeline import SYSTEMS
+from shared.ledger.records import InstanceDetail, InstanceRecord, MemberRecord
+from shared.pipeline import SYSTEMS, Stage, State, SyncStatus, is_a, spoken
+
+_UNCHANGED = "the newest event changed nothing that is synced"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One system.  Shape: *why* one sentence without a full stop."""
+
+    agrees: Literal["Yes", "Not yet", "No"]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Both systems beside the newest event."""
+
+    siebel: Side
+    crowdtwist: Side
+
+
+def agreement(member: MemberRecord, newest: InstanceRecord | None, success: str) -> Agreement:
+    """Compare; *newest* None: no event was to be sent, or it was pruned; *success* is Siebel's word for it."""
+    if newest is None:
+        nothing = Side("Not yet", "no event of this member was to be sent, or it was pruned")
+        return Agreement(nothing, nothing)
+    return Agreement(_siebel(member, newest, success), _crowdtwist(member, newest))
+
+
+def _siebel(member: MemberRecord, newest: InstanceRecord, success: str) -> Side:
+    if newest.state == State.UNCHANGED:
+        return Side("Yes" if member.synced else "No", _UNCHANGED)
+    outcome = success if newest.status == SyncStatus.SUCCESS else newest.status
+    is_told = outcome is not None and (member.told_instance_id, member.told_status) == (newest.instance_id, outcome)
+    if newest.finished_at is None:
+        at = f"the newest event is {newest.state} at {spoken(newest.stage)}"
+        return Side("Yes", f"it shows the failure so far; {at}") if is_told else Side("Not yet", at)
+    if is_told:
+        return Side("Yes", "it shows the outcome of the newest event")
+    if newest.state == State.DEAD and newest.failed_stage != Stage.SIEBEL:
+        return Side("Not yet", "the newest event is a dead letter, and Siebel is still to be told")
+    if newest.state == State.DEAD:
+        return Side("No", "it could not be told of the newest event; requeue the dead letter")
+    return Side("No", f"it was told of another event; the newest is {is_a(newest.state)}")
+
+
+def _crowdtwist(member: MemberRecord, newest: InstanceRecord) -> Side:
+    if newest.state == State.UNCHANGED:
+        return Side("Yes" if member.synced else "No", _UNCHANGED)
+    if member.applied_instance_id == newest.instance_id:
+        return Side("Yes", "it accepted the newest event")
+    if newest.finished_at is None:
+        return Side("Not yet", f"the newest event is {newest.state} at {spoken(newest.stage)}")
+    if newest.state == State.REJECTED:
+        return Side("No", "the newest event is a Data Error; correct the member in Siebel")
+    return Side("No", f"the newest event is {is_a(newest.state)}")
+
 
 router = APIRouter()
 
@@ -125,7 +181,7 @@ def _content(request: Request, number: str, cursor: str = "", *, unmasked: bool 
         "before": before,
         "unmasked": unmasked,
         "systems": SYSTEMS,
-        "lines": story.lines,
+        "lines": timeline.lines,
         "untold": untold,
         "ticket": new_ticket(),
     }

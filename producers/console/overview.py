@@ -1,21 +1,131 @@
-"""The first page: connections, lanes, the last hour, what failed and what to do about it."""
+"""The first page: connections, lanes, the last hour, what failed and what to do; read once for all who look at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
+from markupsafe import Markup
 
+from producers.console.charts import SERIES
 from producers.console.connection_pages import meanings
-from producers.console.history import RANGES
-from producers.console.overview_reads import Look
-from producers.console.pages import fragments, page
-from producers.console.plot import SERIES
-from producers.console.visitors import Visitor
+from producers.console.history import RANGES, Range, drawn
+from producers.console.rendering import fragments, page
+from producers.console.session import Visitor
 from producers.operations import advice
+from producers.operations.single_flight import SharedLook
+from producers.operations.standing import Standing, standing
+from shared.jobs import Job
+from shared.ledger import causes, job_views, latency
+from shared.ledger.causes import Cause
+from shared.ledger.engine import engine, transaction
+from shared.ledger.filters import Filter
+from shared.ledger.history import MinuteCount, Outage, minutes, outages
+from shared.ledger.latency import Percentiles
 from shared.ledger.records import Backlog
-from shared.pipeline import Lane
+from shared.pipeline import Lane, State
+from shared.settings import Settings
+
+PLOTTED = timedelta(hours=1)
+
+_CAUSES_MAX = 8
+_LOOKED_AT = 10_000
+_REFUSED_WITHIN = timedelta(days=7)
+_JOBS_MAX = 5
+_FRESH_S = 1.5
+_PATIENCE = 5
+"""A look is shown again for at least this many times as long as it took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at the ledger.
+
+    Shape: *dead* and *refused* are the commonest causes among the newest 10,000, *more_causes*: not all; *plot*
+    shows the last hour, *percentiles* its waits from acceptance to Siebel.
+    """
+
+    overview: Standing
+    dead: list[Cause]
+    refused: list[Cause]
+    more_causes: bool
+    jobs: list[Job]
+    outages: list[Outage]
+    plot: Markup
+    percentiles: Percentiles | None
+
+    @property
+    def at(self) -> datetime:
+        """When, by the ledger's clock."""
+        return self.overview.at
+
+
+class Glance:
+    """Gives the newest look, at most a little old."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._shared = SharedLook(self._read, fresh_s=_FRESH_S, patience=_PATIENCE)
+        self._standing = SharedLook(self._judged, fresh_s=_FRESH_S, patience=_PATIENCE)
+        self._plot: tuple[object, Markup] | None = None
+
+    def look(self) -> Look:
+        """Give a look; somebody else's if it is fresh, or if another is looking.
+
+        Raises:
+            LedgerError: the ledger is away.
+        """
+        return self._shared.get()
+
+    def standing(self) -> Standing:
+        """Give how it goes and the verdict, which every page begins with.
+
+        Raises:
+            LedgerError: the ledger is away.
+        """
+        return self._standing.get()
+
+    def forget(self) -> None:
+        """Look anew the next time."""
+        self._shared.forget()
+        self._standing.forget()
+        self._plot = None
+
+    def _judged(self) -> Standing:
+        with transaction(engine(self._settings.ledger_url)) as tx:
+            return standing(tx, self._settings)
+
+    def _read(self) -> Look:
+        overview = self.standing()
+        with transaction(engine(self._settings.ledger_url)) as tx:
+            since = overview.at - PLOTTED
+            recent = Filter(states=(State.REJECTED,), since=overview.at - _REFUSED_WITHIN)
+            dead = Filter(states=(State.DEAD,))
+            jobs = job_views.jobs(tx, None, limit=_JOBS_MAX).items
+            away = outages(tx, since=since)
+            counted = minutes(tx, since=since, until=overview.at)
+            waited = latency.waits(tx, since=since, until=overview.at, step=PLOTTED)
+            found = [causes.causes(tx, where, limit=_CAUSES_MAX + 1, looked_at=_LOOKED_AT) for where in (dead, recent)]
+            return Look(
+                overview=overview,
+                dead=found[0][:_CAUSES_MAX],
+                refused=found[1][:_CAUSES_MAX],
+                more_causes=any(len(some) > _CAUSES_MAX for some in found),
+                jobs=[job for job in jobs if not job.over],
+                outages=away,
+                plot=self._plotted(counted, away, overview.at),
+                percentiles=latency.percentiles(waited),
+            )
+
+    def _plotted(self, counted: list[MinuteCount], away: list[Outage], at: datetime) -> Markup:
+        """Draw the last hour; the drawing before, if nothing has changed but the seconds."""
+        shows = (counted, away, at.replace(second=0, microsecond=0))
+        if self._plot is None or self._plot[0] != shows:
+            self._plot = shows, drawn(counted, away, Range("1h", at, is_now=True))
+        return self._plot[1]
+
 
 router = APIRouter()
 

@@ -6,9 +6,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from producers.console.pages import page
+from producers.console.rendering import page
 from producers.console.selection_form import Words, cursor_of
-from producers.console.visitors import Visitor
+from producers.console.session import Visitor
 from producers.http.dependencies import ledger_of
 from producers.intake.refused import where_of
 from producers.operations.filtering import refusals_of

@@ -1,4 +1,4 @@
-"""Who looks at the console: a cookie that stands for a token, signed with it, and the check that a form is ours.
+"""Who looks at the console: a cookie that stands for a token, signed with it.
 
 The cookie says whose token it is and when it was given, signed by a digest of the token itself: who takes a token out
 of the settings ends its sessions.  A second cookie is a random seed; a form carries its HMAC, which nobody else's page
@@ -11,12 +11,15 @@ import secrets
 from collections import Counter
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Annotated
+from urllib.parse import quote
 
-from fastapi import Request, Response
+from fastapi import Depends, Request, Response
 from itsdangerous import BadData, URLSafeTimedSerializer
 
-from producers.http.auth import Doorkeeper, Guesses, Principal, name_of, source_of
+from producers.http.auth import Doorkeeper, Guesses, Principal, Right, name_of, source_of
 from producers.http.dependencies import settings_of
+from producers.http.problems import ProblemError
 from shared.addresses.hosts import is_loopback
 
 SESSION_S = 12 * 3600
@@ -152,3 +155,48 @@ def form_key(seed: str, session: str) -> str:
 
 def _signer(key: bytes) -> URLSafeTimedSerializer:
     return URLSafeTimedSerializer(key, salt=_SALT, signer_kwargs={"digest_method": sha256})
+
+
+class LoginNeededError(Exception):
+    """Nobody is logged in; the answer is the way to the login."""
+
+
+def visitor(request: Request) -> Principal:
+    """Say who looks, and bind it to the request's line in the log.
+
+    Raises:
+        LoginNeededError: nobody is logged in.
+        ProblemError: 403, they may not read; or the page of another site sent them.
+    """
+    who = whoever_looks(request)
+    if who is None:
+        raise LoginNeededError
+    request.state.who = who.name
+    request.state.principal = who
+    if not who.may(Right.READ):
+        raise ProblemError(403, "forbidden", f"the role {who.role} may not look at the console")
+    return who
+
+
+def whoever_looks(request: Request) -> Principal | None:
+    """Say whose browser this is; None: nobody is logged in.
+
+    Raises:
+        ProblemError: 403, the page of another site sent them.
+    """
+    sessions: Sessions = request.app.state.sessions
+    if sessions.wanted:
+        return sessions.who(request.cookies.get(Cookies.of(request).session, ""))
+    doorkeeper: Doorkeeper = request.app.state.doorkeeper
+    return doorkeeper.admit(None, request.headers.get("host", ""), request.headers.get("origin"))
+
+
+Visitor = Annotated[Principal, Depends(visitor)]
+
+
+def login_address(request: Request) -> str:
+    """Give the way to the login and back to this page."""
+    if request.method != "GET":
+        return "/login"
+    query = f"?{request.url.query}" if request.url.query else ""
+    return f"/login?next={quote(request.url.path + query, safe='')}"

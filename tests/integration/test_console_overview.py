@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import Engine
 
 from deploy.local.embedded_server import free_port
+from producers.console.charts import plotted
 from producers.console.history import Range
-from producers.console.plot import plotted
 from producers.site import create_app
 from shared.ledger import connections
 from shared.ledger.engine import engine

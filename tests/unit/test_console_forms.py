@@ -5,7 +5,7 @@ from threading import Event
 
 from fastapi.responses import RedirectResponse, Response
 
-from producers.console.idempotency import Starts
+from producers.console.forms import Starts
 
 
 def test_a_form_that_is_sent_again_is_led_to_the_same_job_and_one_that_was_refused_may_start() -> None:

@@ -10,8 +10,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
-from producers.console.pages import local, page
-from producers.console.visitors import LoginNeededError, login_address, whoever_looks
+from producers.console.rendering import local, page
+from producers.console.session import LoginNeededError, login_address, whoever_looks
 from producers.http.auth import Doorkeeper
 from producers.http.dependencies import settings_of
 from producers.http.problems import TOO_SLOW, ProblemError

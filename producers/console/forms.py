@@ -1,17 +1,21 @@
-"""Dependencies of the pages: who looks, who may act, and the form they sent."""
+"""Forms that pages send: CSRF protection, who may do what they ask for, and one start for a form that is sent twice."""
 
 import hmac
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import Annotated, Any
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl
 
 import anyio.to_thread
 from fastapi import Depends, Request
+from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import ImmutableMultiDict
 
 from producers.console.selection_form import Asked
-from producers.console.session import Cookies, Sessions, form_key
-from producers.http.auth import Doorkeeper, Principal, Right
+from producers.console.session import Cookies, Visitor, form_key
+from producers.http.auth import Doorkeeper, Principal
 from producers.http.bodies import read_limited
 from producers.http.operating import permit
 from producers.http.problems import ProblemError
@@ -21,43 +25,6 @@ Form = ImmutableMultiDict[str, str]
 
 _FORM_MAX_BYTES = 256 * 1024
 _FIELDS_MAX = 2_000
-
-
-class LoginNeededError(Exception):
-    """Nobody is logged in; the answer is the way to the login."""
-
-
-def visitor(request: Request) -> Principal:
-    """Say who looks, and bind it to the request's line in the log.
-
-    Raises:
-        LoginNeededError: nobody is logged in.
-        ProblemError: 403, they may not read; or the page of another site sent them.
-    """
-    who = whoever_looks(request)
-    if who is None:
-        raise LoginNeededError
-    request.state.who = who.name
-    request.state.principal = who
-    if not who.may(Right.READ):
-        raise ProblemError(403, "forbidden", f"the role {who.role} may not look at the console")
-    return who
-
-
-def whoever_looks(request: Request) -> Principal | None:
-    """Say whose browser this is; None: nobody is logged in.
-
-    Raises:
-        ProblemError: 403, the page of another site sent them.
-    """
-    sessions: Sessions = request.app.state.sessions
-    if sessions.wanted:
-        return sessions.who(request.cookies.get(Cookies.of(request).session, ""))
-    doorkeeper: Doorkeeper = request.app.state.doorkeeper
-    return doorkeeper.admit(None, request.headers.get("host", ""), request.headers.get("origin"))
-
-
-Visitor = Annotated[Principal, Depends(visitor)]
 
 
 async def _posted(request: Request) -> Form:
@@ -118,9 +85,47 @@ def asked_in(words: Form) -> Mapping[str, Any] | None:
         return None
 
 
-def login_address(request: Request) -> str:
-    """Give the way to the login and back to this page."""
-    if request.method != "GET":
-        return "/login"
-    query = f"?{request.url.query}" if request.url.query else ""
-    return f"/login?next={quote(request.url.path + query, safe='')}"
+_TICKET_BYTES = 16
+_KEPT_MAX = 1_000
+
+
+def new_ticket() -> str:
+    """Give what tells one form from all others."""
+    return secrets.token_urlsafe(_TICKET_BYTES)
+
+
+@dataclass(slots=True)
+class _Form:
+    """One form; whoever sends it again waits until the first has been answered."""
+
+    answering: Lock = field(default_factory=Lock)
+    led_to: str = ""
+
+
+class Starts:
+    """Where each form has led to, by its ticket: one sent twice, by a double click or by going back, starts one job.
+
+    It is kept in this process, for its newest forms; between processes, and beside it, the ledger judges every instance
+    again before it is sent, so that a second job sends nothing twice.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._forms: dict[str, _Form] = {}
+
+    def once(self, ticket: str, start: Callable[[], Response]) -> Response:
+        """Give the answer of *start*; for a form that has led somewhere already, the way there again."""
+        form = self._form(ticket) if ticket else _Form()
+        with form.answering:
+            if form.led_to:
+                return RedirectResponse(form.led_to, 303)
+            answer = start()
+            form.led_to = answer.headers.get("location", "")
+            return answer
+
+    def _form(self, ticket: str) -> _Form:
+        with self._lock:
+            form = self._forms.setdefault(ticket, _Form())
+            if len(self._forms) > _KEPT_MAX:
+                self._forms.pop(next(iter(self._forms)))
+            return form

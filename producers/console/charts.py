@@ -1,4 +1,4 @@
-"""Outcomes and waits over time as plots: SVG, drawn by pygal, styled by our CSS.
+"""Charts of outcomes and waits over time: SVG, drawn by pygal, styled by our CSS.
 
 pygal brings styles and scripts of its own, which our pages do not allow; they are taken out, and what it writes for
 its script becomes the tooltip that every browser shows.  A bar leads to the instances that it counts, the place of a
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from pygal.graph.line import Line
 from pygal.graph.stackedbar import StackedBar
 
-from producers.console.words import seconds
+from producers.console.rendering import seconds
 from shared.ledger.history import MinuteCount, Outage
 from shared.ledger.latency import Waits, percentiles
 from shared.pipeline import State, spoken

@@ -42,7 +42,7 @@ def _flower(of: Settings) -> bool:
 
 
 def _worker(of: Settings) -> bool:
-    from shared.remote_control import ask_workers  # noqa: PLC0415 - Celery costs the other checks half a second
+    from shared.broker import ask_workers  # noqa: PLC0415 - Celery costs the other checks half a second
 
     return bool(ask_workers(of.require_broker(), "ping", within_s=_WITHIN_S, limit=1, pattern=f"*@{gethostname()}"))
 

@@ -19,7 +19,7 @@ from producers.http.middleware import Envelope, Heads, Proxied
 from producers.http.protocol import protocol_of
 from producers.metrics.exposition import registry_of
 from shared import logs
-from shared.addresses.listening import listening
+from shared.addresses.hosts import listening
 from shared.ledger import readiness
 from shared.ledger.engine import engine
 from shared.settings import Settings

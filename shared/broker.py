@@ -1,4 +1,6 @@
-"""The Celery app.  Each setting says what it protects from; the measurements behind them are in deploy/decisions/0001.
+"""The Celery app, and questions to its workers.
+
+Each setting says what it protects from; the measurements behind them are in deploy/decisions/0001.
 
 The broker may lose, double, delay or reorder anything we put there (it does: kill -9 loses what sits in a socket).  The
 ledger makes that harmless: messages carry ids only, a begun instance cannot be begun twice, and an instance that nobody
@@ -10,9 +12,9 @@ from typing import Any
 
 from celery import Celery, chain
 from kombu import Queue
+from kombu.exceptions import KombuError
 
-from shared.addresses.broker import broker as address_of
-from shared.addresses.broker import is_amqp
+from shared.addresses.servers import is_amqp, read_broker
 from shared.pipeline import QUEUES, Lane, Stage
 from shared.settings import Settings, settings
 
@@ -30,7 +32,7 @@ def _queue(name: str, *, quorum: bool) -> Queue:
 def configuration(of: Settings) -> dict[str, Any]:
     """Give the Celery settings for these settings of ours."""
     url = of.require_broker()
-    address = address_of(url)
+    address = read_broker(url)
     longest_s = max(of.connection(stage).timeout_s for stage in Stage)
     return {
         "broker_url": address.url,
@@ -141,3 +143,36 @@ def describe_instances(ids: Sequence[int]) -> str:
 def _counted(noun: str, names: Sequence[object], at_most: int) -> str:
     shown = ", ".join(map(str, names[:at_most])) + (", …" if len(names) > at_most else "")
     return f"{len(names)} {noun}{'' if len(names) == 1 else 's'}: {shown}"
+
+
+def ask_workers(
+    broker_url: str, command: str, *, within_s: float, limit: int | None = None, pattern: str | None = None
+) -> dict[str, Any]:
+    """Ask the workers on a broker something, and give their answers by name.
+
+    Args:
+        broker_url: As in the settings.
+        command: Of Celery's remote control, such as `ping`, `stats` or `active_queues`.
+        within_s: Seconds of silence after which no further answer is waited for.
+        limit: Answers that are enough; all that come in time when not given.
+        pattern: Glob of the names of those that shall answer; everybody when not given.
+
+    Raises:
+        ConnectionError: the broker does not serve; the message is the kind of error.
+    """
+    whom: dict[str, Any] = {"pattern": pattern, "matcher": "glob"} if pattern else {}
+    address = read_broker(broker_url)
+    with Celery("asking", broker=address.url, set_as_current=False) as app:
+        app.conf.broker_use_ssl = address.tls or False
+        app.conf.broker_transport_options = transport_options(broker_url)
+        connection = app.connection_for_write()
+        away: tuple[type[BaseException], ...] = (KombuError, OSError, *connection.connection_errors)
+        try:
+            with connection:
+                connection.connect()  # tries once; what follows would go on trying
+                answers = app.control.broadcast(
+                    command, reply=True, timeout=within_s, limit=limit, connection=connection, **whom
+                )
+        except (*away, *connection.channel_errors) as error:
+            raise ConnectionError(type(error).__name__) from None
+    return {name: said for answer in answers or [] for name, said in answer.items()}

@@ -16,7 +16,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadError
 
 from shared.addresses import hosts
-from shared.flaws import invalid
 from shared.lifecycle.breaker import Rules
 from shared.lifecycle.retry import RetryPolicy
 from shared.pipeline import Lane, Stage
@@ -36,6 +35,7 @@ from shared.setting_types import (
     Token,
     Tokens,
     Url,
+    invalid,
 )
 
 __all__ = ["Role", "Settings", "Token", "settings"]

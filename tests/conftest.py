@@ -12,7 +12,7 @@ from deploy.local.servers import scratch_postgres, scratch_valkey
 from deploy.sandbox.running import RunningSandbox, running_sandbox
 from shared.ledger.engine import engine
 from shared.ledger.models import Base
-from shared.ledger.schema import migrate
+from shared.ledger.readiness import migrate
 from tests.rig import Pipeline, flush
 
 _KEPT = {"connection", "secret"}

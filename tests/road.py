@@ -12,8 +12,7 @@ from producers.intake.accept import IntakeRules, accept
 from shared.errors import DataError, StageError, UnavailableError
 from shared.events import parse_event
 from shared.instances import Done, Failed, Result, Work
-from shared.jobs import Job, Kind, Plan
-from shared.ledger import job_views
+from shared.ledger.jobs import Job, Kind, Plan, read_job
 from shared.ledger.transitions import attempts, claims, requeues
 from shared.ledger.transitions.claims import Claimed
 from shared.ledger.transitions.requeues import Order
@@ -111,7 +110,7 @@ class Road:
 
     def job(self, job_id: int) -> Job:
         with self.ledger.begin() as tx:
-            found = job_views.job(tx, None, job_id)
+            found = read_job(tx, None, job_id)
         assert found is not None
         return found
 

@@ -18,7 +18,7 @@ from kombu.utils.json import loads
 
 from shared.errors import LedgerError
 from shared.ledger.engine import engine, transaction
-from shared.ledger.strays import file_stray
+from shared.ledger.heartbeats import file_stray
 from shared.logs import logger
 from workers.message_forms import fault_of_command, fault_of_envelope, fault_of_task
 

@@ -22,8 +22,7 @@ from celery.exceptions import Retry
 from shared.broker import app
 from shared.instances import Answer, Errand, Failed, Work
 from shared.ledger import addresses, connections, inputs
-from shared.ledger.engine import Transaction, engine, outlasting, transaction, wake
-from shared.ledger.halving import in_halves
+from shared.ledger.engine import Transaction, engine, in_halves, outlasting, transaction, wake
 from shared.ledger.heartbeats import Who
 from shared.ledger.transitions import attempts, holding, probing
 from shared.lifecycle import evidence

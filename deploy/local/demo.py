@@ -25,7 +25,7 @@ from deploy.local.stack import Stack, StoppedError, running_stack
 from deploy.local.supervisor import ProcessError, stop_signals
 from deploy.local.terminal import complain, say, tell
 from deploy.local.up import say_ready
-from shared.addresses.listening import PortError
+from shared.addresses.hosts import PortError
 from shared.pipeline import Stage
 from shared.settings import ApiSettings, CrowdTwistSettings, FlowerSettings, OicSettings, Page, Settings
 

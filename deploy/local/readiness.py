@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 import httpx
 
 from shared.addresses import hosts
-from shared.remote_control import ask_workers
+from shared.broker import ask_workers
 from shared.settings import ApiSettings, FlowerSettings
 
 _TIMEOUT_S = 2.0

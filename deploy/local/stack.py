@@ -27,7 +27,7 @@ from deploy.local.servers import embedded_postgres, embedded_valkey
 from deploy.local.supervisor import Event, ProcessError, Stop, Supervisor, write_event
 from deploy.sandbox.client import SandboxControl
 from shared.addresses import hosts
-from shared.addresses.listening import listening
+from shared.addresses.hosts import listening
 from shared.pipeline import Lane, Stage
 from shared.settings import Page, Settings
 

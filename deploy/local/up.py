@@ -7,7 +7,7 @@ from deploy.local.embedded_server import ServerError
 from deploy.local.stack import Stack, StoppedError, running_stack
 from deploy.local.supervisor import ProcessError, stop_signals
 from deploy.local.terminal import complain, say, tell
-from shared.addresses.listening import PortError
+from shared.addresses.hosts import PortError
 from shared.pipeline import SYSTEMS
 from shared.settings import Settings
 

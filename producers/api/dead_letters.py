@@ -20,10 +20,10 @@ from producers.operations.filtering import LIMIT_DEFAULT
 from producers.operations.job_control import Operator
 from producers.operations.rehearsal import RehearsalError
 from producers.operations.unmasked import page_for
-from shared.jobs import Job, JobPage, Kind, Plan
 from shared.ledger import causes, views
 from shared.ledger.engine import Ledger, transaction
 from shared.ledger.filters import Filter
+from shared.ledger.jobs import Job, JobPage, Kind, Plan
 from shared.ledger.records import Page
 
 router = APIRouter(tags=["repairing"])

@@ -23,9 +23,9 @@ from producers.http.parameters import INSTANT
 from producers.http.problems import ProblemError, described, problem
 from producers.operations.filtering import instant_of
 from producers.operations.standing import Standing, standing
-from shared.ledger import history, readiness
+from shared.ledger import readiness, tallies
 from shared.ledger.engine import engine, transaction
-from shared.ledger.history import MinuteCount, Outage
+from shared.ledger.tallies import MinuteCount, Outage
 
 router = APIRouter()
 
@@ -170,8 +170,8 @@ def show_throughput(
     now = datetime.now(UTC)
     start = _start(since, now)
     with transaction(ledger_of(request)) as tx:
-        items = history.minutes(tx, since=start, until=now)
-        return json_answer(Throughput(items, history.outages(tx, since=start)))
+        items = tallies.minutes(tx, since=start, until=now)
+        return json_answer(Throughput(items, tallies.outages(tx, since=start)))
 
 
 def _start(since: str, now: datetime) -> datetime:

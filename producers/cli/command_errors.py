@@ -1,8 +1,8 @@
 """What keeps a command from running, told to a person: what, why, what to do."""
 
-from shared.addresses.listening import PortError
+from shared.addresses.hosts import PortError
 from shared.errors import LedgerError, LedgerSlowError
-from shared.flaws import SettingsInvalidError
+from shared.setting_types import SettingsInvalidError
 
 DONE = 0
 NOTHING = 1

@@ -61,7 +61,7 @@ def requeue(  # noqa: PLR0913  # one option each
     """Send dead letters on from where they failed; first 1, then 10, then the rest."""
     from producers.cli.dead_letter_jobs import Manner, repair, show_rehearsal
     from producers.operations.job_control import Ask
-    from shared.jobs import Kind
+    from shared.ledger.jobs import Kind
 
     selection = _selection(ids, where, limit)
     if rehearse:
@@ -85,7 +85,7 @@ def discard(  # noqa: PLR0913  # one option each
     """Give instances up for good."""
     from producers.cli.dead_letter_jobs import Manner, repair
     from producers.operations.job_control import Ask
-    from shared.jobs import Kind
+    from shared.ledger.jobs import Kind
 
     ask = Ask(Kind.DISCARD, _selection(ids, where, limit), reason)
     raise typer.Exit(repair(ask, Manner(dry_run=dry_run, yes=yes, wait=not no_wait, as_json=as_json)))

@@ -17,10 +17,10 @@ from producers.operations import job_control
 from producers.operations.filtering import id_of
 from producers.operations.job_control import Ask, AskError, Selection
 from producers.operations.rehearsal import RehearsalError
-from shared.jobs import ItemState, Job, JobState, Kind, Plan
 from shared.ledger import causes
 from shared.ledger.engine import Ledger, engine, transaction
 from shared.ledger.filters import Filter
+from shared.ledger.jobs import ItemState, Job, JobState, Kind, Plan
 from shared.pipeline import State
 
 _POLL_S = 0.2

@@ -10,8 +10,8 @@ from producers.cli.render import coloured, console, instant, plain
 from producers.cli.tables import print_rows
 from producers.operations import advice
 from producers.operations.rehearsal import Rehearsal
-from shared.jobs import Item, Job, Plan, Reason, Verdict
 from shared.ledger.causes import Alike, Cause
+from shared.ledger.jobs import Item, Job, Plan, Reason, Verdict
 from shared.pipeline import spoken
 
 _MEANING = {

@@ -18,8 +18,8 @@ from producers.doctor.finding import Finding, Level, fail
 from producers.doctor.subject import Subject
 from producers.doctor.work import passed
 from producers.operations.verdict import Verdict
-from shared.flaws import SettingsInvalidError
 from shared.pipeline import spoken
+from shared.setting_types import SettingsInvalidError
 
 
 def run_doctor(*, offline: bool, as_json: bool) -> int:

@@ -18,11 +18,11 @@ from producers.operations.standing import standing
 from producers.operations.unmasked import instance_for, member_for, page_for
 from producers.operations.verdict import Verdict, invalid, unseen, unseen_so_slow, unset
 from shared.errors import LedgerError, LedgerSlowError
-from shared.flaws import SettingsInvalidError
-from shared.ledger import lookups, views
+from shared.ledger import views
 from shared.ledger.engine import engine, transaction
 from shared.ledger.filters import Filter, has_control
 from shared.ledger.refusals import RefusalPage
+from shared.setting_types import SettingsInvalidError
 from shared.settings import Settings
 
 _WATCHED_EVERY_S = 2.0
@@ -34,7 +34,7 @@ def list_instances(where: Filter, limit: int, cursor: str | None, *, unmasked: b
     ledger = engine(with_ledger().ledger_url)
     with transaction(ledger) as tx:
         page = views.instances(tx, where, limit=limit, before=before)
-        untold = lookups.untold(tx, [int(one.instance_id) for one in page.items])
+        untold = views.untold(tx, [int(one.instance_id) for one in page.items])
     page = page_for(operator() if unmasked else None, ledger, page)
     if as_json:
         print_json(page)
@@ -51,7 +51,7 @@ def show_instance(words: str, *, unmasked: bool, as_json: bool) -> int:
     ledger = engine(with_ledger().ledger_url)
     with transaction(ledger) as tx:
         detail = None if number is None else views.instance(tx, number)
-        untold = set() if number is None else lookups.untold(tx, [number])
+        untold = set() if number is None else views.untold(tx, [number])
     if detail is None:
         typer.echo(f"there is no instance {words}, or it was pruned", err=True)
         return NOTHING
@@ -71,7 +71,7 @@ def show_member(number: str, limit: int, cursor: str | None, *, unmasked: bool, 
     with transaction(ledger) as tx:
         if not has_control(number):
             member = views.member(tx, number, limit=limit, before=before)
-        untold = lookups.untold(tx, [int(one.instance_id) for one in member.instances] if member else [])
+        untold = views.untold(tx, [int(one.instance_id) for one in member.instances] if member else [])
         refused = refusals_of_member(tx, number)
     if member is None:
         return _show_refused(number, refused, as_json=as_json)

@@ -15,8 +15,7 @@ import typer
 from producers.cli.command_errors import TroubleError
 from producers.cli.ledger_location import configured, with_ledger, with_servers
 from shared.addresses import hosts
-from shared.addresses.listening import listening
-from shared.addresses.reading import AddressError
+from shared.addresses.hosts import AddressError, listening
 from shared.pipeline import QUEUES, STAGES, Lane
 
 if TYPE_CHECKING:
@@ -139,8 +138,7 @@ def run_migrations(*, as_json: bool) -> None:
     """
     from producers.cli.ledger_commands import print_json
     from producers.doctor.ledger import MAKE_UTF8
-    from shared.ledger.readiness import UTF8
-    from shared.ledger.schema import migrate
+    from shared.ledger.readiness import UTF8, migrate
 
     url = with_ledger().require_ledger()
     server, schema = _server(url)

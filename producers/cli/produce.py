@@ -25,10 +25,10 @@ from producers.intake.accept import NOT_GOOD, Receipt, Sender
 from producers.intake.formats import Position, Terms, read_file
 from producers.intake.refused import RefusedEvent, RefusedRow
 from producers.intake.siebel_message import BodyError
+from shared.addresses.web import proxy_for, trusted
 from shared.errors import InvalidEventError
 from shared.events import MemberEvent
 from shared.pipeline import Lane
-from shared.proxies import proxy_for, trusted
 
 _SLICE = 1_000
 _TIMEOUT_S = 60.0

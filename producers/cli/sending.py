@@ -18,11 +18,11 @@ from producers.cli.ledger_location import operator
 from producers.intake.accept import IntakeRules, Outcome, Receipt, Sender, accept, member_of, refuse_whole
 from producers.intake.formats import Position
 from producers.intake.siebel_message import nobody
+from shared.addresses.web import proxy_for
 from shared.errors import InvalidEventError
 from shared.events import dump_event
 from shared.ledger.engine import engine
 from shared.pipeline import Lane
-from shared.proxies import proxy_for
 from shared.settings import Settings
 
 Send = Callable[[list[Position], Sender], list[Receipt]]

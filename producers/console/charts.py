@@ -15,8 +15,7 @@ from pygal.graph.line import Line
 from pygal.graph.stackedbar import StackedBar
 
 from producers.console.rendering import seconds
-from shared.ledger.history import MinuteCount, Outage
-from shared.ledger.latency import Waits, percentiles
+from shared.ledger.tallies import MinuteCount, Outage, Waits, percentiles
 from shared.pipeline import State, spoken
 
 SERIES: tuple[tuple[str, frozenset[str]], ...] = (

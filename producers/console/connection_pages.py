@@ -18,7 +18,7 @@ from producers.operations import connection_control
 from producers.operations.connection_control import REASON_MAX
 from producers.operations.job_control import AskError, Operator
 from producers.operations.troubles import when_down
-from shared.ledger import history
+from shared.ledger import tallies
 from shared.ledger.engine import transaction
 from shared.ledger.filters import has_control
 from shared.ledger.records import ConnectionState
@@ -100,7 +100,7 @@ def _content(request: Request) -> dict[str, Any]:
     now = datetime.now(UTC)
     states = connection_control.states(ledger, settings)
     with transaction(ledger) as tx:
-        outages = history.outages(tx, since=now - LOOKED_BACK)
+        outages = tallies.outages(tx, since=now - LOOKED_BACK)
     return {
         "connections": states,
         "meanings": meanings(states, settings),

@@ -17,7 +17,7 @@ from producers.operations import advice, job_control
 from producers.operations.job_control import AskError, Operator
 from producers.operations.masked import masked_page
 from producers.operations.rehearsal import REHEARSED_MAX, RehearsalError
-from shared.ledger import causes, lookups, views
+from shared.ledger import causes, views
 from shared.ledger.engine import Transaction, engine, transaction
 from shared.ledger.filters import Filter
 from shared.ledger.records import Page
@@ -81,7 +81,7 @@ def _found(request: Request, asked: Asked, where: Filter, message: str, before: 
             groups = [one for one in every if message in {"", one.message}]
         found = listed(tx, where, message, before)
         ids = [int(one.instance_id) for one in found.items]
-        fixed, jobs = lookups.overtaken(tx, ids), lookups.jobs_of(tx, ids)
+        fixed, jobs = views.overtaken(tx, ids), views.jobs_of(tx, ids)
     rows = masked_page(found)
     follow = ""
     if before is None:

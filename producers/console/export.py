@@ -17,7 +17,7 @@ from producers.http.dependencies import ledger_of
 from producers.operations.filtering import LIMIT_MAX
 from producers.operations.masked import masked_page
 from shared.errors import LedgerError
-from shared.ledger import lookups
+from shared.ledger import views
 from shared.ledger.engine import Ledger, transaction
 from shared.ledger.filters import Filter
 from shared.ledger.records import InstanceRecord, Page
@@ -103,7 +103,7 @@ def exported(
 def _page(ledger: Ledger, where: Filter, message: str, before: int | None) -> tuple[Page, set[str]]:
     with transaction(ledger) as tx:
         page = masked_page(listed(tx, where, message, before, LIMIT_MAX))
-        return page, lookups.untold(tx, [int(one.instance_id) for one in page.items])
+        return page, views.untold(tx, [int(one.instance_id) for one in page.items])
 
 
 def _cells(record: InstanceRecord, untold: set[str]) -> list[str]:

@@ -17,9 +17,9 @@ from producers.http.dependencies import ledger_of
 from producers.operations.filtering import instant_of
 from producers.operations.job_control import AskError
 from producers.operations.masked import masked_page
-from shared.ledger import history, latency, lookups, views
+from shared.ledger import tallies, views
 from shared.ledger.engine import transaction
-from shared.ledger.history import MinuteCount, Outage
+from shared.ledger.tallies import MinuteCount, Outage
 
 router = APIRouter()
 
@@ -102,9 +102,9 @@ def show_history(request: Request, _: Visitor) -> Response:
         return page(request, "history/page.html", status=400, chosen=None, mistake=mistake, **content)
     steps = chosen.steps
     with transaction(ledger_of(request)) as tx:
-        counted = history.counts(tx, since=steps.since, until=steps.until, step=steps.step)
-        waited = latency.waits(tx, since=steps.since, until=steps.until, step=steps.step)
-        away = [one for one in history.outages(tx, since=steps.since) if one.from_at < steps.until]
+        counted = tallies.counts(tx, since=steps.since, until=steps.until, step=steps.step)
+        waited = tallies.waits(tx, since=steps.since, until=steps.until, step=steps.step)
+        away = [one for one in tallies.outages(tx, since=steps.since) if one.from_at < steps.until]
     both = (plotted_waits(waited, steps, narrow=narrow) for narrow in (False, True))
     return page(
         request,
@@ -115,7 +115,7 @@ def show_history(request: Request, _: Visitor) -> Response:
         outages=away,
         plot=drawn(counted, away, chosen),
         wait_plot=Markup("".join(both)),  # noqa: S704  # as above
-        percentiles=latency.percentiles(waited),
+        percentiles=tallies.percentiles(waited),
         **content,
     )
 
@@ -133,9 +133,9 @@ def list_outcomes(request: Request, _: Visitor) -> Response:
     except AskError as mistake:
         return page(request, "history/outcomes.html", status=400, mistake=mistake, **content)
     with transaction(ledger_of(request)) as tx:
-        ids = history.happened(tx, outcomes, since=since, until=until, limit=_FOUND_MAX)
+        ids = tallies.happened(tx, outcomes, since=since, until=until, limit=_FOUND_MAX)
         found = masked_page(views.listed(tx, ids, limit=_ROWS, before=before))
-        untold = lookups.untold(tx, [int(one.instance_id) for one in found.items])
+        untold = views.untold(tx, [int(one.instance_id) for one in found.items])
     content |= {"since": since, "until": until, "found": found, "untold": untold}
     return page(
         request,

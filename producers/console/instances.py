@@ -26,9 +26,9 @@ from producers.operations.job_control import Operator
 from producers.operations.masked import masked_instance, masked_member, masked_page
 from producers.operations.unmasked import revealed_member
 from producers.operations.unmasked_calls import revealed
-from shared.jobs import DISCARDED_FROM, REQUEUED_FROM
-from shared.ledger import addresses, lookups, views
+from shared.ledger import addresses, views
 from shared.ledger.engine import transaction
+from shared.ledger.jobs import DISCARDED_FROM, REQUEUED_FROM
 from shared.ledger.records import MemberRecord
 from shared.ledger.suggestions import Suggesting, suggested
 from shared.pipeline import SYSTEMS
@@ -51,7 +51,7 @@ def list_instances(request: Request, _: Visitor) -> Response:
     if bar.mistake is None:
         with transaction(ledger_of(request)) as tx:
             found = masked_page(views.instances(tx, bar.where, limit=LIMIT_DEFAULT, before=bar.before))
-            untold = lookups.untold(tx, [int(one.instance_id) for one in found.items])
+            untold = views.untold(tx, [int(one.instance_id) for one in found.items])
     drawn = instances_drawn(found.items) if found and not bar.before else None
     return page(
         request,
@@ -102,7 +102,7 @@ def search(request: Request, who: Visitor, q: str = "") -> Response:
     if not words:
         return RedirectResponse("/instances", 303)
     with transaction(ledger_of(request)) as tx:
-        meant = lookups.meant(tx, words, id_of(words))
+        meant = views.meant(tx, words, id_of(words))
         holders = addresses.members_of(tx, words) if "@" in words and who.may(Right.UNMASKED) else []
     if holders:
         operator = Operator(who.name, who.role)
@@ -199,10 +199,10 @@ def _content(request: Request, instance_id: str, *, unmasked: bool = False) -> d
         if found is None or number is None:
             raise ProblemError(404, "no_such_instance", "There is no such instance, or it was pruned.")
         member = views.member(tx, found.member_number, limit=1)
-        neighbours = lookups.neighbours(tx, found.member_number, number)
-        is_fixed = found.state in REQUEUED_FROM and bool(lookups.overtaken(tx, [number]))
-        job = lookups.jobs_of(tx, [number]).get(found.instance_id)
-        untold = bool(lookups.untold(tx, [number]))
+        neighbours = views.neighbours(tx, found.member_number, number)
+        is_fixed = found.state in REQUEUED_FROM and bool(views.overtaken(tx, [number]))
+        job = views.jobs_of(tx, [number]).get(found.instance_id)
+        untold = bool(views.untold(tx, [number]))
     now = datetime.now(UTC)
     shown = revealed(found, found.event, found.user) if unmasked else masked_instance(found)
     return {

@@ -21,9 +21,9 @@ from producers.http.problems import ProblemError
 from producers.operations import advice, connection_control, job_control
 from producers.operations.filtering import id_of
 from producers.operations.job_control import Ask, AskError, Operator, Selection
-from shared.jobs import ItemState, Job, JobState, Kind, Plan, Verdict
 from shared.ledger import views
 from shared.ledger.engine import Ledger, transaction
+from shared.ledger.jobs import ItemState, Job, JobState, Kind, Plan, Verdict
 from shared.lifecycle import rollout
 from shared.pipeline import State
 

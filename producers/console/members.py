@@ -23,7 +23,7 @@ from producers.operations.masked import masked_instance, masked_member
 from producers.operations.refused_member import refusals_of_member, words_of
 from producers.operations.sending_again import WHAT, send_again
 from producers.operations.unmasked import revealed_member
-from shared.ledger import lookups, views
+from shared.ledger import views
 from shared.ledger.engine import Transaction, transaction
 from shared.ledger.records import InstanceDetail, InstanceRecord, MemberRecord
 from shared.pipeline import SYSTEMS, Stage, State, SyncStatus, is_a, spoken
@@ -170,7 +170,7 @@ def _content(request: Request, number: str, cursor: str = "", *, unmasked: bool 
             raise ProblemError(404, "no_such_member", f"{said[0].upper()}{said[1:]}.")
         newest = _instance(tx, found.newest_instance_id)
         applied = _instance(tx, found.applied_instance_id)
-        untold = lookups.untold(tx, [int(one.instance_id) for one in found.instances])
+        untold = views.untold(tx, [int(one.instance_id) for one in found.instances])
     settings = settings_of(request)
     return {
         "member": revealed_member(ledger_of(request), found) if unmasked else masked_member(found),

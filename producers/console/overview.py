@@ -17,14 +17,13 @@ from producers.console.session import Visitor
 from producers.operations import advice
 from producers.operations.single_flight import SharedLook
 from producers.operations.standing import Standing, standing
-from shared.jobs import Job
-from shared.ledger import causes, job_views, latency
+from shared.ledger import causes, tallies
 from shared.ledger.causes import Cause
 from shared.ledger.engine import engine, transaction
 from shared.ledger.filters import Filter
-from shared.ledger.history import MinuteCount, Outage, minutes, outages
-from shared.ledger.latency import Percentiles
+from shared.ledger.jobs import Job, list_jobs
 from shared.ledger.records import Backlog
+from shared.ledger.tallies import MinuteCount, Outage, Percentiles, minutes, outages
 from shared.pipeline import Lane, State
 from shared.settings import Settings
 
@@ -103,10 +102,10 @@ class Glance:
             since = overview.at - PLOTTED
             recent = Filter(states=(State.REJECTED,), since=overview.at - _REFUSED_WITHIN)
             dead = Filter(states=(State.DEAD,))
-            jobs = job_views.jobs(tx, None, limit=_JOBS_MAX).items
+            jobs = list_jobs(tx, None, limit=_JOBS_MAX).items
             away = outages(tx, since=since)
             counted = minutes(tx, since=since, until=overview.at)
-            waited = latency.waits(tx, since=since, until=overview.at, step=PLOTTED)
+            waited = tallies.waits(tx, since=since, until=overview.at, step=PLOTTED)
             found = [causes.causes(tx, where, limit=_CAUSES_MAX + 1, looked_at=_LOOKED_AT) for where in (dead, recent)]
             return Look(
                 overview=overview,
@@ -116,7 +115,7 @@ class Glance:
                 jobs=[job for job in jobs if not job.over],
                 outages=away,
                 plot=self._plotted(counted, away, overview.at),
-                percentiles=latency.percentiles(waited),
+                percentiles=tallies.percentiles(waited),
             )
 
     def _plotted(self, counted: list[MinuteCount], away: list[Outage], at: datetime) -> Markup:

@@ -9,7 +9,7 @@ import time
 from datetime import timedelta
 
 from shared.errors import LedgerError
-from shared.ledger import history, latency, refusals, tallies
+from shared.ledger import refusals, tallies
 from shared.ledger.engine import engine, transaction
 from shared.logs import logger
 from shared.settings import Settings
@@ -69,7 +69,10 @@ class Bookkeeper:
             return
         self._prune_at = time.monotonic() + _PRUNE_EVERY_S
         with transaction(self._ledger) as tx:
-            tallies.prune(tx, minutes_days=_MINUTES_KEPT_DAYS, hours_days=_HOURS_KEPT_DAYS)
-            latency.prune(tx, minutes_days=_MINUTES_KEPT_DAYS, hours_days=_HOURS_KEPT_DAYS)
-            history.prune(tx, days=self._retention_days)
+            tallies.prune(
+                tx,
+                minutes_days=_MINUTES_KEPT_DAYS,
+                hours_days=_HOURS_KEPT_DAYS,
+                retention_days=self._retention_days,
+            )
             refusals.prune(tx, days=self._refused_days)

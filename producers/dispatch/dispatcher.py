@@ -22,8 +22,7 @@ from shared.errors import LedgerConflictError, LedgerError
 from shared.ledger import budget, connections, heartbeats
 from shared.ledger.budget import Budget
 from shared.ledger.connections import Gate
-from shared.ledger.engine import Transaction, ears, engine, listened, transaction
-from shared.ledger.halving import in_halves
+from shared.ledger.engine import Transaction, ears, engine, in_halves, listened, transaction
 from shared.ledger.transitions import attempts, claims, holding, probing
 from shared.ledger.transitions.claims import Claimed
 from shared.ledger.transitions.holding import Hold

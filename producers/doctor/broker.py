@@ -12,8 +12,7 @@ from redis.retry import Retry
 
 from producers.doctor.finding import Finding, fail, ok, warn
 from producers.doctor.subject import Subject, place
-from shared.addresses.broker import broker as address_of
-from shared.addresses.broker import is_amqp
+from shared.addresses.servers import is_amqp, read_broker
 from shared.pipeline import QUEUES, STAGES, Lane
 from shared.settings import Settings
 
@@ -58,7 +57,7 @@ def open_redis(url: str) -> Iterator["redis.Redis"]:
         BrokerError: it cannot be opened, or broke.
     """
     retry = Retry(NoBackoff(), 0)
-    address = address_of(url)
+    address = read_broker(url)
     patience: dict[str, Any] = {"socket_connect_timeout": _WITHIN_S, "socket_timeout": _WITHIN_S, "retry": retry}
     try:
         with redis.Redis.from_url(address.url, **patience, **(address.tls or {})) as one:
@@ -74,7 +73,7 @@ def open_rabbitmq(url: str) -> Iterator[Connection]:
     Raises:
         BrokerError: it cannot be opened, or broke.
     """
-    address = address_of(url)
+    address = read_broker(url)
     connection = Connection(address.url, ssl=address.tls or False, connect_timeout=_WITHIN_S)
     errors: tuple[type[BaseException], ...] = (KombuError, OSError, *connection.connection_errors)
     errors += connection.channel_errors

@@ -12,10 +12,10 @@ from producers.doctor import broker
 from producers.doctor.broker import BrokerError
 from producers.doctor.finding import Finding, fail, ok, warn
 from producers.doctor.subject import Subject, UnlookedError
-from shared.addresses.broker import is_amqp
+from shared.addresses.servers import is_amqp
+from shared.addresses.web import proxy_for, trusted
 from shared.ledger import checkup
 from shared.pipeline import Stage
-from shared.proxies import proxy_for, trusted
 
 WARN_S, FAIL_S = 2.0, 30.0
 _WITHIN_S = 4.0

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from shared.addresses import broker, ledger
+from shared.addresses.servers import ledger_place, read_broker
 from shared.ledger import checkup
 from shared.ledger.engine import Transaction, engine, transaction
 from shared.settings import Settings
@@ -68,4 +68,4 @@ class Subject:
 
 def place(url: str) -> str:
     """Say where a ledger's or a broker's address points, without user and password."""
-    return ledger.place(url) if url.startswith("postgres") else broker.broker(url).place
+    return ledger_place(url) if url.startswith("postgres") else read_broker(url).place

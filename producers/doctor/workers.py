@@ -2,8 +2,8 @@
 
 from producers.doctor.finding import Finding, fail, ok
 from producers.doctor.subject import Subject, UnlookedError
+from shared.broker import ask_workers
 from shared.pipeline import QUEUES, STAGES, Lane
-from shared.remote_control import ask_workers
 
 CHECK = "workers"
 _WITHIN_S = (2.0, 4.0)

@@ -13,8 +13,8 @@ from producers.http.problems import invalid
 from producers.operations.connection_control import REASON_MAX
 from producers.operations.filtering import filter_of
 from producers.operations.job_control import Ask, AskError, Selection
-from shared.jobs import Kind
 from shared.ledger.filters import Filter
+from shared.ledger.jobs import Kind
 from shared.ledger.transitions.requeues import SELECTION_MAX
 from shared.pipeline import Lane, Stage, State, SyncStatus
 

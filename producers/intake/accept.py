@@ -15,7 +15,7 @@ from enum import StrEnum
 from producers.intake.refused import RefusedEvent
 from shared.errors import InvalidEventError
 from shared.events import MemberEvent, Operation, Version, content_hash, derived_event_id, dump_event, event_hash
-from shared.ledger import acceptance, lookups, refusals
+from shared.ledger import acceptance, refusals, views
 from shared.ledger.acceptance import Known, Newest, NewInstance, Queued, Standing
 from shared.ledger.engine import Ledger, Transaction, repeated, transaction, wake
 from shared.ledger.operators import Action, record
@@ -141,7 +141,7 @@ def member_of(ledger: Ledger, row_id: str) -> str | None:
         LedgerError: it cannot be asked.
     """
     with transaction(ledger) as tx:
-        return lookups.member_of(tx, row_id)
+        return views.member_of(tx, row_id)
 
 
 def refuse_whole(ledger: Ledger, error: InvalidEventError, sender: Sender) -> None:

@@ -13,8 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from producers.operations import advice, troubles
 from producers.operations.troubles import Step
-from shared.ledger.mail import Kind, Letter
-from shared.ledger.notifications import HELD_MAX, Change, Digest, Failure
+from shared.ledger.mail import HELD_MAX, Change, Digest, Failure, Kind, Letter
 from shared.messages import normalised
 from shared.pipeline import FAILURE_STATUS, SYSTEMS, Stage, State
 from shared.settings import Settings

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from producers.mail import composing
 from producers.mail.sending import Outcome, SendingError, message_of, send
 from shared.errors import LedgerConflictError, LedgerError
-from shared.ledger import mail, notifications
+from shared.ledger import mail
 from shared.ledger.engine import engine, outlasting, transaction
 from shared.ledger.mail import Leased
 from shared.logs import logger
@@ -72,10 +72,10 @@ class Postman:
         """Take what is new, and put the letters about it into the outbox."""
         now = datetime.now(UTC)
         with transaction(self._ledger) as tx:
-            for change in notifications.take_changes(tx, flap_s=self._settings.mail.flap_s):
+            for change in mail.take_changes(tx, flap_s=self._settings.mail.flap_s):
                 mail.put(tx, composing.of_change(change, self._settings, now=now))
         with transaction(self._ledger) as tx:
-            digest = notifications.take_digest(tx, every_s=self._settings.mail.digest_every_s)
+            digest = mail.take_digest(tx, every_s=self._settings.mail.digest_every_s)
             if digest is not None and digest.failures:
                 mail.put(tx, composing.of_digest(digest, self._settings, now=now))
 

@@ -35,13 +35,12 @@ from producers.operations import at_work
 from producers.operations.single_flight import SharedLook
 from shared.budgets import budgets
 from shared.errors import LedgerError
-from shared.ledger import heartbeats, latency, mail, refusals, views
-from shared.ledger.connection_views import connections
+from shared.ledger import heartbeats, mail, refusals, views
+from shared.ledger.connections import connections
 from shared.ledger.engine import engine, transaction
 from shared.ledger.heartbeats import Kind
-from shared.ledger.latency import WAIT_BOUNDS_S, WaitTotal
 from shared.ledger.records import Backlog, ConnectionState, DeadLetters, Process
-from shared.ledger.tallies import BOUNDS_S, OUTCOMES, Tally, tallies
+from shared.ledger.tallies import BOUNDS_S, OUTCOMES, WAIT_BOUNDS_S, Tally, WaitTotal, tallies, wait_totals
 from shared.pipeline import QUEUED, Lane, Stage, State
 from shared.settings import Settings
 
@@ -101,7 +100,7 @@ class LedgerCollector(Collector):
         with transaction(self._ledger) as tx:
             return _Look(
                 tallies(tx),
-                latency.totals(tx),
+                wait_totals(tx),
                 connections(tx, budgets(self._settings)),
                 views.backlog(tx),
                 views.dead_letters(tx),

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from producers.http.middleware import Heads
 from producers.http.protocol import protocol_of
 from producers.metrics.exposition import registry_of
-from shared.addresses.listening import listening
+from shared.addresses.hosts import listening
 from shared.settings import Settings
 
 _STOP_WITHIN_S = 2

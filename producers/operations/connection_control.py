@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from producers.operations.job_control import AskError, Operator
 from shared.budgets import budgets, permits
 from shared.errors import LedgerError
-from shared.ledger import connection_views, connections, inputs
+from shared.ledger import connections, inputs
 from shared.ledger.engine import Ledger, Transaction, transaction, wake
 from shared.ledger.operators import Action, record
 from shared.ledger.records import ConnectionState
@@ -63,7 +63,7 @@ class Tested:
 def states(ledger: Ledger, of: Settings) -> list[ConnectionState]:
     """Read every connection, in the order of the pipeline."""
     with transaction(ledger) as tx:
-        return connection_views.connections(tx, budgets(of))
+        return connections.connections(tx, budgets(of))
 
 
 def pause(ledger: Ledger, operator: Operator, stage: Stage, reason: str, of: Settings) -> Switched:
@@ -146,7 +146,7 @@ def _switched(tx: Transaction, action: Action, stage: Stage, of: Settings) -> Sw
     if changed:
         wake(tx)
     _record(tx, action, stage)
-    found = connection_views.connections(tx, budgets(of))
+    found = connections.connections(tx, budgets(of))
     return Switched(stage, changed, action.answer, next(one for one in found if one.name == stage))
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from producers.operations import rehearsal
 from producers.operations.rehearsal import Rehearsal
-from shared.jobs import ItemState, Job, JobPage, Kind, Plan
-from shared.ledger import causes, job_views
+from shared.ledger import causes
 from shared.ledger.causes import Alike
 from shared.ledger.engine import Ledger, Transaction, repeated, transaction
 from shared.ledger.filters import Filter
+from shared.ledger.jobs import ItemState, Job, JobPage, Kind, Plan, list_jobs, read_job
 from shared.ledger.operators import Action, record
 from shared.ledger.transitions import requeues
 from shared.ledger.transitions.requeues import SELECTION_MAX, Order
@@ -124,7 +124,7 @@ def stop(ledger: Ledger, operator: Operator, kind: Kind, job_id: int) -> bool:
 def progress(ledger: Ledger, kind: Kind | None, job_id: int) -> Job | None:
     """Say how far a job is; None: there is no such job."""
     with transaction(ledger) as tx:
-        return job_views.job(tx, kind, job_id)
+        return read_job(tx, kind, job_id)
 
 
 def failed_again(ledger: Ledger, job: Job) -> list[Alike]:
@@ -138,7 +138,7 @@ def failed_again(ledger: Ledger, job: Job) -> list[Alike]:
 def jobs(ledger: Ledger, kind: Kind | None, *, limit: int, before: int | None = None) -> JobPage:
     """List jobs, newest first."""
     with transaction(ledger) as tx:
-        return job_views.jobs(tx, kind, limit=limit, before=before)
+        return list_jobs(tx, kind, limit=limit, before=before)
 
 
 def rehearse(ledger: Ledger, operator: Operator, selection: Selection, settings: Settings) -> list[Rehearsal]:
@@ -188,7 +188,7 @@ def _start(ledger: Ledger, operator: Operator, ask: Ask, settings: Settings) -> 
         answer = "refused: nothing to do" if job_id is None else f"job {job_id}"
         touched = 0 if job_id is None else planned.touched
         _record(tx, operator, ask.kind, answer, reason=reason, asked=ask.selection.asked, count=touched)
-        return planned, None if job_id is None else job_views.job(tx, ask.kind, job_id)
+        return planned, None if job_id is None else read_job(tx, ask.kind, job_id)
 
 
 def _plan(tx: Transaction, ask: Ask, ids: Sequence[int], settings: Settings) -> Plan:

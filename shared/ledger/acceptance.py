@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, text
 
 from shared.events import Version
 from shared.ledger.addresses import key_sql
-from shared.ledger.rows import rows
+from shared.ledger.engine import rows
 from shared.ledger.transitions.fragments import IS_QUEUED
 from shared.pipeline import State
 

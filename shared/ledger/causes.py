@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, TextClause, text
 
-from shared.jobs import REQUEUED_FROM
 from shared.ledger.filters import Filter, matching
+from shared.ledger.jobs import REQUEUED_FROM
 from shared.messages import normalised
 from shared.pipeline import State
 

@@ -8,7 +8,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from shared.event_values import MODIFICATION_MAX
-from shared.ledger.schema import MIGRATIONS
+from shared.ledger.readiness import MIGRATIONS
 
 _PATIENCE = text("set local statement_timeout = '5s'")
 

@@ -1,7 +1,8 @@
-"""Who is at work: worker processes and dispatchers say so every few seconds, each out of its own main loop.
+"""What processes leave in the ledger beside their work: heartbeats, and messages that no task could take.
 
-Celery's control commands and the sessions of PostgreSQL show who is there; a process that was stopped, or hangs, is
-there too.  A beat shows that it goes round.
+Worker processes and dispatchers beat every few seconds, each out of its own main loop.  Celery's control commands and
+the sessions of PostgreSQL show who is there; a process that was stopped, or hangs, is there too.  A heartbeat shows
+that it goes round.
 """
 
 import os
@@ -82,3 +83,21 @@ _PROCESSES = text("""
     from heartbeat where beat_at > now() - interval '1 day' order by kind desc, name
 """)
 _PRUNE = text("delete from heartbeat where beat_at < now() - interval '1 day'")
+
+
+_LENGTH_MAX = 4_000
+
+
+def file_stray(tx: Connection, *, queue: str, reason: str, headers: str, body: str) -> None:
+    """Keep a stray message, cut to a readable length."""
+    parameters = {"queue": queue, "reason": reason, "headers": _cut(headers), "body": _cut(body)}
+    tx.execute(_FILE, parameters)
+
+
+def _cut(value: str) -> str:
+    return value[:_LENGTH_MAX].replace("\x00", "")
+
+
+_FILE = text(
+    "insert into stray_message (queue, reason, headers, body) values (:queue, :reason, :headers, :body)",
+)

@@ -1,15 +1,181 @@
-"""Statements of the outbox: mails that were written, sent until the mail server takes them.
+"""Mail to operators: what there is to tell, and the outbox that keeps mail until the mail server takes it.
 
-A mail is put in by the transaction that found its cause, and leased for the time of sending by moving `due_at`, so that
-no transaction is open while SMTP is spoken.  A sender that dies meanwhile leaves a mail that is due again later.
+There is to tell: connections that went down or came back, and who failed since the last digest.  Each change is taken
+once, by whoever has its row locked, however many ask: in the transaction that takes it the mail about it has to be put
+into the outbox.  What is older than an hour is not told: mail may have been off till now.
+
+A mail is leased for the time of sending by moving `due_at`, so that no transaction is open while SMTP is spoken.  A
+sender that dies meanwhile leaves a mail that is due again later.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
+
+from shared.messages import normalised
+from shared.pipeline import Stage, State
+
+_NEWS = timedelta(hours=1)
+_OPEN_MAX = timedelta(minutes=1)
+_ERRORS_MAX = 20_000
+HELD_MAX = 100_000
+"""Nobody counts further."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A connection that went down, or came back.
+
+    Shape: *down_at* when it went down, None if that is not known; *held* how many instances are held there now, at most
+    `HELD_MAX`.
+    """
+
+    stage: Stage
+    is_up: bool
+    at: datetime
+    down_at: datetime | None
+    error: str
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Instances that failed for the same cause; *message* is normalised and names nobody."""
+
+    state: State
+    stage: Stage
+    code: str
+    message: str
+    count: int
+    first_at: datetime
+    last_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """Who became a dead letter or was told a Data Error in [*since*, *until*).
+
+    Shape: *failures* the commonest first; *dead* and *rejected* count all, also where causes are too many to name.
+    """
+
+    since: datetime
+    until: datetime
+    dead: int
+    rejected: int
+    failures: tuple[Failure, ...]
+
+
+def take_changes(tx: Connection, *, flap_s: float) -> list[Change]:
+    """Take the changes that no mail tells of yet, oldest first.
+
+    A connection that is down again within *flap_s* seconds of its return is in the same outage still: that is news only
+    once it has lasted as long, and so is its return.  Of those older than an hour only one that is still down is news.
+    """
+    parameters = {"news": _NEWS, "held_max": HELD_MAX, "flap": timedelta(seconds=flap_s)}
+    rows = tx.execute(_TAKE_CHANGES, parameters).all()
+    return [_change(row) for row in sorted(rows, key=lambda row: row.id) if row.is_news]
+
+
+def take_digest(tx: Connection, *, every_s: float) -> Digest | None:
+    """Take who failed since the last digest; None: it is not *every_s* old, or another is taking it."""
+    parameters = {"every": timedelta(seconds=every_s), "news": _NEWS, "open_max": _OPEN_MAX}
+    span = tx.execute(_LOCK_DIGEST, parameters).one_or_none()
+    if span is None or span.until <= span.since:
+        return None
+    # A statement of its own: it must see whatever had committed when the end of the span was found.
+    period = {"since": span.since, "until": span.until}
+    rows = tx.execute(_FAILURES, period | {"limit": _ERRORS_MAX}).all()
+    tx.execute(_MOVE_DIGEST, {"until": span.until})
+    totals = {row.state: int(row.total) for row in rows}
+    return Digest(
+        span.since, span.until, totals.get(State.DEAD, 0), totals.get(State.REJECTED, 0), tuple(_by_cause(rows))
+    )
+
+
+def _change(row: "Row[tuple[object, ...]]") -> Change:
+    return Change(Stage(row.name), row.what == "up", row.at, row.down_at, row.why or "", row.held)
+
+
+def _by_cause(rows: "Iterable[Row[tuple[object, ...]]]") -> list[Failure]:
+    """Merge what differs only in what `normalised` takes away."""
+    merged: dict[tuple[str, str, str, str], Failure] = {}
+    for row in rows:
+        key = (row.state, row.failed_stage, row.code, normalised(row.error))
+        known = merged.get(key)
+        merged[key] = Failure(
+            State(row.state),
+            Stage(row.failed_stage),
+            row.code,
+            key[-1],
+            row.times + (known.count if known else 0),
+            min(row.first_at, known.first_at) if known else row.first_at,
+            max(row.last_at, known.last_at) if known else row.last_at,
+        )
+    return sorted(merged.values(), key=lambda one: (-one.count, one.stage, one.code, one.message))
+
+
+# Of each change: when it went down for it, whether it had been back for less than a flap then, how long it was down.
+_LOOK = """
+    select d.at as down_at, u.at > d.at - cast(:flap as interval) as is_flap, n.at as up_at,
+           coalesce(n.at, now()) - d.at < cast(:flap as interval) as is_short
+    from (select max(id) as id from connection_change
+          where name = c.name and what = 'down' and id <= c.id) as l
+    left join connection_change d on d.id = l.id
+    left join lateral (select at from connection_change where name = c.name and what = 'up' and id < l.id
+                       order by id desc limit 1) as u on true
+    left join lateral (select at from connection_change where name = c.name and what = 'up' and id > l.id
+                       order by id limit 1) as n on true
+"""
+_TAKE_CHANGES = text(f"""
+    with taken as (
+        select c.id, k.down_at, coalesce(k.is_flap and k.is_short, false) as is_damped
+        from connection_change c, lateral ({_LOOK}) as k
+        where c.what in ('down', 'up') and not c.mailed
+          and (c.what = 'up' or not coalesce(k.is_flap and k.is_short and k.up_at is null, false))
+        order by c.id limit 100 for update of c skip locked
+    )
+    update connection_change c set mailed = true
+    from taken t where c.id = t.id
+    returning c.id, c.name, c.what, c.at, c.why, t.down_at,
+              not t.is_damped and (c.at >= now() - cast(:news as interval) or c.what = 'down' and not exists (
+                  select from connection_change l where l.name = c.name and l.what in ('down', 'up') and l.id > c.id
+              )) as is_news,
+              (select count(*) from (select from instance i where i.state = 'held' and i.due_stage = c.name
+                                     limit :held_max) as h) as held
+""")
+# `finished_at` is when the transaction that wrote it began, so nobody can finish any more before the oldest that is
+# still open began.  One that was forgotten does not hold the digest up for more than a minute.
+_LOCK_DIGEST = text("""
+    select greatest(b.upto, now() - cast(:every as interval) - cast(:news as interval)) as since,
+           (select greatest(now() - cast(:open_max as interval), least(now(), min(a.xact_start)))
+            from pg_stat_activity a where a.datname = current_database() and a.pid <> pg_backend_pid()) as until
+    from bookmark b
+    where b.name = 'digest' and b.upto <= now() - cast(:every as interval)
+    for update of b skip locked
+""")
+_MOVE_DIGEST = text("update bookmark set upto = :until where name = 'digest'")
+# Whoever is running, and has ended nevertheless, is on an errand: its state stands aside meanwhile.
+_FAILURES = text("""
+    select state, failed_stage, code, error, count(*) as times, min(finished_at) as first_at,
+           max(finished_at) as last_at, sum(count(*)) over (partition by state) as total
+    from (
+        select state, coalesce(failed_stage, stage) as failed_stage, coalesce(code, 'data_error') as code, error,
+               finished_at
+        from instance
+        where state in ('dead', 'rejected') and finished_at >= :since and finished_at < :until
+        union all
+        select parked_state, coalesce(failed_stage, parked_stage), coalesce(code, 'data_error'), error, finished_at
+        from instance
+        where state = 'running' and parked_state in ('dead', 'rejected')
+          and finished_at >= :since and finished_at < :until
+    ) as failed
+    group by state, failed_stage, code, error
+    order by times desc, error
+    limit :limit
+""")
 
 
 class Kind(StrEnum):

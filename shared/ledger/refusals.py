@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from shared.ledger.engine import rows
 from shared.ledger.filters import has_control
-from shared.ledger.rows import rows
 
 KEPT_PER_HOUR = 2_000
 """Refusals of one sender that are kept singly within an hour."""

@@ -1,4 +1,4 @@
-"""The roll-up of activity: how often each stage came to each outcome, counted once and for good.
+"""The roll-up of activity: what each stage came to and how long members waited, counted once, and read again.
 
 Nothing is counted on the hot path.  Activity is only ever added; the bookmark `tally` says up to which instant it has
 been read, whoever locks it reads on from there, and counts and bookmark are written by one transaction.  So nothing is
@@ -14,15 +14,20 @@ counted twice or missed, whoever dies, and pruning activity takes nothing back.
 | `held` `superseded` `discarded` | the state it was put in |
 | `due_again` | the worker was lost, the budget was spent, or it was requeued |
 | `aside` | a report, a read-back, a requeue taken back: the instance stands as it did |
+
+A wait begins with the acceptance of an event and ends with the attempt that told Siebel its outcome; what was requeued
+has waited since its acceptance too.  Minutes are kept for days, hours for months, and the sums since the ledger began
+for good.
 """
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
-from shared.ledger import latency
+from shared.masking import mask_text
 from shared.pipeline import Stage
 
 INTAKE = "intake"
@@ -80,13 +85,20 @@ def count(tx: Connection, *, since: datetime, until: datetime) -> None:
     """Count the lines of [*since*, *until*) and move the bookmark; the caller holds it."""
     bounds_ms = [bound * 1000 for bound in BOUNDS_S]
     tx.execute(_COUNT, {"since": since, "until": until, "bounds": bounds_ms})
-    latency.count(tx, since=since, until=until)
+    tx.execute(_COUNT_WAITS, {"since": since, "until": until, "bounds": list(WAIT_BOUNDS_S)})
 
 
-def prune(tx: Connection, *, minutes_days: int, hours_days: int) -> None:
-    """Delete the minutes and the hours that are older."""
+def prune(tx: Connection, *, minutes_days: int, hours_days: int, retention_days: int) -> None:
+    """Delete the minutes and the hours that are older than their days; and what else is older than *retention_days*.
+
+    That is changes of connections but the newest of each, ended jobs, stray messages.  What operators did stays for
+    good.
+    """
     tx.execute(_PRUNE["minute"], {"days": minutes_days})
     tx.execute(_PRUNE["hour"], {"days": hours_days})
+    tx.execute(_PRUNE_WAITS, {"minutes": minutes_days, "hours": hours_days})
+    for statement in _PRUNE_HISTORY:
+        tx.execute(statement, {"days": retention_days})
 
 
 def outcome_sql(condition: str) -> str:
@@ -140,3 +152,204 @@ _COUNT = text(f"""
 _PRUNE = {
     table: text(f"delete from {table} where at < now() - make_interval(days => :days)") for table in ("minute", "hour")
 }
+
+
+WAIT_BOUNDS_S = (
+    *(0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+    *(60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0),
+)
+"""Upper bounds of the buckets.  The tables keep counts by position: other bounds need emptied tables."""
+_HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Members of one lane told within the period that begins *at*, by the bucket of their wait.
+
+    Shape: *bucket* counts the bounds at or below the wait.
+    """
+
+    at: datetime
+    lane: str
+    bucket: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class WaitTotal:
+    """All waits of one lane and bucket since the ledger began.  Units: *waited_s* seconds, all of them together."""
+
+    lane: str
+    bucket: int
+    count: int
+    waited_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """What half, 95 % and 99 % of the members waited at most.  Units: seconds; *count* members."""
+
+    count: int
+    p50_s: float
+    p95_s: float
+    p99_s: float
+
+
+def wait_totals(tx: Connection) -> list[WaitTotal]:
+    """Read what was counted since the ledger began."""
+    return [WaitTotal(row.lane, row.bucket, row.total, row.waited_s) for row in tx.execute(_WAIT_TOTALS)]
+
+
+def waits(tx: Connection, *, since: datetime, until: datetime, step: timedelta) -> list[Waits]:
+    """List the waits that ended in [*since*, *until*), added up by *step*, oldest first."""
+    parameters = {"since": since, "until": until, "step": step, "per": "hour" if step >= _HOUR else "minute"}
+    return [Waits(row.at, row.lane, row.bucket, int(row.total)) for row in tx.execute(_WAITS, parameters)]
+
+
+def percentiles(counted: Iterable[Waits | WaitTotal]) -> Percentiles | None:
+    """Estimate the percentiles of *counted*, each within its bucket by proportion; None: nobody was told.  Pure."""
+    by_bucket: dict[int, int] = defaultdict(int)
+    for one in counted:
+        by_bucket[one.bucket] += one.count
+    whole = sum(by_bucket.values())
+    if not whole:
+        return None
+    return Percentiles(whole, *(_quantile(by_bucket, whole * part) for part in (0.5, 0.95, 0.99)))
+
+
+def _quantile(by_bucket: dict[int, int], rank: float) -> float:
+    """Give the wait of the member at *rank*.  The last bucket has no upper bound: its lower one is given."""
+    below = 0
+    for bucket, bound in enumerate(WAIT_BOUNDS_S):
+        inside = by_bucket.get(bucket, 0)
+        if inside and below + inside >= rank:
+            floor = WAIT_BOUNDS_S[bucket - 1] if bucket else 0.0
+            return floor + (bound - floor) * (rank - below) / inside
+        below += inside
+    return WAIT_BOUNDS_S[-1]
+
+
+_COUNT_WAITS = text("""
+    with told as materialized (
+        select i.lane, date_trunc('minute', a.at) as at,
+               greatest(extract(epoch from a.at - i.accepted_at), 0)::float8 as waited_s
+        from activity a join instance i on i.id = a.instance_id
+        where a.at >= :since and a.at < :until and a.stage = 'siebel' and a.attempt is not null
+          and a.state in ('completed', 'rejected')
+    ), counted as materialized (
+        select lane, at, width_bucket(waited_s, cast(:bounds as float8[])) as bucket,
+               count(*) as total, sum(waited_s) as waited_s
+        from told group by 1, 2, 3
+    ), summed as (
+        insert into wait_total (lane, bucket, count, waited_s)
+        select lane, bucket, sum(total), sum(waited_s) from counted group by lane, bucket
+        on conflict (lane, bucket)
+        do update set count = wait_total.count + excluded.count, waited_s = wait_total.waited_s + excluded.waited_s
+    )
+    insert into wait (per, at, lane, bucket, count)
+    select 'minute', at, lane, bucket, total from counted
+    union all
+    select 'hour', date_trunc('hour', at, 'UTC'), lane, bucket, sum(total) from counted group by 2, 3, 4
+    on conflict (per, at, lane, bucket) do update set count = wait.count + excluded.count
+""")
+_WAIT_TOTALS = text("select lane, bucket, count as total, waited_s from wait_total order by lane, bucket")
+_WAITS = text("""
+    select date_bin(cast(:step as interval), at, cast(:since as timestamptz)) as at, lane, bucket, sum(count) as total
+    from wait where per = :per and at >= :since and at < :until group by 1, 2, 3 order by 1, 2, 3
+""")
+_PRUNE_WAITS = text("""
+    delete from wait where per = 'minute' and at < now() - make_interval(days => :minutes)
+                        or per = 'hour' and at < now() - make_interval(days => :hours)
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class MinuteCount:
+    """What a stage came to within the minute that begins *at*; outcomes as in `shared.ledger.tallies`."""
+
+    at: datetime
+    stage: str
+    outcome: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A time in which nothing went out to a connection.
+
+    Shape: *what* `down` or `paused`; *to_at* None: it still is; *why* masked; *who* paused it, None when it is down.
+    """
+
+    name: str
+    what: str
+    from_at: datetime
+    to_at: datetime | None
+    why: str | None
+    who: str | None
+
+
+def minutes(tx: Connection, *, since: datetime, until: datetime) -> list[MinuteCount]:
+    """List the minutes that lie in [*since*, *until*) or reach into it, oldest first; those of nothing are left out."""
+    rows = tx.execute(_MINUTES, {"since": since, "until": until})
+    return [MinuteCount(row.at, row.stage, row.outcome, row.total) for row in rows]
+
+
+def counts(tx: Connection, *, since: datetime, until: datetime, step: timedelta) -> list[MinuteCount]:
+    """List what stages came to in [*since*, *until*), added up by *step*, oldest first.
+
+    Shape: each counts the *step* that begins `at`.  Steps of an hour or more are read from the hours, kept for months.
+    """
+    statement = _COUNTS["hour" if step >= _HOUR else "minute"]
+    rows = tx.execute(statement, {"since": since, "until": until, "step": step})
+    return [MinuteCount(row.at, row.stage, row.outcome, int(row.total)) for row in rows]
+
+
+def happened(tx: Connection, outcomes: Sequence[str], *, since: datetime, until: datetime, limit: int) -> list[int]:
+    """Find the newest instances, by id, that came to one of *outcomes* in [*since*, *until*): what a count counted."""
+    parameters = {"outcomes": list(outcomes), "since": since, "until": until, "limit": limit}
+    return list(tx.execute(_HAPPENED, parameters).scalars())
+
+
+def outages(tx: Connection, *, since: datetime) -> list[Outage]:
+    """List the outages and pauses that were not over at *since*, from their beginning on, oldest first."""
+    return [
+        Outage(row.name, row.what, row.from_at, row.to_at, None if row.why is None else mask_text(row.why), row.who)
+        for row in tx.execute(_OUTAGES, {"since": since})
+    ]
+
+
+_PRUNE_HISTORY = (
+    text("""
+        delete from connection_change c
+        where at < now() - make_interval(days => :days)
+          and exists (select from connection_change n
+                      where n.id > c.id and n.name = c.name
+                        and (n.what in ('paused', 'resumed')) = (c.what in ('paused', 'resumed')))
+    """),
+    text("delete from job where ended_at < now() - make_interval(days => :days)"),
+    text("delete from stray_message where at < now() - make_interval(days => :days)"),
+)
+_MINUTES = text("""
+    select at, stage, outcome, count as total from minute
+    where at > cast(:since as timestamptz) - interval '1 minute' and at < :until order by at, stage, outcome
+""")
+_COUNTS = {
+    table: text(f"""
+        select date_bin(cast(:step as interval), at, cast(:since as timestamptz)) as at, stage, outcome,
+               sum(count) as total
+        from {table} where at >= :since and at < :until group by 1, 2, 3 order by 1, 2, 3
+    """)
+    for table in ("minute", "hour")
+}
+_HAPPENED = text(f"""
+    select distinct instance_id from ({outcome_sql("at >= :since and at < :until")}) as lines
+    where outcome = any(cast(:outcomes as text[])) order by instance_id desc limit :limit
+""")
+# Downs and ups alternate, pauses and resumes too: each is written while the connection's row is locked.
+_OUTAGES = text("""
+    select name, what, at as from_at, to_at, why, who
+    from (select c.*, lead(at) over (partition by name, what in ('paused', 'resumed') order by id) as to_at
+          from connection_change c) as paired
+    where what in ('down', 'paused') and (to_at is null or to_at > :since)
+    order by at, id
+""")

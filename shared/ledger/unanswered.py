@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, TextClause, text
 
-from shared.ledger.rows import rows
+from shared.ledger.engine import rows
 from shared.pipeline import Stage
 
 

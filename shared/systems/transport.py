@@ -28,6 +28,7 @@ from typing import Any, NamedTuple, Protocol
 
 import httpx
 
+from shared.addresses.web import proxy_for
 from shared.errors import (
     LeaseLostError,
     OutcomeUnknownError,
@@ -37,7 +38,6 @@ from shared.errors import (
     UnavailableError,
     UnreachableError,
 )
-from shared.proxies import proxy_for
 from shared.systems import lease
 from shared.systems.answer_json import document_of
 from shared.systems.answerer import who_answered

@@ -19,7 +19,7 @@ from deploy.local.servers import ServerError, scratch_postgres
 from producers.intake.accept import IntakeRules, accept
 from shared.events import parse_event
 from shared.ledger.engine import engine
-from shared.ledger.schema import migrate
+from shared.ledger.readiness import migrate
 from shared.pipeline import Lane
 from tests.bench import plain
 from tests.bench.latency import idle_latency

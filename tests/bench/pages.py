@@ -14,7 +14,7 @@ from sqlalchemy import text
 from producers.site import create_app
 from shared import logs
 from shared.ledger.engine import engine
-from shared.ledger.schema import migrate
+from shared.ledger.readiness import migrate
 from shared.settings import Settings
 from tests.calling import served
 

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 
 from producers.operations import job_control
 from producers.operations.job_control import Ask, Operator, Selection
-from shared.jobs import Kind
 from shared.ledger.filters import Filter
+from shared.ledger.jobs import Kind
 from shared.pipeline import State
 from shared.settings import Settings
 from tests.rig import DISPATCHER, Pipeline, eventually, member_event

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from shared.instances import Done, Failed, Result, Work
-from shared.ledger.rows import rows
+from shared.ledger.engine import rows
 from shared.lifecycle.endings import Ending
 from shared.lifecycle.retry import RetryPolicy
 from shared.lifecycle.verdicts import Rules, conclude

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from producers.site import create_app
-from shared.jobs import Kind
+from shared.ledger.jobs import Kind
 from shared.pipeline import Stage, State
 from shared.settings import Settings
 from tests.calling import served

@@ -11,9 +11,9 @@ from sqlalchemy import Engine, text
 
 from producers.dispatch.bookkeeper import Bookkeeper
 from shared.errors import BudgetSpentError
-from shared.jobs import Kind
 from shared.ledger import tallies
 from shared.ledger.engine import transaction
+from shared.ledger.jobs import Kind
 from shared.ledger.tallies import OUTCOMES
 from shared.settings import Settings
 from tests.rig import DISPATCHER, Pipeline, eventually, member_event

@@ -17,9 +17,8 @@ from deploy.local.servers import scratch_valkey
 from producers.doctor import broker as doctor_of_broker
 from producers.doctor.finding import Level
 from producers.doctor.subject import Subject
-from shared.addresses.broker import broker
-from shared.broker import configuration
-from shared.remote_control import ask_workers
+from shared.addresses.servers import read_broker
+from shared.broker import ask_workers, configuration
 from shared.settings import Settings
 
 CERTIFICATE = Path(__file__).parents[1] / "mailbox.pem"
@@ -78,7 +77,7 @@ def test_a_broker_that_hung_up_on_idle_connections_takes_the_next_message(
 @pytest.fixture
 def tls_port(own_valkey: str) -> Iterator[int]:
     """The same Valkey behind TLS, with a certificate for 127.0.0.1 that no authority of the system has signed."""
-    behind = ("127.0.0.1", int(broker(own_valkey).place.rpartition(":")[2].partition("/")[0]))
+    behind = ("127.0.0.1", int(read_broker(own_valkey).place.rpartition(":")[2].partition("/")[0]))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(CERTIFICATE)
 

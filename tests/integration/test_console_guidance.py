@@ -9,7 +9,7 @@ import pytest
 
 from producers.console.jobs import outcome
 from producers.operations.troubles import when_down
-from shared.jobs import Job
+from shared.ledger.jobs import Job
 from shared.pipeline import Stage
 from shared.settings import Settings
 from tests.console import link, logged_in, post, said

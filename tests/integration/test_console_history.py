@@ -12,9 +12,9 @@ from sqlalchemy import Engine
 from producers.console.history import RANGES, Range
 from producers.dispatch.bookkeeper import Bookkeeper
 from producers.metrics.exposition import registry_of
-from shared.ledger import latency
+from shared.ledger import tallies
 from shared.ledger.engine import transaction
-from shared.ledger.latency import WAIT_BOUNDS_S, WaitTotal, percentiles
+from shared.ledger.tallies import WAIT_BOUNDS_S, WaitTotal, percentiles
 from shared.settings import Settings
 from tests.console import console, logged_in, said
 from tests.road import ALWAYS_DOWN, ALWAYS_REFUSED, Road
@@ -136,11 +136,11 @@ def test_waits_are_counted_once_by_lane_and_for_good(road: Road, settings: Setti
     counted(settings)
     counted(settings)
     with transaction(ledger) as tx:
-        whole = latency.totals(tx)
-        found = latency.waits(
+        whole = tallies.wait_totals(tx)
+        found = tallies.waits(
             tx, since=NOW - timedelta(hours=1), until=NOW + timedelta(hours=1), step=timedelta(minutes=1)
         )
-        hourly = latency.waits(
+        hourly = tallies.waits(
             tx, since=NOW - timedelta(days=1), until=NOW + timedelta(hours=1), step=timedelta(hours=1)
         )
     assert sum(one.count for one in whole) == sum(one.count for one in found) == sum(one.count for one in hourly) == 3

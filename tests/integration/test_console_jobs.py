@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from producers.operations import advice
-from shared.jobs import Kind
+from shared.ledger.jobs import Kind
 from tests.console import logged_in, post, said
 from tests.road import ALWAYS_DOWN, Road, start
 

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from shared.jobs import Kind
 from shared.ledger import connections
+from shared.ledger.jobs import Kind
 from shared.pipeline import Stage
 from shared.settings import Settings
 from tests.console import console, logged_in, post

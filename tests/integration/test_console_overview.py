@@ -16,7 +16,7 @@ from producers.console.history import Range
 from producers.site import create_app
 from shared.ledger import connections
 from shared.ledger.engine import engine
-from shared.ledger.history import MinuteCount, Outage
+from shared.ledger.tallies import MinuteCount, Outage
 from shared.pipeline import Stage
 from shared.settings import Settings, Token
 from tests.calling import served

@@ -13,7 +13,7 @@ import pytest
 from deploy.local.accounts import Account, give, named_account, path_for, server_account, within_reach
 from deploy.local.processes import Program, Running
 from deploy.local.servers import embedded_postgres, embedded_valkey
-from shared.ledger.schema import migrate
+from shared.ledger.readiness import migrate
 from tests.integration.test_embedded_servers import ask, processes_of, query
 
 _NOBODY = 65_534

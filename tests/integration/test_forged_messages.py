@@ -13,8 +13,8 @@ import redis
 from celery import Celery
 from kombu import Connection, Exchange, Producer
 
+from shared.broker import ask_workers
 from shared.pipeline import Lane, Stage
-from shared.remote_control import ask_workers
 from tests import forgeries
 from tests.rabbit import need_rabbitmq, running_rabbitmq
 from tests.rig import DISPATCHER, Pipeline, eventually, member_event

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine, text
 
-from shared.addresses import ledger as addresses
+from shared.addresses.servers import ledger_arguments
 from shared.ledger.engine import ears, engine, transaction, wake
-from shared.ledger.schema import is_current, migrate
+from shared.ledger.readiness import is_current, migrate
 
 PASSWORD = "p@ss/w#rd%zz?:"
 EARS = text(
@@ -17,7 +17,7 @@ EARS = text(
 
 @pytest.mark.usefixtures("odd_password")
 def test_every_way_to_write_it_is_heard_and_read(ledger: Engine, ledger_url: str) -> None:
-    found = addresses.arguments(ledger_url)
+    found = ledger_arguments(ledger_url)
     user, host, port, database = (found[name] for name in ("user", "host", "port", "dbname"))
     for address in (
         f"postgresql://{user}:{PASSWORD}@{host}:{port}/{database}",
@@ -56,7 +56,7 @@ def test_a_schema_that_the_address_names_is_everybodys(ledger: Engine, ledger_ur
 
 @pytest.fixture
 def odd_password(ledger: Engine, ledger_url: str) -> Iterator[None]:
-    before = addresses.arguments(ledger_url).get("password", "")
+    before = ledger_arguments(ledger_url).get("password", "")
     _give(ledger, PASSWORD)
     yield
     _give(ledger, before)

@@ -13,12 +13,11 @@ from producers.doctor import work as doctor_of_work
 from producers.doctor.finding import Level
 from producers.doctor.subject import Subject
 from producers.site import create_app
-from shared.addresses import ledger as addresses
+from shared.addresses.servers import ledger_arguments
 from shared.errors import LedgerUnwritableError
 from shared.ledger import readiness
 from shared.ledger.checkup import Idle
-from shared.ledger.engine import ears, engine, listened, repeated, transaction
-from shared.ledger.pooling import PROVEN_FOR_S
+from shared.ledger.engine import PROVEN_FOR_S, ears, engine, listened, repeated, transaction
 from shared.settings import Settings
 from tests.calling import assert_problem, event, served
 from tests.terminal import Terminal
@@ -204,7 +203,7 @@ def other_letters(ledger: Engine, ledger_url: str, request: pytest.FixtureReques
         f"when 'server_encoding' then '{request.param}' else pg_catalog.current_setting($1) end $$",
     )
     url = f"{ledger_url}?options=-csearch_path%3Dletters%2Cpublic%2Cpg_catalog"
-    assert addresses.arguments(url)["options"] == "-csearch_path=letters,public,pg_catalog"
+    assert ledger_arguments(url)["options"] == "-csearch_path=letters,public,pg_catalog"
     yield url, request.param
     engine(url).dispose()
     _alter(ledger, "drop schema letters cascade")

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from deploy.local.embedded_server import free_port
 from deploy.local.stack import running_stack
-from shared.addresses.listening import PortError, listening
+from shared.addresses.hosts import PortError, listening
 from shared.settings import ApiSettings, DispatcherSettings, FlowerSettings, Settings
 from tests.network import V6, port_of_v6
 from tests.terminal import ROOT, eventually_answers, running

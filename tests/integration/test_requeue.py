@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy import Engine
 
-from shared.jobs import Kind
 from shared.ledger.filters import Filter
+from shared.ledger.jobs import Kind
 from shared.ledger.transitions import requeues
 from shared.ledger.transitions.requeues import Order
 from shared.pipeline import State

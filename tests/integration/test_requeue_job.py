@@ -5,7 +5,7 @@ import threading
 import pytest
 from sqlalchemy import Engine
 
-from shared.jobs import Kind
+from shared.ledger.jobs import Kind
 from shared.ledger.transitions import requeues
 from tests.road import ALWAYS_DOWN, OUTAGE, Road, dying, start
 

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from shared.ledger import connection_views, views
+from shared.ledger import connections, views
 from tests.rig import Pipeline, eventually, member_event
 
 OPENED = "select count(*) from connection_change where what = 'down'"
@@ -258,7 +258,7 @@ def test_suspects_are_named_where_operators_look(brisk: Pipeline) -> None:
         brisk.send(*events("BAD", 2), *events("NEW", 5))
         eventually(lambda: brisk.sql("select count(*) from instance where suspect") == [2], "both named")
     with brisk.ledger.connect() as tx:
-        standing = {one.name: one.suspects for one in connection_views.connections(tx, {})}
+        standing = {one.name: one.suspects for one in connections.connections(tx, {})}
         assert standing == {"oic": 0, "crowdtwist": 2, "siebel": 0}
         (bad,) = brisk.sql("select id from instance where member_number = 'BAD-0'")
         shown = views.instance(tx, bad)

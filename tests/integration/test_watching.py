@@ -10,9 +10,9 @@ from sqlalchemy import Engine
 
 from producers.dispatch.bookkeeper import Bookkeeper
 from producers.site import create_app
-from shared.ledger import connections, history
+from shared.ledger import connections, tallies
 from shared.ledger.engine import transaction
-from shared.ledger.history import Outage
+from shared.ledger.tallies import Outage
 from shared.pipeline import Stage
 from shared.settings import Settings
 from tests.calling import assert_problem, event, served
@@ -53,7 +53,7 @@ def change(road: Road, minute: int, name: str, what: str, *said: str) -> None:
 
 def outages(road: Road, minute: int) -> list[Outage]:
     with transaction(road.ledger) as tx:
-        return history.outages(tx, since=AT + timedelta(minutes=minute))
+        return tallies.outages(tx, since=AT + timedelta(minutes=minute))
 
 
 def spans(found: list[Outage]) -> list[tuple[str, str, int, int | None]]:
@@ -100,7 +100,7 @@ def test_minutes_are_those_that_reach_into_the_time_asked_for(road: Road) -> Non
     for minute in range(5):
         road.sql(f"insert into minute values ('{AT + timedelta(minutes=minute)}', 'oic', 'done', {minute + 1})")
     with transaction(road.ledger) as tx:
-        found = history.minutes(tx, since=AT + timedelta(minutes=1, seconds=30), until=AT + timedelta(minutes=3))
+        found = tallies.minutes(tx, since=AT + timedelta(minutes=1, seconds=30), until=AT + timedelta(minutes=3))
     assert [(one.at, one.stage, one.outcome, one.count) for one in found] == [
         (AT + timedelta(minutes=1), "oic", "done", 2),
         (AT + timedelta(minutes=2), "oic", "done", 3),

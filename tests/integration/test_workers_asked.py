@@ -10,7 +10,7 @@ import pytest
 from deploy.local.embedded_server import free_port
 from deploy.local.readiness import workers_answer
 from deploy.local.servers import embedded_valkey
-from shared.remote_control import ask_workers
+from shared.broker import ask_workers
 from tests.rig import Pipeline
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shared.errors import DataError, InvalidEventError
 from shared.events import Member, dump_event, parse_event
-from shared.ledger.rows import rows
+from shared.ledger.engine import rows
 from shared.settings import OicSettings
 from shared.systems.oic.mapping import map_member
 

@@ -8,8 +8,9 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import URL, make_url
 
-from shared.addresses import broker, ledger, web
-from shared.addresses.reading import AddressError
+from shared.addresses import web
+from shared.addresses.hosts import AddressError
+from shared.addresses.servers import canonical_broker, canonical_ledger, ledger_arguments, read_broker
 from shared.settings import ApiSettings, FlowerSettings, Settings, Token, settings
 
 SECRET = "S3CR3T"
@@ -31,8 +32,8 @@ PLAIN = {"host": "db", "port": "5432", "dbname": "m", "user": "bob", "password":
     ],
 )
 def test_every_way_to_write_a_ledger_is_one(address: str) -> None:
-    assert ledger.arguments(address) == PLAIN
-    assert ledger.canonical(address) == "postgresql+psycopg://bob:pw@db:5432/m"
+    assert ledger_arguments(address) == PLAIN
+    assert canonical_ledger(address) == "postgresql+psycopg://bob:pw@db:5432/m"
 
 
 @pytest.mark.parametrize(
@@ -50,10 +51,10 @@ def test_every_way_to_write_a_ledger_is_one(address: str) -> None:
     ],
 )
 def test_several_hosts_lead_to_the_one_that_can_write(address: str, host: str, port: str) -> None:
-    found = ledger.arguments(address)
+    found = ledger_arguments(address)
     assert (found["host"], found["port"], found["target_session_attrs"]) == (host, port, "read-write")
     assert (found["user"], found["dbname"]) == ("u", "m")
-    assert ledger.arguments(ledger.canonical(address)) == found
+    assert ledger_arguments(canonical_ledger(address)) == found
 
 
 @pytest.mark.parametrize(
@@ -81,8 +82,8 @@ def test_several_hosts_lead_to_the_one_that_can_write(address: str, host: str, p
     ],
 )
 def test_a_ledger_may_be_reached_in_many_ways(address: str, found: dict[str, str]) -> None:
-    assert ledger.arguments(address) == found
-    assert ledger.arguments(ledger.canonical(address)) == found
+    assert ledger_arguments(address) == found
+    assert ledger_arguments(canonical_ledger(address)) == found
 
 
 @pytest.mark.parametrize(
@@ -92,12 +93,12 @@ def test_a_ledger_may_be_reached_in_many_ways(address: str, found: dict[str, str
 def test_a_password_works_as_it_is_and_encoded(password: str) -> None:
     encoded = URL.create("postgresql+psycopg", "bob", password, "db", 5432, "m").render_as_string(hide_password=False)
     assert make_url(encoded).password == password
-    for address in (f"postgresql://bob:{password}@db:5432/m", encoded, ledger.canonical(encoded)):
-        assert ledger.arguments(address) == PLAIN | {"password": password}
+    for address in (f"postgresql://bob:{password}@db:5432/m", encoded, canonical_ledger(encoded)):
+        assert ledger_arguments(address) == PLAIN | {"password": password}
     made = psycopg.conninfo.make_conninfo(**PLAIN | {"password": password})
-    assert ledger.arguments(made) == PLAIN | {"password": password}
-    read = broker.broker(f"redis://bob:{password}@db:6379/0")
-    assert read == broker.broker(broker.canonical(f"redis://bob:{password}@db:6379/0"))
+    assert ledger_arguments(made) == PLAIN | {"password": password}
+    read = read_broker(f"redis://bob:{password}@db:6379/0")
+    assert read == read_broker(canonical_broker(f"redis://bob:{password}@db:6379/0"))
     assert read.place == "redis://db:6379/0"
 
 
@@ -131,7 +132,7 @@ def test_a_password_works_as_it_is_and_encoded(password: str) -> None:
 )
 def test_a_ledger_that_cannot_be_is_refused_without_a_word_of_it(address: str) -> None:
     with pytest.raises(AddressError) as refused:
-        ledger.canonical(address)
+        canonical_ledger(address)
     assert SECRET not in str(refused.value)
     with pytest.raises(ValidationError) as invalid:
         Settings(_env_file=None, ledger_url=address)
@@ -162,27 +163,27 @@ def test_a_broker_that_cannot_be_is_refused_without_a_word_of_it(address: str) -
 
 def test_tls_of_a_broker_is_verified_unless_told_otherwise() -> None:
     need, name = ssl.CERT_REQUIRED, {"server_hostname": "db"}
-    assert broker.broker("redis://db").tls is None
-    assert broker.broker("amqp://db").tls is None
-    assert broker.broker("rediss://db").tls == {"ssl_cert_reqs": need, "ssl_check_hostname": True}
-    assert broker.broker("amqps://db").tls == {"cert_reqs": need, **name}
-    with_ca = broker.canonical("rediss://:a/b@db:6379/0?ssl_ca_certs=/etc/ca.pem")
-    assert broker.broker(with_ca).tls == {
+    assert read_broker("redis://db").tls is None
+    assert read_broker("amqp://db").tls is None
+    assert read_broker("rediss://db").tls == {"ssl_cert_reqs": need, "ssl_check_hostname": True}
+    assert read_broker("amqps://db").tls == {"cert_reqs": need, **name}
+    with_ca = canonical_broker("rediss://:a/b@db:6379/0?ssl_ca_certs=/etc/ca.pem")
+    assert read_broker(with_ca).tls == {
         "ssl_cert_reqs": need,
         "ssl_check_hostname": True,
         "ssl_ca_certs": "/etc/ca.pem",
     }
-    assert broker.broker(with_ca).url == "rediss://:a%2Fb@db:6379/0"
-    assert broker.broker("amqps://db?ssl_ca_certs=/etc/ca.pem").tls == {
+    assert read_broker(with_ca).url == "rediss://:a%2Fb@db:6379/0"
+    assert read_broker("amqps://db?ssl_ca_certs=/etc/ca.pem").tls == {
         "cert_reqs": need,
         **name,
         "ca_certs": "/etc/ca.pem",
     }
-    assert broker.broker("rediss://db?ssl_cert_reqs=none").tls == {
+    assert read_broker("rediss://db?ssl_cert_reqs=none").tls == {
         "ssl_cert_reqs": ssl.CERT_NONE,
         "ssl_check_hostname": False,
     }
-    assert broker.broker("amqps://db?ssl_cert_reqs=CERT_NONE").tls == {"cert_reqs": ssl.CERT_NONE}
+    assert read_broker("amqps://db?ssl_cert_reqs=CERT_NONE").tls == {"cert_reqs": ssl.CERT_NONE}
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 import pytest
 
 from shared.addresses import hosts, web
-from shared.addresses.reading import AddressError
-from shared.flaws import SettingsInvalidError
+from shared.addresses.hosts import AddressError
+from shared.setting_types import SettingsInvalidError
 from shared.settings import Settings, settings
 
 

@@ -9,8 +9,7 @@ import pytest
 from producers.mail.composing import of_change, of_digest
 from producers.mail.postman import wait_s
 from producers.mail.sending import message_of
-from shared.ledger.mail import Kind, Leased, Letter
-from shared.ledger.notifications import Change, Digest, Failure
+from shared.ledger.mail import Change, Digest, Failure, Kind, Leased, Letter
 from shared.pipeline import Stage, State
 from shared.settings import ApiSettings, MailSettings, OicSettings, Settings
 from tests.mailbox import SETTINGS

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from producers.doctor.clocks import _dated
+from shared.addresses.web import proxy_for, trusted
 from shared.errors import StageError
-from shared.proxies import proxy_for, trusted
 from shared.systems.transport import Door, Request, verdict
 
 TESTS = Path(__file__).parents[1]

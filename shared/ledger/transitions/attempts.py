@@ -13,8 +13,7 @@ from sqlalchemy import Connection, TextClause
 
 from shared.instances import Errand, Work
 from shared.ledger import unanswered
-from shared.ledger.engine import wake
-from shared.ledger.rows import rows
+from shared.ledger.engine import rows, wake
 from shared.ledger.transitions import attempt_sql as sql
 from shared.ledger.transitions.address_waits import wake_who_waits
 from shared.lifecycle.endings import Advanced, Ending, ErrandEnded, Line, Parked

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import TextClause, text
 
-from shared.jobs import DISCARDED_FROM, REQUEUED_FROM, Verdict
+from shared.ledger.jobs import DISCARDED_FROM, REQUEUED_FROM, Verdict
 from shared.ledger.transitions.fragments import IS_QUEUED, words
 from shared.pipeline import State, is_a
 

@@ -14,10 +14,9 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, Row, TextClause
 
-from shared.jobs import ItemState, JobState, Kind, Plan, Verdict
 from shared.ledger.engine import wake
 from shared.ledger.filters import Filter, matching
-from shared.ledger.planning import plan_of
+from shared.ledger.jobs import ItemState, JobState, Kind, Plan, Verdict, plan_of
 from shared.ledger.transitions import requeue_sql as sql
 from shared.ledger.transitions.attempt_sql import LOCK_MEMBERS
 from shared.lifecycle import rollout

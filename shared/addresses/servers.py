@@ -1,11 +1,21 @@
-"""The ledger's address: every form that libpq, SQLAlchemy or pg_auto_failover prints, as libpq's arguments."""
+"""The addresses of ledger and broker, and how they are connected to.
+
+The ledger's has every form that libpq, SQLAlchemy or pg_auto_failover prints, and becomes libpq's arguments.
+
+The broker's names one host.  With `rediss` and `amqps` the certificate must be good for the host, by the system's
+authorities or `SSL_CERT_FILE`; `ssl_ca_certs=/path.pem` in the query names another, `ssl_certfile` and `ssl_keyfile`
+are our own, `ssl_cert_reqs=none` asks for no certificate.
+"""
 
 import re
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 from urllib.parse import quote
 
-from shared.addresses.reading import (
+from shared.addresses.hosts import (
     ENCODED,
     AddressError,
     Form,
@@ -17,6 +27,78 @@ from shared.addresses.reading import (
     host_of,
     taken_apart,
 )
+
+_VERIFIED = {"required": True, "cert_required": True, "none": False, "cert_none": False}
+_BROKER = Form(
+    "a redis://, rediss://, amqp:// or amqps:// URL",
+    ("redis", "rediss", "amqp", "amqps"),
+    ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"),
+    f"rediss://USER:PASSWORD@HOST:6379/0 or amqps://USER:PASSWORD@HOST:5671/VHOST, {ENCODED}",
+)
+_SECURE = {"rediss", "amqps"}
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where the broker is.
+
+    Shape: *url* is for Celery and redis-py, with the password in it and without its query; *tls* is kombu's `ssl`,
+    None where there is no TLS; *place* has no credentials.
+    """
+
+    url: str = field(repr=False)
+    place: str
+    tls: dict[str, Any] | None
+
+
+@lru_cache(maxsize=16)
+def read_broker(address: str) -> Broker:
+    """Read a broker's address.
+
+    Raises:
+        AddressError: it cannot be read, or is none of a broker.
+    """
+    parts = taken_apart(address, _BROKER)
+    if len(parts.hosts) != 1 or re.search(r";\w+://", address):
+        raise AddressError(f"must name one host, like {_BROKER.example}")
+    if parts.scheme.startswith("redis") and not re.fullmatch(r"\d*", parts.path or "", re.ASCII):
+        raise AddressError(f"must end with the number of a database, like {_BROKER.example}")
+    if parts.query and parts.scheme not in _SECURE:
+        raise AddressError(
+            f"has parameters of TLS, so it must begin with rediss:// or amqps://, like {_BROKER.example}"
+        )
+    where = f"{parts.hosts[0]}" + ("" if parts.path is None else f"/{parts.path}")
+    url = f"{parts.scheme}://{credentials(parts.user, parts.password)}{where}"
+    return Broker(url, f"{parts.scheme}://{where}", _tls(parts) if parts.scheme in _SECURE else None)
+
+
+def canonical_broker(address: str) -> str:
+    """Give *address* in the one form that every process reads the same.
+
+    Raises:
+        AddressError: as `read_broker`.
+    """
+    query = taken_apart(address, _BROKER).query
+    return read_broker(address).url + (f"?{query}" if query else "")
+
+
+def is_amqp(url: str) -> bool:
+    """Tell RabbitMQ from Redis and Valkey."""
+    return url.startswith("amqp")
+
+
+def _tls(parts: Parts) -> dict[str, Any]:
+    pairs = (pair.partition("=") for pair in parts.query.split("&") if pair)
+    given = {name: decoded(value, _BROKER) for name, _, value in pairs}
+    verified = _VERIFIED.get(given.pop("ssl_cert_reqs", "required").lower())
+    if verified is None:
+        raise AddressError("ssl_cert_reqs must be required or none")
+    need = ssl.CERT_REQUIRED if verified else ssl.CERT_NONE
+    if not is_amqp(parts.scheme):
+        return {"ssl_cert_reqs": need, "ssl_check_hostname": verified, **given}
+    name = {"server_hostname": parts.hosts[0].name} if verified else {}
+    return {"cert_reqs": need, **name, **{key.removeprefix("ssl_"): value for key, value in given.items()}}
+
 
 # Of libpq 18; no import of the driver, so that stages may read settings.
 _KEYWORDS = frozenset(
@@ -75,7 +157,7 @@ _KEYWORDS = frozenset(
 )
 _PAIR = re.compile(r"\s*(\w+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?!')(?:[^\s\\]|\\.)*))(?:\s+|$)", re.DOTALL)
 _JDBC = "ssl"
-_FORM = Form(
+_LEDGER = Form(
     "a postgresql+psycopg:// URL",
     ("postgresql", "postgres", "postgresql+psycopg"),
     _KEYWORDS | {_JDBC},
@@ -100,7 +182,7 @@ _OURS = re.compile(r"synchronous_commit|transaction_read_only", re.IGNORECASE)
 
 
 @lru_cache(maxsize=16)
-def arguments(address: str) -> Mapping[str, str]:
+def ledger_arguments(address: str) -> Mapping[str, str]:
     """Give what libpq calls the parts of *address*: `host`, `port`, `dbname`, `user`, `password` and so on.
 
     Raises:
@@ -121,13 +203,13 @@ def arguments(address: str) -> Mapping[str, str]:
     return found
 
 
-def canonical(address: str) -> str:
+def canonical_ledger(address: str) -> str:
     """Give *address* in the one form that every process reads the same.
 
     Raises:
-        AddressError: as `arguments`.
+        AddressError: as `ledger_arguments`.
     """
-    found = dict(arguments(address))
+    found = dict(ledger_arguments(address))
     where = _where(found)
     for name in ("host", "port"):
         found.pop(name, None)
@@ -137,9 +219,9 @@ def canonical(address: str) -> str:
     return f"postgresql+psycopg://{who}{where}/{database}" + (f"?{query}" if query else "")
 
 
-def place(address: str) -> str:
+def ledger_place(address: str) -> str:
     """Say where *address* points, without user and password."""
-    found = arguments(address)
+    found = ledger_arguments(address)
     return f"postgresql://{_where(found)}/{found.get('dbname', '')}"
 
 
@@ -158,12 +240,12 @@ def _spread(ports: Sequence[str], hosts: Sequence[object]) -> Sequence[str]:
     if len(ports) == 1:
         return list(ports) * len(hosts)
     if len(ports) != len(hosts):
-        raise AddressError(f"must name as many ports as hosts, like {_FORM.example}")
+        raise AddressError(f"must name as many ports as hosts, like {_LEDGER.example}")
     return ports
 
 
 def _of_url(address: str) -> dict[str, str]:
-    parts = taken_apart(address, _FORM)
+    parts = taken_apart(address, _LEDGER)
     hosts = [host for host in parts.hosts if host != Host("", "")]
     given: dict[str, str] = {}
     for name, value in _pairs(parts):
@@ -173,7 +255,7 @@ def _of_url(address: str) -> dict[str, str]:
             given["sslmode"] = "require" if value == "true" else value
         else:
             given[name] = value
-    named = {"user": parts.user, "password": parts.password, "dbname": decoded(parts.path or "", _FORM)}
+    named = {"user": parts.user, "password": parts.password, "dbname": decoded(parts.path or "", _LEDGER)}
     ports = given.pop("port", "").split(",")
     return given | {name: value for name, value in named.items() if value} | _placed(hosts, ports)
 
@@ -181,7 +263,7 @@ def _of_url(address: str) -> dict[str, str]:
 def _named(one: str) -> Host:
     """Read a host out of a query or of `key=value`: a name, an address, a socket's folder; a port if there is one."""
     is_bare = one.startswith(("/", "@")) or (one.count(":") > 1 and "[" not in one)
-    return Host(one, "") if is_bare else host_of(one, _FORM)
+    return Host(one, "") if is_bare else host_of(one, _LEDGER)
 
 
 def _placed(hosts: Sequence[Host], ports: Sequence[str]) -> dict[str, str]:
@@ -190,7 +272,7 @@ def _placed(hosts: Sequence[Host], ports: Sequence[str]) -> dict[str, str]:
     last = "" if len(some) == 1 else _PORT
     merged = [host.port or spare or last for host, spare in zip(some, _spread(ports, some), strict=True)]
     for port in merged:
-        check_port(port, _FORM)
+        check_port(port, _LEDGER)
     found = {"host": ",".join(host.name for host in some), "port": ",".join(merged)}
     return {name: value for name, value in found.items() if value}
 
@@ -199,7 +281,7 @@ def _of_conninfo(address: str) -> dict[str, str]:
     pairs = _PAIR.findall(address)
     read = {name: re.sub(r"\\(.)", r"\1", quoted or plain, flags=re.DOTALL) for name, quoted, plain in pairs}
     if not read or _PAIR.sub("", address) or not read.keys() <= _KEYWORDS:
-        raise AddressError(f"must be {_FORM.kind}, like {_FORM.example}; {_CONNINFO}")
+        raise AddressError(f"must be {_LEDGER.kind}, like {_LEDGER.example}; {_CONNINFO}")
     hosts = [_named(host) for host in read.pop("host", "").split(",") if host]
     given = {name: value for name, value in read.items() if value}
     return given | _placed(hosts, given.pop("port", "").split(","))
@@ -209,4 +291,4 @@ def _pairs(parts: Parts) -> Iterator[tuple[str, str]]:
     """Read the query; SQLAlchemy writes a blank as `+`, libpq means a `+` by it."""
     for pair in filter(None, parts.query.split("&")):
         name, _, value = pair.partition("=")
-        yield name, decoded(value.replace("+", " ") if "+" in parts.scheme else value, _FORM)
+        yield name, decoded(value.replace("+", " ") if "+" in parts.scheme else value, _LEDGER)

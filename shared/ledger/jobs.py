@@ -1,0 +1,251 @@
+"""Jobs: a requeue or discard that an operator asked for, in the words of ledger, api and command line.
+
+A job is durable and belongs to nobody: whichever dispatcher is alive carries it on.  A requeue goes in steps, first 1,
+then 10, then the rest, and stops by itself when more than half of a step fails again.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from itertools import chain
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+from shared.ledger.records import id_text
+from shared.masking import mask_text
+from shared.pipeline import QUEUED, State
+
+
+class Kind(StrEnum):
+    """What a job does with its instances."""
+
+    REQUEUE = "requeue"
+    DISCARD = "discard"
+
+
+class JobState(StrEnum):
+    """Where a job is in its life.  `planned`: nobody has begun it yet; `stopped`: by itself or by an operator."""
+
+    PLANNED = "planned"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    DONE = "done"
+
+
+class Verdict(StrEnum):
+    """What is to become of one instance."""
+
+    SEND = "send"
+    """Sent on from the stage that failed."""
+    SUPERSEDED = "superseded"
+    """Closed: a newer event of the member succeeded."""
+    MERGED = "merged"
+    """Closed: a newer event of the member is on its way."""
+    DISCARD = "discard"
+    REFUSED = "refused"
+
+
+class ItemState(StrEnum):
+    """How far a job is with one instance."""
+
+    PLANNED = "planned"
+    SENT = "sent"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    """Failed again; it may still be waiting for another attempt of its policy."""
+    PUT_BACK = "put_back"
+    """As it was before, because the job stopped."""
+    CLOSED = "closed"
+    """Superseded or discarded, by this job or while it was on its way."""
+    REFUSED = "refused"
+
+
+REQUEUED_FROM: tuple[State, ...] = (State.DEAD, State.REJECTED)
+DISCARDED_FROM: tuple[State, ...] = (State.DEAD, State.REJECTED, *QUEUED)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One instance of a plan or job.
+
+    *reason* says why it is not simply sent; *newer_instance_id* is the other instance of the member that decided it.
+    """
+
+    instance_id: str
+    member_number: str
+    verdict: str
+    reason: str
+    newer_instance_id: str | None
+    state: str = ItemState.PLANNED
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """How many instances of a plan share a verdict and the reason for it."""
+
+    verdict: str
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What would become of a selection.
+
+    Shape: *counts* has every verdict of the kind; *items* are the first of each verdict, those not sent before those
+    that are; the whole list stands in the job.
+    """
+
+    kind: str
+    matched: int
+    counts: Mapping[str, int]
+    reasons: Sequence[Reason]
+    items: Sequence[Item]
+
+    @property
+    def touched(self) -> int:
+        """How many instances it would change."""
+        return self.matched - self.counts[Verdict.REFUSED]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job and how far it is.
+
+    Shape: *asked* is the selection as it was asked for: `filter`, or the first `ids` and how many there are beside
+    them, `and_more`.  *counts* has every `ItemState`; *troubled* are the first of those that failed again or were
+    refused.  *step* 1: the first, 2: ten, 3: the rest.
+    """
+
+    job_id: str
+    kind: str
+    state: str
+    requested_by: str
+    reason: str
+    asked: Mapping[str, Any]
+    from_start: bool
+    forced: bool
+    rate_per_minute: int | None
+    step: int
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    stopped_why: str | None
+    total: int
+    counts: Mapping[str, int]
+    troubled: Sequence[Item] = ()
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing of it is on its way any more."""
+        return self.ended_at is not None
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """Jobs, newest first; *next* is the cursor of the page after this one, None at the end."""
+
+    items: list[Job]
+    next: str | None
+
+
+SHOWN = 100
+"""Instances of each verdict that a plan lists."""
+
+_VERDICTS = {
+    Kind.REQUEUE: (Verdict.REFUSED, Verdict.SUPERSEDED, Verdict.MERGED, Verdict.SEND),
+    Kind.DISCARD: (Verdict.REFUSED, Verdict.DISCARD),
+}
+
+
+def plan_of(kind: Kind, rows: Iterable[Row[Any]]) -> Plan:
+    """Sum up judged instances."""
+    counts: Counter[str] = Counter()
+    reasons: Counter[tuple[str, str]] = Counter()
+    shown: dict[str, list[Item]] = {verdict: [] for verdict in _VERDICTS[kind]}
+    for row in rows:
+        counts[row.verdict] += 1
+        if row.reason:
+            reasons[row.verdict, row.reason] += 1
+        if len(shown[row.verdict]) < SHOWN:
+            shown[row.verdict].append(
+                Item(str(row.id), row.member_number, row.verdict, row.reason, id_text(row.newer_id))
+            )
+    return Plan(
+        kind=kind,
+        matched=counts.total(),
+        counts={verdict.value: counts[verdict] for verdict in reversed(_VERDICTS[kind])},
+        reasons=[Reason(verdict, reason, count) for (verdict, reason), count in reasons.most_common()],
+        items=list(chain.from_iterable(shown.values())),
+    )
+
+
+def read_job(tx: Connection, kind: Kind | None, job_id: int) -> Job | None:
+    """Read one job and how far it is; None: there is no such job of that kind."""
+    row = tx.execute(_JOB, {"id": job_id, "kind": kind}).one_or_none()
+    if row is None:
+        return None
+    troubled = [
+        Item(str(one.instance_id), one.member_number, one.verdict, _why(one), id_text(one.newer_id), one.state)
+        for one in tx.execute(_TROUBLED, {"id": job_id, "limit": SHOWN})
+    ]
+    return _job(row, _counts(tx, [job_id])[job_id], troubled)
+
+
+def list_jobs(tx: Connection, kind: Kind | None, *, limit: int, before: int | None = None) -> JobPage:
+    """List jobs, newest first; *before* is the cursor of the page before."""
+    parameters = {"kind": kind, "limit": limit + 1, "before": before}
+    rows = tx.execute(_JOBS, parameters).all()
+    counts = _counts(tx, [row.id for row in rows])
+    items = [_job(row, counts[row.id], []) for row in rows[:limit]]
+    return JobPage(items, items[-1].job_id if len(rows) > limit else None)
+
+
+def _counts(tx: Connection, ids: list[int]) -> dict[int, dict[str, int]]:
+    counts = {job_id: {state.value: 0 for state in ItemState} for job_id in ids}
+    for row in tx.execute(_COUNTS, {"ids": ids}):
+        counts[row.job_id][row.state] = row.total
+    return counts
+
+
+def _job(row: Row[Any], counts: dict[str, int], troubled: list[Item]) -> Job:
+    names = set(Job.__dataclass_fields__) - {"job_id", "asked", "total", "counts", "troubled"}
+    values = {name: getattr(row, name) for name in names}
+    return Job(
+        job_id=str(row.id),
+        asked=_shortened(row.asked),
+        total=sum(counts.values()),
+        counts=counts,
+        troubled=troubled,
+        **values,
+    )
+
+
+def _shortened(asked: dict[str, Any]) -> dict[str, Any]:
+    more = len(asked.get("ids", ())) - SHOWN
+    return asked if more <= 0 else {"ids": asked["ids"][:SHOWN], "and_more": more}
+
+
+def _why(row: Row[Any]) -> str:
+    """Say why an item is in trouble; of one that failed again, with what."""
+    failed_with = mask_text(row.error) if row.state == ItemState.FAILED and row.error else ""
+    return failed_with or str(row.reason)
+
+
+_JOB = text("select * from job where id = :id and kind = coalesce(cast(:kind as text), kind)")
+_JOBS = text("""
+    select * from job
+    where kind = coalesce(cast(:kind as text), kind) and id < coalesce(cast(:before as bigint), 9223372036854775807)
+    order by id desc limit :limit
+""")
+_COUNTS = text("""
+    select job_id, state, count(*) as total from job_item where job_id = any(cast(:ids as bigint[])) group by 1, 2
+""")
+_TROUBLED = text("""
+    select j.*, i.error from job_item j left join instance i on i.id = j.instance_id
+    where j.job_id = :id and j.state in ('failed', 'refused')
+    order by j.state, j.instance_id limit :limit
+""")

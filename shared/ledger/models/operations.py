@@ -1,0 +1,258 @@
+"""The tables beside the pipeline's: what intake refused, what operators asked for and did, and what watching leaves.
+
+What intake did not take in is kept for a while, masked, so that nobody has to ask the sender; counts of all for good.
+Watching leaves counts that only grow, when connections were away, who is at work, and mail.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, SmallInteger, Text, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shared.ledger.jobs import ItemState, JobState, Kind, Verdict
+from shared.ledger.models.columns import INSTANT, KEY, Base, one_of
+from shared.pipeline import STAGES
+
+
+class JobRow(Base):
+    """A requeue or discard; whichever dispatcher locks the row carries it on."""
+
+    __tablename__ = "job"
+    __table_args__ = (
+        CheckConstraint(one_of("kind", tuple(Kind)), "job_kind"),
+        CheckConstraint(one_of("state", tuple(JobState)), "job_state"),
+        CheckConstraint("(state = 'stopped') = (stopped_why is not null)", "job_stopped_why"),
+        CheckConstraint("ended_at is null or state in ('stopped', 'done')", "job_end"),
+        CheckConstraint("rate_per_minute > 0", "job_rate"),
+        Index("job_open", "next_at", postgresql_where=text("ended_at is null")),
+        Index("job_of_kind", "kind", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    kind: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(Text, server_default=JobState.PLANNED)
+    requested_by: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    asked: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    from_start: Mapped[bool] = mapped_column(server_default=text("false"))
+    forced: Mapped[bool] = mapped_column(server_default=text("false"))
+    rate_per_minute: Mapped[int | None]
+    size: Mapped[int]
+    step: Mapped[int] = mapped_column(SmallInteger, server_default=text("1"))
+    created_at: Mapped[datetime] = mapped_column(INSTANT, server_default=text("now()"))
+    started_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    ended_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    stopped_why: Mapped[str | None] = mapped_column(Text)
+    next_at: Mapped[datetime] = mapped_column(INSTANT, server_default=text("now()"))
+    paid_until: Mapped[datetime | None] = mapped_column(INSTANT)
+
+
+class JobItem(Base):
+    """One instance of a job: what is to become of it, what did, and how it was before, should the job be stopped."""
+
+    __tablename__ = "job_item"
+    __table_args__ = (
+        CheckConstraint(one_of("verdict", tuple(Verdict)), "job_item_verdict"),
+        CheckConstraint(one_of("state", tuple(ItemState)), "job_item_state"),
+        CheckConstraint("state <> 'sent' or (step is not null and was is not null)", "job_item_sent"),
+        Index("job_item_open", "job_id", "state", "instance_id", postgresql_where=text("state in ('planned', 'sent')")),
+    )
+
+    job_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("job.id", ondelete="cascade"), primary_key=True)
+    instance_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    member_number: Mapped[str] = mapped_column(KEY)
+    verdict: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    newer_id: Mapped[int | None] = mapped_column(BigInteger)
+    state: Mapped[str] = mapped_column(Text)
+    step: Mapped[int | None] = mapped_column(SmallInteger)
+    was: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+
+
+class OperatorAction(Base):
+    """Something that an operator did, or was not allowed to do; only ever added."""
+
+    __tablename__ = "operator_action"
+    __table_args__ = (Index("operator_action_at", "at"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    at: Mapped[datetime] = mapped_column(INSTANT, server_default=text("clock_timestamp()"))
+    who: Mapped[str] = mapped_column(Text)
+    role: Mapped[str] = mapped_column(Text)
+    what: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Text)
+    asked: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    count: Mapped[int] = mapped_column(server_default=text("0"))
+    answer: Mapped[str] = mapped_column(Text)
+    denied: Mapped[bool] = mapped_column(server_default=text("false"))
+
+
+class RefusalRow(Base):
+    """An event that was refused, or how many more of a sender were within an hour (*position* null, *several*)."""
+
+    __tablename__ = "refusal"
+    __table_args__ = (
+        CheckConstraint("outcome in ('refused', 'conflict')", "refusal_outcome"),
+        CheckConstraint("count > 0", "refusal_count"),
+        Index("refusal_at", "at"),
+        Index("refusal_sender", "sender", "at"),
+        Index("refusal_member", "member_number", "id", postgresql_where=text("member_number is not null")),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    at: Mapped[datetime] = mapped_column(INSTANT, server_default=text("clock_timestamp()"))
+    sender: Mapped[str] = mapped_column(Text)
+    source: Mapped[str] = mapped_column(Text)
+    outcome: Mapped[str] = mapped_column(Text)
+    position: Mapped[int | None]
+    line: Mapped[int | None]
+    field: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    member_number: Mapped[str | None] = mapped_column(KEY)
+    excerpt: Mapped[str | None] = mapped_column(Text)
+    several: Mapped[bool] = mapped_column(server_default=text("false"))
+    count: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
+
+
+class IntakeTally(Base):
+    """How often intake came to an outcome since the ledger began, in slots so that no two senders wait for one row."""
+
+    __tablename__ = "intake_tally"
+
+    outcome: Mapped[str] = mapped_column(Text, primary_key=True)
+    slot: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    count: Mapped[int] = mapped_column(BigInteger)
+
+
+class Tally(Base):
+    """How often a stage came to an outcome since the ledger began, by the bucket of its duration; -1: it has none."""
+
+    __tablename__ = "tally"
+
+    stage: Mapped[str] = mapped_column(Text, primary_key=True)
+    outcome: Mapped[str] = mapped_column(Text, primary_key=True)
+    bucket: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    count: Mapped[int] = mapped_column(BigInteger)
+    took_s: Mapped[float]
+
+
+class Minute(Base):
+    """How often a stage came to an outcome within one minute; a few days of them."""
+
+    __tablename__ = "minute"
+
+    at: Mapped[datetime] = mapped_column(INSTANT, primary_key=True)
+    stage: Mapped[str] = mapped_column(Text, primary_key=True)
+    outcome: Mapped[str] = mapped_column(Text, primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
+
+
+class Hour(Base):
+    """The same within one hour; a few months of them."""
+
+    __tablename__ = "hour"
+
+    at: Mapped[datetime] = mapped_column(INSTANT, primary_key=True)
+    stage: Mapped[str] = mapped_column(Text, primary_key=True)
+    outcome: Mapped[str] = mapped_column(Text, primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
+
+
+class Wait(Base):
+    """How many members of a lane were told within a minute or hour, by the bucket of their wait since acceptance."""
+
+    __tablename__ = "wait"
+    __table_args__ = (CheckConstraint("per in ('minute', 'hour')", "wait_per"),)
+
+    per: Mapped[str] = mapped_column(Text, primary_key=True)
+    at: Mapped[datetime] = mapped_column(INSTANT, primary_key=True)
+    lane: Mapped[str] = mapped_column(Text, primary_key=True)
+    bucket: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    count: Mapped[int] = mapped_column(BigInteger)
+
+
+class WaitTotal(Base):
+    """The same since the ledger began."""
+
+    __tablename__ = "wait_total"
+
+    lane: Mapped[str] = mapped_column(Text, primary_key=True)
+    bucket: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    count: Mapped[int] = mapped_column(BigInteger)
+    waited_s: Mapped[float]
+
+
+class Bookmark(Base):
+    """Up to which instant somebody has read; whoever locks the row reads on from there."""
+
+    __tablename__ = "bookmark"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    upto: Mapped[datetime] = mapped_column(INSTANT)
+
+
+class ConnectionChange(Base):
+    """A connection that went down or came back, was paused or resumed; only ever added."""
+
+    __tablename__ = "connection_change"
+    __table_args__ = (
+        CheckConstraint(one_of("name", STAGES), "connection_change_name"),
+        CheckConstraint("what in ('down', 'up', 'paused', 'resumed')", "connection_change_what"),
+        Index("connection_change_at", "at"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    at: Mapped[datetime] = mapped_column(INSTANT, server_default=text("clock_timestamp()"))
+    name: Mapped[str] = mapped_column(Text)
+    what: Mapped[str] = mapped_column(Text)
+    why: Mapped[str | None] = mapped_column(Text)
+    who: Mapped[str | None] = mapped_column(Text)
+    mailed: Mapped[bool] = mapped_column(server_default=text("false"))
+
+
+class Heartbeat(Base):
+    """A worker process or a dispatcher, and when it last went round its main loop."""
+
+    __tablename__ = "heartbeat"
+    __table_args__ = (CheckConstraint("kind in ('worker', 'dispatcher')", "heartbeat_kind"),)
+
+    kind: Mapped[str] = mapped_column(Text, primary_key=True)
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    lanes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    pid: Mapped[int]
+    started_at: Mapped[datetime] = mapped_column(INSTANT)
+    beat_at: Mapped[datetime] = mapped_column(INSTANT)
+
+
+class Readiness(Base):
+    """What is written to learn whether the ledger takes writes."""
+
+    __tablename__ = "readiness"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    at: Mapped[datetime] = mapped_column(INSTANT)
+
+
+class Mail(Base):
+    """A mail to operators, written in the transaction that found its cause, and sent until the server takes it."""
+
+    __tablename__ = "mail"
+    __table_args__ = (
+        CheckConstraint("kind in ('down', 'up', 'digest')", "mail_kind"),
+        Index("mail_due", "due_at", postgresql_where=text("sent_at is null")),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(INSTANT, server_default=text("clock_timestamp()"))
+    kind: Mapped[str] = mapped_column(Text)
+    subject: Mapped[str] = mapped_column(Text)
+    plain: Mapped[str] = mapped_column(Text)
+    html: Mapped[str] = mapped_column(Text)
+    due_at: Mapped[datetime] = mapped_column(INSTANT, server_default=text("now()"))
+    tries: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    last_error: Mapped[str | None] = mapped_column(Text)
+    sent_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    recipients: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+    """Whom it has not reached yet; null: nobody so far."""

@@ -12,7 +12,7 @@ from typing import Any
 import redis
 from sqlalchemy import Engine, text
 
-from deploy.sandbox.running import RunningSandbox
+from deploy.sandbox.client import RunningSandbox
 from producers.intake.accept import IntakeRules, Receipt, accept
 from shared.events import parse_event
 from shared.pipeline import Lane

@@ -4,8 +4,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
-from deploy.sandbox.client import SandboxControl
-from deploy.sandbox.running import RunningSandbox
+from deploy.sandbox.client import RunningSandbox, SandboxControl
 from shared.instances import Done, Failed, Result, Work
 from shared.pipeline import Stage, SyncStatus
 from shared.settings import Settings, SiebelSettings

@@ -10,14 +10,16 @@ import sys
 from pathlib import Path
 
 import orjson
+import uvloop
 
-from deploy.sandbox.server import SYSTEMS, Ports, Sandbox, new_event_loop
+from deploy.sandbox.server import SYSTEMS, Ports, Sandbox
 
 _DEFAULT_PORTS = {"oic": 9101, "crowdtwist": 9102, "siebel": 9103}
 _CONTROL_PORT = 9100
 
 
-def _parse(arguments: list[str]) -> argparse.Namespace:
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Return the options of the command line *arguments*."""
     parser = argparse.ArgumentParser(prog="python -m deploy.sandbox", description="Simulators of the outside systems.")
     parser.add_argument("--host", default="127.0.0.1", help="address to bind (default 127.0.0.1)")
     for name, port in _DEFAULT_PORTS.items():
@@ -27,18 +29,15 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _ports(options: argparse.Namespace) -> Ports:
+async def _serve(options: argparse.Namespace) -> None:
     given: dict[str, int | None] = {name: getattr(options, f"{name}_port") for name in SYSTEMS}
     chosen = _DEFAULT_PORTS if set(given.values()) == {None} else given
-    return Ports(**chosen, control=options.control_port)
-
-
-async def _serve(options: argparse.Namespace) -> None:
+    ports = Ports(**chosen, control=options.control_port)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
-    async with Sandbox(_ports(options), host=options.host, state_file=options.state_file) as sandbox:
+    async with Sandbox(ports, host=options.host, state_file=options.state_file) as sandbox:
         sys.stdout.write(orjson.dumps(sandbox.urls).decode() + "\n")
         sys.stdout.flush()
         await stop.wait()
@@ -46,9 +45,9 @@ async def _serve(options: argparse.Namespace) -> None:
 
 def main() -> int:
     """Run until told to stop; return the exit status."""
-    options = _parse(sys.argv[1:])
+    options = parse(sys.argv[1:])
     try:
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(options))
     except OSError as error:
         sys.stderr.write(f"sandbox: {error}\n")

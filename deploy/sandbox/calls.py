@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote
 
@@ -58,15 +57,12 @@ class CallLog:
         self._at_once += 1
         self._max_at_once = max(self._max_at_once, self._at_once)
         for key in keys:
-            self._enter(key)
+            at_once = self._in_flight.get(key, 0) + 1
+            self._in_flight[key] = at_once
+            self._max_per_key = max(self._max_per_key, at_once)
+            if at_once > 1 and len(self._overlapping) < _OVERLAPS_NAMED:
+                self._overlapping.add(key)
         return Call(request.method, request.path, request.query_string, keys, time.time(), now)
-
-    def _enter(self, key: str) -> None:
-        at_once = self._in_flight.get(key, 0) + 1
-        self._in_flight[key] = at_once
-        self._max_per_key = max(self._max_per_key, at_once)
-        if at_once > 1 and len(self._overlapping) < _OVERLAPS_NAMED:
-            self._overlapping.add(key)
 
     def end(self, call: Call, *, record: bool) -> None:
         """Count its end; keep it among the last calls when *record*."""
@@ -107,21 +103,21 @@ class CallLog:
     def last(self, limit: int, key: str | None) -> list[dict[str, object]]:
         """Return the last calls as JSON, newest last; only those of the member *key* when it is given."""
         chosen = [pair for pair in self._last if key is None or key in pair[0].keys]
-        return [_shown(call, took_s) for call, took_s in chosen[-limit:]]
+        return [
+            {
+                "at": call.at,
+                "method": call.method,
+                "path": _path_without_api_key(call),
+                "key": call.keys[0] if call.keys else None,
+                "keys": call.keys,
+                "status": call.status,
+                "ms": round(took_s * 1000, 3),
+            }
+            for call, took_s in chosen[-limit:]
+        ]
 
 
-def _shown(call: Call, took_s: float) -> dict[str, object]:
-    return {
-        "at": call.at,
-        "method": call.method,
-        "path": call.path + _without_key(parse_qsl(call.query, keep_blank_values=True)),
-        "key": call.keys[0] if call.keys else None,
-        "keys": call.keys,
-        "status": call.status,
-        "ms": round(took_s * 1000, 3),
-    }
-
-
-def _without_key(query: Iterable[tuple[str, str]]) -> str:
+def _path_without_api_key(call: Call) -> str:
+    query = parse_qsl(call.query, keep_blank_values=True)
     kept = "&".join(f"{quote(name)}={quote(value)}" for name, value in query if name != "api_key")
-    return f"?{kept}" if kept else ""
+    return f"{call.path}?{kept}" if kept else call.path

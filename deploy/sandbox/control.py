@@ -21,8 +21,7 @@ from dataclasses import asdict
 from http import HTTPStatus
 
 from deploy.sandbox.faults import FaultError
-from deploy.sandbox.settings import SettingsError
-from deploy.sandbox.simulator import Simulator
+from deploy.sandbox.simulator import SettingsError, Simulator
 from deploy.sandbox.wire import Handler, Request, Response, json_response
 
 _PREFIX = "/_sandbox/"
@@ -60,51 +59,39 @@ class Control:
         return receive
 
     async def _answer(self, simulator: Simulator, what: str, request: Request) -> Response:
-        own = simulator.api.inspect(request.method, what, request)
-        if own is not None:
-            return own
         try:
-            return await _common(simulator, what, request)
+            return simulator.api.inspect(request.method, what, request) or await _common(simulator, what, request)
         except (FaultError, SettingsError) as reason:
             return json_response(HTTPStatus.BAD_REQUEST, {"error": str(reason)})
 
 
 async def _common(simulator: Simulator, what: str, request: Request) -> Response:
+    shown: object
     match request.method, what.split("/"):
         case "GET", ["state"]:
-            return json_response(HTTPStatus.OK, simulator.state())
+            shown = simulator.state()
         case "GET", ["calls"]:
             limit = request.query.get("limit", _CALLS_SHOWN)
-            last = simulator.calls.last(int(limit) if limit.isdecimal() else 0, request.query.get("key"))
-            return json_response(HTTPStatus.OK, last)
+            shown = simulator.calls.last(int(limit) if limit.isdecimal() else 0, request.query.get("key"))
         case "POST", ["reset"]:
             await simulator.reset()
-            return json_response(HTTPStatus.OK, {"reset": [simulator.name]})
+            shown = {"reset": [simulator.name]}
         case method, ["settings"]:
             if method == "PUT":
                 simulator.api.configure(request.document())
-            return json_response(HTTPStatus.OK, asdict(simulator.api.settings))
-        case _, ["faults", *ids]:
-            return await _faults(simulator, ids, request)
-        case _:
-            return _unknown(request)
-
-
-async def _faults(simulator: Simulator, ids: list[str], request: Request) -> Response:
-    match request.method, ids:
-        case "GET", []:
-            return json_response(HTTPStatus.OK, simulator.faults.active())
-        case "POST", []:
+            shown = asdict(simulator.api.settings)
+        case "GET", ["faults"]:
+            shown = simulator.faults.active()
+        case "POST", ["faults"]:
             document = request.document()
-            added = simulator.add_faults(document if isinstance(document, list) else [document])
+            shown = {"ids": simulator.add_faults(document if isinstance(document, list) else [document])}
             await simulator.reconcile()
-            return json_response(HTTPStatus.OK, {"ids": added})
-        case "DELETE", [] | [_] if all(fault_id.isdecimal() for fault_id in ids):
-            removed = simulator.faults.remove(int(ids[0]) if ids else None)
+        case "DELETE", ["faults", *ids] if len(ids) <= 1 and all(fault_id.isdecimal() for fault_id in ids):
+            shown = {"removed": simulator.faults.remove(int(ids[0]) if ids else None)}
             await simulator.reconcile()
-            return json_response(HTTPStatus.OK, {"removed": removed})
         case _:
             return _unknown(request)
+    return json_response(HTTPStatus.OK, shown)
 
 
 def _unknown(request: Request) -> Response:

@@ -8,9 +8,18 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import unquote
 
-from deploy.sandbox.crowdtwist_rules import ADDRESS, RefusedError, check_address, check_forms, check_required, missing
-from deploy.sandbox.crowdtwist_users import Profile, User, UserStore
-from deploy.sandbox.settings import Settings, changed
+from deploy.sandbox.crowdtwist_users import (
+    ADDRESS,
+    Profile,
+    RefusedError,
+    User,
+    UserStore,
+    check_address,
+    check_forms,
+    check_required,
+    missing,
+)
+from deploy.sandbox.simulator import Settings, changed
 from deploy.sandbox.wire import Request, Response, json_response
 
 _USERS = "/v2/users"
@@ -63,7 +72,9 @@ class CrowdTwist:
             return json_response(refusal.status, {"error": refusal.error, "message": refusal.message})
 
     def _route(self, request: Request) -> Response:
-        self._check_key(request)
+        given = request.query.get("api_key") or request.header(b"x-ct-authorization").removeprefix("CTApiKey ")
+        if given != self.settings.api_key:
+            raise RefusedError("access_denied", "Invalid API key.", HTTPStatus.UNAUTHORIZED)
         resource, _, raw_id = request.path.removeprefix(_USERS).partition("/")
         if request.path == _MEMBERS and request.method == "POST":
             return self._search(request)
@@ -82,11 +93,6 @@ class CrowdTwist:
             case _:
                 self._users.remove(user)
                 return json_response(HTTPStatus.OK, {})
-
-    def _check_key(self, request: Request) -> None:
-        given = request.query.get("api_key") or request.header(b"x-ct-authorization").removeprefix("CTApiKey ")
-        if given != self.settings.api_key:
-            raise RefusedError("access_denied", "Invalid API key.", HTTPStatus.UNAUTHORIZED)
 
     def _named(self, request: Request, raw_id: str) -> User:
         id_type = request.query.get("id_type", "id")

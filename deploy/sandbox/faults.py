@@ -36,6 +36,11 @@ MAINTENANCE_PAGE = (
 )
 
 
+def dice(seed: int) -> random.Random:
+    """Return chance that repeats itself from run to run."""
+    return random.Random(seed)  # noqa: S311 - no secret
+
+
 class Kind(StrEnum):
     """What goes wrong."""
 
@@ -90,11 +95,9 @@ class Fault:
         """Return the answer that this fault gives instead of the system's own."""
         match self.kind:
             case Kind.THROTTLE:
-                status, document = (
-                    self.status or HTTPStatus.TOO_MANY_REQUESTS,
-                    {"error": "throttled", "message": "Too many"},
-                )
-                return json_response(status, document)._replace(headers=self._retry_after())
+                status = self.status or HTTPStatus.TOO_MANY_REQUESTS
+                refusal = {"error": "throttled", "message": "Too many"}
+                return json_response(status, refusal)._replace(headers=self._retry_after())
             case Kind.MAINTENANCE:
                 status = self.status or HTTPStatus.SERVICE_UNAVAILABLE
                 return Response(status, MAINTENANCE_PAGE, "text/html", self._retry_after())
@@ -107,14 +110,12 @@ class Fault:
                 document = {"ERROR": f"{self.text}.({self.code})"}
                 return json_response(self.status or HTTPStatus.INTERNAL_SERVER_ERROR, document)
             case _:
-                return self._stated()
-
-    def _stated(self) -> Response:
-        status = self.status or HTTPStatus.INTERNAL_SERVER_ERROR
-        if isinstance(self.body, str):
-            return Response(status, self.body.encode(), "text/plain", self._retry_after())
-        body = {"error": "internal_error", "message": "Internal error."} if self.body is None else self.body
-        return Response(status, orjson.dumps(body), headers=self._retry_after())
+                status = self.status or HTTPStatus.INTERNAL_SERVER_ERROR
+                body = {"error": "internal_error", "message": "Internal error."} if self.body is None else self.body
+                answer = Response(status, orjson.dumps(body))
+                if isinstance(self.body, str):
+                    answer = Response(status, self.body.encode(), "text/plain")
+                return answer._replace(headers=self._retry_after())
 
     def _retry_after(self) -> tuple[tuple[str, str], ...]:
         if self.retry_after is None:
@@ -131,7 +132,7 @@ class FaultPlan:
     def __init__(self) -> None:
         self._faults: list[Fault] = []
         self._ids = count(1)
-        self._dice = random.Random(20110419)  # noqa: S311 - chance, repeatable; no secret
+        self._dice = dice(20110419)
 
     def __bool__(self) -> bool:
         return bool(self._faults)
@@ -209,13 +210,9 @@ def _parse(description: object) -> Fault:
     kind = Kind(given.pop("kind"))
     if kind is Kind.REFUSE and (member or given.keys() & {"method", "path", "times", "percent"}):
         raise FaultError("refuse is for everybody: only for_s may go with it")
-    _check_retry_after(given.get("retry_after", 0))
-    names = member if isinstance(member, list | tuple) else (member,)
-    return Fault(kind=kind, member=tuple(map(str, names)), **given)
-
-
-def _check_retry_after(value: object) -> None:
     try:
-        float(str(value).removeprefix("date:"))
+        float(str(given.get("retry_after", 0)).removeprefix("date:"))
     except ValueError:
         raise FaultError("retry_after is seconds, or date:+seconds") from None
+    names = member if isinstance(member, list | tuple) else (member,)
+    return Fault(kind=kind, member=tuple(map(str, names)), **given)

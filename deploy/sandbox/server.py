@@ -1,7 +1,5 @@
 """The sandbox: the simulators that were asked for and their control port, in one event loop."""
 
-import asyncio
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +10,10 @@ import orjson
 
 from deploy.sandbox.control import Control
 from deploy.sandbox.crowdtwist import CrowdTwist
-from deploy.sandbox.listener import Listener
 from deploy.sandbox.oic import Oic
 from deploy.sandbox.siebel import Siebel
 from deploy.sandbox.simulator import Api, Simulator
+from deploy.sandbox.wire import Listener
 
 SYSTEMS: Mapping[str, Callable[[], Api]] = {"oic": Oic, "crowdtwist": CrowdTwist, "siebel": Siebel}
 
@@ -54,15 +52,21 @@ class Sandbox:
 
     async def __aenter__(self) -> Self:
         try:
-            await self._open()
+            self._bind()
+            for listener in (self._control, *(simulator.listener for simulator in self.simulators.values())):
+                if listener is not None:
+                    await listener.listen()
         except BaseException:
             await self._close()
             raise
         return self
 
-    async def _open(self) -> None:
+    def _bind(self) -> None:
+        """Take every port, with what the state file has for the simulator at it."""
         control = Control(self.simulators)
-        kept = _read(self._state_file)
+        kept: dict[str, dict[str, object]] = {}
+        if self._state_file is not None and self._state_file.exists():
+            kept = orjson.loads(self._state_file.read_bytes())
         for name, system in SYSTEMS.items():
             port: int | None = getattr(self._ports, name)
             if port is None:
@@ -72,8 +76,6 @@ class Sandbox:
             handler = control.receive_at(name)
             self.simulators[name] = Simulator(name, api, host=self._host, port=port, control=handler)
         self._control = Listener(self._host, self._ports.control, control.receive)
-        for listener in (self._control, *(simulator.listener for simulator in self.simulators.values())):
-            await listener.listen()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -88,19 +90,3 @@ class Sandbox:
             await simulator.close()
         if self._control is not None:
             await self._control.close()
-
-
-def _read(state_file: Path | None) -> dict[str, dict[str, object]]:
-    if state_file is None or not state_file.exists():
-        return {}
-    kept: dict[str, dict[str, object]] = orjson.loads(state_file.read_bytes())
-    return kept
-
-
-def new_event_loop() -> asyncio.AbstractEventLoop:
-    """Return the fastest event loop there is here."""
-    if sys.platform == "win32":
-        return asyncio.new_event_loop()
-    import uvloop  # noqa: PLC0415 - not on Windows
-
-    return uvloop.new_event_loop()

@@ -6,14 +6,130 @@ at all, one comparison per searchspec, POST and DELETE not being offered.
 """
 
 import re
+import time
 from base64 import b64encode
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from http import HTTPStatus
+from itertools import count
 from urllib.parse import quote, unquote
 
-from deploy.sandbox.settings import Settings, SettingsError, changed
-from deploy.sandbox.siebel_members import MEMBER_NUMBER, Fields, Member, MemberStore
+from deploy.sandbox.simulator import Settings, SettingsError, changed
 from deploy.sandbox.wire import Request, Response, json_response
+
+Fields = dict[str, object]
+
+STATUS = "CT Sync Status"
+ERROR = "CT Sync Error"
+MEMBER_NUMBER = "Member Number"
+MOD_ID = "Mod Id"
+_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@dataclass(slots=True)
+class Member:
+    """One member: its fields by Siebel's labels, and the writes of its sync status, oldest first."""
+
+    row_id: str
+    fields: Fields = field(default_factory=dict)
+    history: deque[Fields] = field(default_factory=deque)
+    writes: int = 0
+
+    @property
+    def member_number(self) -> str | None:
+        """The member number, once it is known."""
+        number = self.fields.get(MEMBER_NUMBER)
+        return None if number is None else str(number)
+
+    def write(self, fields: Fields, *, history_limit: int, touch: bool) -> None:
+        """Write *fields*; remember a write of the sync status, at most *history_limit* of them.
+
+        ``touch`` counts the member's modification number up: what fires the sync workflow again.
+        """
+        self.fields.update(fields)
+        if touch:
+            self.fields[MOD_ID] = str(int(str(self.fields.get(MOD_ID) or 0)) + 1)
+        if STATUS not in fields and ERROR not in fields:
+            return
+        self.writes += 1
+        if history_limit:
+            shown: Fields = {"at": time.time(), "status": self.fields.get(STATUS), "error": self.fields.get(ERROR)}
+            self.history.append(shown)
+            while len(self.history) > history_limit:
+                self.history.popleft()
+
+    def shown(self) -> Fields:
+        """Return all of it as JSON, for the control endpoints and the state file."""
+        return {
+            "row_id": self.row_id,
+            "member_number": self.member_number,
+            "status": self.fields.get(STATUS),
+            "error": self.fields.get(ERROR),
+            "fields": self.fields,
+            "writes": self.writes,
+            "history": list(self.history),
+        }
+
+
+class MemberStore:
+    """Members by ROW_ID and by member number."""
+
+    def __init__(self) -> None:
+        self._by_row_id: dict[str, Member] = {}
+        self._by_number: dict[str, Member] = {}
+        self._serial = count(46_656)
+
+    def __len__(self) -> int:
+        return len(self._by_row_id)
+
+    def all(self) -> Iterable[Member]:
+        """Return every member, oldest first."""
+        return self._by_row_id.values()
+
+    def get(self, row_id: str) -> Member | None:
+        """Return the member with this ROW_ID."""
+        return self._by_row_id.get(row_id)
+
+    def by_number(self, member_number: str) -> Member | None:
+        """Return the member with this member number."""
+        return self._by_number.get(member_number)
+
+    def add(self, row_id: str | None, fields: Fields) -> Member:
+        """Hold the member with this ROW_ID, a new one when None, and write *fields* to it."""
+        row_id = row_id or self._new_row_id()
+        member = self._by_row_id.setdefault(row_id, Member(row_id))
+        member.fields.update(fields)
+        self.renumber(member)
+        return member
+
+    def renumber(self, member: Member) -> None:
+        """Let the member be found by its member number."""
+        number = member.member_number
+        if number:
+            self._by_number[number] = member
+
+    def free_row_id(self, member_number: str) -> str | None:
+        """Return a ROW_ID made of the member number, None where another member has it: tests can foretell it."""
+        row_id = f"1-{member_number}"
+        return row_id if row_id not in self._by_row_id else None
+
+    def _new_row_id(self) -> str:
+        number, digits = next(self._serial), ""
+        while number:
+            number, digit = divmod(number, len(_DIGITS))
+            digits = _DIGITS[digit] + digits
+        return f"1-{digits}" if f"1-{digits}" not in self._by_row_id else self._new_row_id()
+
+    def load(self, kept: Iterable[Fields]) -> None:
+        """Hold members that were dumped."""
+        for shown in kept:
+            fields, history = shown["fields"], shown["history"]
+            if isinstance(fields, dict) and isinstance(history, list):
+                member = self.add(str(shown["row_id"]), fields)
+                member.history.extend(history)
+                member.writes = int(str(shown["writes"]))
+
 
 _DATA = "/siebel/v1.0/data/"
 _OBJECTS = frozenset({"LOY Member", "LWA LOY Member", "Loyalty Member"})
@@ -23,6 +139,7 @@ _PAGE_MAX = 100
 _PAGE_DEFAULT = "10"
 _OBJECT_PARTS = 2
 _ROW_PARTS = 3
+_SAMPLE_PASSWORD, _SAMPLE_TOKEN = "SADMIN", "sandbox-token"
 
 
 class _RefusedError(Exception):
@@ -47,8 +164,8 @@ class SiebelSettings(Settings):
     """
 
     username: str = "SADMIN"
-    password: str = "SADMIN"  # noqa: S105 - opens nothing
-    token: str = "sandbox-token"  # noqa: S105 - opens nothing
+    password: str = _SAMPLE_PASSWORD
+    token: str = _SAMPLE_TOKEN
     empty_query: int = HTTPStatus.NOT_FOUND.value
     auto_members: bool = True
     history_limit: int = 50
@@ -148,7 +265,11 @@ class Siebel:
             if not isinstance(document, dict):
                 raise _RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, "The body is not a JSON object")
             return json_response(HTTPStatus.OK, {"items": self._upsert(row_id, document, name)})
-        rows = _batch(document)
+        if not isinstance(document, list) or not all(isinstance(row, dict) and row.get("Id") for row in document):
+            raise _RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, "The body is not an array of objects with an Id")
+        if len(document) > _BATCH_MAX:
+            raise _RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, f"More than {_BATCH_MAX} records in one request")
+        rows = [(row["Id"], {label: value for label, value in row.items() if label != "Id"}) for row in document]
         return json_response(HTTPStatus.OK, [self._upsert(row_id, fields, name) for row_id, fields in rows])
 
     def _upsert(self, row_id: str, fields: Fields, name: str) -> Fields:
@@ -238,14 +359,6 @@ def _number(request: Request, name: str, default: str) -> int:
     if not value.isdecimal():
         raise _RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, f"{name} is not a number")
     return int(value)
-
-
-def _batch(document: object) -> list[tuple[str, Fields]]:
-    if not isinstance(document, list) or not all(isinstance(row, dict) and row.get("Id") for row in document):
-        raise _RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, "The body is not an array of objects with an Id")
-    if len(document) > _BATCH_MAX:
-        raise _RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, f"More than {_BATCH_MAX} records in one request")
-    return [(row["Id"], {label: value for label, value in row.items() if label != "Id"}) for row in document]
 
 
 def _item(member: Member, name: str, fields: Fields) -> Fields:

@@ -1,16 +1,54 @@
-"""One outside system on one port: latency and faults around the system's own answer, and the record of its calls."""
+"""One outside system on one port: latency and faults around the system's own answer, and the record of its calls.
+
+What it can be told while it runs is one frozen object, replaced as a whole.
+"""
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Coroutine
-from typing import Protocol
+from dataclasses import dataclass, fields, replace
+from typing import Protocol, TypeVar
 
 from deploy.sandbox.calls import Call, CallLog
-from deploy.sandbox.faults import Fault, FaultPlan, Kind
-from deploy.sandbox.listener import Listener
-from deploy.sandbox.settings import Settings
-from deploy.sandbox.wire import Answer, Handler, Request, Response
+from deploy.sandbox.faults import Fault, FaultPlan, Kind, dice
+from deploy.sandbox.wire import Answer, Handler, Listener, Request, Response
+
+
+class SettingsError(ValueError):
+    """A setting is unknown or has the wrong type."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What every simulator can be told.
+
+    Units: milliseconds; the jitter is drawn evenly from 0 to ``latency_jitter_ms`` and added.
+    """
+
+    latency_ms: float = 0
+    latency_jitter_ms: float = 0
+    record_calls: bool = True
+
+
+SomeSettings = TypeVar("SomeSettings", bound=Settings)
+
+
+def changed(settings: SomeSettings, changes: object) -> SomeSettings:
+    """Return *settings* with the JSON object *changes* applied.
+
+    Raises:
+        SettingsError: names the setting.
+    """
+    if not isinstance(changes, dict):
+        raise SettingsError("settings are an object")
+    known = {field.name for field in fields(settings)}
+    for name, value in changes.items():
+        if name not in known:
+            raise SettingsError(f"{name}: unknown; known are {', '.join(sorted(known))}")
+        number = type(getattr(settings, name)) in (int, float) and type(value) in (int, float)
+        if not number and type(value) is not type(getattr(settings, name)):
+            raise SettingsError(f"{name}: must be {type(getattr(settings, name)).__name__}")
+    return replace(settings, **changes)
 
 
 class Api(Protocol):
@@ -69,7 +107,7 @@ class Simulator:
         self._late: set[asyncio.Task[None]] = set()
         self._timers: set[asyncio.TimerHandle] = set()
         self._reopening: set[asyncio.Task[None]] = set()
-        self._dice = random.Random(20240601)  # noqa: S311 - jitter, repeatable; no secret
+        self._dice = dice(20240601)
 
     def state(self) -> dict[str, object]:
         """Return the summary of everything, as JSON."""
@@ -108,17 +146,15 @@ class Simulator:
 
         request.connection.when_lost(end)
         try:
-            await asyncio.sleep(self._latency_s())
+            settings = self.api.settings
+            latency_ms = settings.latency_ms + settings.latency_jitter_ms * self._dice.random()
+            await asyncio.sleep(latency_ms / 1000)
             answer = self.api.answer(request) if fault is None else await self._fail(request, fault)
             if answer is not None and not ended:
                 call.status = answer.status
             return answer
         finally:
             end()
-
-    def _latency_s(self) -> float:
-        settings = self.api.settings
-        return (settings.latency_ms + settings.latency_jitter_ms * self._dice.random()) / 1000
 
     async def _fail(self, request: Request, fault: Fault) -> Answer:
         match fault.kind:

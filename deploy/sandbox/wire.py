@@ -2,10 +2,17 @@
 
 Written for cheapness, because benchmarks of the pipeline must measure the pipeline: httptools parses, an answer that is
 ready at once is written without a task, and the heads of answers are made once.
+
+A port listens or refuses connections for real.  While refusing, it is bound but not listened on: a client gets
+ECONNREFUSED and nobody else can take the port.
 """
 
 import asyncio
+import ipaddress
 import logging
+import os
+import socket
+import struct
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from functools import lru_cache
@@ -188,7 +195,7 @@ class Connection(asyncio.Protocol):
         if answer is None:
             self.transport.close()
             return
-        head = _head(answer.status, answer.content_type, answer.headers, keep_alive)
+        head = _head(answer.status, answer.content_type, answer.headers, keep_alive=keep_alive)
         if answer.status == HTTPStatus.NO_CONTENT:
             self.transport.write(head + b"\r\n")
         else:
@@ -211,8 +218,9 @@ class Connection(asyncio.Protocol):
 
 
 @lru_cache(maxsize=512)
-def _head(status: int, content_type: str, headers: tuple[tuple[str, str], ...], keep_alive: bool) -> bytes:  # noqa: FBT001 - a cache key
-    lines = [f"HTTP/1.1 {status} {_reason(status)}"]
+def _head(status: int, content_type: str, headers: tuple[tuple[str, str], ...], *, keep_alive: bool) -> bytes:
+    reason = HTTPStatus(status).phrase if status in set(HTTPStatus) else "Unknown"
+    lines = [f"HTTP/1.1 {status} {reason}"]
     if status != HTTPStatus.NO_CONTENT:
         lines.append(f"Content-Type: {content_type}")
     lines += [f"{name}: {value}" for name, value in headers]
@@ -221,13 +229,86 @@ def _head(status: int, content_type: str, headers: tuple[tuple[str, str], ...], 
     return "".join(f"{line}\r\n" for line in lines).encode("latin-1")
 
 
-def _reason(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Unknown"
-
-
 @lru_cache(maxsize=4096)
 def _parse_query(text: str) -> Mapping[str, str]:
     return dict(parse_qsl(text, keep_blank_values=True))
+
+
+_BACKLOG = 1024
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER, zero seconds: close sends RST instead of FIN
+
+
+class Listener:
+    """Serves one handler on one port.
+
+    Args:
+        host: the address to bind; IPv6 with or without brackets.
+        port: 0 takes a free one; it stays the same over refusals.
+        handler: answers the requests.
+    """
+
+    def __init__(self, host: str, port: int, handler: Handler) -> None:
+        self._host = host.removeprefix("[").removesuffix("]")
+        self._handler = handler
+        self._connections: set[Connection] = set()
+        self._server: asyncio.Server | None = None
+        self._bound: socket.socket | None = _bind(self._host, port)
+        address, self.port = self._bound.getsockname()[:2]
+        self._is_any_address = ipaddress.ip_address(address).is_unspecified
+
+    @property
+    def url(self) -> str:
+        """Where clients reach it."""
+        host = self._host
+        if self._is_any_address:
+            host = "::1" if ":" in host else "127.0.0.1"
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    async def listen(self) -> None:
+        """Take connections; nothing happens when it does already."""
+        if self._bound is None:
+            return
+        loop = asyncio.get_running_loop()
+        bound, self._bound = self._bound, None
+        self._server = await loop.create_server(
+            lambda: Connection(self._handler, self._connections), sock=bound, backlog=_BACKLOG
+        )
+
+    def refuse(self) -> None:
+        """Refuse connections and reset the open ones; nothing happens when it does already."""
+        if self._server is None:
+            return
+        self._server.close()
+        self._server = None
+        for connection in tuple(self._connections):
+            if connection.transport is not None:
+                with socket.socket(fileno=os.dup(connection.transport.get_extra_info("socket").fileno())) as twin:
+                    twin.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                connection.transport.abort()
+        self._bound = _bind(self._host, self.port)
+
+    async def close(self) -> None:
+        """Give the port back, end the connections and what is at work on them."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        if self._bound is not None:
+            self._bound.close()
+            self._bound = None
+        for connection in tuple(self._connections):
+            await connection.stop()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        bound.settimeout(0)
+        if port:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        # A free port only afterwards: Linux gives one free port to two who allow it and do not listen yet.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    except OSError:
+        bound.close()
+        raise
+    return bound

@@ -57,7 +57,7 @@ def check(command: list[str]) -> dict[str, Any]:
         case ["membersync", *arguments]:
             return parse(arguments)
         case ["python", "-m", "deploy.sandbox", *arguments]:
-            return vars(sandbox._parse(arguments))  # noqa: SLF001 - the parser is what is wanted
+            return vars(sandbox.parse(arguments))
         case ["python", "-m", "deploy.health", what]:
             assert what in health.CHECKS
             return {}

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from deploy.sandbox.client import SandboxControl
-from deploy.sandbox.running import RunningSandbox, running_sandbox
+from deploy.sandbox.client import RunningSandbox, SandboxControl, running_sandbox
 from shared.settings import Settings
 from tests.crowdtwist_stage import settings_of
 

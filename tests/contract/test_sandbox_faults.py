@@ -14,8 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy.sandbox.client import SandboxControl
-from deploy.sandbox.running import RunningSandbox, running_sandbox
+from deploy.sandbox.client import RunningSandbox, SandboxControl, running_sandbox
 from deploy.sandbox.server import Ports
 
 KEYS = {"api_key": "sandbox-key", "id_type": "third_party_id"}
@@ -200,7 +199,7 @@ def test_a_fault_is_for_its_method_and_ends_after_its_count(sandbox: RunningSand
     statuses = [rename(sandbox, http, "Andrew").status_code for _ in range(3)]
 
     assert statuses == [500, 500, 200]
-    assert sandbox.control.call("GET", "crowdtwist/faults") == []
+    assert sandbox.control.call("GET", "crowdtwist/faults").json() == []
 
 
 def test_a_fault_happens_to_its_share_of_the_calls(sandbox: RunningSandbox, http: httpx.Client) -> None:
@@ -236,7 +235,7 @@ def test_one_fault_of_several_can_be_ended(sandbox: RunningSandbox) -> None:
 
     sandbox.control.heal("oic", first)
 
-    assert [fault["id"] for fault in sandbox.control.call("GET", "oic/faults")] == [second]
+    assert [fault["id"] for fault in sandbox.control.call("GET", "oic/faults").json()] == [second]
 
 
 def test_the_state_counts_calls_and_overlaps_of_one_member(sandbox: RunningSandbox, http: httpx.Client) -> None:

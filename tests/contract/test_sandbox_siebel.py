@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from deploy.sandbox.running import RunningSandbox
+from deploy.sandbox.client import RunningSandbox
 
 MEMBERS = "/siebel/v1.0/data/LOY%20Member/LOY%20Member"
 SUCCESS = {"CT Sync Status": "Success", "CT Sync Error": ""}
@@ -30,7 +30,7 @@ def test_a_write_answers_the_record_with_its_link(sandbox: RunningSandbox, api: 
     assert answer.status_code == 200
     items = answer.json()["items"]
     assert (items["Id"], items["CT Sync Status"], items["Link"]["rel"]) == ("1-2AB3", "Success", "self")
-    assert sandbox.control.call("GET", "siebel/members", row_id="1-2AB3")["status"] == "Success"
+    assert sandbox.control.call("GET", "siebel/members", row_id="1-2AB3").json()["status"] == "Success"
 
 
 @pytest.mark.parametrize("path", ["Account/Account/1", "LOY%20Member/Account/1", "LOY%20Member", ""])

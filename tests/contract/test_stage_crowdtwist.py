@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from deploy.sandbox.client import SandboxControl
-from deploy.sandbox.running import RunningSandbox
+from deploy.sandbox.client import RunningSandbox, SandboxControl
 from shared.errors import (
     DataError,
     StageError,

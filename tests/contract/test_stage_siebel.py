@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.sandbox.client import SandboxControl
-from deploy.sandbox.running import RunningSandbox, running_sandbox
+from deploy.sandbox.client import RunningSandbox, SandboxControl, running_sandbox
 from shared.errors import (
     DataError,
     OutcomeUnknownError,
@@ -172,7 +171,7 @@ def test_a_new_row_of_the_member_does_not_show_what_the_old_one_did(
     assert done(settings, replace(told, claimed_row_id="1-R1")).calls == ()
     control.seed({"member_number": "296-1", "row_id": "1-NEW"})
     assert done(settings, replace(told, claimed_row_id="1-NEW")).facts["row_id"] == "1-NEW"
-    assert control.call("GET", "siebel/members", row_id="1-NEW")["status"] == "Success"
+    assert control.call("GET", "siebel/members", row_id="1-NEW").json()["status"] == "Success"
 
 
 def test_a_wrong_claim_does_not_write_again_what_the_proven_row_shows(

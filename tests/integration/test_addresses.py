@@ -28,7 +28,7 @@ def ends(pipeline: Pipeline, **expected: tuple[str | None, str]) -> None:
     found = {}
     for number in expected:
         user = pipeline.sandbox.control.user(number.replace("_", "-")) or {}
-        shown = pipeline.sandbox.control.call("GET", "siebel/members", row_id=f"1-{number.replace('_', '-')}")
+        shown = pipeline.sandbox.control.call("GET", "siebel/members", row_id=f"1-{number.replace('_', '-')}").json()
         found[number] = (user.get("email_address"), shown["status"])
     assert found == expected
 

@@ -31,7 +31,7 @@ def echoed(pipeline: Pipeline) -> Pipeline:
 
 def writes(pipeline: Pipeline) -> int:
     try:
-        return int(pipeline.sandbox.control.call("GET", "siebel/members", row_id="1-BAD")["writes"])
+        return int(pipeline.sandbox.control.call("GET", "siebel/members", row_id="1-BAD").json()["writes"])
     except Exception:  # noqa: BLE001  # it has no such member yet
         return 0
 
@@ -97,7 +97,7 @@ def test_what_is_written_comes_back_and_ends(
         echoed.send(member_event("BAD", **BAD))
         sent = feed_back(echoed)
     assert sent <= 3
-    member = echoed.sandbox.control.call("GET", "siebel/members", row_id="1-BAD")
+    member = echoed.sandbox.control.call("GET", "siebel/members", row_id="1-BAD").json()
     assert member["status"] == status
     newest = echoed.sql("select state from instance where member_number = 'BAD' order by id desc limit 1")
     assert newest == ["unchanged" if ends == "completed" else ends]
@@ -115,7 +115,7 @@ def test_an_update_of_a_deleted_member_that_crowdtwist_refuses_ends(echoed: Pipe
         echoed.send(member_event("BAD", 2, **BAD))
         sent = feed_back(echoed, minute=2, seen=known)
     assert sent == 1
-    assert echoed.sandbox.control.call("GET", "siebel/members", row_id="1-BAD")["status"] == "Data Error"
+    assert echoed.sandbox.control.call("GET", "siebel/members", row_id="1-BAD").json()["status"] == "Data Error"
 
 
 def test_a_member_that_is_touched_after_a_mend_gets_its_try(echoed: Pipeline) -> None:
@@ -124,17 +124,17 @@ def test_a_member_that_is_touched_after_a_mend_gets_its_try(echoed: Pipeline) ->
         serve_others(echoed)
         echoed.send(member_event("BAD", **BAD))
         feed_back(echoed)
-        told = echoed.sandbox.control.call("GET", "siebel/members", row_id="1-BAD")["error"]
+        told = echoed.sandbox.control.call("GET", "siebel/members", row_id="1-BAD").json()["error"]
         tried = "select count(*) from activity where stage = 'crowdtwist' and code = 'data_error'"
         before = echoed.sql(tried)[0]
         echoed.send(member_event("BAD", 20, **BAD))
         eventually(lambda: echoed.settled() and echoed.sql(tried)[0] == before + 1, "tried again, in vain")
-        assert echoed.sandbox.control.call("GET", "siebel/members", row_id="1-BAD")["error"] == told
+        assert echoed.sandbox.control.call("GET", "siebel/members", row_id="1-BAD").json()["error"] == told
         forced = echoed.send(member_event("BAD", 21, **BAD) | {"force": True})[0]
         eventually(lambda: echoed.settled() and echoed.sql(tried)[0] == before + 2, "forced")
-        told = echoed.sandbox.control.call("GET", "siebel/members", row_id="1-BAD")["error"]
+        told = echoed.sandbox.control.call("GET", "siebel/members", row_id="1-BAD").json()["error"]
         assert told == f"Email Address is already taken [instance {forced.instance_id}]"
         echoed.sandbox.control.heal("crowdtwist")
         echoed.send(member_event("BAD", 22, **BAD))
         eventually(lambda: echoed.states().get("completed") == 5, "mended")
-    assert echoed.sandbox.control.call("GET", "siebel/members", row_id="1-BAD")["status"] == "Success"
+    assert echoed.sandbox.control.call("GET", "siebel/members", row_id="1-BAD").json()["status"] == "Success"

@@ -13,7 +13,7 @@ import httpx
 from sqlalchemy import Engine
 
 from deploy.local.embedded_server import free_port
-from deploy.sandbox.running import running_sandbox
+from deploy.sandbox.client import running_sandbox
 from tests.console import logged_in, post
 from tests.mailbox import Mailbox, mail_server
 from tests.mailing import deliver, goes_down, postman, unsent

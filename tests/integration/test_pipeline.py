@@ -43,7 +43,7 @@ def test_a_data_error_reaches_siebel_in_crowdtwists_words(pipeline: Pipeline) ->
         eventually(lambda: pipeline.states() == {"completed": 1}, "the first")
         receipt = pipeline.send(member_event("M-2", email_address="same@example.org"))[0]
         eventually(lambda: pipeline.states().get("rejected") == 1, "the second")
-    member = pipeline.sandbox.control.call("GET", "siebel/members", row_id="1-M-2")
+    member = pipeline.sandbox.control.call("GET", "siebel/members", row_id="1-M-2").json()
     assert member["status"] == "Data Error"
     assert member["error"] == f"Email Address is already taken [instance {receipt.instance_id}]"
 

@@ -23,8 +23,7 @@ from producers.cli.render import plain
 from producers.cli.sending import Way, into_ledger, over_http
 from producers.intake.accept import NOT_GOOD, Receipt, Sender
 from producers.intake.formats import Position, Terms, read_file
-from producers.intake.refused import RefusedEvent, RefusedRow
-from producers.intake.siebel_message import BodyError
+from producers.intake.refused import BodyError, RefusedEventError, RefusedRowError
 from shared.addresses.web import proxy_for, trusted
 from shared.errors import InvalidEventError
 from shared.events import MemberEvent
@@ -139,14 +138,14 @@ def _note(
     summary.outcomes[receipt.outcome.value] += 1
     if receipt.outcome not in NOT_GOOD:
         return
-    line = item.line if isinstance(item, RefusedEvent) else None
-    number = receipt.member_number or (item.member_number if isinstance(item, RefusedEvent) else None)
+    line = item.line if isinstance(item, RefusedEventError) else None
+    number = receipt.member_number or (item.member_number if isinstance(item, RefusedEventError) else None)
     refusal = {"file": shown, "position": receipt.position, "line": line, "member_number": number}
     refusal |= {"field": receipt.field, "reason": receipt.reason, "outcome": receipt.outcome.value}
     summary.refused.append(refusal)
     if len(summary.refused) <= _SHOWN_REFUSALS:
         where = f"line {line}" if line else ""
-        where += f"{', column ' if isinstance(item, RefusedRow) else ', ' if line else ''}{receipt.field}" * bool(
+        where += f"{', column ' if isinstance(item, RefusedRowError) else ', ' if line else ''}{receipt.field}" * bool(
             receipt.field
         )
         whose = f" (member {number})" if number else ""

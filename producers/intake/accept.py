@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from producers.intake.refused import RefusedEvent
+from producers.intake.refused import RefusedEventError
 from shared.errors import InvalidEventError
 from shared.events import MemberEvent, Operation, Version, content_hash, derived_event_id, dump_event, event_hash
 from shared.ledger import acceptance, refusals, views
@@ -158,7 +158,7 @@ def refuse_whole(ledger: Ledger, error: InvalidEventError, sender: Sender) -> No
 
 def _refusal(refused: tuple[int, InvalidEventError]) -> Receipt:
     position, error = refused
-    number = error.member_number if isinstance(error, RefusedEvent) else None
+    number = error.member_number if isinstance(error, RefusedEventError) else None
     return Receipt(position, Outcome.REFUSED, member_number=number, field=error.field, reason=error.reason)
 
 
@@ -174,7 +174,7 @@ def _account(
 
 
 def _kept(receipt: Receipt, error: InvalidEventError | None) -> Refusal:
-    known = error if isinstance(error, RefusedEvent) else None
+    known = error if isinstance(error, RefusedEventError) else None
     return Refusal(
         outcome=receipt.outcome,
         position=receipt.position,

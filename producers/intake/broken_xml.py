@@ -18,7 +18,8 @@ from xml.etree.ElementTree import ParseError
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser
 
-from producers.intake.siebel_message import BodyError, is_component, is_list_of_members
+from producers.intake.refused import BodyError
+from producers.intake.siebel_message import is_component, is_list_of_members
 
 _MARK = "\U0010fffe"
 _FIRST = 0xF0000

@@ -8,7 +8,7 @@ bytes themselves prove the statement wrong, they are believed.
 import codecs
 import re
 
-from producers.intake.siebel_message import BodyError
+from producers.intake.refused import BodyError
 
 _WESTERN = "cp1252"
 _CODECS = {

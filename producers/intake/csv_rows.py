@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from producers.intake.charsets import codec_of
-from producers.intake.refused import refused_row
-from producers.intake.siebel_message import BodyError, Dialect, fold, read_member
+from producers.intake.refused import BodyError, RefusedRowError, refused
+from producers.intake.siebel_message import Dialect, fold, read_member
 from shared.errors import InvalidEventError
 from shared.event_values import is_rounded
 from shared.events import MemberEvent
@@ -100,7 +100,7 @@ class Table:
                 if any(cell.strip() for cell in row.cells):
                     yield self._event(record, "member_number" in header)
             except InvalidEventError as refusal:
-                yield refused_row(refusal, record or row.raw, row.line)
+                yield refused(refusal, record or row.raw, row.line, RefusedRowError)
 
     def _event(self, record: dict[str, str], is_ours: bool) -> MemberEvent:  # noqa: FBT001  # ours or Siebel's names
         for name, cell in record.items():

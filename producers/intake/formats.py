@@ -24,16 +24,8 @@ from typing import Any, BinaryIO, cast
 from producers.intake import lenient_json
 from producers.intake.charsets import codec_of, refuse_other_formats, text_in
 from producers.intake.csv_rows import Table
-from producers.intake.refused import refused
-from producers.intake.siebel_message import (
-    BodyError,
-    Dialect,
-    Element,
-    is_siebel_message,
-    nobody,
-    read_siebel_message,
-    refused_element,
-)
+from producers.intake.refused import BodyError, Element, refused
+from producers.intake.siebel_message import Dialect, is_siebel_message, nobody, read_siebel_message
 from producers.intake.siebel_xml import parse_siebel_xml
 from shared.errors import InvalidEventError, MembersyncError
 from shared.events import MemberEvent, parse_event
@@ -267,7 +259,7 @@ def _event(raw: object, terms: Terms, line: int | None = None) -> MemberEvent | 
     read = raw
     try:
         if isinstance(raw, Element) and raw.flaw:
-            return refused_element(raw.flaw, raw)
+            return refused(raw.flaw, raw)
         read = document = raw if isinstance(raw, dict) else _loaded(raw, terms, line or 1)
         return parse_event(document, max_bytes=terms.max_event_bytes)
     except InvalidEventError as refusal:

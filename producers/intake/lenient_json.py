@@ -17,7 +17,8 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
-from producers.intake.siebel_message import BodyError, Element, is_list_of_members, is_siebel_message
+from producers.intake.refused import BodyError, Element
+from producers.intake.siebel_message import is_list_of_members, is_siebel_message
 from shared.errors import InvalidEventError
 from shared.event_values import Ambiguous, path_of
 

@@ -4,18 +4,20 @@ Shape: `SiebelMessage` (IntObjectName `CT LOY Member` or `CT Loyalty Member`) > 
 many, each with its `Contact`.  Names compare by letters and digits alone: `Member Number`, `MemberNumber` (XML names
 without escapes) and `member_number` are one name.  XML becomes the same shape first (`producers/intake/siebel_xml.py`).
 
+Siebel's dates are `MM/DD/YYYY [HH:MM[:SS]] [AM|PM]` or ISO 8601, mostly without an offset.
+
 Source: domain.md 3.2 (shape); the labels stand in `shared.fields`.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from producers.intake.refused import RefusedEvent, refused
-from producers.intake.siebel_dates import instants
+from producers.intake.refused import BodyError, Element, refused
 from shared.errors import InvalidEventError
 from shared.event_values import REPEATED, Ambiguous, check_names, path_of
 from shared.events import Member, MemberEvent, Operation, parse_event
@@ -37,29 +39,6 @@ OPERATIONS = {
     **dict.fromkeys(("insert", "create", "new", "enroll", "enrol"), Operation.ENROLL),
     **dict.fromkeys(("delete", "remove"), Operation.DELETE),
 }
-
-
-class BodyError(InvalidEventError):
-    """A whole message, body or file cannot be read: nothing of it is taken."""
-
-    code = "unreadable_body"
-
-
-class Element(dict[str, Any]):
-    """An object that knows on which *line* it began, and its *flaw*: what in it could not be read, if anything.
-
-    Shape: *raw* is the text of one that could not be read at all.
-    """
-
-    __slots__ = ("flaw", "line", "raw")
-
-    def __init__(
-        self, fields: Mapping[str, Any], line: int | None, flaw: InvalidEventError | None = None, raw: bytes = b""
-    ) -> None:
-        super().__init__(fields)
-        self.line = line
-        self.flaw = flaw
-        self.raw = raw
 
 
 def fold(name: str) -> str:
@@ -124,13 +103,6 @@ def is_list_of_members(label: str) -> bool:
     return fold(label).removeprefix("listof") in _OBJECTS | _COMPONENTS
 
 
-def refused_element(refusal: InvalidEventError, element: object) -> RefusedEvent:
-    """Give the refusal with what the element of a list tells of it."""
-    if not isinstance(element, Element):
-        return refused(refusal, element)
-    return refused(refusal, element.raw or element, element.line)
-
-
 def nobody(_: str) -> str | None:
     """Know of no row whose it is."""
     return None
@@ -156,7 +128,7 @@ def read_siebel_message(
             try:
                 yield read_member(member, dialect=dialect, arrival=arrival, max_bytes=max_bytes, member_of=member_of)
             except InvalidEventError as refusal:
-                yield refused_element(refusal, member)
+                yield refused(refusal, member)
 
     return read()
 
@@ -377,3 +349,32 @@ def _translate(event: dict[str, Any], zone: ZoneInfo, *, has_default: bool) -> d
         event["occurred_at"] = earliest.isoformat()
         return latest if latest > earliest else None
     return None
+
+
+_SIEBEL_DATE = re.compile(
+    r"(?P<date>\d\d?/\d\d?/\d{4})( (?P<time>\d\d?:\d\d:\d\d|\d\d?:\d\d))?( ?(?P<half>[AP]M))?", re.ASCII
+)
+_ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
+
+
+def instants(text: str, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    """Give the earliest and the latest instant that a Siebel date means; one without an offset is of *zone*.
+
+    They differ where the zone's clock was changed: an hour that came twice, or one that never was.
+    """
+    text = text.strip().upper()
+    try:
+        if found := _SIEBEL_DATE.fullmatch(text):
+            time = found["time"] or "00:00"
+            clock = ("%I" if found["half"] else "%H") + (":%M:%S" if time.count(":") == len("::") else ":%M")
+            stamp = f"{found['date']} {time} {found['half'] or ''}".strip()
+            instant = datetime.strptime(stamp, f"%m/%d/%Y {clock}" + (" %p" if found["half"] else ""))  # noqa: DTZ007
+        elif _ISO_DATE.fullmatch(text):
+            instant = datetime.fromisoformat(text)
+        else:
+            raise InvalidEventError("occurred_at", "must be MM/DD/YYYY HH:MM:SS or ISO 8601")
+        local = instant if instant.tzinfo else instant.replace(tzinfo=zone)
+        first, second = sorted(local.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
+    except (ValueError, OverflowError):
+        raise InvalidEventError("occurred_at", "is a date or time that does not exist") from None
+    return first, second

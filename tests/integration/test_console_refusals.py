@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from producers.intake.accept import IntakeRules, Sender, accept
-from producers.intake.refused import RefusedEvent
+from producers.intake.refused import RefusedEventError
 from shared.pipeline import Lane
 from tests.console import link, logged_in
 from tests.rig import eventually
@@ -15,9 +15,9 @@ from tests.rig import eventually
 def vera(client: httpx.Client, ledger: Engine) -> httpx.Client:
     """A viewer, with two refusals of one field and one of another sender."""
     rules = IntakeRules(Lane.LIVE)
-    bad = [(at, RefusedEvent("City", "is bad", at + 2, f"M-{at}", '{"City": "***"}')) for at in range(2)]
+    bad = [(at, RefusedEventError("City", "is bad", at + 2, f"M-{at}", '{"City": "***"}')) for at in range(2)]
     accept(ledger, bad, rules, Sender("siebel", "request R-1"))
-    accept(ledger, [(7, RefusedEvent("<b>", "is <b>worse</b>"))], rules, Sender("files", "file a.csv"))
+    accept(ledger, [(7, RefusedEventError("<b>", "is <b>worse</b>"))], rules, Sender("files", "file a.csv"))
     return logged_in(client, "tok-vera")
 
 

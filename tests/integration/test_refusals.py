@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from producers.dispatch.bookkeeper import Bookkeeper
 from producers.intake.accept import IntakeRules, Sender, accept
-from producers.intake.refused import EXCERPT_MAX, RefusedEvent
+from producers.intake.refused import EXCERPT_MAX, RefusedEventError
 from producers.site import create_app
 from shared.ledger import refusals
 from shared.ledger.engine import transaction
@@ -141,7 +141,7 @@ def test_many_refusals_of_one_request_are_kept_in_part_and_all_counted(client: h
 def test_slices_of_one_request_share_its_room(ledger: Engine) -> None:
     sender = Sender("files", "file a.csv")
     for start in (0, 90):
-        items = [(at, RefusedEvent("x", "is bad", at + 2, f"M-{at}", "{}")) for at in range(start, start + 90)]
+        items = [(at, RefusedEventError("x", "is bad", at + 2, f"M-{at}", "{}")) for at in range(start, start + 90)]
         accept(ledger, items, IntakeRules(Lane.BULK), sender)
     with transaction(ledger) as tx:
         kept = refusals.refusals(tx, RefusalFilter(), limit=1000).items
@@ -167,7 +167,7 @@ def test_a_sender_of_nothing_but_rubbish_does_not_fill_the_ledger(ledger: Engine
 
 def test_refusals_are_found_by_sender_field_member_and_time(client: httpx.Client, ledger: Engine) -> None:
     post(client, event("M-1", member=BAD), event("M-2", operation="x"))
-    accept(ledger, [(0, RefusedEvent("City", "is bad", 2, "M-3", "{}"))], IntakeRules(Lane.LIVE))
+    accept(ledger, [(0, RefusedEventError("City", "is bad", 2, "M-3", "{}"))], IntakeRules(Lane.LIVE))
     assert [one["member_number"] for one in listed(client)] == ["M-3", "M-2", "M-1"]
     assert [one["member_number"] for one in listed(client, sender="siebel")] == ["M-2", "M-1"]
     assert [one["member_number"] for one in listed(client, field="operation")] == ["M-2"]
@@ -199,7 +199,7 @@ def test_a_member_whose_events_were_all_refused_is_told_of(client: httpx.Client)
 
 
 def test_refusals_are_pruned_by_their_own_days_and_the_counts_stay(ledger: Engine, ledger_url: str) -> None:
-    items = [(0, RefusedEvent("x", "is bad")), (1, RefusedEvent("y", "is bad"))]
+    items = [(0, RefusedEventError("x", "is bad")), (1, RefusedEventError("y", "is bad"))]
     accept(ledger, items, IntakeRules(Lane.LIVE))
     with transaction(ledger) as tx:
         tx.execute(text("update refusal set at = :at where field = 'x'"), {"at": NOW - timedelta(days=3)})

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.intake.formats import Position, Terms, read_body, read_file
-from producers.intake.refused import EXCERPT_MAX, RefusedEvent
-from producers.intake.siebel_message import BodyError, Dialect
+from producers.intake.refused import EXCERPT_MAX, BodyError, RefusedEventError
+from producers.intake.siebel_message import Dialect
 from shared.errors import InvalidEventError
 from shared.events import MemberEvent
 from shared.settings import SiebelSettings
@@ -202,7 +202,7 @@ def test_ndjson_under_another_name_is_known_by_a_first_line_that_is_bad() -> Non
 
 def test_a_refusal_knows_line_and_member_and_shows_nobody() -> None:
     body = event("1") + b"\n\n" + event("9", b"", b',"first_name":"Gwendolyn","gender":"x"') + b"\n{Gwendolyn 1979"
-    refusals = [one for _, one in read_body("application/x-ndjson", body, TERMS) if isinstance(one, RefusedEvent)]
+    refusals = [one for _, one in read_body("application/x-ndjson", body, TERMS) if isinstance(one, RefusedEventError)]
     assert [(one.line, one.member_number) for one in refusals] == [(3, "9"), (4, None)]
     assert all(one.excerpt and "Gwendolyn" not in one.excerpt and "1979" not in one.excerpt for one in refusals)
     assert '"member_number": "9"' in (refusals[0].excerpt or "")
@@ -228,7 +228,7 @@ def accounted(positions: list[Position], at: int) -> None:
     assert good == ["1", "2", "3"]
     assert [position for position, one in positions if isinstance(one, InvalidEventError)] == [at]
     bad = positions[at][1]
-    assert isinstance(bad, RefusedEvent)
+    assert isinstance(bad, RefusedEventError)
     assert bad.reason
     assert bad.field.isprintable()
     assert bad.excerpt is not None

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producers.intake.formats import Terms, read_body, read_file
-from producers.intake.refused import RefusedEvent
-from producers.intake.siebel_message import BodyError, Dialect
+from producers.intake.refused import BodyError, RefusedEventError
+from producers.intake.siebel_message import Dialect
 from shared.errors import InvalidEventError
 from shared.events import MemberEvent
 from shared.settings import SiebelSettings
@@ -163,7 +163,7 @@ def test_a_broken_event_is_known_by_its_member_and_shows_nobody() -> None:
     ((_, refusal),) = [
         one for one in read_body("application/json", b"[" + b",\n".join(events) + b"]", TERMS) if one[0] == 1
     ]
-    assert isinstance(refusal, RefusedEvent)
+    assert isinstance(refusal, RefusedEventError)
     assert (refusal.line, refusal.member_number) == (2, "9")
     assert "Gwendolyn" not in str(refusal) + (refusal.excerpt or "Gwendolyn")
 
@@ -298,7 +298,7 @@ def test_a_broken_member_in_xml_is_refused_alone(good: str, bad: str, at: int) -
 def test_a_broken_member_in_xml_is_known_by_its_number_and_field() -> None:
     body = xml(xml_member("1"), xml_member("9").replace("</City>", "</Citty>"), xml_member("2"))
     refusal = list(read_body("application/xml", body, TERMS))[1][1]
-    assert isinstance(refusal, RefusedEvent)
+    assert isinstance(refusal, RefusedEventError)
     assert (refusal.line, refusal.member_number, refusal.field) == (4, "9", "City")
 
 

@@ -20,7 +20,8 @@ from producers.intake.formats import (
     read_body,
     read_file,
 )
-from producers.intake.siebel_message import BodyError, Dialect
+from producers.intake.refused import BodyError
+from producers.intake.siebel_message import Dialect
 from shared.errors import InvalidEventError
 from shared.events import MemberEvent
 from shared.settings import SiebelSettings

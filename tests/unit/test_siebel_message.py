@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.intake import lenient_json
-from producers.intake.siebel_message import BodyError, Dialect, read_siebel_message
+from producers.intake.refused import BodyError
+from producers.intake.siebel_message import Dialect, read_siebel_message
 from producers.intake.siebel_xml import parse_siebel_xml, unescape
 from shared.errors import InvalidEventError
 from shared.events import MemberEvent, Operation

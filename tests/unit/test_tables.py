@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from producers.intake.formats import Position, Terms, read_body, read_file
-from producers.intake.refused import RefusedRow
-from producers.intake.siebel_message import BodyError, Dialect
+from producers.intake.refused import BodyError, RefusedRowError
+from producers.intake.siebel_message import Dialect
 from shared.errors import InvalidEventError
 from shared.events import MemberEvent, Operation, parse_event
 from shared.settings import SiebelSettings
@@ -28,7 +28,7 @@ def numbers(positions: list[Position]) -> list[str]:
 
 def refusals(positions: list[Position]) -> dict[int | None, str]:
     """Line and reason of what was refused."""
-    return {one.line: one.reason for _, one in positions if isinstance(one, RefusedRow)}
+    return {one.line: one.reason for _, one in positions if isinstance(one, RefusedRowError)}
 
 
 def only(lines: list[str], **changes: object) -> MemberEvent | InvalidEventError:
@@ -96,7 +96,7 @@ def test_a_file_that_ends_within_a_row_does_not_leave_half_a_member() -> None:
 def test_a_member_number_that_a_spreadsheet_damaged_is_refused(number: str) -> None:
     quoted = '"' + number.replace('"', '""') + '"'
     one = only([HEADER, f"{quoted},Ann,York"])
-    assert isinstance(one, RefusedRow)
+    assert isinstance(one, RefusedRowError)
     assert (one.field, one.line) == ("Member Number", 2)
     assert "spreadsheet" in one.reason
 
@@ -127,7 +127,7 @@ def test_a_member_number_is_taken_as_it_is(number: str) -> None:
 )
 def test_other_cells_that_a_spreadsheet_damaged_are_refused(column: str, cell: str) -> None:
     one = only([f"Member Number,{column},x", f"1,{cell},y"])
-    assert isinstance(one, RefusedRow)
+    assert isinstance(one, RefusedRowError)
     assert one.field == column
 
 
@@ -149,7 +149,7 @@ AMBIGUOUS = [
 @pytest.mark.parametrize("born", [*AMBIGUOUS, "0312724800", "1979112900", "1128902400" * 2, "29188.0"])
 def test_digits_that_may_be_two_dates_are_refused(born: str) -> None:
     one = only(["Member Number,Date of Birth,City", f"1,{born},York"])
-    assert isinstance(one, RefusedRow)
+    assert isinstance(one, RefusedRowError)
     assert one.field == "Date of Birth"
     for given in (born, *([int(born)] if born.isdecimal() and not born.startswith("0") else [])):
         raw = {"operation": "update", "occurred_at": "2026-11-23T08:51:00Z"}
@@ -192,7 +192,7 @@ def test_siebel_s_own_mark_of_a_deleted_row_is_a_deletion(said: str, operation: 
 @pytest.mark.parametrize("said", ["", "y", "true", "1", "X", "Yes", "D"])
 def test_any_other_mark_of_a_deleted_row_is_refused(said: str) -> None:
     one = only(["Row Id,Member Number,isDeleted,x", f"1-A,1,{said},z"])
-    assert isinstance(one, RefusedRow)
+    assert isinstance(one, RefusedRowError)
     assert (one.field, one.reason) == ("isDeleted", "must be Y or N")
 
 
@@ -202,7 +202,7 @@ def test_a_deleted_row_that_has_nothing_but_its_row_id_is_of_whom_the_ledger_kno
     assert isinstance(found, MemberEvent)
     assert (found.operation, found.member.member_number) == ("delete", "296-1")
     unknown = only([header, "1-B,,,,Y"], member_of={"1-A": "296-1"}.get)
-    assert isinstance(unknown, RefusedRow)
+    assert isinstance(unknown, RefusedRowError)
     assert (unknown.field, unknown.line) == ("RowID", 2)
 
 
@@ -212,7 +212,7 @@ def test_the_first_line_may_say_what_stands_between_columns(stated: str, delimit
     found = read(stated.format(delimiter), HEADER.replace(",", delimiter), f"1{delimiter}Ann{delimiter}York")
     assert numbers(found) == ["1"]
     (bad,) = read(stated.format(delimiter), HEADER.replace(",", delimiter), delimiter.join(["", "Ann", "York"]))
-    assert isinstance(bad[1], RefusedRow)
+    assert isinstance(bad[1], RefusedRowError)
     assert bad[1].line == 3
 
 
@@ -257,7 +257,7 @@ def test_columns_that_are_not_known_are_remarked_on() -> None:
 
 def test_a_refused_row_tells_line_and_member() -> None:
     (_, one), *_ = read("Member Number,Date of Birth,City", "296-1,02/30/1979,York")
-    assert isinstance(one, RefusedRow)
+    assert isinstance(one, RefusedRowError)
     assert (one.line, one.field, one.member_number) == (2, "Date of Birth", "296-1")
     assert one.excerpt == '{"Member Number": "296-1", "Date of Birth": "***", "City": "***"}'
 

@@ -13,10 +13,9 @@ from producers.cli.overview import print_verdict
 from producers.cli.render import coloured, console, plain
 from producers.cli.tables import print_rows
 from producers.doctor import configuration
+from producers.doctor.check import Finding, Level, Subject, fail
 from producers.doctor.examination import examine, is_well
-from producers.doctor.finding import Finding, Level, fail
-from producers.doctor.subject import Subject
-from producers.doctor.work import passed
+from producers.doctor.work import verdict_on
 from producers.operations.verdict import Verdict
 from shared.pipeline import spoken
 from shared.setting_types import SettingsInvalidError
@@ -49,7 +48,7 @@ def _findings(*, offline: bool, is_quiet: bool) -> tuple[Sequence[Finding], Verd
 def _looked(subject: Subject) -> tuple[Sequence[Finding], Verdict]:
     """Examine, and judge beside it: after it, a ledger that hangs would be waited for twice."""
     with ThreadPoolExecutor(1) as beside:
-        verdict = beside.submit(passed, subject)
+        verdict = beside.submit(verdict_on, subject)
         return examine(subject), verdict.result()
 
 
@@ -58,7 +57,7 @@ def _of_settings(error: Exception) -> Finding:
     what, hint = (trouble.what, trouble.hint) if trouble else (type(error).__name__, "")
     found = "; ".join(line.strip() for line in what.splitlines())
     why = "no process starts with these settings, and nothing else can be looked at without them"
-    return fail(configuration.CHECK, "the environment and .env", found, why, hint or "correct them")
+    return fail(configuration.SETTINGS, "the environment and .env", found, why, hint or "correct them")
 
 
 def _print(findings: Sequence[Finding]) -> None:

@@ -1,4 +1,4 @@
-"""Whether the broker takes messages and drops none, and how many wait in it."""
+"""Whether the broker takes messages and drops none, how many wait in it, and who consumes its queues."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,16 +10,19 @@ from kombu.exceptions import KombuError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from producers.doctor.finding import Finding, fail, ok, warn
-from producers.doctor.subject import Subject, place
+from producers.doctor.check import Finding, Subject, UnlookedError, fail, ok, place, warn
 from shared.addresses.servers import is_amqp, read_broker
+from shared.broker import ask_workers
 from shared.pipeline import QUEUES, STAGES, Lane
 from shared.settings import Settings
 
-CHECK, QUEUED = "broker", "broker's queues"
+BROKER, QUEUED, WORKERS = "broker", "broker's queues", "workers"
 REDIS_LEAST, RABBITMQ_LEAST = (6, 2), (3, 10)
 KEEPS_ALL = "noeviction"
 _WITHIN_S = 3.0
+_ANSWERS_WITHIN_S = (2.0, 4.0)
+"""Who is busy answers late: where somebody is missing they are asked again, with more patience."""
+_CONSUMERS = "who answers Celery's control commands, and their queues"
 _TRIED = "membersync.doctor"
 _REFUSALS = {
     redis.exceptions.ReadOnlyError: "READONLY, it is a replica",
@@ -36,7 +39,7 @@ class BrokerError(Exception):
     """The broker does not serve; the message says how, and no secret."""
 
 
-def look(subject: Subject) -> list[Finding]:
+def look_at_broker(subject: Subject) -> list[Finding]:
     """Look at the server and at what waits in it."""
     where = place(subject.broker_url)
     try:
@@ -46,7 +49,7 @@ def look(subject: Subject) -> list[Finding]:
     except BrokerError as error:
         why = "nothing goes out until it is back; nothing is lost, the ledger sends again what was in it"
         remedy = "start the broker, or correct MEMBERSYNC_BROKER_URL; all processes go on by themselves"
-        return [fail(CHECK, where, f"does not serve ({error})", why, remedy)]
+        return [fail(BROKER, where, f"does not serve ({error})", why, remedy)]
 
 
 @contextmanager
@@ -87,7 +90,7 @@ def open_rabbitmq(url: str) -> Iterator[Connection]:
 
 
 def _said(error: BaseException) -> str:
-    """Give what a driver says of an error, in one short line; it names address and cause, and no password."""
+    """Return what a driver says of an error, in one short line; it names address and cause, and no password."""
     return " ".join((str(error) or type(error).__name__).split())[:_LONGEST]
 
 
@@ -98,13 +101,13 @@ def _of_redis(subject: Subject, where: str) -> list[Finding]:
         refusal = _refusal(client)
     if refusal:
         why = "no message goes out; what is due waits in the ledger, and goes out as soon as the broker takes it"
-        return [fail(CHECK, where, f"it takes no writes: {refusal}", why, _TAKES_NONE)]
+        return [fail(BROKER, where, f"it takes no writes: {refusal}", why, _TAKES_NONE)]
     lengths = {queue: int(str(count)) for queue, count in zip(QUEUES, counts, strict=True)}
-    return [of_server(server, where), _of_queues(lengths, subject.of, where)]
+    return [judge_server(server, where), _judge_queues(lengths, subject.of, where)]
 
 
 def _refusal(client: "redis.Redis") -> str | None:
-    """Write as a message is written, for a moment; give the word with which that is refused."""
+    """Write as a message is written, for a moment; return the word with which that is refused."""
     try:
         client.set(_TRIED, "", px=1)
         client.delete(_TRIED)
@@ -115,19 +118,19 @@ def _refusal(client: "redis.Redis") -> str | None:
     return None
 
 
-def of_server(server: Mapping[str, Any], where: str) -> Finding:
+def judge_server(server: Mapping[str, Any], where: str) -> Finding:
     """Judge a Redis or Valkey by what its INFO says.  Pure."""
     name = "Valkey" if "valkey_version" in server else "Redis"
     shown = str(server.get("valkey_version", server.get("redis_version", "")))
     policy = server.get("maxmemory_policy", "")
     if _version(str(server.get("redis_version", ""))) < REDIS_LEAST:
         why = "Celery's transport needs commands of 6.2"
-        return fail(CHECK, where, f"{name} {shown} answers", why, "upgrade it to 6.2 or newer")
+        return fail(BROKER, where, f"{name} {shown} answers", why, "upgrade it to 6.2 or newer")
     if policy != KEEPS_ALL:
         why = "when its memory is full it drops messages, and their instances wait for their lease to run out"
         remedy = f"`redis-cli CONFIG SET maxmemory-policy {KEEPS_ALL}`, and the same in its configuration"
-        return fail(CHECK, where, f"{name} {shown}: maxmemory-policy is {policy or 'not told'}", why, remedy)
-    return ok(CHECK, where, f"{name} {shown} answers, maxmemory-policy is {policy}")
+        return fail(BROKER, where, f"{name} {shown}: maxmemory-policy is {policy or 'not told'}", why, remedy)
+    return ok(BROKER, where, f"{name} {shown} answers, maxmemory-policy is {policy}")
 
 
 def _of_rabbitmq(subject: Subject, where: str) -> list[Finding]:
@@ -136,10 +139,10 @@ def _of_rabbitmq(subject: Subject, where: str) -> list[Finding]:
         lengths = {queue: _waiting(connection, queue) for queue in QUEUES}
     found = f"RabbitMQ {version} answers"
     if _version(version) < RABBITMQ_LEAST:
-        server = fail(CHECK, where, found, "quorum queues need 3.10", "upgrade it to 3.10 or newer")
+        server = fail(BROKER, where, found, "quorum queues need 3.10", "upgrade it to 3.10 or newer")
     else:
-        server = ok(CHECK, where, found)
-    return [server, _of_queues(lengths, subject.of, where)]
+        server = ok(BROKER, where, found)
+    return [server, _judge_queues(lengths, subject.of, where)]
 
 
 def _waiting(connection: Connection, queue: str) -> int:
@@ -151,7 +154,7 @@ def _waiting(connection: Connection, queue: str) -> int:
         return 0
 
 
-def _of_queues(lengths: Mapping[str, int], of: Settings, where: str) -> Finding:
+def _judge_queues(lengths: Mapping[str, int], of: Settings, where: str) -> Finding:
     found = ", ".join(f"{queue} {count}" for queue, count in lengths.items() if count) or "empty"
     for lane in Lane:
         waiting = sum(lengths[stage.queue(lane)] for stage in STAGES)
@@ -164,3 +167,39 @@ def _of_queues(lengths: Mapping[str, int], of: Settings, where: str) -> Finding:
 
 def _version(words: str) -> tuple[int, ...]:
     return tuple(int(part) for part in words.split(".")[:2] if part.isdecimal())
+
+
+def look_for_consumers(subject: Subject) -> list[Finding]:
+    """Ask the workers which queues they consume."""
+    try:
+        consumed = _consumed(subject.broker_url)
+    except ConnectionError as error:
+        raise UnlookedError(f"the broker does not serve ({error})", "first what is said of the broker") from error
+    if not consumed:
+        why = "what is due goes to the broker and comes back: nothing is synced"
+        remedy = "start them: `membersync worker --lane live` and `membersync worker --lane bulk`"
+        return [fail(WORKERS, _CONSUMERS, f"no worker answers within {_ANSWERS_WITHIN_S[-1]:g} s", why, remedy)]
+    return [_judge_lane(lane, consumed) for lane in Lane]
+
+
+def _consumed(url: str) -> dict[str, set[str]]:
+    """Return, by worker, those of our queues that it consumes; ask again while somebody is missing."""
+    consumed: dict[str, set[str]] = {}
+    for within_s in _ANSWERS_WITHIN_S:
+        for name, queues in ask_workers(url, "active_queues", within_s=within_s).items():
+            if ours := {str(queue["name"]) for queue in queues} & set(QUEUES):
+                consumed[name] = ours
+        if set().union(*consumed.values()) == set(QUEUES):
+            break
+    return consumed
+
+
+def _judge_lane(lane: Lane, consumed: Mapping[str, set[str]]) -> Finding:
+    queues = {stage.queue(lane) for stage in STAGES}
+    missing = queues - set().union(*consumed.values())
+    if missing:
+        why = f"instances of the {lane} lane are not taken through these stages"
+        remedy = f"start one: `membersync worker --lane {lane}`"
+        return fail(WORKERS, _CONSUMERS, f"nobody consumes {', '.join(sorted(missing))}", why, remedy)
+    names = sorted(name for name, its in consumed.items() if queues & its)
+    return ok(WORKERS, _CONSUMERS, f"{lane}: {', '.join(names)}")

@@ -10,8 +10,7 @@ import httpx
 
 from producers.doctor import broker
 from producers.doctor.broker import BrokerError
-from producers.doctor.finding import Finding, fail, ok, warn
-from producers.doctor.subject import Subject, UnlookedError
+from producers.doctor.check import Finding, Subject, UnlookedError, fail, ok, warn
 from shared.addresses.servers import is_amqp
 from shared.addresses.web import proxy_for, trusted
 from shared.ledger import checkup
@@ -32,7 +31,7 @@ def of_ledger(subject: Subject) -> list[Finding]:
             return checkup.server(tx).now.timestamp()
 
         ahead_s = _ahead_s(theirs)
-    return [judged("clock of the ledger", ahead_s)]
+    return [judge("clock of the ledger", ahead_s)]
 
 
 def of_broker(subject: Subject) -> list[Finding]:
@@ -43,10 +42,15 @@ def of_broker(subject: Subject) -> list[Finding]:
     try:
         with broker.open_redis(url) as client:
             client.ping()
-            ahead_s = _ahead_s(lambda: _epoch_s(client.time()))
+
+            def theirs() -> float:
+                seconds, microseconds = client.time()
+                return float(seconds) + microseconds / 1_000_000
+
+            ahead_s = _ahead_s(theirs)
     except BrokerError as error:
         raise UnlookedError(f"the broker does not serve ({error})", "first what is said of the broker") from error
-    return [judged("clock of the broker", ahead_s)]
+    return [judge("clock of the broker", ahead_s)]
 
 
 def of_date(stage: Stage, subject: Subject) -> list[Finding]:
@@ -55,12 +59,12 @@ def of_date(stage: Stage, subject: Subject) -> list[Finding]:
     if url is None or subject.offline or (stage is Stage.OIC and subject.of.oic.mode == "builtin"):
         return []
     try:
-        return [judged(f"clock of {stage}", _ahead_s(lambda: _dated(url)))]
+        return [judge(f"clock of {stage}", _ahead_s(lambda: date_of(url)))]
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, TypeError, ImportError):
         return []
 
 
-def judged(check: str, ahead_s: float) -> Finding:
+def judge(check: str, ahead_s: float) -> Finding:
     """Judge by how far that clock is ahead of ours.  Pure.  Units: seconds, negative when it is behind."""
     found = f"{abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'} this machine"
     if abs(ahead_s) <= WARN_S:
@@ -71,19 +75,14 @@ def judged(check: str, ahead_s: float) -> Finding:
 
 
 def _ahead_s(theirs: Callable[[], float]) -> float:
-    """Give how far a clock is ahead of ours, by ours in the middle of asking for it.  Units: epoch seconds."""
+    """Return how far a clock is ahead of ours, by ours in the middle of asking for it.  Units: epoch seconds."""
     asked = time()
-    told = theirs()
-    return told - (asked + time()) / 2
+    answered = theirs()
+    return answered - (asked + time()) / 2
 
 
-def _epoch_s(told: object) -> float:
-    seconds, microseconds = told if isinstance(told, tuple) else (0, 0)
-    return float(seconds) + float(microseconds) / 1_000_000
-
-
-def _dated(url: str) -> float:
-    """Give the instant of an answer's `Date`, which is cut to whole seconds; no credentials are sent.
+def date_of(url: str) -> float:
+    """Return the instant of an answer's `Date`, which is cut to whole seconds; no credentials are sent.
 
     Raises:
         ValueError: it has none.

@@ -1,81 +1,68 @@
 """All checks, side by side: each has its own time-outs, none waits for another, and the whole has a deadline."""
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as LateError
-from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 
-from producers.doctor import broker, clocks, configuration, connection_checks, ledger, leftovers, order, work, workers
-from producers.doctor.finding import Finding, Level, fail, unlooked
-from producers.doctor.subject import Subject, UnlookedError
+from producers.doctor import broker, clocks, configuration, ledger, work
+from producers.doctor.check import Check, Finding, Level, Subject, UnlookedError, fail, unlooked
 from shared.errors import LedgerError
 from shared.pipeline import STAGES
 
 WITHIN_S = 18.0
-Look = Callable[[Subject], Sequence[Finding]]
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A check by its name."""
-
-    name: str
-    look: Look
-
-
 CHECKS: tuple[Check, ...] = (
-    Check(configuration.CHECK, configuration.look),
-    Check(ledger.SERVER, ledger.look),
+    Check(configuration.SETTINGS, configuration.look_at_settings),
+    Check(ledger.SERVER, ledger.look_at_server),
     Check(ledger.SCHEMA, ledger.look_at_schema),
-    Check(broker.CHECK, broker.look),
+    Check(broker.BROKER, broker.look_at_broker),
     Check(work.DISPATCHER, work.look_for_dispatcher),
-    Check(workers.CHECK, workers.look),
+    Check(broker.WORKERS, broker.look_for_consumers),
     Check(work.PROCESSES, work.look_for_workers),
-    Check("connections", connection_checks.look),
-    *(Check(f"test of {stage}", partial(connection_checks.test, stage)) for stage in STAGES),
+    Check("connections", configuration.look_at_connections),
+    *(Check(f"test of {stage}", partial(configuration.test_connection, stage)) for stage in STAGES),
     Check("clock of the ledger", clocks.of_ledger),
     Check("clock of the broker", clocks.of_broker),
     *(Check(f"clock of {stage}", partial(clocks.of_date, stage)) for stage in STAGES),
     Check(work.LEASES, work.look_at_leases),
     Check(work.DUE, work.look_at_due),
     Check(work.JOBS, work.look_at_jobs),
-    Check(order.SHUT, order.look_for_shut_members),
-    Check(leftovers.STRAYS, leftovers.look_for_strays),
-    Check(leftovers.MAIL, leftovers.look_at_mail),
-    Check(leftovers.DISK, leftovers.look_at_disk),
+    Check(work.SHUT, work.look_for_shut_members),
+    Check(work.STRAYS, work.look_for_strays),
+    Check(work.MAIL, work.look_at_mail),
+    Check(work.DISK, work.look_at_disk),
 )
 
 
 def examine(subject: Subject, *, checks: Iterable[Check] = CHECKS, within_s: float = WITHIN_S) -> list[Finding]:
-    """Make all checks and give what they found, in their order.  Units: *within_s* seconds for all of them."""
+    """Make all checks, and return what they found in their order.  Units: *within_s* seconds for all of them."""
     deadline = monotonic() + within_s
-    begun = [(check, _begun(check, subject)) for check in checks]
-    return [finding for check, made in begun for finding in _of(check, made, deadline - monotonic())]
+    begun = [(check, _begin(check, subject)) for check in checks]
+    return [finding for check, made in begun for finding in _findings(check, made, deadline - monotonic())]
 
 
 def is_well(findings: Iterable[Finding]) -> bool:
-    """Say whether nothing failed."""
+    """Return whether nothing failed."""
     return all(finding.level is not Level.FAIL for finding in findings)
 
 
-def _begun(check: Check, subject: Subject) -> "Future[Sequence[Finding]]":
+def _begin(check: Check, subject: Subject) -> "Future[Sequence[Finding]]":
     """Begin a check in a thread that keeps nobody from ending."""
     made: Future[Sequence[Finding]] = Future()
 
     def make() -> None:
         try:
             made.set_result(check.look(subject))
-        except Exception as error:  # noqa: BLE001  # one check that breaks must not keep the others from being told
+        except Exception as error:  # noqa: BLE001  # one check that breaks must not silence the others
             made.set_exception(error)
 
     threading.Thread(target=make, name=check.name, daemon=True).start()
     return made
 
 
-def _of(check: Check, made: "Future[Sequence[Finding]]", left_s: float) -> Sequence[Finding]:
+def _findings(check: Check, made: "Future[Sequence[Finding]]", left_s: float) -> Sequence[Finding]:
     try:
         return made.result(max(0.0, left_s))
     except UnlookedError as error:

@@ -2,11 +2,10 @@
 
 from time import perf_counter
 
-from producers.doctor.finding import Finding, fail, ok, warn
-from producers.doctor.subject import Subject, place
+from producers.doctor.check import Finding, Subject, fail, ok, place, warn
 from shared.errors import LedgerError, LedgerUnwritableError
 from shared.ledger import checkup, readiness
-from shared.ledger.checkup import Schema, Server
+from shared.ledger.checkup import Server
 from shared.ledger.engine import DISK_FULL, Transaction, engine
 
 SERVER, SCHEMA = "ledger", "ledger's schema"
@@ -23,7 +22,7 @@ _TRIES = 5
 """The quickest of them is the way there and back; the others waited for this machine's other checks."""
 
 
-def look(subject: Subject) -> list[Finding]:
+def look_at_server(subject: Subject) -> list[Finding]:
     """Look at the server."""
     where = place(subject.ledger_url)
     try:
@@ -34,7 +33,7 @@ def look(subject: Subject) -> list[Finding]:
         why = "without its ledger nothing is accepted and nothing is sent; what was accepted is safe in it"
         remedy = "start PostgreSQL, or correct MEMBERSYNC_LEDGER_URL; all processes go on by themselves"
         return [fail(SERVER, where, f"does not serve: {_said(error)}", why, remedy)]
-    return [_unwritable(subject, where) or judged(server, took_ms, where)]
+    return [_unwritable(subject, where) or judge_server(server, took_ms, where)]
 
 
 def _unwritable(subject: Subject, where: str) -> Finding | None:
@@ -56,12 +55,12 @@ def _took_ms(tx: Transaction) -> float:
 
 
 def _said(error: LedgerError) -> str:
-    """Give what the driver says of a connection that it did not get: who, where, why; no password, nobody's data."""
+    """Return what the driver says of a connection that it did not get: who, where, why; no password, nobody's data."""
     said = str(getattr(error.__cause__, "orig", error)).strip()
     return said.splitlines()[0] if said else str(error)
 
 
-def judged(server: Server, took_ms: float, where: str) -> Finding:
+def judge_server(server: Server, took_ms: float, where: str) -> Finding:
     """Judge a server by its version and how long one statement took.  Pure.  Units: *took_ms* milliseconds."""
     found = f"PostgreSQL {server.version} answers in {took_ms:.1f} ms"
     if server.encoding != readiness.UTF8:
@@ -81,14 +80,10 @@ def look_at_schema(subject: Subject) -> list[Finding]:
     where = place(subject.ledger_url)
     with subject.reading() as tx:
         schema = checkup.schema(tx)
-    return [_of_schema(schema, where)]
-
-
-def _of_schema(schema: Schema, where: str) -> Finding:
-    found = f"the schema is {schema.found or 'not there'}, this version's is {schema.wanted}"
     if schema.found == schema.wanted:
-        return ok(SCHEMA, where, f"the schema is {schema.found}, that of this version")
+        return [ok(SCHEMA, where, f"the schema is {schema.found}, that of this version")]
+    found = f"the schema is {schema.found or 'not there'}, this version's is {schema.wanted}"
     if not schema.is_ours:
         why = "the ledger was migrated by a newer version; this one reads and writes it wrongly"
-        return fail(SCHEMA, where, found, why, "run the newer version here too")
-    return fail(SCHEMA, where, found, "statements of this version fail on it", "`membersync migrate`")
+        return [fail(SCHEMA, where, found, why, "run the newer version here too")]
+    return [fail(SCHEMA, where, found, "statements of this version fail on it", "`membersync migrate`")]

@@ -1,10 +1,15 @@
-"""Whether anybody works: the dispatcher, on what is due, on leases that ran out, on jobs."""
+"""Whether work is done, as the ledger tells: who is at work, what waits for too long, what piles up unseen.
 
-from producers.doctor.finding import Finding, fail, ok, warn
-from producers.doctor.subject import Subject, UnlookedError
+Dispatchers, workers, leases, what is due, jobs; members that are shut, stray messages, mail, room on the disk.
+"""
+
+import shutil
+from pathlib import Path
+
+from producers.doctor.check import Finding, Subject, UnlookedError, fail, ok, warn
 from producers.operations import at_work
 from producers.operations.standing import standing
-from producers.operations.verdict import Verdict, unseen, unseen_so_slow, unset
+from producers.operations.verdict import MAIL_LATE_S, Verdict, unseen, unseen_so_slow, unset
 from shared.errors import LedgerError, LedgerSlowError
 from shared.ledger import checkup, heartbeats
 from shared.ledger.checkup import Idle
@@ -12,15 +17,20 @@ from shared.ledger.records import Process
 from shared.pipeline import Lane, spoken
 
 DISPATCHER, PROCESSES, LEASES, DUE, JOBS = "dispatcher", "worker processes", "leases", "due instances", "jobs"
+SHUT, STRAYS, MAIL, DISK = "members that are shut", "stray messages", "mail", "disk"
 OVERDUE_S = 60.0
 """A lease that ran out is given back at the next tick of a dispatcher, a job's turn comes as soon."""
 IDLE_S = 300.0
+OF_LATE_S = 86_400.0
+_GIB = 1024**3
+WARN_BYTES, FAIL_BYTES = 2 * _GIB, _GIB // 5
+WARN_PART, FAIL_PART = 0.05, 0.01
 _BEATS = "heartbeats in the ledger"
 _START = "start one: `membersync dispatcher`; its log says why the last one ended"
 
 
-def passed(subject: Subject) -> Verdict:
-    """Give the verdict on this installation, the line that all begins with."""
+def verdict_on(subject: Subject) -> Verdict:
+    """Return the verdict on this installation, the line that all begins with."""
     try:
         with subject.reading() as tx:
             return standing(tx, subject.of).verdict
@@ -51,10 +61,10 @@ def look_for_workers(subject: Subject) -> list[Finding]:
     """Look for worker processes that go round, of every lane; a stopped one may still be known to the broker."""
     with subject.reading() as tx:
         processes = heartbeats.processes(tx)
-    return [_of_workers(lane, at_work.workers(processes, lane), at_work.silent(processes)) for lane in Lane]
+    return [_judge_workers(lane, at_work.workers(processes, lane), at_work.silent(processes)) for lane in Lane]
 
 
-def _of_workers(lane: Lane, of_lane: list[Process], silent: list[Process]) -> Finding:
+def _judge_workers(lane: Lane, of_lane: list[Process], silent: list[Process]) -> Finding:
     count = sum(map(at_work.is_at_work, of_lane))
     gone = [one for one in silent if one in of_lane]
     remedy = f"see what became of its process, or start another: `membersync worker --lane {lane}`"
@@ -88,12 +98,13 @@ def look_at_due(subject: Subject) -> list[Finding]:
         read_only = checkup.server(tx).read_only
     idle = [row for row in rows if row.due_s > IDLE_S and not row.finished]
     if idle:
-        return [_left_alone(row, read_only=read_only) for row in idle]
+        return [judge_idle(row, read_only=read_only) for row in idle]
     due = ", ".join(f"{row.due} {row.lane} at {spoken(row.stage)}" for row in rows) or "none"
     return [ok(DUE, "instances whose time has come", due)]
 
 
-def _left_alone(row: Idle, *, read_only: bool) -> Finding:
+def judge_idle(row: Idle, *, read_only: bool) -> Finding:
+    """Judge what is due for long while nothing of its lane ends.  Pure."""
     looked_at = f"what is due in the {row.lane} lane at {spoken(row.stage)}"
     found = f"{row.due} are due, the oldest for {_minutes(row.due_s)}, and nothing of that lane ended in 5 min"
     if read_only:
@@ -126,3 +137,72 @@ def look_at_jobs(subject: Subject) -> list[Finding]:
 
 def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.0f} min"
+
+
+def look_for_shut_members(subject: Subject) -> list[Finding]:
+    """Look for members whose newest accepted event nothing real can overtake."""
+    with subject.reading() as tx:
+        found = checkup.shut(tx, future_s=subject.of.guard.future_s)
+    looked_at = "members whose newest event lies in the future, or counts beyond Siebel's range"
+    if not found.count:
+        return [ok(SHUT, looked_at, "none")]
+    what = f"{found.count}, {found.first} for one"
+    why = "every real change of these members is older than that event, and is superseded"
+    remedy = "send their newest change again with force; the runbook has the command: A member that is shut"
+    return [warn(SHUT, looked_at, what, why, remedy)]
+
+
+def look_for_strays(subject: Subject) -> list[Finding]:
+    """Look for messages of the last day that no task could take."""
+    with subject.reading() as tx:
+        found = checkup.strays(tx, period_s=OF_LATE_S)
+    looked_at = "messages of the last 24 h that no task could take"
+    if not found.count:
+        return [ok(STRAYS, looked_at, "none")]
+    what = (
+        f"{found.count}, the newest at {found.newest_at:%Y-%m-%d %H:%MZ} in {found.queue or 'no queue'}: {found.reason}"
+    )
+    why = "somebody else writes to our broker, or versions are mixed; no instance is lost by them"
+    remedy = "let only membersync reach the broker; the runbook shows how to read them in the table stray_message"
+    return [warn(STRAYS, looked_at, what, why, remedy)]
+
+
+def look_at_mail(subject: Subject) -> list[Finding]:
+    """Look for mail that waits too long."""
+    with subject.reading() as tx:
+        found = checkup.unsent(tx)
+    looked_at = "mail that is written and not sent"
+    if not found.count and found.complaint:
+        why = "not everybody is told that a connection is down or that there are new dead letters"
+        remedy = "correct MEMBERSYNC_MAIL__RECIPIENTS, or have the mail server take them"
+        return [warn(MAIL, "the newest mail that was sent", f"not all of it was taken: {found.complaint}", why, remedy)]
+    if not found.count:
+        return [ok(MAIL, looked_at, "none waits")]
+    what = f"{found.count} wait, the oldest for {found.oldest_s / 60:.0f} min"
+    cause = f": {found.last_error}" if found.last_error else "; no server was tried yet"
+    if found.oldest_s <= MAIL_LATE_S:
+        return [ok(MAIL, looked_at, f"{what}{cause}")]
+    why = "nobody is told that a connection is down or that there are new dead letters"
+    remedy = "correct MEMBERSYNC_MAIL__… and see that a dispatcher runs; what waits is then sent by itself"
+    return [warn(MAIL, looked_at, f"{what}{cause}", why, remedy)]
+
+
+def look_at_disk(subject: Subject) -> list[Finding]:
+    """Look at the room that embedded servers have left; servers elsewhere are watched elsewhere."""
+    if not subject.beside_stack:
+        return []
+    home = subject.of.home.resolve()
+    usage = shutil.disk_usage(home)
+    return [judge_disk(usage.free, usage.total, home)]
+
+
+def judge_disk(free_bytes: int, total_bytes: int, home: Path) -> Finding:
+    """Judge the room that is left.  Pure."""
+    found = f"{free_bytes / _GIB:.1f} GiB of {total_bytes / _GIB:.0f} GiB are free"
+    why = "a ledger without room accepts nothing"
+    remedy = f"make room on the disk of {home}: `du -sh {home}/*`; logs may go"
+    if free_bytes < min(FAIL_BYTES, total_bytes * FAIL_PART):
+        return fail(DISK, str(home), found, why, remedy)
+    if free_bytes < min(WARN_BYTES, total_bytes * WARN_PART):
+        return warn(DISK, str(home), found, why, remedy)
+    return ok(DISK, str(home), found)

@@ -21,10 +21,10 @@ where they were after a restart.  Queries take the `max by` these labels first, 
 What has not happened yet is there as 0, so that nothing is missing from a plot or an alert.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, product
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -44,6 +44,7 @@ from shared.ledger.tallies import BOUNDS_S, OUTCOMES, WAIT_BOUNDS_S, Tally, Wait
 from shared.pipeline import QUEUED, Lane, Stage, State
 from shared.settings import Settings
 
+Labels = TypeVar("Labels", bound=tuple[str, ...])
 _PATIENCE = 10
 """Scrapes are answered from memory for this many times as long as the last look took."""
 _HANGS_S = 5.0
@@ -78,23 +79,19 @@ class LedgerCollector(Collector):
         )
 
     def collect(self) -> Iterator[Metric]:
-        """Give the metrics."""
+        """Yield the metrics, in the order of the table above."""
         try:
             look = self._shared.get()
         except LedgerError:
             yield GaugeMetricFamily("membersync_ledger_up", "Whether the ledger answers", 0)
             return
         yield GaugeMetricFamily("membersync_ledger_up", "Whether the ledger answers", 1)
-        yield _instances(look.tallies)
-        yield _intake(look.intake)
-        yield _seconds(look.tallies)
-        yield _waits(look.waits)
-        yield from _backlog(look.backlog)
-        yield _dead_letters(look.dead_letters)
-        yield _connections(look.connections)
-        yield _budgets(look.connections)
-        yield from _mail(*look.unsent)
-        yield _processes(look.processes)
+        yield from _throughput(look)
+        yield from _durations(look)
+        yield from _backlog(look)
+        yield from _connections(look)
+        yield from _mail(look)
+        yield _processes(look)
 
     def _look(self) -> _Look:
         with transaction(self._ledger) as tx:
@@ -111,124 +108,104 @@ class LedgerCollector(Collector):
 
 
 def registry_of(settings: Settings) -> CollectorRegistry:
-    """Give the registry that `/metrics` serves."""
+    """Return the registry that `/metrics` serves."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(LedgerCollector(settings))
     return registry
 
 
-def _instances(rows: list[Tally]) -> Metric:
-    family = CounterMetricFamily(
-        "membersync_instances", "What became of instances at each stage", labels=["stage", "outcome"]
-    )
-    totals = {(str(stage), outcome): 0 for stage, outcomes in OUTCOMES.items() for outcome in outcomes}
-    for row in rows:
-        totals[row.stage, row.outcome] = totals.get((row.stage, row.outcome), 0) + row.count
-    for labels, total in sorted(totals.items()):
-        family.add_metric(labels, total)
+def _family(
+    kind: type[CounterMetricFamily | GaugeMetricFamily],
+    name: str,
+    what: str,
+    labels: Sequence[str],
+    values: Mapping[Labels, float],
+) -> Metric:
+    """Return a family with a sample for each of *values*, which are by the values of *labels*."""
+    family = kind(name, what, labels=labels)
+    for of_labels, value in values.items():
+        family.add_metric(of_labels, value)
     return family
 
 
-def _intake(counts: dict[str, int]) -> Metric:
-    family = CounterMetricFamily("membersync_intake", "What intake answered to events", labels=["outcome"])
-    for outcome in Outcome:
-        family.add_metric([outcome], counts.get(outcome, 0))
+def _histogram(
+    name: str, what: str, label: str, bounds: Sequence[float], values: Mapping[str, tuple[list[int], float]]
+) -> Metric:
+    """Return a histogram by *label*; *values* are what fell into each bucket, not added up yet, and the sum."""
+    family = HistogramMetricFamily(name, what, labels=[label])
+    names = [*map(str, bounds), "+Inf"]
+    for of_label, (counts, total) in values.items():
+        family.add_metric([of_label], list(zip(names, accumulate(counts), strict=True)), total)
     return family
 
 
-def _seconds(rows: list[Tally]) -> Metric:
-    family = HistogramMetricFamily("membersync_stage_seconds", "Duration of an attempt", labels=["stage"])
-    counts: dict[str, list[int]] = {stage: [0] * (len(BOUNDS_S) + 1) for stage in Stage}
-    took_s: dict[str, float] = defaultdict(float)
-    for row in rows:
-        if row.bucket >= 0 and row.stage in counts:
-            counts[row.stage][row.bucket] += row.count
-            took_s[row.stage] += row.took_s
-    bounds = [*map(str, BOUNDS_S), "+Inf"]
-    for stage, of_stage in counts.items():
-        family.add_metric([stage], list(zip(bounds, accumulate(of_stage), strict=True)), took_s[stage])
-    return family
+def _throughput(look: _Look) -> Iterator[Metric]:
+    counts = {(str(stage), outcome): 0 for stage, outcomes in OUTCOMES.items() for outcome in outcomes}
+    for row in look.tallies:
+        counts[row.stage, row.outcome] = counts.get((row.stage, row.outcome), 0) + row.count
+    what = "What became of instances at each stage"
+    ordered = dict(sorted(counts.items()))
+    yield _family(CounterMetricFamily, "membersync_instances", what, ["stage", "outcome"], ordered)
+    answers = {(str(outcome),): look.intake.get(outcome, 0) for outcome in Outcome}
+    yield _family(CounterMetricFamily, "membersync_intake", "What intake answered to events", ["outcome"], answers)
 
 
-def _waits(rows: list[WaitTotal]) -> Metric:
-    family = HistogramMetricFamily(
-        "membersync_sync_seconds", "From the acceptance of an event until Siebel was told its outcome", labels=["lane"]
-    )
-    bounds = [*map(str, WAIT_BOUNDS_S), "+Inf"]
-    for lane in Lane:
-        counts, waited_s = [0] * len(bounds), 0.0
-        for row in rows:
-            if row.lane == lane:
-                counts[row.bucket] += row.count
-                waited_s += row.waited_s
-        family.add_metric([lane], list(zip(bounds, accumulate(counts), strict=True)), waited_s)
-    return family
+def _durations(look: _Look) -> Iterator[Metric]:
+    stages = {str(stage): ([0] * (len(BOUNDS_S) + 1), 0.0) for stage in Stage}
+    for row in look.tallies:
+        if row.bucket >= 0 and row.stage in stages:
+            counts, took_s = stages[row.stage]
+            counts[row.bucket] += row.count
+            stages[row.stage] = counts, took_s + row.took_s
+    yield _histogram("membersync_stage_seconds", "Duration of an attempt", "stage", BOUNDS_S, stages)
+    lanes = {str(lane): ([0] * (len(WAIT_BOUNDS_S) + 1), 0.0) for lane in Lane}
+    for wait in look.waits:
+        if wait.lane in lanes:
+            counts, waited_s = lanes[wait.lane]
+            counts[wait.bucket] += wait.count
+            lanes[wait.lane] = counts, waited_s + wait.waited_s
+    what = "From the acceptance of an event until Siebel was told its outcome"
+    yield _histogram("membersync_sync_seconds", what, "lane", WAIT_BOUNDS_S, lanes)
 
 
-def _backlog(rows: list[Backlog]) -> Iterator[Metric]:
+def _backlog(look: _Look) -> Iterator[Metric]:
     counts = {(str(lane), str(stage), str(state)): 0 for lane, stage, state in product(Lane, Stage, _UNFINISHED)}
-    ages = {(str(lane), str(state)): 0.0 for lane, state in product(Lane, _UNFINISHED)}
-    for row in rows:
+    ages_s = {(str(lane), str(state)): 0.0 for lane, state in product(Lane, _UNFINISHED)}
+    for row in look.backlog:
         counts[row.lane, row.stage, row.state] = row.count
-        ages[row.lane, row.state] = max(ages[row.lane, row.state], row.oldest_s)
-    pending = GaugeMetricFamily(
-        "membersync_pending", "Instances that are not finished", labels=["lane", "stage", "state"]
-    )
-    for of_pending, count in counts.items():
-        pending.add_metric(of_pending, count)
-    yield pending
-    oldest = GaugeMetricFamily(
-        "membersync_oldest_seconds", "Age of the oldest instance since its acceptance", labels=["lane", "state"]
-    )
-    for of_oldest, age_s in ages.items():
-        oldest.add_metric(of_oldest, age_s)
-    yield oldest
+        ages_s[row.lane, row.state] = max(ages_s[row.lane, row.state], row.oldest_s)
+    what = "Instances that are not finished"
+    yield _family(GaugeMetricFamily, "membersync_pending", what, ["lane", "stage", "state"], counts)
+    what = "Age of the oldest instance since its acceptance"
+    yield _family(GaugeMetricFamily, "membersync_oldest_seconds", what, ["lane", "state"], ages_s)
+    dead = {(str(stage), code): 0 for stage, code in product(Stage, _OURS_TO_FIX)}
+    dead |= {(row.stage, row.code): row.count for row in look.dead_letters}
+    yield _family(GaugeMetricFamily, "membersync_dead_letters", "Dead letters by cause", ["stage", "code"], dead)
 
 
-def _dead_letters(rows: list[DeadLetters]) -> Metric:
-    family = GaugeMetricFamily("membersync_dead_letters", "Dead letters by cause", labels=["stage", "code"])
-    counts = {(str(stage), code): 0 for stage, code in product(Stage, _OURS_TO_FIX)}
-    counts.update({(row.stage, row.code): row.count for row in rows})
-    for labels, count in counts.items():
-        family.add_metric(labels, count)
-    return family
+def _connections(look: _Look) -> Iterator[Metric]:
+    what = "Whether calls go out: the connection is neither paused nor down"
+    up = {(row.name,): float(row.state == "up") for row in look.connections}
+    yield _family(GaugeMetricFamily, "membersync_connection_up", what, ["name"], up)
+    what = "Calls that count in any 60 s, in parts of the budget"
+    used = {(row.name,): row.budget.used / row.budget.per_minute for row in look.connections if row.budget is not None}
+    yield _family(GaugeMetricFamily, "membersync_budget_used_ratio", what, ["name"], used)
 
 
-def _connections(rows: list[ConnectionState]) -> Metric:
-    family = GaugeMetricFamily(
-        "membersync_connection_up", "Whether calls go out: the connection is neither paused nor down", labels=["name"]
-    )
-    for row in rows:
-        family.add_metric([row.name], float(row.state == "up"))
-    return family
-
-
-def _budgets(rows: list[ConnectionState]) -> Metric:
-    family = GaugeMetricFamily(
-        "membersync_budget_used_ratio", "Calls that count in any 60 s, in parts of the budget", labels=["name"]
-    )
-    for row in rows:
-        if row.budget is not None:
-            family.add_metric([row.name], row.budget.used / row.budget.per_minute)
-    return family
-
-
-def _processes(rows: list[Process]) -> Metric:
-    family = GaugeMetricFamily(
-        "membersync_processes",
-        "Dispatchers and worker processes: at work, or fallen silent with none started in their place",
-        labels=["kind", "lane", "state"],
-    )
-    silent = at_work.silent(rows)
-    for kind, lane, some in (
-        (Kind.DISPATCHER, "", at_work.dispatchers(rows)),
-        *((Kind.WORKER, lane, at_work.workers(rows, lane)) for lane in Lane),
-    ):
-        family.add_metric([kind, lane, "at_work"], sum(map(at_work.is_at_work, some)))
-        family.add_metric([kind, lane, "silent"], sum(one in silent for one in some))
-    return family
-
-
-def _mail(count: int, oldest_s: float) -> Iterator[Metric]:
+def _mail(look: _Look) -> Iterator[Metric]:
+    count, oldest_s = look.unsent
     yield GaugeMetricFamily("membersync_mail_unsent", "Mails that the mail server has not taken yet", count)
     yield GaugeMetricFamily("membersync_mail_oldest_seconds", "Age of the oldest mail that was not taken yet", oldest_s)
+
+
+def _processes(look: _Look) -> Metric:
+    silent = at_work.silent(look.processes)
+    counts: dict[tuple[str, ...], int] = {}
+    for kind, lane, some in (
+        (Kind.DISPATCHER, "", at_work.dispatchers(look.processes)),
+        *((Kind.WORKER, lane, at_work.workers(look.processes, lane)) for lane in Lane),
+    ):
+        counts[kind, lane, "at_work"] = sum(map(at_work.is_at_work, some))
+        counts[kind, lane, "silent"] = sum(one in silent for one in some)
+    what = "Dispatchers and worker processes: at work, or fallen silent with none started in their place"
+    return _family(GaugeMetricFamily, "membersync_processes", what, ["kind", "lane", "state"], counts)

@@ -15,8 +15,7 @@ from celery import Celery
 from deploy.local.embedded_server import free_port
 from deploy.local.servers import scratch_valkey
 from producers.doctor import broker as doctor_of_broker
-from producers.doctor.finding import Level
-from producers.doctor.subject import Subject
+from producers.doctor.check import Level, Subject
 from shared.addresses.servers import read_broker
 from shared.broker import ask_workers, configuration
 from shared.settings import Settings
@@ -37,7 +36,7 @@ def client(own_valkey: str) -> Iterator["redis.Redis"]:
 
 
 def found_at(url: str) -> tuple[Level, str]:
-    findings = doctor_of_broker.look(Subject(Settings(_env_file=None, broker_url=url)))
+    findings = doctor_of_broker.look_at_broker(Subject(Settings(_env_file=None, broker_url=url)))
     return findings[0].level, findings[0].found
 
 

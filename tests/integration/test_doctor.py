@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import redis
 
+from producers.doctor.check import Subject
 from producers.doctor.examination import CHECKS, examine
-from producers.doctor.subject import Subject
 from shared.ledger import connections
 from shared.ledger.engine import transaction
 from shared.lifecycle.breaker import Seen

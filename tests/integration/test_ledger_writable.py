@@ -7,11 +7,10 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from producers.doctor import connection_checks
+from producers.doctor import configuration
 from producers.doctor import ledger as doctor_of_ledger
 from producers.doctor import work as doctor_of_work
-from producers.doctor.finding import Level
-from producers.doctor.subject import Subject
+from producers.doctor.check import Level, Subject
 from producers.site import create_app
 from shared.addresses.servers import ledger_arguments
 from shared.errors import LedgerUnwritableError
@@ -90,10 +89,10 @@ def test_a_read_only_ledger_is_not_ready_and_says_why(client: httpx.Client, sett
     assert client.get("/v1/instances").status_code == 200  # it is still read
 
     subject = Subject(settings)
-    (found,) = doctor_of_ledger.look(subject)
+    (found,) = doctor_of_ledger.look_at_server(subject)
     assert (found.level, found.found) == (Level.FAIL, READ_ONLY)
     assert "target_session_attrs=read-write" in found.remedy
-    assert not connection_checks._can_pay(subject)  # noqa: SLF001  # or a test would blame the budget
+    assert not configuration.can_pay(subject)  # or a test would blame the budget
 
 
 def test_it_is_ready_again_as_soon_as_it_takes_writes(
@@ -120,7 +119,7 @@ def test_a_full_disk_is_not_ready_and_says_why(client: httpx.Client, ledger: Eng
     _alter(ledger, "create trigger full_disk before insert on readiness execute function full_disk()")
     try:
         assert client.get("/readyz").json()["missing"] == [FULL]
-        (found,) = doctor_of_ledger.look(Subject(settings))
+        (found,) = doctor_of_ledger.look_at_server(Subject(settings))
         assert (found.level, found.found) == (Level.FAIL, FULL)
         assert "make room" in found.remedy
     finally:
@@ -189,8 +188,8 @@ def test_a_dispatcher_does_not_listen_where_nobody_calls(ledger_url: str, ledger
 
 def test_what_is_left_alone_on_a_read_only_ledger_is_not_blamed_on_the_budget() -> None:
     row = Idle("live", "oic", 3, 900.0, 0)
-    assert "read-only" in doctor_of_work._left_alone(row, read_only=True).why  # noqa: SLF001
-    assert "spent budget" in doctor_of_work._left_alone(row, read_only=False).why  # noqa: SLF001
+    assert "read-only" in doctor_of_work.judge_idle(row, read_only=True).why
+    assert "spent budget" in doctor_of_work.judge_idle(row, read_only=False).why
 
 
 @pytest.fixture(params=["LATIN1", "SQL_ASCII"])
@@ -216,7 +215,7 @@ def test_a_database_that_does_not_hold_every_name_is_refused(
     assert readiness.missing(engine(url)) == [
         f"the ledger's database is {encoding}, which does not hold every name: it must be UTF8"
     ]
-    (found,) = doctor_of_ledger.look(Subject(Settings(_env_file=None, ledger_url=url)))
+    (found,) = doctor_of_ledger.look_at_server(Subject(Settings(_env_file=None, ledger_url=url)))
     assert (found.level, encoding in found.why) == (Level.FAIL, True)
     monkeypatch.setenv("MEMBERSYNC_LEDGER_URL", url)
     ran = Terminal(capsys)("migrate")

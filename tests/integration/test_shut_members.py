@@ -2,9 +2,8 @@
 
 from sqlalchemy import Engine
 
-from producers.doctor.finding import Finding
-from producers.doctor.order import look_for_shut_members
-from producers.doctor.subject import Subject
+from producers.doctor.check import Finding, Subject
+from producers.doctor.work import look_for_shut_members
 from shared.settings import Settings
 from tests.road import Road
 

@@ -6,10 +6,9 @@ from threading import Event
 
 import pytest
 
-from producers.doctor import broker, clocks, configuration, ledger, leftovers
-from producers.doctor.examination import Check, examine, is_well
-from producers.doctor.finding import Finding, Level, ok
-from producers.doctor.subject import Subject, UnlookedError, place
+from producers.doctor import broker, clocks, configuration, ledger, work
+from producers.doctor.check import Check, Finding, Level, Subject, UnlookedError, ok, place
+from producers.doctor.examination import examine, is_well
 from shared.errors import LedgerError
 from shared.ledger.checkup import Server
 from shared.settings import Settings
@@ -27,7 +26,7 @@ def server(number: int) -> Server:
     [(140_000, 1.0, Level.OK), (180_006, 50.0, Level.OK), (180_006, 51.0, Level.WARN), (130_014, 1.0, Level.FAIL)],
 )
 def test_a_ledger_is_judged_by_version_and_speed(number: int, took_ms: float, level: Level) -> None:
-    assert ledger.judged(server(number), took_ms, "here").level is level
+    assert ledger.judge_server(server(number), took_ms, "here").level is level
 
 
 @pytest.mark.parametrize(
@@ -41,7 +40,7 @@ def test_a_ledger_is_judged_by_version_and_speed(number: int, took_ms: float, le
     ],
 )
 def test_a_broker_is_judged_by_version_and_by_whether_it_drops_messages(said: dict[str, str], level: Level) -> None:
-    assert broker.of_server(said, "here").level is level
+    assert broker.judge_server(said, "here").level is level
 
 
 @pytest.mark.parametrize(
@@ -56,7 +55,7 @@ def test_a_broker_is_judged_by_version_and_by_whether_it_drops_messages(said: di
     ],
 )
 def test_a_clock_is_judged_by_how_far_it_is_off(ahead_s: float, level: Level) -> None:
-    found = clocks.judged("clock of the ledger", ahead_s)
+    found = clocks.judge("clock of the ledger", ahead_s)
     assert found.level is level
     assert level is Level.OK or ("ahead of" if ahead_s > 0 else "behind") in found.found
 
@@ -66,7 +65,7 @@ def test_a_clock_is_judged_by_how_far_it_is_off(ahead_s: float, level: Level) ->
     [(3 * GIB, 100 * GIB, Level.OK), (GIB, 100 * GIB, Level.WARN), (GIB, 10 * GIB, Level.OK), (0, GIB, Level.FAIL)],
 )
 def test_a_disk_is_judged_by_the_room_that_is_left(free: int, total: int, level: Level) -> None:
-    assert leftovers.judged(free, total, Path("/home")).level is level
+    assert work.judge_disk(free, total, Path("/home")).level is level
 
 
 @pytest.mark.parametrize("level", [Level.WARN, Level.FAIL])
@@ -133,5 +132,5 @@ def test_a_check_that_hangs_is_told_of_at_the_deadline() -> None:
 )
 def test_a_base_url_that_ends_in_what_is_added_to_it_is_said(stage: str, ends_in: str, said: bool) -> None:  # noqa: FBT001
     of = Settings.model_validate({stage: {"base_url": f"https://{stage}.example.org{ends_in}"}})
-    names = [one.looked_at for one in configuration.look(Subject(of)) if "is added to it" in one.found]
+    names = [one.looked_at for one in configuration.look_at_settings(Subject(of)) if "is added to it" in one.found]
     assert names == ([f"MEMBERSYNC_{stage.upper()}__BASE_URL"] if said else [])

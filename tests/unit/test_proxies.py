@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from producers.doctor.clocks import _dated
+from producers.doctor.clocks import date_of
 from shared.addresses.web import proxy_for, trusted
 from shared.errors import StageError
 from shared.systems.transport import Door, Request, verdict
@@ -178,4 +178,4 @@ def test_a_companys_authority_is_believed_by_every_client(monkeypatch: pytest.Mo
         monkeypatch.setenv("SSL_CERT_FILE", str(TESTS / "company_authority.pem"))
         assert asyncio.run(sent(url)) == "{'a': 1}"
         assert httpx.get(url, verify=trusted(), trust_env=False).is_success
-        assert _dated(url) > 0
+        assert date_of(url) > 0

@@ -7,9 +7,8 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from markupsafe import Markup
 
-from producers.console.charts import PARTS, SERIES, Steps, plotted, plotted_waits
+from producers.console.charts import SERIES, WAITS, Steps, outcomes_chart, waits_chart
 from producers.console.rendering import page
 from producers.console.selection_form import Words, cursor_of
 from producers.console.session import Visitor
@@ -19,7 +18,6 @@ from producers.operations.job_control import AskError
 from producers.operations.masked import masked_page
 from shared.ledger import tallies, views
 from shared.ledger.engine import transaction
-from shared.ledger.tallies import MinuteCount, Outage
 
 router = APIRouter()
 
@@ -81,12 +79,6 @@ class Range:
         return _address(self.name, self.steps.since + (ranges + 1) * RANGES[self.name][0])
 
 
-def drawn(counted: list[MinuteCount], outages: list[Outage], chosen: Range) -> Markup:
-    """Draw outcomes for wide and for narrow windows."""
-    both = (plotted(counted, outages, chosen.steps, leads=chosen.lead, narrow=narrow) for narrow in (False, True))
-    return Markup("".join(both))  # noqa: S704  # our own drawing, its texts escaped
-
-
 @router.get("/history")
 def show_history(request: Request, _: Visitor) -> Response:
     """Show outcomes, waits and outages of the chosen time."""
@@ -94,7 +86,7 @@ def show_history(request: Request, _: Visitor) -> Response:
     content: dict[str, Any] = {
         "ranges": list(RANGES),
         "series": [name for name, _ in SERIES],
-        "waits": [name for name, _ in PARTS],
+        "waits": [name for name, _ in WAITS],
     }
     try:
         chosen = Range.of(request.query_params, now)
@@ -105,7 +97,6 @@ def show_history(request: Request, _: Visitor) -> Response:
         counted = tallies.counts(tx, since=steps.since, until=steps.until, step=steps.step)
         waited = tallies.waits(tx, since=steps.since, until=steps.until, step=steps.step)
         away = [one for one in tallies.outages(tx, since=steps.since) if one.from_at < steps.until]
-    both = (plotted_waits(waited, steps, narrow=narrow) for narrow in (False, True))
     return page(
         request,
         "history/page.html",
@@ -113,8 +104,8 @@ def show_history(request: Request, _: Visitor) -> Response:
         steps=steps,
         mistake=None,
         outages=away,
-        plot=drawn(counted, away, chosen),
-        wait_plot=Markup("".join(both)),  # noqa: S704  # as above
+        plot=outcomes_chart(counted, away, steps, chosen.lead),
+        wait_plot=waits_chart(waited, steps),
         percentiles=tallies.percentiles(waited),
         **content,
     )

@@ -7,11 +7,10 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
-from markupsafe import Markup
 
-from producers.console.charts import SERIES
+from producers.console.charts import SERIES, Svg, outcomes_chart
 from producers.console.connection_pages import meanings
-from producers.console.history import RANGES, Range, drawn
+from producers.console.history import RANGES, Range
 from producers.console.rendering import fragments, page
 from producers.console.session import Visitor
 from producers.operations import advice
@@ -52,7 +51,7 @@ class Look:
     more_causes: bool
     jobs: list[Job]
     outages: list[Outage]
-    plot: Markup
+    plot: Svg
     percentiles: Percentiles | None
 
     @property
@@ -68,7 +67,7 @@ class Glance:
         self._settings = settings
         self._shared = SharedLook(self._read, fresh_s=_FRESH_S, patience=_PATIENCE)
         self._standing = SharedLook(self._judged, fresh_s=_FRESH_S, patience=_PATIENCE)
-        self._plot: tuple[object, Markup] | None = None
+        self._plot: tuple[object, Svg] | None = None
 
     def look(self) -> Look:
         """Give a look; somebody else's if it is fresh, or if another is looking.
@@ -118,11 +117,12 @@ class Glance:
                 percentiles=tallies.percentiles(waited),
             )
 
-    def _plotted(self, counted: list[MinuteCount], away: list[Outage], at: datetime) -> Markup:
+    def _plotted(self, counted: list[MinuteCount], away: list[Outage], at: datetime) -> Svg:
         """Draw the last hour; the drawing before, if nothing has changed but the seconds."""
         shows = (counted, away, at.replace(second=0, microsecond=0))
         if self._plot is None or self._plot[0] != shows:
-            self._plot = shows, drawn(counted, away, Range("1h", at, is_now=True))
+            hour = Range("1h", at, is_now=True)
+            self._plot = shows, outcomes_chart(counted, away, hour.steps, hour.lead)
         return self._plot[1]
 
 

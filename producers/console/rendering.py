@@ -88,12 +88,12 @@ def percent(part: float, whole: float) -> str:
     return f"{100 * part / whole:.0f} %" if whole else "0 %"
 
 
-def pretty(value: Any) -> str:  # noqa: ANN401  # JSON
+def pretty(value: object) -> str:
     """Give JSON with a line for each member."""
     return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False, default=str)
 
 
-def visible(value: Any) -> Any:  # noqa: ANN401  # whatever a template shows
+def visible(value: object) -> object:
     """Give a text without what is not seen but changes how the rest is read: control characters, directions."""
     return _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", value) if type(value) is str else value
 
@@ -119,7 +119,7 @@ _FLASH_S = 60
 _FLASH_LONGEST = 600
 
 
-def page(request: Request, template: str, *, status: int = 200, **content: Any) -> Response:  # noqa: ANN401
+def page(request: Request, template: str, *, status: int = 200, **content: object) -> Response:
     """Give the page *template* with *content*."""
     cookies = Cookies.of(request)
     has_seed = cookies.seed in request.cookies
@@ -134,7 +134,7 @@ def page(request: Request, template: str, *, status: int = 200, **content: Any) 
     return response
 
 
-def fragments(request: Request, templates: Mapping[str, str], **content: Any) -> dict[str, str]:  # noqa: ANN401
+def fragments(request: Request, templates: Mapping[str, str], **content: object) -> dict[str, str]:
     """Render parts of a page: by the id of their element."""
     around = _surroundings(request)
     environment = _environment()

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from deploy.local.embedded_server import free_port
-from producers.console.charts import plotted
+from producers.console.charts import outcomes_chart
 from producers.console.history import Range
 from producers.site import create_app
 from shared.ledger import connections
@@ -147,7 +147,7 @@ HOUR = Range("1h", NOW, is_now=True).steps
 
 def test_the_plot_shows_what_happened_when_and_marks_outages_above_it() -> None:
     at = NOW.replace(second=0)
-    svg = plotted(
+    svg = outcomes_chart(
         [MinuteCount(at, "siebel", "completed", 7), MinuteCount(at, "crowdtwist", "rejected", 2)],
         [Outage("crowdtwist", "down", NOW - timedelta(minutes=30), None, "answered 503 <b>", None)],
         HOUR,
@@ -167,7 +167,7 @@ def test_the_plot_shows_what_happened_when_and_marks_outages_above_it() -> None:
 
 
 def test_an_hour_of_nothing_is_an_empty_plot() -> None:
-    assert plotted([], [], HOUR).startswith("<svg")
+    assert outcomes_chart([], [], HOUR).startswith("<svg")
 
 
 def test_streams_do_not_keep_the_api_from_stopping(pipeline: Pipeline) -> None:

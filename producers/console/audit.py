@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
-from producers.console.live import COUNTED_MAX, AsDrawn, Drawn, follow
+from producers.console.live import AsDrawn, Drawn, Rows, follow
 from producers.console.rendering import page
 from producers.console.selection_form import Words, cursor_of
 from producers.console.selection_view import Piece, job_of, pieces
@@ -18,7 +18,7 @@ from producers.http.dependencies import ledger_of
 from producers.operations.filtering import instant_of
 from producers.operations.job_control import AskError
 from shared.ledger import operators
-from shared.ledger.engine import transaction
+from shared.ledger.engine import Transaction, transaction
 from shared.ledger.filters import has_control
 from shared.ledger.operators import ActionFilter, ActionRecord
 
@@ -54,7 +54,7 @@ def show_audit(request: Request, _: Visitor) -> Response:
         found = operators.actions(tx, where, limit=ROWS, before=before)
     lines = [Line(one, pieces(one.asked, most=_PIECES_MAX), job_of(one.answer)) for one in found.items]
     if before is None:
-        drawn = _drawn(found.items)
+        drawn = Drawn.of(_rows(found.items))
         content["follow"] = f"/live/audit?{urlencode({**typed, 'after': drawn.after, 'seen': drawn.seen})}"
     return page(request, "audit/page.html", **content | {"lines": lines, "next": found.next, "before": before})
 
@@ -66,21 +66,18 @@ async def follow_audit(request: Request, _: Visitor, drawn: AsDrawn) -> Streamin
     Raises:
         AskError: the filter cannot be understood.
     """
-    words, ledger = request.query_params, ledger_of(request)
+    words = request.query_params
     where = _where(words)
     typed = {name: words[name] for name in _FIELDS if words.get(name)}
 
-    def look() -> tuple[int, Drawn]:
-        with transaction(ledger) as tx:
-            newest = operators.actions(tx, where, limit=COUNTED_MAX)
-            shown = operators.actions(tx, where, limit=ROWS, before=drawn.after + 1)
-        return sum(int(one.action_id) > drawn.after for one in newest.items), _drawn(shown.items)
+    def listed(tx: Transaction, limit: int, before: int | None) -> Rows:
+        return _rows(operators.actions(tx, where, limit=limit, before=before).items)
 
-    return follow(request, drawn, look, f"/audit?{urlencode(typed)}" if typed else "/audit")
+    return follow(request, drawn, listed, shown=ROWS, address=f"/audit?{urlencode(typed)}" if typed else "/audit")
 
 
-def _drawn(actions: Sequence[ActionRecord]) -> Drawn:
-    return Drawn.of([(int(one.action_id), (one.answer,)) for one in actions])
+def _rows(actions: Sequence[ActionRecord]) -> Rows:
+    return [(int(one.action_id), (one.answer,)) for one in actions]
 
 
 def _where(words: Words) -> ActionFilter:

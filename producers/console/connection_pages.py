@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response, StreamingResponse
 
 from producers.console.forms import Form, Posted, operates
+from producers.console.live import stream
 from producers.console.rendering import fragments, local, page, redirect
 from producers.console.session import Visitor
 from producers.http.dependencies import ledger_of, settings_of
@@ -44,8 +45,7 @@ def show_connections(request: Request, _: Visitor) -> Response:
 @router.get("/live/connections")
 async def follow_connections(request: Request, _: Visitor) -> StreamingResponse:
     """Stream the parts of the page; what one types a reason into is a part of its own, which seldom changes."""
-    answer: StreamingResponse = request.app.state.streams.respond(request, lambda: _parts(request))
-    return answer
+    return stream(request, lambda: _parts(request))
 
 
 @router.post("/connections/{name}/test")
@@ -121,4 +121,4 @@ def _parts(request: Request) -> dict[str, str]:
     for one in content["connections"]:
         names = {f"{one.name}-state": "connections/state.html", f"{one.name}-actions": "connections/actions.html"}
         parts |= fragments(request, names, one=one, **content)
-    return parts | {"trouble": ""}
+    return parts

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response, StreamingResponse
 
 from producers.console.forms import Posted, operates
-from producers.console.live import COUNTED_MAX, AsDrawn, Drawn, follow, instances_drawn
+from producers.console.live import AsDrawn, Drawn, Rows, follow, instance_rows
 from producers.console.rendering import local, page, redirect
 from producers.console.selection_form import Asked, cursor_of, failures
 from producers.console.selection_view import pieces
@@ -60,16 +60,13 @@ async def follow_letters(request: Request, _: Visitor, drawn: AsDrawn) -> Stream
     Raises:
         AskError: the filter cannot be understood.
     """
-    asked, ledger = Asked.of(request.query_params), ledger_of(request)
+    asked = Asked.of(request.query_params)
     where, message = failures(asked.where()), asked.message()
 
-    def look() -> tuple[int, Drawn]:
-        with transaction(ledger) as tx:
-            newest = listed(tx, where, message, None, COUNTED_MAX)
-            shown = listed(tx, where, message, drawn.after + 1)
-        return sum(int(one.instance_id) > drawn.after for one in newest.items), instances_drawn(shown.items)
+    def rows(tx: Transaction, limit: int, before: int | None) -> Rows:
+        return instance_rows(listed(tx, where, message, before, limit).items)
 
-    return follow(request, drawn, look, asked.address(PATH))
+    return follow(request, drawn, rows, shown=ROWS, address=asked.address(PATH))
 
 
 def _found(request: Request, asked: Asked, where: Filter, message: str, before: int | None) -> dict[str, Any]:
@@ -85,7 +82,7 @@ def _found(request: Request, asked: Asked, where: Filter, message: str, before: 
     rows = masked_page(found)
     follow = ""
     if before is None:
-        drawn = instances_drawn(rows.items)
+        drawn = Drawn.of(instance_rows(rows.items))
         follow = asked.address(f"/live{PATH}", after=str(drawn.after), seen=drawn.seen)
     shown = {"groups": groups, "rows": rows.items, "next": rows.next, "before": before, "fixed": fixed, "jobs": jobs}
     return shown | {"follow": follow}

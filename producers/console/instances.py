@@ -12,8 +12,8 @@ from fastapi.responses import RedirectResponse, Response, StreamingResponse
 from producers.console import timeline
 from producers.console.filter_bar import CHOICES, NAMES, FilterBar
 from producers.console.forms import Posted
-from producers.console.live import COUNTED_MAX, AsDrawn, Drawn, follow, instances_drawn
-from producers.console.rendering import fragments, page
+from producers.console.live import AsDrawn, Drawn, Rows, follow, instance_rows, stream_parts
+from producers.console.rendering import page
 from producers.console.session import Visitor
 from producers.console.unmasking import unmasker
 from producers.http.auth import Right
@@ -27,7 +27,7 @@ from producers.operations.masked import masked_instance, masked_member, masked_p
 from producers.operations.unmasked import revealed_member
 from producers.operations.unmasked_calls import revealed
 from shared.ledger import addresses, views
-from shared.ledger.engine import transaction
+from shared.ledger.engine import Transaction, transaction
 from shared.ledger.jobs import DISCARDED_FROM, REQUEUED_FROM
 from shared.ledger.records import MemberRecord
 from shared.ledger.suggestions import Suggesting, suggested
@@ -52,7 +52,7 @@ def list_instances(request: Request, _: Visitor) -> Response:
         with transaction(ledger_of(request)) as tx:
             found = masked_page(views.instances(tx, bar.where, limit=LIMIT_DEFAULT, before=bar.before))
             untold = views.untold(tx, [int(one.instance_id) for one in found.items])
-    drawn = instances_drawn(found.items) if found and not bar.before else None
+    drawn = Drawn.of(instance_rows(found.items)) if found and not bar.before else None
     return page(
         request,
         "instances/list.html",
@@ -78,15 +78,11 @@ async def follow_instances(request: Request, _: Visitor, drawn: AsDrawn) -> Stre
     bar = FilterBar.of(request.query_params)
     if bar.mistake:
         raise bar.mistake
-    ledger = ledger_of(request)
 
-    def look() -> tuple[int, Drawn]:
-        with transaction(ledger) as tx:
-            newest = views.instances(tx, bar.where, limit=COUNTED_MAX)
-            shown = views.instances(tx, bar.where, limit=LIMIT_DEFAULT, before=drawn.after + 1)
-        return sum(int(one.instance_id) > drawn.after for one in newest.items), instances_drawn(shown.items)
+    def listed(tx: Transaction, limit: int, before: int | None) -> Rows:
+        return instance_rows(views.instances(tx, bar.where, limit=limit, before=before).items)
 
-    return follow(request, drawn, look, bar.asked.address(_PATH))
+    return follow(request, drawn, listed, shown=LIMIT_DEFAULT, address=bar.asked.address(_PATH))
 
 
 _LONGEST = 200
@@ -143,7 +139,6 @@ _PARTS = {
     "way": "instances/way.html",
     "activity": "instances/activity.html",
     "carried": "instances/carried.html",
-    "trouble": "overview/no_trouble.html",
 }
 Id = Annotated[str, Path()]
 
@@ -157,11 +152,7 @@ def show_instance(request: Request, _: Visitor, instance_id: Id) -> Response:
 @router.get("/live/instances/{instance_id}")
 async def follow_instance(request: Request, _: Visitor, instance_id: Id) -> StreamingResponse:
     """Stream the parts of the page as they change."""
-    streams = request.app.state.streams
-    answer: StreamingResponse = streams.respond(
-        request, lambda: fragments(request, _PARTS, **_content(request, instance_id))
-    )
-    return answer
+    return stream_parts(request, _PARTS, lambda: _content(request, instance_id))
 
 
 @router.post("/instances/{instance_id}/unmask")

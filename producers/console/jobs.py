@@ -11,7 +11,8 @@ from fastapi.responses import Response, StreamingResponse
 
 from producers.console import dead_letters
 from producers.console.forms import Form, Posted, Starts, asked_in, new_ticket
-from producers.console.rendering import fragments, local, page, redirect
+from producers.console.live import stream_parts
+from producers.console.rendering import local, page, redirect
 from producers.console.selection_form import Asked, Words, ask_of, cursor_of, kind_of
 from producers.console.selection_view import Piece, pieces
 from producers.console.session import Visitor
@@ -101,10 +102,7 @@ def list_jobs(request: Request, _: Visitor) -> Response:
 @router.get("/live/jobs")
 async def follow_jobs(request: Request, _: Visitor) -> StreamingResponse:
     """Stream the list of the newest."""
-    answer: StreamingResponse = request.app.state.streams.respond(
-        request, lambda: fragments(request, _LIST, **_listed(request, None))
-    )
-    return answer
+    return stream_parts(request, _LIST, lambda: _listed(request, None))
 
 
 @router.get("/jobs/{job_id}")
@@ -117,10 +115,7 @@ def show_job(request: Request, _: Visitor, job_id: str) -> Response:
 def follow_job(request: Request, _: Visitor, job_id: str) -> StreamingResponse:
     """Stream its progress."""
     _job(ledger_of(request), job_id)
-    answer: StreamingResponse = request.app.state.streams.respond(
-        request, lambda: fragments(request, _PARTS, **_content(request, job_id))
-    )
-    return answer
+    return stream_parts(request, _PARTS, lambda: _content(request, job_id))
 
 
 @router.post("/jobs/{job_id}/stop")

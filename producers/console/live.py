@@ -7,7 +7,7 @@ somebody's hands; a line above them says how many are new, whether those shown h
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Annotated
@@ -20,8 +20,10 @@ from fastapi.sse import format_sse_event
 
 from producers.console.rendering import fragments, heading
 from producers.console.session import whoever_looks
+from producers.http.dependencies import ledger_of
 from producers.http.problems import ProblemError
 from shared.errors import LedgerError
+from shared.ledger.engine import Transaction, transaction
 from shared.ledger.records import InstanceRecord
 
 _EVERY_S = 2.0
@@ -62,15 +64,22 @@ class Streams:
         return StreamingResponse(_compressed(events), media_type="text/event-stream", headers=headers)
 
     async def _events(self, request: Request, fragments: Callable[[], dict[str, str]]) -> AsyncIterator[bytes]:
+        def parts() -> dict[str, str]:
+            above = heading(request)
+            try:
+                return above | {"trouble": ""} | fragments()
+            except LedgerError:
+                return above | {"trouble": "The ledger cannot be reached just now; what you see may be old."}
+
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + _LONGEST_S
-        shown: dict[str, str] = {}
+        shown = {"trouble": ""}
         said_at = loop.time()
         self.open += 1
         try:
             while loop.time() < ends_at and not self._stopping:
                 try:
-                    found = await anyio.to_thread.run_sync(lambda: heading(request) | _found(fragments))
+                    found = await anyio.to_thread.run_sync(parts)
                 except ProblemError:  # what it follows is not there, or was pruned
                     yield format_sse_event(data_str="{}", event="over")
                     return
@@ -82,13 +91,12 @@ class Streams:
                 elif loop.time() - said_at > _ALIVE_S:
                     yield format_sse_event(data_str="{}", event="alive")
                     said_at = loop.time()
-                if await self._nap(request):
+                if await self._is_over_after_a_turn(request):
                     return
         finally:
             self.open -= 1
 
-    async def _nap(self, request: Request) -> bool:
-        """Wait a turn; say whether it is over."""
+    async def _is_over_after_a_turn(self, request: Request) -> bool:
         for _ in range(int(_EVERY_S / _POLL_S)):
             await asyncio.sleep(_POLL_S)
             if self._stopping or await request.is_disconnected():
@@ -104,17 +112,24 @@ async def _compressed(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     yield stream.flush()
 
 
-def _found(fragments: Callable[[], dict[str, str]]) -> dict[str, str]:
-    try:
-        return fragments()
-    except LedgerError:
-        return {"trouble": "The ledger cannot be reached just now; what you see may be old."}
+def stream(request: Request, fragments: Callable[[], dict[str, str]]) -> StreamingResponse:
+    """Stream what *fragments* returns, by element id, whenever it changes."""
+    streams: Streams = request.app.state.streams
+    return streams.respond(request, fragments)
+
+
+def stream_parts(
+    request: Request, templates: Mapping[str, str], content: Callable[[], Mapping[str, object]]
+) -> StreamingResponse:
+    """Stream the parts of a page as they change: *templates*, by element id, with what *content* returns."""
+    return stream(request, lambda: fragments(request, templates, **content()))
 
 
 COUNTED_MAX = 100
 """New rows are counted up to here."""
 
-_PARTS = {"newer": "newer.html"}
+Rows = Sequence[tuple[int, Iterable[object]]]
+"""What a list shows, newest first: the id of each row, and its values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +140,8 @@ class Drawn:
     seen: str
 
     @classmethod
-    def of(cls, rows: Sequence[tuple[int, Iterable[object]]]) -> "Drawn":
-        """Sum up rows, newest first: the id of each, and what it shows."""
+    def of(cls, rows: Rows) -> "Drawn":
+        """Sum up rows."""
         digest = blake2b(repr([(number, *map(str, values)) for number, values in rows]).encode(), digest_size=12)
         return cls(rows[0][0] if rows else 0, digest.hexdigest())
 
@@ -141,22 +156,36 @@ def drawn_in(
 AsDrawn = Annotated[Drawn, Depends(drawn_in)]
 
 
-def instances_drawn(records: Iterable[InstanceRecord]) -> Drawn:
-    """Sum up a list of instances."""
-    return Drawn.of([(int(one.instance_id), (one.state, one.stage, one.attempt, one.status)) for one in records])
+def instance_rows(records: Iterable[InstanceRecord]) -> Rows:
+    """Return the rows of a list of instances."""
+    return [(int(one.instance_id), (one.state, one.stage, one.attempt, one.status)) for one in records]
 
 
-def follow(request: Request, drawn: Drawn, look: Callable[[], tuple[int, Drawn]], address: str) -> StreamingResponse:
-    """Stream what is newer than *drawn*.
+def follow(
+    request: Request,
+    drawn: Drawn,
+    listed: Callable[[Transaction, int, int | None], Rows],
+    *,
+    shown: int,
+    address: str,
+) -> StreamingResponse:
+    """Stream what has become of a list since it was *drawn*.
 
-    Shape: *look* gives how many rows came after it, and how its rows would be drawn now; *address* is the list's.
+    Shape: *listed* returns so many rows at the most, below an id where one is given; the page shows *shown* of them;
+    *address* is the list's.
     """
 
-    def news() -> dict[str, str]:
-        count, now = look()
+    def newer() -> dict[str, str]:
+        with transaction(ledger_of(request)) as tx:
+            newest = listed(tx, COUNTED_MAX, None)
+            now = Drawn.of(listed(tx, shown, drawn.after + 1))
         return fragments(
-            request, _PARTS, new=count, counted_max=COUNTED_MAX, changed=now.seen != drawn.seen, address=address
+            request,
+            {"newer": "newer.html"},
+            new=sum(number > drawn.after for number, _ in newest),
+            counted_max=COUNTED_MAX,
+            changed=now.seen != drawn.seen,
+            address=address,
         )
 
-    answer: StreamingResponse = request.app.state.streams.respond(request, news)
-    return answer
+    return stream(request, newer)

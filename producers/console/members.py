@@ -9,7 +9,8 @@ from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
 from producers.console import timeline
 from producers.console.forms import Posted, Starts, new_ticket
-from producers.console.rendering import fragments, page, redirect
+from producers.console.live import stream_parts
+from producers.console.rendering import page, redirect
 from producers.console.session import Visitor
 from producers.console.unmasking import unmasker
 from producers.http.dependencies import ledger_of, settings_of
@@ -89,7 +90,6 @@ router = APIRouter()
 _PARTS = {
     "facts": "members/facts.html",
     "events": "members/events.html",
-    "trouble": "overview/no_trouble.html",
 }
 _EVENTS = 20
 Number = Annotated[str, Path()]
@@ -111,11 +111,7 @@ def show_member(request: Request, _: Visitor, number: Number, cursor: Cursor = "
 @router.get("/live/members/{number:path}")
 async def follow_member(request: Request, _: Visitor, number: Number) -> StreamingResponse:
     """Stream the parts of the page as they change."""
-    streams = request.app.state.streams
-    answer: StreamingResponse = streams.respond(
-        request, lambda: fragments(request, _PARTS, **_content(request, number))
-    )
-    return answer
+    return stream_parts(request, _PARTS, lambda: _content(request, number))
 
 
 @router.post("/members/{number:path}/send-again")

@@ -11,7 +11,8 @@ from fastapi.responses import Response, StreamingResponse
 from producers.console.charts import SERIES, Svg, outcomes_chart
 from producers.console.connection_pages import meanings
 from producers.console.history import RANGES, Range
-from producers.console.rendering import fragments, page
+from producers.console.live import stream_parts
+from producers.console.rendering import page
 from producers.console.session import Visitor
 from producers.operations import advice
 from producers.operations.single_flight import SharedLook
@@ -133,7 +134,6 @@ _PARTS = {
     "lanes": "overview/lanes.html",
     "outcomes": "overview/outcomes.html",
     "causes": "overview/causes.html",
-    "trouble": "overview/no_trouble.html",
 }
 
 
@@ -156,9 +156,7 @@ def show_overview(request: Request, _: Visitor) -> Response:
 @router.get("/live/overview")
 async def follow_overview(request: Request, _: Visitor) -> StreamingResponse:
     """Stream the parts of the page as they change."""
-    streams = request.app.state.streams
-    answer: StreamingResponse = streams.respond(request, lambda: fragments(request, _PARTS, **_content(request)))
-    return answer
+    return stream_parts(request, _PARTS, lambda: _content(request))
 
 
 def _content(request: Request) -> dict[str, Any]:

@@ -52,6 +52,16 @@ def test_each_cause_of_what_failed_again_has_its_advice_until_it_is_put_right(os
     assert words.count("1 failed again: ") == 2  # the third has succeeded since
 
 
+def test_a_ledger_that_serves_again_takes_back_what_was_said_of_it(oscar: httpx.Client, road: Road) -> None:
+    with oscar.stream("GET", "/live/jobs") as answer:
+        stream = answer.iter_lines()
+        assert "trouble" not in parts(stream)
+        road.sql("alter table job rename to job_away")
+        assert parts(stream) == {"trouble": "The ledger cannot be reached just now; what you see may be old."}
+        road.sql("alter table job_away rename to job")
+        assert parts(stream) == {"trouble": ""}
+
+
 def test_a_requeue_is_followed_live_until_it_is_over(oscar: httpx.Client, road: Road) -> None:
     road.dead("M-1", "M-2")
     job = start(road)

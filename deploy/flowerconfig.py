@@ -5,17 +5,20 @@ is an option of its own; an option on its command line goes before.  Flower is a
 """
 
 import os
-from typing import Any
+import re
+from collections.abc import Callable
+from pathlib import Path
 
 from flower.app import Flower
 from flower.events import EventsState
+from flower.urls import handlers as _handlers
 from flower.urls import settings as _application
 from flower.views import BaseHandler, monitor
-from tornado.web import authenticated
+from tornado.httputil import HTTPServerRequest
+from tornado.template import DictLoader
+from tornado.web import Application, authenticated
 
-from deploy.flower import wording
-from deploy.flower.pages import templates
-from deploy.flower.rooting import rooted
+from deploy.flower.events import reworded, with_instance_ids
 from shared.pipeline import QUEUES
 from shared.settings import settings as read_settings
 
@@ -30,10 +33,35 @@ basic_auth = [f"{_of.flower.username}:{_of.flower.password.get_secret_value()}"]
 address = _of.flower.host
 port = _of.flower.port
 
-# Behind a proxy's path, whether the proxy takes it off (`rooted`) or passes it on.
+
+def _found_below(prefix: str, find: Callable[..., object]) -> Callable[..., object]:
+    """Return a `find_handler` that puts *prefix* before the path of a request whose proxy has taken it off.
+
+    Raises:
+        SystemExit: one of Flower's own paths begins like it: it could not be told whether the proxy has.
+    """
+    patterns = [getattr(one, "regex", None) or re.compile(one[0]) for one in _handlers]
+    first = prefix.split("/")[1]
+    if first in {pattern.pattern.lstrip("^/").partition("/")[0].rstrip("$") for pattern in patterns} | {"static"}:
+        raise SystemExit(
+            f"MEMBERSYNC_FLOWER__PUBLIC_URL must not have a path that begins with /{first}, as a page of Flower does; "
+            "let the proxy have it under /flower, say"
+        )
+
+    def find_below(application: Application, request: HTTPServerRequest, **more: object) -> object:
+        if request.path == prefix:
+            request.path += "/"
+        elif not request.path.startswith(f"{prefix}/"):
+            request.path = prefix + request.path
+        return find(application, request, **more)
+
+    return find_below
+
+
+# Behind a proxy's path, whether the proxy takes it off (`_found_below`) or passes it on.
 if _of.flower.prefix:
     url_prefix = _of.flower.prefix.strip("/")
-    Flower.find_handler = rooted(_of.flower.prefix, Flower.find_handler)
+    Flower.find_handler = _found_below(_of.flower.prefix, Flower.find_handler)
 
 # A click must not drop a task: requeue and discard are membersync's, where they are checked and recorded.
 read_only = True
@@ -50,9 +78,24 @@ purge_offline_workers = 600
 auto_refresh = True
 tasks_columns = "uuid,name,state,args,result,received,runtime,worker"
 
-# The way to a task's instances, and from every page to the console.
-format_task = wording.shown
-_application["template_loader"] = templates(_of.api.url)
+# The way to a task's instances.
+format_task = with_instance_ids
+
+
+def _texts(folder: Path) -> dict[str, str]:
+    return {file.name: file.read_text(encoding="utf-8") for file in folder.glob("*.html")}
+
+
+# The way from every page to the console: our templates before Flower's.  One of ours has the name of the one that it
+# stands before, and calls that one `flower:NAME`.
+_ours, _flowers = Path(__file__).parent / "flower" / "templates", _texts(Path(_application["template_path"]))
+_application["template_loader"] = DictLoader(
+    _flowers | {f"flower:{name}": text for name, text in _flowers.items()} | _texts(_ours),
+    namespace={
+        "console_url": _of.api.url,
+        "console_style": (_ours / "membersync.css").read_text(encoding="utf-8"),
+    },
+)
 
 # Flower leaves these two open even with a login (flower issues 1342 and 1379); its documentation says to patch them.
 for _handler in (monitor.Metrics, monitor.Healthcheck):
@@ -64,10 +107,10 @@ BaseHandler.get_active_queue_names = lambda _: list(QUEUES)
 _keep = EventsState.event
 
 
-def _keep_reworded(state: Any, event: dict[str, Any]) -> None:  # noqa: ANN401 - Flower's, untyped
+def _keep_reworded(state: EventsState, event: dict[str, object]) -> None:
     if event["type"] == "task-sent" and event.get("uuid") in state.tasks:
         return  # it came late, and would make a task that has ended look as if nobody had taken it
-    _keep(state, wording.reworded(event))
+    _keep(state, reworded(event))
 
 
 EventsState.event = _keep_reworded

@@ -1,1 +1,1 @@
-"""What we add to Flower: our words for what it sees, and the way from its pages to the console."""
+"""What we add to Flower: our words for the events that it keeps, and templates that lead to the console."""

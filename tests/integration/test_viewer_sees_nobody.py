@@ -15,7 +15,7 @@ import pytest
 from celery import Celery
 from sqlalchemy import text
 
-from deploy.flower.wording import reworded
+from deploy.flower.events import reworded
 from deploy.local.embedded_server import free_port
 from shared.settings import Settings, settings
 from tests.calling import outcomes

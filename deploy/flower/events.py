@@ -1,4 +1,4 @@
-"""What Flower is told, in our words and without what it has no use for.
+"""The events that Flower keeps, in our words and without what it has no use for.
 
 ================  =========================================  ==================================================
 event             from Celery                                as Flower keeps it
@@ -17,6 +17,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from celery.events.state import Task
+
 from shared.pipeline import spoken
 
 _SUMMARY = re.compile(r"^(?:celery\.exceptions\.Retry|workers\.tasks\.AllFailedError): (.+)$", re.MULTILINE)
@@ -29,18 +31,23 @@ _OF_NO_USE = ("retries", "timestamp", "exchange", "clock", "client", "root", "pa
 
 
 def reworded(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a Celery event as Flower shall keep it.  Pure."""
+    """Return a Celery event as Flower shall keep it.  Pure."""
     match event["type"]:
         case "task-succeeded":
             return {**event, "result": counts(event.get("result"))}
         case "task-retried" | "task-failed":
-            return {**event, **_ending(str(event.get("exception") or ""), str(event.get("traceback") or ""))}
+            traceback = str(event.get("traceback") or "")
+            if summaries := _SUMMARY.findall(traceback):
+                return {**event, "result": _spoken_counts(summaries[-1]), "exception": None, "traceback": None}
+            named = _CLASS.match(str(event.get("exception") or ""))
+            frames = "\n".join(line for line in traceback.splitlines() if _FRAME.match(line))
+            return {**event, "exception": named[0] if named else None, "traceback": frames or None}
         case _:
             return dict(event)
 
 
 def counts(result: object) -> object:
-    """Give `11 done, 1 Data Error` for a task's result, or its text; what it is not stays as it is."""
+    """Return `11 done, 1 Data Error` for a task's result, or its text; what it is not stays as it is."""
     try:
         outcomes = ast.literal_eval(result) if isinstance(result, str) else result
     except (SyntaxError, ValueError):
@@ -50,32 +57,23 @@ def counts(result: object) -> object:
     return ", ".join(f"{count} {spoken(str(outcome), count)}" for outcome, count in outcomes.items()) or "nothing to do"
 
 
-def shown(task: Any) -> Any:  # noqa: ANN401 - Flower's task, untyped
-    """Give a task as its page shows it: the ids of its instances beside it, without what is of no use there.
+def with_instance_ids(task: Task) -> Task:
+    """Return a task as its page shows it: the ids of its instances beside it, without what is of no use there.
 
     Flower calls this with a copy.
     """
-    task.instance_ids = instance_ids(task.kwargs)
+    task.__dict__["instance_ids"] = instance_ids(task.kwargs)
     for name in _OF_NO_USE:
         setattr(task, name, None)
     return task
 
 
 def instance_ids(described: object) -> list[int]:
-    """Give the ids that `12 instances: 4711, 4712, …` names, lowest first."""
+    """Return the ids that `12 instances: 4711, 4712, …` names, lowest first."""
     found = _INSTANCES.match(str(described))
     return sorted(int(name) for name in found[1].split(",") if name.strip()) if found else []
 
 
-def _ending(exception: str, traceback: str) -> dict[str, str | None]:
-    summaries = _SUMMARY.findall(traceback)
-    if summaries:
-        return {"result": _words(summaries[-1]), "exception": None, "traceback": None}
-    named = _CLASS.match(exception)
-    frames = "\n".join(line for line in traceback.splitlines() if _FRAME.match(line))
-    return {"exception": named[0] if named else None, "traceback": frames or None}
-
-
-def _words(summary: str) -> str:
-    """Say each count of a summary in the words that people read; what is no count stays as it is."""
+def _spoken_counts(summary: str) -> str:
+    """Return a summary with each count in the words that people read; what is no count stays as it is."""
     return _COUNT.sub(lambda found: f"{found[1]} {spoken(found[2], int(found[1]))}", summary)

@@ -14,17 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deploy.local import demo_sample as sample
-from deploy.local.demo_expectations import DEFAULT_COUNTRY, DEFAULT_US_POSTAL_CODE, EMAIL_DOMAIN
-from deploy.local.demo_feed import Feed, NotSettledError
-from deploy.local.demo_report import report
+from deploy.local.demo_feed import Feed, report
+from deploy.local.demo_sample import DEFAULT_COUNTRY, DEFAULT_US_POSTAL_CODE, EMAIL_DOMAIN
 from deploy.local.embedded_server import ServerError
-from deploy.local.scene_theatre import Scene, Theatre
+from deploy.local.scene_theatre import NotSettledError, Scene, Theatre
 from deploy.local.scenes import SCENES
-from deploy.local.signals import Stop
 from deploy.local.stack import Stack, StoppedError, running_stack
-from deploy.local.supervisor import ProcessError, stop_signals
-from deploy.local.terminal import complain, say, tell
-from deploy.local.up import say_ready
+from deploy.local.supervisor import ProcessError, Stop, stop_signals
+from deploy.local.up import complain, say, say_ready, tell
 from shared.addresses.hosts import PortError
 from shared.pipeline import Stage
 from shared.settings import ApiSettings, CrowdTwistSettings, FlowerSettings, OicSettings, Page, Settings

@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deploy.local.processes import Program
-from deploy.local.supervisor import Event, ProcessError, Supervisor
+from deploy.local.supervisor import Event, ProcessError, Program, Supervisor
 
 LOOPBACK = "127.0.0.1"
 _START_WITHIN_S = 30.0

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local.embedded_server import LOOPBACK, free_port
-from deploy.local.processes import Program
-from deploy.local.supervisor import Event, ProcessError, Supervisor
+from deploy.local.supervisor import Event, ProcessError, Program, Supervisor
 
 _PORTS_TRIED = 3
 _LISTENING = "0A"  # the state TCP_LISTEN in /proc/net/tcp

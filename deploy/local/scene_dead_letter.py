@@ -2,7 +2,7 @@
 
 from deploy.local.scene_poison import POISONED, SHORTENED, poisoned, requeue, settings, siebel_shows
 from deploy.local.scene_theatre import Scene, Theatre, outdated
-from deploy.local.terminal import say
+from deploy.local.up import say
 from shared.pipeline import spoken
 
 _WITHIN_S = 60.0

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from deploy.local.scene_theatre import Face, Record, Theatre, event, outdated
-from deploy.local.terminal import say
+from deploy.local.up import say
 from shared.pipeline import FAILURE_STATUS, Stage, spoken
 from shared.settings import Connection, Settings
 

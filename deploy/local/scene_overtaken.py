@@ -2,7 +2,7 @@
 
 from deploy.local.scene_poison import POISONED, SHORTENED, poisoned, requeue, settings, siebel_shows
 from deploy.local.scene_theatre import CROWDTWIST, Scene, Theatre, event, outdated
-from deploy.local.terminal import say
+from deploy.local.up import say
 
 _WITHIN_S = 60.0
 _QUIET_S = 1.5

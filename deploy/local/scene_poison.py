@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from deploy.local.scene_theatre import CROWDTWIST, Record, Theatre, event
-from deploy.local.terminal import say
+from deploy.local.up import say
 from shared.settings import Settings
 
 POISONED = "POISON"

@@ -1,5 +1,6 @@
 """What every scene of the demo stands on: it sends events, looks, waits, and says which promises were kept."""
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,15 +11,56 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
+from rich.console import Console
+from rich.status import Status
 
-from deploy.local.demo_feed import NotSettledError
-from deploy.local.demo_view import Ticker
-from deploy.local.signals import Stop
 from deploy.local.stack import Stack, StoppedError
-from deploy.local.terminal import say
+from deploy.local.supervisor import Stop
+from deploy.local.up import say
 from deploy.sandbox.client import SandboxControl
 from shared.pipeline import Stage, spoken
 from shared.settings import Settings
+
+_PLAIN_EVERY_S = 2.0
+_WIDTH = 140
+
+
+def console() -> Console:
+    """Give the way to print tables: as wide as the terminal, or as a log is read."""
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
+
+
+class NotSettledError(Exception):
+    """What was accepted did not come to an end in time."""
+
+
+class Ticker:
+    """Shows how it goes."""
+
+    def __init__(self) -> None:
+        self._status: Status | None = None
+        self._shown_at = 0.0
+
+    def show(self, text: str, *, done: bool = False) -> None:
+        """Show *text* instead of the one before; *done* lets it stand."""
+        if done:
+            self.close()
+            say(f"   {text}")
+        elif sys.stdout.isatty():
+            if self._status is None:
+                self._status = console().status(text)
+                self._status.start()
+            self._status.update(text)
+        elif time.monotonic() - self._shown_at >= _PLAIN_EVERY_S:
+            self._shown_at = time.monotonic()
+            say(f"   {text}")
+
+    def close(self) -> None:
+        """Give the line back."""
+        if self._status:
+            self._status.stop()
+            self._status = None
+
 
 OPEN = ("pending", "running", "waiting", "held")
 CROWDTWIST, SIEBEL, OIC = "crowdtwist", "siebel", "oic"

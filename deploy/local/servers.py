@@ -21,8 +21,7 @@ import redis
 from deploy.local.embedded_server import LOOPBACK, ServerError, end_leftover, hold, serving
 from deploy.local.passwords import password, write_private
 from deploy.local.postgres import cluster
-from deploy.local.processes import Program
-from deploy.local.supervisor import Event, write_event
+from deploy.local.supervisor import Event, Program, write_event
 
 __all__ = ["ServerError", "embedded_postgres", "embedded_valkey", "scratch_postgres", "scratch_valkey"]
 

@@ -21,10 +21,9 @@ from pydantic import SecretStr
 from deploy.local import programs
 from deploy.local.embedded_server import free_port, hold
 from deploy.local.ports import Listener, Place
-from deploy.local.processes import Running, log_tail
 from deploy.local.readiness import ready_api, ready_flower, ready_sandbox, workers_answer
 from deploy.local.servers import embedded_postgres, embedded_valkey
-from deploy.local.supervisor import Event, ProcessError, Stop, Supervisor, write_event
+from deploy.local.supervisor import Event, ProcessError, Running, Stop, Supervisor, log_tail, write_event
 from deploy.sandbox.client import SandboxControl
 from shared.addresses import hosts
 from shared.addresses.hosts import listening

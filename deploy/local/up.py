@@ -1,15 +1,49 @@
 """`membersync up`: the whole stack on one machine, until Ctrl-C or SIGTERM."""
 
+import contextlib
 import sys
 from collections.abc import Iterator
+from datetime import datetime
+from typing import TextIO
 
 from deploy.local.embedded_server import ServerError
 from deploy.local.stack import Stack, StoppedError, running_stack
-from deploy.local.supervisor import ProcessError, stop_signals
-from deploy.local.terminal import complain, say, tell
+from deploy.local.supervisor import Event, ProcessError, stop_signals
 from shared.addresses.hosts import PortError
 from shared.pipeline import SYSTEMS
 from shared.settings import Settings
+
+
+def say(text: str) -> None:
+    """Write one line to standard output."""
+    _write(sys.stdout, text)
+
+
+def complain(text: str) -> None:
+    """Write one line to standard error."""
+    _write(sys.stderr, text)
+
+
+def tell(event: Event) -> None:
+    """Say what happened to a process: on standard output what starts, on standard error what dies."""
+    match event:
+        case {"event": "started", "name": name, "url": url}:
+            say(f"{name:<10} {url}")
+        case {"event": "process died", "name": name, "code": code, "restart_in_s": delay_s}:
+            complain(f"{_clock()}  {name} died (exit code {code}), starts again in {delay_s} s")
+        case _:
+            complain(f"{_clock()}  " + "  ".join(f"{key}: {value}" for key, value in event.items()))
+
+
+def _clock() -> str:
+    return datetime.now().astimezone().strftime("%H:%M:%S")
+
+
+def _write(stream: TextIO, text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+        stream.write(text + "\n")
+        stream.flush()
+
 
 _NAMES: dict[str, str] = {str(stage): name for stage, name in SYSTEMS.items()}
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC
 from difflib import get_close_matches
 
-from deploy.local.environment import PREFIX, unknown, variables
+from deploy.local.programs import PREFIX, unknown, variables
 from producers.doctor.check import Finding, Subject, fail, ok, warn
 from producers.operations import connection_control
 from producers.operations.advice import setting_at_fault

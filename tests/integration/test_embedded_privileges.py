@@ -10,9 +10,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from deploy.local.accounts import Account, give, named_account, path_for, server_account, within_reach
-from deploy.local.processes import Program, Running
+from deploy.local.postgres import Account, give, named_account, path_for, server_account, within_reach
 from deploy.local.servers import embedded_postgres, embedded_valkey
+from deploy.local.supervisor import Program, Running
 from shared.ledger.readiness import migrate
 from tests.integration.test_embedded_servers import ask, processes_of, query
 

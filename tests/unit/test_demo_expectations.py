@@ -3,7 +3,7 @@
 import pytest
 
 from deploy.local import demo_sample as sample
-from deploy.local.demo_expectations import DATA_ERROR, SUCCESS, TAKEN, Expected, differences
+from deploy.local.demo_sample import DATA_ERROR, SUCCESS, TAKEN, Expected, differences
 
 PROFILE = {
     "third_party_id": "1",

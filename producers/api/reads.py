@@ -16,9 +16,18 @@ from producers.api import example_records as example
 from producers.api.description import answered
 from producers.http.auth import Principal, Right, needs
 from producers.http.dependencies import ledger_of
-from producers.http.parameters import ID_PATTERN, INSTANT, WORD, Before, Limit, action_parameters, filter_parameters
+from producers.http.parameters import (
+    ID_PATTERN,
+    INSTANT,
+    WORD,
+    Before,
+    Limit,
+    action_parameters,
+    filter_parameters,
+    invalid_parameter,
+)
 from producers.http.problems import ProblemError, described
-from producers.operations.filtering import LIMIT_DEFAULT, id_of, refusals_of
+from producers.operations.filtering import INSTANT_SAID, LIMIT_DEFAULT, id_of, refusals_of
 from producers.operations.job_control import Operator
 from producers.operations.refused_member import refusals_of_member, words_of
 from producers.operations.rehearsal import Rehearsal
@@ -30,7 +39,7 @@ from shared.ledger.filters import Filter, has_control
 from shared.ledger.operators import ActionFilter, ActionPage
 from shared.ledger.records import InstanceDetail, MemberRecord, Page
 from shared.ledger.refusals import RefusalFilter, RefusalPage
-from shared.ledger.suggestions import Suggesting, Suggestion
+from shared.ledger.suggestions import SUGGESTED, Suggestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +152,6 @@ def json_answer(content: object, status: int = 200) -> Response:
 
 
 _Words = Sequence[Annotated[str, WORD]]
-_When = "RFC 3339, a date, or an age: 15m, 2h, 7d"
 _PAGE: dict[str, Any] = {
     "items": [
         {
@@ -169,8 +177,8 @@ def refusal_parameters(
     sender: Annotated[_Words, Query(description="name of the token, or user, that sent it")] = (),
     field: Annotated[_Words, Query(description="what was wrong, as the answer named it")] = (),
     member: Annotated[_Words, Query(description="member number")] = (),
-    since: Annotated[str, Query(description=f"refused then or later; {_When}", json_schema_extra=INSTANT)] = "",
-    until: Annotated[str, Query(description=f"refused before then; {_When}", json_schema_extra=INSTANT)] = "",
+    since: Annotated[str, Query(description=f"refused then or later; {INSTANT_SAID}", json_schema_extra=INSTANT)] = "",
+    until: Annotated[str, Query(description=f"refused before then; {INSTANT_SAID}", json_schema_extra=INSTANT)] = "",
 ) -> RefusalFilter:
     """Read the filter from the query.
 
@@ -180,8 +188,7 @@ def refusal_parameters(
     try:
         return refusals_of(now=datetime.now(UTC), sender=sender, field=field, member=member, since=since, until=until)
     except ValueError as error:
-        what = str(error)
-        raise ProblemError(400, "invalid_parameter", what, field=what.partition(":")[0]) from None
+        raise invalid_parameter(error) from None
 
 
 @router.get(
@@ -205,6 +212,7 @@ def list_refusals(
         return json_answer(refusals.refusals(tx, where, limit=limit, before=before))
 
 
+_SUGGESTED: dict[str, Any] = {"enum": list(SUGGESTED)}
 _Beginning = Annotated[
     Annotated[str, WORD], Query(description="what was typed so far; none: the commonest, or the first")
 ]
@@ -245,10 +253,16 @@ def list_actions(
 def list_suggestions(
     request: Request,
     _: Reader,
-    field: Annotated[Suggesting, Query(description="of instances: code, member; of the audit: who, what")],
+    field: Annotated[
+        str,
+        Query(description="a condition of the filter, or who or what of the audit", json_schema_extra=_SUGGESTED),
+    ],
     beginning: _Beginning = "",
     limit: Annotated[int, Query(ge=1, le=100, description="at most so many")] = suggestions.LIMIT_DEFAULT,
 ) -> Response:
     """Suggest values for a filter, of the newest 20,000 failed instances, or actions, or of all members."""
-    with transaction(ledger_of(request)) as tx:
-        return json_answer(SuggestionPage(suggestions.suggested(tx, field, beginning, limit=limit)))
+    try:
+        with transaction(ledger_of(request)) as tx:
+            return json_answer(SuggestionPage(suggestions.suggested(tx, field, beginning, limit=limit)))
+    except ValueError as error:
+        raise invalid_parameter(error) from None

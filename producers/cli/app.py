@@ -10,7 +10,6 @@ import typer
 from typer.core import TyperGroup
 
 from producers.cli.command_errors import told
-from producers.cli.completing import scenes
 from producers.cli.connection_commands import connections
 from producers.cli.dead_letter_commands import dead_letters, discard, jobs, requeue
 from producers.cli.filtered import filtered
@@ -45,6 +44,13 @@ def _bare(parameters: list[Any]) -> list[Any]:
         if one.param_type_name == "argument" or one.is_flag:
             one.display_type_rich = lambda **_: ""
     return parameters
+
+
+def _scenes(incomplete: str) -> list[str]:
+    """Return the scenes of `demo` that begin so."""
+    from deploy.local.scenes import SCENES
+
+    return [scene for scene in SCENES if scene.startswith(incomplete)]
 
 
 app = typer.Typer(
@@ -108,7 +114,7 @@ def demo(
     scene: Annotated[
         str | None,
         typer.Option(
-            "--scene", metavar="SCENE", help="Only outage, oic, dead-letter or overtaken.", autocompletion=scenes
+            "--scene", metavar="SCENE", help="Only outage, oic, dead-letter or overtaken.", autocompletion=_scenes
         ),
     ] = None,
 ) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import typer
 from rich.console import Console
@@ -21,7 +21,6 @@ from shared.ledger import causes
 from shared.ledger.engine import Ledger, engine, transaction
 from shared.ledger.filters import Filter
 from shared.ledger.jobs import ItemState, Job, JobState, Kind, Plan
-from shared.pipeline import State
 
 _POLL_S = 0.2
 _PATIENCE_S = 5.0
@@ -59,7 +58,7 @@ def show_causes(where: Filter, limit: int, *, as_json: bool) -> int:
 
 def list_dead_letters(where: Filter, limit: int, cursor: str | None, *, unmasked: bool, as_json: bool) -> int:
     """List dead letters; give the exit code."""
-    chosen = where if where.states else replace(where, states=(State.DEAD,))
+    chosen = where.of_dead_letters()
     return list_instances(chosen, limit, cursor, unmasked=unmasked, as_json=as_json)
 
 

@@ -12,11 +12,9 @@ from producers.cli.options import AsJson, Cursor, Limit
 from producers.cli.render import console, instant, plain
 from producers.cli.tables import print_rows
 from producers.intake.refused import where_of
-from producers.operations.filtering import LIMIT_DEFAULT, refusals_of
+from producers.operations.filtering import INSTANT_SAID, LIMIT_DEFAULT, refusals_of
 from shared.ledger.engine import engine, transaction
 from shared.ledger.refusals import RefusalPage, refusals
-
-_INSTANT = "2026-11-23T08:51:00Z, a date, or an age: 15m, 2h, 7d"
 
 
 def list_refusals(  # noqa: PLR0913  # one option each
@@ -24,7 +22,9 @@ def list_refusals(  # noqa: PLR0913  # one option each
     sender: Annotated[list[str] | None, typer.Option("--sender", metavar="NAME", help="Of the token, or user.")] = None,
     field: Annotated[list[str] | None, typer.Option("--field", metavar="FIELD", help="What was wrong.")] = None,
     member: Annotated[list[str] | None, typer.Option("--member", metavar="NUMBER", help="Member number.")] = None,
-    since: Annotated[str | None, typer.Option("--since", metavar="WHEN", help=f"Then or later: {_INSTANT}.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="WHEN", help=f"Then or later: {INSTANT_SAID}.")
+    ] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="WHEN", help="Before then.")] = None,
     limit: Limit = LIMIT_DEFAULT,
     cursor: Cursor = None,

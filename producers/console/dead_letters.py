@@ -19,9 +19,9 @@ from producers.operations.masked import masked_page
 from producers.operations.rehearsal import REHEARSED_MAX, RehearsalError
 from shared.ledger import causes, views
 from shared.ledger.engine import Transaction, engine, transaction
-from shared.ledger.filters import Filter
+from shared.ledger.filters import CONDITIONS, Filter
 from shared.ledger.records import Page
-from shared.pipeline import STAGES, Lane, State
+from shared.pipeline import State
 
 router = APIRouter()
 
@@ -40,8 +40,7 @@ def show_letters(request: Request, _: Visitor) -> Response:
     content: dict[str, Any] = {
         "asked": asked,
         "dead": asked.every("state") == [State.DEAD],
-        "stages": STAGES,
-        "lanes": list(Lane),
+        "conditions": [row for row in CONDITIONS if row.name != "state"],
         "advice": advice,
         "mistake": None,
     }

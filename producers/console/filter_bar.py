@@ -2,29 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
 from starlette.datastructures import QueryParams
 
 from producers.console.selection_form import Asked, cursor_of
 from producers.operations.job_control import AskError
-from shared.ledger.filters import Filter
-from shared.pipeline import Lane, Stage, State, SyncStatus
+from shared.ledger.filters import CONDITIONS, Filter
 
-CHOICES: Mapping[str, type[StrEnum]] = {"state": State, "stage": Stage, "status": SyncStatus, "lane": Lane}
-"""The fields that have one of a few words."""
-NAMES: Mapping[str, str] = {
-    "state": "State",
-    "stage": "Stage",
-    "status": "CT Sync Status",
-    "code": "Code",
-    "member": "Member",
-    "lane": "Lane",
-    "since": "Since",
-    "until": "Until",
-    "text": "Text",
-    "cursor": "Cursor",
-}
+NAMES: Mapping[str, str] = {**{row.name: row.label for row in CONDITIONS}, "cursor": "Cursor"}
 """The fields as they are called on the page."""
 
 

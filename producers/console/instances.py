@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
 from producers.console import timeline
-from producers.console.filter_bar import CHOICES, NAMES, FilterBar
+from producers.console.filter_bar import NAMES, FilterBar
 from producers.console.forms import Posted
 from producers.console.live import AsDrawn, Drawn, Rows, follow, instance_rows, stream_parts
 from producers.console.rendering import page
@@ -19,6 +19,7 @@ from producers.console.unmasking import unmasker
 from producers.http.auth import Right
 from producers.http.dependencies import ledger_of
 from producers.http.operating import filed
+from producers.http.parameters import invalid_parameter
 from producers.http.problems import ProblemError
 from producers.operations import advice, job_control
 from producers.operations.filtering import LIMIT_DEFAULT, id_of
@@ -28,15 +29,15 @@ from producers.operations.unmasked import revealed_member
 from producers.operations.unmasked_calls import revealed
 from shared.ledger import addresses, views
 from shared.ledger.engine import Transaction, transaction
+from shared.ledger.filters import CONDITIONS
 from shared.ledger.jobs import DISCARDED_FROM, REQUEUED_FROM
 from shared.ledger.records import MemberRecord
-from shared.ledger.suggestions import Suggesting, suggested
+from shared.ledger.suggestions import suggested
 from shared.pipeline import SYSTEMS
 
 router = APIRouter()
 
 _PATH = "/instances"
-_AGES = ("15m", "1h", "4h", "24h", "7d", "30d")
 
 
 @router.get(_PATH)
@@ -62,8 +63,7 @@ def list_instances(request: Request, _: Visitor) -> Response:
         found=found,
         untold=untold,
         names=NAMES,
-        choices=CHOICES,
-        ages=_AGES,
+        conditions=CONDITIONS,
         follow=bar.asked.address(f"/live{_PATH}", after=str(drawn.after), seen=drawn.seen) if drawn else "",
     )
 
@@ -126,11 +126,12 @@ def suggest(
     Raises:
         ProblemError: 400, nothing is suggested for this field.
     """
-    if field not in set(Suggesting):
-        raise ProblemError(400, "invalid_parameter", f"field: must be one of {', '.join(Suggesting)}", field="field")
     words = "".join(filter(str.isprintable, beginning))
-    with transaction(ledger_of(request)) as tx:
-        items = suggested(tx, field, words)
+    try:
+        with transaction(ledger_of(request)) as tx:
+            items = suggested(tx, field, words)
+    except ValueError as error:
+        raise invalid_parameter(error) from None
     return Response(orjson.dumps({"items": items}), media_type="application/json")
 
 

@@ -17,17 +17,15 @@ from producers.operations.filtering import id_of
 from producers.operations.job_control import Ask, AskError, Selection
 from shared.ledger import causes, views
 from shared.ledger.engine import Transaction
-from shared.ledger.filters import Filter, has_control
+from shared.ledger.filters import CONDITIONS, Filter, has_control
 from shared.ledger.jobs import REQUEUED_FROM, Kind
 from shared.masking import mask_text
 
 Words = ImmutableMultiDict[str, str]
 
-_SEVERAL = ("state", "stage", "status", "code", "member")
-_SINGLE = ("lane", "since", "until", "text")
 VALUES_MAX = 100
 """Values of one field of a filter: a page repeats them all in each of its links."""
-_SELECTING = (*_SEVERAL, *_SINGLE, "message", "job", "ids")
+_SELECTING = (*(row.name for row in CONDITIONS), "message", "job", "ids")
 _B = TypeVar("_B", bound=BaseModel)
 
 
@@ -109,12 +107,14 @@ class Asked:
         Raises:
             AskError: with the name of the field.
         """
-        several = {name: self.every(name) for name in _SEVERAL}
-        for name, values in several.items():
-            if len(values) > VALUES_MAX:
-                raise AskError(name, f"names more than {VALUES_MAX}")
-        single = {name: self.one(name) for name in _SINGLE if self.one(name)}
-        return _read(FilterBody, several | single).read()
+        said: dict[str, str | list[str]] = {}
+        for row in CONDITIONS:
+            values = self.every(row.name)
+            if row.several and len(values) > VALUES_MAX:
+                raise AskError(row.name, f"names more than {VALUES_MAX}")
+            if values:
+                said[row.name] = values if row.several else values[0]
+        return _read(FilterBody, said).read()
 
     def selection(self) -> Selection:
         """Give the selection of it: ids, or the rest of a job, a cause, or a filter.

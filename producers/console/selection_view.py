@@ -6,17 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from shared.ledger.filters import CONDITIONS
 from shared.pipeline import State, spoken
 
-_QUERY = {
-    "states": "state",
-    "stages": "stage",
-    "statuses": "status",
-    "codes": "code",
-    "members": "member",
-    **{name: name for name in ("lane", "since", "until", "text")},
-}
-"""The fields of a `Filter`, as addresses call them, in the order in which they are shown."""
 _PAGES = {
     "instance": "/instances/{}",
     "member": "/members/{}",
@@ -73,7 +65,7 @@ def _pieces(name: str, value: Any) -> Iterator[Piece]:  # noqa: ANN401  # JSON
 def _filter(conditions: Mapping[str, Any], message: str) -> Piece:
     """Show a filter in the words of its address, which lists what matches it now; of one cause, if there is one."""
     given = {"states": [State.DEAD.value], **conditions}
-    words = {word: given[name] for name, word in _QUERY.items() if given.get(name)}
+    words = {row.name: given[row.attribute] for row in CONDITIONS if given.get(row.attribute)}
     said = [
         f"{name} {', '.join(map(spoken, value)) if isinstance(value, list) else value}" for name, value in words.items()
     ]

@@ -2,21 +2,30 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from types import GenericAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    WithJsonSchema,
+    create_model,
+)
 
 from producers.http.bodies import read_limited
 from producers.http.parameters import ID_PATTERN, INSTANT, WORD
 from producers.http.problems import invalid
 from producers.operations.connection_control import REASON_MAX
-from producers.operations.filtering import filter_of
+from producers.operations.filtering import INSTANT_SAID, filter_of
 from producers.operations.job_control import Ask, AskError, Selection
-from shared.ledger.filters import Filter
+from shared.ledger.filters import CONDITIONS, Condition, Filter
 from shared.ledger.jobs import Kind
 from shared.ledger.transitions.requeues import SELECTION_MAX
-from shared.pipeline import Lane, Stage, State, SyncStatus
 
 SAID: dict[str, JsonValue] = {"pattern": r"\S"}
 """A reason that says something."""
@@ -26,7 +35,6 @@ _RATE_MAX = 1_000_000
 _EXACT_MAX = 2**53 - 1
 """Above it a JSON reader may lose digits: such an id is text."""
 _B = TypeVar("_B", bound=BaseModel)
-_CONDITIONS = ("state", "stage", "status", "code", "member")
 
 
 def _whole(value: object) -> object:
@@ -69,44 +77,56 @@ _IDS_OR_FILTER: list[JsonValue] = [
 ]
 
 
-class FilterBody(BaseModel):
-    """The filter of spec section 5; at least one condition."""
+def _condition(row: Condition) -> tuple[object, object]:
+    """Return type and field of a condition; empty it asks for nothing."""
+    if issubclass(row.of, datetime):
+        return _Instant, Field(None, description=f"{row.help}; {INSTANT_SAID}")
+    if row.several:
+        of = GenericAlias(list, (_Word if row.of is str else row.of,))
+        return of, Field(default_factory=list, description=row.help)
+    if row.choices:
+        return row.of | None, Field(None, description=row.help)
+    return _Word, Field("", description=row.help)
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "anyOf": [
-                *(_given(name, minItems=1) for name in _CONDITIONS),
-                _given("lane", type="string"),
-                *(_given(name, type="string", minLength=1) for name in ("since", "until")),
-                _given("text", pattern=r"\S"),
-            ]
-        },
-    )
 
-    state: list[State] = Field(default_factory=list, description="none: dead letters")
-    stage: list[Stage] = Field(default_factory=list, description="where it failed")
-    status: list[SyncStatus] = Field(default_factory=list)
-    code: list[_Word] = Field(default_factory=list)
-    member: list[_Word] = Field(default_factory=list, description="member number")
-    lane: Lane | None = None
-    since: _Instant = Field(None, description="accepted then or later; RFC 3339, a date, or an age: 15m, 2h, 7d")
-    until: _Instant = Field(None, description="accepted before then")
-    text: _Word = Field("", description="beginning of event id or member number, or part of the error")
+def _is_given(row: Condition) -> JsonValue:
+    """Return the schema of a filter that has this condition."""
+    if row.several:
+        return _given(row.name, minItems=1)
+    if row.of is str:
+        return _given(row.name, pattern=r"\S")
+    return _given(row.name, type="string", **({} if row.choices else {"minLength": 1}))
+
+
+class _Limited(BaseModel):
+    """How many, beside the conditions."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"anyOf": [_is_given(row) for row in CONDITIONS]})
+
     limit: Annotated[int, _Whole] = Field(SELECTION_MAX, ge=1, le=SELECTION_MAX, description="the newest so many")
 
     def read(self) -> Filter:
-        """Give the filter that the ledger understands.
+        """Return the filter that the ledger understands.
 
         Raises:
             AskError: with the name of the field.
         """
         try:
-            given = self.model_dump(exclude={"limit", "state"})
-            return filter_of(now=datetime.now(UTC), state=list(dict.fromkeys(self.state)), **given)
+            return filter_of(datetime.now(UTC), **self.model_dump(exclude={"limit"}))
         except ValueError as error:
             field, _, what = str(error).partition(": ")
             raise AskError(field, what) from None
+
+
+if TYPE_CHECKING:
+    FilterBody = _Limited
+else:
+    FilterBody = create_model(
+        "FilterBody",
+        __base__=_Limited,
+        __doc__="The filter of spec section 5, dead letters where it names no state; at least one condition.",
+        **{row.name: _condition(row) for row in CONDITIONS},
+    )
 
 
 class SelectionBody(BaseModel):

@@ -1,8 +1,9 @@
 """Query parameters that routes share: the filter of spec section 5, the cursor, the limit."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
+from inspect import Parameter, Signature
+from types import GenericAlias
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Path, Query
@@ -10,10 +11,10 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from producers.http.problems import ProblemError
-from producers.operations.filtering import LIMIT_MAX, filter_of, instant_of
-from shared.ledger.filters import NO_CONTROLS, Filter
+from producers.operations.filtering import INSTANT_SAID, LIMIT_MAX, filter_of, instant_of
+from shared.ledger.filters import CONDITIONS, NO_CONTROLS, Condition, Filter
 from shared.ledger.operators import ActionFilter
-from shared.pipeline import STAGES, Lane, Stage, State, SyncStatus
+from shared.pipeline import STAGES, Stage
 
 ID_PATTERN = "^[0-9]{1,18}$"
 WORD = Field(pattern=NO_CONTROLS)
@@ -24,59 +25,61 @@ INSTANT: dict[str, Any] = {
 }
 """What `producers.operations.filtering` reads as an instant, as a schema."""
 
-_INSTANT = "RFC 3339, a date, or an age: 15m, 2h, 7d"
 _Absent = SkipJsonSchema[None]
 _Word = Annotated[str, WORD]
 _Words = Sequence[_Word]
 Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="at most so many")]
-Since = Annotated[str, Query(description=f"accepted, or done, then or later; {_INSTANT}", json_schema_extra=INSTANT)]
-Until = Annotated[str, Query(description=f"accepted, or done, before then; {_INSTANT}", json_schema_extra=INSTANT)]
-States = Annotated[Sequence[State], Query(description="where an instance is in its life")]
-FailedStates = Annotated[Sequence[Literal["dead", "rejected"]], Query(description="none: dead letters")]
+Since = Annotated[str, Query(description=f"done then or later; {INSTANT_SAID}", json_schema_extra=INSTANT)]
+Until = Annotated[str, Query(description=f"done before then; {INSTANT_SAID}", json_schema_extra=INSTANT)]
 
 
-def conditions_parameters(  # noqa: PLR0913, PLR0917  # the filter of spec section 5
-    stage: Annotated[Sequence[Stage], Query(description="where it stands; dead or refused: where it failed")] = (),
-    status: Annotated[Sequence[SyncStatus], Query(description="CT Sync Status")] = (),
-    code: Annotated[_Words, Query(description="why it failed: throttled, data_error, bug, …")] = (),
-    member: Annotated[_Words, Query(description="member number")] = (),
-    lane: Annotated[Lane | _Absent, Query(description="live or bulk")] = None,
-    since: Since = "",
-    until: Until = "",
-    text: Annotated[_Word, Query(description="beginning of event id or member number, or part of the error")] = "",
-) -> Filter:
-    """Read all of the filter but the states from the query.
+def _query(row: Condition) -> Parameter:
+    """Return the query parameter of a condition."""
+    if issubclass(row.of, datetime):
+        annotation: object = str
+        query = Query("", description=f"{row.help}; {INSTANT_SAID}", json_schema_extra=INSTANT)
+    elif row.several:
+        annotation = GenericAlias(Sequence, (_Word if row.of is str else row.of,))
+        query = Query((), description=row.help)
+    elif row.choices:
+        annotation = row.of | _Absent
+        query = Query(None, description=row.help)
+    else:
+        annotation = row.of
+        query = Query("", description=row.help, pattern=NO_CONTROLS)
+    return Parameter(row.name, Parameter.KEYWORD_ONLY, default=query, annotation=annotation)
+
+
+def filter_parameters(**words: Any) -> Filter:  # noqa: ANN401  # as FastAPI read them from the signature below
+    """Read the filter from the query.
 
     Raises:
         ProblemError: 400.
     """
     try:
-        return filter_of(
-            now=datetime.now(UTC),
-            stage=stage,
-            status=status,
-            code=code,
-            member=member,
-            lane=lane,
-            since=since,
-            until=until,
-            text=text,
-        )
+        return filter_of(datetime.now(UTC), **words)
     except ValueError as error:
-        raise _refused(error) from None
+        raise invalid_parameter(error) from None
 
 
-_Conditions = Annotated[Filter, Depends(conditions_parameters)]
+def failure_parameters(**words: Any) -> Filter:  # noqa: ANN401  # as above
+    """Read a filter of dead letters and Data Errors from the query.
+
+    Raises:
+        ProblemError: 400.
+    """
+    return filter_parameters(**words).of_dead_letters()
 
 
-def filter_parameters(where: _Conditions, state: States = ()) -> Filter:
-    """Read the filter from the query."""
-    return replace(where, states=tuple(dict.fromkeys(state)))
-
-
-def failure_parameters(where: _Conditions, state: FailedStates = ()) -> Filter:
-    """Read a filter of dead letters and Data Errors from the query."""
-    return replace(where, states=tuple(State(one) for one in dict.fromkeys(state)) or (State.DEAD,))
+_QUERY = {row.name: _query(row) for row in CONDITIONS}
+_OF_FAILURES = Parameter(
+    "state",
+    Parameter.KEYWORD_ONLY,
+    default=Query((), description="none: dead letters"),
+    annotation=Sequence[Literal["dead", "rejected"]],
+)
+filter_parameters.__signature__ = Signature([*_QUERY.values()])  # type: ignore[attr-defined]  # FastAPI reads it
+failure_parameters.__signature__ = Signature([*(_QUERY | {"state": _OF_FAILURES}).values()])  # type: ignore[attr-defined]
 
 
 def action_parameters(
@@ -97,7 +100,7 @@ def action_parameters(
     try:
         bounds = instant_of("since", since, now), instant_of("until", until, now)
     except ValueError as error:
-        raise _refused(error) from None
+        raise invalid_parameter(error) from None
     return ActionFilter(tuple(who), tuple(what), denied, *bounds)
 
 
@@ -111,7 +114,8 @@ def cursor_parameter(
 Before = Annotated[int | None, Depends(cursor_parameter)]
 
 
-def _refused(error: ValueError) -> ProblemError:
+def invalid_parameter(error: ValueError) -> ProblemError:
+    """Return the answer to a parameter that *error* names and says what is wrong with."""
     return ProblemError(400, "invalid_parameter", str(error), field=str(error).partition(":")[0])
 
 

@@ -3,13 +3,15 @@
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from shared.ledger.filters import Filter
+from shared.ledger.filters import CONDITIONS, Condition, Filter
 from shared.ledger.refusals import RefusalFilter
-from shared.pipeline import Lane, Stage, State, SyncStatus
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 1_000
+INSTANT_SAID = "2026-11-23T08:51:00Z (RFC 3339), a date, or an age: 15m, 2h, 7d"
+"""How an instant may be said, as `instant_of` reads it."""
 
 _AGO = re.compile(r"(\d{1,6})\s*([smhdw])", re.ASCII)
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -19,35 +21,27 @@ _LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 _ID = re.compile(r"\d{1,18}", re.ASCII)
 
 
-def filter_of(  # noqa: PLR0913  # the words of spec section 5
-    *,
-    now: datetime,
-    state: Sequence[State] = (),
-    stage: Sequence[Stage] = (),
-    status: Sequence[SyncStatus] = (),
-    code: Sequence[str] = (),
-    member: Sequence[str] = (),
-    lane: Lane | None = None,
-    since: str | None = None,
-    until: str | None = None,
-    text: str = "",
-) -> Filter:
-    """Build the filter.
+def filter_of(now: datetime, **words: str | Sequence[str] | None) -> Filter:
+    """Return the filter that is said in *words*, by the names of its conditions.
+
+    Shape: of an enumeration the member or its word, an instant as `instant_of` reads it; nothing: any.
 
     Raises:
         ValueError: with the name of the field and one sentence.
     """
-    return Filter(
-        states=tuple(state),
-        stages=tuple(stage),
-        statuses=tuple(status),
-        codes=tuple(code),
-        members=tuple(member),
-        lane=lane,
-        since=instant_of("since", since, now),
-        until=instant_of("until", until, now),
-        text=text.strip(),
-    )
+    given: dict[str, Any] = {}
+    for row in CONDITIONS:
+        if said := words.pop(row.name, None):
+            given[row.attribute] = _value(row, said, now)
+    if words:
+        raise TypeError(f"no conditions: {', '.join(words)}")
+    return Filter(**given)
+
+
+def _value(row: Condition, said: str | Sequence[str], now: datetime) -> object:
+    if isinstance(said, str):
+        return instant_of(row.name, said, now) if issubclass(row.of, datetime) else row.of(said.strip())
+    return tuple(dict.fromkeys(map(row.of, said)))
 
 
 def refusals_of(  # noqa: PLR0913  # one word each

@@ -4,8 +4,7 @@ Whatever changes something is recorded with who asked, in the transaction that d
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Any
 
 from producers.operations import rehearsal
@@ -73,8 +72,7 @@ class Selection:
         """What was asked, to be kept and shown."""
         if self.where is None:
             return {"ids": [str(one) for one in self.ids]}
-        values = {field.name: getattr(self.where, field.name) for field in fields(Filter)}
-        return {"filter": {name: _plain(value) for name, value in values.items() if value}}
+        return {"filter": self.where.stored()}
 
     def pick(self, tx: Transaction) -> Sequence[int]:
         """Give the ids."""
@@ -206,10 +204,3 @@ def _record(  # noqa: PLR0913  # one column each
     count: int = 0,
 ) -> None:
     record(tx, Action(operator.name, operator.role, what, answer, reason, asked, count))
-
-
-def _plain(value: object) -> object:
-    """Give a condition of a filter as JSON that names nobody."""
-    if isinstance(value, tuple):
-        return [str(one) for one in value]
-    return value.isoformat() if isinstance(value, datetime) else mask_text(str(value))

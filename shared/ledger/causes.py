@@ -10,7 +10,6 @@ from sqlalchemy import Connection, TextClause, text
 from shared.ledger.filters import Filter, matching
 from shared.ledger.jobs import REQUEUED_FROM
 from shared.messages import normalised
-from shared.pipeline import State
 
 LOOKED_AT = 100_000
 
@@ -81,10 +80,9 @@ def failed_again(tx: Connection, job_id: int) -> list[Alike]:
 
 
 def _failed(tx: Connection, where: Filter, limit: int) -> tuple[TextClause, dict[str, Any]]:
-    states = where.states or (State.DEAD,)
-    if not set(states) <= set(REQUEUED_FROM):
+    if not set(where.states) <= set(REQUEUED_FROM):
         raise ValueError(f"state: must be one of {', '.join(REQUEUED_FROM)}")
-    return matching(tx, replace(where, states=states), limit=limit)
+    return matching(tx, where.of_dead_letters(), limit=limit)
 
 
 def _merged(causes: Iterable[Cause]) -> list[Cause]:

@@ -1,6 +1,10 @@
-"""Which instances are meant: the filter of spec section 5, in statements that an index answers at ten million rows.
+"""Which instances are meant: the filter of spec section 5, a row per condition, in statements fast at ten million rows.
 
-What makes them fast:
+`Filter` is the table.  Everything else that asks for instances follows from its rows: query parameters and bodies of
+the api, options of the command line, fields of the console's forms, suggestions, what a job and the audit keep of a
+selection, and the statement.  A new condition is a row here.
+
+What makes the statements fast:
 - Newest first by id, so a common state is found by walking the primary key backwards and stopping at the limit.
 - Several states, or a text that may be one of three things, are searched each by itself and merged: every part has an
   index that gives its rows in order, their disjunction has none.
@@ -9,14 +13,18 @@ What makes them fast:
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
+from inspect import isclass
 from itertools import product
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from sqlalchemy import Connection, TextClause, text
 
+from shared import errors
+from shared.masking import mask_text
 from shared.personal import CLOSE, OPEN
 from shared.pipeline import Lane, Stage, State, SyncStatus
 
@@ -26,67 +34,243 @@ NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*$"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ACCEPTANCE_SKEW = timedelta(minutes=10)
 """How far the order of ids and of `accepted_at` may differ: retries of intake, clocks of its hosts."""
+_NOT_OF_A_CALL = ("bug", "worker_lost")
+"""Codes of failures that no error class has."""
+
+
+def has_control(word: str) -> bool:
+    """Return whether *word* holds a control character: no text that we keep does."""
+    return _CONTROL.search(word) is not None
+
+
+def failure_codes() -> list[str]:
+    """Return every code that a failed instance can have."""
+    kinds = (kind for kind in vars(errors).values() if isclass(kind) and issubclass(kind, errors.StageError))
+    return sorted({*(kind.code for kind in kinds if not kind.__subclasses__()), *_NOT_OF_A_CALL})
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition of the filter, wherever it is said.
+
+    Shape:
+        name: the query parameter, option and field of a form; *label* on pages, *help* a phrase, *hint* an example,
+            *metavar* what the option takes.
+        sql: what must hold, the value bound as `:<attribute>`; several are searched each by itself and merged.
+        each: *sql* is searched for each value by itself, which stands in its braces.
+        id_bound: what the condition means for the id of the first instance accepted that long after its instant.
+        failed: says of the values whether only what failed can have them.
+        known: the words that it may be, without a look at the ledger; *suggested* selects those (`value`, `total`)
+            that begin so, of the newest `:looked_at`.
+        attribute, of, several: its field, the type of a value, and whether it takes several; from its annotation.
+    """
+
+    name: str
+    label: str
+    help: str
+    sql: tuple[str, ...]
+    each: bool = False
+    id_bound: tuple[str, timedelta] | None = None
+    failed: Callable[[Sequence[str]], bool] | None = None
+    known: Callable[[], Iterable[str]] | None = None
+    suggested: str = ""
+    hint: str = ""
+    metavar: str = ""
+    attribute: str = ""
+    of: type[StrEnum | str | datetime] = str
+    several: bool = False
+
+    @property
+    def is_instant(self) -> bool:
+        """Whether a value is an instant."""
+        return issubclass(self.of, datetime)
+
+    @property
+    def choices(self) -> list[str]:
+        """The words that a value must be one of; none: it may be any."""
+        return [one.value for one in self.of] if issubclass(self.of, StrEnum) else []
+
+
+# What is masked for most who look is left out: whoever may search for its letters can read it.
+_ERROR_SAYS = rf"""
+    code is not null and case
+        when error !~ '[@{OPEN}]' then error
+        else regexp_replace(error, '{OPEN}[^{CLOSE}]*{CLOSE}|[^[:space:]@<>"''(),;\:]+@[^[:space:]@<>"''(),;\:]+',
+                            '', 'g')
+    end ilike '%' || regexp_replace(:text, '([\\%_])', '\\\1', 'g') || '%'
+"""
+_FAILED_OR_STANDS_AT = """
+    case when state in ('dead', 'rejected') then failed_stage else stage end = any(cast(:stages as text[]))
+"""
+_CODES = """
+    select code as value, count(*) as total
+    from (select code from instance where code is not null order by id desc limit :looked_at) as newest
+    where code ^@ :beginning group by code order by total desc, code limit :limit
+"""
+# The collation of member numbers is C: all that begin so follow each other, from the beginning itself on.
+_MEMBERS = """
+    select member_number as value, null as total
+    from (
+        select member_number from member where member_number >= :beginning order by member_number limit :limit
+    ) as following
+    where member_number ^@ :beginning order by member_number
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
     """Which instances; empty fields mean any, several values of a field any of them.
 
-    *stages* is where an instance stands, for dead letters and Data Errors where it failed.  *since* (included) and
-    *until* (excluded) bound the acceptance.  *text* is the beginning of an event id or member number, or part of the
-    error.
-
     Raises:
         ValueError: a text holds a control character.
     """
 
-    states: tuple[State, ...] = ()
-    stages: tuple[Stage, ...] = ()
-    statuses: tuple[SyncStatus, ...] = ()
-    codes: tuple[str, ...] = ()
-    members: tuple[str, ...] = ()
-    lane: Lane | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    text: str = ""
+    states: Annotated[
+        tuple[State, ...],
+        Condition("state", "State", "where it is in its life", sql=("state = '{}'",), each=True),
+    ] = ()
+    stages: Annotated[
+        tuple[Stage, ...],
+        Condition(
+            "stage",
+            "Stage",
+            "where it stands; dead or refused: where it failed",
+            sql=(_FAILED_OR_STANDS_AT,),
+        ),
+    ] = ()
+    statuses: Annotated[
+        tuple[SyncStatus, ...],
+        Condition(
+            "status",
+            "CT Sync Status",
+            "CT Sync Status",
+            sql=("status = any(cast(:statuses as text[]))",),
+            failed=lambda statuses: SyncStatus.SUCCESS not in statuses,
+        ),
+    ] = ()
+    codes: Annotated[
+        tuple[str, ...],
+        Condition(
+            "code",
+            "Code",
+            "why it failed: throttled, data_error, bug, …",
+            sql=("code = any(cast(:codes as text[]))",),
+            failed=bool,
+            known=failure_codes,
+            suggested=_CODES,
+        ),
+    ] = ()
+    members: Annotated[
+        tuple[str, ...],
+        Condition(
+            "member",
+            "Member",
+            "member number",
+            sql=("member_number = any(cast(:members as text[]))",),
+            suggested=_MEMBERS,
+            metavar="NUMBER",
+        ),
+    ] = ()
+    since: Annotated[
+        datetime | None,
+        Condition(
+            "since",
+            "Since",
+            "accepted then or later",
+            sql=("accepted_at >= :since",),
+            id_bound=("id >= :since_id", -_ACCEPTANCE_SKEW),
+            hint="2h or a date",
+        ),
+    ] = None
+    until: Annotated[
+        datetime | None,
+        Condition(
+            "until",
+            "Until",
+            "accepted before then",
+            sql=("accepted_at < :until",),
+            id_bound=("id < :until_id", _ACCEPTANCE_SKEW),
+            hint="1h or a date",
+        ),
+    ] = None
+    lane: Annotated[Lane | None, Condition("lane", "Lane", "which queue it takes", sql=("lane = :lane",))] = None
+    text: Annotated[
+        str,
+        Condition(
+            "text",
+            "Text",
+            "beginning of event id or member number, or part of the error",
+            sql=("event_id ^@ :text", "member_number ^@ :text", _ERROR_SAYS),
+            hint="event id, member or error",
+        ),
+    ] = ""
 
     def __post_init__(self) -> None:
-        for name, words in (("code", self.codes), ("member", self.members), ("text", (self.text,))):
-            if any(map(has_control, words)):
-                raise ValueError(f"{name}: contains a control character")
+        for row, value in self.given():
+            if row.of is str and any(map(has_control, value if row.several else [value])):
+                raise ValueError(f"{row.name}: contains a control character")
+
+    def given(self) -> Iterator[tuple[Condition, Any]]:
+        """Iterate over the conditions that are set, with their values."""
+        for row in CONDITIONS:
+            if value := getattr(self, row.attribute):
+                yield row, value
 
     @property
     def is_empty(self) -> bool:
-        """Say whether it lets everything through."""
-        return not any(getattr(self, field.name) for field in fields(self))
+        """Whether it lets everything through."""
+        return not any(self.given())
+
+    def of_dead_letters(self) -> "Filter":
+        """Return the same filter, of dead letters unless it names states."""
+        return self if self.states else replace(self, states=(State.DEAD,))
+
+    def stored(self) -> dict[str, str | list[str]]:
+        """Return it as JSON that names nobody: as a job and the audit keep it, by attribute."""
+        return {row.attribute: _plain(value) for row, value in self.given()}
 
 
-def has_control(word: str) -> bool:
-    """Say whether *word* holds a control character: no text that we keep does."""
-    return _CONTROL.search(word) is not None
+def _plain(value: object) -> str | list[str]:
+    if isinstance(value, tuple):
+        return [str(one) for one in value]
+    return value.isoformat() if isinstance(value, datetime) else mask_text(str(value))
+
+
+def _rows() -> Iterator[Condition]:
+    for attribute, hint in get_type_hints(Filter, include_extras=True).items():
+        kind, condition = get_args(hint)
+        of = (get_args(kind) or (kind,))[0]
+        yield replace(condition, attribute=attribute, of=of, several=get_origin(kind) is tuple)
+
+
+CONDITIONS = tuple(_rows())
 
 
 def matching(
     tx: Connection, where: Filter, *, limit: int, before: int | None = None
 ) -> tuple[TextClause, dict[str, Any]]:
-    """Give the statement, and its parameters, that selects the ids of the newest matching instances, newest first.
+    """Return the statement, and its parameters, that selects the ids of the newest matching instances, newest first.
 
     *before* continues below an id.
     """
-    conditions, parameters = _conditions(where)
-    parameters["limit"] = limit
-    if where.since:
-        conditions.append("id >= :first")
-        parameters["first"] = id_at(tx, where.since - _ACCEPTANCE_SKEW)
-    if where.until:
-        conditions.append("id < :last")
-        parameters["last"] = id_at(tx, where.until + _ACCEPTANCE_SKEW)
+    parameters: dict[str, Any] = {"limit": limit}
+    ways: list[list[str]] = []
+    for row, value in where.given():
+        ways.append([sql.format(one) for one in value for sql in row.sql] if row.each else list(row.sql))
+        if not row.each:
+            parameters[row.attribute] = list(value) if row.several else value
+        if row.failed and row.failed(value):
+            ways.append(["code is not null"])
+        if row.id_bound:
+            bound, skew = row.id_bound
+            ways.append([bound])
+            parameters[f"{row.attribute}_id"] = id_at(tx, value + skew)
     if before is not None:
-        conditions.append("id < :before")
+        ways.append(["id < :before"])
         parameters["before"] = before
     parts = [
-        f"(select id from instance where {' and '.join([*conditions, *part]) or 'true'} order by id desc limit :limit)"
-        for part in _parts(where, parameters)
+        f"(select id from instance where {' and '.join(part) or 'true'} order by id desc limit :limit)"
+        for part in product(*ways)
     ]
     return text(f"select id from ({' union '.join(parts)}) as found order by id desc limit :limit"), parameters
 
@@ -97,60 +281,6 @@ def id_at(tx: Connection, instant: datetime) -> int:
     Exact only as far as ids and acceptance ascend together.
     """
     return tx.execute(_ID_AT, {"instant": instant}).scalar() or 1
-
-
-def _conditions(where: Filter) -> tuple[list[str], dict[str, Any]]:
-    """Give what every part has in common."""
-    conditions: list[str] = []
-    parameters: dict[str, Any] = {}
-    if where.stages:
-        conditions.append(
-            "case when state in ('dead', 'rejected') then failed_stage else stage end = any(cast(:stages as text[]))"
-        )
-        parameters["stages"] = list(where.stages)
-    if where.statuses:
-        conditions.append("status = any(cast(:statuses as text[]))")
-        parameters["statuses"] = list(where.statuses)
-    if where.codes:
-        conditions.append("code = any(cast(:codes as text[]))")
-        parameters["codes"] = list(where.codes)
-    if where.codes or (where.statuses and SyncStatus.SUCCESS not in where.statuses):
-        conditions.append("code is not null")
-    if where.members:
-        conditions.append("member_number = any(cast(:members as text[]))")
-        parameters["members"] = list(where.members)
-    for name, condition in (("lane", "lane = :lane"), ("since", "accepted_at >= :since")):
-        if value := getattr(where, name):
-            conditions.append(condition)
-            parameters[name] = value
-    if where.until:
-        conditions.append("accepted_at < :until")
-        parameters["until"] = where.until
-    return conditions, parameters
-
-
-def _parts(where: Filter, parameters: dict[str, Any]) -> Iterator[list[str]]:
-    """Give the conditions in which the parts differ."""
-    states = [[f"state = '{state}'"] for state in where.states] or [[]]
-    texts: list[list[str]] = [[]]
-    if where.text:
-        parameters["text"] = where.text
-        parameters["pattern"] = f"%{_escaped(where.text)}%"
-        texts = [["event_id ^@ :text"], ["member_number ^@ :text"], ["code is not null", f"{_SAID} ilike :pattern"]]
-    for state, said in product(states, texts):
-        yield [*state, *said]
-
-
-# What is masked for most who look is left out: whoever may search for its letters can read it.
-_SAID = rf"""
-    case when error !~ '[@{OPEN}]' then error
-         else regexp_replace(error, '{OPEN}[^{CLOSE}]*{CLOSE}|[^[:space:]@<>"''(),;\:]+@[^[:space:]@<>"''(),;\:]+',
-                             '', 'g') end
-"""
-
-
-def _escaped(pattern: str) -> str:
-    return pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 _ID_AT = text("""

@@ -7,7 +7,7 @@ turn leaves nothing half done, and the next process goes on from there.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,7 +20,6 @@ from shared.ledger.jobs import ItemState, JobState, Kind, Plan, Verdict, plan_of
 from shared.ledger.transitions import requeue_sql as sql
 from shared.ledger.transitions.attempt_sql import LOCK_MEMBERS
 from shared.lifecycle import rollout
-from shared.pipeline import State
 
 SELECTION_MAX = 100_000
 """Instances of one job."""
@@ -47,8 +46,7 @@ class Order:
 
 def select(tx: Connection, where: Filter, *, limit: int = SELECTION_MAX) -> list[int]:
     """Give the ids that a filter means, newest first; without a state in it, those of dead letters."""
-    chosen = where if where.states else replace(where, states=(State.DEAD,))
-    statement, parameters = matching(tx, chosen, limit=min(limit, SELECTION_MAX))
+    statement, parameters = matching(tx, where.of_dead_letters(), limit=min(limit, SELECTION_MAX))
     return list(tx.execute(statement, parameters).scalars())
 
 

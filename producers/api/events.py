@@ -26,8 +26,9 @@ from producers.http.bodies import read_limited
 from producers.http.dependencies import settings_of
 from producers.http.problems import ProblemError, described, problem
 from producers.intake.accept import NOT_GOOD, IntakeRules, Receipt, Sender, accept, member_of, refuse_whole
-from producers.intake.formats import Terms, TooManyEventsError, UnsupportedMediaTypeError, read_body
+from producers.intake.formats import TooManyEventsError, UnsupportedMediaTypeError, read_body
 from producers.intake.refused import BodyError
+from producers.intake.siebel_message import Terms
 from shared.errors import InvalidEventError, LedgerError
 from shared.events import MemberEvent
 from shared.ledger.engine import Ledger, engine

@@ -22,8 +22,9 @@ from producers.cli.ledger_location import configured, operator, with_ledger
 from producers.cli.render import plain
 from producers.cli.sending import Way, into_ledger, over_http
 from producers.intake.accept import NOT_GOOD, Receipt, Sender
-from producers.intake.formats import Position, Terms, read_file
+from producers.intake.formats import Position, read_file
 from producers.intake.refused import BodyError, RefusedEventError, RefusedRowError
+from producers.intake.siebel_message import Terms
 from shared.addresses.web import proxy_for, trusted
 from shared.errors import InvalidEventError
 from shared.events import MemberEvent

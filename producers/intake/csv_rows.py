@@ -15,13 +15,12 @@ import csv
 import io
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from producers.intake.charsets import codec_of
 from producers.intake.refused import BodyError, RefusedRowError, refused
-from producers.intake.siebel_message import Dialect, fold, read_member
+from producers.intake.siebel_message import Terms, fold, read_member
 from shared.errors import InvalidEventError
 from shared.event_values import is_rounded
 from shared.events import MemberEvent
@@ -31,25 +30,9 @@ _CODES = frozenset({"member_number", "row_id", "program_id", "event_id", "postal
 """Fields whose digits are no number."""
 _NAMES = frozenset({"member_number", "row_id", "event_id"})
 _FAILED = re.compile(r"#(?:N/A|REF!|VALUE!|NAME\?|NULL!|NUM!|DIV/0!|#+)", re.IGNORECASE)
-_POWER = re.compile(r"[+-]?\d+(?:[.,]\d+)?E[+-]?\d+", re.IGNORECASE | re.ASCII)
-_DECIMAL = re.compile(r"[+-]?\d+[.,]0*", re.ASCII)
+_NO_CODE = re.compile(r"[+-]?\d+(?:(?:[.,]\d+)?E[+-]?\d+|[.,]0*)", re.IGNORECASE | re.ASCII)
 _MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 _DATE = re.compile(rf"\d{{1,2}}-(?:{_MONTHS})(?:-\d{{2,4}})?|(?:{_MONTHS})-\d{{2,4}}", re.IGNORECASE | re.ASCII)
-
-
-def damage(field: str, cell: str) -> str | None:
-    """Say what a spreadsheet has done to the *cell* of a field; None: nothing that shows."""
-    cell = cell.strip()
-    is_gone = cell.startswith("=") or _FAILED.fullmatch(cell) is not None
-    if field in _CODES:
-        is_gone |= cell.startswith("'") or is_rounded(cell)
-        is_gone |= any(pattern.fullmatch(cell) is not None for pattern in (_POWER, _DECIMAL))
-    if field in _NAMES:
-        is_gone |= _DATE.fullmatch(cell) is not None
-    is_gone |= field == "date_of_birth" and cell == "0"  # how it shows a date of nothing
-    return _DAMAGED if is_gone else None
-
-
 _LONGEST_LINE = 1024 * 1024  # characters; csv itself stops at 128 Ki in one field
 _DELIMITERS = ",;\t|"
 _HEAD_BYTES = 64
@@ -59,88 +42,81 @@ _COLUMNS_NAMED = 10
 _LONGEST_NAME = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """How a table is read.  Shape: as `producers.intake.formats.Terms`."""
+def read_table(stream: io.BufferedReader, terms: Terms) -> Iterator[MemberEvent | InvalidEventError]:
+    """Read the rows below the header; blank ones count for nothing.
 
-    dialect: Dialect
-    arrival: datetime
-    max_bytes: int
-    member_of: Callable[[str], str | None]
-    remark: Callable[[str], None]
+    Shape: UTF-8, or UTF-16; `,`, `;`, tab or `|` between columns, as a first line `sep=;` says, or whichever the
+    header has most of.  A byte that is not UTF-8 refuses its row.
 
-    def read(self, stream: io.BufferedReader) -> Iterator[MemberEvent | InvalidEventError]:
-        """Read the rows below the header; blank ones count for nothing.
-
-        Shape: UTF-8, or UTF-16; `,`, `;`, tab or `|` between columns, as a first line `sep=;` says, or whichever the
-        header has most of.  A byte that is not UTF-8 refuses its row.
-
-        Raises:
-            BodyError: it has no header, or cannot be read further.
-        """
-        text = io.TextIOWrapper(
-            stream, codec_of(stream.peek(_HEAD_BYTES)[:_HEAD_BYTES], None), errors="surrogateescape", newline=""
-        )
-        try:
-            yield from self._events(_Lines(text))
-        finally:
-            text.detach()  # the stream is the caller's
-
-    def _events(self, lines: "_Lines") -> Iterator[MemberEvent | InvalidEventError]:
+    Raises:
+        BodyError: it has no header, or cannot be read further.
+    """
+    codec = codec_of(stream.peek(_HEAD_BYTES)[:_HEAD_BYTES], None)
+    text = io.TextIOWrapper(stream, codec, errors="surrogateescape", newline="")
+    try:
+        lines = _Lines(text)
         first, delimiter = lines.take() or "", None
         if stated := _SEPARATOR.fullmatch(first.removeprefix("\ufeff")):
             first, delimiter = lines.take() or "", stated[1].replace("\\t", "\t")
-        plain = _QUOTED.sub("", first)
-        delimiter = delimiter or max(_DELIMITERS, key=plain.count)
-        header = self._header(first, delimiter, lines.number)
-        for row in _rows(lines, delimiter, len(header), self.max_bytes):
+        delimiter = delimiter or max(_DELIMITERS, key=_QUOTED.sub("", first).count)
+        header = _header(first, delimiter, f"line {lines.number or 1}", terms)
+        if "member_number" in header:
+            terms = replace(terms, arrival=None)
+        for row in _rows(lines, delimiter, len(header), terms.max_event_bytes):
             record = {name: cell for name, cell in zip(header, row.cells, strict=False) if name}
             try:
                 row.check(len(header))
                 if any(cell.strip() for cell in row.cells):
-                    yield self._event(record, "member_number" in header)
+                    yield _event(record, terms)
             except InvalidEventError as refusal:
                 yield refused(refusal, record or row.raw, row.line, RefusedRowError)
+    finally:
+        text.detach()  # the stream is the caller's
 
-    def _event(self, record: dict[str, str], is_ours: bool) -> MemberEvent:  # noqa: FBT001  # ours or Siebel's names
-        for name, cell in record.items():
-            field = self.dialect.field_of(name)
-            if field and (what := damage(field, cell)):
-                raise InvalidEventError(name, what)
-        since = None if is_ours else self.arrival
-        return read_member(
-            record, dialect=self.dialect, arrival=since, max_bytes=self.max_bytes, member_of=self.member_of
-        )
 
-    def _header(self, line: str, delimiter: str, number: int) -> list[str]:
-        try:
-            names = [name.strip() for name in next(csv.reader([line], delimiter=delimiter), [])]
-        except csv.Error:
-            names = []
-        where = f"line {number or 1}"
-        if not any(names):
-            raise BodyError(where, "must be a header with the names of the columns")
-        folded = [fold(name) for name in names]
-        for index, name in enumerate(folded):
-            if names[index] and name in folded[:index]:  # which name is not said: without a header it is somebody's
-                raise BodyError(where, f"names a column twice: {folded.index(name) + 1} and {index + 1}")
-        known = {name: self.dialect.field_of(name) for name in names}
-        fields = set(known.values())
-        is_of_deleted = "row_id" in fields and "isdeleted" in map(fold, names)
-        if "member_number" not in fields and not is_of_deleted:
-            raise BodyError(where, f"has no column {self.dialect.labels['member_number']}, or member_number")
-        self._remark_on([name for name, field in known.items() if field is None and fold(name) != "isdeleted"])
-        return names
+def _event(record: dict[str, str], terms: Terms) -> MemberEvent:
+    for name, cell in record.items():
+        field = terms.dialect.field_of(name)
+        if field and _is_damaged(field, cell.strip()):
+            raise InvalidEventError(name, _DAMAGED)
+    return read_member(record, terms)
 
-    def _remark_on(self, strangers: list[str]) -> None:
-        """Say which columns are not synced: a name that is misspelt would go unnoticed."""
-        if "" in strangers:
-            self.remark("columns without a name are left out")
-        names = [name[:_LONGEST_NAME] for name in strangers if name]
-        if names:
-            more = f" and {len(names) - _COLUMNS_NAMED} more" if len(names) > _COLUMNS_NAMED else ""
-            shown = ", ".join(names[:_COLUMNS_NAMED])
-            self.remark(f"not known, so kept in the ledger and not synced: {shown}{more}")
+
+def _is_damaged(field: str, cell: str) -> bool:
+    """Return whether a spreadsheet has written the *cell* of a field, as far as it shows."""
+    if cell.startswith("=") or _FAILED.fullmatch(cell):
+        return True
+    if field in _CODES and (cell.startswith("'") or is_rounded(cell) or _NO_CODE.fullmatch(cell)):
+        return True
+    if field in _NAMES and _DATE.fullmatch(cell):
+        return True
+    return field == "date_of_birth" and cell == "0"  # how it shows a date of nothing
+
+
+def _header(line: str, delimiter: str, where: str, terms: Terms) -> list[str]:
+    """Return the names of the columns; remark on those that are not synced: one misspelt would go unnoticed.
+
+    Raises:
+        BodyError: it is no header of ours, or leaves open whose the rows are.
+    """
+    names = [name.strip() for name in _cells(line, delimiter)]
+    if not any(names):
+        raise BodyError(where, "must be a header with the names of the columns")
+    folded = [fold(name) for name in names]
+    for index, name in enumerate(folded):
+        if names[index] and name in folded[:index]:  # which name is not said: without a header it is somebody's
+            raise BodyError(where, f"names a column twice: {folded.index(name) + 1} and {index + 1}")
+    known = {name: terms.dialect.field_of(name) for name in names}
+    fields, has_deleted = set(known.values()), "isdeleted" in folded
+    if "member_number" not in fields and not ("row_id" in fields and has_deleted):
+        raise BodyError(where, f"has no column {terms.dialect.labels['member_number']}, or member_number")
+    strangers = [name for name, field in known.items() if field is None and fold(name) != "isdeleted"]
+    if "" in strangers:
+        terms.remark("columns without a name are left out")
+    if shown := [name[:_LONGEST_NAME] for name in strangers if name]:
+        more = f" and {len(shown) - _COLUMNS_NAMED} more" if len(shown) > _COLUMNS_NAMED else ""
+        terms.remark(f"not known, so kept in the ledger and not synced: {', '.join(shown[:_COLUMNS_NAMED])}{more}")
+    return names
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +148,7 @@ class _Row:
 
 
 def _rows(lines: "_Lines", delimiter: str, width: int, longest: int) -> Iterator[_Row]:
-    """Give each row below the header."""
+    """Yield each row below the header."""
     while True:
         in_doubt = lines.in_doubt
         taken: list[str] = []
@@ -200,7 +176,7 @@ def _rows(lines: "_Lines", delimiter: str, width: int, longest: int) -> Iterator
 
 
 def _is_swallowed(taken: list[str], cells: list[str], delimiter: str, width: int) -> bool:
-    """Say whether what was read as one row is more than one: it does not fit the header, or its other lines do."""
+    """Return whether what was read as one row is more than one: it does not fit the header, or its other lines do."""
     if len(cells) != width:
         return True
     return all(len(_cells(line, delimiter)) == width for line in taken[1:])
@@ -227,7 +203,7 @@ class _Lines:
         return bool(self._again)
 
     def take(self) -> str | None:
-        """Give the next line; None: there is none.
+        """Return the next line; None: there is none.
 
         Raises:
             BodyError: it is no line of text.
@@ -253,7 +229,7 @@ class _Lines:
         self.number -= len(lines)
 
     def feed(self, taken: list[str], longest: int) -> Iterator[str]:
-        """Give the lines of one row, of *longest* characters at most, and note them in *taken*."""
+        """Yield the lines of one row, of *longest* characters at most, and note them in *taken*."""
         in_doubt = self.in_doubt
         size = 0
         while not taken or (size <= longest and not in_doubt):

@@ -15,21 +15,19 @@ import codecs
 import io
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from producers.intake import lenient_json
 from producers.intake.charsets import codec_of, refuse_other_formats, text_in
-from producers.intake.csv_rows import Table
+from producers.intake.csv_rows import read_table
 from producers.intake.refused import BodyError, Element, refused
-from producers.intake.siebel_message import Dialect, is_siebel_message, nobody, read_siebel_message
+from producers.intake.siebel_message import Terms, is_siebel_message, read_siebel_message
 from producers.intake.siebel_xml import parse_siebel_xml
 from shared.errors import InvalidEventError, MembersyncError
 from shared.events import MemberEvent, parse_event
-from shared.settings import Settings
 
 Position = tuple[int, MemberEvent | InvalidEventError]
 """Where in the request or file, and what stands there."""
@@ -56,29 +54,6 @@ class UnsupportedMediaTypeError(MembersyncError):
     code = "unsupported_media_type"
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What reading depends on.  Units: bytes.
-
-    Shape: *arrival* is when a change happened that does not say so itself; *member_of* knows whose a ROW_ID is;
-    *remark* takes what is worth saying of a file that is read all the same.
-    """
-
-    dialect: Dialect
-    arrival: datetime
-    max_event_bytes: int = 64_000
-    max_events: int = sys.maxsize
-    member_of: Callable[[str], str | None] = nobody
-    remark: Callable[[str], None] = lambda _: None
-
-    @classmethod
-    def of(cls, settings: Settings, arrival: datetime) -> "Terms":
-        """Take them from the settings."""
-        return cls(
-            Dialect.of(settings.siebel), arrival, settings.api.max_event_bytes, max_events=settings.api.max_events
-        )
-
-
 def read_body(content_type: str, body: bytes, terms: Terms) -> Iterator[Position]:
     """Read a request's body.
 
@@ -89,11 +64,11 @@ def read_body(content_type: str, body: bytes, terms: Terms) -> Iterator[Position
     """
     charset = found[1] if (found := _CHARSET.search(content_type)) else None
     refuse_other_formats(body[:_HEAD_BYTES])
-    match _media_type(content_type):
+    match content_type.partition(";")[0].strip().lower():
         case media if media in _JSON:
             return _read_json(body, charset, terms)
         case media if media in _XML:
-            return _read_xml(body, charset, terms)
+            return _read_message(parse_siebel_xml(body, charset), terms)
         case media if media in _NDJSON:
             return _read_lines([_utf8(body, charset)], terms)
         case media:
@@ -112,7 +87,7 @@ class NdjsonReader:
         self._number = 0
 
     def feed(self, chunk: bytes) -> Iterator[Position]:
-        """Give what the lines that end in this chunk hold; consume it before the next call.
+        """Yield what the lines that end in this chunk hold; consume it before the next call.
 
         Raises:
             TooManyEventsError: at the first event too many.
@@ -126,7 +101,7 @@ class NdjsonReader:
         self._rest = b"" if self._is_too_long else rest
 
     def finish(self) -> Iterator[Position]:
-        """Give what the last line holds, if no line end followed it."""
+        """Yield what the last line holds, if no line end followed it."""
         yield from self._line(self._rest)
         self._rest = b""
 
@@ -141,43 +116,33 @@ class NdjsonReader:
         if self._position >= self._terms.max_events:
             raise TooManyEventsError("", f"holds more than {self._terms.max_events} events")
         if self._is_too_long:
-            too_long = InvalidEventError("", f"is larger than {self._terms.max_event_bytes} bytes")
-            yield self._position, refused(too_long, line, self._number)
+            yield self._position, refused(_too_large(self._terms), line, self._number)
         else:
             yield self._position, _event(line, self._terms, self._number)
         self._is_too_long = False
         self._position += 1
 
 
-def read_file(source: Path | BinaryIO, name: str, terms: Terms) -> Iterator[Position]:
+def read_file(stream: io.BufferedReader, name: str, terms: Terms) -> Iterator[Position]:
     """Read a file: NDJSON, JSON, CSV or XML by the suffix of *name*, otherwise by how it begins.
 
     The limit on events is one of requests, not of files.
 
     Raises:
         BodyError: it cannot be read, or no further.
-        OSError: it cannot be opened.
     """
     terms = replace(terms, max_events=sys.maxsize)
-    if isinstance(source, Path):
-        with source.open("rb") as opened:
-            yield from _read_stream(opened, name, terms)
-    else:
-        buffered = source if isinstance(source, io.BufferedReader) else io.BufferedReader(cast("io.RawIOBase", source))
-        yield from _read_stream(buffered, name, terms)
-
-
-def _read_stream(stream: io.BufferedReader, name: str, terms: Terms) -> Iterator[Position]:
     head = stream.peek(_HEAD_BYTES)[:_HEAD_BYTES]
     refuse_other_formats(head)
     match _SUFFIXES.get(Path(name).suffix.lower()) or _kind(head):
         case "csv":
-            table = Table(terms.dialect, terms.arrival, terms.max_event_bytes, terms.member_of, terms.remark)
-            return _counted(table.read(stream), terms)
+            return _counted(read_table(stream, terms), terms)
         case "xml":
-            return _read_xml(stream.read(), None, terms)
+            return _read_message(parse_siebel_xml(stream.read(), None), terms)
+        case "ndjson" if codec_of(head, None).startswith("utf-8"):
+            return _read_lines(_chunks(stream), terms)
         case "ndjson":
-            return _read_lines(_in_utf8(stream, head), terms)
+            return _read_lines([_utf8(stream.read(), None)], terms)
         case _:
             return _read_json_file(stream, terms)
 
@@ -213,13 +178,6 @@ def _is_event_line(line: bytes) -> bool:
     return isinstance(document, dict) and not is_siebel_message(document)
 
 
-def _in_utf8(stream: io.BufferedReader, head: bytes) -> Iterable[bytes]:
-    """Give what is in UTF-8 as it comes, and what is in another character set as a whole."""
-    if codec_of(head, None).startswith("utf-8"):
-        return _chunks(stream)
-    return [_utf8(stream.read(), None)]
-
-
 def _chunks(stream: BinaryIO, first: bytes = b"") -> Iterator[bytes]:
     yield first
     while chunk := stream.read(_CHUNK_BYTES):
@@ -247,7 +205,7 @@ def _read_json(body: bytes, charset: str | None, terms: Terms) -> Iterator[Posit
 
 
 def _utf8(body: bytes, charset: str | None) -> bytes:
-    """Give JSON in UTF-8 whatever it came in; RFC 8259 wants it so, some senders do not."""
+    """Return JSON in UTF-8, whatever it came in; RFC 8259 wants it so, some senders do not."""
     codec = codec_of(body, charset)
     if codec in ("utf-8", "utf-8-sig"):
         return body.removeprefix(codecs.BOM_UTF8)
@@ -256,37 +214,29 @@ def _utf8(body: bytes, charset: str | None) -> bytes:
 
 def _event(raw: object, terms: Terms, line: int | None = None) -> MemberEvent | InvalidEventError:
     """Read one event, or say why not; *raw* as bytes is a line of NDJSON."""
+    if isinstance(raw, Element) and raw.flaw:
+        return refused(raw.flaw, raw)
+    if isinstance(raw, bytes) and len(raw) > terms.max_event_bytes:
+        return refused(_too_large(terms), raw, line)
     read = raw
     try:
-        if isinstance(raw, Element) and raw.flaw:
-            return refused(raw.flaw, raw)
-        read = document = raw if isinstance(raw, dict) else _loaded(raw, terms, line or 1)
-        return parse_event(document, max_bytes=terms.max_event_bytes)
+        document = lenient_json.loads(raw, line or 1) if isinstance(raw, bytes) else raw
+        if isinstance(document, dict):
+            read = document
+            return parse_event(document, max_bytes=terms.max_event_bytes)
     except InvalidEventError as refusal:
         return refused(refusal, read, line)
+    return refused(InvalidEventError("", "must be a JSON object"), raw, line)
 
 
-def _loaded(raw: object, terms: Terms, line: int) -> dict[str, Any]:
-    if isinstance(raw, bytes) and len(raw) > terms.max_event_bytes:
-        raise InvalidEventError("", f"is larger than {terms.max_event_bytes} bytes")
-    document = lenient_json.loads(raw, line) if isinstance(raw, bytes) else raw
-    if not isinstance(document, dict):
-        raise InvalidEventError("", "must be a JSON object")
-    return document
-
-
-def _read_xml(body: bytes, charset: str | None, terms: Terms) -> Iterator[Position]:
-    return _read_message(parse_siebel_xml(body, charset), terms)
+def _too_large(terms: Terms) -> InvalidEventError:
+    return InvalidEventError("", f"is larger than {terms.max_event_bytes} bytes")
 
 
 def _read_message(document: Mapping[str, Any], terms: Terms) -> Iterator[Position]:
     if not is_siebel_message(document):
         raise BodyError("", "must be a SiebelMessage")
-    limit = terms.max_event_bytes
-    members = read_siebel_message(
-        document, dialect=terms.dialect, arrival=terms.arrival, max_bytes=limit, member_of=terms.member_of
-    )
-    return _counted(members, terms)
+    return _counted(read_siebel_message(document, terms), terms)
 
 
 def _counted(events: Iterable[MemberEvent | InvalidEventError], terms: Terms) -> Iterator[Position]:
@@ -294,7 +244,3 @@ def _counted(events: Iterable[MemberEvent | InvalidEventError], terms: Terms) ->
         if position >= terms.max_events:
             raise TooManyEventsError("", f"holds more than {terms.max_events} events")
         yield position, event
-
-
-def _media_type(content_type: str) -> str:
-    return content_type.partition(";")[0].strip().lower()

@@ -10,6 +10,7 @@ Source: domain.md 3.2 (shape); the labels stand in `shared.fields`.
 """
 
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from shared.errors import InvalidEventError
 from shared.event_values import REPEATED, Ambiguous, check_names, path_of
 from shared.events import Member, MemberEvent, Operation, parse_event
 from shared.fields import Part, labels
-from shared.settings import SiebelSettings
+from shared.settings import Settings, SiebelSettings
 
 _OBJECTS = {"ctloymember", "ctloyaltymember"}
 _COMPONENTS = {"loymember", "loyaltymember", "lwaloymember", *_OBJECTS}
@@ -39,6 +40,10 @@ OPERATIONS = {
     **dict.fromkeys(("insert", "create", "new", "enroll", "enrol"), Operation.ENROLL),
     **dict.fromkeys(("delete", "remove"), Operation.DELETE),
 }
+_SIEBEL_DATE = re.compile(
+    r"(?P<date>\d\d?/\d\d?/\d{4})( (?P<time>\d\d?:\d\d:\d\d|\d\d?:\d\d))?( ?(?P<half>[AP]M))?", re.ASCII
+)
+_ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
 
 
 def fold(name: str) -> str:
@@ -80,12 +85,39 @@ class Dialect:
         )
 
     def field_of(self, label: str) -> str | None:
-        """Say which field a label means; None: none that we know."""
+        """Return the field that a label means; None: none that we know."""
         return self.member.get(fold(label)) or self.contact.get(fold(label))
 
 
 def _folded(labels: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     return {fold(label): name for name, alternatives in labels.items() for label in alternatives}
+
+
+def nobody(_: str) -> str | None:
+    """Know of no row whose it is."""
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What reading depends on.  Units: bytes.
+
+    Shape: *arrival* is when a change happened that does not say so itself, None: it must say so, and its operation too;
+    *member_of* knows whose a ROW_ID is, for a deleted row that has nothing else; *remark* takes what is worth saying of
+    a file that is read all the same.
+    """
+
+    dialect: Dialect
+    arrival: datetime | None
+    max_event_bytes: int = 64_000
+    max_events: int = sys.maxsize
+    member_of: Callable[[str], str | None] = nobody
+    remark: Callable[[str], None] = lambda _: None
+
+    @classmethod
+    def of(cls, settings: Settings, arrival: datetime) -> "Terms":
+        """Take them from the settings."""
+        return cls(Dialect.of(settings.siebel), arrival, settings.api.max_event_bytes, settings.api.max_events)
 
 
 def is_siebel_message(document: object) -> bool:
@@ -94,57 +126,35 @@ def is_siebel_message(document: object) -> bool:
 
 
 def is_component(label: str) -> bool:
-    """Say whether this is a name of the component that is a member."""
+    """Return whether this is a name of the component that is a member."""
     return fold(label) in _COMPONENTS
 
 
 def is_list_of_members(label: str) -> bool:
-    """Say whether this names what holds members."""
+    """Return whether this names what holds members."""
     return fold(label).removeprefix("listof") in _OBJECTS | _COMPONENTS
 
 
-def nobody(_: str) -> str | None:
-    """Know of no row whose it is."""
-    return None
-
-
-def read_siebel_message(
-    document: Mapping[str, Any],
-    *,
-    dialect: Dialect,
-    arrival: datetime,
-    max_bytes: int,
-    member_of: Callable[[str], str | None] = nobody,
-) -> Iterator[MemberEvent | InvalidEventError]:
+def read_siebel_message(document: Mapping[str, Any], terms: Terms) -> Iterator[MemberEvent | InvalidEventError]:
     """Read the members of one message in order; a broken one is refused alone, its field named by Siebel's label.
 
     Raises:
         BodyError: the message itself is not of this shape; raised by the call, before the first member.
     """
-    members = _members(document, dialect)
+    members = _members(document, terms.dialect)
 
     def read() -> Iterator[MemberEvent | InvalidEventError]:
         for member in members:
             try:
-                yield read_member(member, dialect=dialect, arrival=arrival, max_bytes=max_bytes, member_of=member_of)
+                yield read_member(member, terms)
             except InvalidEventError as refusal:
                 yield refused(refusal, member)
 
     return read()
 
 
-def read_member(
-    record: object,
-    *,
-    dialect: Dialect,
-    arrival: datetime | None,
-    max_bytes: int,
-    member_of: Callable[[str], str | None] = nobody,
-) -> MemberEvent:
+def read_member(record: object, terms: Terms) -> MemberEvent:
     """Read one member.
-
-    Shape: *arrival* is when a member changed that does not say so; None: it must say so, and its operation too.
-    *member_of* gives the member number of a ROW_ID, for a deleted row that has nothing else.
 
     Raises:
         InvalidEventError: its field is the label as the record spells it.
@@ -154,40 +164,25 @@ def read_member(
     if isinstance(record, Element) and record.flaw:
         raise record.flaw
     check_names(record)
+    dialect, arrival, is_xml = terms.dialect, terms.arrival, isinstance(record, Element)
     found = _Found()
-    is_xml = isinstance(record, Element)
-    contact, contact_label, rest = _split(record)
+    contact, rest = _primary_contact(record)
     if contact is not None:
         unknown = found.take(contact, dialect.contact, repeats=is_xml)
-        rest |= {contact_label: unknown} if unknown else {}
+        rest |= {"Contact": unknown} if unknown else {}
     unknown = found.take(rest, dialect.member, repeats=is_xml)
     event = {name: found.values.pop(name) for name in _EVENT_FIELDS if found.values.get(name) not in (None, "")}
     if _is_deleted(unknown):
         event["operation"] = Operation.DELETE.value
-        found.name_by_row(member_of)
+        found.name_by_row(terms.member_of)
     try:
         until = _translate(event, dialect.zone, has_default=arrival is not None)
         document = {**event, "member": {**unknown, **found.values}}
-        return parse_event(document, max_bytes=max_bytes, arrival=arrival).or_until(until)
+        return parse_event(document, max_bytes=terms.max_event_bytes, arrival=arrival).or_until(until)
     except InvalidEventError as refusal:
         name = refusal.field.removeprefix("member.")
         label = found.labels.get(name) or (dialect.labels.get(name, name) if arrival else name)
         raise InvalidEventError(label, refusal.reason) from None
-
-
-def _one_of(label: str, given: object, spelt: dict[str, Any]) -> object:
-    """Give the one value of a label, in all its spellings and places; *spelt* has those before.
-
-    Raises:
-        InvalidEventError: it has two.
-    """
-    values = given if isinstance(given, list) else [given]
-    known = [value for value in (spelt.get(fold(label)), *values) if value not in (None, "")]
-    if any(value != known[0] for value in known):
-        raise InvalidEventError(label, REPEATED)
-    value = known[0] if known else values[-1] if values else None
-    spelt[fold(label)] = value
-    return value
 
 
 @dataclass(slots=True)
@@ -198,7 +193,11 @@ class _Found:
     labels: dict[str, str] = field(default_factory=dict)
 
     def take(self, record: Mapping[str, Any], names: Mapping[str, str], *, repeats: bool) -> dict[str, Any]:
-        """Take what *names* knows; give the rest.  Where a list is how something *repeats*, it must say one thing."""
+        """Take what *names* knows; return the rest.  Where a list is how something *repeats*, it must say one thing.
+
+        Raises:
+            InvalidEventError: a label, in all its spellings and places, has two values.
+        """
         unknown = {}
         spelt: dict[str, Any] = {}
         for label, given in record.items():
@@ -206,10 +205,13 @@ class _Found:
             if name is None:
                 unknown[label] = given
                 continue
-            value = _one_of(label, given if repeats else [given], spelt)
+            values = given if repeats and isinstance(given, list) else [given]
+            known = [value for value in (spelt.get(fold(label)), *values) if value not in (None, "")]
+            if any(value != known[0] for value in known):
+                raise InvalidEventError(label, REPEATED)
+            value = spelt[fold(label)] = known[0] if known else values[-1] if values else None
             if self.values.get(name) in (None, ""):
-                self.values[name] = value
-                self.labels[name] = label
+                self.values[name], self.labels[name] = value, label
         return unknown
 
     def name_by_row(self, member_of: Callable[[str], str | None]) -> None:
@@ -227,28 +229,31 @@ class _Found:
                 )
 
 
-def _members(document: Mapping[str, Any], dialect: Dialect) -> list[Any]:
-    messages = [value for label, value in _items(document) if label == "SiebelMessage"] or [document]
-    return [member for message in messages for member in _members_of(message, dialect)]
+def _members(document: Mapping[str, Any], dialect: Dialect) -> list[object]:
+    """Return what stands in the place of a member, in order.
+
+    Raises:
+        BodyError: there is no such place.
+    """
+    members: list[object] = []
+    for message in [value for label, value in _items(document) if label == "SiebelMessage"] or [document]:
+        if not isinstance(message, Mapping):
+            raise BodyError("SiebelMessage", "must be an object")
+        names = [value for label, value in _items(message) if label == "IntObjectName"] or ["CT LOY Member"]
+        if not all(isinstance(name, str) and fold(name) in _OBJECTS for name in names):
+            raise BodyError("IntObjectName", "must be CT LOY Member or CT Loyalty Member")
+        contents = [content for label, content in _items(message) if is_list_of_members(label)]
+        if not contents:
+            found = [path_of((label,)) for label, content in _items(message) if isinstance(content, Mapping | list)]
+            has = f"; the message has {', '.join(found[:_NAMED_MAX])}" if found else ""
+            raise BodyError(f"ListOf{names[0]}", f"is required{has}")
+        for part in [part for content in contents for part in _as_list(content)]:
+            members += _components(part, dialect)
+    return members
 
 
-def _members_of(message: object, dialect: Dialect) -> list[Any]:
-    if not isinstance(message, Mapping):
-        raise BodyError("SiebelMessage", "must be an object")
-    names = [value for label, value in _items(message) if label == "IntObjectName"] or ["CT LOY Member"]
-    if not all(isinstance(name, str) and fold(name) in _OBJECTS for name in names):
-        raise BodyError("IntObjectName", "must be CT LOY Member or CT Loyalty Member")
-    contents = [content for label, content in _items(message) if is_list_of_members(label)]
-    if not contents:
-        found = [label for label, content in _items(message) if isinstance(content, Mapping | list)]
-        raise BodyError(f"ListOf{names[0]}", f"is required{f'; the message has {_named(found)}' if found else ''}")
-    lists = [content for content in contents if content not in (None, "", {})]
-    parts = [part for content in lists for part in (content if isinstance(content, list) else [content])]
-    return [member for part in parts for member in _components(part, dialect)]
-
-
-def _components(part: object, dialect: Dialect) -> list[Any]:
-    """Give the members of a part of a `ListOf…`: one bare object, or what is under the names of the component.
+def _components(part: object, dialect: Dialect) -> list[object]:
+    """Return the members of a part of a `ListOf…`: one bare object, or what is under the names of the component.
 
     Shape: what is under another name stands among them with that as its flaw, so that nothing goes unsaid.
     """
@@ -260,65 +265,56 @@ def _components(part: object, dialect: Dialect) -> list[Any]:
     )
     if is_bare:
         return [part]
-    members: list[Any] = []
+    members: list[object] = []
     for label, value in _items(part):
-        listed = value if isinstance(value, list) else [] if value in (None, "", {}) else [value]
         if fold(label) in _COMPONENTS:
-            members += listed
+            members += _as_list(value)
         else:
             flaw = InvalidEventError(path_of((label,)), "is no component of a member: LOY Member is expected")
-            found = [one for one in listed if isinstance(one, Mapping)]
+            found = [one for one in _as_list(value) if isinstance(one, Mapping)]
             members += [Element(one, one.line if isinstance(one, Element) else None, flaw) for one in found]
     return members
 
 
 def _items(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Give all names and values of an object, those of a name that is repeated too."""
+    """Yield all names and values of an object, those of a name that is repeated too."""
     several = record.several if isinstance(record, Ambiguous) else {}
     for label, value in record.items():
         for one in several.get(label, [value]):
             yield label, one
 
 
-def _named(labels: list[str]) -> str:
-    return ", ".join(path_of((label,)) for label in labels[:_NAMED_MAX])
+def _as_list(value: object) -> list[Any]:
+    """Return what stands where one or many may: a list as it is, nothing for an empty value, any other value alone."""
+    return value if isinstance(value, list) else [] if value in (None, "", {}) else [value]
 
 
-def _listed(content: object, names: set[str]) -> list[Any]:
-    """Give the objects of a `ListOf…`: an array, the object or array under one of *names*, or one bare object."""
-    if content is None or content in ("", {}):
-        return []
-    found: list[Any] = []
-    for part in content if isinstance(content, list) else [content]:
-        if part in (None, ""):
-            continue
-        inner = [value for label, value in part.items() if fold(label) in names] if isinstance(part, Mapping) else []
-        for value in inner or [part]:
-            found += value if isinstance(value, list) else [] if value in (None, "", {}) else [value]
-    return found
-
-
-def _split(record: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, str, dict[str, Any]]:
-    """Part a member from its primary contact: (contact, its label, the member without it)."""
+def _primary_contact(record: Mapping[Any, Any]) -> tuple[Mapping[str, Any] | None, dict[str, Any]]:
+    """Part a member from its primary contact: (contact, the member without it)."""
     rest = dict(record)
     for label in record:
         if not isinstance(label, str):
             raise InvalidEventError("LOY Member", "has a name that is not text")
-        if fold(label) in _CONTACTS:
-            contacts = _listed(rest.pop(label), {"contact"})
-            if not all(isinstance(contact, Mapping) for contact in contacts):
-                raise InvalidEventError(label, "must be an object")
-            primary = [contact for contact in contacts if _is_primary(contact)]
-            return next(iter(primary + contacts), None), "Contact", rest
-    return None, "", rest
-
-
-def _is_primary(contact: Mapping[str, Any]) -> bool:
-    return any(fold(str(label)) in _PRIMARY and value in ("Y", "true", True) for label, value in contact.items())
+        if fold(label) not in _CONTACTS:
+            continue
+        contacts: list[Any] = []
+        for part in _as_list(rest.pop(label)):
+            inner = (
+                [value for name, value in part.items() if fold(name) == "contact"] if isinstance(part, Mapping) else []
+            )
+            for value in inner or [part]:
+                contacts += _as_list(value)
+        if not all(isinstance(contact, Mapping) for contact in contacts):
+            raise InvalidEventError(label, "must be an object")
+        for contact in contacts:
+            if any(fold(str(name)) in _PRIMARY and flag in ("Y", "true", True) for name, flag in contact.items()):
+                return contact, rest
+        return contacts[0] if contacts else None, rest
+    return None, rest
 
 
 def _is_deleted(unknown: dict[str, Any]) -> bool:
-    """Take Siebel's own mark of a deleted row out of the fields that are no member's, and say what it says.
+    """Take Siebel's own mark of a deleted row out of the fields that are no member's, and return what it says.
 
     Raises:
         InvalidEventError: it says neither Y nor N: a guess would bring a deleted member back, or lose a living one.
@@ -336,7 +332,8 @@ def _is_deleted(unknown: dict[str, Any]) -> bool:
 def _translate(event: dict[str, Any], zone: ZoneInfo, *, has_default: bool) -> datetime | None:
     """Turn Siebel's words and dates into ours, in place; what is neither is left for `parse_event` to judge.
 
-    Gives the later of the two instants that a date may mean, None where it means one.
+    Returns:
+        The later of the two instants that a date may mean, None where it means one.
     """
     stated = event.get("operation", "" if has_default else None)
     if isinstance(stated, str):
@@ -351,14 +348,8 @@ def _translate(event: dict[str, Any], zone: ZoneInfo, *, has_default: bool) -> d
     return None
 
 
-_SIEBEL_DATE = re.compile(
-    r"(?P<date>\d\d?/\d\d?/\d{4})( (?P<time>\d\d?:\d\d:\d\d|\d\d?:\d\d))?( ?(?P<half>[AP]M))?", re.ASCII
-)
-_ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
-
-
 def instants(text: str, zone: ZoneInfo) -> tuple[datetime, datetime]:
-    """Give the earliest and the latest instant that a Siebel date means; one without an offset is of *zone*.
+    """Return the earliest and the latest instant that a Siebel date means; one without an offset is of *zone*.
 
     They differ where the zone's clock was changed: an hour that came twice, or one that never was.
     """
@@ -368,13 +359,14 @@ def instants(text: str, zone: ZoneInfo) -> tuple[datetime, datetime]:
             time = found["time"] or "00:00"
             clock = ("%I" if found["half"] else "%H") + (":%M:%S" if time.count(":") == len("::") else ":%M")
             stamp = f"{found['date']} {time} {found['half'] or ''}".strip()
-            instant = datetime.strptime(stamp, f"%m/%d/%Y {clock}" + (" %p" if found["half"] else ""))  # noqa: DTZ007
+            spelt = f"%m/%d/%Y {clock}" + (" %p" if found["half"] else "")
+            instant = datetime.strptime(stamp, spelt).replace(tzinfo=zone)
         elif _ISO_DATE.fullmatch(text):
-            instant = datetime.fromisoformat(text)
+            stated = datetime.fromisoformat(text)
+            instant = stated if stated.tzinfo else stated.replace(tzinfo=zone)
         else:
             raise InvalidEventError("occurred_at", "must be MM/DD/YYYY HH:MM:SS or ISO 8601")
-        local = instant if instant.tzinfo else instant.replace(tzinfo=zone)
-        first, second = sorted(local.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
+        first, second = sorted(instant.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
     except (ValueError, OverflowError):
         raise InvalidEventError("occurred_at", "is a date or time that does not exist") from None
     return first, second

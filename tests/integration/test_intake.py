@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from producers.intake.accept import IntakeRules, Outcome, Receipt, accept
-from producers.intake.siebel_message import Dialect, read_member
+from producers.intake.siebel_message import Dialect, Terms, read_member
 from shared.errors import InvalidEventError
 from shared.events import MemberEvent, parse_event
 from shared.pipeline import Lane
@@ -286,7 +286,7 @@ def test_an_update_after_a_deletion_is_of_the_same_sequence(ledger: Engine) -> N
 def siebel(updated: str, zone: str, name: str, **more: str) -> MemberEvent:
     record = {"Member Number": "M-1", "Last Name": name, "First Name": "A", "Status": "Active", "Updated": updated}
     dialect = Dialect.of(SiebelSettings(timezone=zone))
-    return read_member(record | more, dialect=dialect, arrival=datetime.now(UTC), max_bytes=64_000)
+    return read_member(record | more, Terms(dialect, datetime.now(UTC)))
 
 
 @pytest.mark.parametrize(
@@ -331,7 +331,7 @@ def test_what_states_no_instant_occurred_when_the_ledger_got_it_whatever_the_cal
     def arrived(name: str, clock: datetime) -> MemberEvent:
         record = {"Member Number": "M-1", "Last Name": name, "First Name": "A"}
         dialect = Dialect.of(SiebelSettings())
-        return read_member(record, dialect=dialect, arrival=clock, max_bytes=64_000)
+        return read_member(record, Terms(dialect, clock))
 
     assert outcomes(take(ledger, arrived("astray", datetime.now(UTC) + astray))) == ["accepted"]
     assert outcomes(take(ledger, arrived("right", datetime.now(UTC)))) == ["accepted"]
@@ -350,5 +350,5 @@ def test_an_event_with_an_id_and_no_instant_is_its_own_duplicate(ledger: Engine)
     record = {"event_id": "E-1", "Member Number": "M-1", "Last Name": "L", "First Name": "A"}
     dialect = Dialect.of(SiebelSettings())
     arrivals = [datetime.now(UTC), datetime.now(UTC) + timedelta(seconds=9)]
-    events = [read_member(record, dialect=dialect, arrival=at, max_bytes=64_000) for at in arrivals]
+    events = [read_member(record, Terms(dialect, at)) for at in arrivals]
     assert outcomes(take(ledger, events[0])) + outcomes(take(ledger, events[1])) == ["accepted", "duplicate"]

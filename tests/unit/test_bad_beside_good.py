@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.intake.formats import Position, Terms, read_body, read_file
+from producers.intake.formats import Position, read_body, read_file
 from producers.intake.refused import EXCERPT_MAX, BodyError, RefusedEventError
-from producers.intake.siebel_message import Dialect
+from producers.intake.siebel_message import Dialect, Terms
 from shared.errors import InvalidEventError
 from shared.events import MemberEvent
 from shared.settings import SiebelSettings
@@ -53,7 +53,7 @@ def of_body(content_type: str, body: bytes) -> list[str | tuple[str, str]]:
 
 
 def of_file(name: str, body: bytes) -> list[str | tuple[str, str]]:
-    return shown(list(read_file(io.BytesIO(body), name, TERMS)))
+    return shown(list(read_file(io.BufferedReader(io.BytesIO(body)), name, TERMS)))
 
 
 BROKEN = [
@@ -267,7 +267,7 @@ def test_any_bad_row_stops_none_of_the_good(text: str, at: int) -> None:
     rows = [f"{number},York,US".encode() for number in range(1, 4)]
     bad = f"{text},York,US,and more".encode("utf-8", "replace")
     body = b"\n".join([b"Member Number,City,Country Code", *rows[:at], bad, *rows[at:]])
-    accounted(list(read_file(io.BytesIO(body), "a.csv", TERMS)), at)
+    accounted(list(read_file(io.BufferedReader(io.BytesIO(body)), "a.csv", TERMS)), at)
 
 
 @given(st.dictionaries(st.text(max_size=5), st.integers() | st.text() | st.none()), st.integers(0, 3))

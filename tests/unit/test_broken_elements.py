@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from producers.intake.formats import Terms, read_body, read_file
+from producers.intake.formats import read_body, read_file
 from producers.intake.refused import BodyError, RefusedEventError
-from producers.intake.siebel_message import Dialect
+from producers.intake.siebel_message import Dialect, Terms
 from shared.errors import InvalidEventError
 from shared.events import MemberEvent
 from shared.settings import SiebelSettings
@@ -355,7 +355,7 @@ def test_whatever_is_wrong_with_one_member_in_xml_the_others_are_taken_or_the_wh
 @pytest.mark.parametrize("end", [b"", b"\n", b'\n{"operation":"upd'])
 def test_lines_under_another_name_are_known_though_the_first_is_broken(name: str, end: bytes) -> None:
     body = event("9").replace(b'"York"', b'"York') + b"\n" + event("1") + b"\n" + event("2") + end
-    found = [shown(one) for _, one in read_file(io.BytesIO(body), name, TERMS)]
+    found = [shown(one) for _, one in read_file(io.BufferedReader(io.BytesIO(body)), name, TERMS)]
     assert [one for one in found if isinstance(one, str)] == ["1", "2"]
     assert len(found) == (4 if end.strip() else 3)
 
@@ -363,4 +363,4 @@ def test_lines_under_another_name_are_known_though_the_first_is_broken(name: str
 def test_a_broken_object_of_many_lines_is_no_list_of_events() -> None:
     body = b'{"SiebelMessage":{"ListOfCT LOY Member":{"LOY Member":[\n{"Member Number":"1"}\n]}}'
     with pytest.raises(BodyError, match="line 3"):
-        list(read_file(io.BytesIO(body), "a.json", TERMS))
+        list(read_file(io.BufferedReader(io.BytesIO(body)), "a.json", TERMS))

@@ -14,14 +14,13 @@ from hypothesis import strategies as st
 from producers.intake.formats import (
     NdjsonReader,
     Position,
-    Terms,
     TooManyEventsError,
     UnsupportedMediaTypeError,
     read_body,
     read_file,
 )
 from producers.intake.refused import BodyError
-from producers.intake.siebel_message import Dialect
+from producers.intake.siebel_message import Dialect, Terms
 from shared.errors import InvalidEventError
 from shared.events import MemberEvent
 from shared.settings import SiebelSettings
@@ -51,7 +50,7 @@ def of_body(content_type: str, body: bytes) -> list[tuple[int, str]]:
 
 
 def of_file(name: str, content: bytes) -> list[tuple[int, str]]:
-    return shown(read_file(io.BytesIO(content), name, TERMS))
+    return shown(read_file(io.BufferedReader(io.BytesIO(content)), name, TERMS))
 
 
 @pytest.mark.parametrize(
@@ -158,7 +157,8 @@ def test_a_file_is_known_by_its_name_or_by_how_it_begins(name: str, content: byt
 def test_a_file_may_hold_more_than_a_request(tmp_path: Path) -> None:
     path = tmp_path / "load.ndjson"
     path.write_bytes((event() + b"\n") * 8)
-    assert len(list(read_file(path, path.name, TERMS))) == 8
+    with path.open("rb") as stream:
+        assert len(list(read_file(stream, path.name, TERMS))) == 8
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -166,7 +166,7 @@ def test_a_file_may_hold_more_than_a_request(tmp_path: Path) -> None:
 def test_csv_is_read_in_siebel_s_labels(delimiter: str, encoding: str) -> None:
     rows = [["Member Number", "Contact Last Name", "Date of Birth", "Segment"], ["1", "Müller", "11/29/1979", "A"]]
     text = "\r\n".join(delimiter.join(row) for row in rows)
-    ((_, outcome),) = read_file(io.BytesIO(text.encode(encoding)), "a.csv", TERMS)
+    ((_, outcome),) = read_file(io.BufferedReader(io.BytesIO(text.encode(encoding))), "a.csv", TERMS)
     assert isinstance(outcome, MemberEvent)
     assert (outcome.member.last_name, outcome.member.date_of_birth) == ("Müller", "1979-11-29")
     assert outcome.member.model_extra == {"Segment": "A"}
@@ -176,7 +176,7 @@ def test_csv_is_read_in_siebel_s_labels(delimiter: str, encoding: str) -> None:
 def test_csv_in_our_own_names_must_say_what_happened_and_when() -> None:
     header = b"operation,occurred_at,modification,lane,member_number,city\n"
     full = header + b'enroll,2026-11-23T08:51:00Z,3,bulk,1,"York, New"\n'
-    ((_, outcome),) = read_file(io.BytesIO(full), "a.csv", TERMS)
+    ((_, outcome),) = read_file(io.BufferedReader(io.BytesIO(full)), "a.csv", TERMS)
     assert isinstance(outcome, MemberEvent)
     assert (outcome.modification, outcome.lane, outcome.member.city) == (3, "bulk", "York, New")
     lines = of_file("a.csv", header + b"update,,,,1,\n,2026-11-23T08:51:00Z,,,1,\n")
@@ -209,14 +209,14 @@ def test_a_bad_row_is_named_by_line_and_column() -> None:
 )
 def test_a_file_that_cannot_be_read_is_refused_whole(name: str, content: bytes) -> None:
     with pytest.raises(BodyError):
-        list(read_file(io.BytesIO(content), name, TERMS))
+        list(read_file(io.BufferedReader(io.BytesIO(content)), name, TERMS))
 
 
 @given(st.binary(max_size=80) | st.text('{}[]",:<>\n ab1', max_size=60).map(str.encode), st.sampled_from("abcdef"))
 def test_garbage_raises_nothing_but_a_refusal(content: bytes, kind: str) -> None:
     names = {"a": "a.csv", "b": "a.json", "c": "a.ndjson", "d": "a.xml", "e": "-", "f": "x.tsv"}
     try:
-        for _, outcome in read_file(io.BytesIO(content), names[kind], TERMS):
+        for _, outcome in read_file(io.BufferedReader(io.BytesIO(content)), names[kind], TERMS):
             assert isinstance(outcome, InvalidEventError)
     except BodyError as error:
         assert error.reason  # noqa: PT017

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from producers.intake.formats import Terms, read_body
+from producers.intake.formats import read_body
 from producers.intake.refused import excerpt_of
-from producers.intake.siebel_message import Dialect, fold
+from producers.intake.siebel_message import Dialect, Terms, fold
 from producers.intake.siebel_xml import unescape
 from shared.errors import InvalidEventError
 from shared.personal import values_of

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from producers.intake import lenient_json
 from producers.intake.refused import BodyError
-from producers.intake.siebel_message import Dialect, read_siebel_message
+from producers.intake.siebel_message import Dialect, Terms, read_siebel_message
 from producers.intake.siebel_xml import parse_siebel_xml, unescape
 from shared.errors import InvalidEventError
 from shared.events import MemberEvent, Operation
@@ -41,7 +41,7 @@ def message(*members: object, **attributes: str) -> dict[str, Any]:
 
 
 def read(document: Mapping[str, Any], dialect: Dialect = DIALECT) -> list[MemberEvent | InvalidEventError]:
-    return list(read_siebel_message(document, dialect=dialect, arrival=NOW, max_bytes=64_000))
+    return list(read_siebel_message(document, Terms(dialect, NOW)))
 
 
 def one(document: Mapping[str, Any], dialect: Dialect = DIALECT) -> MemberEvent:
@@ -227,7 +227,7 @@ def test_a_broken_member_does_not_stop_those_beside_it() -> None:
 )
 def test_a_message_of_another_shape_is_refused_whole(document: dict[str, Any], field: str) -> None:
     with pytest.raises(BodyError) as caught:
-        read_siebel_message(document, dialect=DIALECT, arrival=NOW, max_bytes=64_000)
+        read_siebel_message(document, Terms(DIALECT, NOW))
     assert caught.value.field == field
 
 

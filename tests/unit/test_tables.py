@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from producers.intake.formats import Position, Terms, read_body, read_file
+from producers.intake.formats import Position, read_body, read_file
 from producers.intake.refused import BodyError, RefusedRowError
-from producers.intake.siebel_message import Dialect
+from producers.intake.siebel_message import Dialect, Terms
 from shared.errors import InvalidEventError
 from shared.events import MemberEvent, Operation, parse_event
 from shared.settings import SiebelSettings
@@ -19,7 +19,7 @@ HEADER = "Member Number,First Name,City"
 
 def read(*lines: str, terms: Terms = TERMS, end: str = "\r\n") -> list[Position]:
     body = (end.join(lines) + end).encode("utf-8")
-    return list(read_file(io.BytesIO(body), "a.csv", terms))
+    return list(read_file(io.BufferedReader(io.BytesIO(body)), "a.csv", terms))
 
 
 def numbers(positions: list[Position]) -> list[str]:
@@ -81,7 +81,7 @@ def test_cells_that_excel_leaves_out_at_the_end_are_empty_ones_that_hold_somethi
 
 def test_a_file_that_ends_within_a_row_does_not_leave_half_a_member() -> None:
     body = f"{HEADER}\n1,Ann,York\n2,An".encode()
-    found = list(read_file(io.BytesIO(body), "a.csv", TERMS))
+    found = list(read_file(io.BufferedReader(io.BytesIO(body)), "a.csv", TERMS))
     assert numbers(found) == ["1"]
     assert refusals(found) == {3: "has 2 columns, the header 3, and the file ends within the line"}
 
@@ -224,7 +224,7 @@ def test_a_comma_within_a_name_of_the_header_divides_nothing() -> None:
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 def test_a_table_may_be_in_any_unicode_with_or_without_a_mark(encoding: str) -> None:
     body = f"{HEADER}\r\n1,Zoë,York\r\n".encode(encoding)
-    ((_, one),) = read_file(io.BytesIO(body), "a.csv", TERMS)
+    ((_, one),) = read_file(io.BufferedReader(io.BytesIO(body)), "a.csv", TERMS)
     assert isinstance(one, MemberEvent)
     assert one.member.first_name == "Zoë"
 
@@ -243,7 +243,7 @@ def test_a_table_may_be_in_any_unicode_with_or_without_a_mark(encoding: str) -> 
 )
 def test_what_is_no_text_is_named(name: str, head: bytes, named: str) -> None:
     with pytest.raises(BodyError, match=named):
-        list(read_file(io.BytesIO(head * 20), name, TERMS))
+        list(read_file(io.BufferedReader(io.BytesIO(head * 20)), name, TERMS))
 
 
 def test_columns_that_are_not_known_are_remarked_on() -> None:
@@ -264,4 +264,4 @@ def test_a_refused_row_tells_line_and_member() -> None:
 
 def test_a_header_that_names_a_column_twice_says_which() -> None:
     with pytest.raises(BodyError, match="line 1: names a column twice: 2 and 4"):
-        list(read_file(io.BytesIO(b"City,Member Number,Status,member_number\nYork,1,Active,2\n"), "a.csv", TERMS))
+        read("City,Member Number,Status,member_number", "York,1,Active,2", end="\n")

@@ -14,7 +14,7 @@ def budgets(of: Settings) -> dict[Stage, Budget]:
     """Return the budgets of the connections that have one."""
     limits = {stage: of.connection(stage) for stage in Stage}
     return {
-        stage: Budget(limit.budget_per_minute, limit.live_share)
+        stage: Budget(stage, limit.budget_per_minute, limit.live_share)
         for stage, limit in limits.items()
         if limit.budget_per_minute
     }
@@ -23,9 +23,9 @@ def budgets(of: Settings) -> dict[Stage, Budget]:
 def permits(ledger: Ledger, of: Settings, *, heeds_wait: bool = True) -> dict[Stage, Permits]:
     """Return the permits of each connection that has a budget; *heeds_wait*: none while they asked us to wait."""
 
-    def pay(stage: Stage, limit: Budget, lane: Lane, wanted: int) -> tuple[int, float]:
+    def pay(limit: Budget, lane: Lane, wanted: int) -> tuple[int, float]:
         with transaction(ledger, durable=False) as tx:
-            grant = budget.pay(tx, stage, lane, wanted, limit, heeds_wait=heeds_wait)
+            grant = budget.pay(tx, limit, lane, wanted, heeds_wait=heeds_wait)
         return grant.calls, grant.more_in_s
 
-    return {stage: Permits(stage, partial(pay, stage, limit)) for stage, limit in budgets(of).items()}
+    return {stage: Permits(stage, partial(pay, limit)) for stage, limit in budgets(of).items()}

@@ -20,6 +20,7 @@ from producers.operations.rehearsal import REHEARSED_MAX, RehearsalError
 from shared.ledger import causes, views
 from shared.ledger.engine import Transaction, engine, transaction
 from shared.ledger.filters import CONDITIONS, Filter
+from shared.ledger.jobs import jobs_of
 from shared.ledger.records import Page
 from shared.pipeline import State
 
@@ -77,7 +78,7 @@ def _found(request: Request, asked: Asked, where: Filter, message: str, before: 
             groups = [one for one in every if message in {"", one.message}]
         found = listed(tx, where, message, before)
         ids = [int(one.instance_id) for one in found.items]
-        fixed, jobs = views.overtaken(tx, ids), views.jobs_of(tx, ids)
+        fixed, jobs = views.overtaken(tx, ids), jobs_of(tx, ids)
     rows = masked_page(found)
     follow = ""
     if before is None:

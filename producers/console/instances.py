@@ -30,7 +30,7 @@ from producers.operations.unmasked_calls import revealed
 from shared.ledger import addresses, views
 from shared.ledger.engine import Transaction, transaction
 from shared.ledger.filters import CONDITIONS
-from shared.ledger.jobs import DISCARDED_FROM, REQUEUED_FROM
+from shared.ledger.jobs import DISCARDED_FROM, REQUEUED_FROM, jobs_of
 from shared.ledger.records import MemberRecord
 from shared.ledger.suggestions import suggested
 from shared.pipeline import SYSTEMS
@@ -98,7 +98,7 @@ def search(request: Request, who: Visitor, q: str = "") -> Response:
     if not words:
         return RedirectResponse("/instances", 303)
     with transaction(ledger_of(request)) as tx:
-        meant = views.meant(tx, words, id_of(words))
+        meant = views.named(tx, words, id_of(words))
         holders = addresses.members_of(tx, words) if "@" in words and who.may(Right.UNMASKED) else []
     if holders:
         operator = Operator(who.name, who.role)
@@ -193,7 +193,7 @@ def _content(request: Request, instance_id: str, *, unmasked: bool = False) -> d
         member = views.member(tx, found.member_number, limit=1)
         neighbours = views.neighbours(tx, found.member_number, number)
         is_fixed = found.state in REQUEUED_FROM and bool(views.overtaken(tx, [number]))
-        job = views.jobs_of(tx, [number]).get(found.instance_id)
+        job = jobs_of(tx, [number]).get(found.instance_id)
         untold = bool(views.untold(tx, [number]))
     now = datetime.now(UTC)
     shown = revealed(found, found.event, found.user) if unmasked else masked_instance(found)

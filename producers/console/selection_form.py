@@ -15,10 +15,10 @@ from producers.http.operation_bodies import FilterBody, RequeueBody
 from producers.http.problems import invalid
 from producers.operations.filtering import id_of
 from producers.operations.job_control import Ask, AskError, Selection
-from shared.ledger import causes, views
+from shared.ledger import causes
 from shared.ledger.engine import Transaction
 from shared.ledger.filters import CONDITIONS, Filter, has_control
-from shared.ledger.jobs import REQUEUED_FROM, Kind
+from shared.ledger.jobs import REQUEUED_FROM, Kind, put_back
 from shared.masking import mask_text
 
 Words = ImmutableMultiDict[str, str]
@@ -59,7 +59,7 @@ class Rest(Selection):
 
     def pick(self, tx: Transaction) -> Sequence[int]:
         """Give the ids."""
-        return views.put_back(tx, self.job_id)
+        return put_back(tx, self.job_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,7 +202,7 @@ class Dispatcher:
         of = self._settings.connection(stage)
         if not of.budget_per_minute:
             return self._settings.dispatcher.unbegun(lane) * 2
-        return Budget(of.budget_per_minute, of.live_share).free(lane, budget.used(tx, stage))
+        return Budget(stage, of.budget_per_minute, of.live_share).free(lane, budget.used(tx, stage))
 
     def _run_errands(self, stages: Sequence[Stage], rooms: Mapping[Lane, "_Room"]) -> None:
         """Claim and publish errands: at most half of a lane's room, on top of what was claimed; so neither starves."""

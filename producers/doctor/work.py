@@ -11,7 +11,7 @@ from producers.operations import at_work
 from producers.operations.standing import standing
 from producers.operations.verdict import MAIL_LATE_S, Verdict, unseen, unseen_so_slow, unset
 from shared.errors import LedgerError, LedgerSlowError
-from shared.ledger import checkup, heartbeats
+from shared.ledger import checkup, heartbeats, mail
 from shared.ledger.checkup import Idle
 from shared.ledger.records import Process
 from shared.pipeline import Lane, spoken
@@ -170,7 +170,7 @@ def look_for_strays(subject: Subject) -> list[Finding]:
 def look_at_mail(subject: Subject) -> list[Finding]:
     """Look for mail that waits too long."""
     with subject.reading() as tx:
-        found = checkup.unsent(tx)
+        found = mail.unsent(tx)
     looked_at = "mail that is written and not sent"
     if not found.count and found.complaint:
         why = "not everybody is told that a connection is down or that there are new dead letters"

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from producers.operations import advice, troubles
 from producers.operations.troubles import Step
-from shared.ledger.mail import HELD_MAX, Change, Digest, Failure, Kind, Letter
+from shared.ledger.mail import HELD_MAX, Change, ComposedMail, Digest, Failure, Kind
 from shared.messages import normalised
 from shared.pipeline import FAILURE_STATUS, SYSTEMS, Stage, State
 from shared.settings import Settings
@@ -46,13 +46,13 @@ class Story:
     sections: tuple[Section, ...]
 
 
-def told(story: Story, *, written: str) -> Letter:
+def told(story: Story, *, written: str) -> ComposedMail:
     """Render *story*; *written* says when that was."""
     plain, html = (
         _templates().get_template(name).render(story=story, written=written, systems=SYSTEMS)
         for name in ("mail.txt", "mail.html")
     )
-    return Letter(story.kind, f"membersync: {story.subject}", plain, html)
+    return ComposedMail(story.kind, f"membersync: {story.subject}", plain, html)
 
 
 def _todo(one: Failure) -> str:
@@ -79,13 +79,13 @@ _NAMED_MAX = 10
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 
 
-def of_change(change: Change, settings: Settings, *, now: datetime) -> Letter:
+def of_change(change: Change, settings: Settings, *, now: datetime) -> ComposedMail:
     """Compose the letter about a connection that went down or came back."""
     story = _back(change, settings) if change.is_up else _down(change, settings)
     return told(story, written=_instant(now))
 
 
-def of_digest(digest: Digest, settings: Settings, *, now: datetime) -> Letter:
+def of_digest(digest: Digest, settings: Settings, *, now: datetime) -> ComposedMail:
     """Compose the letter about new dead letters and Data Errors, of which there is at least one."""
     return told(_digest(digest, settings), written=_instant(now))
 

@@ -20,7 +20,7 @@ from producers.mail.sending import Outcome, SendingError, message_of, send
 from shared.errors import LedgerConflictError, LedgerError
 from shared.ledger import mail
 from shared.ledger.engine import engine, outlasting, transaction
-from shared.ledger.mail import Leased
+from shared.ledger.mail import LeasedMail
 from shared.logs import logger
 from shared.settings import Settings
 
@@ -97,7 +97,7 @@ class Postman:
         log.info(
             "mail sent in part" if came.later else "mail sent",
             mail_id=leased.mail_id,
-            kind=leased.letter.kind,
+            kind=leased.composed.kind,
             tries=leased.tries,
             taken=came.taken,
             later=len(came.later),
@@ -110,20 +110,20 @@ class Postman:
         while not stop.is_set() and self.send_one():
             pass
 
-    def _put_off(self, leased: Leased, error: str) -> None:
+    def _put_off(self, leased: LeasedMail, error: str) -> None:
         self._sending.met(error)
         again_in_s = wait_s(leased.tries, random.random())  # noqa: S311  # jitter, no secret
         with transaction(self._ledger) as tx:
-            mail.failed(tx, leased, error=error, again_in_s=again_in_s)
+            mail.put_off(tx, leased, error=error, again_in_s=again_in_s)
 
-    def _mark(self, leased: Leased, came: Outcome) -> None:
+    def _mark(self, leased: LeasedMail, came: Outcome) -> None:
         with transaction(self._ledger) as tx:
             if not came.later:
                 mail.sent(tx, leased.mail_id, complaint=came.complaint)
                 return
             again_in_s = wait_s(leased.tries, random.random())  # noqa: S311  # jitter, no secret
             error = came.complaint or ""
-            mail.sent_in_part(tx, leased, recipients=came.later, error=error, again_in_s=again_in_s)
+            mail.put_off(tx, leased, recipients=came.later, error=error, again_in_s=again_in_s)
 
     def _prune(self) -> None:
         if time.monotonic() < self._prune_at:

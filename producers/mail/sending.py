@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP
 
-from shared.ledger.mail import Leased
+from shared.ledger.mail import LeasedMail
 from shared.masking import mask_text
 from shared.settings import MailSettings
 
@@ -20,19 +20,19 @@ class SendingError(Exception):
     """The mail server did not take a mail; the message says why, without an address or secret."""
 
 
-def message_of(mail: Leased, settings: MailSettings) -> EmailMessage:
+def message_of(mail: LeasedMail, settings: MailSettings) -> EmailMessage:
     """Give a mail as it goes out.  Pure: sent again it is the same, so that a repetition is recognised."""
     message = EmailMessage(policy=SMTP)
     message["From"] = settings.sender
     message["To"] = settings.recipients
-    message["Subject"] = mail.letter.subject
+    message["Subject"] = mail.composed.subject
     message["Date"] = mail.written_at
     domain = message["From"].addresses[0].domain
     message["Message-ID"] = f"<membersync.{mail.mail_id}.{mail.written_at.timestamp() * 1000:.0f}@{domain}>"
     message["Auto-Submitted"] = "auto-generated"
     # Quoted-printable goes through every server, whatever it says of 8-bit bodies.
-    message.set_content(mail.letter.plain, cte="quoted-printable")
-    message.add_alternative(mail.letter.html, subtype="html", cte="quoted-printable")
+    message.set_content(mail.composed.plain, cte="quoted-printable")
+    message.add_alternative(mail.composed.html, subtype="html", cte="quoted-printable")
     return message
 
 

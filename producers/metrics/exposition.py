@@ -56,14 +56,14 @@ _OURS_TO_FIX = ("bug", "worker_lost")
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What one look at the ledger found.  Units: *unsent* count of mails, and the age of the oldest in seconds."""
+    """What one look at the ledger found."""
 
     tallies: list[Tally]
     waits: list[WaitTotal]
     connections: list[ConnectionState]
     backlog: list[Backlog]
     dead_letters: list[DeadLetters]
-    unsent: tuple[int, float]
+    unsent: mail.Unsent
     processes: list[Process]
     intake: dict[str, int]
 
@@ -193,9 +193,9 @@ def _connections(look: _Look) -> Iterator[Metric]:
 
 
 def _mail(look: _Look) -> Iterator[Metric]:
-    count, oldest_s = look.unsent
-    yield GaugeMetricFamily("membersync_mail_unsent", "Mails that the mail server has not taken yet", count)
-    yield GaugeMetricFamily("membersync_mail_oldest_seconds", "Age of the oldest mail that was not taken yet", oldest_s)
+    yield GaugeMetricFamily("membersync_mail_unsent", "Mails that the mail server has not taken yet", look.unsent.count)
+    what = "Age of the oldest mail that was not taken yet"
+    yield GaugeMetricFamily("membersync_mail_oldest_seconds", what, look.unsent.oldest_s)
 
 
 def _processes(look: _Look) -> Metric:

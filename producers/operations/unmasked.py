@@ -9,7 +9,7 @@ from producers.operations import job_control
 from producers.operations.job_control import Operator
 from producers.operations.masked import masked_instance, masked_member, masked_page
 from producers.operations.unmasked_calls import revealed, unhidden
-from shared.ledger import views
+from shared.ledger import inputs
 from shared.ledger.engine import Ledger, transaction
 from shared.ledger.records import InstanceDetail, MemberRecord, Page
 from shared.personal import unmarked
@@ -45,7 +45,8 @@ def member_for(reader: Operator | None, ledger: Ledger, member: MemberRecord) ->
 def revealed_member(ledger: Ledger, member: MemberRecord) -> MemberRecord:
     """Give one member with the calls of its instances as they were made."""
     with transaction(ledger) as tx:
-        carried = views.carried(tx, [int(one.instance_id) for one in member.instances])
+        found = inputs.carried(tx, [int(one.instance_id) for one in member.instances])
+    carried = {str(one.instance_id): (one.event, one.user) for one in found}
     instances = [revealed(one, *carried.get(one.instance_id, (None, None))) for one in member.instances]
     told_error = None if member.told_error is None else unmarked(member.told_error)
     return replace(member, told_error=told_error, instances=instances)

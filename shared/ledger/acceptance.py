@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from shared.events import Version
 from shared.ledger.addresses import key_sql
@@ -97,7 +97,9 @@ def standings(tx: Connection, member_numbers: Sequence[str]) -> dict[str, Standi
     rows = tx.execute(_STANDINGS, {"numbers": sorted(set(member_numbers))})
     return {
         row.member_number: Standing(
-            newest=_version(row),
+            newest=Version(row.newest_modification, row.newest_occurred_at, row.newest_occurred_until)
+            if row.newest_occurred_at
+            else None,
             newest_operation=row.newest_operation,
             row_id=row.row_id,
             sequence_from=row.sequence_from,
@@ -110,14 +112,8 @@ def standings(tx: Connection, member_numbers: Sequence[str]) -> dict[str, Standi
     }
 
 
-def _version(row: Row[Any]) -> Version | None:
-    if row.newest_occurred_at is None:
-        return None
-    return Version(row.newest_modification, row.newest_occurred_at, row.newest_occurred_until)
-
-
 def row_owners(tx: Connection, row_ids: Sequence[str]) -> dict[str, str]:
-    """Say of which member each of these rows is, of those that Siebel has shown to be somebody's."""
+    """Return of which member each of these rows is, of those that Siebel has shown to be somebody's."""
     rows = tx.execute(_ROW_OWNERS, {"row_ids": sorted(set(row_ids))})
     return {row.proven_row_id: row.member_number for row in rows}
 

@@ -21,13 +21,13 @@ _RING_MAX = 20
 
 
 def key_sql(address: str) -> str:
-    """Give the expression of the key of *address*, an expression of text; null where that is null or empty."""
+    """Return the expression of the key of *address*, an expression of text; null where that is null or empty."""
     folded = f"nullif(lower(btrim({address})), '')"
     return f"sha256((select value from secret where name = 'email') || convert_to({folded}, 'UTF8'))"
 
 
 def giving_up(tx: Connection, ids: Sequence[int]) -> dict[int, str]:
-    """Say for which of these refused instances another member is giving up the address, and which member that is."""
+    """Return for which of these refused instances another member is giving up the address, and which member that is."""
     rows = tx.execute(_GIVING_UP, {"ids": list(ids), "ring": _RING_MAX})
     return {row.id: row.holder for row in rows}
 

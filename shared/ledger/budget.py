@@ -15,13 +15,14 @@ _LOCK_SPACE = 7_264
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How many calls a connection may receive in a minute, and the share that only the live lane may use."""
+    """How many calls the connection of *stage* may receive in a minute, and the live lane's own share of them."""
 
+    stage: Stage
     per_minute: int
     live_share: float
 
     def free(self, lane: Lane, used: dict[Lane, int]) -> int:
-        """Say how many calls *lane* may still make.  Pure."""
+        """Return how many calls *lane* may still make.  Pure."""
         left = self.per_minute - sum(used.values())
         if lane is Lane.BULK:
             left = min(left, int(self.per_minute * (1 - self.live_share)) - used.get(Lane.BULK, 0))
@@ -41,13 +42,12 @@ def used(tx: Connection, stage: Stage) -> dict[Lane, int]:
     return {Lane(row.lane): int(row.calls) for row in tx.execute(_USED, {"name": stage})}
 
 
-def pay(  # noqa: PLR0913  # who pays for what, and whether they may be asked to wait
-    tx: Connection, stage: Stage, lane: Lane, wanted: int, budget: Budget, *, heeds_wait: bool = True
-) -> Grant:
+def pay(tx: Connection, budget: Budget, lane: Lane, wanted: int, *, heeds_wait: bool = True) -> Grant:
     """Pay for up to *wanted* calls.  Concurrent payers of a connection wait for each other.
 
     While they asked us to wait there is nothing to be had, unless for a person who looks (*heeds_wait* False).
     """
+    stage = budget.stage
     parameters = {"space": _LOCK_SPACE, "stage": STAGES.index(stage), "name": stage}
     wait_s = float(tx.execute(_LOCK, parameters).one().wait_s or 0.0)
     if heeds_wait and wait_s > 0:

@@ -1,11 +1,12 @@
 """Dead letters and Data Errors grouped by cause: stage, code, and the message without what differs (`messages`)."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import Connection, Row, TextClause, text
 
 from shared.ledger.filters import Filter, matching
 from shared.ledger.jobs import REQUEUED_FROM
@@ -52,13 +53,25 @@ def causes(tx: Connection, where: Filter, *, limit: int, looked_at: int = LOOKED
         ValueError: a state that is no failure is asked for.
     """
     statement, parameters = _failed(tx, where, looked_at)
-    rows = tx.execute(text(_CAUSES.format(statement.text)), parameters)
-    found = _merged(Cause(*row) for row in rows)
+    rows = tx.execute(text(_CAUSES.format(statement.text)), parameters).all()
+    found = [
+        Cause(
+            alike[0].stage,
+            alike[0].code,
+            message,
+            sum(row.times for row in alike),
+            min(row.first_at for row in alike),
+            max(row.last_at for row in alike),
+            sum(row.fixed for row in alike),
+            sum(row.coming for row in alike),
+        )
+        for message, alike in by_message(rows, "stage", "code")
+    ]
     return sorted(found, key=lambda cause: (-cause.count, cause.stage or "", cause.code or "", cause.message))[:limit]
 
 
 def instances_of(tx: Connection, where: Filter, message: str) -> list[int]:
-    """Give the ids of those that match and whose message is *message* when normalised, newest first.
+    """Return the ids of those that match and whose message is *message* when normalised, newest first.
 
     Raises:
         ValueError: as `causes`.
@@ -79,35 +92,29 @@ def failed_again(tx: Connection, job_id: int) -> list[Alike]:
     return [Alike(*row) for row in tx.execute(_FAILED_AGAIN, {"job": job_id})]
 
 
+def by_message(rows: Iterable[Row[Any]], *same: str) -> Iterator[tuple[str, list[Row[Any]]]]:
+    """Group rows that have the columns *same* alike, and an `error` that differs only in what `normalised` takes away.
+
+    Shape: the normalised message of a group, and its rows.
+    """
+    groups: dict[tuple[object, ...], list[Row[Any]]] = defaultdict(list)
+    for row in rows:
+        groups[normalised(row.error), *(getattr(row, name) for name in same)].append(row)
+    for (message, *_), alike in groups.items():
+        yield str(message), alike
+
+
 def _failed(tx: Connection, where: Filter, limit: int) -> tuple[TextClause, dict[str, Any]]:
     if not set(where.states) <= set(REQUEUED_FROM):
         raise ValueError(f"state: must be one of {', '.join(REQUEUED_FROM)}")
     return matching(tx, where.of_dead_letters(), limit=limit)
 
 
-def _merged(causes: Iterable[Cause]) -> list[Cause]:
-    merged: dict[tuple[str | None, str | None, str], Cause] = {}
-    for cause in causes:
-        message = normalised(cause.message)
-        key = (cause.stage, cause.code, message)
-        known = merged.get(key)
-        merged[key] = replace(
-            cause,
-            message=message,
-            count=cause.count + (known.count if known else 0),
-            first_at=min(cause.first_at, known.first_at) if known else cause.first_at,
-            last_at=max(cause.last_at, known.last_at) if known else cause.last_at,
-            fixed=cause.fixed + (known.fixed if known else 0),
-            coming=cause.coming + (known.coming if known else 0),
-        )
-    return list(merged.values())
-
-
 _CAUSES = """
-    select failed_stage, code, error, count(*), min(finished_at), max(finished_at),
-           count(*) filter (where m.newest_id <> i.id and m.synced),
+    select failed_stage as stage, code, error, count(*) as times, min(finished_at) as first_at,
+           max(finished_at) as last_at, count(*) filter (where m.newest_id <> i.id and m.synced) as fixed,
            count(*) filter (where m.newest_id <> i.id and not m.synced and exists (
-               select from instance n where n.id = m.newest_id and n.finished_at is null))
+               select from instance n where n.id = m.newest_id and n.finished_at is null)) as coming
     from instance i join member m using (member_number)
     where i.id = any(array({})) group by failed_stage, code, error
 """

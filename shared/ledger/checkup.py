@@ -71,19 +71,6 @@ class Strays:
 
 
 @dataclass(frozen=True, slots=True)
-class Unsent:
-    """Mail that waits.  Units: *oldest_s* seconds since the oldest was written.
-
-    Shape: *complaint* is what the mail server did not like of the newest that it took, a recipient for instance.
-    """
-
-    count: int
-    oldest_s: float
-    last_error: str | None
-    complaint: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class StuckJob:
     """A job whose turn is overdue.  Units: *overdue_s* seconds."""
 
@@ -140,12 +127,6 @@ def strays(tx: Connection, *, period_s: float) -> Strays:
     return Strays(row.total, row.at, row.queue, row.reason)
 
 
-def unsent(tx: Connection) -> Unsent:
-    """Count the mail that no server has taken yet."""
-    row = tx.execute(_UNSENT).one()
-    return Unsent(row.total, float(row.oldest_s), row.last_error, row.complaint)
-
-
 def stuck_jobs(tx: Connection, *, overdue_s: float) -> Sequence[StuckJob]:
     """Read the open jobs whose turn is overdue by more than *overdue_s* seconds, the oldest first."""
     rows = tx.execute(_STUCK_JOBS, {"overdue_s": overdue_s})
@@ -197,12 +178,6 @@ _STRAYS = text("""
     where at > now() - make_interval(secs => :period_s)
     union all select 0, null, null, null
     order by at desc nulls last limit 1
-""")
-_UNSENT = text("""
-    select count(*) as total, coalesce(extract(epoch from now() - min(created_at)), 0) as oldest_s,
-           (array_agg(last_error order by id) filter (where last_error is not null))[1] as last_error,
-           (select s.last_error from mail s where s.sent_at is not null order by s.id desc limit 1) as complaint
-    from mail where sent_at is null
 """)
 _STUCK_JOBS = text("""
     select id, kind, extract(epoch from now() - next_at) as overdue_s from job

@@ -1,9 +1,8 @@
 """The connections: switch and breaker, as calls meet them and as people read them, with budget and who is held."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
@@ -12,7 +11,7 @@ from shared.ledger.budget import Budget
 from shared.ledger.records import BudgetState, ConnectionState
 from shared.lifecycle.breaker import Breaker, Position, Rules, Seen, after, after_test, is_in_question
 from shared.masking import mask_text
-from shared.pipeline import SYSTEMS, Lane, Stage
+from shared.pipeline import STAGES, SYSTEMS, Lane, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,39 +25,39 @@ class Gate:
 
     @property
     def is_open(self) -> bool:
-        """Say whether whoever is due may go."""
+        """Return whether whoever is due may go."""
         return not self.paused and not self.must_wait and self.breaker.position is Position.CLOSED
 
     @property
     def must_wait(self) -> bool:
-        """Say whether they asked for patience that is not over yet."""
+        """Return whether they asked for patience that is not over yet."""
         return self.breaker.wait_until is not None and self.breaker.wait_until > self.now
 
     @property
     def well_since(self) -> datetime | None:
-        """Since when whoever was held may go out, None: nobody was."""
+        """When whoever was held may go out, None: nobody was."""
         return max(filter(None, (self.breaker.healed_at, self.breaker.wait_until)), default=None)
 
     @property
     def is_well(self) -> bool:
-        """Say whether nothing has been wrong of late."""
+        """Return whether nothing has been wrong of late."""
         return self.is_open and not self.breaker.failures and self.breaker.verify_at is None
 
     @property
     def wants_probe(self) -> bool:
-        """Say whether it is time to send one to see."""
+        """Return whether it is time to send one to see."""
         breaker = self.breaker
         is_down = not self.paused and not self.must_wait and breaker.position is not Position.CLOSED
         return is_down and breaker.probe_at is not None and breaker.probe_at <= self.now
 
     @property
     def wants_verdict(self) -> bool:
-        """Say whether it is time to ask a known good member whether the system fails, or others."""
+        """Return whether it is time to ask a known good member whether the system fails, or others."""
         return self.is_open and self.breaker.verify_at is not None and self.breaker.verify_at <= self.now
 
     @property
     def why(self) -> str:
-        """Say why nothing may go out, in one sentence."""
+        """Return why nothing may go out, in one sentence."""
         if self.paused:
             return f"the connection {SYSTEMS[self.stage]} is paused"
         if self.must_wait and self.breaker.wait_until is not None:
@@ -67,7 +66,7 @@ class Gate:
         return self.breaker.last_error or f"the connection {SYSTEMS[self.stage]} is down"
 
     def admits(self, instance_id: int) -> bool:
-        """Say whether a call for this instance may go out."""
+        """Return whether a call for this instance may go out."""
         return not self.paused and not self.must_wait and self.breaker.admits(instance_id)
 
 
@@ -82,7 +81,7 @@ def gate(tx: Connection, stage: Stage) -> Gate:
 
 
 def observe(tx: Connection, stage: Stage, seen: Seen, rules: Rules) -> tuple[Breaker, Breaker]:
-    """Take in what a batch showed; give the breaker before and after.  Costs one look when all is well."""
+    """Take in what a batch showed; return the breaker before and after.  Costs one look when all is well."""
     found = gate(tx, stage)
     if not seen.failed and found.is_well:
         return found.breaker, found.breaker
@@ -91,7 +90,7 @@ def observe(tx: Connection, stage: Stage, seen: Seen, rules: Rules) -> tuple[Bre
 
 
 def judge(tx: Connection, stage: Stage, rules: Rules, *, passed: bool) -> tuple[Breaker, Breaker]:
-    """Take in what came of a connection's own test, if it is still in question; give the breaker before and after."""
+    """Take in what came of a connection's own test, if it is still in question; return the breaker before and after."""
     found = _gate(tx.execute(_LOCK_GATE, {"name": stage}).one())
     if not is_in_question(found.breaker, rules, found.now, due=how_many_due(tx, stage, at_most=rules.members)):
         return found.breaker, found.breaker
@@ -99,7 +98,7 @@ def judge(tx: Connection, stage: Stage, rules: Rules, *, passed: bool) -> tuple[
 
 
 def in_question(tx: Connection, stage: Stage, rules: Rules, *, due: int) -> bool:
-    """Say whether the connection's own test is to be asked; *due* as in `Seen`."""
+    """Return whether the connection's own test is to be asked; *due* as in `Seen`."""
     found = gate(tx, stage)
     return is_in_question(found.breaker, rules, found.now, due=due)
 
@@ -110,10 +109,17 @@ def doubt(tx: Connection, stage: Stage) -> None:
 
 
 def save(tx: Connection, found: Gate, changed: Breaker) -> Breaker:
-    """Write where the breaker stands now, if anything changed; the caller has the connection locked."""
+    """Write where the breaker stands now, if anything changed; the caller has the connection locked.
+
+    That it went down or came back is written down; a probe that fails is no change.
+    """
     if changed != found.breaker:
-        _save(tx, found.stage, changed)
-        _note_change(tx, found.stage, found.breaker, changed)
+        values = {name: getattr(changed, name) for name in Breaker.__dataclass_fields__}
+        tx.execute(_SAVE, values | {"failing_members": sorted(changed.failing_members), "name": found.stage})
+        is_up = changed.position is Position.CLOSED
+        if is_up != (found.breaker.position is Position.CLOSED):
+            what, why = ("up", None) if is_up else ("down", changed.last_error)
+            tx.execute(_NOTE_CHANGE, {"name": found.stage, "what": what, "why": why})
     return changed
 
 
@@ -139,7 +145,7 @@ def verifying(tx: Connection, stage: Stage, instance_id: int, *, lease_s: float)
 
 
 def served(tx: Connection, stage: Stage, *, within_s: float) -> bool:
-    """Say whether a call at *stage* was answered well within the last *within_s*, as far as one look tells."""
+    """Return whether a call at *stage* was answered well within the last *within_s*, as far as one look tells."""
     return bool(tx.execute(_SERVED, {"stage": stage, "within_s": within_s}).scalar())
 
 
@@ -153,54 +159,58 @@ def resume(tx: Connection, stage: Stage, *, by: str) -> bool:
     return tx.execute(_RESUME, {"name": stage, "by": by}).rowcount == 1
 
 
+def connections(tx: Connection, budgets: Mapping[Stage, Budget]) -> list[ConnectionState]:
+    """Read every connection, in the order of the pipeline; *budgets* of those that have one."""
+    rows = {row.name: row for row in tx.execute(_CONNECTIONS)}
+    held = {row.due_stage: row.total for row in tx.execute(_HELD)}
+    suspects = {row.failed_stage: (row.total, row.given_up) for row in tx.execute(_SUSPECTS)}
+    found = []
+    for stage in STAGES:
+        last_error = rows[stage].last_error
+        waiting, given_up = suspects.get(stage, (0, 0))
+        found.append(
+            ConnectionState(
+                **rows[stage]._asdict() | {"last_error": None if last_error is None else mask_text(last_error)},
+                held=held.get(stage, 0),
+                budget=_standing(tx, budgets[stage]) if stage in budgets else None,
+                suspects=waiting,
+                suspects_given_up=given_up,
+            )
+        )
+    return found
+
+
+def _standing(tx: Connection, limit: Budget) -> BudgetState:
+    used = budget.used(tx, limit.stage)
+    return BudgetState(
+        per_minute=limit.per_minute,
+        used=sum(used.values()),
+        used_live=used.get(Lane.LIVE, 0),
+        used_bulk=used.get(Lane.BULK, 0),
+        free_live=limit.free(Lane.LIVE, used),
+        free_bulk=limit.free(Lane.BULK, used),
+    )
+
+
 def _gate(row: "Row[tuple[object, ...]]") -> Gate:
     breaker = Breaker(
         position=Position(row.breaker),
-        failures=row.failures,
-        failing_members=frozenset(_strings(row.failing_members)),
-        failing_since=row.failing_since,
-        opened_at=row.opened_at,
-        probe_at=row.probe_at,
-        probes=row.probes,
-        probe_instance_id=row.probe_instance_id,
-        healed_at=row.healed_at,
-        last_error=row.last_error,
-        verify_at=row.verify_at,
-        vouched_at=row.vouched_at,
-        wait_until=row.wait_until,
-        unproven=row.unproven,
+        failing_members=frozenset(row.failing_members),
+        **{name: getattr(row, name) for name in _AS_IT_IS},
     )
     return Gate(Stage(row.name), row.paused, breaker, row.now)
 
 
-def _strings(values: Iterable[object]) -> list[str]:
-    return [str(value) for value in values]
-
-
-def _save(tx: Connection, stage: Stage, breaker: Breaker) -> None:
-    parameters = {name: getattr(breaker, name) for name in Breaker.__dataclass_fields__}
-    parameters["failing_members"] = sorted(breaker.failing_members)
-    tx.execute(_SAVE, parameters | {"name": stage})
-
-
-def _note_change(tx: Connection, stage: Stage, before: Breaker, now: Breaker) -> None:
-    """Write down that it went down or came back; a probe that fails is no change."""
-    was_up, is_up = before.position is Position.CLOSED, now.position is Position.CLOSED
-    if was_up != is_up:
-        what, why = ("up", None) if is_up else ("down", now.last_error)
-        tx.execute(_NOTE_CHANGE, {"name": stage, "what": what, "why": why})
-
-
+_AS_IT_IS = [name for name in Breaker.__dataclass_fields__ if name not in {"position", "failing_members"}]
+"""The fields of a breaker that are columns of the same name and kind."""
 _GATES = text("select c.*, now() as now from connection c")
 _GATE = text("select c.*, now() as now from connection c where name = :name")
 _LOCK_GATE = text("select c.*, now() as now from connection c where name = :name for update")
 _LOCK_GATE_IF_FREE = text("select c.*, now() as now from connection c where name = :name for update skip locked")
-_SAVE = text("""
+_SAVE = text(f"""
     update connection
-    set breaker = :position, failures = :failures, failing_members = cast(:failing_members as text[]),
-        failing_since = :failing_since, opened_at = :opened_at, probe_at = :probe_at, probes = :probes,
-        probe_instance_id = :probe_instance_id, healed_at = :healed_at, last_error = :last_error,
-        verify_at = :verify_at, vouched_at = :vouched_at, wait_until = :wait_until, unproven = :unproven
+    set breaker = :position, failing_members = cast(:failing_members as text[]),
+        {", ".join(f"{name} = :{name}" for name in _AS_IT_IS)}
     where name = :name
 """)
 _HOW_MANY_DUE = text("""
@@ -249,74 +259,15 @@ _RESUME = text("""
 _NOTE_CHANGE = text("insert into connection_change (name, what, why) values (:name, :what, :why)")
 
 
-def connections(tx: Connection, budgets: Mapping[Stage, Budget]) -> list[ConnectionState]:
-    """Read every connection, in the order of the pipeline; *budgets* of those that have one."""
-    held = {row.due_stage: int(row.total) for row in tx.execute(_HELD)}
-    suspects = {row.failed_stage: row for row in tx.execute(_SUSPECTS)}
-    rows = tx.execute(_CONNECTIONS).all()
-    return [
-        replace(
-            _state(row, held.get(row.name, 0), _budget(tx, Stage(row.name), budgets.get(Stage(row.name)))),
-            suspects=int(suspects[row.name].total) if row.name in suspects else 0,
-            suspects_given_up=int(suspects[row.name].given_up) if row.name in suspects else 0,
-        )
-        for row in rows
-    ]
-
-
-def _state(row: Row[Any], held: int, of_budget: BudgetState | None) -> ConnectionState:
-    return ConnectionState(
-        name=row.name,
-        state="paused" if row.paused else "up" if row.breaker == "closed" else row.breaker,
-        since=_since(row),
-        breaker=row.breaker,
-        failures=row.failures,
-        last_error=None if row.last_error is None else mask_text(row.last_error),
-        opened_at=row.opened_at,
-        probes=row.probes,
-        probe_at=row.probe_at,
-        next_probe_in_s=_next_probe_in_s(row),
-        healed_at=row.healed_at,
-        paused_by=row.paused_by,
-        paused_reason=row.paused_reason,
-        paused_at=row.paused_at,
-        held=held,
-        budget=of_budget,
-        wait_until=row.wait_until,
-    )
-
-
-def _next_probe_in_s(row: Row[Any]) -> float | None:
-    """Give the time to the next probe; None: there is none to come, or one is out."""
-    return round(row.next_probe_in_s, 1) if row.breaker == "open" and not row.paused else None
-
-
-def _since(row: Row[Any]) -> datetime | None:
-    """Say since when it stands as it does; None: it was up ever since it is known."""
-    if row.paused:
-        return row.paused_at  # type: ignore[no-any-return]  # a column
-    return row.healed_at if row.breaker == "closed" else row.failing_since  # type: ignore[no-any-return]  # columns
-
-
-def _budget(tx: Connection, stage: Stage, limit: Budget | None) -> BudgetState | None:
-    if limit is None:
-        return None
-    used = budget.used(tx, stage)
-    return BudgetState(
-        per_minute=limit.per_minute,
-        used=sum(used.values()),
-        used_live=used.get(Lane.LIVE, 0),
-        used_bulk=used.get(Lane.BULK, 0),
-        free_live=limit.free(Lane.LIVE, used),
-        free_bulk=limit.free(Lane.BULK, used),
-    )
-
-
 _CONNECTIONS = text("""
-    select name, paused, paused_by, paused_reason, paused_at, breaker, failures, failing_since, last_error, opened_at,
-           probes, probe_at, healed_at, case when wait_until > now() then wait_until end as wait_until,
-           greatest(0, extract(epoch from probe_at - now()))::float8 as next_probe_in_s
-    from connection order by array_position(array['oic', 'crowdtwist', 'siebel'], name)
+    select name, case when paused then 'paused' when breaker = 'closed' then 'up' else breaker end as state,
+           case when paused then paused_at when breaker = 'closed' then healed_at else failing_since end as since,
+           paused_by, paused_reason, paused_at, breaker, failures, last_error, opened_at, probes, probe_at, healed_at,
+           case when wait_until > now() then wait_until end as wait_until,
+           case when breaker = 'open' and not paused
+                then round(greatest(0, extract(epoch from probe_at - now()))::numeric, 1)::float8
+           end as next_probe_in_s
+    from connection
 """)
 _HELD = text("select due_stage, count(*) as total from instance where state = 'held' group by due_stage")
 # Those that wait or were given up by an index of theirs, those that are just being tried among the few that run.

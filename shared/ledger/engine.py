@@ -33,16 +33,97 @@ from shared.addresses.servers import ledger_arguments
 from shared.errors import LedgerConflictError, LedgerError, LedgerRefusedError, LedgerSlowError, LedgerUnwritableError
 from shared.settings import settings
 
+Ledger: TypeAlias = Engine
+"""What callers hand to `transaction`, so that nobody else need know SQLAlchemy."""
+Transaction: TypeAlias = Connection
+"""What `transaction` yields, for the same."""
+T = TypeVar("T")
+R = TypeVar("R")
 PROVEN_FOR_S = 1.0
-READ_ONLY = "25006"
+_TRIES = 5
+_PAUSE_S = 0.5
+
+WAKE = "membersync_due"
+"""The channel on which intake and workers say that something became due."""
+
+# Every join here is a look-up by key.  Statistics lag behind a burst, and a planner that takes a full table for an
+# empty one then hashes all of it, once per batch (measured: 45 us instead of 12 per row of `finish`).
+_SESSION = (
+    "-c timezone=UTC -c lock_timeout=10s -c statement_timeout=60s -c jit=off "
+    "-c enable_hashjoin=off -c enable_mergejoin=off -c enable_seqscan=off"
+)
+# A server whose host vanished without a word is given up after a minute, not after the system's two hours.
+_NOTICED: dict[str, Any] = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
 _PROVEN_AT = "proven_at"
+READ_ONLY = "25006"
+DISK_FULL = "53100"
+_ASYNCHRONOUS = text("set local synchronous_commit = off")
+_KINDS = {
+    "40001": LedgerConflictError,  # serialization failure
+    "40P01": LedgerConflictError,  # deadlock
+    "57014": LedgerSlowError,  # statement time-out
+    "23505": LedgerConflictError,  # one of a kind, and another has just been written
+    READ_ONLY: LedgerUnwritableError,
+    DISK_FULL: LedgerUnwritableError,
+}
+_UNWRITABLE = {
+    READ_ONLY: f"the ledger takes no writes: its server is read-only ({READ_ONLY})",
+    DISK_FULL: f"the ledger takes no writes: its disk is full ({DISK_FULL})",
+}
+_REFUSED = ("22", "23", "54")
+"""Classes of SQLSTATE that are about what was given: a value, a rule it breaks, a limit of PostgreSQL."""
+_NOTIFY = text(f"notify {WAKE}")
+_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+"""An escaped NUL: an even number of backslashes before it are escaped backslashes."""
+
+set_json_loads(orjson.loads)
+set_json_dumps(orjson.dumps)
 
 
-def prove(of: Engine) -> None:
-    """Prove each connection of this engine from now on."""
+def connect_arguments(url: str, name: str, session: str = _SESSION) -> dict[str, Any]:
+    """Return what a connection called *name* to the ledger at *url* is made with, whoever makes it.
+
+    What the URL says goes before our patience, and our *session* before its options.
+    """
+    found = dict(ledger_arguments(url))
+    options = " ".join(filter(None, [found.pop("options", ""), session]))  # of two of a kind the last one counts
+    ours = {"client_encoding": "utf8", "application_name": name, "options": options}
+    return {"connect_timeout": 5, **_NOTICED, **found, **ours}
+
+
+@cache
+def engine(url: str | None = None) -> Engine:
+    """Return this process's engine for *url*, default the setting.  Never share one across a fork."""
+    address = url or settings().require_ledger()
+    found = ledger_arguments(address)
+    is_one = "," not in found.get("host", "")
+    shown = URL.create(  # what SQLAlchemy says of it; it connects with `connect_arguments`
+        "postgresql+psycopg",
+        found.get("user"),
+        found.get("password"),
+        host=found.get("host") if is_one else None,
+        port=int(found["port"]) if is_one and "port" in found else None,
+        database=found.get("dbname"),
+    )
+    of = create_engine(
+        shown,
+        pool_size=5,
+        max_overflow=15,
+        pool_timeout=10,
+        json_serializer=lambda value: orjson.dumps(value).decode(),
+        json_deserializer=orjson.loads,
+        hide_parameters=True,
+        connect_args=connect_arguments(address, "membersync"),
+    )
     event.listen(of, "connect", _opened)
     event.listen(of, "checkout", _lent)
     event.listen(of, "handle_error", _failed)
+    return of
 
 
 def takes_writes(connection: "psycopg.Connection[object]") -> bool:
@@ -79,7 +160,7 @@ def _lent(connection: "psycopg.Connection[object]", entry: ConnectionPoolEntry, 
 
 
 def _has_said_something(descriptor: int) -> bool:
-    """Say whether there is something to read though nothing was asked: the server's good-bye, or the end."""
+    """Return whether there is something to read though nothing was asked: the server's good-bye, or the end."""
     waiting = select.poll()
     waiting.register(descriptor, select.POLLIN)
     return bool(waiting.poll(0))
@@ -88,95 +169,6 @@ def _has_said_something(descriptor: int) -> bool:
 def _failed(context: ExceptionContext) -> None:
     if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
         context.is_disconnect = True  # the others of the pool are on the same node
-
-
-Ledger: TypeAlias = Engine
-"""What callers hand to `transaction`, so that nobody else need know SQLAlchemy."""
-Transaction: TypeAlias = Connection
-"""What `transaction` gives, for the same."""
-T = TypeVar("T")
-_TRIES = 5
-_PAUSE_S = 0.5
-
-WAKE = "membersync_due"
-"""The channel on which intake and workers say that something became due."""
-
-# Every join here is a look-up by key.  Statistics lag behind a burst, and a planner that takes a full table for an
-# empty one then hashes all of it, once per batch (measured: 45 us instead of 12 per row of `finish`).
-_SESSION = (
-    "-c timezone=UTC -c lock_timeout=10s -c statement_timeout=60s -c jit=off "
-    "-c enable_hashjoin=off -c enable_mergejoin=off -c enable_seqscan=off"
-)
-# A server whose host vanished without a word is given up after a minute, not after the system's two hours.
-_NOTICED: dict[str, Any] = {
-    "keepalives_idle": 30,
-    "keepalives_interval": 10,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 60_000,
-}
-DISK_FULL = "53100"
-_ASYNCHRONOUS = text("set local synchronous_commit = off")
-_KINDS = {
-    "40001": LedgerConflictError,  # serialization failure
-    "40P01": LedgerConflictError,  # deadlock
-    "57014": LedgerSlowError,  # statement time-out
-    "23505": LedgerConflictError,  # one of a kind, and another has just been written
-    READ_ONLY: LedgerUnwritableError,
-    DISK_FULL: LedgerUnwritableError,
-}
-_UNWRITABLE = {
-    READ_ONLY: f"the ledger takes no writes: its server is read-only ({READ_ONLY})",
-    DISK_FULL: f"the ledger takes no writes: its disk is full ({DISK_FULL})",
-}
-_REFUSED = ("22", "23", "54")
-"""Classes of SQLSTATE that are about what was given: a value, a rule it breaks, a limit of PostgreSQL."""
-_NOTIFY = text(f"notify {WAKE}")
-
-set_json_loads(orjson.loads)
-set_json_dumps(orjson.dumps)
-
-
-def connect_arguments(url: str, name: str, session: str = _SESSION) -> dict[str, Any]:
-    """Give what a connection called *name* to the ledger at *url* is made with, whoever makes it.
-
-    What the URL says goes before our patience, and our *session* before its options.
-    """
-    found = dict(ledger_arguments(url))
-    options = " ".join(filter(None, [found.pop("options", ""), session]))  # of two of a kind the last one counts
-    ours = {"client_encoding": "utf8", "application_name": name, "options": options}
-    return {"connect_timeout": 5, **_NOTICED, **found, **ours}
-
-
-def _shown(address: str) -> URL:
-    """Give what SQLAlchemy says of an engine; it connects with `connect_arguments`."""
-    found = ledger_arguments(address)
-    is_one = "," not in found.get("host", "")
-    return URL.create(
-        "postgresql+psycopg",
-        found.get("user"),
-        found.get("password"),
-        host=found.get("host") if is_one else None,
-        port=int(found["port"]) if is_one and "port" in found else None,
-        database=found.get("dbname"),
-    )
-
-
-@cache
-def engine(url: str | None = None) -> Engine:
-    """Give this process's engine for *url*, default the setting.  Never share one across a fork."""
-    address = url or settings().require_ledger()
-    of = create_engine(
-        _shown(address),
-        pool_size=5,
-        max_overflow=15,
-        pool_timeout=10,
-        json_serializer=lambda value: orjson.dumps(value).decode(),
-        json_deserializer=orjson.loads,
-        hide_parameters=True,
-        connect_args=connect_arguments(address, "membersync"),
-    )
-    prove(of)
-    return of
 
 
 def forget_inherited() -> None:
@@ -205,7 +197,7 @@ def transaction(of: Engine, *, durable: bool = True) -> Iterator[Connection]:
                 tx.execute(_ASYNCHRONOUS)
             yield tx
     except DBAPIError as error:
-        raise _kind(error)(_cause(error)) from error
+        raise _translated(error) from error
     except PoolTimeoutError as error:
         raise LedgerError("no connection to the ledger became free") from error
 
@@ -242,17 +234,14 @@ def outlasting(action: Callable[[], T], for_s: float) -> T:
         Event().wait(_PAUSE_S)
 
 
-def _kind(error: DBAPIError) -> type[LedgerError]:
+def _translated(error: DBAPIError) -> LedgerError:
+    """Return our error of *error*.  The statement and its parameters stay out of it: they carry members' data."""
     state = str(getattr(error.orig, "sqlstate", None) or "")
     if (state.startswith(_REFUSED) and state not in _KINDS) or isinstance(error, DataError):
-        return LedgerRefusedError
-    return _KINDS.get(state, LedgerError)
-
-
-def _cause(error: DBAPIError) -> str:
-    # The statement and its parameters stay out of it: they carry members' data.
-    state = getattr(error.orig, "sqlstate", None)
-    return _UNWRITABLE.get(state or "") or f"{type(error.orig).__name__} {state or ''}".strip()
+        kind: type[LedgerError] = LedgerRefusedError
+    else:
+        kind = _KINDS.get(state, LedgerError)
+    return kind(_UNWRITABLE.get(state) or f"{type(error.orig).__name__} {state}".strip())
 
 
 def wake(tx: Connection) -> None:
@@ -285,9 +274,6 @@ def listened(ear: "psycopg.Connection[Any]", for_s: float) -> None:
         raise LedgerUnwritableError(_UNWRITABLE[READ_ONLY])
 
 
-R = TypeVar("R")
-
-
 def in_halves(
     items: Sequence[T], do: Callable[[Sequence[T]], list[R]], alone: Callable[[T, Exception], list[R]]
 ) -> list[R]:
@@ -310,10 +296,6 @@ def in_halves(
     return in_halves(items[:half], do, alone) + in_halves(items[half:], do, alone)
 
 
-_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
-"""An escaped NUL: an even number of backslashes before it are escaped backslashes."""
-
-
 def rows(records: Iterable[object]) -> str:
     r"""Return *records*, dicts or dataclasses, as one JSON array that a statement reads with `json_to_recordset`.
 
@@ -323,11 +305,5 @@ def rows(records: Iterable[object]) -> str:
     NUL characters, which PostgreSQL cannot hold and no system means, become replacement characters; the six letters
     `\u0000` that somebody wrote stay what they are.
     """
-    written = orjson.dumps(list(records), default=_plain)
+    written = orjson.dumps(list(records), default=bytes.hex)
     return (_NUL.sub(rb"\1\\ufffd", written) if b"\\u0000" in written else written).decode()
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, bytes):
-        return value.hex()
-    raise TypeError(f"cannot be written as JSON: {type(value).__name__}")

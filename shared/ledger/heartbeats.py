@@ -7,7 +7,6 @@ that it goes round.
 
 import os
 import socket
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -18,6 +17,8 @@ from shared.pipeline import Lane
 
 EVERY_S = 2.0
 """Seconds from one beat to the next."""
+_STRAY_MAX = 4_000
+"""Characters that are kept of the headers, and of the body, of a stray message."""
 
 
 class Kind(StrEnum):
@@ -37,26 +38,26 @@ class Who:
 
 
 def dispatcher() -> Who:
-    """Give the name of this process as a dispatcher."""
+    """Return this process as a dispatcher."""
     return Who(Kind.DISPATCHER, f"{socket.gethostname()}/{os.getpid()}")
 
 
 def beat(tx: Connection, who: Who, *, aged_s: float = 0.0) -> None:
-    """Say that *who* went round, *aged_s* seconds ago."""
+    """Note that *who* went round, *aged_s* seconds ago."""
     values = {"kind": who.kind, "name": who.name, "lanes": list(map(str, who.lanes)), "pid": os.getpid()}
     tx.execute(_BEAT, values | {"aged_s": aged_s})
 
 
 def leave(tx: Connection, who: Who) -> None:
-    """Say that *who* ends as it should: nobody waits to hear of it."""
+    """Note that *who* ends as it should: nobody waits to hear of it."""
     tx.execute(_LEAVE, {"kind": who.kind, "name": who.name, "pid": os.getpid()})
 
 
 def processes(tx: Connection) -> list[Process]:
-    """Give who was heard of within a day, workers first."""
+    """Return who was heard of within a day, workers first."""
     return [
-        Process(row.kind, row.name, _known(row.lanes), row.started_at, row.beat_at, round(float(row.silent_s), 1))
-        for row in tx.execute(_PROCESSES)
+        Process(kind, name, [lane for lane in Lane if lane in lanes], started_at, heard_at, round(silent_s, 1))
+        for kind, name, lanes, started_at, heard_at, silent_s in tx.execute(_PROCESSES)
     ]
 
 
@@ -65,8 +66,10 @@ def prune(tx: Connection) -> int:
     return tx.execute(_PRUNE).rowcount
 
 
-def _known(lanes: Iterable[str]) -> list[str]:
-    return [lane for lane in Lane if lane in lanes]
+def file_stray(tx: Connection, *, queue: str, reason: str, headers: str, body: str) -> None:
+    """Keep a stray message, cut to a readable length."""
+    readable = {name: value[:_STRAY_MAX].replace("\x00", "") for name, value in (("headers", headers), ("body", body))}
+    tx.execute(_FILE_STRAY, {"queue": queue, "reason": reason, **readable})
 
 
 # Another pid under the same name is another process: one that was started in its place.
@@ -79,25 +82,10 @@ _BEAT = text("""
 """)
 _LEAVE = text("delete from heartbeat where kind = :kind and name = :name and pid = :pid")
 _PROCESSES = text("""
-    select kind, name, lanes, started_at, beat_at, greatest(0, extract(epoch from now() - beat_at)) as silent_s
+    select kind, name, lanes, started_at, beat_at, greatest(0, extract(epoch from now() - beat_at))::float8
     from heartbeat where beat_at > now() - interval '1 day' order by kind desc, name
 """)
 _PRUNE = text("delete from heartbeat where beat_at < now() - interval '1 day'")
-
-
-_LENGTH_MAX = 4_000
-
-
-def file_stray(tx: Connection, *, queue: str, reason: str, headers: str, body: str) -> None:
-    """Keep a stray message, cut to a readable length."""
-    parameters = {"queue": queue, "reason": reason, "headers": _cut(headers), "body": _cut(body)}
-    tx.execute(_FILE, parameters)
-
-
-def _cut(value: str) -> str:
-    return value[:_LENGTH_MAX].replace("\x00", "")
-
-
-_FILE = text(
+_FILE_STRAY = text(
     "insert into stray_message (queue, reason, headers, body) values (:queue, :reason, :headers, :body)",
 )

@@ -189,7 +189,14 @@ def read_job(tx: Connection, kind: Kind | None, job_id: int) -> Job | None:
     if row is None:
         return None
     troubled = [
-        Item(str(one.instance_id), one.member_number, one.verdict, _why(one), id_text(one.newer_id), one.state)
+        Item(
+            str(one.instance_id),
+            one.member_number,
+            one.verdict,
+            mask_text(one.error) if one.state == ItemState.FAILED and one.error else one.reason,
+            id_text(one.newer_id),
+            one.state,
+        )
         for one in tx.execute(_TROUBLED, {"id": job_id, "limit": SHOWN})
     ]
     return _job(row, _counts(tx, [job_id])[job_id], troubled)
@@ -204,6 +211,16 @@ def list_jobs(tx: Connection, kind: Kind | None, *, limit: int, before: int | No
     return JobPage(items, items[-1].job_id if len(rows) > limit else None)
 
 
+def jobs_of(tx: Connection, ids: Sequence[int]) -> dict[str, str]:
+    """Return the job under way that has each of these instances, of those that one has."""
+    return {str(row.instance_id): str(row.job_id) for row in tx.execute(_JOBS_OF, {"ids": list(ids)})}
+
+
+def put_back(tx: Connection, job_id: int) -> list[int]:
+    """Return the instances that a job which stopped has put back, and that stand as they did since."""
+    return list(tx.execute(_PUT_BACK, {"job_id": job_id}).scalars())
+
+
 def _counts(tx: Connection, ids: list[int]) -> dict[int, dict[str, int]]:
     counts = {job_id: {state.value: 0 for state in ItemState} for job_id in ids}
     for row in tx.execute(_COUNTS, {"ids": ids}):
@@ -213,26 +230,15 @@ def _counts(tx: Connection, ids: list[int]) -> dict[int, dict[str, int]]:
 
 def _job(row: Row[Any], counts: dict[str, int], troubled: list[Item]) -> Job:
     names = set(Job.__dataclass_fields__) - {"job_id", "asked", "total", "counts", "troubled"}
-    values = {name: getattr(row, name) for name in names}
+    ids = row.asked.get("ids", ())
     return Job(
         job_id=str(row.id),
-        asked=_shortened(row.asked),
+        asked=row.asked if len(ids) <= SHOWN else {"ids": ids[:SHOWN], "and_more": len(ids) - SHOWN},
         total=sum(counts.values()),
         counts=counts,
         troubled=troubled,
-        **values,
+        **{name: getattr(row, name) for name in names},
     )
-
-
-def _shortened(asked: dict[str, Any]) -> dict[str, Any]:
-    more = len(asked.get("ids", ())) - SHOWN
-    return asked if more <= 0 else {"ids": asked["ids"][:SHOWN], "and_more": more}
-
-
-def _why(row: Row[Any]) -> str:
-    """Say why an item is in trouble; of one that failed again, with what."""
-    failed_with = mask_text(row.error) if row.state == ItemState.FAILED and row.error else ""
-    return failed_with or str(row.reason)
 
 
 _JOB = text("select * from job where id = :id and kind = coalesce(cast(:kind as text), kind)")
@@ -248,4 +254,12 @@ _TROUBLED = text("""
     select j.*, i.error from job_item j left join instance i on i.id = j.instance_id
     where j.job_id = :id and j.state in ('failed', 'refused')
     order by j.state, j.instance_id limit :limit
+""")
+_JOBS_OF = text("""
+    select t.instance_id, t.job_id from job o join job_item t on t.job_id = o.id
+    where o.ended_at is null and t.instance_id = any(cast(:ids as bigint[])) and t.state in ('planned', 'sent')
+""")
+_PUT_BACK = text("""
+    select i.id from job_item t join instance i on i.id = t.instance_id
+    where t.job_id = :job_id and t.state = 'put_back' and i.state in ('dead', 'rejected') order by i.id desc
 """)

@@ -8,14 +8,14 @@ A mail is leased for the time of sending by moving `due_at`, so that no transact
 sender that dies meanwhile leaves a mail that is due again later.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
-from shared.messages import normalised
+from shared.ledger.causes import by_message
 from shared.pipeline import Stage, State
 
 _NEWS = timedelta(hours=1)
@@ -68,6 +68,53 @@ class Digest:
     failures: tuple[Failure, ...]
 
 
+class Kind(StrEnum):
+    """What a mail is about."""
+
+    DOWN = "down"
+    UP = "up"
+    DIGEST = "digest"
+
+
+@dataclass(frozen=True, slots=True)
+class ComposedMail:
+    """A mail as it was composed.  Shape: *subject* one line; *plain* and *html* say the same."""
+
+    kind: Kind
+    subject: str
+    plain: str
+    html: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeasedMail:
+    """A mail that may be sent now, by us alone until the lease ends.
+
+    *tries* counts this one.  *recipients*: those whom it has not reached yet, None: it has reached nobody.
+    """
+
+    mail_id: int
+    written_at: datetime
+    tries: int
+    composed: ComposedMail
+    recipients: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """Mail that no server has taken yet.  Units: *oldest_s* seconds since the oldest was written, 0: there is none.
+
+    Shape: *since* when the oldest was written; *last_error* of the oldest that was tried; *complaint* is what the mail
+    server did not like of the newest that it took, a recipient for instance.
+    """
+
+    count: int
+    since: datetime | None
+    oldest_s: float
+    last_error: str | None
+    complaint: str | None
+
+
 def take_changes(tx: Connection, *, flap_s: float) -> list[Change]:
     """Take the changes that no mail tells of yet, oldest first.
 
@@ -76,7 +123,11 @@ def take_changes(tx: Connection, *, flap_s: float) -> list[Change]:
     """
     parameters = {"news": _NEWS, "held_max": HELD_MAX, "flap": timedelta(seconds=flap_s)}
     rows = tx.execute(_TAKE_CHANGES, parameters).all()
-    return [_change(row) for row in sorted(rows, key=lambda row: row.id) if row.is_news]
+    return [
+        Change(Stage(row.name), row.what == "up", row.at, row.down_at, row.why or "", row.held)
+        for row in sorted(rows, key=lambda row: row.id)
+        if row.is_news
+    ]
 
 
 def take_digest(tx: Connection, *, every_s: float) -> Digest | None:
@@ -89,32 +140,66 @@ def take_digest(tx: Connection, *, every_s: float) -> Digest | None:
     period = {"since": span.since, "until": span.until}
     rows = tx.execute(_FAILURES, period | {"limit": _ERRORS_MAX}).all()
     tx.execute(_MOVE_DIGEST, {"until": span.until})
-    totals = {row.state: int(row.total) for row in rows}
-    return Digest(
-        span.since, span.until, totals.get(State.DEAD, 0), totals.get(State.REJECTED, 0), tuple(_by_cause(rows))
-    )
-
-
-def _change(row: "Row[tuple[object, ...]]") -> Change:
-    return Change(Stage(row.name), row.what == "up", row.at, row.down_at, row.why or "", row.held)
-
-
-def _by_cause(rows: "Iterable[Row[tuple[object, ...]]]") -> list[Failure]:
-    """Merge what differs only in what `normalised` takes away."""
-    merged: dict[tuple[str, str, str, str], Failure] = {}
-    for row in rows:
-        key = (row.state, row.failed_stage, row.code, normalised(row.error))
-        known = merged.get(key)
-        merged[key] = Failure(
-            State(row.state),
-            Stage(row.failed_stage),
-            row.code,
-            key[-1],
-            row.times + (known.count if known else 0),
-            min(row.first_at, known.first_at) if known else row.first_at,
-            max(row.last_at, known.last_at) if known else row.last_at,
+    failures = [
+        Failure(
+            State(alike[0].state),
+            Stage(alike[0].failed_stage),
+            alike[0].code,
+            message,
+            sum(row.times for row in alike),
+            min(row.first_at for row in alike),
+            max(row.last_at for row in alike),
         )
-    return sorted(merged.values(), key=lambda one: (-one.count, one.stage, one.code, one.message))
+        for message, alike in by_message(rows, "state", "failed_stage", "code")
+    ]
+    failures.sort(key=lambda one: (-one.count, one.stage, one.code, one.message))
+    totals = {row.state: int(row.total) for row in rows}
+    return Digest(span.since, span.until, totals.get(State.DEAD, 0), totals.get(State.REJECTED, 0), tuple(failures))
+
+
+def put(tx: Connection, composed: ComposedMail) -> None:
+    """Put a mail into the outbox."""
+    tx.execute(_PUT, asdict(composed))
+
+
+def lease(tx: Connection, *, lease_s: float) -> LeasedMail | None:
+    """Lease the mail that has been due for longest, None: nothing is.  Commit before sending.
+
+    What is told of connections is told in order, so that the last mail is how it stands; one that the mail server
+    refuses for good (5xx), or has taken for some recipients, holds up no other.
+    """
+    row = tx.execute(_LEASE, {"lease_s": lease_s}).one_or_none()
+    if row is None:
+        return None
+    composed = ComposedMail(Kind(row.kind), row.subject, row.plain, row.html)
+    recipients = None if row.recipients is None else tuple(row.recipients)
+    return LeasedMail(row.id, row.created_at, row.tries, composed, recipients)
+
+
+def sent(tx: Connection, mail_id: int, *, complaint: str | None = None) -> None:
+    """Mark a mail as taken by the mail server.  *complaint*: what it did not like nevertheless."""
+    tx.execute(_SENT, {"id": mail_id, "complaint": complaint})
+
+
+def put_off(
+    tx: Connection, leased: LeasedMail, *, error: str, again_in_s: float, recipients: Sequence[str] | None = None
+) -> None:
+    """Make a mail that was not sent due again, unless its lease ended and another has tried meanwhile.
+
+    *recipients* are to get it later, where the others have it or never will; None: nobody got it this time.
+    """
+    parameters = {"id": leased.mail_id, "tries": leased.tries, "error": error, "again_in_s": again_in_s}
+    tx.execute(_PUT_OFF, parameters | {"recipients": None if recipients is None else list(recipients)})
+
+
+def prune(tx: Connection, *, days: int) -> int:
+    """Delete mails that were sent more than *days* ago."""
+    return tx.execute(_PRUNE, {"days": days}).rowcount
+
+
+def unsent(tx: Connection) -> Unsent:
+    """Count the mail that no server has taken yet."""
+    return Unsent(*tx.execute(_UNSENT).one())
 
 
 # Of each change: when it went down for it, whether it had been back for less than a flap then, how long it was down.
@@ -176,96 +261,6 @@ _FAILURES = text("""
     order by times desc, error
     limit :limit
 """)
-
-
-class Kind(StrEnum):
-    """What a mail is about."""
-
-    DOWN = "down"
-    UP = "up"
-    DIGEST = "digest"
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """A mail as it was composed.  Shape: *subject* one line; *plain* and *html* say the same."""
-
-    kind: Kind
-    subject: str
-    plain: str
-    html: str
-
-
-@dataclass(frozen=True, slots=True)
-class Leased:
-    """A mail that may be sent now, by us alone until the lease ends.
-
-    *tries* counts this one.  *recipients*: those whom it has not reached yet, None: it has reached nobody.
-    """
-
-    mail_id: int
-    written_at: datetime
-    tries: int
-    letter: Letter
-    recipients: tuple[str, ...] | None = None
-
-
-def put(tx: Connection, letter: Letter) -> None:
-    """Put a mail into the outbox."""
-    parameters = {"kind": letter.kind, "subject": letter.subject, "plain": letter.plain, "html": letter.html}
-    tx.execute(_PUT, parameters)
-
-
-def lease(tx: Connection, *, lease_s: float) -> Leased | None:
-    """Lease the mail that has been due for longest, None: nothing is.  Commit before sending.
-
-    What is told of connections is told in order, so that the last mail is how it stands; one that the mail server
-    refuses for good (5xx), or has taken for some recipients, holds up no other.
-    """
-    row = tx.execute(_LEASE, {"lease_s": lease_s}).one_or_none()
-    if row is None:
-        return None
-    return Leased(
-        row.id,
-        row.created_at,
-        row.tries,
-        Letter(Kind(row.kind), row.subject, row.plain, row.html),
-        _tuple(row.recipients),
-    )
-
-
-def sent(tx: Connection, mail_id: int, *, complaint: str | None = None) -> None:
-    """Mark a mail as taken by the mail server.  *complaint*: what it did not like nevertheless."""
-    tx.execute(_SENT, {"id": mail_id, "complaint": complaint})
-
-
-def sent_in_part(tx: Connection, leased: Leased, *, recipients: Sequence[str], error: str, again_in_s: float) -> None:
-    """Make a mail due again for *recipients*, who are to get it later; the others have it or never will."""
-    parameters = {"id": leased.mail_id, "tries": leased.tries, "error": error, "again_in_s": again_in_s}
-    tx.execute(_SENT_IN_PART, parameters | {"recipients": list(recipients)})
-
-
-def failed(tx: Connection, leased: Leased, *, error: str, again_in_s: float) -> None:
-    """Make a mail that could not be sent due again, unless its lease ended and another has tried meanwhile."""
-    parameters = {"id": leased.mail_id, "tries": leased.tries, "error": error, "again_in_s": again_in_s}
-    tx.execute(_FAILED, parameters)
-
-
-def prune(tx: Connection, *, days: int) -> int:
-    """Delete mails that were sent more than *days* ago."""
-    return tx.execute(_PRUNE, {"days": days}).rowcount
-
-
-def unsent(tx: Connection) -> tuple[int, float]:
-    """Count the mails that wait to be sent, and give the age of the oldest in seconds; 0 if there is none."""
-    row = tx.execute(_UNSENT).one()
-    return int(row.total), float(row.age_s)
-
-
-def _tuple(values: Sequence[str] | None) -> tuple[str, ...] | None:
-    return None if values is None else tuple(values)
-
-
 _PUT = text("insert into mail (kind, subject, plain, html) values (:kind, :subject, :plain, :html)")
 _LEASE = text("""
     update mail
@@ -278,17 +273,15 @@ _LEASE = text("""
     returning id, created_at, tries, kind, subject, plain, html, recipients
 """)
 _SENT = text("update mail set sent_at = now(), last_error = :complaint where id = :id and sent_at is null")
-_FAILED = text("""
-    update mail set due_at = now() + make_interval(secs => :again_in_s), last_error = :error
-    where id = :id and tries = :tries and sent_at is null
-""")
-_SENT_IN_PART = text("""
+_PUT_OFF = text("""
     update mail set due_at = now() + make_interval(secs => :again_in_s), last_error = :error,
-                    recipients = cast(:recipients as text[])
+                    recipients = coalesce(cast(:recipients as text[]), recipients)
     where id = :id and tries = :tries and sent_at is null
 """)
 _PRUNE = text("delete from mail where sent_at < now() - make_interval(days => :days)")
 _UNSENT = text("""
-    select count(*) as total, coalesce(extract(epoch from now() - min(created_at)), 0) as age_s
+    select count(*), min(created_at), coalesce(extract(epoch from now() - min(created_at)), 0)::float8,
+           (array_agg(last_error order by id) filter (where last_error is not null))[1],
+           (select s.last_error from mail s where s.sent_at is not null order by s.id desc limit 1)
     from mail where sent_at is null
 """)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 _SKEW = timedelta(minutes=10)
 """How far the order of ids and of `at` may differ: transactions that overlapped."""
@@ -70,9 +70,8 @@ class ActionPage:
 
 def record(tx: Connection, action: Action) -> None:
     """File *action*, in the transaction of what it did."""
-    parameters = {name: getattr(action, name) for name in Action.__dataclass_fields__}
-    parameters["asked"] = None if action.asked is None else orjson.dumps(action.asked).decode()
-    tx.execute(_RECORD, parameters)
+    asked = None if action.asked is None else orjson.dumps(action.asked).decode()
+    tx.execute(_RECORD, {name: getattr(action, name) for name in Action.__dataclass_fields__} | {"asked": asked})
 
 
 def actions(tx: Connection, where: ActionFilter, *, limit: int, before: int | None = None) -> ActionPage:
@@ -81,13 +80,12 @@ def actions(tx: Connection, where: ActionFilter, *, limit: int, before: int | No
     if before is not None:
         conditions.append("id < :before")
     found = text(_ACTIONS.format(" and ".join(conditions) or "true"))
-    rows = tx.execute(found, parameters | {"limit": limit + 1, "before": before}).all()
-    items = [_action(row) for row in rows[:limit]]
-    return ActionPage(items, items[-1].action_id if len(rows) > limit else None)
+    items = [ActionRecord(*row) for row in tx.execute(found, parameters | {"limit": limit + 1, "before": before})]
+    return ActionPage(items[:limit], items[limit - 1].action_id if len(items) > limit else None)
 
 
 def _conditions(where: ActionFilter) -> tuple[list[str], dict[str, Any]]:
-    """Give the conditions and their parameters; an instant becomes a bound on the id too, which the walk stops at."""
+    """Return the conditions and their parameters; an instant becomes a bound on the id too, which the walk stops at."""
     conditions = []
     parameters: dict[str, Any] = {}
     if where.who:
@@ -110,12 +108,10 @@ def _conditions(where: ActionFilter) -> tuple[list[str], dict[str, Any]]:
     return conditions, parameters
 
 
-def _action(row: Row[Any]) -> ActionRecord:
-    names = ActionRecord.__dataclass_fields__.keys() - {"action_id"}
-    return ActionRecord(action_id=str(row.id), **{name: getattr(row, name) for name in names})
-
-
-_ACTIONS = "select * from operator_action where {} order by id desc limit :limit"
+_ACTIONS = """
+    select id::text, at, who, role, what, reason, asked, count, answer, denied
+    from operator_action where {} order by id desc limit :limit
+"""
 _RECORD = text("""
     insert into operator_action (who, role, what, reason, asked, count, answer, denied)
     values (:who, :role, :what, :reason, cast(:asked as jsonb), :count, :answer, :denied)

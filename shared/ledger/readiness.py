@@ -20,13 +20,19 @@ from shared.ledger.engine import Ledger, transaction
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
+UTF8 = "UTF8"
+
+
 def migrate(url: str) -> None:
     """Bring the schema at *url* up to date; does nothing when it is."""
-    command.upgrade(_alembic(url), "head")
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["url"] = url
+    command.upgrade(config, "head")
 
 
 def is_current(of: Ledger) -> bool:
-    """Say whether the schema is the one this code was written for."""
+    """Return whether the schema is the one this code was written for."""
     with of.connect() as tx:
         return MigrationContext.configure(tx).get_current_revision() == _head()
 
@@ -36,41 +42,27 @@ def _head() -> str | None:
     return ScriptDirectory(str(MIGRATIONS)).get_current_head()
 
 
-def _alembic(url: str) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["url"] = url
-    return config
-
-
-UTF8 = "UTF8"
-
-
 def missing(of: Ledger) -> list[str]:
-    """Say what keeps the ledger from serving, in words; nothing: it serves."""
+    """Return what keeps the ledger from serving, in words; nothing: it serves."""
     try:
-        return _missing(of)
+        encoding = encoding_of(of)
+        if encoding != UTF8:
+            return [f"the ledger's database is {encoding}, which does not hold every name: it must be {UTF8}"]
+        if not is_current(of):
+            return ["the ledger's schema is not that of this version: run `membersync migrate`"]
+        with suppress(LedgerConflictError):  # another look writes there just now
+            write(of)
     except LedgerUnwritableError as error:
         return [str(error)]
     except LedgerError as error:
         return [f"the ledger cannot be reached: {error}"]
     except SQLAlchemyError as error:
         return [f"the ledger cannot be reached: {type(error).__name__}"]
-
-
-def _missing(of: Ledger) -> list[str]:
-    encoding = encoding_of(of)
-    if encoding != UTF8:
-        return [f"the ledger's database is {encoding}, which does not hold every name: it must be {UTF8}"]
-    if not is_current(of):
-        return ["the ledger's schema is not that of this version: run `membersync migrate`"]
-    with suppress(LedgerConflictError):  # another look writes there just now
-        write(of)
     return []
 
 
 def encoding_of(of: Ledger) -> str:
-    """Give the encoding of the ledger's database.
+    """Return the encoding of the ledger's database.
 
     Raises:
         LedgerError: it does not serve.

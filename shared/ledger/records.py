@@ -212,5 +212,5 @@ class Overview:
 
 
 def id_text(value: int | None) -> str | None:
-    """Give an id as readers get it; None: there is none."""
+    """Return an id as readers get it; None: there is none."""
     return None if value is None else str(value)

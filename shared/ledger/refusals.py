@@ -5,11 +5,11 @@ more becomes one row that counts.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from shared.ledger.engine import rows
 from shared.ledger.filters import has_control
@@ -115,7 +115,7 @@ def count(tx: Connection, outcomes: Mapping[str, int]) -> None:
 
 
 def counts(tx: Connection) -> dict[str, int]:
-    """Give what intake did since the ledger began, by outcome."""
+    """Return what intake did since the ledger began, by outcome."""
     return {row.outcome: int(row.total) for row in tx.execute(_COUNTS)}
 
 
@@ -124,17 +124,16 @@ def refusals(tx: Connection, where: RefusalFilter, *, limit: int, before: int | 
     condition, parameters = _conditions(where)
     if before is not None:
         condition += " and id < :before"
-    found = text(f"select * from refusal where {condition} order by id desc limit :limit")
-    read = tx.execute(found, parameters | {"limit": limit + 1, "before": before}).all()
-    items = [_record(row) for row in read[:limit]]
-    return RefusalPage(items, items[-1].refusal_id if len(read) > limit else None)
+    found = text(f"select {_RECORD} from refusal where {condition} order by id desc limit :limit")
+    items = [RefusalRecord(*row) for row in tx.execute(found, parameters | {"limit": limit + 1, "before": before})]
+    return RefusalPage(items[:limit], items[limit - 1].refusal_id if len(items) > limit else None)
 
 
 def groups(tx: Connection, where: RefusalFilter, *, limit: int) -> list[RefusalGroup]:
     """Group the refusals that match by field and sender, the commonest first."""
     condition, parameters = _conditions(where)
     found = tx.execute(text(_GROUPS.format(condition)), parameters | {"limit": limit})
-    return [RefusalGroup(row.field, row.sender, row.reason, int(row.total), row.first_at, row.last_at) for row in found]
+    return [RefusalGroup(*row) for row in found]
 
 
 def refused_since(tx: Connection, since: datetime) -> int:
@@ -160,12 +159,9 @@ def _conditions(where: RefusalFilter) -> tuple[str, dict[str, Any]]:
     return " and ".join(conditions), parameters
 
 
-def _record(row: Row[Any]) -> RefusalRecord:
-    values = row._asdict()
-    return RefusalRecord(str(row.id), **{name: values[name] for name in _SHOWN})
-
-
-_SHOWN = [one.name for one in fields(RefusalRecord) if one.name != "refusal_id"]
+_RECORD = """
+    id::text, at, sender, source, outcome, position, line, field, reason, member_number, excerpt, count
+"""
 _KEEP = text("""
     with given as (
         select r.*, row_number() over () as nth
@@ -198,8 +194,8 @@ _COUNT = text("""
 _COUNTS = text("select outcome, sum(count) as total from intake_tally group by outcome")
 _SINCE = text("select coalesce(sum(count), 0) from refusal where at >= :since")
 _GROUPS = """
-    select field, sender, sum(count) as total, min(at) as first_at, max(at) as last_at,
-           (array_agg(reason order by id desc))[1] as reason
+    select field, sender, (array_agg(reason order by id desc))[1], sum(count)::bigint as total, min(at),
+           max(at) as last_at
     from refusal where {} group by field, sender order by total desc, last_at desc limit :limit
 """
 _PRUNE = text("delete from refusal where at < now() - make_interval(days => :days)")

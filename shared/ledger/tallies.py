@@ -33,7 +33,12 @@ from shared.pipeline import Stage
 INTAKE = "intake"
 BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds of the buckets of durations.  `tally` keeps counts by position: other bounds need an emptied `tally`."""
-
+WAIT_BOUNDS_S = (
+    *(0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+    *(60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0),
+)
+"""Upper bounds of the buckets.  The tables keep counts by position: other bounds need emptied tables."""
+_HOUR = timedelta(hours=1)
 _ANY_STAGE = ("waiting", "held", "dead", "superseded", "discarded", "due_again", "aside")
 OUTCOMES: Mapping[str, tuple[str, ...]] = {
     INTAKE: ("accepted", "skipped", "superseded", "unchanged"),
@@ -59,13 +64,66 @@ class Tally:
     took_s: float
 
 
-def tallies(tx: Connection) -> list[Tally]:
-    """Read what was counted since the ledger began."""
-    return [Tally(row.stage, row.outcome, row.bucket, row.total, row.took_s) for row in tx.execute(_TALLIES).all()]
+@dataclass(frozen=True, slots=True)
+class WaitTotal:
+    """All waits of one lane and bucket since the ledger began.  Units: *waited_s* seconds, all of them together."""
+
+    lane: str
+    bucket: int
+    count: int
+    waited_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Members of one lane told within the period that begins *at*, by the bucket of their wait.
+
+    Shape: *bucket* counts the bounds at or below the wait.
+    """
+
+    at: datetime
+    lane: str
+    bucket: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """What half, 95 % and 99 % of the members waited at most.  Units: seconds; *count* members."""
+
+    count: int
+    p50_s: float
+    p95_s: float
+    p99_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class MinuteCount:
+    """What a stage came to within the minute that begins *at*; outcomes as in `shared.ledger.tallies`."""
+
+    at: datetime
+    stage: str
+    outcome: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A time in which nothing went out to a connection.
+
+    Shape: *what* `down` or `paused`; *to_at* None: it still is; *why* masked; *who* paused it, None when it is down.
+    """
+
+    name: str
+    what: str
+    from_at: datetime
+    to_at: datetime | None
+    why: str | None
+    who: str | None
 
 
 def take_up(tx: Connection) -> datetime | None:
-    """Lock the bookmark and say up to which instant was counted; None: another has it, or there was none until now."""
+    """Lock the bookmark and return up to when was counted; None: another has it, or there was none until now."""
     upto: datetime | None = tx.execute(_LOCK).scalar_one_or_none()
     if upto is None:
         tx.execute(_OPEN)
@@ -73,7 +131,7 @@ def take_up(tx: Connection) -> datetime | None:
 
 
 def horizon(tx: Connection, *, behind_max_s: float) -> datetime:
-    """Give the instant before which no more lines can appear.
+    """Return the instant before which no more lines can appear.
 
     Ask before the statement that reads the lines, not in it: that one must see what had committed by now.
     """
@@ -94,19 +152,83 @@ def prune(tx: Connection, *, minutes_days: int, hours_days: int, retention_days:
     That is changes of connections but the newest of each, ended jobs, stray messages.  What operators did stays for
     good.
     """
-    tx.execute(_PRUNE["minute"], {"days": minutes_days})
-    tx.execute(_PRUNE["hour"], {"days": hours_days})
-    tx.execute(_PRUNE_WAITS, {"minutes": minutes_days, "hours": hours_days})
-    for statement in _PRUNE_HISTORY:
-        tx.execute(statement, {"days": retention_days})
+    days = {"minutes_days": minutes_days, "hours_days": hours_days, "retention_days": retention_days}
+    for statement in _PRUNE:
+        tx.execute(statement, days)
+
+
+def tallies(tx: Connection) -> list[Tally]:
+    """Read what was counted since the ledger began."""
+    return [Tally(*row) for row in tx.execute(_TALLIES)]
+
+
+def wait_totals(tx: Connection) -> list[WaitTotal]:
+    """Read what was counted since the ledger began."""
+    return [WaitTotal(*row) for row in tx.execute(_WAIT_TOTALS)]
+
+
+def waits(tx: Connection, *, since: datetime, until: datetime, step: timedelta) -> list[Waits]:
+    """List the waits that ended in [*since*, *until*), added up by *step*, oldest first."""
+    parameters = {"since": since, "until": until, "step": step, "per": "hour" if step >= _HOUR else "minute"}
+    return [Waits(*row) for row in tx.execute(_WAITS, parameters)]
+
+
+def percentiles(counted: Iterable[Waits | WaitTotal]) -> Percentiles | None:
+    """Estimate the percentiles of *counted*, each within its bucket by proportion; None: nobody was told.  Pure."""
+    by_bucket: dict[int, int] = defaultdict(int)
+    for one in counted:
+        by_bucket[one.bucket] += one.count
+    whole = sum(by_bucket.values())
+    if not whole:
+        return None
+    return Percentiles(whole, *(_quantile(by_bucket, whole * part) for part in (0.5, 0.95, 0.99)))
+
+
+def _quantile(by_bucket: dict[int, int], rank: float) -> float:
+    """Return the wait of the member at *rank*.  The last bucket has no upper bound: its lower one is returned."""
+    below = 0
+    for bucket, bound in enumerate(WAIT_BOUNDS_S):
+        inside = by_bucket.get(bucket, 0)
+        if inside and below + inside >= rank:
+            floor = WAIT_BOUNDS_S[bucket - 1] if bucket else 0.0
+            return floor + (bound - floor) * (rank - below) / inside
+        below += inside
+    return WAIT_BOUNDS_S[-1]
+
+
+def minutes(tx: Connection, *, since: datetime, until: datetime) -> list[MinuteCount]:
+    """List the minutes that lie in [*since*, *until*) or reach into it, oldest first; those of nothing are left out."""
+    return [MinuteCount(*row) for row in tx.execute(_MINUTES, {"since": since, "until": until})]
+
+
+def counts(tx: Connection, *, since: datetime, until: datetime, step: timedelta) -> list[MinuteCount]:
+    """List what stages came to in [*since*, *until*), added up by *step*, oldest first.
+
+    Shape: each counts the *step* that begins `at`.  Steps of an hour or more are read from the hours, kept for months.
+    """
+    statement = _COUNTS["hour" if step >= _HOUR else "minute"]
+    return [MinuteCount(*row) for row in tx.execute(statement, {"since": since, "until": until, "step": step})]
+
+
+def happened(tx: Connection, outcomes: Sequence[str], *, since: datetime, until: datetime, limit: int) -> list[int]:
+    """Find the newest instances, by id, that came to one of *outcomes* in [*since*, *until*): what a count counted."""
+    parameters = {"outcomes": list(outcomes), "since": since, "until": until, "limit": limit}
+    return list(tx.execute(_HAPPENED, parameters).scalars())
+
+
+def outages(tx: Connection, *, since: datetime) -> list[Outage]:
+    """List the outages and pauses that were not over at *since*, from their beginning on, oldest first."""
+    return [
+        Outage(row.name, row.what, row.from_at, row.to_at, None if row.why is None else mask_text(row.why), row.who)
+        for row in tx.execute(_OUTAGES, {"since": since})
+    ]
 
 
 def outcome_sql(condition: str) -> str:
-    """Give the query of activity that meets *condition*, each line with its `outcome` and `of_stage`."""
+    """Return the query of activity that meets *condition*, each line with its `outcome` and `of_stage`."""
     return f"select *, coalesce(stage, 'intake') as of_stage, {_OUTCOME} as outcome from activity where {condition}"
 
 
-_TALLIES = text("select stage, outcome, bucket, count as total, took_s from tally order by stage, outcome, bucket")
 _LOCK = text("select upto from bookmark where name = 'tally' for update skip locked")
 _OPEN = text("insert into bookmark (name, upto) values ('tally', now()) on conflict do nothing")
 # `at` is the clock when the line was written, and the line is seen when its transaction commits.  Every writer of
@@ -149,86 +271,6 @@ _COUNT = text(f"""
     )
     update bookmark set upto = :until where name = 'tally'
 """)
-_PRUNE = {
-    table: text(f"delete from {table} where at < now() - make_interval(days => :days)") for table in ("minute", "hour")
-}
-
-
-WAIT_BOUNDS_S = (
-    *(0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
-    *(60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0),
-)
-"""Upper bounds of the buckets.  The tables keep counts by position: other bounds need emptied tables."""
-_HOUR = timedelta(hours=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Waits:
-    """Members of one lane told within the period that begins *at*, by the bucket of their wait.
-
-    Shape: *bucket* counts the bounds at or below the wait.
-    """
-
-    at: datetime
-    lane: str
-    bucket: int
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class WaitTotal:
-    """All waits of one lane and bucket since the ledger began.  Units: *waited_s* seconds, all of them together."""
-
-    lane: str
-    bucket: int
-    count: int
-    waited_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Percentiles:
-    """What half, 95 % and 99 % of the members waited at most.  Units: seconds; *count* members."""
-
-    count: int
-    p50_s: float
-    p95_s: float
-    p99_s: float
-
-
-def wait_totals(tx: Connection) -> list[WaitTotal]:
-    """Read what was counted since the ledger began."""
-    return [WaitTotal(row.lane, row.bucket, row.total, row.waited_s) for row in tx.execute(_WAIT_TOTALS)]
-
-
-def waits(tx: Connection, *, since: datetime, until: datetime, step: timedelta) -> list[Waits]:
-    """List the waits that ended in [*since*, *until*), added up by *step*, oldest first."""
-    parameters = {"since": since, "until": until, "step": step, "per": "hour" if step >= _HOUR else "minute"}
-    return [Waits(row.at, row.lane, row.bucket, int(row.total)) for row in tx.execute(_WAITS, parameters)]
-
-
-def percentiles(counted: Iterable[Waits | WaitTotal]) -> Percentiles | None:
-    """Estimate the percentiles of *counted*, each within its bucket by proportion; None: nobody was told.  Pure."""
-    by_bucket: dict[int, int] = defaultdict(int)
-    for one in counted:
-        by_bucket[one.bucket] += one.count
-    whole = sum(by_bucket.values())
-    if not whole:
-        return None
-    return Percentiles(whole, *(_quantile(by_bucket, whole * part) for part in (0.5, 0.95, 0.99)))
-
-
-def _quantile(by_bucket: dict[int, int], rank: float) -> float:
-    """Give the wait of the member at *rank*.  The last bucket has no upper bound: its lower one is given."""
-    below = 0
-    for bucket, bound in enumerate(WAIT_BOUNDS_S):
-        inside = by_bucket.get(bucket, 0)
-        if inside and below + inside >= rank:
-            floor = WAIT_BOUNDS_S[bucket - 1] if bucket else 0.0
-            return floor + (bound - floor) * (rank - below) / inside
-        below += inside
-    return WAIT_BOUNDS_S[-1]
-
-
 _COUNT_WAITS = text("""
     with told as materialized (
         select i.lane, date_trunc('minute', a.at) as at,
@@ -252,91 +294,37 @@ _COUNT_WAITS = text("""
     select 'hour', date_trunc('hour', at, 'UTC'), lane, bucket, sum(total) from counted group by 2, 3, 4
     on conflict (per, at, lane, bucket) do update set count = wait.count + excluded.count
 """)
-_WAIT_TOTALS = text("select lane, bucket, count as total, waited_s from wait_total order by lane, bucket")
-_WAITS = text("""
-    select date_bin(cast(:step as interval), at, cast(:since as timestamptz)) as at, lane, bucket, sum(count) as total
-    from wait where per = :per and at >= :since and at < :until group by 1, 2, 3 order by 1, 2, 3
-""")
-_PRUNE_WAITS = text("""
-    delete from wait where per = 'minute' and at < now() - make_interval(days => :minutes)
-                        or per = 'hour' and at < now() - make_interval(days => :hours)
-""")
-
-
-@dataclass(frozen=True, slots=True)
-class MinuteCount:
-    """What a stage came to within the minute that begins *at*; outcomes as in `shared.ledger.tallies`."""
-
-    at: datetime
-    stage: str
-    outcome: str
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Outage:
-    """A time in which nothing went out to a connection.
-
-    Shape: *what* `down` or `paused`; *to_at* None: it still is; *why* masked; *who* paused it, None when it is down.
-    """
-
-    name: str
-    what: str
-    from_at: datetime
-    to_at: datetime | None
-    why: str | None
-    who: str | None
-
-
-def minutes(tx: Connection, *, since: datetime, until: datetime) -> list[MinuteCount]:
-    """List the minutes that lie in [*since*, *until*) or reach into it, oldest first; those of nothing are left out."""
-    rows = tx.execute(_MINUTES, {"since": since, "until": until})
-    return [MinuteCount(row.at, row.stage, row.outcome, row.total) for row in rows]
-
-
-def counts(tx: Connection, *, since: datetime, until: datetime, step: timedelta) -> list[MinuteCount]:
-    """List what stages came to in [*since*, *until*), added up by *step*, oldest first.
-
-    Shape: each counts the *step* that begins `at`.  Steps of an hour or more are read from the hours, kept for months.
-    """
-    statement = _COUNTS["hour" if step >= _HOUR else "minute"]
-    rows = tx.execute(statement, {"since": since, "until": until, "step": step})
-    return [MinuteCount(row.at, row.stage, row.outcome, int(row.total)) for row in rows]
-
-
-def happened(tx: Connection, outcomes: Sequence[str], *, since: datetime, until: datetime, limit: int) -> list[int]:
-    """Find the newest instances, by id, that came to one of *outcomes* in [*since*, *until*): what a count counted."""
-    parameters = {"outcomes": list(outcomes), "since": since, "until": until, "limit": limit}
-    return list(tx.execute(_HAPPENED, parameters).scalars())
-
-
-def outages(tx: Connection, *, since: datetime) -> list[Outage]:
-    """List the outages and pauses that were not over at *since*, from their beginning on, oldest first."""
-    return [
-        Outage(row.name, row.what, row.from_at, row.to_at, None if row.why is None else mask_text(row.why), row.who)
-        for row in tx.execute(_OUTAGES, {"since": since})
-    ]
-
-
-_PRUNE_HISTORY = (
+_PRUNE = (
+    text("delete from minute where at < now() - make_interval(days => :minutes_days)"),
+    text("delete from hour where at < now() - make_interval(days => :hours_days)"),
+    text("""
+        delete from wait where per = 'minute' and at < now() - make_interval(days => :minutes_days)
+                            or per = 'hour' and at < now() - make_interval(days => :hours_days)
+    """),
     text("""
         delete from connection_change c
-        where at < now() - make_interval(days => :days)
+        where at < now() - make_interval(days => :retention_days)
           and exists (select from connection_change n
                       where n.id > c.id and n.name = c.name
                         and (n.what in ('paused', 'resumed')) = (c.what in ('paused', 'resumed')))
     """),
-    text("delete from job where ended_at < now() - make_interval(days => :days)"),
-    text("delete from stray_message where at < now() - make_interval(days => :days)"),
+    text("delete from job where ended_at < now() - make_interval(days => :retention_days)"),
+    text("delete from stray_message where at < now() - make_interval(days => :retention_days)"),
 )
+_TALLIES = text("select stage, outcome, bucket, count, took_s from tally order by stage, outcome, bucket")
+_WAIT_TOTALS = text("select lane, bucket, count, waited_s from wait_total order by lane, bucket")
+_WAITS = text("""
+    select date_bin(cast(:step as interval), at, cast(:since as timestamptz)) as at, lane, bucket, sum(count)::bigint
+    from wait where per = :per and at >= :since and at < :until group by 1, 2, 3 order by 1, 2, 3
+""")
 _MINUTES = text("""
-    select at, stage, outcome, count as total from minute
+    select at, stage, outcome, count from minute
     where at > cast(:since as timestamptz) - interval '1 minute' and at < :until order by at, stage, outcome
 """)
 _COUNTS = {
     table: text(f"""
         select date_bin(cast(:step as interval), at, cast(:since as timestamptz)) as at, stage, outcome,
-               sum(count) as total
+               sum(count)::bigint
         from {table} where at >= :since and at < :until group by 1, 2, 3 order by 1, 2, 3
     """)
     for table in ("minute", "hour")

@@ -205,19 +205,19 @@ def test_what_happened_long_before_mail_was_switched_on_is_not_told(road: Road, 
 def test_after_an_outage_of_mail_what_stands_is_told_last(road: Road) -> None:
     for kind in (mail.Kind.DOWN, mail.Kind.UP, mail.Kind.DIGEST):
         with transaction(road.ledger) as tx:
-            mail.put(tx, mail.Letter(kind, f"{kind}", "", ""))
+            mail.put(tx, mail.ComposedMail(kind, f"{kind}", "", ""))
     down = leased(road)
-    assert down.letter.kind is mail.Kind.DOWN
+    assert down.composed.kind is mail.Kind.DOWN
     with transaction(road.ledger) as tx:
-        mail.failed(tx, down, error="connection refused", again_in_s=600)
-    assert leased(road).letter.kind is mail.Kind.DIGEST
+        mail.put_off(tx, down, error="connection refused", again_in_s=600)
+    assert leased(road).composed.kind is mail.Kind.DIGEST
     with transaction(road.ledger) as tx:
         assert mail.lease(tx, lease_s=60) is None
         mail.sent(tx, down.mail_id)
-    assert leased(road).letter.kind is mail.Kind.UP
+    assert leased(road).composed.kind is mail.Kind.UP
 
 
-def leased(road: Road) -> mail.Leased:
+def leased(road: Road) -> mail.LeasedMail:
     with transaction(road.ledger) as tx:
         found = mail.lease(tx, lease_s=60)
     assert found is not None

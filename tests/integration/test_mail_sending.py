@@ -40,8 +40,8 @@ def test_mail_waits_for_a_mail_server_that_is_away_and_is_sent_once(road: Road) 
         assert "ConnectionRefusedError" in error
     road.sql("update mail set created_at = created_at - interval '3 hours'")
     with transaction(road.ledger) as tx:
-        count, age_s = mail.unsent(tx)
-    assert (count, round(age_s / 60)) == (1, 180)
+        waiting = mail.unsent(tx)
+    assert (waiting.count, round(waiting.oldest_s / 60)) == (1, 180)
     with mail_server(away):
         everything_is_due(road)
         deliver(one)
@@ -50,7 +50,7 @@ def test_mail_waits_for_a_mail_server_that_is_away_and_is_sent_once(road: Road) 
     (received,) = away.mails
     assert datetime.now(UTC) - received["Date"].datetime > timedelta(hours=2), "when it was written"
     with transaction(road.ledger) as tx:
-        assert mail.unsent(tx) == (0, 0.0)
+        assert mail.unsent(tx) == mail.Unsent(0, None, 0.0, None, None)
 
 
 def test_a_mail_that_is_refused_is_tried_later_and_holds_up_no_other(road: Road, mailbox: Mailbox) -> None:
@@ -136,7 +136,7 @@ def test_a_mail_that_reached_nobody_stays_due_for_everybody(road: Road, mailbox:
     assert [envelope.rcpt_tos for envelope in mailbox.envelopes] == [["ann@example.org", "bob@example.org"]]
 
 
-def leased(road: Road) -> mail.Leased:
+def leased(road: Road) -> mail.LeasedMail:
     with transaction(road.ledger) as tx:
         found = mail.lease(tx, lease_s=60)
     assert found is not None
@@ -153,7 +153,7 @@ def test_a_mail_that_is_being_sent_is_nobody_elses_until_the_lease_ends(road: Ro
     second = leased(road)
     for late, sent in ((first, 0), (second, 1)):
         with transaction(road.ledger) as tx:
-            mail.failed(tx, late, error="421 later", again_in_s=0)
+            mail.put_off(tx, late, error="421 later", again_in_s=0)
         assert deliver(one) == sent, "whose lease has ended says nothing any more"
     assert unsent(road) == []
 

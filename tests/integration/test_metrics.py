@@ -39,7 +39,7 @@ def test_metrics_count_what_happens_and_never_go_back(ledger: Engine, ledger_url
     road.note(stage="oic", attempt=1, state="running", took_ms=2.0, code="data_error")
     road.note(stage="oic", state="pending")
     with transaction(ledger) as tx:
-        budget.pay(tx, Stage.CROWDTWIST, Lane.LIVE, 2, Budget(10_000, 0.2))
+        budget.pay(tx, Budget(Stage.CROWDTWIST, 10_000, 0.2), Lane.LIVE, 2)
     bookkeeper.turn()
     scrapes = [scrape(registry)]
     road.sql("""update instance set state = 'dead', failed_stage = 'siebel', code = 'bug', status = 'Success',

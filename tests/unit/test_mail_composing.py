@@ -9,7 +9,7 @@ import pytest
 from producers.mail.composing import of_change, of_digest
 from producers.mail.postman import wait_s
 from producers.mail.sending import message_of
-from shared.ledger.mail import Change, Digest, Failure, Kind, Leased, Letter
+from shared.ledger.mail import Change, ComposedMail, Digest, Failure, Kind, LeasedMail
 from shared.pipeline import Stage, State
 from shared.settings import ApiSettings, MailSettings, OicSettings, Settings
 from tests.mailbox import SETTINGS
@@ -61,7 +61,7 @@ def digest(*failures: Failure) -> Digest:
     return Digest(NOW - timedelta(minutes=15), NOW, counts[State.DEAD], counts[State.REJECTED], failures)
 
 
-def both(letter: Letter) -> tuple[str, str]:
+def both(letter: ComposedMail) -> tuple[str, str]:
     """Both parts, as one reads them."""
     return squeezed(letter.plain), read(letter.html)
 
@@ -229,7 +229,7 @@ def test_an_error_names_nobody_but_its_status(error: str, told: str) -> None:
 
 def test_a_letter_goes_out_under_one_id_however_often_it_is_sent() -> None:
     of = MailSettings.model_validate(SETTINGS)
-    leased = Leased(7, NOW, 1, of_change(DOWN, OF, now=NOW))
+    leased = LeasedMail(7, NOW, 1, of_change(DOWN, OF, now=NOW))
     first, again = message_of(leased, of), message_of(replace(leased, tries=2), of)
     assert first["Message-ID"] == again["Message-ID"] == "<membersync.7.1795423867000@example.org>"
     assert message_of(replace(leased, mail_id=8), of)["Message-ID"] != first["Message-ID"]

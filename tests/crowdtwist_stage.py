@@ -1,6 +1,5 @@
 """What the contract tests of the crowdtwist stage share: a member, and one attempt at it."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,7 +8,7 @@ from deploy.sandbox.client import RunningSandbox, SandboxControl
 from shared.instances import Done, Failed, Result, Work
 from shared.pipeline import Stage
 from shared.settings import CrowdTwistSettings, Settings
-from workers.stages import build_one
+from tests.stages import attempted
 
 NUMBER = "296-1"
 USER: dict[str, Any] = {
@@ -38,14 +37,7 @@ def settings_of(sandbox: RunningSandbox, **details: Any) -> Settings:  # noqa: A
 
 
 def attempt_all(settings: Settings, works: Sequence[Work]) -> Sequence[Result]:
-    async def run() -> Sequence[Result]:
-        stage = build_one(Stage.CROWDTWIST, settings)
-        try:
-            return await stage.run(works)
-        finally:
-            await stage.close()
-
-    return asyncio.run(run())
+    return attempted(Stage.CROWDTWIST, settings, works)
 
 
 def attempt(settings: Settings, work: Work) -> Result:

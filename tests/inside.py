@@ -14,6 +14,7 @@ from shared.instances import Done, Result, Work
 from shared.ledger.transitions import claims
 from shared.pipeline import Lane, Stage
 from shared.settings import settings
+from shared.systems.client import Client
 from workers.loop import CallLoop
 from workers.tasks import AllFailedError, attempt, process
 
@@ -27,13 +28,12 @@ class MadeUp:
     one: Callable[[Work], Result]
     group: int = 1000
     runs: int = 0
+    client: Client | None = None
+    """None: always up."""
 
     async def run(self, works: Sequence[Work]) -> Sequence[Result]:
         self.runs += 1
         return [self.one(work) for work in works]
-
-    async def test(self) -> None:
-        """Always up."""
 
 
 def well(stage: Stage, work: Work, **facts: Any) -> Done:  # noqa: ANN401 - facts are JSON

@@ -1,6 +1,5 @@
 """What the contract tests of the siebel stage share: members, and one attempt at telling of them."""
 
-import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +7,7 @@ from deploy.sandbox.client import RunningSandbox, SandboxControl
 from shared.instances import Done, Failed, Result, Work
 from shared.pipeline import Stage, SyncStatus
 from shared.settings import Settings, SiebelSettings
-from workers.stages import build_one
+from tests.stages import attempted
 
 SUCCESS = Work(1, 1, 1, "296-1", "update", {}, row_id="1-R1", status=SyncStatus.SUCCESS)
 TAKEN = replace(SUCCESS, instance_id=12, status=SyncStatus.DATA_ERROR, error="Email Address is already taken")
@@ -20,14 +19,7 @@ def settings_of(sandbox: RunningSandbox, **details: Any) -> Settings:  # noqa: A
 
 
 def attempt(settings: Settings, *works: Work) -> list[Result]:
-    async def run() -> list[Result]:
-        stage = build_one(Stage.SIEBEL, settings)
-        try:
-            return list(await stage.run(works))
-        finally:
-            await stage.close()
-
-    return asyncio.run(run())
+    return attempted(Stage.SIEBEL, settings, works)
 
 
 def done(settings: Settings, work: Work) -> Done:

@@ -20,10 +20,8 @@ from shared.errors import DataError, OutcomeUnknownError
 from shared.events import parse_event
 from shared.instances import Call, Done, Errand, Failed, Result, Work
 from shared.ledger.transitions import attempts, claims
-from shared.lifecycle.endings import Ending
-from shared.lifecycle.losses import after_loss
 from shared.lifecycle.retry import RetryPolicy
-from shared.lifecycle.verdicts import Rules, conclude
+from shared.lifecycle.verdicts import Ending, Rules, after_loss, conclude
 from shared.pipeline import Lane, Stage, SyncStatus
 
 NOW = datetime.now(UTC) - timedelta(days=1)

@@ -7,40 +7,30 @@ holds up neither its batch nor the next one.
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from math import isinf
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import uvloop
 
 from shared.errors import BudgetSpentError, LeaseLostError, OutcomeUnknownError, StageError
-from shared.instances import Answer, Failed, Result, Work
+from shared.instances import Answer, Failed, Work
 from shared.logs import logger
 from shared.pipeline import Stage
-from shared.systems import lease
-from shared.systems.permits import lane_of_calls, out_of_turn
+from shared.systems.client import Client
+from shared.systems.permits import Calling, calling
+from workers.stages import Runner
 
 log = logger(__name__)
 T = TypeVar("T")
 
 
-class Runs(Protocol):
-    """A stage, as the loop needs it: up to *group* instances share one `run`."""
-
-    group: int
-
-    async def run(self, works: Sequence[Work]) -> Sequence[Result]:
-        """Try each; expected failures are results, only bugs are raised."""
-
-    async def test(self) -> None:
-        """Test the connection; a StageError says what is wrong with it."""
-
-
 class CallLoop:
     """The loop and the stages of one process."""
 
-    def __init__(self, build: Callable[[], Mapping[Stage, Runs]]) -> None:
+    def __init__(self, build: Callable[[], Mapping[Stage, Runner]]) -> None:
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="calls", daemon=True)
         self._thread.start()
@@ -63,18 +53,18 @@ class CallLoop:
         works: Sequence[Work],
         patience_s: float,
         conclude_late: Callable[[list[Answer]], object],
-        ends: float,
+        terms: Calling,
     ) -> list[Answer]:
-        """Try *works* at *stage*; give the answers that came within *patience_s*.
+        """Try *works* at *stage*; return the answers that came within *patience_s*.
 
-        Later ones are handed to *conclude_late*, in a thread, a group at a time.  Nothing is called after *ends*, on
-        the clock of `shared.systems.lease`.
+        Later ones are handed to *conclude_late*, in a thread, a group at a time.  *terms* say for whom calls are made,
+        and until when.
         """
-        return self.call(self._run(self.stages[stage], works, patience_s, conclude_late, ends))
+        return self.call(self._run(self.stages[stage], works, patience_s, conclude_late, terms))
 
     def is_up(self, stage: Stage, within_s: float) -> bool | None:
         """Test the connection of *stage*; None: the budget leaves no call for it."""
-        return self.call(self._is_up(self.stages[stage], within_s))
+        return self.call(self._is_up(self.stages[stage].client, within_s))
 
     def close(self, timeout_s: float) -> None:
         """Wait for the stragglers, then end the loop."""
@@ -87,11 +77,13 @@ class CallLoop:
         self._thread.join(timeout_s)
 
     @staticmethod
-    async def _is_up(stage: Runs, within_s: float) -> bool | None:
-        out_of_turn.set(True)
+    async def _is_up(client: Client | None, within_s: float) -> bool | None:
+        if client is None:
+            return True
+        calling.set(Calling(out_of_turn=True))
         try:
             async with asyncio.timeout(within_s):
-                await stage.test()
+                await client.test()
         except BudgetSpentError:
             return None
         except (StageError, TimeoutError):
@@ -100,24 +92,23 @@ class CallLoop:
 
     async def _run(
         self,
-        stage: Runs,
+        stage: Runner,
         works: Sequence[Work],
         patience_s: float,
         conclude_late: Callable[[list[Answer]], object],
-        ends: float,
+        terms: Calling,
     ) -> list[Answer]:
-        tasks = [asyncio.create_task(self._group(stage, group, ends)) for group in _in_groups(works, stage.group)]
+        groups = [works[start : start + stage.group] for start in range(0, len(works), stage.group)]
+        tasks = [asyncio.create_task(self._group(stage, group, terms)) for group in groups]
         done, late = await asyncio.wait(tasks, timeout=patience_s)
         for task in late:
             self._expect(task, conclude_late)
         return [answer for task in tasks if task in done for answer in task.result()]
 
-    async def _group(self, stage: Runs, works: Sequence[Work], ends: float) -> list[Answer]:
+    async def _group(self, stage: Runner, works: Sequence[Work], terms: Calling) -> list[Answer]:
         """Try *works* together; whatever escapes the stage is a bug of one of them, so then each is tried alone."""
-        lane_of_calls.set(works[0].lane)
-        out_of_turn.set(works[0].must_call)
-        lease.ends_of_calls.set(ends)
-        left_s = lease.left_s()
+        calling.set(replace(terms, lane=works[0].lane, out_of_turn=works[0].must_call))
+        left_s = terms.left_s
         if left_s <= 0:
             return [(work, Failed(LeaseLostError("membersync"))) for work in works]
         try:
@@ -129,7 +120,7 @@ class CallLoop:
         except Exception as error:  # noqa: BLE001  # it becomes that member's dead letter
             if len(works) == 1:
                 return [(works[0], error)]
-        alone = await asyncio.gather(*(self._group(stage, [work], ends) for work in works))
+        alone = await asyncio.gather(*(self._group(stage, [work], terms) for work in works))
         return [answer for answers in alone for answer in answers]
 
     def _expect(self, task: "asyncio.Task[list[Answer]]", conclude_late: Callable[[list[Answer]], object]) -> None:
@@ -148,10 +139,5 @@ class CallLoop:
         task.add_done_callback(lambda ended: self._writers.submit(write, ended.result()))
 
 
-async def _built(build: Callable[[], Mapping[Stage, Runs]]) -> Mapping[Stage, Runs]:
+async def _built(build: Callable[[], Mapping[Stage, Runner]]) -> Mapping[Stage, Runner]:
     return build()
-
-
-def _in_groups(works: Sequence[Work], size: int) -> Iterator[Sequence[Work]]:
-    for start in range(0, len(works), size):
-        yield works[start : start + size]

@@ -13,6 +13,7 @@ import traceback
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -27,15 +28,24 @@ from shared.ledger.heartbeats import Who
 from shared.ledger.transitions import attempts, holding, probing
 from shared.lifecycle import evidence
 from shared.lifecycle.breaker import Breaker, Position, Seen
-from shared.lifecycle.endings import Advanced, Ending, ErrandEnded, Parked
 from shared.lifecycle.evidence import shows_it_up, would_be_given_up
-from shared.lifecycle.verdicts import Rules, bug, conclude, held, is_data_error, waiting_for
+from shared.lifecycle.verdicts import (
+    Advanced,
+    Ending,
+    ErrandEnded,
+    Parked,
+    Rules,
+    bug,
+    conclude,
+    held,
+    is_data_error,
+    waiting_for,
+)
 from shared.logs import logger
 from shared.personal import NOBODY, Company, Persons
 from shared.pipeline import QUEUED, Stage, State, SyncStatus
 from shared.settings import Settings, settings
-from shared.systems import lease
-from shared.systems.company import company_of, in_calls
+from shared.systems.permits import MARGIN_S, Calling, lease_clock
 from workers.loop import CallLoop
 
 log = logger(__name__)
@@ -103,9 +113,10 @@ def attempt(task: "Task[..., Any]", stage: Stage, ids: Sequence[int]) -> dict[st
         raise RuntimeError("this process was not started as a worker")
     run = Attempt(process.loop, stage, settings(), str(task.request.id or ""))
     works, endings, ahead = outlasting(lambda: run.begin(ids), _LEDGER_PATIENCE_S)
-    run.company = company_of(works, run.in_trouble)
-    in_calls.set(run.company)
-    answers = process.loop.run(stage, works, run.of.worker.patience_s, run.write_late, run.ends) if works else []
+    run.company = Company((*((work.user, work.event.get("member")) for work in works), *run.in_trouble))
+    calling = Calling(lease_ends=run.ends, company=run.company)
+    write_late = partial(run.write, carried=False)  # stragglers: no message carries them on
+    answers = process.loop.run(stage, works, run.of.worker.patience_s, write_late, calling) if works else []
     carried = not all(is_data_error(result) for _, result in answers)
     endings += run.write(answers, carried=carried)
     late = len(works) - len(answers)
@@ -131,11 +142,11 @@ class Attempt:
     company: Company = NOBODY
     """Who may be named in what is said to another."""
     ends: float = inf
-    """When its lease is over, on the clock of `systems.lease`: what comes later shows nothing of the connection."""
+    """When its lease is over, on `lease_clock`: what comes later shows nothing of the connection."""
 
     def begin(self, ids: Sequence[int]) -> Begun:
         """Read and count the attempt; where nothing may go out, send back whom the gate does not admit."""
-        self.ends = lease.now() + self.of.dispatcher.lease_s - lease.MARGIN_S
+        self.ends = lease_clock() + self.of.dispatcher.lease_s - MARGIN_S
         begun = in_halves(ids, self._begin, self._bury_unread)
         works = [work for some, _, _ in begun for work in some]
         endings = [ending for _, some, _ in begun for ending in some]
@@ -178,7 +189,7 @@ class Attempt:
             answers, endings = self._concluded(answers, carried=carried, spared=True)
         if endings:
             policy = self.of.connection(self.stage).policy
-            in_time = lease.now() < self.ends
+            in_time = lease_clock() < self.ends
             seen = evidence.seen(answers, policy, was_open=self.was_open, company=self.company) if in_time else None
             concluded = [(work, ending) for (work, _), ending in zip(answers, endings, strict=True)]
             pieces = in_halves([(concluded, seen)], self._written_all, self._written_by_halves)
@@ -232,10 +243,6 @@ class Attempt:
                 failed = answer[0], error
                 concluded.append((failed, _ending(failed, rules)))
         return [answer for answer, _ in concluded], [ending for _, ending in concluded]
-
-    def write_late(self, answers: Sequence[Answer]) -> None:
-        """Write the answers of stragglers: no message carries them on, they become due by themselves."""
-        self.write(answers, carried=False)
 
     @property
     def _terms(self) -> attempts.Terms:
@@ -323,7 +330,7 @@ class Attempt:
         policy = self.of.connection(self.stage).policy
         if not would_be_given_up(answers, policy) or any(shows_it_up(result) for _, result in answers):
             return False
-        if lease.now() + _TEST_S > self.ends or not self.loop.is_up(self.stage, _TEST_S):
+        if lease_clock() + _TEST_S > self.ends or not self.loop.is_up(self.stage, _TEST_S):
             return True
         with transaction(engine(), durable=False) as tx:
             is_proven = connections.served(tx, self.stage, within_s=policy.cap_s + _SERVED_S)

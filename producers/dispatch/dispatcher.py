@@ -28,8 +28,7 @@ from shared.ledger.transitions.claims import Claimed
 from shared.ledger.transitions.holding import Hold
 from shared.ledger.transitions.probing import Lease
 from shared.lifecycle.breaker import ramp
-from shared.lifecycle.endings import Advanced, Ending
-from shared.lifecycle.losses import after_loss
+from shared.lifecycle.verdicts import Advanced, Ending, after_loss
 from shared.logs import logger
 from shared.pipeline import Lane, Stage
 from shared.settings import Settings

@@ -18,7 +18,7 @@ from shared.masking import mask_text
 from shared.personal import NOBODY, Company, marked
 from shared.pipeline import Stage
 from shared.settings import Settings
-from shared.systems.connection_test import Finding, examine
+from shared.systems.connect import Finding, examine
 
 REASON_MAX = 500
 _OF_LATE = 300

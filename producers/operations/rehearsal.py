@@ -10,7 +10,7 @@ from shared.ledger.engine import Ledger, transaction
 from shared.ledger.inputs import Carried
 from shared.masking import mask
 from shared.settings import OicSettings, Settings
-from shared.systems.oic.mapping import map_member
+from shared.systems.oic_mapping import map_member
 
 REHEARSED_MAX = 1_000
 """Instances of one rehearsal; who needs more has seen enough in these."""

@@ -1,16 +1,172 @@
 """What the result of an attempt means for the instance.  Pure: the one place where results become endings."""
 
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import assert_never
+from typing import Any, assert_never
 
 from shared.errors import AddressPendingError, BudgetSpentError, DataError, LeaseLostError, OutcomeUnknownError
-from shared.instances import Done, Errand, Failed, Result, Work
-from shared.lifecycle.endings import Advanced, Ending, ErrandEnded, Line, Parked
+from shared.instances import Call, Done, Errand, Failed, Result, Work
 from shared.lifecycle.retry import DeadLetter, Reject, RetryIn, RetryPolicy, decide
 from shared.masking import mask_text
 from shared.personal import NOBODY, Company, marked, values_of
 from shared.pipeline import FAILURE_STATUS, SYSTEMS, Stage, State, SyncStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of an instance's activity."""
+
+    what: str
+    code: str | None = None
+    took_ms: float | None = None
+    calls: tuple[Call, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """The stage is done: the instance goes on to *stage* (state `running`), or has ended there.
+
+    *facts* as in `shared.instances.Done`.
+    """
+
+    work: Work
+    state: State
+    stage: Stage
+    status: SyncStatus | None
+    error: str
+    line: Line
+    code: str | None = None
+    failed_stage: Stage | None = None
+    facts: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """The attempt did not succeed: the instance leaves the batch.
+
+    Units: *delay_s* until it is due again, *report_after_s* from its first failure until Siebel is told (None: not).
+    *attempt* is what the ledger counts for the stage; less than was begun when the attempt is given back.
+    """
+
+    instance_id: int
+    token: int
+    member_number: str
+    state: State
+    stage: Stage
+    attempt: int
+    line: Line
+    delay_s: float = 0.0
+    status: SyncStatus | None = None
+    error: str = ""
+    code: str | None = None
+    failed_stage: Stage | None = None
+    report_after_s: float | None = None
+    lost: bool = False
+    """A worker died with it alone: counts a loss."""
+    apart: bool = False
+    """A worker died with it in company: it goes alone from now on, so that only the one at fault is counted."""
+    unsure: bool = False
+    """What was called for at CrowdTwist or Siebel may have been applied, or may yet be, without our knowing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrandEnded:
+    """An errand is over: the instance returns to where it was.
+
+    Units: *again_in_s* until it is repeated.  Shape: *facts* None when it failed, and is not repeated if *again_in_s*
+    is None too; *unsure* as in `Parked`.
+    """
+
+    instance_id: int
+    token: int
+    member_number: str
+    errand: Errand
+    line: Line
+    again_in_s: float | None = None
+    facts: Mapping[str, Any] | None = None
+    apart: bool = False
+    unsure: bool = False
+
+
+Ending = Advanced | Parked | ErrandEnded
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """An instance whose lease ran out."""
+
+    instance_id: int
+    token: int
+    member_number: str
+    stage: Stage
+    attempt: int
+    begun: bool
+    losses: int
+    alone: bool
+    errand: Errand
+    status: SyncStatus | None
+
+
+def after_loss(lost: Lost, *, losses_max: int) -> Parked | ErrandEnded:
+    """Say what becomes of an instance whose lease ran out.
+
+    One that no worker had begun costs nothing.  One that was begun in company is tried again alone: any of them may be
+    at fault.  One that was begun alone counts a loss; the *losses_max*-th buries it, code `worker_lost`.  What it
+    called for may have been applied, or may yet be.
+    """
+    if lost.errand is not Errand.SYNC:
+        line = Line("the worker was lost on this errand" if lost.begun else "no worker took this errand in time")
+        apart = lost.begun and not lost.alone
+        return ErrandEnded(
+            lost.instance_id,
+            lost.token,
+            lost.member_number,
+            lost.errand,
+            line,
+            again_in_s=0.0,
+            apart=apart,
+            unsure=lost.begun,
+        )
+    if not lost.begun:
+        return _due_again(lost, Line("no worker took it in time, due again"))
+    if not lost.alone:
+        return _due_again(lost, Line("the worker was lost with its whole batch, due again alone", "worker_lost"))
+    if lost.losses + 1 < losses_max:
+        return _due_again(lost, Line("the worker was lost, due again", "worker_lost"))
+    what = f"the worker was lost {lost.losses + 1} times with it"
+    return Parked(
+        lost.instance_id,
+        lost.token,
+        lost.member_number,
+        State.DEAD,
+        lost.stage,
+        lost.attempt,
+        Line(what, "worker_lost"),
+        status=FAILURE_STATUS.get(lost.stage),
+        error=what,
+        code="worker_lost",
+        failed_stage=lost.stage,
+        report_after_s=0.0 if lost.stage in FAILURE_STATUS else None,
+        lost=True,
+        unsure=lost.stage is not Stage.OIC,
+    )
+
+
+def _due_again(lost: Lost, line: Line) -> Parked:
+    return Parked(
+        lost.instance_id,
+        lost.token,
+        lost.member_number,
+        State.PENDING,
+        lost.stage,
+        lost.attempt,
+        line,
+        lost=lost.begun and lost.alone,
+        apart=lost.begun and not lost.alone,
+        unsure=lost.begun and lost.stage is not Stage.OIC,
+    )
+
 
 _AFTER = {Stage.OIC: Stage.CROWDTWIST, Stage.CROWDTWIST: Stage.SIEBEL}
 _HELD_ERRAND_S = 5.0

@@ -1,24 +1,65 @@
-"""Permission for each call, right before it is made, out of a budget that all processes share."""
+"""What a call needs right before it goes out: time left of the lease, and a permit of the connection's budget.
+
+Who is silent for longer than `lease_s` is taken for lost, and another worker may then send something newer.  So the
+time is measured from before the begin, leaves a margin for the writing of the outcome, and is asked again right before
+each call goes out: a process that was frozen, or a machine that slept, wakes up without it and sends nothing.
+
+The budget is shared by all processes; many calls are paid for in one payment.
+"""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import dataclass
+from math import inf
 
 from shared.errors import BudgetSpentError, LedgerError
+from shared.personal import NOBODY, Company
 from shared.pipeline import Lane
 
-lane_of_calls: ContextVar[Lane] = ContextVar("lane_of_calls", default=Lane.LIVE)
-"""The lane whose members are being called for; `workers.loop` sets it for each group."""
-out_of_turn: ContextVar[bool] = ContextVar("out_of_turn", default=False)
-"""Whether the call is to show that the connection serves: it does not wait behind calls that may all be hanging."""
+MARGIN_S = 4.0
+"""What an attempt leaves of its lease for writing its outcome.  Units: seconds."""
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""It goes on while the machine sleeps, where there is such a clock."""
+_LEDGER_AWAY_S = 1.0
+
+
+def lease_clock() -> float:
+    """Return the time on the clock that leases are measured on.  Units: seconds since some moment."""
+    return time.clock_gettime(_CLOCK)
+
+
+@dataclass(frozen=True, slots=True)
+class Calling:
+    """For whom calls are made, and until when.
+
+    Shape: *out_of_turn* the call is to show that the connection serves: it does not wait behind calls that may all be
+    hanging.  *lease_ends* on `lease_clock`.  *company* who is called for together: an array is answered with one text
+    for all its rows, and a refusal names who is in the way, so what is kept of such words leaves out the values of all.
+    """
+
+    lane: Lane = Lane.LIVE
+    out_of_turn: bool = False
+    lease_ends: float = inf
+    company: Company = NOBODY
+
+    @property
+    def left_s(self) -> float:
+        """Seconds in which calls may still be made; less than none: the lease is over."""
+        return self.lease_ends - lease_clock()
+
+
+_ANYBODY = Calling()
+calling: ContextVar[Calling] = ContextVar("calling", default=_ANYBODY)
+"""For whom calls are made in this context; `workers.loop` sets it for each group."""
 
 Pay = Callable[[Lane, int], tuple[int, float]]
-"""Pay for up to so many calls of a lane; give how many are granted, and in how many seconds there are more.
+"""Pay for up to so many calls of a lane; return how many are granted, and in how many seconds there are more.
 
 Blocking; raises LedgerError.
 """
-_LEDGER_AWAY_S = 1.0
 
 
 class Permits:
@@ -39,30 +80,26 @@ class Permits:
         Raises:
             BudgetSpentError: the budget is spent; nothing was sent.
         """
-        lane = lane_of_calls.get()
         permit: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[lane].append(permit)
+        self._waiting[calling.get().lane].append(permit)
         if self._paying is None:
-            self._paying = asyncio.create_task(self._pay_all())
+            self._paying = asyncio.create_task(self._pay_while_any_wait())
         await permit
 
-    async def _pay_all(self) -> None:
+    async def _pay_while_any_wait(self) -> None:
         try:
             while lane := next((lane for lane in Lane if self._waiting[lane]), None):
-                await self._pay_for(lane, self._waiting[lane])
+                waiting = self._waiting[lane]
+                count = len(waiting)
+                try:
+                    granted, more_in_s = await asyncio.to_thread(self._pay, lane, count)
+                except LedgerError:
+                    granted, more_in_s = 0, _LEDGER_AWAY_S
+                self._answer([waiting.popleft() for _ in range(granted)], None)
+                spent = BudgetSpentError(self._system, more_in_s)
+                self._answer([waiting.popleft() for _ in range(count - granted)], spent)
         finally:
             self._paying = None  # in the same step in which nobody was found waiting: whoever comes next starts anew
-
-    async def _pay_for(self, lane: Lane, waiting: "deque[asyncio.Future[None]]") -> None:
-        count = len(waiting)
-        try:
-            granted, more_in_s = await asyncio.to_thread(self._pay, lane, count)
-        except LedgerError:
-            granted, more_in_s = 0, _LEDGER_AWAY_S
-        self._answer([waiting.popleft() for _ in range(granted)], None)
-        if granted < count:
-            spent = BudgetSpentError(self._system, more_in_s)
-            self._answer([waiting.popleft() for _ in range(count - granted)], spent)
 
     @staticmethod
     def _answer(permits: "list[asyncio.Future[None]]", error: Exception | None) -> None:

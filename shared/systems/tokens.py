@@ -11,9 +11,9 @@ from urllib.parse import quote_plus, urlencode
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
 from shared.errors import OutcomeUnknownError, UnauthorisedError, UnavailableError
-from shared.systems.answer_schema import STRICT, fitted
+from shared.settings import OicSettings
+from shared.systems.answers import STRICT, fitted
 from shared.systems.transport import Door, Request, verdict
-from shared.systems.wire import ANSWER_MAX_BYTES
 
 _MARGIN_S = 60.0
 _MARGIN_SHARE = 0.1
@@ -48,25 +48,37 @@ class _Granted(BaseModel):
 
 
 class ClientCredentials:
-    """A source of bearer tokens.
+    """A source of bearer tokens: of the client that the settings name, from their token endpoint.
 
     Shape: kept until a little before it expires; however many ask at once, one token is fetched.
     Source: RFC 6749, 4.4 and 2.3.1; domain.md 4.1 (O12, O13).
     """
 
-    def __init__(self, door: Door, scope: str) -> None:
-        self._door = door
-        self._body = urlencode({"grant_type": "client_credentials"} | ({"scope": scope} if scope else {})).encode()
+    def __init__(self, system: str, settings: OicSettings) -> None:
+        secret = settings.client_secret.get_secret_value() if settings.client_secret else ""
+        self._door = Door(
+            system,
+            settings.token_url,
+            timeout_s=settings.timeout_s,
+            calls_in_flight=1,
+            answer_max_bytes=settings.answer_max_bytes,
+            headers={
+                "Authorization": basic(quote_plus(settings.client_id), quote_plus(secret)),
+                "Content-Type": "application/x-www-form-urlencoded",
+            },
+        )
+        scope = {"scope": settings.scope} if settings.scope else {}
+        self._body = urlencode({"grant_type": "client_credentials"} | scope).encode()
         self._lock = asyncio.Lock()
         self._token = ""
         self._good_until = 0.0
 
     async def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         await self._door.close()
 
     async def token(self, timeout_s: float, *, refused: str | None = None) -> str:
-        """Give a token other than *refused*: the kept one, or a fresh one.
+        """Return a token other than *refused*: the kept one, or a fresh one.
 
         Raises:
             StageError: the token endpoint refused us (Unauthorised) or could not be asked.
@@ -101,30 +113,6 @@ class ClientCredentials:
         self._good_until = monotonic() + granted.life_s
 
 
-def open_tokens(  # noqa: PLR0913, PLR0917 - the sides of a connection
-    system: str,
-    token_url: str,
-    client: tuple[str, str],
-    scope: str,
-    timeout_s: float,
-    answer_max_bytes: int = ANSWER_MAX_BYTES,
-) -> ClientCredentials:
-    """Give the tokens of *client*, an id and a secret, from *token_url*."""
-    headers = {
-        "Authorization": basic(quote_plus(client[0]), quote_plus(client[1])),
-        "Content-Type": "application/x-www-form-urlencoded",
-    }
-    door = Door(
-        system,
-        token_url,
-        timeout_s=timeout_s,
-        calls_in_flight=1,
-        answer_max_bytes=answer_max_bytes,
-        headers=headers,
-    )
-    return ClientCredentials(door, scope)
-
-
 def basic(username: str, password: str) -> str:
-    """Give the value of a Basic Authorization header."""
+    """Return the value of a Basic Authorization header."""
     return f"Basic {b64encode(f'{username}:{password}'.encode()).decode()}"

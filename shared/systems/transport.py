@@ -11,8 +11,8 @@
 | long, deep or full to be read                           |                       |
 | 2xx, and 4xx that the stage has to read                 | none: an `Answer`     |
 
-The client is an `httpx.AsyncClient` on our own `shared.systems.wire.Wire`; calls go to that transport directly, which
-halves their cost (deploy/decisions/0002-http-transport.md).  A Door belongs to one process and one event loop.
+Calls go to our own `shared.systems.wire.Wire` directly; through an `httpx.AsyncClient` on it they would cost twice as
+much (deploy/decisions/0002-http-transport.md).  A Door belongs to one process and one event loop.
 """
 
 import asyncio
@@ -38,10 +38,8 @@ from shared.errors import (
     UnavailableError,
     UnreachableError,
 )
-from shared.systems import lease
-from shared.systems.answer_json import document_of
-from shared.systems.answerer import who_answered
-from shared.systems.permits import Permits, out_of_turn
+from shared.systems.answers import document_of, who_answered
+from shared.systems.permits import Permits, calling
 from shared.systems.wire import ANSWER_MAX_BYTES, IS_CUT, Wire
 
 CONNECT_S = 10.0
@@ -57,10 +55,10 @@ class Tokens(Protocol):
     """Where a door gets its bearer token."""
 
     async def token(self, timeout_s: float, *, refused: str | None = None) -> str:
-        """Give a token other than *refused*."""
+        """Return a token other than *refused*."""
 
     async def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
 
 
 class Request(NamedTuple):
@@ -104,7 +102,7 @@ class Answer:
         return self.status in _GOOD
 
     def text(self, *names: str) -> str:
-        """Give the first of these members that is a text with something in it, else an empty one; without NUL."""
+        """Return the first of these members that is a text with something in it, else an empty one; without NUL."""
         if isinstance(self.document, dict):
             for name in names:
                 value = self.document.get(name)
@@ -151,16 +149,15 @@ class Door:
             most_bytes=answer_max_bytes,
             proxy=proxy.url if proxy else None,
         )
-        self._client = httpx.AsyncClient(transport=self._wire)
 
     async def close(self) -> None:
-        """Give the connections back."""
-        await self._client.aclose()
+        """Close the connections."""
+        await self._wire.aclose()
         if self.tokens is not None:
             await self.tokens.close()
 
     async def send(self, request: Request, timeout_s: float) -> Answer:
-        """Make one call and give its answer, whatever its status.
+        """Make one call and return its answer, whatever its status.
 
         Raises:
             LeaseLostError: the lease is over; nothing was sent.
@@ -169,7 +166,7 @@ class Door:
             OutcomeUnknownError: it was sent, and no whole answer came.
         """
         ends = perf_counter() + timeout_s
-        slots = asyncio.Semaphore() if out_of_turn.get() else self._slots
+        slots = asyncio.Semaphore() if calling.get().out_of_turn else self._slots
         await self._slot(slots, timeout_s)
         try:
             self._check_lease()
@@ -184,7 +181,7 @@ class Door:
         return answer
 
     def _check_lease(self) -> None:
-        if lease.left_s() < LEAST_S:
+        if calling.get().left_s < LEAST_S:
             raise LeaseLostError(self.system)
 
     async def _slot(self, slots: asyncio.Semaphore, timeout_s: float) -> None:
@@ -201,7 +198,7 @@ class Door:
         if left_s < LEAST_S:
             return UnreachableError(self.system, "no time was left for the call; nothing was sent")
         try:
-            response = await self._wire.handle_async_request(self._request(request, min(left_s, lease.left_s())))
+            response = await self._wire.handle_async_request(self._request(request, min(left_s, calling.get().left_s)))
         except httpx.PoolTimeout:
             return LeaseLostError(self.system)
         except (httpx.UnsupportedProtocol, httpx.InvalidURL):
@@ -233,7 +230,7 @@ def _parsed(url: str) -> httpx.URL:
 
 
 def verdict(system: str, answer: Answer, handed_over: frozenset[int] = frozenset()) -> StageError | None:
-    """Say which error an answer is, None if it is for the stage to read.
+    """Return the error that an answer is, None if it is for the stage to read.
 
     Shape: *handed_over* are statuses whose JSON answers the stage reads though they would be errors.
     """
@@ -273,7 +270,7 @@ def _of(answer: Answer) -> str:
 
 
 def retry_after_s(said: str | None, now: float) -> float | None:
-    """Give the seconds that a Retry-After asks for, at most 30 days, None if it cannot be read; 0: it is over.
+    """Return the seconds that a Retry-After asks for, at most 30 days, None if it cannot be read; 0: it is over.
 
     Units: *now* epoch seconds.
     """
@@ -289,7 +286,7 @@ def retry_after_s(said: str | None, now: float) -> float | None:
 
 
 def _epoch_s(date: str | None) -> float | None:
-    """Give the instant of an HTTP date, None if it cannot be read."""
+    """Return the instant of an HTTP date, None if it cannot be read."""
     try:
         at = parsedate_to_datetime(date or "")
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()

@@ -1,4 +1,4 @@
-"""The transport under our `httpx.AsyncClient`s: pyreqwest, with errors that say truthfully whether anything was sent.
+"""The `httpx` transport under every call: pyreqwest, with errors that say truthfully whether anything was sent.
 
 The adapters to be had report "could not connect" of requests that were sent and got no answer; through them a lost
 create would be repeated blindly (deploy/decisions/0002-http-transport.md).  This one reads the chain of causes.
@@ -13,7 +13,7 @@ from pyreqwest.exceptions import BuilderError, DetailedPyreqwestError, Pyreqwest
 from pyreqwest.proxy import ProxyBuilder
 from pyreqwest.response import ResponseBodyReader
 
-from shared.systems import lease
+from shared.systems.permits import calling
 
 IDLE_S = 4.0
 """A connection is kept this long: less than servers keep it (Apache: 5 s), so that none is being closed as we send.
@@ -71,7 +71,7 @@ class Wire(httpx.AsyncBaseTransport):
         raise error  # outside the except clauses: the cause shows the address, and so an api_key
 
     async def aclose(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         if self._pool is not None:
             await self._pool.close()
 
@@ -86,7 +86,7 @@ class Wire(httpx.AsyncBaseTransport):
         if request.content:
             call = call.body_bytes(request.content)
         built = call.streamed_read_buffer_limit(_AHEAD_BYTES).build_streamed()
-        if lease.left_s() <= 0:  # asked last of all: a process may be frozen on any line
+        if calling.get().left_s <= 0:  # asked last of all: a process may be frozen on any line
             raise httpx.PoolTimeout("the lease is over", request=request)
         async with built as response:
             body = await self._body(response.body_reader)
@@ -117,7 +117,7 @@ _OF_THE_POOL = {"host", "content-length", "transfer-encoding", "connection", "ac
 
 
 def _translated(error: PyreqwestError, request: httpx.Request) -> httpx.TransportError:
-    """Say whether anything can have been sent.
+    """Return the error that says whether anything can have been sent.
 
     The client's classes do not (a reset after the sending is a ConnectError too), the chain of causes does.  What is
     not surely before the sending counts as sent: at worst a create is probed for in vain.

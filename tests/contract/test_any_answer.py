@@ -15,13 +15,12 @@ from hypothesis import strategies as st
 
 from shared.instances import Done, Failed, Result, Work
 from shared.ledger.engine import rows
-from shared.lifecycle.endings import Ending
 from shared.lifecycle.retry import RetryPolicy
-from shared.lifecycle.verdicts import Rules, conclude
+from shared.lifecycle.verdicts import Ending, Rules, conclude
 from shared.pipeline import Stage, SyncStatus
 from shared.settings import CrowdTwistSettings, OicSettings, Settings, SiebelSettings
+from tests.stages import opened
 from tests.unit.test_transport import read_request, serving
-from workers.stages import build_one
 
 BAD = "M-bad"
 GOOD = [f"M-{index}" for index in range(30)]
@@ -114,13 +113,10 @@ def tried(stage: Stage, bad: Said, element: bytes | None = None) -> dict[str, Re
 
     async def run() -> dict[str, Result]:
         async with serving(handler) as url:
-            runner = build_one(stage, settings_of(url))
             works = [work_of(stage, number) for number in MEMBERS]
-            groups = [works[at : at + runner.group] for at in range(0, len(works), runner.group)]
-            try:
+            async with opened(stage, settings_of(url)) as runner:
+                groups = [works[at : at + runner.group] for at in range(0, len(works), runner.group)]
                 results = await asyncio.gather(*(runner.run(group) for group in groups))
-            finally:
-                await runner.close()
             return dict(zip(MEMBERS, [result for some in results for result in some], strict=True))
 
     return asyncio.run(run())

@@ -1,6 +1,5 @@
 """The crowdtwist stage against its simulator: every row of spec section 3."""
 
-import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -32,7 +31,7 @@ from tests.crowdtwist_stage import (
     settings_of,
     stored,
 )
-from workers.stages import build_one
+from tests.stages import try_connection
 
 
 def test_an_unknown_member_is_created(settings: Settings, control: SandboxControl) -> None:
@@ -362,15 +361,7 @@ def test_a_call_is_recorded_without_people(settings: Settings, control: SandboxC
 
 def test_the_connection_test(sandbox: RunningSandbox, control: SandboxControl) -> None:
     def test(**details: str) -> None:
-        stage = build_one(Stage.CROWDTWIST, settings_of(sandbox, **details))
-
-        async def run() -> None:
-            try:
-                await stage.test()
-            finally:
-                await stage.close()
-
-        asyncio.run(run())
+        try_connection(Stage.CROWDTWIST, settings_of(sandbox, **details))
 
     test()
     with pytest.raises(UnauthorisedError):

@@ -20,8 +20,8 @@ from shared.errors import (
 from shared.instances import Done, Failed, Result, Work
 from shared.pipeline import Stage
 from shared.settings import OicSettings, Settings, SiebelSettings
-from shared.systems.oic.mapping import map_member
-from workers.stages import build_one
+from shared.systems.oic_mapping import map_member
+from tests.stages import attempted, opened, try_connection
 
 NUMBER = "296-180296399"
 EVENT: dict[str, Any] = {
@@ -84,14 +84,7 @@ def remote_of(sandbox: RunningSandbox, auth: str, **details: Any) -> Settings:  
 
 
 def attempt(settings: Settings, *works: Work) -> list[Result]:
-    async def run() -> list[Result]:
-        stage = build_one(Stage.OIC, settings)
-        try:
-            return list(await stage.run(works))
-        finally:
-            await stage.close()
-
-    return asyncio.run(run())
+    return attempted(Stage.OIC, settings, works)
 
 
 def done(settings: Settings, work: Work = WORK) -> Done:
@@ -279,13 +272,10 @@ def test_an_integration_that_is_not_active_is_an_oic_failure(remote: Settings, c
 
 def test_a_revoked_token_is_replaced_once(oauth2: Settings, control: SandboxControl) -> None:
     async def run() -> list[Result]:
-        stage = build_one(Stage.OIC, oauth2)
-        try:
+        async with opened(Stage.OIC, oauth2) as stage:
             first = await stage.run([WORK])
             control.revoke_tokens()
             return [*first, *await stage.run([WORK])]
-        finally:
-            await stage.close()
 
     first, second = asyncio.run(run())
     assert [call.http_status for call in first.calls] == [200]
@@ -330,14 +320,7 @@ def test_secrets_are_recorded_nowhere(sandbox: RunningSandbox, control: SandboxC
 
 def test_the_connection_test(sandbox: RunningSandbox, control: SandboxControl) -> None:
     def test(settings: Settings) -> None:
-        async def run() -> None:
-            stage = build_one(Stage.OIC, settings)
-            try:
-                await stage.test()
-            finally:
-                await stage.close()
-
-        asyncio.run(run())
+        try_connection(Stage.OIC, settings)
 
     test(Settings(oic=OicSettings()))
     test(remote_of(sandbox, "oauth2"))

@@ -1,6 +1,5 @@
 """The siebel stage against its simulator: what the member shows, and what Siebel can do to stop it."""
 
-import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -24,7 +23,7 @@ from shared.instances import Done, Failed, Work
 from shared.pipeline import Stage
 from shared.settings import Settings, SiebelSettings
 from tests.siebel_stage import SUCCESS, TAKEN, attempt, done, failed, many, settings_of, shown
-from workers.stages import build_one
+from tests.stages import try_connection
 from workers.stages.siebel import texts
 
 
@@ -295,14 +294,7 @@ def test_an_address_in_the_cause_is_masked_in_the_record_only(settings: Settings
 
 def test_the_connection_test(sandbox: RunningSandbox, control: SandboxControl) -> None:
     def test(**details: str) -> None:
-        async def run() -> None:
-            stage = build_one(Stage.SIEBEL, settings_of(sandbox, **details))
-            try:
-                await stage.test()
-            finally:
-                await stage.close()
-
-        asyncio.run(run())
+        try_connection(Stage.SIEBEL, settings_of(sandbox, **details))
 
     test()
     with pytest.raises(UnauthorisedError):

@@ -12,9 +12,8 @@ from shared.errors import DataError, OutcomeUnknownError, StageError, Unavailabl
 from shared.events import parse_event
 from shared.instances import Done, Errand, Failed, Result, Work
 from shared.ledger.transitions import attempts, claims
-from shared.lifecycle.losses import after_loss
 from shared.lifecycle.retry import RetryPolicy
-from shared.lifecycle.verdicts import Rules, conclude
+from shared.lifecycle.verdicts import Rules, after_loss, conclude
 from shared.pipeline import Lane, Stage, SyncStatus
 
 NOW = datetime.now(UTC) - timedelta(days=1)

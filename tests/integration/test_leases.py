@@ -9,14 +9,13 @@ from deploy.sandbox.client import RunningSandbox
 from shared.instances import Result, Work
 from shared.pipeline import Stage
 from shared.settings import settings
-from shared.systems import lease
+from shared.systems.permits import MARGIN_S
 from tests.inside import MadeUp, travel, worker
 from tests.road import Road
-from workers.stages import build_one
-from workers.stages.crowdtwist import CrowdTwist
+from workers.stages import Runner, build_one
 
 LEASE_S = 5.3
-BEYOND_S = LEASE_S - lease.MARGIN_S + 0.2
+BEYOND_S = LEASE_S - MARGIN_S + 0.2
 
 
 class HeldUp(MadeUp):
@@ -25,13 +24,11 @@ class HeldUp(MadeUp):
     def __init__(self, for_s: float) -> None:
         super().__init__(lambda _work: pytest.fail("not asked"), group=1)
         self._for_s = for_s
-        self._real: CrowdTwist | None = None
+        self._real: Runner | None = None
 
     async def run(self, works: Sequence[Work]) -> Sequence[Result]:
         if self._real is None:
-            runner = build_one(Stage.CROWDTWIST, settings())
-            assert isinstance(runner, CrowdTwist)
-            self._real = runner
+            self._real = build_one(Stage.CROWDTWIST, settings())
             threading.Event().wait(self._for_s)
         return await self._real.run(works)
 

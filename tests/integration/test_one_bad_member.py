@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 from shared.instances import Call, Done, Failed, Result, Work
 from shared.ledger.transitions import attempts, claims
 from shared.ledger.transitions.claims import Claimed
-from shared.lifecycle.losses import after_loss
+from shared.lifecycle.verdicts import after_loss
 from shared.pipeline import Lane, Stage
 from tests.inside import MadeUp, travel, well, worker
 from tests.road import REFUSED, Road

@@ -5,7 +5,7 @@ import pytest
 from producers.operations import advice
 from shared.errors import StageError, UnauthorisedError, UnavailableError
 from shared.pipeline import STAGES, Stage
-from shared.systems.crowdtwist import answers as crowdtwist_answers
+from shared.systems import crowdtwist as crowdtwist_answers
 from shared.systems.transport import Answer, verdict
 
 

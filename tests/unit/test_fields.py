@@ -12,7 +12,7 @@ from shared.errors import DataError
 from shared.events import Member, MemberEvent, Operation, content_hash, dump_event
 from shared.fields import FIELDS, OF_CONTENT, Part
 from shared.settings import OicSettings
-from shared.systems.oic.mapping import map_member
+from shared.systems.oic_mapping import map_member
 
 SETTINGS = OicSettings()
 NAMES = [field.name for field in FIELDS if field.part is not Part.EVENT]

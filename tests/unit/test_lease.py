@@ -9,8 +9,7 @@ import httpx
 import pytest
 
 from shared.errors import LeaseLostError, OutcomeUnknownError
-from shared.systems import lease
-from shared.systems.permits import Permits
+from shared.systems.permits import Calling, Permits, calling, lease_clock
 from shared.systems.transport import Door, Request
 from shared.systems.wire import Wire
 
@@ -46,7 +45,7 @@ def test_nothing_is_sent_after_the_lease_wherever_the_time_went(over: str) -> No
 
     async def run() -> None:
         async with silent_server(heard) as url:
-            lease.ends_of_calls.set(lease.now() + (0.1 if over == "in the door" else 0.0))
+            calling.set(Calling(lease_ends=lease_clock() + (0.1 if over == "in the door" else 0.0)))
             with pytest.raises(LeaseLostError):
                 await send(url, permits)
 
@@ -59,7 +58,7 @@ def test_the_last_to_ask_is_the_wire() -> None:
 
     async def run() -> None:
         async with silent_server(heard) as url:
-            lease.ends_of_calls.set(lease.now())
+            calling.set(Calling(lease_ends=lease_clock()))
             wire = Wire({}, connect_s=1, total_s=1)
             with pytest.raises(httpx.PoolTimeout):
                 await wire.handle_async_request(httpx.Request("PUT", url, content=b"x"))
@@ -71,10 +70,10 @@ def test_the_last_to_ask_is_the_wire() -> None:
 def test_a_call_ends_with_the_lease_and_is_unknown() -> None:
     async def run() -> float:
         async with silent_server([]) as url:
-            began = lease.now()
-            lease.ends_of_calls.set(began + 0.2)
+            began = lease_clock()
+            calling.set(Calling(lease_ends=began + 0.2))
             with pytest.raises(OutcomeUnknownError):
                 await send(url)
-            return lease.now() - began
+            return lease_clock() - began
 
     assert asyncio.run(run()) < 2

@@ -6,7 +6,7 @@ import pytest
 
 from shared.errors import BudgetSpentError, LedgerError
 from shared.pipeline import Lane
-from shared.systems.permits import Permits, lane_of_calls
+from shared.systems.permits import Calling, Permits, calling
 
 
 def test_one_who_comes_back_at_once_is_served_again() -> None:
@@ -67,7 +67,7 @@ def test_each_lane_pays_for_itself() -> None:
 
     async def ask() -> None:
         permits = Permits("CrowdTwist", pay)
-        lane_of_calls.set(Lane.BULK)
+        calling.set(Calling(lane=Lane.BULK))
         async with asyncio.timeout(5):
             await permits.take()
 

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from shared.errors import UnavailableError
-from shared.systems.exchange import Exchange
-from shared.systems.tokens import open_tokens
-from tests.unit.test_transport import answer_of, door, read_request, serving
+from shared.systems.client import Exchange
+from tests.unit.test_transport import answer_of, door, read_request, serving, tokens_of
 
 GOOD = {"access_token": "abc.DEF-123_~+/=", "token_type": "Bearer", "expires_in": 3600}
 LIVES: list[Any] = [0, -1, True, "soon", "", [60], {}, 1e300, 10**18, "1e3", "٣"]
@@ -39,7 +38,7 @@ async def asked(granted: list[Any]) -> tuple[list[object], list[str]]:
         await writer.drain()
 
     async with serving(handler) as url:
-        tokens = open_tokens("OIC", f"{url}/token", ("id", "secret"), "scope", 5)
+        tokens = tokens_of(f"{url}/token", timeout_s=5)
         behind = door(url, timeout_s=5, tokens=tokens)
         came: list[object] = []
         for _ in granted:

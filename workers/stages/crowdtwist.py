@@ -21,8 +21,10 @@ from shared.errors import DataError, StageError, ThrottledError, UnavailableErro
 from shared.instances import Done, Errand, Result, Work
 from shared.masking import mask
 from shared.personal import values_of
-from shared.systems.crowdtwist.answers import (
+from shared.systems.client import Exchange
+from shared.systems.crowdtwist import (
     SYSTEM,
+    CrowdTwist,
     User,
     echoed,
     is_absent,
@@ -31,28 +33,26 @@ from shared.systems.crowdtwist.answers import (
     may_be_out,
     refusal,
 )
-from shared.systems.crowdtwist.client import Client
-from shared.systems.exchange import Exchange
 from shared.systems.transport import Answer
 
 Write = Callable[[Exchange, str, User, User], Awaitable[tuple[Answer, User | None]]]
-"""`Client.create` or `Client.update`."""
+"""`CrowdTwist.create` or `CrowdTwist.update`."""
 
 
-class CrowdTwist:
+class CrowdTwistStage:
     """The stage."""
 
     group = 1
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, client: CrowdTwist) -> None:
+        self.client = client
 
     async def run(self, works: Sequence[Work]) -> Sequence[Result]:
         """Bring each member to CrowdTwist, one after the other: facts `ct_user_id`, `echoed`."""
         return [await self._run(work) for work in works]
 
     async def _run(self, work: Work) -> Result:
-        talk = Talk(self._client, work)
+        talk = Talk(self.client, work)
         try:
             return await self._written(talk, work)
         except StageError as error:
@@ -60,7 +60,8 @@ class CrowdTwist:
             facts = {"unknown_outcome": True} if talk.write_is_out else {}
             return talk.exchange.failed(error, **facts)
 
-    async def _written(self, talk: "Talk", work: Work) -> Done:
+    @staticmethod
+    async def _written(talk: "Talk", work: Work) -> Done:
         if work.errand is Errand.READ_BACK:
             return await talk.read_back(deleted=work.operation == "delete")
         if work.errand is Errand.PROBE:
@@ -74,23 +75,15 @@ class CrowdTwist:
             return await talk.update_or_create()
         return await talk.create()
 
-    async def test(self) -> None:
-        """Test the connection."""
-        await self._client.test()
-
-    async def close(self) -> None:
-        """Give the connections back."""
-        await self._client.close()
-
 
 class Talk:
     """What is said to CrowdTwist about one member in one attempt."""
 
-    def __init__(self, client: Client, work: Work) -> None:
+    def __init__(self, client: CrowdTwist, work: Work) -> None:
         if work.user is None:
             raise ValueError(f"instance {work.instance_id} came to crowdtwist without a user object")
         self._client = client
-        self.exchange = client.exchange(partial(values_of, work.user, work.event.get("member")))
+        self.exchange = client.exchange(personal=partial(values_of, work.user, work.event.get("member")))
         self.write_is_out = work.unknown_outcome
         self._number = work.member_number
         self._user = dict(work.user)
@@ -185,7 +178,7 @@ class Talk:
         return await self._write(self._client.update, user, shown)
 
     async def _write(self, send: Write, user: User, shown: User) -> tuple[Answer, User | None]:
-        """Send *user*; give the answer, and with a good one the user object in it, which is this member's."""
+        """Send *user*; return the answer, and with a good one the user object in it, which is this member's."""
         try:
             return await send(self.exchange, self._number, user, shown)
         except StageError as error:

@@ -1,39 +1,25 @@
 """Stage 1 of 3: the OIC member sync flow, run here (`builtin`) or in Oracle Integration (`remote`).
 
-Source: domain.md 1.5 and 2.3 (the flow, in `shared.systems.oic.mapping`).
+Both map each member to its CrowdTwist user: fact `user`, and `oic_instance_id` where OIC gave one.
+Source: domain.md 1.5 and 2.3 (the flow, in `shared.systems.oic_mapping`).
 """
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Protocol
 
 from shared.errors import DataError, StageError
 from shared.instances import Done, Failed, Result, Work
 from shared.personal import values_of
 from shared.settings import OicSettings
-from shared.systems.oic.client import Client
-from shared.systems.oic.mapping import map_member
-
-
-class Oic(Protocol):
-    """The stage, wherever the flow runs."""
-
-    group: int
-
-    async def run(self, works: Sequence[Work]) -> Sequence[Result]:
-        """Map each member to its CrowdTwist user: fact `user`, and `oic_instance_id` where OIC gave one."""
-
-    async def test(self) -> None:
-        """Do what OIC's connection test does."""
-
-    async def close(self) -> None:
-        """Give the connections back."""
+from shared.systems.oic import Oic
+from shared.systems.oic_mapping import map_member
 
 
 class BuiltinOic:
     """The flow, run here: no system outside is needed."""
 
     group = 1000
+    client = None
 
     def __init__(self, settings: OicSettings) -> None:
         self._settings = settings
@@ -49,47 +35,28 @@ class BuiltinOic:
             return Failed(error)
         return Done("mapped to a CrowdTwist user", {"user": user})
 
-    async def test(self) -> None:
-        """There is nothing to reach."""
-
-    async def close(self) -> None:
-        """There is nothing to give back."""
-
 
 class RemoteOic:
     """The flow, run by Oracle Integration behind its REST trigger."""
 
     group = 1
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, client: Oic) -> None:
+        self.client = client
 
     async def run(self, works: Sequence[Work]) -> Sequence[Result]:
         """Let OIC map each member, one after the other."""
         return [await self._run(work) for work in works]
 
     async def _run(self, work: Work) -> Result:
-        exchange = self._client.exchange(partial(values_of, work.event.get("member")))
+        exchange = self.client.exchange(personal=partial(values_of, work.event.get("member")))
         message_id = str(work.event.get("event_id") or work.instance_id)
         try:
-            mapped = await self._client.map(exchange, work.event, message_id)
-        except DataError as error:
-            if work.operation == "delete":  # nothing of the mapping is needed to make a member inactive
-                return exchange.done("cannot be mapped, and need not be", user=_inactive(work))
-            return exchange.failed(error)
+            mapped = await self.client.map(exchange, work.event, message_id)
         except StageError as error:
+            if isinstance(error, DataError) and work.operation == "delete":
+                inactive = {"third_party_id": work.member_number, "is_active": 0}  # which needs nothing of the mapping
+                return exchange.done("cannot be mapped, and need not be", user=inactive)
             return exchange.failed(error)
         facts = {} if mapped.instance_id is None else {"oic_instance_id": mapped.instance_id}
         return exchange.done("mapped by OIC to a CrowdTwist user", user=mapped.user, **facts)
-
-    async def test(self) -> None:
-        """Test the connection."""
-        await self._client.test()
-
-    async def close(self) -> None:
-        """Give the connections back."""
-        await self._client.close()
-
-
-def _inactive(work: Work) -> dict[str, Any]:
-    return {"third_party_id": work.member_number, "is_active": 0}

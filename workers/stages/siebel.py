@@ -7,6 +7,7 @@ Source: domain.md 3.1 (one S2, many S3, errors S4 S5).
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from time import perf_counter
 
@@ -17,82 +18,70 @@ from shared.messages import is_same_told
 from shared.personal import cut, in_marks, unmarked, values_of
 from shared.pipeline import SyncStatus
 from shared.settings import SiebelSettings
-from shared.systems.exchange import Exchange
-from shared.systems.siebel.answers import check_written, may_be_gone, may_be_out, part_of
-from shared.systems.siebel.client import AT_ONCE, Client
+from shared.systems.client import Exchange
+from shared.systems.siebel import AT_ONCE, Siebel, check_written, may_be_gone, may_be_out, part_of
 from shared.systems.transport import Answer
 
 
-class Siebel:
+class SiebelStage:
     """The stage."""
 
     group = AT_ONCE
 
-    def __init__(self, client: Client, settings: SiebelSettings) -> None:
-        self._client = client
+    def __init__(self, client: Siebel, settings: SiebelSettings) -> None:
+        self.client = client
         self._settings = settings
 
     async def run(self, works: Sequence[Work]) -> Sequence[Result]:
-        """Tell Siebel what each instance came to: facts `row_id`, `told_status`, `told_error`."""
+        """Write on each member what its instance came to: facts `row_id`, `told_status`, `told_error`."""
         began = perf_counter()
-        tellings = [Telling(work, self._client.exchange(began), self._settings) for work in works]
-        await asyncio.gather(*(self._find(telling) for telling in tellings if telling.is_open and not telling.is_found))
-        for wave in _waves([telling for telling in tellings if telling.is_open]):
+        writes = [StatusWrite(work, self.client.exchange(began), self._settings) for work in works]
+        await asyncio.gather(*(self._find(one) for one in writes if one.is_open and not one.is_found))
+        for wave in _waves([one for one in writes if one.is_open]):
             await (self._write(wave[0]) if len(wave) == 1 else self._write_many(wave, began))
-        return [telling.result() for telling in tellings]
+        return [one.result() for one in writes]
 
-    async def test(self) -> None:
-        """Test the connection."""
-        await self._client.test()
-
-    async def close(self) -> None:
-        """Give the connections back."""
-        await self._client.close()
-
-    async def _find(self, telling: "Telling") -> None:
+    async def _find(self, one: "StatusWrite") -> None:
         try:
-            await self._look_up(telling)
+            await self._look_up(one)
         except StageError as error:
-            telling.error = error
+            one.error = error
 
-    async def _look_up(self, telling: "Telling") -> None:
+    async def _look_up(self, one: "StatusWrite") -> None:
         """Ask for the member's own row, whatever its events say: a ROW_ID may be another member's."""
-        work = telling.work
-        telling.row_id = await self._client.look_up(telling.exchange, work.member_number, work.claimed_row_id)
-        telling.is_found = True
+        work = one.work
+        one.row_id = await self.client.look_up(one.exchange, work.member_number, work.claimed_row_id)
+        one.is_found = True
 
-    async def _write(self, telling: "Telling") -> None:
+    async def _write(self, one: "StatusWrite") -> None:
         try:
-            answer = await self._put(telling)
-            if (
-                may_be_gone(answer) and telling.row_id == telling.work.row_id
-            ):  # what we remembered may be true no longer
-                await self._look_up(telling)
-                answer = await self._put(telling)
-            check_written(answer, telling.row_id, telling.work.member_number)
-            telling.is_written = True
+            answer = await self._put(one)
+            if may_be_gone(answer) and one.row_id == one.work.row_id:  # what we remembered may be true no longer
+                await self._look_up(one)
+                answer = await self._put(one)
+            check_written(answer, one.row_id, one.work.member_number)
+            one.is_written = True
         except StageError as error:
-            telling.fail(error, telling.exchange)
+            one.fail(error, one.exchange)
 
-    async def _put(self, telling: "Telling") -> Answer:
-        return await self._client.write(telling.exchange, telling.row_id, telling.fields, telling.shown)
+    async def _put(self, one: "StatusWrite") -> Answer:
+        return await self.client.write(one.exchange, one.row_id, one.fields, one.shown)
 
-    async def _write_many(self, wave: "Sequence[Telling]", began: float) -> None:
-        exchange = self._client.exchange(began)  # whose parts each takes, and keeps as its own
-        rows = [{"Id": telling.row_id, **telling.fields} for telling in wave]
+    async def _write_many(self, wave: "Sequence[StatusWrite]", began: float) -> None:
+        exchange = self.client.exchange(began)  # whose parts each takes, and keeps as its own
         error: StageError | None = None
         try:
-            await self._client.write_many(exchange, rows)
+            await self.client.write_many(exchange, [{"Id": one.row_id, **one.fields} for one in wave])
         except StageError as failure:
             error = failure
-        for telling in wave:
-            telling.take_part(exchange, error)
+        for one in wave:
+            one.take_part(exchange, error)
         # One of them may be the cause of a refusal, or of an answer that cannot be read: each by itself.
-        await asyncio.gather(*(self._write(telling) for telling in wave if telling.is_open))
+        await asyncio.gather(*(self._write(one) for one in wave if one.is_open))
 
 
-class Telling:
-    """What is told about one instance: the texts, the row they go to, and how it went."""
+class StatusWrite:
+    """What is written about one instance: the texts, the row they go to, and how it went."""
 
     def __init__(self, work: Work, exchange: Exchange, settings: SiebelSettings) -> None:
         self.work = work
@@ -107,14 +96,13 @@ class Telling:
         self.error: StageError | None = None
         self.is_written = False
         self.write_is_out = False
-        is_told = (work.told_status, unmarked(work.told_error or "")) == (self.status, text)
-        self._is_told = (is_told or self._is_echo) and not settings.always_write and not work.must_call
+        is_shown = (work.told_status, unmarked(work.told_error or "")) == (self.status, text)
+        self._is_known = (is_shown or self._is_echo()) and not settings.always_write and not work.must_call
 
-    @property
     def _is_echo(self) -> bool:
-        """Whether it would only name another instance for the same content and cause.
+        """Return whether it would only name another instance for the same content and cause.
 
-        Siebel's own workflow may take each status that is written for a change of the member, and send it here: told
+        Siebel's own workflow may take each status that is written for a change of the member, and send it here: written
         anew each time, it would never end.  `force` asks for it.
         """
         work, told = self.work, self.work.told_error or ""
@@ -125,10 +113,10 @@ class Telling:
     def is_shown_already(self) -> bool:
         """Whether Siebel shows it, as far as we know: what another row than the proven one shows is not known."""
         is_same_row = self.is_found or not self.work.claimed_row_id
-        return self._is_told and is_same_row and self.row_id == (self.work.row_id or "")
+        return self._is_known and is_same_row and self.row_id == (self.work.row_id or "")
 
     def personal(self) -> tuple[str, ...]:
-        """Give what names the member in Siebel's answers: its own values, and what it is told, which they repeat."""
+        """Return what names the member in Siebel's answers: its own values, and what is written, which they repeat."""
         return (*values_of(self.work.user, self.work.event.get("member")), *in_marks(self.kept))
 
     @property
@@ -147,7 +135,9 @@ class Telling:
             if answer is not None and answer.ok:
                 self.error = None
         elif answer is not None:
-            self.is_written = _is_good(answer, self.row_id, self.work.member_number)
+            with suppress(StageError):
+                check_written(answer, self.row_id, self.work.member_number)
+                self.is_written = True
 
     def fail(self, error: StageError, exchange: Exchange) -> None:
         """Remember that a write met *error*, and whether it may have been applied all the same."""
@@ -155,7 +145,7 @@ class Telling:
         self.write_is_out = self.write_is_out or may_be_out(error, exchange.answer)
 
     def result(self) -> Result:
-        """Give what is known now."""
+        """Return what is known now."""
         row = {"row_id": self.row_id} if self.row_id else {}
         if self.error is not None:
             unknown = {"unknown_outcome": True} if self.write_is_out else {}
@@ -167,7 +157,7 @@ class Telling:
 
 
 def texts(work: Work, settings: SiebelSettings) -> tuple[str, str]:
-    """Give the texts of `CT Sync Status` and `CT Sync Error`; the instance is named whole, what happened may be cut.
+    """Return the texts of `CT Sync Status` and `CT Sync Error`; the instance is named whole, what happened may be cut.
 
     Shape: what names the member in the second is marked; Siebel gets it without marks.
     """
@@ -183,22 +173,14 @@ def texts(work: Work, settings: SiebelSettings) -> tuple[str, str]:
     return work.status.value, f"{what} {suffix}" if what else suffix
 
 
-def _is_good(answer: Answer, row_id: str, member_number: str) -> bool:
-    try:
-        check_written(answer, row_id, member_number)
-    except StageError:
-        return False
-    return True
-
-
-def _waves(tellings: "Sequence[Telling]") -> "list[list[Telling]]":
+def _waves(writes: Sequence[StatusWrite]) -> list[list[StatusWrite]]:
     """Cut into requests: never twice the same row in one, in order for each row, at most `AT_ONCE` rows each."""
     turns: Counter[str] = Counter()
-    waves: dict[tuple[int, int], list[Telling]] = {}
+    waves: dict[tuple[int, int], list[StatusWrite]] = {}
     sizes: Counter[int] = Counter()
-    for telling in tellings:
-        turn = turns[telling.row_id]
-        turns[telling.row_id] += 1
-        waves.setdefault((turn, sizes[turn] // AT_ONCE), []).append(telling)
+    for one in writes:
+        turn = turns[one.row_id]
+        turns[one.row_id] += 1
+        waves.setdefault((turn, sizes[turn] // AT_ONCE), []).append(one)
         sizes[turn] += 1
     return [waves[turn] for turn in sorted(waves)]

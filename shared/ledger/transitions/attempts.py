@@ -16,8 +16,7 @@ from shared.ledger import unanswered
 from shared.ledger.engine import rows, wake
 from shared.ledger.transitions import attempt_sql as sql
 from shared.ledger.transitions.address_waits import wake_who_waits
-from shared.lifecycle.endings import Advanced, Ending, ErrandEnded, Line, Parked
-from shared.lifecycle.losses import Lost
+from shared.lifecycle.verdicts import Advanced, Ending, ErrandEnded, Line, Lost, Parked
 from shared.pipeline import Lane, Stage, State, SyncStatus
 
 

@@ -1,9 +1,9 @@
-"""What CrowdTwist's answers mean: whose user, refusals, absence, and whether a write may be out.  Pure.
+"""CrowdTwist's users: one call each, by `third_party_id` = Member Number, and what its answers mean.
 
 An answer counts as CrowdTwist's word about a member only by its form and by whose it is.  Gateways answer too, in JSON
 and with the same statuses; what they say is about the way there.
 
-Source: domain.md 2.3 (real answers, E5), 2.4 (errors: C8, C9, E1, V5).
+Source: domain.md 2.1 (key: C1, E3), 2.2 (calls, id_type), 2.3 (real answers, E5), 2.4 (errors: C8, C9, E1, V5).
 (A): an `error` that is CrowdTwist's own is one word in small letters; of a 404, one that says what else was not found
 is none; 402, 407, 421 and 451 are never about a member, nor what only a gateway can mean: the method, the size or the
 form of the request.  That a page was not found is no word about a member who is to be created.
@@ -13,11 +13,15 @@ import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import BaseModel
 
 from shared.errors import DataError, OutcomeUnknownError, StageError, UnauthorisedError, UnavailableError
-from shared.systems.answer_schema import STRICT, Key, Plain, Text, fitted
+from shared.settings import CrowdTwistSettings
+from shared.systems.answers import STRICT, Key, Plain, Text, fitted
+from shared.systems.client import Client, Exchange, segment
+from shared.systems.permits import Permits
 from shared.systems.transport import Answer
 
 SYSTEM = "CrowdTwist"
@@ -186,3 +190,59 @@ _PLAIN: dict[str, Callable[[Any], str]] = {
     "postal_code": _postal,
 }
 """How a field is compared where the types or forms of request and answer differ; `gender_id` is 2 here, "2" there."""
+
+
+_USERS = "/v2/users"
+_BY_NUMBER = "id_type=third_party_id"
+_FORBIDDEN = frozenset({HTTPStatus.FORBIDDEN})
+
+
+class CrowdTwist(Client):
+    """A connection to CrowdTwist, with the key in the address or in a header."""
+
+    def __init__(self, settings: CrowdTwistSettings, calls_in_flight: int, permits: Permits | None = None) -> None:
+        key = settings.api_key.get_secret_value() if settings.api_key else ""
+        in_query = settings.auth == "query"
+        super().__init__(
+            SYSTEM,
+            settings,
+            calls_in_flight,
+            permits,
+            headers={} if in_query else {"X-CT-Authorization": f"CTApiKey {key}"},
+            secret_query=f"api_key={quote(key, safe='')}" if in_query else "",
+        )
+
+    async def find(self, exchange: Exchange, number: str) -> User | None:
+        """Return the user of this member, None if CrowdTwist has none."""
+        answer = await exchange.ask("GET", _path(number), _BY_NUMBER, handed_over=_FORBIDDEN)
+        if is_absent(answer):
+            return None
+        if not answer.ok:
+            raise refusal(answer)
+        return user_of(answer, number)
+
+    async def create(self, exchange: Exchange, number: str, user: User, shown: User) -> tuple[Answer, User | None]:
+        """POST *user*; return the answer and, with a good one, the user object in it.  *shown*: for the record."""
+        return await self._write(exchange, number, ("POST", _USERS, ""), user, shown)
+
+    async def update(self, exchange: Exchange, number: str, user: User, shown: User) -> tuple[Answer, User | None]:
+        """PUT *user*; as `create`."""
+        return await self._write(exchange, number, ("PUT", _path(number), _BY_NUMBER), user, shown)
+
+    async def _write(
+        self, exchange: Exchange, number: str, to: tuple[str, str, str], user: User, shown: User
+    ) -> tuple[Answer, User | None]:
+        answer = await exchange.ask(*to, document=user, shown=shown, handed_over=_FORBIDDEN)
+        return answer, user_of(answer, number) if answer.ok else None
+
+    async def test(self) -> None:
+        """Ask for a user that nobody is: cheap, and only answered to those who have the key."""
+        answer = await self.exchange().ask("GET", f"{_USERS}/0", "id_type=id", handed_over=_FORBIDDEN)
+        if answer.ok:
+            user_of(answer, None)
+        elif not is_absent(answer):
+            raise refusal(answer)
+
+
+def _path(number: str) -> str:
+    return f"{_USERS}/{segment(SYSTEM, 'Member Number', number)}"

@@ -1,22 +1,28 @@
-"""What Siebel's answers mean; the only place that reads SBL codes and Siebel's texts.  Pure.
+"""Siebel's loyalty members over its REST API: look up, write one, write many; the only place that reads its SBL codes.
 
 The words of an error come in the language of the server; its SBL code does not.  A good answer names the rows that it
 is about: one that does not name ours is no word about our member.
 
-Source: domain.md 3.1 (S2 S3 answers, S4 statuses, S5 S6 the form of errors, S17 SBL-DAT-00523).
-(A): SBL-EAI-04378 means no such record, as does a 404 without a code that says so in English; a 400, 409 or 422 is
-about the values, a 500 may pass.
+Source: domain.md 3.1 (addresses S1, one S2, many S3, statuses S4, the form of errors S5 S6, parameters S7, credentials
+S8 S9, SBL-DAT-00523 S17).
+(A): the path of the member object; SBL-EAI-04378 means no such record, as does a 404 without a code that says so in
+English; a 400, 409 or 422 is about the values, a 500 may pass.
 """
 
 import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import BaseModel, Field
 
 from shared.errors import DataError, OutcomeUnknownError, RowConflictError, StageError, UnavailableError
-from shared.systems.answer_schema import STRICT, Text, Word, fitted
+from shared.settings import SiebelSettings
+from shared.systems.answers import STRICT, Text, Word, fitted
+from shared.systems.client import Client, Exchange, segment
+from shared.systems.permits import Permits
+from shared.systems.tokens import basic
 from shared.systems.transport import Answer
 
 SYSTEM = "Siebel"
@@ -155,3 +161,61 @@ def _items(document: Any) -> Sequence[Any] | None:  # noqa: ANN401 - JSON
     if isinstance(items, dict):
         return [items]
     return items if isinstance(items, list) else None
+
+
+AT_ONCE = 100
+"""Rows of one request."""
+_CONFLICT_TRIES = 3
+_ROWS_LOOKED_AT = 10
+"""Rows of one Member Number that are told apart by what the event says."""
+_READ = frozenset({500})
+"""Statuses whose JSON is read all the same: Siebel answers 500 for almost everything."""
+
+
+class Siebel(Client):
+    """A connection to Siebel, with a bearer token where there is one, else Basic.
+
+    Source: domain.md 3.1 (S8, S9).
+    """
+
+    def __init__(self, settings: SiebelSettings, calls_in_flight: int, permits: Permits | None = None) -> None:
+        if settings.token is not None:
+            authorization = f"Bearer {settings.token.get_secret_value()}"
+        else:
+            authorization = basic(settings.username, settings.password.get_secret_value() if settings.password else "")
+        super().__init__(SYSTEM, settings, calls_in_flight, permits, headers={"Authorization": authorization})
+        parts = (settings.business_object, settings.business_component)
+        self._path = "/siebel/v1.0/data/" + "/".join(quote(part, safe="") for part in parts)
+
+    async def look_up(self, exchange: Exchange, number: str, claimed_row_id: str | None) -> str:
+        """Return the ROW_ID of the member's own row; of several, the one that is claimed.
+
+        Raises:
+            DataError: Siebel has no such member, or several.
+        """
+        quoted = number.replace("'", "''")
+        query = "searchspec=" + quote(f"([{MEMBER_NUMBER}]='{quoted}')", safe="") + f"&PageSize={_ROWS_LOOKED_AT}"
+        answer = await exchange.ask("GET", self._path, query, handed_over=_READ)
+        return row_id_of(answer, number, claimed_row_id)
+
+    async def write(self, exchange: Exchange, row_id: str, fields: dict[str, str], shown: Any) -> Answer:  # noqa: ANN401 - JSON
+        """PUT *fields* on one row; *shown*: for the record.
+
+        Raises:
+            RowConflictError: somebody else kept changing the row.
+        """
+        path = f"{self._path}/{segment(SYSTEM, 'ROW_ID', row_id)}"
+        for _ in range(_CONFLICT_TRIES):
+            answer = await exchange.ask("PUT", path, document=fields, shown=shown, handed_over=_READ)
+            if not is_conflict(answer):
+                return answer
+            await exchange.ask("GET", path, handed_over=_READ)  # the re-read that Siebel asks for (S17)
+        raise RowConflictError(SYSTEM, "somebody else kept changing the member")
+
+    async def write_many(self, exchange: Exchange, rows: Sequence[dict[str, str]]) -> Answer:
+        """PUT up to `AT_ONCE` rows, each with its `Id`."""
+        return await exchange.ask("PUT", self._path, document=rows, shown="", handed_over=_READ)
+
+    async def test(self) -> None:
+        """Ask for one member."""
+        found(await self.exchange().ask("GET", self._path, "PageSize=1", handed_over=_READ))

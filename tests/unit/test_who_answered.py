@@ -5,7 +5,7 @@ import pytest
 from producers.operations import advice
 from shared.messages import normalised
 from shared.pipeline import Stage
-from shared.systems.answerer import who_answered
+from shared.systems.answers import who_answered
 from shared.systems.transport import Answer, verdict
 
 URL = "https://api.crowdtwist.example:8443/base"

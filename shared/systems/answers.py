@@ -1,0 +1,134 @@
+r"""What every answer is read by: as JSON that can be stored, against a form, and for who gave it.  Pure.
+
+Its JSON is read as far as RFC 8259 goes, bounded by what the ledger and the next system can hold.  orjson takes less
+than the RFC allows: not half of a surrogate pair (`"\ud83d"`: a text cut by who counts in UTF-16) and no number of 400
+digits.  A create that succeeded and echoes such a name would count as failed for ever, as would each look for it.  So
+what orjson does not take is read once more: half of a character, and NUL, become U+FFFD; a number that no double holds,
+and `NaN`, which is none, become null.
+
+The forms are strict: a number is no text that looks like one, a flag is no number.  What does not fit is no answer to
+our question, so nothing that an answer says can make a later write fail.
+"""
+
+import codecs
+import json
+import math
+import re
+from html import unescape
+from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from shared.masking import mask_text
+
+_DEEPEST = 64
+_MOST_PARTS = 200_000
+"""Objects, arrays and their parts in one document; more would take far more memory than the text of it."""
+_LONGEST_WHOLE = 18
+"""Digits of a whole number that surely fits into 64 bits."""
+_UNSTORED = re.compile("[\0\ud800-\udfff]")
+_REPLACED = "\N{REPLACEMENT CHARACTER}"
+
+
+def document_of(body: bytes) -> tuple[Any, bool]:
+    """Give the object or array that *body* is, and whether something in it was replaced.
+
+    Shape: None where it is no such JSON, or too deep or full to be read.
+    """
+    body = body.removeprefix(codecs.BOM_UTF8)
+    brackets = body.count(b"{") + body.count(b"[")
+    if brackets + body.count(b",") > _MOST_PARTS:
+        return None, False
+    is_plain = b"\\u0000" not in body
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        document, is_plain = _read_again(body), False
+    if not isinstance(document, dict | list) or (brackets > _DEEPEST and _is_deeper(document, _DEEPEST)):
+        return None, False
+    return (document, False) if is_plain else (_stored(document), True)
+
+
+def _read_again(body: bytes) -> Any:  # noqa: ANN401 - JSON
+    text = body.decode("utf-8", "replace")
+    try:
+        return json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _whole(digits: str) -> int | float | None:
+    return int(digits) if len(digits) <= _LONGEST_WHOLE else _finite(digits)
+
+
+def _finite(digits: str) -> float | None:
+    number = float(digits)
+    return number if math.isfinite(number) else None
+
+
+def _stored(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """Give *value* without what the ledger cannot store."""
+    if isinstance(value, str):
+        return _UNSTORED.sub(_REPLACED, value)
+    if isinstance(value, dict):
+        return {_UNSTORED.sub(_REPLACED, name): _stored(part) for name, part in value.items()}
+    return [_stored(part) for part in value] if isinstance(value, list) else value
+
+
+def _is_deeper(document: dict[str, Any] | list[Any], depth: int) -> bool:
+    level: list[Any] = [document]
+    for _ in range(depth):
+        level = [part for whole in level for part in (whole.values() if isinstance(whole, dict) else whole)]
+        level = [part for part in level if isinstance(part, dict | list)]
+        if not level:
+            return False
+    return True
+
+
+M = TypeVar("M", bound=BaseModel)
+STRICT = ConfigDict(strict=True, extra="ignore")
+LONGEST_TEXT = 1000
+_LEAST, _MOST = -(2**63), 2**63 - 1
+
+Key = Annotated[int, Field(ge=1, le=_MOST)]
+"""An id that their database gave."""
+Number = Annotated[int, Field(ge=_LEAST, le=_MOST)]
+Text = Annotated[str, StringConstraints(max_length=LONGEST_TEXT, pattern=r"^[^\x00]*$")]
+Word = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x20\x7f\ufffd]+$")]
+"""An id that is a text; one in which something had to be replaced is none."""
+Plain = Text | Number | Annotated[float, Field(ge=_LEAST, le=_MOST)] | bool | None
+"""Anything but an object or an array."""
+
+
+def fitted(schema: type[M], document: Any) -> M | None:  # noqa: ANN401 - JSON
+    """Give *document* as *schema* has it, None if it does not fit."""
+    try:
+        return schema.model_validate(document)
+    except ValidationError:
+        return None
+
+
+_LOOKED_AT = 4_000
+_LONGEST = 60
+_TITLE = re.compile(rb"<title[^>]*>([^<]{1,300})", re.IGNORECASE)
+_SERVER = re.compile(r"[A-Za-z][\w.+-]{0,30}", re.ASCII)
+
+
+def who_answered(base_url: str, server: str | None, body: bytes) -> str:
+    """Give it in a few words: `nginx at proxy.example, Bad Gateway`."""
+    host = urlsplit(base_url).hostname or ""
+    name = _SERVER.match(server or "")
+    title = _TITLE.search(body[:_LOOKED_AT])
+    words = " ".join(unescape(title[1].decode("utf-8", "replace")).split()) if title else ""
+    shown = _cut(mask_text("".join(one for one in words if one.isprintable())))
+    place = f"{name[0]} at {host}" if name else host
+    return ", ".join(part for part in (place, shown) if part)
+
+
+def _cut(title: str) -> str:
+    """Give the beginning of *title*, of whole words where it has any: half a name would not be found and masked."""
+    if len(title) <= _LONGEST:
+        return title
+    return title[: _LONGEST + 1].rpartition(" ")[0] or title[:_LONGEST]

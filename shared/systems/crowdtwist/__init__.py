@@ -1,1 +1,0 @@
-"""CrowdTwist: what its answers mean."""

@@ -1,0 +1,184 @@
+"""The flow, run by Oracle Integration behind its REST trigger: the message it is sent, and what its answers mean.
+
+Source: domain.md 4.1 (address O14, authentication O12), 3.2 (the Siebel message S15), 4.3 (O15: OIC's errors are
+problem-like objects; older integrations prefix their keys with `o:`).
+(A): the answer is `{"instanceId", "user"}`; 400 and 422 mean that the member cannot be mapped.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from http import HTTPStatus
+from typing import Annotated, Any
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.errors import DataError, StageError, UnavailableError
+from shared.fields import Part, labels
+from shared.settings import OicSettings, SiebelSettings
+from shared.systems.answers import STRICT, Number, Plain, Text, Word, fitted
+from shared.systems.client import Client, Exchange
+from shared.systems.permits import Permits
+from shared.systems.tokens import ClientCredentials, basic
+from shared.systems.transport import Answer
+
+SYSTEM = "OIC"
+_REFUSALS = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
+_LONGEST_REASON = 2000
+_MOST_BYTES = 64_000
+"""Of a mapped user; no event is larger."""
+_FIRST_DAY_S, _LAST_DAY_S = -62_135_596_800, 253_402_214_400
+"""The first of January of the year 1, and the last of December of 9999."""
+
+
+class _User(BaseModel):
+    """A CrowdTwist user as OIC maps it: the synced fields, and whatever plain ones its flow adds."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+    __pydantic_extra__: dict[str, Plain] = Field(init=False)
+
+    third_party_id: Text
+    lang_pref: Text | None = None
+    is_active: Annotated[Number, Field(ge=0, le=1)] | bool | None = None
+    first_name: Text | None = None
+    middle_name: Text | None = None
+    last_name: Text | None = None
+    date_of_birth: Annotated[int, Field(ge=_FIRST_DAY_S, le=_LAST_DAY_S)] | None = None
+    email_address: Text | None = None
+    gender_id: Number | None = None
+    postal_code: Text | None = None
+    country_code: Text | None = None
+    city_name: Text | None = None
+    city_id: Number | None = None
+
+
+class _Mapped(BaseModel):
+    """The trigger's answer."""
+
+    model_config = STRICT
+
+    user: _User
+    instanceId: Word | Number | None = None  # noqa: N815 - as OIC has it
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """What OIC made of a member."""
+
+    user: dict[str, Any]
+    instance_id: str | None
+
+
+def mapped_of(answer: Answer, number: str) -> Mapped:
+    """Give what OIC made of the member *number*.
+
+    Raises:
+        DataError: OIC says that the member cannot be mapped.
+        UnavailableError: it did not answer the question.
+    """
+    status = answer.status
+    if not answer.ok:
+        raise _refusal(answer)
+    if answer.is_altered:
+        raise UnavailableError(SYSTEM, "answered with values that cannot be sent on", status)
+    found = fitted(_Mapped, answer.document)
+    if found is None or found.user.third_party_id != number:
+        raise UnavailableError(SYSTEM, "did not answer with this member's CrowdTwist user object", status)
+    user = found.user.model_dump(exclude_unset=True)
+    if len(orjson.dumps(user)) > _MOST_BYTES:
+        raise UnavailableError(SYSTEM, "answered with a user object that is too large", status)
+    return Mapped(user, None if found.instanceId is None else str(found.instanceId))
+
+
+def _refusal(answer: Answer) -> StageError:
+    status = answer.status
+    if status not in _REFUSALS:
+        return UnavailableError(SYSTEM, f"the integration is not there or not active (HTTP {status})", status)
+    if not _is_own(answer):
+        return UnavailableError(SYSTEM, f"answered something that is not its own (HTTP {status})", status)
+    return DataError(SYSTEM, answer.text("detail", "o:detail", "title", "o:title")[:_LONGEST_REASON], status)
+
+
+def _is_own(answer: Answer) -> bool:
+    """Say whether a refusal has the form of OIC's errors, and says more than the name of its status."""
+    title = answer.text("title", "o:title")
+    says_more = answer.text("detail", "o:detail", "errorCode", "o:errorCode")
+    return bool(title) and (bool(says_more) or title.casefold() != HTTPStatus(answer.status).phrase.casefold())
+
+
+_REACHED = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.METHOD_NOT_ALLOWED})
+_CONTACT = labels(Part.CONTACT)
+_MEMBER = labels(Part.EVENT, Part.MEMBER)
+
+
+class Oic(Client):
+    """A connection to OIC: OAuth2 client credentials where there is a token endpoint, Basic otherwise.
+
+    *siebel* says how Siebel writes field names and instants: the flow is sent what Siebel would send it.
+    """
+
+    def __init__(
+        self, settings: OicSettings, siebel: SiebelSettings, calls_in_flight: int, permits: Permits | None = None
+    ) -> None:
+        if settings.token_url is None:
+            password = settings.password.get_secret_value() if settings.password else ""
+            headers = {"Authorization": basic(settings.username, password)}
+            super().__init__(SYSTEM, settings, calls_in_flight, permits, headers=headers)
+        else:
+            tokens = ClientCredentials(SYSTEM, settings)
+            super().__init__(SYSTEM, settings, calls_in_flight, permits, tokens=tokens)
+        self._labels = {name: known[0] for name, known in labels().items()} | siebel.field_names
+        self._zone = ZoneInfo(siebel.timezone)
+        flow = (settings.flow_code, settings.flow_version, settings.flow_resource)
+        self._path = "/ic/api/integration/v1/flows/rest/" + "/".join(quote(part, safe="") for part in flow)
+
+    async def map(self, exchange: Exchange, event: Mapping[str, Any], message_id: str) -> Mapped:
+        """Let the flow map the member of *event*, a member event in canonical JSON.
+
+        Raises:
+            StageError: a DataError if the flow says that this member cannot be mapped.
+        """
+        answer = await exchange.ask("POST", self._path, document=self._message(event, message_id))
+        return mapped_of(answer, event["member"]["member_number"])
+
+    async def test(self) -> None:
+        """Get a token, where tokens are used, and reach the trigger without running the flow.
+
+        (A): an active trigger refuses a GET as such (405, 400); one that is not active is not found (404).
+        """
+        answer = await self.exchange().ask("GET", self._path)
+        if not answer.ok and answer.status not in _REACHED:
+            raise UnavailableError(SYSTEM, f"cannot be reached as expected (HTTP {answer.status})", answer.status)
+
+    def _message(self, event: Mapping[str, Any], message_id: str) -> dict[str, Any]:
+        member = event["member"]
+        values = {**member, "operation": event["operation"]}
+        values["modification"] = event.get("modification")
+        values["occurred_at"] = _siebel_instant(event.get("occurred_at"), self._zone)
+        values["date_of_birth"] = _siebel_date(member.get("date_of_birth"))
+        row: dict[str, Any] = self._labelled(values, _MEMBER)
+        row["ListOfContact"] = {"Contact": [self._labelled(values, _CONTACT)]}
+        return {
+            "SiebelMessage": {
+                "MessageId": message_id,
+                "MessageType": "Integration Object",
+                "IntObjectName": "CT LOY Member",
+                "IntObjectFormat": "Siebel Hierarchical",
+                "ListOfCT LOY Member": {"LOY Member": [row]},
+            }
+        }
+
+    def _labelled(self, values: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
+        return {self._labels[field]: "" if (value := values.get(field)) is None else str(value) for field in fields}
+
+
+def _siebel_date(text: str | None) -> str:
+    return date.fromisoformat(text).strftime("%m/%d/%Y") if text else ""
+
+
+def _siebel_instant(text: str | None, zone: ZoneInfo) -> str:
+    at = datetime.fromisoformat(text) if text else datetime.now(UTC)
+    return at.astimezone(zone).strftime("%m/%d/%Y %H:%M:%S")

@@ -1,1 +1,0 @@
-"""Siebel's REST API: what its answers mean."""

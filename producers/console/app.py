@@ -19,9 +19,9 @@ from producers.console import (
     overview,
     refusal_pages,
 )
-from producers.console.forms import Starts
+from producers.console.forms import SentForms
 from producers.console.live import Streams
-from producers.console.overview import Glance
+from producers.console.overview import Overviews
 from producers.console.rendering import STATIC
 from producers.console.session import Sessions
 
@@ -31,9 +31,9 @@ _KEPT_S = 365 * 24 * 3600
 def install(app: FastAPI) -> None:
     """Put the console into *app*, beside the api's routes."""
     app.state.sessions = Sessions(app.state.doorkeeper)
-    app.state.glance = Glance(app.state.settings)
+    app.state.overviews = Overviews(app.state.settings)
     app.state.streams = Streams()
-    app.state.starts = Starts()
+    app.state.sent_forms = SentForms()
     router = APIRouter(include_in_schema=False)
     for one in (
         login,

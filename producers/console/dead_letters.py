@@ -9,7 +9,7 @@ from fastapi.responses import Response, StreamingResponse
 from producers.console.forms import Posted, operates
 from producers.console.live import AsDrawn, Drawn, Rows, follow, instance_rows
 from producers.console.rendering import local, page, redirect
-from producers.console.selection_form import Asked, cursor_of, failures
+from producers.console.selection_form import Asked, Words, cursor_of, failures
 from producers.console.selection_view import pieces
 from producers.console.session import Visitor
 from producers.http.dependencies import ledger_of, settings_of
@@ -34,7 +34,7 @@ ROWS = 50
 
 
 @router.get(PATH)
-def show_letters(request: Request, _: Visitor) -> Response:
+def show_dead_letters(request: Request, _: Visitor) -> Response:
     """Show what failed and stays so until somebody acts, or the member changes."""
     asked = Asked.of(request.query_params)
     asked = asked if asked.one("state") else asked.narrowed(state=State.DEAD)
@@ -54,7 +54,7 @@ def show_letters(request: Request, _: Visitor) -> Response:
 
 
 @router.get(f"/live{PATH}")
-async def follow_letters(request: Request, _: Visitor, drawn: AsDrawn) -> StreamingResponse:
+async def follow_dead_letters(request: Request, _: Visitor, drawn: AsDrawn) -> StreamingResponse:
     """Stream what is newer than the list that a page shows.
 
     Raises:
@@ -103,7 +103,7 @@ SHOWN = 100
 def rehearse(request: Request, operator: Annotated[Operator, Depends(operates("rehearse"))], form: Posted) -> Response:
     """Map the selection with today's settings and show what differs."""
     asked = Asked.of(form)
-    back = local(form.get("back", ""), asked.narrowed(ids=None, message=None).address(PATH))
+    back = back_of(asked, form)
     if not asked.fields:
         return redirect(request, back, "Tick at least one instance.", good=False)
     settings = settings_of(request)
@@ -125,3 +125,8 @@ def rehearse(request: Request, operator: Annotated[Operator, Depends(operates("r
         hidden=len(different[SHOWN:]),
         back=back,
     )
+
+
+def back_of(asked: Asked, words: Words) -> str:
+    """Return the list that a form was sent from: its own word for it, else that of what is *asked* for."""
+    return local(words.get("back", ""), asked.narrowed(ids=None, message=None).address(PATH))

@@ -1,9 +1,10 @@
-"""Forms that pages send: CSRF protection, who may do what they ask for, and one start for a form that is sent twice."""
+"""Forms that pages send: CSRF protection, who may do what they ask for, and what is sent twice is done once."""
 
 import hmac
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import wraps
 from threading import Lock
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
@@ -25,9 +26,11 @@ Form = ImmutableMultiDict[str, str]
 
 _FORM_MAX_BYTES = 256 * 1024
 _FIELDS_MAX = 2_000
+_KEY_BYTES = 16
+_KEPT_MAX = 1_000
 
 
-async def _posted(request: Request) -> Form:
+async def posted(request: Request) -> Form:
     """Read a form that a page of ours was sent with.
 
     Raises:
@@ -39,36 +42,27 @@ async def _posted(request: Request) -> Form:
     except ValueError:
         raise ProblemError(400, "invalid_form", "the form cannot be read") from None
     form = Form(pairs)
-    check_form(request, form.get("form_key", ""))
-    return form
-
-
-Posted = Annotated[Form, Depends(_posted)]
-
-
-def check_form(request: Request, given: str) -> None:
-    """Let a form pass that a page of ours was sent with.
-
-    Raises:
-        ProblemError: 403.
-    """
-    origin = request.headers.get("origin")
+    origin, key = request.headers.get("origin"), form.get("form_key", "")
     doorkeeper: Doorkeeper = request.app.state.doorkeeper
     if origin is not None and not doorkeeper.is_ours(origin, request.headers.get("host", "")):
         raise ProblemError(403, "forbidden_origin", "this form was sent by the page of another site")
-    if not given or not hmac.compare_digest(given.encode(), expected_key(request).encode()):
+    if not key or not hmac.compare_digest(key.encode(), expected_key(request).encode()):
         raise ProblemError(403, "stale_form", "this page is out of date: open it again and repeat what you did")
+    return form
+
+
+Posted = Annotated[Form, Depends(posted)]
 
 
 def expected_key(request: Request) -> str:
-    """Give what the forms of this browser, in this login, carry."""
+    """Return the CSRF token that the forms of this browser, in this login, carry."""
     cookies = Cookies.of(request)
     seed = request.cookies.get(cookies.seed) or getattr(request.state, "seed", "")
     return form_key(seed, request.cookies.get(cookies.session, "")) if seed else ""
 
 
 def operates(what: str) -> Callable[[Request, Principal, Form], Awaitable[Operator]]:
-    """Give a dependency for the action *what*, sent by a form of ours; what it denies is recorded."""
+    """Return a dependency for the action *what*, sent by a form of ours; what it denies is recorded."""
 
     async def check(request: Request, who: Visitor, form: Posted) -> Operator:
         return await anyio.to_thread.run_sync(permit, request, who, what, asked_in(form))
@@ -77,7 +71,7 @@ def operates(what: str) -> Callable[[Request, Principal, Form], Awaitable[Operat
 
 
 def asked_in(words: Form) -> Mapping[str, Any] | None:
-    """Give what an address or form asks for, if it names instances and can be read."""
+    """Return what an address or form asks for, if it names instances and can be read."""
     asked = Asked.of(words)
     try:
         return asked.selection().asked if asked.fields else None
@@ -85,13 +79,9 @@ def asked_in(words: Form) -> Mapping[str, Any] | None:
         return None
 
 
-_TICKET_BYTES = 16
-_KEPT_MAX = 1_000
-
-
-def new_ticket() -> str:
-    """Give what tells one form from all others."""
-    return secrets.token_urlsafe(_TICKET_BYTES)
+def new_idempotency_key() -> str:
+    """Return what tells one form from all others."""
+    return secrets.token_urlsafe(_KEY_BYTES)
 
 
 @dataclass(slots=True)
@@ -102,8 +92,8 @@ class _Form:
     led_to: str = ""
 
 
-class Starts:
-    """Where each form has led to, by its ticket: one sent twice, by a double click or by going back, starts one job.
+class SentForms:
+    """Where each form has led to, by its idempotency key.
 
     It is kept in this process, for its newest forms; between processes, and beside it, the ledger judges every instance
     again before it is sent, so that a second job sends nothing twice.
@@ -113,19 +103,28 @@ class Starts:
         self._lock = Lock()
         self._forms: dict[str, _Form] = {}
 
-    def once(self, ticket: str, start: Callable[[], Response]) -> Response:
-        """Give the answer of *start*; for a form that has led somewhere already, the way there again."""
-        form = self._form(ticket) if ticket else _Form()
+    def once(self, key: str, answered: Callable[[], Response]) -> Response:
+        """Return what *answered* does; for a form that has led somewhere already, the way there again."""
+        form = _Form()
+        if key:
+            with self._lock:
+                form = self._forms.setdefault(key, form)
+                if len(self._forms) > _KEPT_MAX:
+                    self._forms.pop(next(iter(self._forms)))
         with form.answering:
             if form.led_to:
                 return RedirectResponse(form.led_to, 303)
-            answer = start()
+            answer = answered()
             form.led_to = answer.headers.get("location", "")
             return answer
 
-    def _form(self, ticket: str) -> _Form:
-        with self._lock:
-            form = self._forms.setdefault(ticket, _Form())
-            if len(self._forms) > _KEPT_MAX:
-                self._forms.pop(next(iter(self._forms)))
-            return form
+
+def once(handler: Callable[..., Response]) -> Callable[..., Response]:
+    """Let *handler* answer a form once, however often it is sent: by a double click, or by going back."""
+
+    @wraps(handler)
+    def answer(request: Request, form: Form, **parameters: object) -> Response:
+        sent: SentForms = request.app.state.sent_forms
+        return sent.once(form.get("idempotency_key", ""), lambda: handler(request, form, **parameters))
+
+    return answer

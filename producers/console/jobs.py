@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response, StreamingResponse
 
 from producers.console import dead_letters
-from producers.console.forms import Form, Posted, Starts, asked_in, new_ticket
+from producers.console.forms import Posted, asked_in, new_idempotency_key, once
 from producers.console.live import stream_parts
 from producers.console.rendering import local, page, redirect
 from producers.console.selection_form import Asked, Words, ask_of, cursor_of, kind_of
@@ -119,7 +119,7 @@ def follow_job(request: Request, _: Visitor, job_id: str) -> StreamingResponse:
 
 
 @router.post("/jobs/{job_id}/stop")
-def stop_job(request: Request, who: Visitor, form: Posted, job_id: str) -> Response:  # noqa: ARG001  # it was checked
+def stop_job(request: Request, who: Visitor, _: Posted, job_id: str) -> Response:
     """Stop it; what has not begun is put back."""
     ledger = ledger_of(request)
     job = _job(ledger, job_id)
@@ -178,18 +178,16 @@ _CARRIED = ("kind", "reason", "rate", "from_start", "force", "back")
 _ADDRESS_MAX = 4_000
 
 
-def _planner(request: Request, who: Visitor) -> Operator:
-    return permit(request, who, kind_of(request.query_params), asked_in(request.query_params))
-
-
 def _poster(request: Request, who: Visitor, form: Posted) -> Operator:
     return permit(request, who, kind_of(form), asked_in(form))
 
 
-@router.get("/dead-letters/plan", dependencies=[Depends(_planner)])
-def show_plan(request: Request) -> Response:
+@router.get("/dead-letters/plan")
+def show_plan(request: Request, who: Visitor) -> Response:
     """Show the plan of what the address asks for."""
-    return _planned(request, request.query_params)
+    words = request.query_params
+    permit(request, who, kind_of(words), asked_in(words))
+    return _planned(request, words)
 
 
 @router.post("/dead-letters/plan", dependencies=[Depends(_poster)])
@@ -205,20 +203,29 @@ def plan_selected(request: Request, form: Posted) -> Response:
 
 
 @router.post("/jobs")
-def start_job(request: Request, operator: Annotated[Operator, Depends(_poster)], form: Posted) -> Response:
-    """Start what was planned, once, unless the plan is another by now."""
-    starts: Starts = request.app.state.starts
-    return starts.once(form.get("ticket", ""), lambda: _started(request, operator, form))
+@once
+def start_job(request: Request, form: Posted, operator: Annotated[Operator, Depends(_poster)]) -> Response:
+    """Start what was planned, unless the plan is another by now."""
+    ledger, settings = ledger_of(request), settings_of(request)
+    try:
+        ask = ask_of(form)
+        plan = job_control.plan(ledger, ask, settings)
+        if _summed_up(plan) != form.get("planned"):
+            return _shown(request, form, plan, changed=True)
+        plan, job = job_control.start(ledger, operator, ask, settings)
+    except AskError as mistake:
+        if mistake.field not in _AT_A_FIELD:
+            raise
+        return _planned(request, form, mistake)
+    if job is None:
+        return _shown(request, form, plan, changed=True)
+    return redirect(request, f"/jobs/{job.job_id}", f"The {ask.kind} was started. It goes on if you leave this page.")
 
 
 @router.post("/dead-letters/canary")
-def send_one(request: Request, operator: Annotated[Operator, Depends(_poster)], form: Posted) -> Response:
+@once
+def send_one(request: Request, form: Posted, operator: Annotated[Operator, Depends(_poster)]) -> Response:
     """Requeue one instance of a cause; its page shows what comes of it, and then offers the rest."""
-    starts: Starts = request.app.state.starts
-    return starts.once(form.get("ticket", ""), lambda: _sent_one(request, operator, form))
-
-
-def _sent_one(request: Request, operator: Operator, form: Form) -> Response:
     ledger, settings = ledger_of(request), settings_of(request)
     asked = Asked.of(form)
     plan = job_control.plan(ledger, Ask(Kind.REQUEUE, asked.selection()), settings)
@@ -234,63 +241,35 @@ def _sent_one(request: Request, operator: Operator, form: Form) -> Response:
     return redirect(request, f"/jobs/{job.job_id}?{urlencode({'rest': rest})}", "One was sent; the others wait for it.")
 
 
-def _started(request: Request, operator: Operator, form: Form) -> Response:
-    ledger, settings = ledger_of(request), settings_of(request)
-    try:
-        ask = ask_of(form)
-        plan = job_control.plan(ledger, ask, settings)
-        if _summed_up(plan) != form.get("planned"):
-            return _shown(request, form, plan, status=409, changed=True)
-        plan, job = job_control.start(ledger, operator, ask, settings)
-    except AskError as mistake:
-        if mistake.field not in _AT_A_FIELD:
-            raise
-        return _planned(request, form, mistake)
-    if job is None:
-        return _shown(request, form, plan, status=409, changed=True)
-    return redirect(request, f"/jobs/{job.job_id}", f"The {ask.kind} was started. It goes on if you leave this page.")
-
-
 def _planned(request: Request, words: Words, mistake: AskError | None = None) -> Response:
     ask = Ask(kind_of(words), Asked.of(words).selection(), force="force" in words)
     plan = job_control.plan(ledger_of(request), ask, settings_of(request))
-    return _shown(request, words, plan, mistake=mistake, status=400 if mistake else 200)
+    return _shown(request, words, plan, mistake=mistake)
 
 
-def _shown(  # noqa: PLR0913  # what the page says beside the plan
-    request: Request,
-    words: Words,
-    plan: Plan,
-    *,
-    status: int,
-    mistake: AskError | None = None,
-    changed: bool = False,
+def _shown(
+    request: Request, words: Words, plan: Plan, *, mistake: AskError | None = None, changed: bool = False
 ) -> Response:
     asked = Asked.of(words)
     rows = [item for verdict in plan.counts for item in [one for one in plan.items if one.verdict == verdict][:_SHOWN]]
     return page(
         request,
         "letters/plan.html",
-        status=status,
+        status=409 if changed else 400 if mistake else 200,
         plan=plan,
         planned=_summed_up(plan),
-        ticket=new_ticket(),
+        idempotency_key=new_idempotency_key(),
         rows=rows,
         meaning=_BECOMES,
         asked=asked,
         pieces=pieces(asked.selection().asked, most=_SHOWN),
         typed=words,
-        back=_back(asked, words),
+        back=dead_letters.back_of(asked, words),
         mistake=mistake,
         changed=changed,
         reason_needed=plan.touched > 1 or plan.kind == Kind.DISCARD,
         data_errors=_are_data_errors(ledger_of(request), asked, plan),
     )
-
-
-def _back(asked: Asked, words: Words) -> str:
-    listed = asked.narrowed(ids=None, message=None)
-    return local(words.get("back", ""), listed.address(dead_letters.PATH))
 
 
 def _summed_up(plan: Plan) -> str:

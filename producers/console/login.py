@@ -62,7 +62,7 @@ async def log_in(request: Request, form: Posted) -> Response:
 
 
 @router.post("/logout")
-def log_out(request: Request, form: Posted) -> Response:  # noqa: ARG001  # only that it is ours matters
+def log_out(request: Request, _: Posted) -> Response:
     """End the login."""
     sessions: Sessions = request.app.state.sessions
     cookies = Cookies.of(request)

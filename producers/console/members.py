@@ -4,17 +4,17 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
 from producers.console import timeline
-from producers.console.forms import Posted, Starts, new_ticket
+from producers.console.forms import Posted, new_idempotency_key, once, operates
 from producers.console.live import stream_parts
 from producers.console.rendering import page, redirect
 from producers.console.session import Visitor
 from producers.console.unmasking import unmasker
 from producers.http.dependencies import ledger_of, settings_of
-from producers.http.operating import filed, permit
+from producers.http.operating import filed
 from producers.http.problems import ProblemError
 from producers.intake.accept import Outcome
 from producers.operations import job_control
@@ -115,20 +115,17 @@ async def follow_member(request: Request, _: Visitor, number: Number) -> Streami
 
 
 @router.post("/members/{number:path}/send-again")
-def send_member_again(request: Request, who: Visitor, form: Posted, number: Number) -> Response:
+@once
+def send_member_again(
+    request: Request, form: Posted, operator: Annotated[Operator, Depends(operates(WHAT))], number: Number
+) -> Response:
     """Send the member's newest accepted event again, once for each page that asks for it; it is recorded.
 
     Raises:
         ProblemError: 403.
     """
-    operator = permit(request, who, WHAT)
-    starts: Starts = request.app.state.starts
-    return starts.once(form.get("ticket", ""), lambda: _sent_again(request, operator, number, form.get("reason", "")))
-
-
-def _sent_again(request: Request, operator: Operator, number: str, reason: str) -> Response:
     try:
-        receipt = send_again(ledger_of(request), operator, number, reason, settings_of(request))
+        receipt = send_again(ledger_of(request), operator, number, form.get("reason", ""), settings_of(request))
     except AskError as mistake:
         return redirect(request, _address(number), f"Nothing was sent: {mistake}.", good=False)
     if receipt.outcome is not Outcome.ACCEPTED:
@@ -179,7 +176,7 @@ def _content(request: Request, number: str, cursor: str = "", *, unmasked: bool 
         "systems": SYSTEMS,
         "lines": timeline.lines,
         "untold": untold,
-        "ticket": new_ticket(),
+        "idempotency_key": new_idempotency_key(),
     }
 
 

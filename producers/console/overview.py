@@ -14,6 +14,7 @@ from producers.console.history import RANGES, Range
 from producers.console.live import stream_parts
 from producers.console.rendering import page
 from producers.console.session import Visitor
+from producers.http.dependencies import settings_of
 from producers.operations import advice
 from producers.operations.single_flight import SharedLook
 from producers.operations.standing import Standing, standing
@@ -39,14 +40,14 @@ _PATIENCE = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Overview:
     """One look at the ledger.
 
     Shape: *dead* and *refused* are the commonest causes among the newest 10,000, *more_causes*: not all; *plot*
     shows the last hour, *percentiles* its waits from acceptance to Siebel.
     """
 
-    overview: Standing
+    standing: Standing
     dead: list[Cause]
     refused: list[Cause]
     more_causes: bool
@@ -58,63 +59,57 @@ class Look:
     @property
     def at(self) -> datetime:
         """When, by the ledger's clock."""
-        return self.overview.at
+        return self.standing.at
 
 
-class Glance:
-    """Gives the newest look, at most a little old."""
+class Overviews:
+    """Reads the ledger once for all who look at the same time; what it returns is at most a little old."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._shared = SharedLook(self._read, fresh_s=_FRESH_S, patience=_PATIENCE)
-        self._standing = SharedLook(self._judged, fresh_s=_FRESH_S, patience=_PATIENCE)
+        self._overview = SharedLook(self._read, fresh_s=_FRESH_S, patience=_PATIENCE)
+        self._standing = SharedLook(self._judge, fresh_s=_FRESH_S, patience=_PATIENCE)
         self._plot: tuple[object, Svg] | None = None
 
-    def look(self) -> Look:
-        """Give a look; somebody else's if it is fresh, or if another is looking.
+    def newest(self) -> Overview:
+        """Return what the overview shows.
 
         Raises:
             LedgerError: the ledger is away.
         """
-        return self._shared.get()
+        return self._overview.get()
 
     def standing(self) -> Standing:
-        """Give how it goes and the verdict, which every page begins with.
+        """Return how it goes and the verdict, which every page begins with.
 
         Raises:
             LedgerError: the ledger is away.
         """
         return self._standing.get()
 
-    def forget(self) -> None:
-        """Look anew the next time."""
-        self._shared.forget()
-        self._standing.forget()
-        self._plot = None
-
-    def _judged(self) -> Standing:
+    def _judge(self) -> Standing:
         with transaction(engine(self._settings.ledger_url)) as tx:
             return standing(tx, self._settings)
 
-    def _read(self) -> Look:
-        overview = self.standing()
+    def _read(self) -> Overview:
+        now = self.standing()
         with transaction(engine(self._settings.ledger_url)) as tx:
-            since = overview.at - PLOTTED
-            recent = Filter(states=(State.REJECTED,), since=overview.at - _REFUSED_WITHIN)
+            since = now.at - PLOTTED
+            recent = Filter(states=(State.REJECTED,), since=now.at - _REFUSED_WITHIN)
             dead = Filter(states=(State.DEAD,))
             jobs = list_jobs(tx, None, limit=_JOBS_MAX).items
             away = outages(tx, since=since)
-            counted = minutes(tx, since=since, until=overview.at)
-            waited = tallies.waits(tx, since=since, until=overview.at, step=PLOTTED)
+            counted = minutes(tx, since=since, until=now.at)
+            waited = tallies.waits(tx, since=since, until=now.at, step=PLOTTED)
             found = [causes.causes(tx, where, limit=_CAUSES_MAX + 1, looked_at=_LOOKED_AT) for where in (dead, recent)]
-            return Look(
-                overview=overview,
+            return Overview(
+                standing=now,
                 dead=found[0][:_CAUSES_MAX],
                 refused=found[1][:_CAUSES_MAX],
                 more_causes=any(len(some) > _CAUSES_MAX for some in found),
                 jobs=[job for job in jobs if not job.over],
                 outages=away,
-                plot=self._plotted(counted, away, overview.at),
+                plot=self._plotted(counted, away, now.at),
                 percentiles=tallies.percentiles(waited),
             )
 
@@ -160,15 +155,14 @@ async def follow_overview(request: Request, _: Visitor) -> StreamingResponse:
 
 
 def _content(request: Request) -> dict[str, Any]:
-    look: Look = request.app.state.glance.look()
+    overview: Overview = request.app.state.overviews.newest()
     return {
-        "look": look,
-        "overview": look.overview,
-        "lanes": lanes(look.overview.backlog),
+        "overview": overview,
+        "lanes": lanes(overview.standing.backlog),
         "ranges": list(RANGES),
         "series": [name for name, _ in SERIES],
         "advice": advice,
-        "meanings": meanings(look.overview.connections, request.app.state.settings),
+        "meanings": meanings(overview.standing.connections, settings_of(request)),
     }
 
 

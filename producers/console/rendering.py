@@ -201,7 +201,7 @@ def _standing(request: Request, who: Principal | None) -> dict[str, Any]:
     if who is None:
         return {"verdict": None, "page_counts": {}}
     try:
-        found: Standing = request.app.state.glance.standing()
+        found: Standing = request.app.state.overviews.standing()
     except LedgerSlowError:
         return {"verdict": unseen_so_slow(), "page_counts": {}}
     except LedgerError:

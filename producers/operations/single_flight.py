@@ -68,10 +68,6 @@ class SharedLook(Generic[T]):
             raise type(seen)(str(seen))
         return seen
 
-    def forget(self) -> None:
-        """Look anew the next time."""
-        self._seen = None
-
     def _newer(self, before: T | LedgerError | None) -> T | LedgerError:
         look, is_ours = self._begun()
         others_wait_s = min(self._within_s, _OTHERS_WAIT_S) if before is None else 0

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import httpx
 from sqlalchemy import text
 
+from producers.console.overview import Overviews
 from producers.site import create_app
 from shared import logs
 from shared.ledger.engine import engine
@@ -50,12 +51,13 @@ def page_times(url: str, instances: int = INSTANCES) -> dict[str, float]:
     logs.configure("bench", "error")
     migrate(url)
     fill(url, instances)
-    app = create_app(Settings(_env_file=None, ledger_url=url))
+    settings = Settings(_env_file=None, ledger_url=url)
+    app = create_app(settings)
     with served(app) as client:
         client.headers["Accept"] = "text/html"
 
         def forget() -> None:
-            app.state.glance.forget()
+            app.state.overviews = Overviews(settings)
 
         return {name: _median_ms(client, address, forget) for name, address in _PAGES.items()}
 

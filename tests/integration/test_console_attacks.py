@@ -98,8 +98,8 @@ def test_a_form_sent_several_times_at_once_starts_one_job(oscar: httpx.Client, r
 def test_two_plans_of_the_same_instances_are_two_forms(oscar: httpx.Client, road: Road) -> None:
     road.dead("M-1")
     address = f"{PLAN}?kind=requeue&ids=1"
-    tickets = [hidden(oscar.get(address))["ticket"] for _ in range(2)]
-    assert tickets[0] != tickets[1]
+    keys = [hidden(oscar.get(address))["idempotency_key"] for _ in range(2)]
+    assert keys[0] != keys[1]
 
 
 def test_a_plan_of_as_many_but_other_instances_is_shown_again(oscar: httpx.Client, road: Road) -> None:

@@ -1,4 +1,4 @@
-"""What keeps a command from running, told to a person: what, why, what to do."""
+"""Exit codes, and what keeps a command from running: what, why, what to do about it."""
 
 from shared.addresses.hosts import PortError
 from shared.errors import LedgerError, LedgerSlowError
@@ -12,6 +12,7 @@ IMPOSSIBLE = 2
 UNHEARD = 1
 """A port cannot be listened on; as `up` and the servers of others end."""
 
+CORRECT_SETTINGS = "correct them; see .env.example"
 _NO_TABLE, _NO_COLUMN = "42P01", "42703"
 
 
@@ -25,8 +26,8 @@ class TroubleError(Exception):
         self.code = code
 
 
-def told(error: Exception) -> TroubleError | None:
-    """Say in words for a person what *error* means; None: it is a bug."""
+def trouble_of(error: Exception) -> TroubleError | None:
+    """Return what *error* means to a person; None: it is a bug."""
     match error:
         case TroubleError():
             return error
@@ -35,7 +36,7 @@ def told(error: Exception) -> TroubleError | None:
         case LedgerError():
             return _of_ledger(error)
         case SettingsInvalidError():
-            return TroubleError(str(error), "correct them; see .env.example")
+            return TroubleError(str(error), CORRECT_SETTINGS)
         case _:
             return None
 

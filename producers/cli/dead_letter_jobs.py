@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from producers.cli.command_errors import DONE, NOTHING, TroubleError
+from producers.cli.command_settings import with_ledger
 from producers.cli.dead_letter_tables import print_causes, print_job, print_jobs, print_plan, print_rehearsals, told
-from producers.cli.ledger_commands import before_of, list_instances, print_json
-from producers.cli.ledger_location import operator, with_ledger
-from producers.cli.render import console
+from producers.cli.records import before_of, list_instances
+from producers.cli.terminal import console, operator, print_json
 from producers.operations import job_control
 from producers.operations.filtering import id_of
 from producers.operations.job_control import Ask, AskError, Selection

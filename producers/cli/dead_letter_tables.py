@@ -6,8 +6,7 @@ from itertools import groupby
 import orjson
 from rich.console import Console
 
-from producers.cli.render import coloured, console, instant, plain
-from producers.cli.tables import print_rows
+from producers.cli.terminal import coloured, console, instant, plain, print_rows
 from producers.operations import advice
 from producers.operations.rehearsal import Rehearsal
 from shared.ledger.causes import Alike, Cause

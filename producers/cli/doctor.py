@@ -3,17 +3,19 @@
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from typing import Annotated
 
+import typer
 from rich.console import Console
 
-from producers.cli.command_errors import DONE, NOTHING, told
-from producers.cli.ledger_commands import print_json, verdict_of
-from producers.cli.ledger_location import at_hand
-from producers.cli.overview import print_verdict
-from producers.cli.render import coloured, console, plain
-from producers.cli.tables import print_rows
-from producers.doctor import configuration
+from producers.cli.command_errors import CORRECT_SETTINGS, DONE, NOTHING
+from producers.cli.command_settings import at_hand
+from producers.cli.options import AsJson
+from producers.cli.status import print_verdict, verdict_of
+from producers.cli.terminal import coloured, console, plain, print_json, print_rows
 from producers.doctor.check import Finding, Level, Subject, fail
+from producers.doctor.configuration import SETTINGS
 from producers.doctor.examination import examine, is_well
 from producers.doctor.work import verdict_on
 from producers.operations.verdict import Verdict
@@ -21,8 +23,12 @@ from shared.pipeline import spoken
 from shared.setting_types import SettingsInvalidError
 
 
-def run_doctor(*, offline: bool, as_json: bool) -> int:
-    """Examine; give the exit code: 1 when something failed."""
+def doctor(
+    *,
+    offline: Annotated[bool, typer.Option("--offline", help="Call no outside system.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Examine; the exit code is 1 when something failed."""
     findings, verdict = _findings(offline=offline, is_quiet=as_json)
     if as_json:
         print_json({"ok": is_well(findings), "verdict": verdict, "findings": findings})
@@ -36,28 +42,16 @@ def _findings(*, offline: bool, is_quiet: bool) -> tuple[Sequence[Finding], Verd
     try:
         of, is_stack = at_hand()
     except SettingsInvalidError as error:
-        return [_of_settings(error)], verdict_of(error)
+        found = "; ".join(line.strip() for line in str(error).splitlines())
+        why = "no process starts with these settings, and nothing else can be looked at without them"
+        return [fail(SETTINGS, "the environment and .env", found, why, CORRECT_SETTINGS)], verdict_of(error)
     subject = Subject(of, beside_stack=is_stack, offline=offline)
     err = Console(stderr=True, highlight=False)
-    if is_quiet or not err.is_terminal:
-        return _looked(subject)
-    with err.status("looking at settings, servers, workers and connections …"):
-        return _looked(subject)
-
-
-def _looked(subject: Subject) -> tuple[Sequence[Finding], Verdict]:
-    """Examine, and judge beside it: after it, a ledger that hangs would be waited for twice."""
-    with ThreadPoolExecutor(1) as beside:
-        verdict = beside.submit(verdict_on, subject)
+    is_shown = err.is_terminal and not is_quiet
+    progress = err.status("looking at settings, servers, workers and connections …") if is_shown else nullcontext()
+    with progress, ThreadPoolExecutor(1) as beside:
+        verdict = beside.submit(verdict_on, subject)  # after the checks, a ledger that hangs would be waited for twice
         return examine(subject), verdict.result()
-
-
-def _of_settings(error: Exception) -> Finding:
-    trouble = told(error)
-    what, hint = (trouble.what, trouble.hint) if trouble else (type(error).__name__, "")
-    found = "; ".join(line.strip() for line in what.splitlines())
-    why = "no process starts with these settings, and nothing else can be looked at without them"
-    return fail(configuration.SETTINGS, "the environment and .env", found, why, hint or "correct them")
 
 
 def _print(findings: Sequence[Finding]) -> None:
@@ -66,19 +60,16 @@ def _print(findings: Sequence[Finding]) -> None:
         _print_table(findings, out)
     else:
         for one in findings:
-            out.print(plain(_line(one)), soft_wrap=True)
+            rest = f"; {one.why}; do: {one.remedy}" if one.remedy else ""
+            line = f"{one.level:<4}  {_named(one)}: {one.found} ({one.looked_at}){rest}"
+            out.print(plain(line), soft_wrap=True)
     counts = Counter(one.level for one in findings)
     out.print(plain(", ".join(f"{counts[level]} {level}" for level in Level if counts[level])))
 
 
 def _named(one: Finding) -> str:
-    """Say what was looked at, systems as people call them; with --json it keeps the words that commands take."""
+    """Return what was looked at, systems as people call them; with --json it keeps the words that commands take."""
     return " ".join(map(spoken, one.check.split()))
-
-
-def _line(one: Finding) -> str:
-    rest = f"; {one.why}; do: {one.remedy}" if one.remedy else ""
-    return f"{one.level:<4}  {_named(one)}: {one.found} ({one.looked_at}){rest}"
 
 
 def _print_table(findings: Sequence[Finding], out: Console) -> None:

@@ -1,76 +1,117 @@
-"""`membersync produce`: take in the members of files, show how far it is, and say what became of them."""
+"""`membersync produce`: take in the members of files, show how far it is, and say what became of them.
+
+Events go straight into the ledger, or over HTTP to an api; both ways give a receipt for each.  Over HTTP, what cannot
+be read is refused here and never sent; what the api cannot take just now is sent again: what was in already comes back
+as a duplicate.
+"""
 
 import errno
 import os
 import sys
+import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import httpx
+import orjson
+import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from producers.cli.command_errors import DONE, NOTHING, TroubleError
-from producers.cli.ledger_commands import print_json
-from producers.cli.ledger_location import configured, operator, with_ledger
-from producers.cli.render import plain
-from producers.cli.sending import Way, into_ledger, over_http
-from producers.intake.accept import NOT_GOOD, Receipt, Sender
+from producers.cli.command_settings import configured, with_ledger
+from producers.cli.options import AsJson
+from producers.cli.terminal import operator, plain, print_json
+from producers.intake.accept import NOT_GOOD, IntakeRules, Outcome, Receipt, Sender, accept, member_of, refuse_whole
 from producers.intake.formats import Position, read_file
 from producers.intake.refused import BodyError, RefusedEventError, RefusedRowError
-from producers.intake.siebel_message import Terms
+from producers.intake.siebel_message import Terms, nobody
 from shared.addresses.web import proxy_for, trusted
 from shared.errors import InvalidEventError
-from shared.events import MemberEvent
+from shared.events import MemberEvent, dump_event
+from shared.ledger.engine import engine
 from shared.pipeline import Lane
 
 _SLICE = 1_000
-_TIMEOUT_S = 60.0
 _SHOWN_REFUSALS = 100
 _STDIN = "-"
+_TIMEOUT_S = 60.0
+_TRIES = 6
+_WAIT_MAX_S = 30.0
+_HTTP_BODY_BYTES = 4 * 1024 * 1024
+_ANSWERED = {202, 422}
+_LATER = {429, 502, 503, 504}
 
 
-@dataclass(slots=True)
-class _Summary:
-    """What became of all files."""
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How events get in.
 
-    outcomes: Counter[str] = field(default_factory=Counter)
-    refused: list[dict[str, object]] = field(default_factory=list)
-    remarks: list[dict[str, object]] = field(default_factory=list)
-    unreadable: list[dict[str, object]] = field(default_factory=list)
+    Shape: *member_of* knows whose a ROW_ID is; *refuse_whole* keeps that a file could not be read.
+    """
 
-    @property
-    def exit_code(self) -> int:
-        """Done only when there was something, all of it was good, and every file could be read to its end."""
-        return DONE if self.outcomes and not self.refused and not self.unreadable else NOTHING
+    send: Callable[[list[Position], Sender], list[Receipt]]
+    member_of: Callable[[str], str | None] = nobody
+    refuse_whole: Callable[[InvalidEventError, Sender], None] = lambda _, __: None
 
 
-def produce_files(files: list[str], lane: Lane, api_url: str | None, token: str | None, *, as_json: bool) -> int:
-    """Take in the events of *files* in order; give the exit code."""
+def produce(
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE", help="NDJSON, JSON, CSV or SiebelMessage XML; - is standard input.")
+    ],
+    *,
+    lane: Annotated[Lane, typer.Option(metavar="LANE", help="Of events that name none: live or bulk.")] = Lane.LIVE,
+    api_url: Annotated[
+        str | None, typer.Option("--api", metavar="URL", help="Send to this api instead of into the ledger.")
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOKEN", envvar="MEMBERSYNC_TOKEN", show_envvar=True, help="The api's token of a producer."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Take in the events of *files* in order."""
+    err = Console(stderr=True, highlight=False)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[count]}"))
     with ExitStack() as exits:
-        way = _way(exits, lane, api_url, token)
-        summary = _Summary()
-        err = Console(stderr=True, highlight=False)
-        progress = exits.enter_context(_progress(err, is_shown=err.is_terminal and not as_json))
+        client = None if api_url is None else exits.enter_context(_client(api_url, token))
+        way = _into_ledger(lane) if client is None else _over_http(client, lane)
+        is_shown = err.is_terminal and not as_json
+        bar = exits.enter_context(Progress(*columns, TimeElapsedColumn(), console=err, disable=not is_shown))
+        intake = _Intake(way, bar)
         for name in files:
-            _produce(name, way, summary, progress)
+            intake.take_in(name)
     if as_json:
-        print_json({name: getattr(summary, name) for name in ("outcomes", "refused", "unreadable", "remarks")})
+        print_json({name: getattr(intake, name) for name in ("outcomes", "refused", "unreadable", "remarks")})
     else:
-        counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(summary.outcomes.items()))
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(intake.outcomes.items()))
         Console(highlight=False).print(plain(counts or "no events"))
-    return summary.exit_code
+    return DONE if intake.is_good else NOTHING
 
 
-def _way(exits: ExitStack, lane: Lane, api_url: str | None, token: str | None) -> Way:
-    if api_url is None:
-        return into_ledger(with_ledger(), lane)
+def _into_ledger(lane: Lane) -> _Way:
+    """Take events in here, as the api would."""
+    settings = with_ledger()
+    ledger = engine(settings.require_ledger())
+    who = operator()
+    rules = IntakeRules(lane, settings.program_id, settings.guard.future_s, forced_by=(who.name, who.role))
+    return _Way(
+        lambda items, sender: accept(ledger, items, rules, sender),
+        partial(member_of, ledger),
+        partial(refuse_whole, ledger),
+    )
+
+
+def _client(api_url: str, token: str | None) -> httpx.Client:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     proxy = proxy_for(api_url)
     way: dict[str, Any] = {"proxy": proxy.url if proxy else None, "trust_env": False, "verify": trusted()}
@@ -84,34 +125,156 @@ def _way(exits: ExitStack, lane: Lane, api_url: str | None, token: str | None) -
         raise TroubleError("--token is none: a token has ASCII letters only") from None
     if client.base_url.scheme not in {"http", "https"}:
         raise TroubleError(f"--api {api_url} is not a URL", "like http://127.0.0.1:8000")
-    return over_http(exits.enter_context(client), lane)
+    return client
 
 
-def _produce(name: str, way: Way, summary: _Summary, progress: Progress) -> None:
-    """Take in one file."""
-    shown = "standard input" if name == _STDIN else name
-    sender = Sender(operator().name, f"file {Path(name).name}" if name != _STDIN else shown)
+def _over_http(client: httpx.Client, lane: Lane) -> _Way:
+    """Send events to the api that *client* points at."""
+
+    def send(items: list[Position], _: Sender) -> list[Receipt]:
+        receipts = [
+            Receipt(position, Outcome.REFUSED, field=item.field, reason=item.reason)
+            for position, item in items
+            if isinstance(item, InvalidEventError)
+        ]
+        for positions, body in _bodies(items):
+            for position, answer in zip(positions, _post(client, lane, body), strict=True):
+                values: dict[str, Any] = {name: answer.get(name) for name in Receipt.__dataclass_fields__}
+                receipts.append(Receipt(**values | {"outcome": Outcome(answer["outcome"]), "position": position}))
+        return sorted(receipts, key=lambda receipt: receipt.position)
+
+    return _Way(send)
+
+
+def _bodies(items: list[Position]) -> Iterator[tuple[list[int], bytes]]:
+    """Yield NDJSON bodies that an api takes, with the positions of their events."""
+    positions: list[int] = []
+    lines: list[bytes] = []
+    size = 0
+    for position, item in items:
+        if isinstance(item, InvalidEventError):
+            continue
+        positions.append(position)
+        lines.append(orjson.dumps(dump_event(item)))
+        size += len(lines[-1])
+        if size > _HTTP_BODY_BYTES:
+            yield positions, b"\n".join(lines)
+            positions, lines, size = [], [], 0
+    if lines:
+        yield positions, b"\n".join(lines)
+
+
+def _post(client: httpx.Client, lane: Lane, body: bytes) -> list[dict[str, Any]]:
+    """Send one body, again while the api cannot take it.
+
+    Raises:
+        TroubleError: it does not take it at all.
+    """
+    wait_s, cause = 0.5, ""
+    proxy = proxy_for(str(client.base_url))
+    through = f" (through {proxy})" if proxy else ""
+    for attempt in range(1, _TRIES + 1):
+        try:
+            answer = client.post(
+                "/v1/member-events",
+                params={"lane": lane},
+                content=body,
+                headers={"Content-Type": "application/x-ndjson"},
+            )
+        except httpx.TransportError as error:
+            cause = (str(error) or type(error).__name__) + through
+        else:
+            if answer.status_code in _ANSWERED:
+                results: list[dict[str, Any]] = answer.json()["results"]
+                return results
+            cause = f"{answer.status_code} {_detail(answer)}{through}"
+            if answer.status_code not in _LATER:
+                raise TroubleError(f"{client.base_url} refuses: {cause}", "check --api and --token")
+            stated = answer.headers.get("retry-after", "")
+            wait_s = max(wait_s, float(stated)) if stated.isdecimal() else wait_s
+        if attempt < _TRIES:
+            threading.Event().wait(min(wait_s, _WAIT_MAX_S))
+            wait_s *= 2
+    raise TroubleError(
+        f"{client.base_url} does not take events: {cause}", "run the same again: what is in already is a duplicate"
+    )
+
+
+def _detail(answer: httpx.Response) -> str:
     try:
-        with _opened(name) as stream:
-            task = progress.add_task(shown, total=_size(stream), count="")
-            terms = Terms.of(configured(), datetime.now(UTC))
-            terms = replace(terms, member_of=way.member_of, remark=lambda what: _remark(shown, what, summary, progress))
-            for events in _slices(read_file(stream, name, terms)):
-                items = dict(events)
-                for receipt in way.send(events, sender):
-                    _note(shown, receipt, items[receipt.position], summary, progress)
-                _show(progress, task, stream, summary)
-    except BodyError as error:
-        _complain(progress, f"{shown}: {error}")
-        summary.unreadable.append({"file": shown, "field": error.field, "reason": error.reason})
-        way.refuse_whole(error, sender)
-    except OSError as error:
-        _complain(progress, f"{shown}: {error.strerror}")
-        summary.unreadable.append({"file": shown, "field": "", "reason": str(error.strerror)})
+        return str(answer.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return answer.reason_phrase
+
+
+@dataclass(slots=True)
+class _Intake:
+    """What became of all files so far; what is wrong is said above *bar* as soon as it is known."""
+
+    way: _Way
+    bar: Progress
+    outcomes: Counter[str] = field(default_factory=Counter)
+    refused: list[dict[str, object]] = field(default_factory=list)
+    remarks: list[dict[str, object]] = field(default_factory=list)
+    unreadable: list[dict[str, object]] = field(default_factory=list)
+
+    @property
+    def is_good(self) -> bool:
+        """Whether there was something, all of it was good, and every file could be read to its end."""
+        return bool(self.outcomes) and not self.refused and not self.unreadable
+
+    def take_in(self, name: str) -> None:
+        """Take in one file."""
+        shown = "standard input" if name == _STDIN else name
+        sender = Sender(operator().name, f"file {Path(name).name}" if name != _STDIN else shown)
+        try:
+            with _opened(name) as stream:
+                size = os.fstat(stream.fileno()).st_size if stream.seekable() else None
+                task = self.bar.add_task(shown, total=size, count="")
+                terms = Terms.of(configured(), datetime.now(UTC))
+                terms = replace(terms, member_of=self.way.member_of, remark=partial(self._remark, shown))
+                for events in _slices(read_file(stream, name, terms)):
+                    items = dict(events)
+                    for receipt in self.way.send(events, sender):
+                        self._note(shown, receipt, items[receipt.position])
+                    at = None if stream.closed or not stream.seekable() else stream.tell()
+                    self.bar.update(task, completed=at, count=f"{self.outcomes.total()} events")
+        except BodyError as error:
+            self._complain(f"{shown}: {error}")
+            self.unreadable.append({"file": shown, "field": error.field, "reason": error.reason})
+            self.way.refuse_whole(error, sender)
+        except OSError as error:
+            self._complain(f"{shown}: {error.strerror}")
+            self.unreadable.append({"file": shown, "field": "", "reason": str(error.strerror)})
+
+    def _remark(self, shown: str, what: str) -> None:
+        self.remarks.append({"file": shown, "remark": what})
+        self._complain(f"{shown}: {what}")
+
+    def _note(self, shown: str, receipt: Receipt, item: MemberEvent | InvalidEventError) -> None:
+        self.outcomes[receipt.outcome.value] += 1
+        if receipt.outcome not in NOT_GOOD:
+            return
+        line = item.line if isinstance(item, RefusedEventError) else None
+        number = receipt.member_number or (item.member_number if isinstance(item, RefusedEventError) else None)
+        refusal = {"file": shown, "position": receipt.position, "line": line, "member_number": number}
+        refusal |= {"field": receipt.field, "reason": receipt.reason, "outcome": receipt.outcome.value}
+        self.refused.append(refusal)
+        if len(self.refused) <= _SHOWN_REFUSALS:
+            column = f"column {receipt.field}" if isinstance(item, RefusedRowError) else receipt.field
+            where = ", ".join(filter(None, (f"line {line}" if line else "", column if receipt.field else "")))
+            whose = f" (member {number})" if number else ""
+            what = f"{where + ': ' if where else ''}{receipt.reason}{whose}"
+            self._complain(f"{shown}: event {receipt.position} {receipt.outcome}: {what}")
+        elif len(self.refused) == _SHOWN_REFUSALS + 1:
+            self._complain("more are refused; --json lists them all")
+
+    def _complain(self, text: str) -> None:
+        self.bar.console.print(plain(text), soft_wrap=True)
 
 
 def _slices(positions: Iterable[Position]) -> Iterator[list[Position]]:
-    """Give the events by the thousand; those before a spot that cannot be read are given before it is said."""
+    """Yield the events by the thousand; those before a spot that cannot be read are given before it is said."""
     events: list[Position] = []
     unreadable = None
     try:
@@ -126,52 +289,6 @@ def _slices(positions: Iterable[Position]) -> Iterator[list[Position]]:
         yield events
     if unreadable:
         raise unreadable
-
-
-def _remark(shown: str, what: str, summary: _Summary, progress: Progress) -> None:
-    summary.remarks.append({"file": shown, "remark": what})
-    _complain(progress, f"{shown}: {what}")
-
-
-def _note(
-    shown: str, receipt: Receipt, item: MemberEvent | InvalidEventError, summary: _Summary, progress: Progress
-) -> None:
-    summary.outcomes[receipt.outcome.value] += 1
-    if receipt.outcome not in NOT_GOOD:
-        return
-    line = item.line if isinstance(item, RefusedEventError) else None
-    number = receipt.member_number or (item.member_number if isinstance(item, RefusedEventError) else None)
-    refusal = {"file": shown, "position": receipt.position, "line": line, "member_number": number}
-    refusal |= {"field": receipt.field, "reason": receipt.reason, "outcome": receipt.outcome.value}
-    summary.refused.append(refusal)
-    if len(summary.refused) <= _SHOWN_REFUSALS:
-        where = f"line {line}" if line else ""
-        where += f"{', column ' if isinstance(item, RefusedRowError) else ', ' if line else ''}{receipt.field}" * bool(
-            receipt.field
-        )
-        whose = f" (member {number})" if number else ""
-        what = f"{where + ': ' if where else ''}{receipt.reason}{whose}"
-        _complain(progress, f"{shown}: event {receipt.position} {receipt.outcome}: {what}")
-    elif len(summary.refused) == _SHOWN_REFUSALS + 1:
-        _complain(progress, "more are refused; --json lists them all")
-
-
-def _complain(progress: Progress, text: str) -> None:
-    progress.console.print(plain(text), soft_wrap=True)
-
-
-def _progress(err: Console, *, is_shown: bool) -> Progress:
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[count]}"))
-    return Progress(*columns, TimeElapsedColumn(), console=err, disable=not is_shown)
-
-
-def _show(progress: Progress, task: TaskID, stream: BufferedReader, summary: _Summary) -> None:
-    at = None if stream.closed or not stream.seekable() else stream.tell()
-    progress.update(task, completed=at, count=f"{summary.outcomes.total()} events")
-
-
-def _size(stream: BufferedReader) -> int | None:
-    return os.fstat(stream.fileno()).st_size if stream.seekable() else None
 
 
 @contextmanager

@@ -6,18 +6,18 @@ from typing import Annotated
 import typer
 
 from producers.cli.command_errors import DONE, NOTHING
-from producers.cli.ledger_commands import before_of, print_json
-from producers.cli.ledger_location import with_ledger
+from producers.cli.command_settings import with_ledger
 from producers.cli.options import AsJson, Cursor, Limit
-from producers.cli.render import console, instant, plain
-from producers.cli.tables import print_rows
+from producers.cli.records import before_of
+from producers.cli.terminal import console, instant, plain, print_json, print_rows
 from producers.intake.refused import where_of
 from producers.operations.filtering import INSTANT_SAID, LIMIT_DEFAULT, refusals_of
+from shared.ledger import refusals as refused_events
 from shared.ledger.engine import engine, transaction
-from shared.ledger.refusals import RefusalPage, refusals
+from shared.ledger.refusals import RefusalPage
 
 
-def list_refusals(  # noqa: PLR0913  # one option each
+def refusals(  # noqa: PLR0913  # one option each
     *,
     sender: Annotated[list[str] | None, typer.Option("--sender", metavar="NAME", help="Of the token, or user.")] = None,
     field: Annotated[list[str] | None, typer.Option("--field", metavar="FIELD", help="What was wrong.")] = None,
@@ -39,7 +39,7 @@ def list_refusals(  # noqa: PLR0913  # one option each
         raise typer.BadParameter(str(error)) from None
     before = before_of(cursor)
     with transaction(engine(with_ledger().ledger_url)) as tx:
-        page = refusals(tx, where, limit=limit, before=before)
+        page = refused_events.refusals(tx, where, limit=limit, before=before)
     if as_json:
         print_json(page)
     elif page.items:

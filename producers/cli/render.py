@@ -11,7 +11,7 @@ import orjson
 from rich.console import Console
 from rich.text import Text
 
-from producers.cli.tables import print_rows
+from producers.cli.terminal import age, coloured, console, instant, plain, print_rows
 from shared.ledger.records import (
     ActivityLine,
     InstanceDetail,
@@ -20,49 +20,6 @@ from shared.ledger.records import (
     Page,
 )
 from shared.pipeline import spoken
-
-_COLOURS = {
-    "ok": "green",
-    "warn": "yellow",
-    "fail": "bold red",
-    "done": "green",
-    "stopped": "bold red",
-    "completed": "green",
-    "up": "green",
-    "Success": "green",
-    "running": "cyan",
-    "waiting": "yellow",
-    "held": "magenta",
-    "paused": "yellow",
-    "half_open": "yellow",
-    "rejected": "red",
-    "dead": "bold red",
-    "open": "bold red",
-    "down": "bold red",
-    "being probed": "yellow",
-    "OIC Failure": "red",
-    "CT Failure": "red",
-    "Data Error": "red",
-}
-_WIDTH_OF_A_PIPE = 200
-_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
-
-
-def console() -> Console:
-    """Give the console on standard output: colours on a terminal only, long lines in a pipe."""
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=_WIDTH_OF_A_PIPE)
-
-
-def plain(value: object, style: str = "") -> Text:
-    """Give *value* as text that nothing in it can turn into anything else."""
-    words = "" if value is None else str(value)
-    return Text("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in words), style)
-
-
-def coloured(word: str | None) -> Text:
-    """Give a state or status as people read it, in its colour."""
-    return plain(spoken(word), _COLOURS.get(word or "", ""))
 
 
 def print_page(page: Page, untold: Collection[str]) -> None:
@@ -169,23 +126,8 @@ def _print_call(out: Console, call: Mapping[str, Any]) -> None:
             out.print(plain(f"        {name:<8} {_json(call[name])}", "dim"), soft_wrap=True)
 
 
-def age(seconds: float) -> str:
-    """Give a duration as people say it: `42 ms`, `12 s`, `5 min`, `3 h`, `2 d`."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    for unit_s, name in ((_DAY_S, "d"), (_HOUR_S, "h"), (_MINUTE_S, "min")):
-        if seconds >= unit_s:
-            return f"{seconds / unit_s:.0f} {name}"
-    return f"{seconds:.0f} s"
-
-
 def _why(one: InstanceRecord) -> str:
     return ": ".join(filter(None, (one.code, one.error))) or one.reason or ""
-
-
-def instant(at: datetime | None) -> str:
-    """Give an instant in UTC; nothing for none."""
-    return "" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
 def _json(content: object) -> str:

@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from deploy.local.embedded_server import free_port
-from producers.cli.ledger_location import configured
-from producers.cli.render import age, plain
+from producers.cli.command_settings import configured
+from producers.cli.terminal import age, plain
 from shared.settings import settings
 from tests.road import Road
 from tests.terminal import CSV, EVENT, XML, Terminal, eventually_answers, running

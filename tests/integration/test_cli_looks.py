@@ -16,8 +16,9 @@ import pytest
 import typer.main
 from sqlalchemy import Engine
 
-from producers.cli import dead_letter_commands
-from producers.cli.app import app, instances
+from producers.cli import dead_letters
+from producers.cli.app import app
+from producers.cli.records import instances
 from shared.settings import settings
 from tests.commands import parse
 from tests.road import ALWAYS_REFUSED, Road
@@ -177,9 +178,9 @@ def test_migrate_tells_the_schema_as_json_and_refuses_one_of_the_future(cli: Ter
 def test_every_command_with_a_filter_has_all_of_it() -> None:
     for command in (
         instances,
-        dead_letter_commands.dead_letters,
-        dead_letter_commands.requeue,
-        dead_letter_commands.discard,
+        dead_letters.dead_letters,
+        dead_letters.requeue,
+        dead_letters.discard,
     ):
         assert [name for name in inspect.signature(command).parameters if name in FILTER] == FILTER
 

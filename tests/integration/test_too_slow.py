@@ -6,7 +6,7 @@ from threading import Event
 import pytest
 from sqlalchemy import Engine, text
 
-from producers.cli.command_errors import told
+from producers.cli.command_errors import trouble_of
 from producers.site import create_app
 from shared.errors import LedgerSlowError
 from shared.ledger.engine import transaction
@@ -32,7 +32,7 @@ def test_api_page_and_command_line_say_to_ask_for_less(ledger: Engine, ledger_ur
     assert "refresh" not in page.headers  # the same again would be as slow
     with pytest.raises(LedgerSlowError) as caught:
         ask_too_much(ledger)
-    trouble = told(caught.value)
+    trouble = trouble_of(caught.value)
     assert trouble is not None
     assert "narrow" in trouble.hint
 

@@ -1,31 +1,57 @@
-"""The commands that look into the ledger."""
+"""`membersync member`, `instances`, `show` and `refusals`: what the ledger knows, one by one."""
 
-import sys
-from contextlib import suppress
-from threading import Event
-from typing import Any
+from typing import Annotated
 
-import orjson
 import typer
 
-from producers.cli.command_errors import DONE, NOTHING, TroubleError
-from producers.cli.ledger_location import operator, with_ledger
-from producers.cli.overview import print_overview, print_verdict
-from producers.cli.render import console, print_instance, print_member, print_page
-from producers.operations.filtering import id_of
+from producers.cli.command_errors import DONE, NOTHING
+from producers.cli.command_settings import with_ledger
+from producers.cli.filtered import filtered
+from producers.cli.options import AsJson, Cursor, Limit, Unmasked
+from producers.cli.render import print_instance, print_member, print_page
+from producers.cli.terminal import operator, print_json
+from producers.operations.filtering import LIMIT_DEFAULT, id_of
 from producers.operations.refused_member import refusals_of_member, words_of
-from producers.operations.standing import standing
 from producers.operations.unmasked import instance_for, member_for, page_for
-from producers.operations.verdict import Verdict, invalid, unseen, unseen_so_slow, unset
-from shared.errors import LedgerError, LedgerSlowError
 from shared.ledger import views
 from shared.ledger.engine import engine, transaction
 from shared.ledger.filters import Filter, has_control
 from shared.ledger.refusals import RefusalPage
-from shared.setting_types import SettingsInvalidError
-from shared.settings import Settings
 
-_WATCHED_EVERY_S = 2.0
+
+def member(
+    number: Annotated[str, typer.Argument(metavar="NUMBER", help="Member number.")],
+    *,
+    limit: Limit = 10,
+    cursor: Cursor = None,
+    unmasked: Unmasked = False,
+    as_json: AsJson = False,
+) -> int:
+    """Show one member's timeline."""
+    return show_member(number, limit, cursor, unmasked=unmasked, as_json=as_json)
+
+
+@filtered
+def instances(
+    where: Filter,
+    *,
+    limit: Limit = LIMIT_DEFAULT,
+    cursor: Cursor = None,
+    unmasked: Unmasked = False,
+    as_json: AsJson = False,
+) -> None:
+    """List instances, newest first."""
+    raise typer.Exit(list_instances(where, limit, cursor, unmasked=unmasked, as_json=as_json))
+
+
+def show(
+    instance_id: Annotated[str, typer.Argument(metavar="ID", help="Instance id.")],
+    *,
+    unmasked: Unmasked = False,
+    as_json: AsJson = False,
+) -> int:
+    """Show one instance with its activity."""
+    return show_instance(instance_id, unmasked=unmasked, as_json=as_json)
 
 
 def list_instances(where: Filter, limit: int, cursor: str | None, *, unmasked: bool, as_json: bool) -> int:
@@ -96,58 +122,6 @@ def _show_refused(number: str, refused: RefusalPage, *, as_json: bool) -> int:
     return NOTHING
 
 
-def show_status(*, watch: bool, as_json: bool) -> int:
-    """Show how it goes, with *watch* again and again until Ctrl-C; give the exit code.
-
-    Raises:
-        LedgerError: nothing can be read; the verdict has said so.
-        SettingsInvalidError: as before, because of the settings.
-        TroubleError: as before, because no ledger is set.
-    """
-    try:
-        of = with_ledger()
-        if not watch:
-            _print_status(of, as_json=as_json)
-            return DONE
-    except (LedgerError, SettingsInvalidError, TroubleError) as error:
-        typer.echo(verdict_of(error).sentence, err=True)
-        raise
-    with suppress(KeyboardInterrupt):
-        while True:
-            if not as_json:
-                console().clear()
-            try:
-                _print_status(of, as_json=as_json)
-            except LedgerError as error:
-                print_verdict(verdict_of(error))
-            sys.stdout.flush()
-            Event().wait(_WATCHED_EVERY_S)
-    return DONE
-
-
-def verdict_of(error: Exception) -> Verdict:
-    """Give the verdict where *error* keeps everybody from saying more."""
-    match error:
-        case TroubleError():
-            return unset()
-        case SettingsInvalidError():
-            return invalid()
-        case LedgerSlowError():
-            return unseen_so_slow()
-        case _:
-            return unseen()
-
-
-def _print_status(of: Settings, *, as_json: bool) -> None:
-    with transaction(engine(of.ledger_url)) as tx:
-        found = standing(tx, of)
-    if as_json:
-        print_json(found)
-    else:
-        print_verdict(found.verdict)
-        print_overview(found)
-
-
 def before_of(cursor: str | None) -> int | None:
     """Read a cursor.
 
@@ -158,8 +132,3 @@ def before_of(cursor: str | None) -> int | None:
     if cursor and before is None:
         raise typer.BadParameter("--cursor: is none of ours")
     return before
-
-
-def print_json(content: Any) -> None:  # noqa: ANN401  # records, dicts, lists
-    """Print one JSON object."""
-    typer.echo(orjson.dumps(content, option=orjson.OPT_UTC_Z | orjson.OPT_INDENT_2).decode())

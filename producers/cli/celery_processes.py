@@ -1,0 +1,73 @@
+"""`membersync worker` and `flower`: processes that become Celery's, so that signals and exit code are its own."""
+
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from producers.cli.command_errors import TroubleError
+from producers.cli.command_settings import Port, configured, port_setting, with_servers
+from shared.addresses.hosts import listening
+from shared.pipeline import QUEUES, STAGES, Lane
+
+
+def worker(
+    lane: Annotated[Lane | None, typer.Option(metavar="LANE", help="Only live, or bulk; both when left out.")] = None,
+    concurrency: Annotated[int | None, typer.Option(metavar="N", min=1, help="Processes.")] = None,
+) -> None:
+    """Become a Celery worker of *lane*, or of both.
+
+    Raises:
+        TroubleError: ledger or broker is not set.
+    """
+    of = with_servers()
+    queues = QUEUES if lane is None else [stage.queue(lane) for stage in STAGES]
+    _become_celery(
+        "workers.app",
+        "worker",
+        "--queues",
+        ",".join(queues),
+        "--hostname",
+        f"{lane or 'all'}.{os.getpid()}@%h",
+        "--pool",
+        "prefork",
+        "--concurrency",
+        str(concurrency or of.worker.concurrency),
+        "--loglevel",
+        of.log_level,
+        "--without-mingle",  # nothing here is revoked or shared between workers: waiting for their answers is lost time
+        "--without-gossip",
+    )
+
+
+def flower(port: Port = None) -> None:
+    """Become Flower.
+
+    Raises:
+        TroubleError: broker or password is not set, or its configuration is not installed.
+        PortError: its port cannot be listened on.
+    """
+    of = configured()
+    if of.broker_url is None:
+        raise TroubleError("MEMBERSYNC_BROKER_URL is not set", "set it; `membersync up` starts a Flower of its own")
+    if of.flower.password is None:
+        raise TroubleError("MEMBERSYNC_FLOWER__PASSWORD is not set", "Flower does not run without a login")
+    with listening("Flower", of.flower.host, of.flower.port if port is None else port, port_setting("FLOWER", port)):
+        pass  # Flower would say it with a traceback
+    package = find_spec("deploy")
+    files = [Path(folder) / "flowerconfig.py" for folder in package.submodule_search_locations or ()] if package else []
+    configuration = next(filter(Path.is_file, files), None)
+    if configuration is None:
+        raise TroubleError("deploy/flowerconfig.py is not installed", "install membersync with its package `deploy`")
+    chosen = [] if port is None else [f"--port={port}"]
+    _become_celery("shared.broker", "flower", f"--conf={configuration}", *chosen)
+
+
+def _become_celery(app: str, *arguments: str) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    argv = [sys.executable, "-m", "celery", "--quiet", "-A", app, *arguments]
+    os.execv(sys.executable, argv)  # noqa: S606  # our own interpreter and arguments, no shell

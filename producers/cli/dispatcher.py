@@ -1,0 +1,55 @@
+"""`membersync dispatcher`: sends what is due to the workers; beside it bookkeeping, mail and metrics."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+from producers.cli.command_settings import with_servers
+from producers.dispatch.bookkeeper import Bookkeeper
+from producers.dispatch.dispatcher import Dispatcher
+from producers.mail.postman import Postman
+from shared import logs
+
+_STOP_WITHIN_S = 5.0
+
+
+def dispatcher() -> None:
+    """Dispatch until SIGTERM or Ctrl-C.
+
+    Raises:
+        TroubleError: ledger or broker is not set.
+        PortError: the port of its metrics cannot be listened on.
+    """
+    of = with_servers()
+    logs.configure("dispatcher", of.log_level)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    runs = [Bookkeeper(of).run]
+    if of.mail.host:
+        runs.append(Postman(of).run)
+    with ExitStack() as beside:
+        if of.dispatcher.metrics_port:
+            from producers.metrics.server import metrics_served  # noqa: PLC0415  # a web server, which few ask for
+
+            beside.enter_context(metrics_served(of))
+        beside.enter_context(_beside(stop, *runs))
+        Dispatcher(of).run(stop)
+
+
+@contextmanager
+def _beside(stop: threading.Event, *runs: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Run each in a thread of its own for the length of the block; *stop* is set at its end.
+
+    Whoever has not stopped `_STOP_WITHIN_S` later, waiting for a silent mail server say, ends with the process.
+    """
+    threads = [threading.Thread(target=run, args=(stop,), daemon=True) for run in runs]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(_STOP_WITHIN_S)

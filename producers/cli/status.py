@@ -1,0 +1,226 @@
+"""`membersync status` and `connections`: how it goes, and the connections: their test, pause and resumption."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from enum import StrEnum
+from threading import Event
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from producers.cli.command_errors import DONE, NOTHING, TroubleError
+from producers.cli.command_settings import with_connections, with_ledger
+from producers.cli.options import AsJson
+from producers.cli.terminal import age, coloured, console, instant, operator, plain, print_json, print_rows
+from producers.operations import connection_control
+from producers.operations.standing import standing
+from producers.operations.verdict import Level, Verdict, invalid, unseen, unseen_so_slow, unset
+from shared.errors import LedgerError, LedgerSlowError
+from shared.ledger.engine import engine, transaction
+from shared.ledger.records import Backlog, ConnectionState, DeadLetters, Overview, Rate
+from shared.pipeline import Stage, spoken
+from shared.setting_types import SettingsInvalidError
+from shared.settings import Settings
+
+_WATCHED_EVERY_S = 2.0
+_LEVELS = {Level.WELL: "bold green", Level.WAITS: "bold yellow", Level.PERSON: "bold red"}
+
+
+class Act(StrEnum):
+    """What can be done to a connection."""
+
+    TEST = "test"
+    PAUSE = "pause"
+    RESUME = "resume"
+
+
+def status(
+    *,
+    watch: Annotated[bool, typer.Option("--watch", help="Again every 2 s, until Ctrl-C.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Show how it goes, with *watch* again and again until Ctrl-C.
+
+    Raises:
+        LedgerError: nothing can be read; the verdict has said so.
+        SettingsInvalidError: as before, because of the settings.
+        TroubleError: as before, because no ledger is set.
+    """
+    try:
+        of = with_ledger()
+        if not watch:
+            _print_status(of, as_json=as_json)
+            return DONE
+    except (LedgerError, SettingsInvalidError, TroubleError) as error:
+        typer.echo(verdict_of(error).sentence, err=True)
+        raise
+    with suppress(KeyboardInterrupt):
+        while True:
+            if not as_json:
+                console().clear()
+            try:
+                _print_status(of, as_json=as_json)
+            except LedgerError as error:
+                print_verdict(verdict_of(error))
+            sys.stdout.flush()
+            Event().wait(_WATCHED_EVERY_S)
+    return DONE
+
+
+def _print_status(of: Settings, *, as_json: bool) -> None:
+    with transaction(engine(of.ledger_url)) as tx:
+        found = standing(tx, of)
+    if as_json:
+        print_json(found)
+    else:
+        print_verdict(found.verdict)
+        _print_overview(found)
+
+
+def verdict_of(error: Exception) -> Verdict:
+    """Return the verdict where *error* keeps everybody from saying more."""
+    match error:
+        case TroubleError():
+            return unset()
+        case SettingsInvalidError():
+            return invalid()
+        case LedgerSlowError():
+            return unseen_so_slow()
+        case _:
+            return unseen()
+
+
+def print_verdict(verdict: Verdict) -> None:
+    """Print in one line whether all is well."""
+    console().print(plain(verdict.sentence, _LEVELS[verdict.level]))
+
+
+def connections(
+    act: Annotated[Act | None, typer.Argument(metavar="test|pause|resume", help="What to do; nothing: show.")] = None,
+    name: Annotated[Stage | None, typer.Argument(metavar="NAME", help="oic, crowdtwist or siebel.")] = None,
+    *,
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="WHY", help="Why; is kept and shown. A pause needs it.")
+    ] = "",
+    as_json: AsJson = False,
+) -> int:
+    """Show the connections; test, pause or resume one."""
+    if act is None:
+        of = with_ledger()
+        found = connection_control.states(engine(of.ledger_url), of)
+        if as_json:
+            print_json(connection_control.ConnectionPage(found))
+        else:
+            _print_connections(found)
+        return DONE
+    if name is None:
+        raise typer.BadParameter(f"{act}: name the connection: {', '.join(Stage)}")
+    if act is Act.PAUSE and not reason.strip():
+        raise typer.BadParameter("--reason: say why")
+    return _test(name, reason, as_json=as_json) if act is Act.TEST else _switch(act, name, reason, as_json=as_json)
+
+
+def _test(stage: Stage, reason: str, *, as_json: bool) -> int:
+    of = with_connections()
+    found = connection_control.test(engine(of.ledger_url), operator(), stage, reason, of)
+    if as_json:
+        print_json(found)
+    else:
+        code = f" [{found.code}]" if found.code else ""
+        what = f"  ({found.what})" if found.ok else ""
+        console().print(plain(f"{spoken(stage)}: {found.answer}{code}{what}, {found.took_ms:.0f} ms"), soft_wrap=True)
+    return DONE if found.ok else NOTHING
+
+
+def _switch(act: Act, stage: Stage, reason: str, *, as_json: bool) -> int:
+    of = with_ledger()
+    switch = connection_control.pause if act is Act.PAUSE else connection_control.resume
+    found = switch(engine(of.ledger_url), operator(), stage, reason, of)
+    if as_json:
+        print_json(found)
+    else:
+        typer.echo(f"{spoken(stage)}: {found.answer}")
+        _print_connections([found.connection])
+    return DONE if found.changed else NOTHING
+
+
+def _print_overview(overview: Overview) -> None:
+    out = console()
+    _print_connections(overview.connections)
+    if overview.backlog:
+        print_rows(out, [_backlog(row) for row in overview.backlog])
+    else:
+        out.print(plain("nothing is pending"))
+    print_rows(out, [_rate(row) for row in overview.rates], texts=["of them"])
+    if overview.dead_letters:
+        print_rows(out, [_dead_letters(row) for row in overview.dead_letters])
+
+
+def _print_connections(rows: Sequence[ConnectionState]) -> None:
+    """Print how the connections stand, and below them why one does not serve."""
+    out = console()
+    print_rows(out, [_connection(row) for row in rows], expendable=["free now", "failures", "breaker", "since"])
+    troubled = [f"{spoken(row.name)}: {words}" for row in rows for words in _why(row)]
+    for line in troubled:
+        out.print(plain(line))
+
+
+def _connection(row: ConnectionState) -> dict[str, Text]:
+    budget = row.budget
+    return {
+        "connection": plain(spoken(row.name)),
+        "state": coloured(row.state),
+        "since": plain(instant(row.since)),
+        "breaker": coloured("" if row.breaker == "closed" else row.breaker),
+        "failures": plain(row.failures or ""),
+        "next probe": plain(_next_probe(row)),
+        "held": plain(row.held or ""),
+        "calls/min": plain("no limit" if budget is None else f"{budget.used} of {budget.per_minute}"),
+        "free now": plain("" if budget is None else f"{budget.free_live} live, {budget.free_bulk} bulk"),
+    }
+
+
+def _next_probe(row: ConnectionState) -> str:
+    if row.breaker == "half_open":
+        return f"the {row.probes}. is out"
+    if row.next_probe_in_s is None:
+        return ""
+    return f"in {age(row.next_probe_in_s)}" if row.next_probe_in_s else "now"
+
+
+def _why(row: ConnectionState) -> Iterable[str]:
+    if row.state == "paused":
+        yield f"paused by {row.paused_by}: {row.paused_reason}"
+    if row.wait_until:
+        yield f"asked us to wait until {instant(row.wait_until)}"
+    if row.suspects:
+        yield f"{row.suspects} suspects: they failed while it served others"
+    if row.last_error:
+        yield f"last error: {row.last_error}"
+
+
+def _backlog(row: Backlog) -> dict[str, Text]:
+    return {
+        "lane": plain(row.lane),
+        "stage": plain(spoken(row.stage)),
+        "state": coloured(row.state),
+        "instances": plain(row.count),
+        "oldest": plain(age(row.oldest_s)),
+        "next due": plain(instant(row.next_due_at)),
+    }
+
+
+def _rate(row: Rate) -> dict[str, Text]:
+    of_them = ", ".join(f"{count} {spoken(state, count)}" for state, count in row.finished.items())
+    return {
+        "last": plain(age(row.period_s)),
+        "accepted": plain(row.accepted),
+        "finished": plain(sum(row.finished.values())),
+        "of them": plain(of_them),
+    }
+
+
+def _dead_letters(row: DeadLetters) -> dict[str, Text]:
+    return {"dead letters": plain(row.count, "bold red"), "stage": plain(spoken(row.stage)), "code": plain(row.code)}

@@ -1,0 +1,124 @@
+"""The terminal: who types at it; text, tables and JSON on it.
+
+Whatever comes from outside is shown as text, never as markup or as control characters of the terminal.
+"""
+
+import getpass
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
+
+import orjson
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from producers.operations.job_control import Operator
+from shared.pipeline import spoken
+
+_COLOURS = {
+    "ok": "green",
+    "warn": "yellow",
+    "fail": "bold red",
+    "done": "green",
+    "stopped": "bold red",
+    "completed": "green",
+    "up": "green",
+    "Success": "green",
+    "running": "cyan",
+    "waiting": "yellow",
+    "held": "magenta",
+    "paused": "yellow",
+    "half_open": "yellow",
+    "rejected": "red",
+    "dead": "bold red",
+    "open": "bold red",
+    "down": "bold red",
+    "being probed": "yellow",
+    "OIC Failure": "red",
+    "CT Failure": "red",
+    "Data Error": "red",
+}
+_WIDTH_OF_A_PIPE = 200
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
+_GAP = 3
+_FOLDED = 24
+"""Running text is still read well at this width."""
+
+
+def operator() -> Operator:
+    """Return who types: whoever is logged in on this machine; whoever reaches the ledger may do everything."""
+    try:
+        return Operator(getpass.getuser(), "cli")
+    except (KeyError, OSError):
+        return Operator("unknown", "cli")
+
+
+def console() -> Console:
+    """Return the console on standard output: colours on a terminal only, long lines in a pipe."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=_WIDTH_OF_A_PIPE)
+
+
+def plain(value: object, style: str = "") -> Text:
+    """Return *value* as text that nothing in it can turn into anything else."""
+    words = "" if value is None else str(value)
+    return Text("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in words), style)
+
+
+def coloured(word: str | None) -> Text:
+    """Return a state or status as people read it, in its colour."""
+    return plain(spoken(word), _COLOURS.get(word or "", ""))
+
+
+def age(seconds: float) -> str:
+    """Return a duration as people say it: `42 ms`, `12 s`, `5 min`, `3 h`, `2 d`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    for unit_s, name in ((_DAY_S, "d"), (_HOUR_S, "h"), (_MINUTE_S, "min")):
+        if seconds >= unit_s:
+            return f"{seconds / unit_s:.0f} {name}"
+    return f"{seconds:.0f} s"
+
+
+def instant(at: datetime | None) -> str:
+    """Return an instant in UTC; nothing for none."""
+    return "" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+
+
+def print_json(content: object) -> None:
+    """Print one JSON object."""
+    typer.echo(orjson.dumps(content, option=orjson.OPT_UTC_Z | orjson.OPT_INDENT_2).decode())
+
+
+def print_rows(
+    out: Console, rows: Sequence[Mapping[str, Text]], *, texts: Collection[str] = (), expendable: Sequence[str] = ()
+) -> None:
+    """Print *rows*, each with the same columns, as a table that fits: a column without content is left out.
+
+    Shape: *texts* are columns of running text, which may be folded; *expendable* those to do without, first the first.
+    """
+    columns = [name for at, name in enumerate(rows[0]) if at == 0 or any(row[name].plain for row in rows)]
+    missing = []
+    for name in expendable:
+        if _width(rows, columns, texts) <= out.width:
+            break
+        if name in columns:
+            columns.remove(name)
+            missing.append(name)
+    is_fitting = _width(rows, columns, texts) <= out.width
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        table.add_column(name, overflow="fold", no_wrap=is_fitting and name not in texts)
+    for row in rows:
+        table.add_row(*(row[name] for name in columns))
+    out.print(table)
+    if missing:
+        out.print(Text(f"no room for {', '.join(missing)}; --json has all", "dim"))
+
+
+def _width(rows: Sequence[Mapping[str, Text]], columns: Sequence[str], texts: Collection[str]) -> int:
+    widths = (max(len(name), *(row[name].cell_len for row in rows)) for name in columns)
+    fitted = (min(width, _FOLDED) if name in texts else width for name, width in zip(columns, widths, strict=True))
+    return sum(fitted) + _GAP * len(columns)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings as properties
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, TextClause, text
 
 from deploy.local.servers import scratch_postgres, scratch_valkey
 from deploy.sandbox.client import RunningSandbox, running_sandbox
@@ -74,15 +74,32 @@ def ledger(ledger_url: str) -> Engine:
 
 
 def emptied(ledger_url: str) -> Engine:
-    """Give the ledger as it is after its migrations."""
+    """Return the ledger as it is after its migrations."""
     of = engine(ledger_url)
-    tables = ", ".join(f'"{table.name}"' for table in Base.metadata.sorted_tables if table.name not in _KEPT)
     with of.begin() as tx:
-        tx.execute(text(f"truncate {tables} restart identity cascade"))
-        tx.execute(text("delete from connection"))
-        tx.execute(text("insert into connection (name) values ('oic'), ('crowdtwist'), ('siebel')"))
-        tx.execute(text("insert into bookmark (name, upto) values ('tally', now()), ('digest', now())"))
+        tx.execute(_EMPTY)
     return of
+
+
+def _emptying() -> TextClause:
+    names = [f'"{table.name}"' for table in reversed(Base.metadata.sorted_tables) if table.name not in _KEPT]
+    return text(f"""do $$ begin
+        if (select sum(pg_table_size(relid)) from pg_stat_user_tables) > {_LARGE_BYTES} then
+            truncate {", ".join(names)};
+        else
+            {" ".join(f"delete from {name};" for name in names)}
+        end if;
+        perform setval(cast(quote_ident(schemaname) || '.' || quote_ident(sequencename) as regclass), 1, false)
+            from pg_sequences where last_value is not null;
+        delete from connection;
+        insert into connection (name) values ('oic'), ('crowdtwist'), ('siebel');
+        insert into bookmark (name, upto) values ('tally', now()), ('digest', now());
+    end $$""")
+
+
+_LARGE_BYTES = 16_000_000
+"""A handful of rows is deleted in a tenth of the time that a truncation takes; what holds more is truncated."""
+_EMPTY = _emptying()
 
 
 @pytest.fixture(scope="session")

@@ -89,9 +89,12 @@ def test_every_page_reads_well(stack: Stack, browser: Browser, role: str, look: 
 
 
 def barriers(page: Page) -> list[str]:
-    """Give what stands in the way of people with disabilities, by the rules of WCAG AA."""
-    options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
-    found = Axe().run(page, options=options).response["violations"]
+    """Return what stands in the way of people with disabilities, by the rules of WCAG AA.
+
+    Of a long table the first rows are looked at: the others are of the same making.
+    """
+    options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
+    found = Axe().run(page, {"exclude": [["tbody tr:nth-child(n+9)"]]}, options).response["violations"]
     return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found]
 
 

@@ -19,6 +19,7 @@ import pytest
 
 from deploy.local.embedded_server import free_port
 from deploy.sandbox.client import SandboxControl
+from tests.forked import run_to_end
 from tests.network import port_of_v6
 from tests.proxying import proxied
 
@@ -298,7 +299,6 @@ def test_behind_a_proxys_path_console_and_flower_lead_to_each_other(tmp_path: Pa
 @pytest.mark.parametrize(("name", "path"), [("FLOWER", "/tasks"), ("API", "/v1/x")])
 def test_a_proxys_path_that_cannot_be_told_from_ours_is_refused(tmp_path: Path, name: str, path: str) -> None:
     given = {f"MEMBERSYNC_{name}__PUBLIC_URL": f"https://ops.example.com{path}"}
-    command = [sys.executable, "-m", "producers.cli", name.lower()]
     needed = {
         "MEMBERSYNC_LEDGER_URL": "postgresql://nobody@127.0.0.1:1/none",
         "MEMBERSYNC_BROKER_URL": "redis://127.0.0.1:1/0",
@@ -306,8 +306,6 @@ def test_a_proxys_path_that_cannot_be_told_from_ours_is_refused(tmp_path: Path, 
         "MEMBERSYNC_HOME": str(tmp_path),
     }
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MEMBERSYNC_")}
-    ran = subprocess.run(
-        command, env=environment | needed | given, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
-    )
+    ran = run_to_end(("-m", "producers.cli", name.lower()), environment | needed | given)
     assert ran.returncode != 0
     assert f"MEMBERSYNC_{name}__PUBLIC_URL must not have a path that begins with /{path.split('/')[1]}" in ran.stderr

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,6 +15,7 @@ from producers.site import create_app
 from shared.settings import Settings
 from tests.calling import served
 from tests.console import logged_in, said
+from tests.forked import run_to_end
 from tests.rig import DISPATCHER, Pipeline, eventually
 
 WITHIN_S = 15.0
@@ -52,10 +51,7 @@ class Watched:
         return [int(pid) for pid in self.pipeline.sql("select pid from heartbeat where kind = 'worker' order by name")]
 
     def cli(self, *arguments: str) -> str:
-        command = [sys.executable, "-m", "producers.cli", *arguments]
-        return subprocess.run(
-            command, env=self.pipeline.environment, capture_output=True, text=True, check=False
-        ).stdout
+        return run_to_end(("-m", "producers.cli", *arguments), self.pipeline.environment).stdout
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
@@ -15,6 +13,7 @@ from sqlalchemy import Engine
 from deploy.local.embedded_server import free_port
 from deploy.sandbox.client import running_sandbox
 from tests.console import logged_in, post
+from tests.forked import run_to_end
 from tests.mailbox import Mailbox, mail_server
 from tests.mailing import deliver, goes_down, postman, unsent
 from tests.network import port_of_v6
@@ -28,8 +27,7 @@ TOKENS = json.dumps({"t": {"name": "ada", "role": "admin"}})
 def checked(what: str, **environment: str) -> int:
     """Give the exit code of a container's health check."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MEMBERSYNC_")}
-    command = [sys.executable, "-m", "deploy.health", what]
-    return subprocess.run(command, env=clean | environment, check=False, timeout=60).returncode
+    return run_to_end(("-m", "deploy.health", what), clean | environment).returncode
 
 
 def test_the_api_and_who_calls_it(ledger: Engine, ledger_url: str, tmp_path: Path) -> None:

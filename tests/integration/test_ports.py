@@ -3,8 +3,6 @@
 import json
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,8 +14,9 @@ from deploy.local.embedded_server import free_port
 from deploy.local.stack import running_stack
 from shared.addresses.hosts import PortError, listening
 from shared.settings import ApiSettings, DispatcherSettings, FlowerSettings, Settings
+from tests.forked import run_to_end
 from tests.network import V6, port_of_v6
-from tests.terminal import ROOT, eventually_answers, running
+from tests.terminal import eventually_answers, running
 
 NOWHERE = {
     "MEMBERSYNC_LEDGER_URL": "postgresql://nobody@127.0.0.1:1/none",
@@ -38,15 +37,8 @@ def taken() -> Iterator[int]:
 def ended(folder: Path, *arguments: str, **given: str) -> tuple[int, str, str]:
     """Give exit code, output and errors of a command that was typed in *folder*."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MEMBERSYNC_")}
-    ran = subprocess.run(
-        [sys.executable, "-m", "producers.cli", *arguments],
-        env=clean | {"MEMBERSYNC_HOME": str(folder / "home"), "PYTHONPATH": str(ROOT)} | given,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    given = clean | {"MEMBERSYNC_HOME": str(folder / "home")} | given
+    ran = run_to_end(("-m", "producers.cli", *arguments), given, cwd=folder)
     return ran.returncode, ran.stdout, ran.stderr
 
 

@@ -1,8 +1,6 @@
 """Whoever asks workers by Celery's remote control meets brokers that went away, also such that others replaced."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ from deploy.local.embedded_server import free_port
 from deploy.local.readiness import workers_answer
 from deploy.local.servers import embedded_valkey
 from shared.broker import ask_workers
+from tests.forked import run_to_end
 from tests.rig import Pipeline
 
 
@@ -36,11 +35,6 @@ def test_the_one_who_is_meant_answers(pipeline: Pipeline) -> None:
 
 
 def test_a_workers_container_is_unwell_while_its_broker_is_away() -> None:
-    ran = subprocess.run(
-        [sys.executable, "-m", "deploy.health", "worker"],
-        env=os.environ | {"MEMBERSYNC_BROKER_URL": f"redis://127.0.0.1:{free_port()}/0"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    away = os.environ | {"MEMBERSYNC_BROKER_URL": f"redis://127.0.0.1:{free_port()}/0"}
+    ran = run_to_end(("-m", "deploy.health", "worker"), away)
     assert (ran.returncode, ran.stderr) == (1, "worker: ConnectionError\n")

@@ -23,16 +23,12 @@ _SHOWN_INSTANCES = 50
 _DELIVERY_LIMIT = 5
 
 
-def _queue(name: str, *, quorum: bool) -> Queue:
-    # A quorum queue survives the loss of a broker node; its delivery limit stops a message that kills every consumer.
-    arguments = {"x-queue-type": "quorum", "x-delivery-limit": _DELIVERY_LIMIT} if quorum else None
-    return Queue(name, routing_key=name, queue_arguments=arguments)
-
-
 def configuration(of: Settings) -> dict[str, Any]:
-    """Give the Celery settings for these settings of ours."""
+    """Return the Celery settings for these settings of ours."""
     url = of.require_broker()
     address = read_broker(url)
+    # A quorum queue survives the loss of a broker node; its delivery limit stops a message that kills every consumer.
+    quorum = {"x-queue-type": "quorum", "x-delivery-limit": _DELIVERY_LIMIT} if is_amqp(url) else None
     longest_s = max(of.connection(stage).timeout_s for stage in Stage)
     return {
         "broker_url": address.url,
@@ -45,7 +41,7 @@ def configuration(of: Settings) -> dict[str, Any]:
         "task_serializer": "json",
         "accept_content": ["json"],
         # Our queues and no others: a misspelt queue must raise, not swallow messages for ever.
-        "task_queues": [_queue(name, quorum=is_amqp(url)) for name in QUEUES],
+        "task_queues": [Queue(name, routing_key=name, queue_arguments=quorum) for name in QUEUES],
         "task_default_queue": Stage.OIC.queue(Lane.LIVE),
         "task_create_missing_queues": False,
         # Acknowledge late with prefetch 1: a stopping worker hands back what it has not begun.
@@ -86,7 +82,7 @@ def configuration(of: Settings) -> dict[str, Any]:
 
 
 def transport_options(url: str) -> dict[str, Any]:
-    """Give kombu's options for the broker at *url*."""
+    """Return kombu's options for the broker at *url*."""
     return _AMQP_OPTIONS if is_amqp(url) else _REDIS_OPTIONS
 
 
@@ -131,12 +127,12 @@ def publish(stage: Stage, lane: Lane, ids: Sequence[int], member_numbers: Sequen
 
 
 def describe(member_numbers: Sequence[str]) -> str:
-    """Say which members a batch has: `12 members: 296-1, 296-2, …`."""
+    """Return which members a batch has: `12 members: 296-1, 296-2, …`."""
     return _counted("member", member_numbers, _SHOWN_MEMBERS)
 
 
 def describe_instances(ids: Sequence[int]) -> str:
-    """Say which instances a batch has: `12 instances: 4711, 4712, …`."""
+    """Return which instances a batch has: `12 instances: 4711, 4712, …`."""
     return _counted("instance", ids, _SHOWN_INSTANCES)
 
 
@@ -148,7 +144,7 @@ def _counted(noun: str, names: Sequence[object], at_most: int) -> str:
 def ask_workers(
     broker_url: str, command: str, *, within_s: float, limit: int | None = None, pattern: str | None = None
 ) -> dict[str, Any]:
-    """Ask the workers on a broker something, and give their answers by name.
+    """Ask the workers on a broker something, and return their answers by name.
 
     Args:
         broker_url: As in the settings.

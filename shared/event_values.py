@@ -1,7 +1,7 @@
 """What the value of one field may be: dates, instants, numbers, and whatever an unknown field holds.
 
-Every function here is a pydantic validator of `shared.events` or its like: it gives the canonical value or says in one
-plain sentence, without the value, what is wrong with it.
+Every function here is a pydantic validator of `shared.events` or its like: it returns the canonical value, or says in
+one plain sentence, without the value, what is wrong with it.
 """
 
 import contextlib
@@ -98,15 +98,19 @@ def check_names(value: object, path: tuple[str, ...] = (), depth: int = 0) -> No
 
 
 def birth_date(text: str) -> str:
-    """Give a date of birth as `YYYY-MM-DD`; seconds since 1970 stand for their UTC date.
+    """Return a date of birth as `YYYY-MM-DD`; seconds since 1970 stand for their UTC date.
 
     Digits that may as well be `19791129`, `291179` or a spreadsheet's day number are refused: a guess would be sent,
     and nobody would see that it was one.
     """
     if not text:
         return text
+    born: date | None = None
     try:
-        born = _date(text)
+        if found := _ISO_DATE.fullmatch(text) or _SIEBEL_DATE.fullmatch(text):
+            born = date(int(found["year"]), int(found["month"]), int(found["day"]))
+        elif _SECONDS.fullmatch(text):
+            born = (_EPOCH + timedelta(seconds=int(text))).date()
     except (ValueError, OverflowError):
         raise PydanticCustomError(REFUSED, "is a date that does not exist") from None
     if born is None:
@@ -119,7 +123,7 @@ def birth_date(text: str) -> str:
 
 
 def _is_epoch(digits: str) -> bool:
-    """Say whether digits can be nothing but seconds since 1970."""
+    """Return whether digits can be nothing but seconds since 1970."""
     seconds = int(digits)
     if digits != str(seconds):
         return False
@@ -130,39 +134,31 @@ def _is_epoch(digits: str) -> bool:
 
 
 def _is_date(digits: str, length: int) -> bool:
-    """Say whether digits are a date run together of *length*, of which a leading zero may be lost."""
+    """Return whether digits are a date run together of *length*, of which a leading zero may be lost."""
     padded = digits.zfill(length)
     if not length - 1 <= len(digits) <= length:
         return False
     for form in _RUN_TOGETHER[length]:
         with contextlib.suppress(ValueError):
-            datetime.strptime(padded, form)  # noqa: DTZ007  # whether there is such a day
+            datetime.strptime(padded, form).replace(tzinfo=UTC)  # there is such a day
             return True
     return False
 
 
 def is_rounded(text: str) -> bool:
-    """Say whether a code is what a spreadsheet makes of one: `1.23457E+11`, `="00123"`, `'00123`, `123.0`, `#N/A`."""
+    """Return whether it is what a spreadsheet makes of a code: `1.23457E+11`, `="00123"`, `'00123`, `123.0`, `#N/A`."""
     return _ROUNDED.fullmatch(text) is not None
 
 
 def member_code(text: str) -> str:
-    """Give a member number as it is."""
+    """Return a member number as it is."""
     if is_rounded(text):
         raise PydanticCustomError(REFUSED, "is as a spreadsheet writes it, and not as it was: two members may share it")
     return text
 
 
-def _date(text: str) -> date | None:
-    if found := _ISO_DATE.fullmatch(text) or _SIEBEL_DATE.fullmatch(text):
-        return date(int(found["year"]), int(found["month"]), int(found["day"]))
-    if _SECONDS.fullmatch(text):
-        return (_EPOCH + timedelta(seconds=int(text))).date()
-    return None
-
-
 def gender_letter(text: str) -> str:
-    """Give `M`, `F` or nothing."""
+    """Return `M`, `F` or nothing."""
     try:
         return _GENDERS[text.upper()]
     except KeyError:
@@ -170,28 +166,22 @@ def gender_letter(text: str) -> str:
 
 
 def instant(value: object) -> datetime:
-    """Give the instant in UTC."""
-    try:
-        at = _instant(value)
-    except (ValueError, OverflowError):
-        raise PydanticCustomError(REFUSED, "is a date or time that does not exist") from None
-    if at is None:
+    """Return the instant in UTC."""
+    at = value
+    if isinstance(value, str) and _INSTANT.fullmatch(text := value.strip().upper()):
+        try:
+            at = datetime.fromisoformat(text)
+        except (ValueError, OverflowError):
+            raise PydanticCustomError(REFUSED, "is a date or time that does not exist") from None
+    if not isinstance(at, datetime) or at.tzinfo is None:
         raise PydanticCustomError(REFUSED, "must be an RFC 3339 instant with an offset, like 2026-11-23T08:51:00Z")
     if at.year not in _YEARS_OF_CHANGES:
         raise PydanticCustomError(REFUSED, "must lie between the years 1900 and 2200")
     return at.astimezone(UTC)
 
 
-def _instant(value: object) -> datetime | None:
-    if isinstance(value, datetime) and value.tzinfo is not None:
-        return value
-    if isinstance(value, str) and _INSTANT.fullmatch(text := value.strip().upper()):
-        return datetime.fromisoformat(text)
-    return None
-
-
 def whole_number(value: object) -> int:
-    """Give the number; digits in a string are one, and so is `7.0`."""
+    """Return the number; digits in a string are one, and so is `7.0`."""
     if isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1:
         return int(value)
     if isinstance(value, str) and _DIGITS.fullmatch(value.strip()):
@@ -200,7 +190,7 @@ def whole_number(value: object) -> int:
 
 
 def path_of(parts: tuple[int | str, ...]) -> str:
-    """Give the JSON path, fit to be shown: names of unknown fields may hold anything."""
+    """Return the JSON path, fit to be shown: names of unknown fields may hold anything."""
     path = ".".join(str(part)[:64] for part in parts)
     return "".join(letter if letter.isprintable() else "?" for letter in path)
 
@@ -226,7 +216,7 @@ def check_unknown(value: object, path: tuple[str, ...], depth: int = 0) -> None:
 
 
 def _flaw(value: object) -> str:
-    """Say what is wrong with one JSON scalar; nothing: empty."""
+    """Return what is wrong with one JSON scalar; nothing: empty."""
     match value:
         case str():
             halved = not value.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in value)

@@ -86,7 +86,7 @@ class _Received(BaseModel):
 
 
 def _text_of(value: object) -> object:
-    """Give the digits that a number stands for, if it is one that every JSON reader on the way kept exactly."""
+    """Return the digits that a number stands for, if it is one that every JSON reader on the way kept exactly."""
     number = int(value) if isinstance(value, float) and value.is_integer() else value
     return str(number) if type(number) is int and abs(number) <= EXACT else value
 
@@ -128,13 +128,13 @@ class Version:
     occurred_until: datetime | None = None
 
     def is_older_than(self, other: "Version") -> bool:
-        """Say whether *other* overtakes this; equals do not: the later arrival is the newer."""
+        """Return whether *other* overtakes this; equals do not: the later arrival is the newer."""
         if self.modification is None or other.modification is None or self.modification == other.modification:
             return self.is_before(other)
         return self.modification < other.modification
 
     def is_before(self, other: "Version") -> bool:
-        """Say whether this occurred before *other*, whatever their clocks meant; modifications do not count."""
+        """Return whether this occurred before *other*, whatever their clocks meant; modifications do not count."""
         return (self.occurred_until or self.occurred_at) < other.occurred_at
 
 
@@ -178,12 +178,12 @@ class MemberEvent(_Received):
         return self
 
     def or_until(self, latest: datetime | None) -> Self:
-        """Say that the clock which gave *occurred_at* may have meant as late as *latest*."""
+        """Note that the clock which gave *occurred_at* may have meant as late as *latest*."""
         self._until = latest
         return self
 
     def arrived(self, at: datetime) -> Self:
-        """Give the event as of its arrival *at* the ledger, if the producer stated no instant."""
+        """Return the event as of its arrival *at* the ledger, if the producer stated no instant."""
         return self.model_copy(update={"occurred_at": at}) if self._on_arrival else self
 
 
@@ -220,7 +220,7 @@ def parse_event(
 
 
 def dump_event(event: MemberEvent) -> dict[str, Any]:
-    """Give the canonical JSON form, unknown fields included: what the ledger keeps and `parse_event` reads back.
+    """Return the canonical JSON form, unknown fields included: what the ledger keeps and `parse_event` reads back.
 
     Shape: every known field of `member` is present; what an event leaves unsaid is not.
     """
@@ -271,7 +271,7 @@ def derived_event_id(event: MemberEvent) -> str:
 
 
 def _load(raw: Mapping[str, Any] | bytes | str, max_bytes: int) -> tuple[dict[str, Any], bool]:
-    """Give the event as a dict, and whether all of it is known to be JSON."""
+    """Return the event as a dict, and whether all of it is known to be JSON."""
     is_json = True
     try:
         text = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
@@ -307,7 +307,7 @@ _REASONS = {
 
 
 def _refusal(error: ErrorDetails) -> InvalidEventError:
-    """Say in our words what pydantic found; none of it holds a value."""
+    """Return in our words what pydantic found; none of it holds a value."""
     if error["type"] == REFUSED:
         return InvalidEventError(path_of(error["loc"]), error["msg"])
     reason = _REASONS.get(error["type"], "is not valid")

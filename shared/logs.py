@@ -51,6 +51,6 @@ def configure(process: str, level: str = "info") -> None:
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:
-    """Give the logger of a module."""
+    """Return the logger of a module."""
     bound: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return bound

@@ -7,7 +7,7 @@ Member numbers, ids, ROW_IDs, country, language and flags stay, because operator
 import re
 from collections.abc import Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, overload
 
 from shared.fields import FIELDS
 from shared.personal import hidden, unmarked
@@ -44,6 +44,7 @@ _NAMES = frozenset({
 # fmt: on
 _EMAILS = frozenset({"email_address", "email", "Email Address"})
 _SAY_NOTHING = _HARMLESS.union(
+    _TEXT,
     _NAMES,
     _EMAILS,
     *(field.sent_as for field in FIELDS),
@@ -53,8 +54,14 @@ _SAY_NOTHING = _HARMLESS.union(
 """Names of fields that answers have, and that say nothing themselves: any other may be somebody's."""
 
 
-def mask(value: Any, *, words: bool = True) -> Any:  # noqa: ANN401 - JSON in, JSON out
-    """Give a copy of a JSON value that names nobody.  Pure; masking twice changes nothing.
+@overload
+def mask(value: Mapping[str, Any], *, words: bool = True) -> dict[str, Any]: ...
+@overload
+def mask(value: Mapping[str, Any] | None, *, words: bool = True) -> dict[str, Any] | None: ...
+@overload
+def mask(value: object, *, words: bool = True) -> object: ...
+def mask(value: object, *, words: bool = True) -> object:
+    """Return a copy of a JSON value that names nobody.  Pure; masking twice changes nothing.
 
     Shape: texts are cut to `LONGEST_TEXT` characters and containers to `MOST_ENTRIES`, so that the copy stays small.
     Sentences are for *words* of a system; in what a member is said to be, such a field is one that is not known.
@@ -62,27 +69,27 @@ def mask(value: Any, *, words: bool = True) -> Any:  # noqa: ANN401 - JSON in, J
     return _masked("", value, DEEPEST, words=words)
 
 
-def has_words(value: Any) -> bool:  # noqa: ANN401 - JSON
-    """Say whether `mask` may leave words of others readable in a JSON value: a sentence, a code, a name of a field."""
-    if isinstance(value, Mapping):
-        return any(_may_say(name, part) or has_words(part) for name, part in value.items())
-    return isinstance(value, list | tuple) and any(map(has_words, value))
-
-
-def _may_say(name: str, part: object) -> bool:
-    if name in _SAY_NOTHING or name in _TEXT:
-        return bool(part) and (name in _TEXT or (name in _CODES and isinstance(part, str)))
-    return True
+def has_words(value: object) -> bool:
+    """Return whether `mask` may leave words of others readable in a JSON value: a sentence, a code, a field's name."""
+    if isinstance(value, list | tuple):
+        return any(map(has_words, value))
+    if not isinstance(value, Mapping):
+        return False
+    for name, part in value.items():
+        is_sentence = name in _TEXT or (name in _CODES and isinstance(part, str))
+        if name not in _SAY_NOTHING or (is_sentence and part) or has_words(part):
+            return True
+    return False
 
 
 def mask_text(text: str) -> str:
-    """Give a sentence without addresses and what is marked as personal in it, cut to `LONGEST_TEXT` characters."""
+    """Return a sentence without addresses and what is marked as personal in it, cut to `LONGEST_TEXT` characters."""
     text = hidden(text, MASK)
     return _cut(_EMAIL.sub(lambda found: mask_email(found[0]), text) if "@" in text else text)
 
 
 def mask_email(address: str) -> str:
-    """Give `a***@e***.org` for `andy.cole@example.org`."""
+    """Return `a***@e***.org` for `andy.cole@example.org`."""
     local, at, domain = address.rpartition("@")
     host, _, top = domain.rpartition(".")
     if not (local and at and host and top.isalpha()):
@@ -90,7 +97,7 @@ def mask_email(address: str) -> str:
     return f"{local[0]}{MASK}@{host[0]}{MASK}.{top}"
 
 
-def _masked(key: str, value: Any, depth: int, *, words: bool) -> Any:  # noqa: ANN401 - JSON in, JSON out
+def _masked(key: str, value: object, depth: int, *, words: bool) -> object:
     if isinstance(value, str):
         return _masked_text(key, value, words=words) if value else value
     if value is None or isinstance(value, bool):

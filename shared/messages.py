@@ -28,7 +28,7 @@ _CUT = "…"
 
 
 def normalised(message: str) -> str:
-    """Give *message* without what differs between instances of the same cause."""
+    """Return *message* without what differs between instances of the same cause."""
     message = _CONTROLS.sub(" ", hidden(message[:_LONGEST], "<value>")).strip()
     for varying, name in _VARIES:
         message = varying.sub(name, message)
@@ -39,7 +39,7 @@ def normalised(message: str) -> str:
 
 
 def is_same_told(one: str, other: str) -> bool:
-    """Say whether two texts of `CT Sync Error` say the same, whichever instance each names and wherever it is cut."""
+    """Return whether two texts of `CT Sync Error` say the same, whichever instance each names, however it is cut."""
     texts = [_MARKER.sub("", text) for text in (one, other)]
     if not any(text.endswith(_CUT) for text in texts):
         return normalised(texts[0]) == normalised(texts[1])

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from itertools import permutations
-from typing import Any
+from typing import Any, overload
 
 from shared.spellings import Folded, Reading, folded, read
 
@@ -78,7 +78,7 @@ Persons = tuple[Member, ...]
 
 
 def values_of(*members: Member) -> tuple[str, ...]:
-    """Give what names a person in a member, or in its CrowdTwist user object, in every form that others write it in.
+    """Return what names a person in a member, or in its CrowdTwist user object, in every form that others write it in.
 
     Shape: names alone, in parts, in either order glued together; the date of birth as the world writes dates; postal
     code with and without what stands between its signs; the city; the e-mail address and the part before its `@`; what
@@ -96,7 +96,7 @@ class Company:
         self._found: dict[str, tuple[str, ...]] = {}
 
     def values_in(self, text: str) -> tuple[str, ...]:
-        """Give the values of those whom *text* may name."""
+        """Return the values of those whom *text* may name."""
         if text not in self._found:  # the same cause is told of many
             sought = folded(read(text).signs)
             pairs = zip(self._members, self._words, strict=True)
@@ -106,7 +106,7 @@ class Company:
 
     @cached_property
     def _words(self) -> list[tuple[str, ...]]:
-        """Give for each the least that any of its values would show: so the values of hardly any are made."""
+        """Return for each the least that any of its values would show: so the values of hardly any are made."""
         return [tuple({word for member in one if member for word in _least(member)}) for one in self._members]
 
 
@@ -123,14 +123,14 @@ def _least(member: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _named(member: Mapping[str, Any]) -> Iterator[str]:
-    """Give the texts in a member that name a person, as they are, but for the date of birth."""
+    """Return the texts in a member that name a person, as they are, but for the date of birth."""
     for name in (*_NAMES, *_PLACES, "email_address"):
         yield _text(member, name)
     yield from _hinted({name: value for name, value in member.items() if name not in _KNOWN}, is_personal=False)
 
 
 def _hinted(value: object, *, is_personal: bool) -> Iterator[str]:
-    """Give the texts and numbers below a field whose name says that it holds something personal."""
+    """Return the texts and numbers below a field whose name says that it holds something personal."""
     if isinstance(value, Mapping):
         for name, part in value.items():
             is_hint = any(hint in str(name).casefold() for hint in _HINTS)
@@ -157,7 +157,7 @@ def _forms(member: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _glued(names: list[str]) -> Iterator[str]:
-    """Give names that are written as one word, whole or with the first letter of one of them."""
+    """Return names that are written as one word, whole or with the first letter of one of them."""
     for count in range(2, len(names) + 1):
         yield from map(_GLUE.join, permutations(names, count))
     for one, other in permutations(names, 2):
@@ -165,7 +165,7 @@ def _glued(names: list[str]) -> Iterator[str]:
 
 
 def _streets(text: str) -> Iterator[str]:
-    """Give the street of an address without its house number, and with the number on its other side."""
+    """Return the street of an address without its house number, and with the number on its other side."""
     found = _HOUSE.fullmatch(text) if len(text) <= _LONGEST_STREET else None  # each blank may end it
     if found is not None and (found["before"] or found["after"]):
         number = (found["before"] or found["after"]).strip(" ,")
@@ -212,16 +212,16 @@ def _day(value: object) -> date | None:
         except (OverflowError, ValueError):
             return None
     text = str(value or "").strip()
-    for form, length in (("%Y-%m-%d", 10), ("%m/%d/%Y", 10)):
+    for form in ("%Y-%m-%d", "%m/%d/%Y"):
         try:
-            return datetime.strptime(text[:length], form).replace(tzinfo=UTC).date()
+            return datetime.strptime(text[:10], form).replace(tzinfo=UTC).date()
         except ValueError:
             continue
     return None
 
 
 def marked(text: str, values: Iterable[str], keep: Iterable[str] = ()) -> str:
-    """Give *text* with each of *values* that stands in it as a word of its own, however written, in marks.
+    """Return *text* with each of *values* that stands in it as a word of its own, however written, in marks.
 
     So is what looks like a phone, a street or an address in escapes.  *keep* is what stays readable whatever it looks
     like: a member number, a ROW_ID.
@@ -229,7 +229,9 @@ def marked(text: str, values: Iterable[str], keep: Iterable[str] = ()) -> str:
     text = unmarked(text)
     reading = read(text)
     stays, found = _by_form(reading, keep)
-    found += [one for one in _worded(reading, values) if not any(_meet(one, other) for other in stays)]
+    found += [
+        one for one in _worded(reading, values) if not any(one[0] < other[1] and other[0] < one[1] for other in stays)
+    ]
     pieces, end = [], 0
     for begin, stop in _merged(reading.span(*one) for one in found):
         pieces += [text[end:begin], OPEN, text[begin:stop], CLOSE]
@@ -237,12 +239,20 @@ def marked(text: str, values: Iterable[str], keep: Iterable[str] = ()) -> str:
     return "".join((*pieces, text[end:]))
 
 
-def marked_in(document: Any, values: Sequence[str], keep: Sequence[str] = ()) -> Any:  # noqa: ANN401 - JSON
-    """Give a JSON value with its texts, and the names of its fields, `marked`: what slipped stands anywhere."""
+@overload
+def marked_in(document: Mapping[str, Any], values: Sequence[str], keep: Sequence[str] = ()) -> dict[str, Any]: ...
+@overload
+def marked_in(
+    document: Mapping[str, Any] | None, values: Sequence[str], keep: Sequence[str] = ()
+) -> dict[str, Any] | None: ...
+@overload
+def marked_in(document: object, values: Sequence[str], keep: Sequence[str] = ()) -> object: ...
+def marked_in(document: object, values: Sequence[str], keep: Sequence[str] = ()) -> object:
+    """Return a JSON value with its texts, and the names of its fields, `marked`: what slipped stands anywhere."""
     if isinstance(document, str):
         return marked(document, values, keep)
     if isinstance(document, Mapping):
-        return {marked_in(name, values, keep): marked_in(part, values, keep) for name, part in document.items()}
+        return {marked(name, values, keep): marked_in(part, values, keep) for name, part in document.items()}
     return [marked_in(part, values, keep) for part in document] if isinstance(document, list) else document
 
 
@@ -250,7 +260,7 @@ _Span = tuple[int, int]
 
 
 def _by_form(reading: Reading, keep: Iterable[str]) -> tuple[list[_Span], list[_Span]]:
-    """Give what is told by its form alone: what stays, and what is personal whoever's it is."""
+    """Return what is told by its form alone: what stays, and what is personal whoever's it is."""
     kept = {one for one in keep if one and one in reading.signs}
     stays = "|".join(rf"(?<![\w-]){re.escape(one)}(?![\w-])" for one in kept) or r"(?!)"
     forms = rf"(?P<address>{_ADDRESS})|(?P<stays>{_STAYS}|{stays})|{_INSTANT}|(?P<street>{_STREET})|(?P<phone>{_PHONE})"
@@ -269,7 +279,7 @@ def _by_form(reading: Reading, keep: Iterable[str]) -> tuple[list[_Span], list[_
 
 
 def _worded(reading: Reading, values: Iterable[str]) -> Iterator[_Span]:
-    """Find *values*: by their letters where they have any, else digit by digit with what stands between."""
+    """Find *values*: by their letters where they have any, else digit by digit with what stands between, and blanks."""
     sought: Folded | None = None
     plain = folded(reading.signs)
     for value in values:
@@ -280,17 +290,9 @@ def _worded(reading: Reading, values: Iterable[str]) -> Iterator[_Span]:
             sought = sought or Folded(reading)
             yield from sought.find(word, split=_GLUE not in value)
         else:
-            yield from (found.span() for found in re.finditer(_digits(value), reading.signs))
-
-
-def _digits(value: str) -> str:
-    """Match digits with what stands between them, and perhaps blanks, where no digit goes on beside."""
-    between = (re.escape(sign) if sign.isdigit() else rf"\s*{re.escape(sign)}\s*" for sign in value)
-    return rf"(?<!\d){''.join(between)}(?!\d)"
-
-
-def _meet(one: _Span, other: _Span) -> bool:
-    return one[0] < other[1] and other[0] < one[1]
+            between = (re.escape(sign) if sign.isdigit() else rf"\s*{re.escape(sign)}\s*" for sign in value)
+            form = rf"(?<!\d){''.join(between)}(?!\d)"  # no digit goes on beside
+            yield from (found.span() for found in re.finditer(form, reading.signs))
 
 
 def _merged(spans: Iterable[_Span]) -> Sequence[_Span]:
@@ -304,22 +306,22 @@ def _merged(spans: Iterable[_Span]) -> Sequence[_Span]:
 
 
 def in_marks(text: str) -> tuple[str, ...]:
-    """Give what is marked in *text*."""
+    """Return what is marked in *text*."""
     return tuple(_MARKED.findall(text))
 
 
 def unmarked(text: str) -> str:
-    """Give *text* as it was said."""
+    """Return *text* as it was said."""
     return text.translate(_MARKS)
 
 
 def hidden(text: str, instead: str) -> str:
-    """Give *text* with something else *instead* of what is marked."""
+    """Return *text* with something else *instead* of what is marked."""
     return _MARKED.sub(instead, text) if OPEN in text else text
 
 
 def cut(text: str, room: int) -> str:
-    """Give the beginning of a marked *text*: at most *room* characters, marks not counted."""
+    """Return the beginning of a marked *text*: at most *room* characters, marks not counted."""
     kept, left = [], room
     for letter in text:
         is_mark = letter in {OPEN, CLOSE}

@@ -39,16 +39,8 @@ class Token(BaseModel):
     role: Role
 
 
-def _blank_is_unset(value: object) -> object:
-    return None if value == "" else value
-
-
 def _read(address: Callable[[str], str]) -> AfterValidator:
     return AfterValidator(lambda value: None if value is None else address(value))
-
-
-def _networks(value: str) -> str:
-    return ",".join(map(str, hosts.networks(value)))
 
 
 def _sendable(value: str) -> bool:
@@ -86,10 +78,10 @@ def _recipients(value: str) -> str:
     return ", ".join(found)
 
 
-Optional = BeforeValidator(_blank_is_unset)
+Optional = BeforeValidator(lambda value: None if value == "" else value)
 Host = Annotated[str, AfterValidator(hosts.canonical)]
 OptionalHost = Annotated[str | None, _read(hosts.canonical), Optional]
-Networks = Annotated[str, AfterValidator(_networks)]
+Networks = Annotated[str, AfterValidator(lambda value: ",".join(map(str, hosts.networks(value))))]
 PageUrl = Annotated[str | None, _read(web.page), Optional]
 Url = Annotated[str | None, _read(web.canonical), Optional]
 BaseUrl = Annotated[str | None, _read(web.base), Optional]
@@ -114,21 +106,24 @@ class SettingsInvalidError(ValueError):
         self.flaws = flaws
 
     def __str__(self) -> str:
-        """Say all of it, as a process that ends of it prints it."""
+        """Return all of it, as a process that ends of it prints it."""
         return "\n  ".join([self.what, *self.flaws])
 
 
 def invalid(error: ValidationError | UnreadError, settings: type[BaseModel]) -> SettingsInvalidError:
-    """Say what *error*, of reading *settings*, means."""
-    if isinstance(error, ValidationError):
-        flaws = [_flaw(flaw["loc"], flaw["msg"], settings) for flaw in error.errors(include_input=False)]
-        return SettingsInvalidError("the settings are not valid", flaws)
-    names = " or ".join(_json_settings(str(error), settings))
-    return SettingsInvalidError(f"the settings cannot be read: {names} is not valid JSON", [])
+    """Return what *error*, of reading *settings*, means."""
+    if isinstance(error, UnreadError):
+        names = " or ".join(_unread(str(error), settings))
+        return SettingsInvalidError(f"the settings cannot be read: {names} is not valid JSON", [])
+    flaws = []
+    for one in error.errors(include_input=False):
+        known, words = _known(one["loc"], settings), one["msg"].removeprefix(_OURS)
+        flaws.append(f"{_variable(known)}: {words}" if known else words)
+    return SettingsInvalidError("the settings are not valid", flaws)
 
 
-def _json_settings(said: str, settings: type[BaseModel]) -> list[str]:
-    """Name the variables that pydantic-settings may mean: it says which group of settings it could not read."""
+def _unread(said: str, settings: type[BaseModel]) -> list[str]:
+    """Return the variables that pydantic-settings may mean: it says which group of settings it could not read."""
     found = _FIELD.search(said)
     group = found[1] if found else ""
     kind = settings.model_fields[group].annotation if group in settings.model_fields else None
@@ -138,14 +133,8 @@ def _json_settings(said: str, settings: type[BaseModel]) -> list[str]:
     return [_variable((group, name)) for name in inside] or [_variable((group,))]
 
 
-def _flaw(path: tuple[int | str, ...], said: str, settings: type[BaseModel]) -> str:
-    words = said.removeprefix(_OURS)
-    known = _known(path, settings)
-    return f"{_variable(known)}: {words}" if known else words
-
-
 def _known(path: tuple[int | str, ...], settings: type[BaseModel]) -> tuple[int | str, ...]:
-    """Give as much of *path* as is ours: names of settings, not what somebody wrote."""
+    """Return as much of *path* as is ours: names of settings, not what somebody wrote."""
     kind: object = settings
     for length, step in enumerate(path):
         if not (isinstance(kind, type) and issubclass(kind, BaseModel)):

@@ -366,7 +366,7 @@ class Settings(BaseSettings):
         return connections[stage]
 
     def require_ledger(self) -> str:
-        """Give the ledger's URL.
+        """Return the ledger's URL.
 
         Raises:
             ValueError: it is unset, and this command does not start an embedded one.
@@ -376,7 +376,7 @@ class Settings(BaseSettings):
         return self.ledger_url
 
     def require_broker(self) -> str:
-        """Give the broker's URL.
+        """Return the broker's URL.
 
         Raises:
             ValueError: it is unset, and this command does not start an embedded one.

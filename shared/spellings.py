@@ -34,7 +34,7 @@ class Reading:
     spans: Sequence[tuple[int, int]]
 
     def span(self, begin: int, end: int) -> tuple[int, int]:
-        """Give the stretch of the text that signs *begin* to *end* were written as."""
+        """Return the stretch of the text that signs *begin* to *end* were written as."""
         return self.spans[begin][0], self.spans[end - 1][1]
 
 
@@ -72,7 +72,7 @@ def _plain(found: re.Match[str]) -> str:
 
 
 def folded(text: str) -> str:
-    """Give the letters and digits of *text*, small and without accents."""
+    """Return the letters and digits of *text*, small and without accents."""
     small = text.lower() if text.isascii() else "".join(map(_fold, text))
     return "".join(filter(str.isalnum, small))
 
@@ -95,7 +95,7 @@ class Folded:
             self._at += [at] * len(kept)
 
     def find(self, word: str, *, split: bool) -> Iterator[tuple[int, int]]:
-        """Give where the folded *word* stands by itself in the reading, *split* by blanks if need be."""
+        """Return where the folded *word* stands by itself in the reading, *split* by blanks if need be."""
         begin = self.text.find(word)
         while begin >= 0:
             at = self._at[begin : begin + len(word)]
@@ -108,7 +108,7 @@ class Folded:
             begin = self.text.find(word, begin + 1)
 
     def _is_apart(self, left: int, right: int) -> bool:
-        """Say whether a word may end between two neighbours: not among letters in one case, not among digits."""
+        """Return whether a word may end between two neighbours: not among letters in one case, not among digits."""
         if left < 0 or right >= len(self._signs):
             return True
         before, after = self._signs[left], self._signs[self._after(right - 1) if right else right :][:1]
@@ -117,14 +117,14 @@ class Folded:
         return not (before.isdigit() and after.isdigit())
 
     def _after(self, at: int) -> int:
-        """Give the place behind the sign *at* and the accents that follow it."""
+        """Return the place behind the sign *at* and the accents that follow it."""
         at += 1
         while at < len(self._signs) and unicodedata.combining(self._signs[at]):
             at += 1
         return at
 
     def _is_whole(self, at: Sequence[int], *, split: bool) -> bool:
-        """Say whether the letters are one word: a short one has blanks between all of them, or none."""
+        """Return whether the letters are one word: a short one has blanks between all of them, or none."""
         gaps = [self._signs[left + 1 : right] for left, right in pairwise(at)]
         if any(len(gap) > _LONGEST_GAP for gap in gaps):
             return False

@@ -137,8 +137,8 @@ def excerpt_of(raw: object) -> str:
         inner = raw.get("member")
         member = inner if isinstance(inner, Mapping) else raw
         few = _first_fields({name: member[name] for name in PERSONAL if name in member} | dict(member))
-        shown = marked_in(_first_fields(raw), values_of(few), (member_number_in(raw) or "",))
-        shown = _with_plain_names(mask(shown, words=False))
+        marked = marked_in(_first_fields(raw), values_of(few), (member_number_in(raw) or "",))
+        shown = _with_plain_names(mask(marked, words=False))
         return _plain(json.dumps(shown, ensure_ascii=False, default=str), EXCERPT_MAX)
     return MASK
 

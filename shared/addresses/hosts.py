@@ -78,17 +78,15 @@ def taken_apart(address: str, form: Form) -> Parts:
     for reading in (_CLEAN, _RAW):
         found = reading.fullmatch(whole[2])
         rest = found and _REST.fullmatch(found["rest"])
-        if found and rest and _may_be(rest, form):
+        if found is None or rest is None:
+            continue
+        pairs = [pair.partition("=") for pair in (rest["query"] or "").split("&") if pair]
+        is_query = all(separator and name in form.keys for name, separator, _ in pairs)
+        if is_query and all(map(_HOST.fullmatch, rest["hosts"].split(","))):
             who = [None if found[name] is None else decoded(found[name], form) for name in ("user", "password")]
             hosts = tuple(host_of(host, form) for host in rest["hosts"].split(","))
             return Parts(whole[1].lower(), who[0], who[1], hosts, rest["path"], rest["query"] or "")
     raise AddressError(f"cannot be read without doubt; write it like {form.example}")
-
-
-def _may_be(rest: re.Match[str], form: Form) -> bool:
-    pairs = [pair.partition("=") for pair in (rest["query"] or "").split("&") if pair]
-    is_query = all(separator and name in form.keys for name, separator, _ in pairs)
-    return is_query and all(map(_HOST.fullmatch, rest["hosts"].split(",")))
 
 
 def host_of(text: str, form: Form) -> Host:
@@ -116,7 +114,7 @@ def check_port(port: str, form: Form) -> None:
 
 
 def is_v6(text: str) -> bool:
-    """Tell an IPv6 address, without brackets, from a name."""
+    """Return whether it is an IPv6 address, without brackets."""
     try:
         ipaddress.IPv6Address(text)
     except ValueError:
@@ -153,8 +151,6 @@ _NAME = re.compile(
     r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?", re.ASCII | re.IGNORECASE
 )
 _NUMBER = re.compile(r"[\d.]+|0x[\da-f]+", re.ASCII | re.IGNORECASE)
-_REACHED = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "localhost": "127.0.0.1", "::": "::1"}  # noqa: S104  # compared
-"""Where this machine reaches what listens there; `::` alone is IPv6 only."""
 
 _NETWORKS = "like 127.0.0.1, ::1, 10.0.0.0/8"
 
@@ -163,7 +159,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def canonical(host: str) -> str:
-    """Give *host* without the brackets of IPv6; nothing stays nothing, which is every address.
+    """Return *host* without the brackets of IPv6; nothing stays nothing, which is every address.
 
     Raises:
         AddressError: it is no host, or more than one.
@@ -178,9 +174,11 @@ def canonical(host: str) -> str:
 
 
 def url(host: str, port: int) -> str:
-    """Give the URL at which this machine reaches what listens on *host* and *port*."""
+    """Return the URL at which this machine reaches what listens on *host* and *port*; `::` alone is IPv6 only."""
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    return f"http://{Host(_REACHED.get(bare.lower(), bare), str(port))}"
+    if is_unspecified(bare) or bare.lower() == "localhost":
+        bare = "::1" if is_v6(bare) else "127.0.0.1"
+    return f"http://{Host(bare, str(port))}"
 
 
 def address(text: str) -> Address:
@@ -216,32 +214,27 @@ def _network(text: str) -> Network:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell this machine's own address or name from others."""
-    try:
-        return host.lower() == "localhost" or host.lower().endswith(".localhost") or address(host).is_loopback
-    except ValueError:
-        return False
+    """Return whether it is this machine's own address or name."""
+    found, name = _address(host), host.lower()
+    return found.is_loopback if found else name == "localhost" or name.endswith(".localhost")
 
 
 def is_unspecified(host: str) -> bool:
-    """Tell what can only be listened on."""
-    try:
-        return address(host).is_unspecified
-    except ValueError:
-        return not host
+    """Return whether it can only be listened on."""
+    found = _address(host)
+    return found.is_unspecified if found else not host
 
 
 def is_name(host: str) -> bool:
-    """Tell a name or an address that stands in a URL as it is from what does not."""
-    return is_v6(host) or bool(_NAME.fullmatch(host) and (not _NUMBER.fullmatch(host) or _is_v4(host)))
+    """Return whether it is a name or an address that stands in a URL as it is."""
+    return is_v6(host) or bool(_NAME.fullmatch(host) and (not _NUMBER.fullmatch(host) or _address(host)))
 
 
-def _is_v4(text: str) -> bool:
+def _address(host: str) -> Address | None:
     try:
-        ipaddress.IPv4Address(text)
+        return address(host)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 _WAITING_MAX = 2048

@@ -9,7 +9,7 @@ are our own, `ssl_cert_reqs=none` asks for no certificate.
 
 import re
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -73,7 +73,7 @@ def read_broker(address: str) -> Broker:
 
 
 def canonical_broker(address: str) -> str:
-    """Give *address* in the one form that every process reads the same.
+    """Return *address* in the one form that every process reads the same.
 
     Raises:
         AddressError: as `read_broker`.
@@ -83,7 +83,7 @@ def canonical_broker(address: str) -> str:
 
 
 def is_amqp(url: str) -> bool:
-    """Tell RabbitMQ from Redis and Valkey."""
+    """Return whether it is RabbitMQ, and not Redis or Valkey."""
     return url.startswith("amqp")
 
 
@@ -101,60 +101,16 @@ def _tls(parts: Parts) -> dict[str, Any]:
 
 
 # Of libpq 18; no import of the driver, so that stages may read settings.
-_KEYWORDS = frozenset(
-    {
-        "application_name",
-        "channel_binding",
-        "client_encoding",
-        "connect_timeout",
-        "dbname",
-        "fallback_application_name",
-        "gssdelegation",
-        "gssencmode",
-        "gsslib",
-        "host",
-        "hostaddr",
-        "keepalives",
-        "keepalives_count",
-        "keepalives_idle",
-        "keepalives_interval",
-        "krbsrvname",
-        "load_balance_hosts",
-        "max_protocol_version",
-        "min_protocol_version",
-        "oauth_client_id",
-        "oauth_client_secret",
-        "oauth_issuer",
-        "oauth_scope",
-        "options",
-        "passfile",
-        "password",
-        "port",
-        "replication",
-        "require_auth",
-        "requirepeer",
-        "scram_client_key",
-        "scram_server_key",
-        "service",
-        "ssl_max_protocol_version",
-        "ssl_min_protocol_version",
-        "sslcert",
-        "sslcertmode",
-        "sslcompression",
-        "sslcrl",
-        "sslcrldir",
-        "sslkey",
-        "sslkeylogfile",
-        "sslmode",
-        "sslnegotiation",
-        "sslpassword",
-        "sslrootcert",
-        "sslsni",
-        "target_session_attrs",
-        "tcp_user_timeout",
-        "user",
-    }
-)
+_KEYWORDS = frozenset({
+    "application_name", "channel_binding", "client_encoding", "connect_timeout", "dbname",
+    "fallback_application_name", "gssdelegation", "gssencmode", "gsslib", "host", "hostaddr", "keepalives",
+    "keepalives_count", "keepalives_idle", "keepalives_interval", "krbsrvname", "load_balance_hosts",
+    "max_protocol_version", "min_protocol_version", "oauth_client_id", "oauth_client_secret", "oauth_issuer",
+    "oauth_scope", "options", "passfile", "password", "port", "replication", "require_auth", "requirepeer",
+    "scram_client_key", "scram_server_key", "service", "ssl_max_protocol_version", "ssl_min_protocol_version",
+    "sslcert", "sslcertmode", "sslcompression", "sslcrl", "sslcrldir", "sslkey", "sslkeylogfile", "sslmode",
+    "sslnegotiation", "sslpassword", "sslrootcert", "sslsni", "target_session_attrs", "tcp_user_timeout", "user",
+})  # fmt: skip
 _PAIR = re.compile(r"\s*(\w+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?!')(?:[^\s\\]|\\.)*))(?:\s+|$)", re.DOTALL)
 _JDBC = "ssl"
 _LEDGER = Form(
@@ -183,7 +139,7 @@ _OURS = re.compile(r"synchronous_commit|transaction_read_only", re.IGNORECASE)
 
 @lru_cache(maxsize=16)
 def ledger_arguments(address: str) -> Mapping[str, str]:
-    """Give what libpq calls the parts of *address*: `host`, `port`, `dbname`, `user`, `password` and so on.
+    """Return what libpq calls the parts of *address*: `host`, `port`, `dbname`, `user`, `password` and so on.
 
     Raises:
         AddressError: it cannot be read, or a ledger cannot be kept with it.
@@ -204,7 +160,7 @@ def ledger_arguments(address: str) -> Mapping[str, str]:
 
 
 def canonical_ledger(address: str) -> str:
-    """Give *address* in the one form that every process reads the same.
+    """Return *address* in the one form that every process reads the same.
 
     Raises:
         AddressError: as `ledger_arguments`.
@@ -220,7 +176,7 @@ def canonical_ledger(address: str) -> str:
 
 
 def ledger_place(address: str) -> str:
-    """Say where *address* points, without user and password."""
+    """Return where *address* points, without user and password."""
     found = ledger_arguments(address)
     return f"postgresql://{_where(found)}/{found.get('dbname', '')}"
 
@@ -232,7 +188,7 @@ def _where(found: Mapping[str, str]) -> str:
 
 
 def _spread(ports: Sequence[str], hosts: Sequence[object]) -> Sequence[str]:
-    """Give each host its port; one port is every host's.
+    """Return each host its port; one port is every host's.
 
     Raises:
         AddressError: their numbers differ.
@@ -248,7 +204,9 @@ def _of_url(address: str) -> dict[str, str]:
     parts = taken_apart(address, _LEDGER)
     hosts = [host for host in parts.hosts if host != Host("", "")]
     given: dict[str, str] = {}
-    for name, value in _pairs(parts):
+    for name, _, raw in (pair.partition("=") for pair in parts.query.split("&") if pair):
+        # SQLAlchemy writes a blank as `+`, libpq means a `+` by it.
+        value = decoded(raw.replace("+", " ") if "+" in parts.scheme else raw, _LEDGER)
         if name == "host":  # several for SQLAlchemy: host=a:5432&host=b:5432, or host=a,b&port=5432,5433
             hosts += [_named(one) for one in value.split(",")]
         elif name == _JDBC:
@@ -267,7 +225,7 @@ def _named(one: str) -> Host:
 
 
 def _placed(hosts: Sequence[Host], ports: Sequence[str]) -> dict[str, str]:
-    """Give `host` and `port` as libpq wants them, lists of one length; *ports* are for hosts that say none."""
+    """Return `host` and `port` as libpq wants them, lists of one length; *ports* are for hosts that say none."""
     some = hosts or [Host("", "")]
     last = "" if len(some) == 1 else _PORT
     merged = [host.port or spare or last for host, spare in zip(some, _spread(ports, some), strict=True)]
@@ -285,10 +243,3 @@ def _of_conninfo(address: str) -> dict[str, str]:
     hosts = [_named(host) for host in read.pop("host", "").split(",") if host]
     given = {name: value for name, value in read.items() if value}
     return given | _placed(hosts, given.pop("port", "").split(","))
-
-
-def _pairs(parts: Parts) -> Iterator[tuple[str, str]]:
-    """Read the query; SQLAlchemy writes a blank as `+`, libpq means a `+` by it."""
-    for pair in filter(None, parts.query.split("&")):
-        name, _, value = pair.partition("=")
-        yield name, decoded(value.replace("+", " ") if "+" in parts.scheme else value, _LEDGER)

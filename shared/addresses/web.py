@@ -6,23 +6,26 @@ HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY name the proxy; this machine is 
 import ipaddress
 import re
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment
 
 from shared.addresses import hosts
-from shared.addresses.hosts import ENCODED, AddressError, Form, Host, credentials, is_loopback, taken_apart
-from shared.addresses.hosts import address as read_address
+from shared.addresses.hosts import ENCODED, AddressError, Form, Host, credentials, taken_apart
 
 _LIKE = "like https://host:port/path"
 _NOT_IN_AN_ADDRESS = re.compile(r"[\s\x00-\x1f\x7f\\]")
 _SEGMENT = re.compile(r"(?!\.{1,2}$)[\w.~-]+", re.ASCII)
 _USUAL = {"http": 80, "https": 443}
+_PROXY = Form(
+    "a URL", ("http", "https", "socks4", "socks5", "socks5h"), (), f"http://USER:PASSWORD@HOST:PORT, {ENCODED}"
+)
 _BELOW = re.compile(r"/(v2/\w|siebel/v\d|ic/(api|ws)\b)", re.IGNORECASE)
 
 
 def canonical(address: str) -> str:
-    """Give *address* without a slash at its end.
+    """Return *address* without a slash at its end.
 
     Raises:
         AddressError: it has no scheme or host, it has credentials, or something that no address has.
@@ -43,7 +46,7 @@ def canonical(address: str) -> str:
 
 
 def base(address: str) -> str:
-    """Give the address of a system, to which its paths are added.
+    """Return the address of a system, to which its paths are added.
 
     Raises:
         AddressError: as `canonical`; or it goes on into those paths, or has a query.
@@ -57,7 +60,7 @@ def base(address: str) -> str:
 
 
 def page(address: str) -> str:
-    """Give the address at which people open pages of ours, as their browsers write it, without a slash at its end.
+    """Return the address at which people open pages of ours, as their browsers write it, without a slash at its end.
 
     Raises:
         AddressError: as `canonical`; or nobody could open it, or links cannot be added to it.
@@ -77,10 +80,6 @@ def page(address: str) -> str:
     return f"{parts.scheme}://{Host(host, port)}{path}"
 
 
-_SCHEMES = ("http", "https", "socks4", "socks5", "socks5h")
-_FORM = Form("a URL", _SCHEMES, (), f"http://USER:PASSWORD@HOST:PORT, {ENCODED}")
-
-
 @dataclass(frozen=True, slots=True)
 class Proxy:
     """A proxy.  Shape: *url* with its credentials; *place* without, for messages."""
@@ -94,7 +93,7 @@ class Proxy:
 
 
 def proxy_for(url: str) -> Proxy | None:
-    """Give the proxy through which *url* is reached; None: there is none on the way."""
+    """Return the proxy through which *url* is reached; None: there is none on the way."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -102,9 +101,14 @@ def proxy_for(url: str) -> Proxy | None:
         return None
     told = getproxies_environment()
     address = told.get(parts.scheme) or told.get("all")
-    if not address or not host or is_loopback(host) or _is_excepted(host, told.get("no", "")):
+    if not address or not host or hosts.is_loopback(host) or _is_excepted(host.lower(), told.get("no", "")):
         return None
-    return _read(address)
+    try:
+        found = taken_apart(address if "://" in address else f"http://{address}", _PROXY)
+    except AddressError:
+        return Proxy("", f"of the environment, which cannot be read: it must be like {_PROXY.example}")
+    where = found.hosts[0]
+    return Proxy(f"{found.scheme}://{credentials(found.user, found.password)}{where}", f"{found.scheme}://{where}")
 
 
 def trusted() -> ssl.SSLContext:
@@ -113,24 +117,12 @@ def trusted() -> ssl.SSLContext:
 
 
 def _is_excepted(host: str, no_proxy: str) -> bool:
-    """Say whether NO_PROXY excepts *host*: by its name or its end, its address, a network (10.0.0.0/8), or `*`."""
-    return any(_is_meant(host.lower(), one.strip().lower()) for one in no_proxy.split(","))
-
-
-def _is_meant(host: str, one: str) -> bool:
-    name = one.removeprefix("*").removeprefix(".")
-    if one == "*" or (name and (host == name or host.endswith(f".{name}"))):
-        return True
-    try:
-        return read_address(host) in ipaddress.ip_network(one.strip("[]"), strict=False)
-    except ValueError:
-        return False
-
-
-def _read(address: str) -> Proxy:
-    try:
-        parts = taken_apart(address if "://" in address else f"http://{address}", _FORM)
-    except AddressError:
-        return Proxy("", f"of the environment, which cannot be read: it must be like {_FORM.example}")
-    place = f"{parts.scheme}://{parts.hosts[0]}"
-    return Proxy(f"{parts.scheme}://{credentials(parts.user, parts.password)}{parts.hosts[0]}", place)
+    """Return whether NO_PROXY has *host*: by its name or its end, its address, a network (10.0.0.0/8), or `*`."""
+    for one in map(str.strip, no_proxy.lower().split(",")):
+        name = one.removeprefix("*").removeprefix(".")
+        if one == "*" or (name and (host == name or host.endswith(f".{name}"))):
+            return True
+        with suppress(ValueError):
+            if hosts.address(host) in ipaddress.ip_network(one.strip("[]"), strict=False):
+                return True
+    return False

@@ -103,16 +103,18 @@ app = Celery("membersync", set_as_current=True)
 app.add_defaults(lambda: configuration(settings()))
 
 
-def publish(stage: Stage, lane: Lane, ids: Sequence[int], member_numbers: Sequence[str]) -> None:
+def publish(
+    stage: Stage, lane: Lane, ids: Sequence[int], member_numbers: Sequence[str], instance_ids: Sequence[int]
+) -> None:
     """Send one batch on its way: a chain of the stages from *stage* on, each naming the same ids.
 
     Flower shows a count and up to five member numbers as its arguments, a count and up to fifty instance ids as its
-    keyword arguments; the message itself has ids only.
+    keyword arguments; the message itself has *ids* only, of instances or of errands for them.
 
     Raises:
         kombu.exceptions.OperationalError: the broker did not take it, or did and could not say so.
     """
-    shown = {"argsrepr": describe(member_numbers), "kwargsrepr": describe_instances(ids)}
+    shown = {"argsrepr": describe(member_numbers), "kwargsrepr": describe_instances(instance_ids)}
     links = [
         app.signature(
             step.task,

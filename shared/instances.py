@@ -14,7 +14,7 @@ from shared.pipeline import Lane, SyncStatus
 
 
 class Errand(StrEnum):
-    """Why the instance is out: its own way through the stages, or a short trip beside it."""
+    """What a call is for: the instance's own way through the stages, or an errand beside it (`transitions.errands`)."""
 
     SYNC = "sync"
     REPORT = "report"
@@ -51,6 +51,8 @@ class Work:
     unknown_outcome: bool = False
     """An earlier create got no answer: probe by third_party_id before sending it again."""
     errand: Errand = Errand.SYNC
+    errand_id: int = 0
+    """Of the errand, below zero; 0: the instance is on its own way."""
     lane: Lane = Lane.LIVE
     suspect: bool = False
     """It failed at this stage while the system served others."""

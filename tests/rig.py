@@ -122,8 +122,9 @@ class Pipeline:
         return dict(self.sql("select state, count(*) from instance group by state"))
 
     def settled(self) -> bool:
-        """Say whether nothing is on its way any more."""
-        return not {"pending", "running", "waiting", "held"} & self.states().keys()
+        """Return whether nothing is on its way any more, no errand either."""
+        on_its_way = {"pending", "running", "waiting", "held"} & self.states().keys()
+        return not on_its_way and self.sql("select count(*) from errand where token <> 0") == [0]
 
     def log_text(self) -> str:
         return "\n".join(log.read_text(errors="replace") for log in sorted(self.logs.glob("*.log")))

@@ -13,7 +13,7 @@ from shared.errors import DataError, StageError, UnavailableError
 from shared.events import parse_event
 from shared.instances import Done, Failed, Result, Work
 from shared.ledger.jobs import Job, Kind, Plan, read_job
-from shared.ledger.transitions import attempts, claims, requeues
+from shared.ledger.transitions import attempts, claims, errands, requeues
 from shared.ledger.transitions.claims import Claimed
 from shared.ledger.transitions.requeues import Order
 from shared.lifecycle.retry import RetryPolicy
@@ -66,11 +66,16 @@ class Road:
 
     def report(self) -> None:
         """Tell Siebel of those that fail, or failed for good, whether or not they have failed for long."""
-        self.sql("update instance set errand_at = now() where errand_at is not null")
+        self.end_reports(self.claim_reports())
+
+    def claim_reports(self) -> list[Claimed]:
+        self.sql("update errand set due_at = now() where token = 0")
         with self.ledger.begin() as tx:
-            claimed = claims.claim_errands(tx, [Stage.SIEBEL], dict.fromkeys(Lane, 100), token=9, lease_s=60)
-        for (_, stage), some in claimed.items():
-            self.conclude(stage, self._begin(stage, some))
+            claimed = errands.claim(tx, [Stage.SIEBEL], dict.fromkeys(Lane, 100), token=9, lease_s=60)
+        return [one for some in claimed.values() for one in some]
+
+    def end_reports(self, some: list[Claimed]) -> None:
+        self.conclude(Stage.SIEBEL, self._begin(Stage.SIEBEL, some))
 
     def claim(self, limit: int = 10_000) -> dict[tuple[Lane, Stage], list[Claimed]]:
         limits = {(lane, stage): limit for lane in Lane for stage in Stage}
@@ -84,7 +89,7 @@ class Road:
 
     def _begin(self, stage: Stage, some: list[Claimed]) -> list[Work]:
         with self.ledger.begin() as tx:
-            return attempts.begin(tx, stage, [one.instance_id for one in some], lease_s=60).works
+            return attempts.begin(tx, stage, [one.id for one in some], lease_s=60).works
 
     def _end(self, stage: Stage, work: Work, result: Result, attempts_max: int) -> None:
         rules = Rules(stage, RetryPolicy(100, 1000, attempts_max), report_after_s=300, jitter=0.5, carried=True)

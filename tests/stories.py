@@ -19,7 +19,7 @@ from producers.intake.accept import IntakeRules, accept
 from shared.errors import DataError, OutcomeUnknownError
 from shared.events import parse_event
 from shared.instances import Call, Done, Errand, Failed, Result, Work
-from shared.ledger.transitions import attempts, claims
+from shared.ledger.transitions import attempts, claims, errands
 from shared.lifecycle.retry import RetryPolicy
 from shared.lifecycle.verdicts import Ending, Rules, after_loss, conclude
 from shared.pipeline import Lane, Stage, SyncStatus
@@ -242,10 +242,10 @@ class Play:
         self._arrive(self._arriving(2 * turn + 1))
         with self._ledger.begin() as tx:
             lanes = dict.fromkeys(Lane, 1_000_000)
-            claimed = claims.claim_errands(tx, list(Stage), lanes, token=turn * 10 + 2, lease_s=600)
+            claimed = errands.claim(tx, list(Stage), lanes, token=turn * 10 + 2, lease_s=600)
         for (_, stage), some in claimed.items():
             moved = True
-            self._attempt(stage, [one.instance_id for one in some], list)
+            self._attempt(stage, [one.id for one in some], list)
         return moved
 
     def _arriving(self, moment: int) -> list[tuple[Story, int]]:
@@ -280,7 +280,7 @@ class Play:
         for work in works:
             result = self._result(stage, work)
             if result is None:
-                gone.append(work.instance_id)
+                gone.append(work.errand_id or work.instance_id)
             else:
                 endings.append(conclude(work, result, Rules(stage, POLICY, 3000, jitter=0.0, carried=True)))
         with self._ledger.begin() as tx:
@@ -301,10 +301,11 @@ class Play:
 
     def _give_back(self, ids: list[int]) -> None:
         with self._ledger.begin() as tx:
-            lapse = text("update instance set lease_until = now() - interval '1 s' where id = any(:ids)")
-            tx.execute(lapse, {"ids": ids})
+            for table in ("instance", "errand"):
+                lapse = text(f"update {table} set lease_until = now() - interval '1 s' where id = any(:ids)")
+                tx.execute(lapse, {"ids": ids})
         with self._ledger.begin() as tx:
-            lost = attempts.expired(tx, limit=1_000_000)
+            lost = claims.expired(tx, limit=1_000_000)
             for stage in {one.stage for one in lost}:
                 endings = [after_loss(one, losses_max=50) for one in lost if one.stage is stage]
                 attempts.finish(tx, stage, endings, TERMS)

@@ -15,7 +15,8 @@ from shared.pipeline import Lane, Stage
 
 _Text = Annotated[str, Field(max_length=4_000)]
 _Uuid = Annotated[str, Field(pattern=r"\A[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\z")]
-_Id = Annotated[int, Field(ge=1, lt=2**63)]
+_Id = Annotated[int, Field(ge=1, lt=2**63)] | Annotated[int, Field(gt=-(2**63), le=-1)]
+"""Of an instance; below zero of an errand."""
 _Ids = Annotated[list[_Id], Field(min_length=1, max_length=10_000)]
 _Count = Annotated[int, Field(ge=0, lt=2**53)]
 _Json = Literal["application/json"]

@@ -25,7 +25,7 @@ from shared.instances import Answer, Errand, Failed, Work
 from shared.ledger import addresses, connections, inputs
 from shared.ledger.engine import Transaction, engine, in_halves, outlasting, transaction, wake
 from shared.ledger.heartbeats import Who
-from shared.ledger.transitions import attempts, holding, probing
+from shared.ledger.transitions import attempts, errands, outages
 from shared.lifecycle import evidence
 from shared.lifecycle.breaker import Breaker, Position, Seen
 from shared.lifecycle.evidence import shows_it_up, would_be_given_up
@@ -293,7 +293,7 @@ class Attempt:
         return written
 
     def _name_suspects(self, tx: Transaction, members: Collection[str]) -> None:
-        named = probing.suspect(tx, self.stage, members) if members else 0
+        named = outages.suspect(tx, self.stage, members) if members else 0
         if named:
             log.warning("suspects", stage=self.stage, instances=named)
 
@@ -301,7 +301,7 @@ class Attempt:
         """Hold who failed as the connection went down; *failed* are those who failed after it."""
         if now.failing_since is not None and now.position is not Position.CLOSED:
             late = None if before.position is Position.CLOSED else failed
-            holding.hold_failed(tx, self.stage, now.failing_since, late)
+            outages.hold_failed(tx, self.stage, now.failing_since, late)
 
     def _ask_the_system(self) -> None:
         """Let the connection's own test say whether it is down; if it passes, a dispatcher asks a good member."""
@@ -336,7 +336,7 @@ class Attempt:
             is_proven = connections.served(tx, self.stage, within_s=policy.cap_s + _SERVED_S)
             if is_proven:
                 return False
-            if not probing.has_good(tx, self.stage):
+            if not errands.has_good(tx):
                 failing = connections.gate(tx, self.stage).breaker.failing_members
                 failing |= {work.member_number for work, result in answers if evidence.counts(result)}
                 return len(failing) >= self.of.connection(self.stage).breaker_members

@@ -23,10 +23,9 @@ from shared.ledger import budget, connections, heartbeats
 from shared.ledger.budget import Budget
 from shared.ledger.connections import Gate
 from shared.ledger.engine import Transaction, ears, engine, in_halves, listened, transaction
-from shared.ledger.transitions import attempts, claims, holding, probing
+from shared.ledger.transitions import attempts, claims, errands, outages
 from shared.ledger.transitions.claims import Claimed
-from shared.ledger.transitions.holding import Hold
-from shared.ledger.transitions.probing import Lease
+from shared.ledger.transitions.outages import Hold, Lease
 from shared.lifecycle.breaker import ramp
 from shared.lifecycle.verdicts import Advanced, Ending, after_loss
 from shared.logs import logger
@@ -128,7 +127,7 @@ class Dispatcher:
                 continue
             report_after_s = None if gate.paused else self._settings.siebel.report_after_s
             with transaction(engine()) as tx:
-                count = holding.hold_due(tx, Hold(stage, gate.why, report_after_s), limit=_HOLD_SIZE)
+                count = outages.hold_due(tx, Hold(stage, gate.why, report_after_s), limit=_HOLD_SIZE)
             is_busy |= count == _HOLD_SIZE
             if gate.wants_probe:
                 self._probe(stage)
@@ -138,7 +137,7 @@ class Dispatcher:
         token = _token()
         lease_s = self._settings.dispatcher.unbegun_lease_s
         with transaction(engine()) as tx:
-            probe = holding.claim_probe(tx, stage, token=token, lease_s=lease_s)
+            probe = outages.claim_probe(tx, stage, token=token, lease_s=lease_s)
         if probe is not None:
             lane, instance = probe
             log.info("probe", stage=stage, instance_id=instance.instance_id)
@@ -149,9 +148,9 @@ class Dispatcher:
         of, lease_s = self._settings.connection(stage), self._settings.dispatcher.unbegun_lease_s
         lease = Lease(_token(), lease_s, lease_s + of.timeout_s)
         with transaction(engine()) as tx:
-            good, opened = probing.claim_verdict(tx, stage, of.breaker_rules, lease)
+            good, opened = outages.claim_verdict(tx, stage, of.breaker_rules, lease)
             if opened is not None and opened.failing_since is not None:
-                holding.hold_failed(tx, stage, opened.failing_since)
+                outages.hold_failed(tx, stage, opened.failing_since)
         if opened is not None:
             log.warning("breaker", stage=stage, now=opened.position, failures=opened.failures)
         if good is not None:
@@ -163,12 +162,12 @@ class Dispatcher:
         part = ramp(gate.well_since, gate.now)
         for lane in Lane:
             with transaction(engine()) as tx:
-                if not holding.has_held(tx, gate.stage, lane):
+                if not outages.has_held(tx, gate.stage, lane):
                     continue
                 most = max(1, int(part * self._settings.dispatcher.unbegun(lane)))
-                room = most - holding.waiting_room(tx, gate.stage, lane, at_most=most)
+                room = most - outages.waiting_room(tx, gate.stage, lane, at_most=most)
                 if room > 0:
-                    holding.release(tx, gate.stage, lane, limit=room)
+                    outages.release(tx, gate.stage, lane, limit=room)
                 return True
         return False
 
@@ -211,7 +210,7 @@ class Dispatcher:
         token = _token()
         lease_s = self._settings.dispatcher.unbegun_lease_s
         with transaction(engine()) as tx:
-            claimed = claims.claim_errands(tx, stages, limits, token=token, lease_s=lease_s)
+            claimed = errands.claim(tx, stages, limits, token=token, lease_s=lease_s)
         self._publish_all(claimed, token)
 
     def _publish_all(self, claimed: Mapping[tuple[Lane, Stage], Sequence[Claimed]], token: int) -> bool:
@@ -220,7 +219,7 @@ class Dispatcher:
         for (lane, stage), instances in claimed.items():
             del left[lane, stage]
             if not self._publish(lane, stage, instances, token):
-                self._let_go([one.instance_id for some in left.values() for one in some], token)
+                self._let_go([one.id for some in left.values() for one in some], token)
                 return False
         return True
 
@@ -228,12 +227,13 @@ class Dispatcher:
         """Put *instances* on the broker; those that it does not take are let go and due again at the next tick."""
         published: set[int] = set()
         for batch in _batches(instances, self._settings.dispatcher.batch(lane)):
-            ids = [one.instance_id for one in batch]
+            ids = [one.id for one in batch]
+            instance_ids = [one.instance_id for one in batch]
             try:
-                publish(stage, lane, ids, [one.member_number for one in batch])
+                publish(stage, lane, ids, [one.member_number for one in batch], instance_ids)
             except (kombu.exceptions.KombuError, OSError) as error:
                 # It may have arrived or not: a message that did finds its instances let go, and passes on.
-                left = [one.instance_id for one in instances if one.instance_id not in published]
+                left = [one.id for one in instances if one.id not in published]
                 log.error("the broker is away", stage=stage, lane=lane, let_go=len(left), cause=type(error).__name__)
                 self._let_go(left, token)
                 return False
@@ -252,7 +252,7 @@ class Dispatcher:
             settings.dispatcher.unbegun_lease_s, settings.crowdtwist.settle_s, settings.siebel.settle_s
         )
         with transaction(engine()) as tx:
-            lost = attempts.expired(tx, limit=_EXPIRE_SIZE)
+            lost = claims.expired(tx, limit=_EXPIRE_SIZE)
 
         def end(stage: Stage, endings: Sequence[Ending]) -> list[int]:
             with transaction(engine()) as tx:

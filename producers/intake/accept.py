@@ -20,7 +20,7 @@ from shared.ledger.acceptance import Known, Newest, NewInstance, Queued, Standin
 from shared.ledger.engine import Ledger, Transaction, repeated, transaction, wake
 from shared.ledger.operators import Action, record
 from shared.ledger.refusals import Refusal
-from shared.ledger.transitions import superseding
+from shared.ledger.transitions import member_queue
 from shared.masking import mask_text
 from shared.pipeline import Lane, State
 
@@ -229,9 +229,9 @@ def _take(tx: Transaction, arrivals: Sequence[_Arrival], rules: IntakeRules) -> 
     ids, now = acceptance.take_ids(tx, len(arrivals))
     desk = _Desk(known, standings, rules, now)
     receipts = [desk.take(arrival, instance_id) for arrival, instance_id in zip(arrivals, ids, strict=True)]
-    superseding.supersede(tx, desk.overtaken)
+    member_queue.supersede(tx, desk.overtaken)
     acceptance.insert(tx, desk.instances, now)
-    superseding.inherit(tx, desk.failing)
+    member_queue.inherit(tx, desk.failing)
     acceptance.set_newest(tx, list(desk.newest.values()))
     _record_forced(tx, rules, receipts, desk.forced)
     if any(receipt.outcome is Outcome.ACCEPTED for receipt in receipts):

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 from shared.events import Version
 from shared.ledger.addresses import key_sql
 from shared.ledger.engine import rows
-from shared.ledger.transitions.fragments import IS_QUEUED
+from shared.ledger.transitions.member_queue import IS_QUEUED
 from shared.pipeline import State
 
 
@@ -153,7 +153,7 @@ _LOCK_MEMBERS = text("""
 _STANDINGS = text(f"""
     select m.member_number, m.newest_modification, m.newest_occurred_at, m.newest_occurred_until, m.newest_operation,
            m.row_id, m.sequence_from, m.applied_hash, m.synced,
-           q.id as queued_id, r.id is not null as running,
+           q.id as queued_id, r.id is not null or m.errand_id is not null as running,
            q.failing_since is not null and q.failed_stage in ('oic', 'crowdtwist') as failing
     from member m
     left join lateral (select * from instance i where i.member_number = m.member_number and i.state in ({IS_QUEUED})

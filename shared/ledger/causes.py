@@ -131,6 +131,6 @@ _FAILED_AGAIN = text("""
            count(*) as total, i.suspect
     from job_item j join instance i on i.id = j.instance_id
     where j.job_id = :job and j.state = 'failed'
-      and coalesce(i.parked_state, i.state) in ('dead', 'rejected', 'waiting')
+      and i.state in ('dead', 'rejected', 'waiting')
     group by failed_at, i.code, said, i.suspect order by total desc, failed_at, i.code, said, i.suspect
 """)

@@ -35,7 +35,7 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class Leases:
-    """Instances that are running: those that wait in the broker (*unbegun*), and those that nobody gives back.
+    """Instances and errands that are out: those that wait in the broker (*unbegun*), those that nobody gives back.
 
     Units: *overdue_s* seconds since the oldest of the *overdue* leases ran out.
     """
@@ -158,7 +158,8 @@ _LEASES = text("""
     select count(*) as running, count(*) filter (where not begun) as unbegun,
            count(*) filter (where lease_until < now() - make_interval(secs => :overdue_s)) as overdue,
            greatest(coalesce(extract(epoch from now() - min(lease_until)), 0), 0) as oldest_s
-    from instance where state = 'running'
+    from (select begun, lease_until from instance where state = 'running'
+          union all select begun, lease_until from errand where token <> 0) as o
 """)
 _IDLE = text("""
     with ended as (
@@ -170,7 +171,7 @@ _IDLE = text("""
     from (select lane, due_stage as stage, due_at from instance
           where state in ('pending', 'waiting') and due_at <= now()
           union all
-          select lane, stage, due_at from instance where state = 'running' and not begun and errand = 'sync') as i
+          select lane, stage, due_at from instance where state = 'running' and not begun) as i
     group by i.lane, i.stage order by i.lane desc, i.stage
 """)
 _STRAYS = text("""

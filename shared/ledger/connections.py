@@ -218,6 +218,7 @@ _HOW_MANY_DUE = text("""
                                   where state in ('pending', 'waiting') and due_stage = :stage limit :at_most) as q)
          + (select count(*) from (select from instance
                                   where state = 'running' and stage = :stage limit :at_most) as r)
+         + (select count(*) from (select from errand where token <> 0 and stage = :stage limit :at_most) as e)
 """)
 _HALF_OPEN = text("""
     update connection

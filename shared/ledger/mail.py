@@ -242,7 +242,6 @@ _LOCK_DIGEST = text("""
     for update of b skip locked
 """)
 _MOVE_DIGEST = text("update bookmark set upto = :until where name = 'digest'")
-# Whoever is running, and has ended nevertheless, is on an errand: its state stands aside meanwhile.
 _FAILURES = text("""
     select state, failed_stage, code, error, count(*) as times, min(finished_at) as first_at,
            max(finished_at) as last_at, sum(count(*)) over (partition by state) as total
@@ -251,11 +250,6 @@ _FAILURES = text("""
                finished_at
         from instance
         where state in ('dead', 'rejected') and finished_at >= :since and finished_at < :until
-        union all
-        select parked_state, coalesce(failed_stage, parked_stage), coalesce(code, 'data_error'), error, finished_at
-        from instance
-        where state = 'running' and parked_state in ('dead', 'rejected')
-          and finished_at >= :since and finished_at < :until
     ) as failed
     group by state, failed_stage, code, error
     order by times desc, error

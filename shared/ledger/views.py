@@ -233,7 +233,7 @@ _NAMED = text("""
 _UNTOLD = text("""
     select i.id from instance i join member m using (member_number)
     where i.id = any(cast(:ids as bigint[])) and i.status is not null
-      and coalesce(i.parked_state, i.state) not in ('completed', 'rejected')
+      and i.state not in ('completed', 'rejected')
       and not coalesce(case
           when m.told_id > i.id then exists (select from activity a where a.instance_id = i.id and a.stage = 'siebel'
                                              and a.took_ms is not null and a.code is null)

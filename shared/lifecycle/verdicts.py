@@ -72,12 +72,13 @@ class Parked:
 
 @dataclass(frozen=True, slots=True)
 class ErrandEnded:
-    """An errand is over: the instance returns to where it was.
+    """An errand is over; the instance is where it was.
 
     Units: *again_in_s* until it is repeated.  Shape: *facts* None when it failed, and is not repeated if *again_in_s*
     is None too; *unsure* as in `Parked`.
     """
 
+    errand_id: int
     instance_id: int
     token: int
     member_number: str
@@ -94,9 +95,10 @@ Ending = Advanced | Parked | ErrandEnded
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """An instance whose lease ran out."""
+    """An instance, or an errand for one, whose lease ran out."""
 
     instance_id: int
+    errand_id: int
     token: int
     member_number: str
     stage: Stage
@@ -119,6 +121,7 @@ def after_loss(lost: Lost, *, losses_max: int) -> Parked | ErrandEnded:
         line = Line("the worker was lost on this errand" if lost.begun else "no worker took this errand in time")
         apart = lost.begun and not lost.alone
         return ErrandEnded(
+            lost.errand_id,
             lost.instance_id,
             lost.token,
             lost.member_number,
@@ -215,7 +218,7 @@ def bug(work: Work, error: BaseException, stage: Stage) -> Ending:
     where = f" at {frame.filename.rpartition('/')[2]}:{frame.lineno}" if frame else ""
     line = Line(what=f"a bug in membersync: {type(error).__name__}{where}", code="bug")
     if work.errand is not Errand.SYNC:
-        return ErrandEnded(work.instance_id, work.token, work.member_number, work.errand, line, unsure=True)
+        return _errand_over(work, line, unsure=True)
     what = f"{SYSTEMS[stage]}: unexpected {type(error).__name__}, see the log"
     return _buried(work, stage, line, what, unsure=stage is not Stage.OIC)
 
@@ -236,7 +239,7 @@ def held(work: Work, stage: Stage, *, why: str, report_after_s: float | None) ->
     """
     line = Line(f"held: {why}")
     if work.errand is not Errand.SYNC:
-        return ErrandEnded(work.instance_id, work.token, work.member_number, work.errand, line, _HELD_ERRAND_S)
+        return _errand_over(work, line, _HELD_ERRAND_S)
     tells = report_after_s is not None and stage in FAILURE_STATUS
     return Parked(
         work.instance_id,
@@ -257,7 +260,7 @@ def held(work: Work, stage: Stage, *, why: str, report_after_s: float | None) ->
 def _untried(work: Work, stage: Stage, line: Line, more_in_s: float = 0.0) -> Ending:
     """Send *work* back: a call was not made, for a reason of our own.  Costs no attempt."""
     if work.errand is not Errand.SYNC:
-        return ErrandEnded(work.instance_id, work.token, work.member_number, work.errand, line, more_in_s)
+        return _errand_over(work, line, more_in_s)
     number, attempt = work.member_number, work.attempt - 1
     return Parked(work.instance_id, work.token, number, State.PENDING, stage, attempt, line, delay_s=more_in_s)
 
@@ -356,8 +359,20 @@ def _errand_ended(work: Work, result: Result, rules: Rules) -> ErrandEnded:
             assert_never(result)
     facts = result.facts if isinstance(result, Done) else None
     unsure = isinstance(result, Failed) and _may_be_out(result)
+    return _errand_over(work, line, again_in_s, facts, unsure=unsure)
+
+
+def _errand_over(
+    work: Work,
+    line: Line,
+    again_in_s: float | None = None,
+    facts: Mapping[str, Any] | None = None,
+    *,
+    unsure: bool = False,
+) -> ErrandEnded:
+    number, errand = work.member_number, work.errand
     return ErrandEnded(
-        work.instance_id, work.token, work.member_number, work.errand, line, again_in_s, facts, unsure=unsure
+        work.errand_id, work.instance_id, work.token, number, errand, line, again_in_s, facts, unsure=unsure
     )
 
 

@@ -5,6 +5,7 @@ import signal
 import time
 
 import psutil
+import pytest
 
 from tests.rig import Pipeline, eventually, member_event
 
@@ -19,6 +20,16 @@ SETTINGS = {
     "MEMBERSYNC_SIEBEL__TIMEOUT_S": "1",
 }
 BEGUN = "select count(*) from instance where state = 'running' and begun and stage = 'crowdtwist'"
+ERRANDS_BEGUN = "select count(*) from errand where begun and kind = 'report'"
+SIEBEL_SETTLES = {"MEMBERSYNC_SIEBEL__SETTLE_S": "1"}
+BURY = """
+    update instance set state = 'dead', code = 'unavailable', failed_stage = 'oic', attempt = 12, failing_since = now(),
+                        status = 'OIC Failure', error = 'OIC: could not serve us (HTTP 503)', finished_at = now()
+"""
+REPORT = """
+    insert into errand (instance_id, member_number, kind, stage, lane, due_at)
+    select id, member_number, 'report', 'siebel', lane, now() from instance
+"""
 
 
 def test_what_workers_send_that_wake_after_their_lease_does_not_last(pipeline: Pipeline) -> None:
@@ -54,3 +65,48 @@ def test_what_workers_send_that_wake_after_their_lease_does_not_last(pipeline: P
                     os.kill(child, signal.SIGCONT)
         assert {one["last_name"] for one in control.users()} == {"Newest"}
     assert {one["status"] for one in control.members()} == {"Success"}
+
+
+@pytest.mark.parametrize("signal_sent", [signal.SIGSTOP, signal.SIGKILL], ids=["frozen", "killed"])
+def test_a_report_that_a_worker_does_not_come_back_from_is_not_told_over_what_is_newer(
+    pipeline: Pipeline, signal_sent: signal.Signals
+) -> None:
+    """Each member is a dead letter of which Siebel is being told, and is sent again by a newer event meanwhile."""
+    pipeline.settings |= SETTINGS | SIEBEL_SETTLES
+    control = pipeline.sandbox.control
+    pipeline.send(*(member_event(f"M-{index}", 0, last_name="First") for index in range(MEMBERS)))
+    pipeline.sql(BURY)
+    pipeline.sql(REPORT)
+    control.set("siebel", latency_ms=300)
+    with pipeline.whole():
+        children = [child.pid for child in psutil.Process(pipeline.running[1].pid).children()]
+        deadline = time.monotonic() + 20
+        while not pipeline.sql(ERRANDS_BEGUN)[0]:
+            assert time.monotonic() < deadline, pipeline.states()
+        for child in children:
+            os.kill(child, signal_sent)
+        try:
+            assert pipeline.states() == {"dead": MEMBERS}
+            control.set("siebel", latency_ms=0)
+            pipeline.send(*(member_event(f"M-{index}", 2, last_name="Newest") for index in range(MEMBERS)))
+            with pipeline.worker("w2"):
+                eventually(lambda: pipeline.states() == {"dead": MEMBERS, "completed": MEMBERS}, "the newest", 60)
+                eventually(pipeline.settled, "all told")
+                for child in children:
+                    if psutil.pid_exists(child):
+                        os.kill(child, signal.SIGCONT)
+                until = time.monotonic() + 3
+                eventually(lambda: time.monotonic() > until, "awake for a while", 5)
+                eventually(
+                    lambda: {one["status"] for one in control.members()} == {"Success"} and pipeline.settled(),
+                    "the newest is what Siebel shows",
+                    30,
+                )
+        finally:
+            for child in children:
+                if psutil.pid_exists(child):
+                    os.kill(child, signal.SIGCONT)
+    assert pipeline.sql("select count(*) from instance where losses > 0") == [0]
+    if signal_sent is signal.SIGKILL:  # whoever was frozen in the middle of a call may end it beside a newer one
+        assert control.state("siebel")["overlapping_keys"] == []
+    assert pipeline.sql("select count(*) from member where errand_id is not null") == [0]

@@ -12,6 +12,7 @@ from shared.errors import DataError, OutcomeUnknownError, StageError, Unavailabl
 from shared.events import parse_event
 from shared.instances import Done, Errand, Failed, Result, Work
 from shared.ledger.transitions import attempts, claims
+from shared.ledger.transitions.errands import claim as claim_errands
 from shared.lifecycle.retry import RetryPolicy
 from shared.lifecycle.verdicts import Rules, after_loss, conclude
 from shared.pipeline import Lane, Stage, SyncStatus
@@ -72,10 +73,10 @@ def travel(ledger: Engine, results: Mapping[Stage, StageError] | None = None, *,
 
 def errands(ledger: Engine, result: Callable[[Stage, Work], Result] = good) -> list[Errand]:
     with ledger.begin() as tx:
-        claimed = claims.claim_errands(tx, list(Stage), dict.fromkeys(Lane, 100), token=9, lease_s=60)
+        claimed = claim_errands(tx, list(Stage), dict.fromkeys(Lane, 100), token=9, lease_s=60)
     ran: list[Errand] = []
     for (_, stage), some in claimed.items():
-        for work in begin(ledger, stage, [one.instance_id for one in some]):
+        for work in begin(ledger, stage, [one.id for one in some]):
             ran.append(work.errand)
             end(ledger, stage, work, result(stage, work))
     return ran
@@ -97,8 +98,9 @@ def lapse(ledger: Engine) -> None:
     """Let the leases run out, and give them back."""
     with ledger.begin() as tx:
         tx.execute(text("update instance set lease_until = now() - interval '1 s' where state = 'running'"))
+        tx.execute(text("update errand set lease_until = now() - interval '1 s' where token <> 0"))
     with ledger.begin() as tx:
-        lost = attempts.expired(tx, limit=100)
+        lost = claims.expired(tx, limit=100)
         for one in lost:
             attempts.finish(tx, one.stage, [after_loss(one, losses_max=3)], TERMS)
 
@@ -153,7 +155,8 @@ def test_a_failure_that_lasts_is_reported_once_and_healed_by_success(ledger: Eng
     send(ledger)
     travel(ledger, {Stage.CROWDTWIST: OUTAGE})
     assert errands(ledger) == [Errand.REPORT]
-    assert rows(ledger, "state, stage, attempt, errand") == [("waiting", "crowdtwist", 1, "sync")]
+    assert rows(ledger, "state, stage, attempt") == [("waiting", "crowdtwist", 1)]
+    assert rows(ledger, "*", "errand") == []
     assert rows(ledger, "told_status", "member") == ["CT Failure"]
     make_due(ledger)
     travel(ledger, {Stage.CROWDTWIST: OUTAGE})
@@ -169,17 +172,18 @@ def test_a_report_that_siebel_does_not_take_is_repeated(ledger: Engine) -> None:
     assert errands(ledger, lambda _stage, _work: Failed(UnavailableError("Siebel", "answered 500", 500))) == [
         Errand.REPORT
     ]
-    assert rows(ledger, "errand_attempt, errand_at > now()") == [(1, True)]
+    assert rows(ledger, "attempt, due_at > now()", "errand") == [(1, True)]
 
 
 def test_a_newer_event_inherits_the_failure_so_that_siebel_is_told_in_time(ledger: Engine) -> None:
     send(ledger)
     travel(ledger, {Stage.CROWDTWIST: OUTAGE}, report_s=300)
     send(ledger, minute=1, last_name="Other")
-    assert rows(ledger, "state, errand_at is null, failing_since is null, status") == [
-        ("superseded", True, False, "CT Failure"),
-        ("pending", False, False, "CT Failure"),
+    assert rows(ledger, "state, failing_since is null, status") == [
+        ("superseded", False, "CT Failure"),
+        ("pending", False, "CT Failure"),
     ]
+    assert rows(ledger, "instance_id, kind, due_at > now()", "errand") == [(2, "report", True)]
 
 
 def test_a_stage_is_begun_once_however_often_its_message_comes(ledger: Engine) -> None:
@@ -260,7 +264,8 @@ def test_a_member_that_changes_all_the_time_is_still_shown_as_failing(ledger: En
         send(ledger, minute=minute, last_name=f"L{minute}")
         end(ledger, stage, work, Failed(OUTAGE), report_s=300)
     assert rows(ledger) == ["superseded"] * 3 + ["pending"]
-    assert rows(ledger, "failing_since, errand_at is null")[-1] == (since, False)
+    assert rows(ledger, "failing_since")[-1] == since
+    assert rows(ledger, "instance_id, kind", "errand") == [(4, "report")]
 
 
 def test_a_refused_batch_goes_on_by_itself_to_tell_siebel(ledger: Engine) -> None:
@@ -291,7 +296,8 @@ def test_after_a_lost_write_the_next_success_is_read_back_once(ledger: Engine) -
     travel(ledger)
     assert rows(ledger, "read_back_at is null, lost_write_id", "member") == [(False, 2)]
     assert errands(ledger) == [Errand.READ_BACK]
-    assert rows(ledger, "state, stage, errand_at is null") == [("completed", "siebel", True)] * 2
+    assert rows(ledger, "state, stage") == [("completed", "siebel")] * 2
+    assert Errand.READ_BACK not in rows(ledger, "kind", "errand")
     assert rows(ledger, "read_back_at, lost_write_id", "member") == [(None, None)]
 
 
@@ -336,7 +342,8 @@ def test_of_two_errands_of_a_member_one_goes_at_a_time(ledger: Engine) -> None:
     travel(ledger)
     send(ledger, minute=1, last_name="Other")
     travel(ledger, {Stage.CROWDTWIST: OUTAGE})
-    assert rows(ledger, "state, errand_at <= now()") == [("completed", None), ("waiting", True)]
+    assert rows(ledger) == ["completed", "waiting"]
+    assert ("report", 2, True) in rows(ledger, "kind, instance_id, due_at <= now()", "errand")
     assert rows(ledger, "read_back_at <= now()", "member") == [True]
     assert errands(ledger) == [Errand.READ_BACK]
     assert errands(ledger) == [Errand.REPORT]
@@ -348,7 +355,7 @@ def test_errands_of_a_lane_are_as_many_as_it_has_room_for(ledger: Engine) -> Non
     travel(ledger, {Stage.CROWDTWIST: OUTAGE})
     with ledger.begin() as tx:
         limits = {Lane.LIVE: 2, Lane.BULK: 5}
-        claimed = claims.claim_errands(tx, list(Stage), limits, token=9, lease_s=60)
+        claimed = claim_errands(tx, list(Stage), limits, token=9, lease_s=60)
     assert {queue: len(some) for queue, some in claimed.items()} == {(Lane.LIVE, Stage.SIEBEL): 2}
 
 
@@ -356,10 +363,10 @@ def test_a_worker_lost_on_an_errand_costs_the_instance_nothing(ledger: Engine) -
     send(ledger)
     travel(ledger, {Stage.CROWDTWIST: OUTAGE})
     with ledger.begin() as tx:
-        claims.claim_errands(tx, list(Stage), dict.fromkeys(Lane, 1), token=9, lease_s=60)
-    begin(ledger, Stage.SIEBEL, [1])
+        ((claimed,),) = claim_errands(tx, list(Stage), dict.fromkeys(Lane, 1), token=9, lease_s=60).values()
+    assert len(begin(ledger, Stage.SIEBEL, [claimed.id])) == 1
     lapse(ledger)
-    assert rows(ledger, "state, stage, attempt, losses, errand") == [("waiting", "crowdtwist", 1, 0, "sync")]
+    assert rows(ledger, "state, stage, attempt, losses") == [("waiting", "crowdtwist", 1, 0)]
     assert errands(ledger) == [Errand.REPORT]
 
 

@@ -251,7 +251,7 @@ def test_every_outcome_that_comes_up_is_one_of_those_listed(road: Road, settings
     for minute, fate in enumerate((ALWAYS_DOWN, ALWAYS_REFUSED, lambda _work: BudgetSpentError("CrowdTwist", 1.0))):
         road.accept("M-1", "M-2", "M-3", minute=minute)
         road.travel(fate, attempts_max=2)
-        road.sql("update instance set due_at = now(), errand_at = now() where state = 'waiting'")
+        road.sql("update instance set due_at = now() where state = 'waiting'")
         road.travel()
     assert {outcome for stage, outcome in counted(road, settings) if outcome not in OUTCOMES[stage]} == set()
 

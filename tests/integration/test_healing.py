@@ -69,7 +69,7 @@ def test_a_pause_holds_loses_nothing_and_reports_nothing_false(impatient: Pipeli
         impatient.send(*events(20))
         eventually(lambda: impatient.states() == {"held": 20}, "everybody held")
         assert control.state("crowdtwist")["calls_total"] == 0
-        assert impatient.sql("select count(*) from instance where errand_at is not null") == [0]
+        assert impatient.sql("select count(*) from errand") == [0]
         with transaction(impatient.ledger) as tx:
             assert connections.resume(tx, Stage.CROWDTWIST, by="oscar")
             wake(tx)
@@ -127,6 +127,7 @@ def test_a_write_that_lands_late_is_read_back_and_repaired(impatient: Pipeline) 
         eventually(impatient.settled, "the newest")
         eventually(lambda: (control.user("M-1") or {})["last_name"] == "Late", "the late landing")
         eventually(lambda: (control.user("M-1") or {})["last_name"] == "Newest", "the repair")
+        eventually(lambda: impatient.sql("select count(*) from activity where what like 'read back%'") == [1], "noted")
     told = impatient.sql("select what from activity where what like 'read back%'")
     assert told == ["read back: it was overwritten, so it was sent again"]
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine
 
 from shared.ledger.engine import transaction
-from shared.ledger.transitions import holding
+from shared.ledger.transitions import outages
 from shared.pipeline import Stage
 from tests.road import ALWAYS_DOWN, ALWAYS_REFUSED, Road
 
@@ -18,7 +18,7 @@ def road(ledger: Engine) -> Road:
 
 def hold(road: Road, since: datetime, *ids: int) -> int:
     with transaction(road.ledger) as tx:
-        return holding.hold_failed(tx, Stage.CROWDTWIST, since, list(ids) or None)
+        return outages.hold_failed(tx, Stage.CROWDTWIST, since, list(ids) or None)
 
 
 def test_dead_letters_and_attempts_of_that_time_are_given_back_and_no_others(road: Road) -> None:
@@ -39,7 +39,7 @@ def test_dead_letters_and_attempts_of_that_time_are_given_back_and_no_others(roa
 def test_whoever_opens_the_breaker_again_and_again_is_left_to_its_policy(road: Road) -> None:
     since = datetime.now(UTC)
     road.accept("P-1")
-    for times in range(1, holding.GIVEN_BACK_MAX + 1):
+    for times in range(1, outages.GIVEN_BACK_MAX + 1):
         road.travel(ALWAYS_DOWN, attempts_max=5)
         assert hold(road, since) == 1
         assert road.sql("select attempt, given_back from instance") == [(0, times)]
@@ -63,7 +63,7 @@ def test_who_has_not_failed_yet_probes_first_and_then_each_in_turn(road: Road) -
     for _ in range(6):
         road.sql(f"{down} where name = 'crowdtwist'")
         with transaction(road.ledger) as tx:
-            probe = holding.claim_probe(tx, Stage.CROWDTWIST, token=5, lease_s=60)
+            probe = outages.claim_probe(tx, Stage.CROWDTWIST, token=5, lease_s=60)
         assert probe is not None
         order.append(probe[1].member_number)
         road.sql("update instance set state = 'held', token = 0, lease_until = null, given_back = 1 where token = 5")

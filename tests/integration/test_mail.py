@@ -14,7 +14,7 @@ from producers.mail.postman import Postman
 from producers.operations import troubles
 from shared.ledger import connections, mail
 from shared.ledger.engine import ears, transaction
-from shared.ledger.transitions import claims
+from shared.ledger.transitions import errands
 from shared.pipeline import SYSTEMS, Lane, Stage
 from shared.settings import Settings, settings
 from tests.mailbox import SETTINGS, Mailbox, mail_server
@@ -167,8 +167,9 @@ def test_whoever_failed_is_told_in_one_digest_by_cause_and_never_again(road: Roa
 def test_a_dead_letter_that_is_just_being_reported_is_in_the_digest(road: Road, mailbox: Mailbox) -> None:
     road.dead("D-1")
     with transaction(road.ledger) as tx:
-        claims.claim_errands(tx, list(Stage), dict.fromkeys(Lane, 10), token=8, lease_s=60)
-    assert road.states() == {"running": 1}
+        errands.claim(tx, list(Stage), dict.fromkeys(Lane, 10), token=8, lease_s=60)
+    assert road.states() == {"dead": 1}
+    assert road.sql("select count(*) from errand where token <> 0") == [1]
     digest_is_due(road)
     deliver(postman(road, mailbox))
     assert mailbox.subjects == ["membersync: 1 dead letter"]

@@ -128,7 +128,7 @@ def lose(road: Road, killer: str) -> None:
                 road.conclude(stage, works)
     road.sql("update instance set lease_until = now() - interval '1 s' where state = 'running'")
     with road.ledger.begin() as tx:
-        for one in attempts.expired(tx, limit=1000):
+        for one in claims.expired(tx, limit=1000):
             attempts.finish(tx, one.stage, [after_loss(one, losses_max=3)], attempts.Terms(60, 60, 60))
 
 

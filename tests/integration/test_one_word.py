@@ -147,8 +147,8 @@ def _told_again(road: Road) -> None:
     road.accept("M-9")
     road.travel()
     road.sql("update member set told_id = 7, told_status = 'CT Failure'")
-    road.sql("""update instance set state = 'running', token = 1, lease_until = now(), errand = 'tell_again',
-                parked_state = 'completed', parked_stage = 'siebel', parked_attempt = 1""")
+    road.sql("""insert into errand (instance_id, member_number, kind, stage, lane, due_at, token, lease_until)
+                select id, member_number, 'tell_again', 'siebel', lane, now(), 1, now() from instance""")
 
 
 @pytest.mark.parametrize(

@@ -111,21 +111,28 @@ def test_what_is_no_dead_letter_is_refused_with_the_reason(road: Road) -> None:
     }
 
 
-def test_a_dead_letter_that_is_just_being_reported_is_not_taken_for_running(road: Road) -> None:
+def test_a_dead_letter_that_is_just_being_reported_is_sent_and_waits_for_that_call(road: Road) -> None:
     road.dead("M-1")
-    road.sql(
-        "update instance set state = 'running', errand = 'report', parked_state = state, parked_stage = stage,"
-        " parked_attempt = attempt, token = 9, lease_until = now() + interval '1 min', stage = 'siebel'"
-    )
+    reports = road.claim_reports()
     assert verdicts(plan(road, 1))[1][0] == "send"
     job = start(road, 1)
     road.turn()
-    assert road.counts(job) == {"planned": 1}
-    road.sql(
-        "update instance set state = 'dead', errand = 'sync', stage = parked_stage, parked_state = null,"
-        " parked_stage = null, parked_attempt = null, token = 0, lease_until = null"
-    )
+    assert road.counts(job) == {"sent": 1}
+    assert road.claim() == {}
+    road.end_reports(reports)
+    assert road.sql("select told_status, errand_id from member") == [("CT Failure", None)]
     assert road.until_over(job).counts["succeeded"] == 1
+    assert road.sql("select told_status from member") == ["Success"]
+
+
+def test_a_dead_letter_that_is_just_being_reported_can_be_discarded(road: Road) -> None:
+    road.dead("M-1")
+    reports = road.claim_reports()
+    job = start(road, 1, kind=Kind.DISCARD)
+    assert road.until_over(job).counts["closed"] == 1
+    road.end_reports(reports)
+    assert road.states() == {"discarded": 1}
+    assert road.sql("select count(*) from errand") == [0]
 
 
 def test_nothing_is_requeued_more_often_than_allowed_unless_forced(road: Road) -> None:

@@ -45,7 +45,7 @@ def sent(broker_url: str, queue: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("lane", Lane)
 @pytest.mark.parametrize("stage", Stage)
 def test_a_batch_starts_at_its_stage_and_runs_to_the_end_of_the_map(broker_url: str, stage: Stage, lane: Lane) -> None:
-    publish(stage, lane, [7, 8], ["M-7", "M-8"])
+    publish(stage, lane, [7, 8], ["M-7", "M-8"], [7, 8])
     (message,) = sent(broker_url, stage.queue(lane))
     arguments, keywords, embedded = json.loads(_body(message))
     assert (arguments, keywords) == ([[7, 8]], {})
@@ -58,7 +58,7 @@ def test_a_batch_starts_at_its_stage_and_runs_to_the_end_of_the_map(broker_url: 
 
 
 def test_flower_is_shown_a_count_and_up_to_five_member_numbers(broker_url: str) -> None:
-    publish(Stage.OIC, Lane.LIVE, list(range(7)), [f"M-{index}" for index in range(7)])
+    publish(Stage.OIC, Lane.LIVE, list(range(7)), [f"M-{index}" for index in range(7)], list(range(7)))
     (message,) = sent(broker_url, "oic.live")
     assert message["headers"]["argsrepr"] == "7 members: M-0, M-1, M-2, M-3, M-4, …"
     assert describe(["M-1"]) == "1 member: M-1"

@@ -7,7 +7,17 @@ unique indexes make the promises physical: a member has at most one instance que
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, SmallInteger, Text, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -19,6 +29,7 @@ _ENDED = tuple(state for state in State if state not in (*QUEUED, State.RUNNING)
 
 
 _IS_QUEUED = one_of("state", QUEUED)
+KINDS = tuple(kind for kind in Errand if kind is not Errand.SYNC)
 
 
 class Member(Base):
@@ -68,6 +79,8 @@ class Member(Base):
     told_error: Mapped[str | None] = mapped_column(Text)
     told_id: Mapped[int | None] = mapped_column(BigInteger)
     told_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    errand_id: Mapped[int | None] = mapped_column(BigInteger)
+    """The errand that is out for it: while there is one, no instance of it goes out."""
 
 
 class Instance(Base):
@@ -82,17 +95,12 @@ class Instance(Base):
         CheckConstraint(one_of("state", tuple(State)), "instance_state"),
         CheckConstraint(one_of("stage", STAGES), "instance_stage"),
         CheckConstraint(one_of("lane", tuple(Lane)), "instance_lane"),
-        CheckConstraint(one_of("errand", tuple(Errand)), "instance_errand"),
         CheckConstraint(f"status is null or {one_of('status', tuple(SyncStatus))}", "instance_status"),
         CheckConstraint("operation in ('enroll', 'update', 'delete')", "instance_operation"),
         CheckConstraint("(state = 'running') = (token <> 0)", "instance_running_has_token"),
         CheckConstraint("(state = 'running') = (lease_until is not null)", "instance_running_has_lease"),
         CheckConstraint("state = 'running' or not begun", "instance_only_running_is_begun"),
-        CheckConstraint("(errand <> 'sync') = (parked_state is not null)", "instance_errand_parks_state"),
-        CheckConstraint("errand = 'sync' or state = 'running'", "instance_errand_is_running"),
-        CheckConstraint(
-            f"state = 'running' or ({one_of('state', _ENDED)}) = (finished_at is not null)", "instance_end"
-        ),
+        CheckConstraint(f"({one_of('state', _ENDED)}) = (finished_at is not null)", "instance_end"),
         CheckConstraint(
             "state <> 'dead' or (code is not null and failed_stage is not null)", "instance_dead_has_cause"
         ),
@@ -107,12 +115,6 @@ class Instance(Base):
             postgresql_where=text("state in ('pending', 'waiting')"),
         ),
         Index("instance_held", "due_stage", "lane", "id", postgresql_where=text("state = 'held'")),
-        Index(
-            "instance_report",
-            "lane",
-            "errand_at",
-            postgresql_where=text("errand_at is not null and state not in ('completed', 'running')"),
-        ),
         Index("instance_of_member", "member_number", "id"),
         Index(
             "instance_address_pending", "id", postgresql_where=text("state = 'waiting' and code = 'address_pending'")
@@ -157,13 +159,6 @@ class Instance(Base):
     """It failed at this stage while the system served others."""
     resubmits: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
 
-    errand: Mapped[str] = mapped_column(Text, server_default=Errand.SYNC)
-    errand_at: Mapped[datetime | None] = mapped_column(INSTANT)
-    parked_state: Mapped[str | None] = mapped_column(Text)
-    parked_stage: Mapped[str | None] = mapped_column(Text)
-    parked_attempt: Mapped[int | None] = mapped_column(SmallInteger)
-    errand_attempt: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
-
     status: Mapped[str | None] = mapped_column(Text)
     error: Mapped[str] = mapped_column(Text, server_default="")
     code: Mapped[str | None] = mapped_column(Text)
@@ -171,6 +166,43 @@ class Instance(Base):
     failing_since: Mapped[datetime | None] = mapped_column(INSTANT)
     reason: Mapped[str | None] = mapped_column(Text)
     finished_at: Mapped[datetime | None] = mapped_column(INSTANT)
+
+
+class ErrandRow(Base):
+    """A call for an instance beside its own way through the stages (`shared.ledger.transitions.errands`).
+
+    The row goes when the call is done.  Its id is below zero, so that on the wire it is told from an instance's.
+    """
+
+    __tablename__ = "errand"
+    __table_args__ = (
+        CheckConstraint("id < 0", "errand_id_below_zero"),
+        CheckConstraint(one_of("kind", KINDS), "errand_kind"),
+        CheckConstraint(one_of("stage", STAGES), "errand_stage"),
+        CheckConstraint(one_of("lane", tuple(Lane)), "errand_lane"),
+        CheckConstraint("(token <> 0) = (lease_until is not null)", "errand_out_has_lease"),
+        CheckConstraint("token <> 0 or not begun", "errand_only_out_is_begun"),
+        UniqueConstraint("instance_id", "kind", name="errand_one_of_a_kind"),
+        Index("errand_one_out", "member_number", unique=True, postgresql_where=text("token <> 0")),
+        Index("errand_of_member", "member_number"),
+        Index("errand_due", "lane", "due_at", postgresql_where=text("token = 0")),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(start=-1, increment=-1), primary_key=True)
+    instance_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("instance.id"))
+    member_number: Mapped[str] = mapped_column(KEY)
+    """No foreign key: whoever adds one holds instances, and must not wait for their members."""
+    kind: Mapped[str] = mapped_column(Text)
+    stage: Mapped[str] = mapped_column(Text)
+    lane: Mapped[str] = mapped_column(Text)
+    due_at: Mapped[datetime] = mapped_column(INSTANT)
+    attempt: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    token: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    lease_until: Mapped[datetime | None] = mapped_column(INSTANT)
+    begun: Mapped[bool] = mapped_column(server_default=text("false"))
+    alone: Mapped[bool] = mapped_column(server_default=text("false"))
+    apart: Mapped[bool] = mapped_column(server_default=text("false"))
+    """As of an instance."""
 
 
 class Payload(Base):

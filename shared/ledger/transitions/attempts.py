@@ -1,22 +1,36 @@
-"""Statements of an attempt: begin it for a whole batch, and write what came of it, fenced by token.
+"""An attempt: begin it for a whole batch, and write what came of it, fenced by token.
 
-A claim gave the instance its token.  Every write here names that token, so whoever lost the lease in the meantime
-writes nothing.  Members are locked in key order, in a statement of their own, before anything that depends on their
-queue.
+A claim gave the instance, or its errand, a token.  Every write here names that token, so whoever lost the lease in the
+meantime writes nothing.  Members are locked in key order, in a statement of their own, before anything that depends on
+their queue.  What bit while the statements were measured:
+
+- A join of one CTE with another is slow; what one found is handed on by RETURNING.
+- Fence by `token` alone (it is 0 unless running): `state = 'running'` makes the planner walk the in-flight index.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, TextClause
+from sqlalchemy import Connection, Row, TextClause, text
 
 from shared.instances import Errand, Work
 from shared.ledger import unanswered
 from shared.ledger.engine import rows, wake
-from shared.ledger.transitions import attempt_sql as sql
-from shared.ledger.transitions.address_waits import wake_who_waits
-from shared.lifecycle.verdicts import Advanced, Ending, ErrandEnded, Line, Lost, Parked
+from shared.ledger.transitions import errands
+from shared.ledger.transitions.learned import LEARN_APPLIED, LEARN_TOLD, LEARN_USER, TROUBLED
+from shared.ledger.transitions.member_queue import (
+    COMES_BACK,
+    HAND_ON,
+    HAS_QUEUED,
+    IS_QUEUED,
+    LEASE,
+    LOCK_MEMBERS,
+    drop_reports,
+    schedule_reports,
+    wake_who_waits,
+)
+from shared.lifecycle.verdicts import Advanced, Ending, ErrandEnded, Parked
 from shared.pipeline import Lane, Stage, State, SyncStatus
 
 
@@ -33,10 +47,6 @@ class Terms:
     tell_settle_s: float
     task_id: str = ""
 
-    def settle(self, stage: Stage) -> float:
-        """Give the seconds after which what was lost at *stage* has landed, or never will."""
-        return self.tell_settle_s if stage is Stage.SIEBEL else self.settle_s
-
 
 @dataclass(frozen=True, slots=True)
 class Begun:
@@ -49,13 +59,18 @@ class Begun:
 def begin(tx: Connection, stage: Stage, ids: Sequence[int], *, lease_s: float, unread: bool = False) -> Begun:
     """Count an attempt for those of *ids* that are at *stage* and that nobody has begun, and read their inputs.
 
-    *unread*: leave out what they carry, which cannot be read.
+    An id below zero is an errand's.  *unread*: leave out what they carry, which cannot be read.
     """
-    statement = sql.BEGIN_UNREAD if unread else sql.BEGIN[stage]
-    rows = tx.execute(statement, {"ids": list(ids), "stage": stage, "lease_s": lease_s}).all()
+    found: list[Row[Any]] = []
+    for statements, some in ((BEGIN, [one for one in ids if one > 0]), (BEGIN_ERRAND, [one for one in ids if one < 0])):
+        if some:
+            statement = statements[None if unread else stage]
+            parameters = {"ids": some, "alone": len(ids) == 1, "stage": stage, "lease_s": lease_s}
+            found += tx.execute(statement, parameters).all()
     works = [
         Work(
             instance_id=row.id,
+            errand_id=row.errand_id,
             token=row.token,
             attempt=row.attempt,
             member_number=row.member_number,
@@ -74,30 +89,11 @@ def begin(tx: Connection, stage: Stage, ids: Sequence[int], *, lease_s: float, u
             error=row.error,
             told_status=row.told_status,
             told_error=row.told_error,
-            told_of_this=bool(getattr(row, "told_of_this", False)),
+            told_of_this=bool(row.told_of_this),
         )
-        for row in rows
+        for row in found
     ]
-    return Begun(works, ahead=not rows or rows[0].ahead)
-
-
-def expired(tx: Connection, *, limit: int) -> list[Lost]:
-    """Read instances whose lease has run out; nobody can begin them any more, and `finish` checks their tokens."""
-    return [
-        Lost(
-            instance_id=row.id,
-            token=row.token,
-            member_number=row.member_number,
-            stage=Stage(row.stage),
-            attempt=row.attempt,
-            begun=row.begun,
-            losses=row.losses,
-            alone=row.alone,
-            errand=Errand(row.errand),
-            status=SyncStatus(row.status) if row.status else None,
-        )
-        for row in tx.execute(sql.EXPIRED, {"limit": limit})
-    ]
+    return Begun(works, ahead=not found or found[0].ahead)
 
 
 def finish(tx: Connection, stage: Stage, endings: Iterable[Ending], terms: Terms) -> int:
@@ -107,176 +103,243 @@ def finish(tx: Connection, stage: Stage, endings: Iterable[Ending], terms: Terms
 
     Returns how many endings were written.
     """
-    advanced, parked, errands = _sorted(endings)
-    members = {one.work.member_number for one in advanced}
-    members.update(one.member_number for one in parked)
-    members.update(one.member_number for one in errands)
+    lines = [_line(ending) for ending in endings]
+    members = sorted({one.member_number for one in lines})
+    advanced = [one.ending for one in lines if isinstance(one.ending, Advanced)]
+    parked = [one.ending for one in lines if isinstance(one.ending, Parked)]
+    ended = [one.ending for one in lines if isinstance(one.ending, ErrandEnded)]
     mapped_only = all(one.state is State.RUNNING and one.stage is Stage.CROWDTWIST for one in advanced)
-    if parked or errands or not mapped_only:
-        tx.execute(sql.LOCK_MEMBERS, {"numbers": sorted(members)})
-    written: dict[int, str] = {}
+    if parked or ended or not mapped_only:
+        tx.execute(LOCK_MEMBERS, {"numbers": members})
     if stage is Stage.CROWDTWIST:
-        ended = [one.work.member_number for one in advanced]
-        ended += [one.member_number for one in parked if one.state is State.DEAD]
-        if ended and wake_who_waits(tx, ended):
+        over = [one.work.member_number for one in advanced]
+        over += [one.member_number for one in parked if one.state is State.DEAD]
+        if over and wake_who_waits(tx, over):
             wake(tx)
+    states: dict[int, str] = {}
+    settle_s = terms.tell_settle_s if stage is Stage.SIEBEL else terms.settle_s
     if advanced:
-        written.update(_advance(tx, stage, advanced, terms))
+        states |= _advance(tx, stage, advanced, lease_s=terms.lease_s, settle_s=settle_s)
     if parked:
-        written.update(_park(tx, stage, parked))
-    if errands:
-        written.update(_end_errands(tx, stage, errands, terms))
-    lines: list[tuple[int, int, Line]] = [(one.work.instance_id, one.work.attempt, one.line) for one in advanced]
-    lines += [(one.instance_id, one.attempt, one.line) for one in parked]
-    lines += [(one.instance_id, 0, one.line) for one in errands]
-    if parked or errands or stage is Stage.SIEBEL or any(one.state is State.PENDING for one in advanced):
-        _wake_for_the_next(tx, sorted(members))
-    unsure = {one.instance_id for one in parked if one.unsure} | {one.instance_id for one in errands if one.unsure}
-    late = [one for one, _, line in lines if one not in written and (one in unsure or _has_written(line))]
-    unanswered.landed_late(tx, stage, late, settle_s=terms.settle(stage))
-    _note(tx, stage, terms.task_id, [line for line in lines if line[0] in written], written)
-    return len(written)
+        states |= _park(tx, stage, parked)
+    if ended:
+        states |= errands.finish(tx, stage, ended, settle_s=settle_s)
+    may_be_next = parked or ended or stage is Stage.SIEBEL or any(one.state is State.PENDING for one in advanced)
+    if may_be_next and tx.execute(SOMETHING_DUE, {"numbers": members}).scalar():
+        wake(tx)
+    late = [one.instance_id for one in lines if one.id not in states and one.may_have_written]
+    unanswered.landed_late(tx, stage, late, settle_s=settle_s)
+    if states:
+        noted = [one.noted(states[one.id]) for one in lines if one.id in states]
+        tx.execute(NOTE, {"rows": rows(noted), "stage": stage, "task_id": terms.task_id or None})
+    return len(states)
 
 
-def _sorted(endings: Iterable[Ending]) -> tuple[list[Advanced], list[Parked], list[ErrandEnded]]:
-    advanced: list[Advanced] = []
-    parked: list[Parked] = []
-    errands: list[ErrandEnded] = []
-    for ending in endings:
-        match ending:
-            case Advanced():
-                advanced.append(ending)
-            case Parked():
-                parked.append(ending)
-            case ErrandEnded():
-                errands.append(ending)
-    return advanced, parked, errands
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """An ending as a line of activity.  *id* is the instance's, or the errand's."""
+
+    id: int
+    instance_id: int
+    member_number: str
+    attempt: int
+    ending: Ending
+
+    @property
+    def may_have_written(self) -> bool:
+        """Whether its call may have changed something outside, or may yet."""
+        is_unsure = not isinstance(self.ending, Advanced) and self.ending.unsure
+        return is_unsure or any(call.method != "GET" for call in self.ending.line.calls)
+
+    def noted(self, state: str) -> dict[str, object]:
+        """Return what is noted of it; *state* is the one that the instance is in now."""
+        line = self.ending.line
+        return {
+            "id": self.instance_id,
+            "attempt": self.attempt or None,
+            "state": state,
+            "what": line.what,
+            "code": line.code,
+            "took_ms": line.took_ms,
+            "calls": line.calls or None,
+        }
 
 
-def _advance(tx: Connection, stage: Stage, advanced: list[Advanced], terms: Terms) -> dict[int, str]:
-    written = _write(
-        tx,
-        sql.ADVANCE,
-        [
-            {"id": one.work.instance_id, "token": one.work.token}
-            | {name: getattr(one, name) for name in ("state", "stage", "status", "error", "code", "failed_stage")}
-            for one in advanced
-        ],
-        at=stage,
-        lease_s=terms.lease_s,
-    )
+def _line(ending: Ending) -> _Line:
+    match ending:
+        case Advanced(work=work):
+            return _Line(work.instance_id, work.instance_id, work.member_number, work.attempt, ending)
+        case Parked(instance_id=instance_id, attempt=attempt):
+            return _Line(instance_id, instance_id, ending.member_number, attempt, ending)
+        case ErrandEnded(errand_id=errand_id):
+            return _Line(errand_id, ending.instance_id, ending.member_number, 0, ending)
+
+
+def _advance(
+    tx: Connection, stage: Stage, advanced: Sequence[Advanced], *, lease_s: float, settle_s: float
+) -> dict[int, str]:
+    records = [
+        {"id": one.work.instance_id, "token": one.work.token}
+        | {name: getattr(one, name) for name in ("state", "stage", "status", "error", "code", "failed_stage")}
+        for one in advanced
+    ]
+    found = tx.execute(ADVANCE, {"rows": rows(records), "at": stage, "lease_s": lease_s})
+    written: dict[int, str] = {row.id: row.state for row in found}
     facts = [
         {"id": one.work.instance_id, **one.facts}
         for one in advanced
         if one.facts is not None and one.work.instance_id in written
     ]
     if facts:
-        tx.execute(_LEARN[stage], {"rows": rows(facts), "settle_s": terms.settle(stage)})
+        tx.execute(_LEARN[stage], {"rows": rows(facts), "settle_s": settle_s})
     refused = [one.work.instance_id for one in advanced if one.failed_stage and one.work.instance_id in written]
     if refused and stage is Stage.CROWDTWIST:
-        unanswered.refused(tx, refused, settle_s=terms.settle(stage))
+        unanswered.refused(tx, refused, settle_s=settle_s)
     return written
-
-
-def _has_written(line: Line) -> bool:
-    return any(call.method != "GET" for call in line.calls)
-
-
-_LEARN = {Stage.OIC: sql.LEARN_USER, Stage.CROWDTWIST: sql.LEARN_APPLIED, Stage.SIEBEL: sql.LEARN_TOLD}
 
 
 def _park(tx: Connection, stage: Stage, parked: list[Parked]) -> dict[int, str]:
     names = [name for name in Parked.__dataclass_fields__ if name not in {"instance_id", "line"}]
-    written = _write(
-        tx,
-        sql.PARK,
-        [{"id": one.instance_id} | {name: getattr(one, name) for name in names} for one in parked],
-    )
+    records = [{"id": one.instance_id} | {name: getattr(one, name) for name in names} for one in parked]
+    written: dict[int, str] = {row.id: row.state for row in tx.execute(PARK, {"rows": rows(records)})}
+    parked = [one for one in parked if one.instance_id in written]
     failing = [
         {"id": one.instance_id, "report_after_s": one.report_after_s}
         for one in parked
-        if written.get(one.instance_id) == State.SUPERSEDED and one.report_after_s is not None
+        if written[one.instance_id] == State.SUPERSEDED and one.report_after_s is not None
     ]
     if failing:  # the newer event inherits since when it fails, so that Siebel is told in time
-        tx.execute(sql.HAND_ON, {"rows": rows(failing)})
-    troubled = [
-        {"member_number": one.member_number, "unsure": one.unsure}
-        for one in parked
-        if one.instance_id in written and (one.code or one.unsure)
-    ]
+        tx.execute(HAND_ON, {"rows": rows(failing)})
+    troubled = [{"member_number": one.member_number, "unsure": one.unsure} for one in parked if one.code or one.unsure]
     if troubled:
-        tx.execute(sql.TROUBLED, {"rows": rows(troubled), "stage": stage})
-    unsure = [one.instance_id for one in parked if one.instance_id in written and one.unsure]
-    unanswered.lost(tx, stage, unsure)
+        tx.execute(TROUBLED, {"rows": rows(troubled), "stage": stage})
+    unanswered.lost(tx, stage, [one.instance_id for one in parked if one.unsure])
     return written
 
 
-def _end_errands(tx: Connection, stage: Stage, errands: list[ErrandEnded], terms: Terms) -> dict[int, str]:
-    written = _write(
-        tx,
-        sql.END_ERRANDS,
-        [
-            # Whether there is another probe is for the breaker to say.
-            {"id": one.instance_id, "token": one.token, "apart": one.apart}
-            | {"again_in_s": None if one.errand is Errand.PROBE else one.again_in_s}
-            for one in errands
-        ],
-    )
-    ended = [one for one in errands if one.instance_id in written]
-    settle_s = terms.settle(stage)
-    for errand, statement in _LEARN_OF.items():
-        told = [{"id": one.instance_id, **one.facts} for one in ended if one.errand is errand and one.facts]
-        if told:
-            tx.execute(statement, {"rows": rows(told), "settle_s": settle_s})
-    unanswered.lost(tx, stage, [one.instance_id for one in ended if one.unsure])
-    probes = [one.instance_id for one in ended if one.unsure and one.errand is Errand.PROBE]
-    unanswered.check(tx, stage, probes, settle_s=settle_s)  # it repeated what is newest: nobody else will
-    checks = [one for one in ended if one.errand in {Errand.READ_BACK, Errand.TELL_AGAIN}]
-    unanswered.checked(tx, stage, [one.instance_id for one in checks if one.facts is not None])
-    # What this check itself lost may land as late as what it was to check.
-    again = {one.instance_id: _later(one, settle_s) for one in checks if one.facts is None}
-    unanswered.check_again(tx, stage, again)
-    return written
+_LEARN = {Stage.OIC: LEARN_USER, Stage.CROWDTWIST: LEARN_APPLIED, Stage.SIEBEL: LEARN_TOLD}
+_BEGINS = f"begun = true, attempt = b.attempt + 1, alone = :alone, {LEASE}"
+_CAN_BEGIN = """b.id = any(cast(:ids as bigint[])) and b.token <> 0 and b.stage = :stage and not b.begun
+                  and b.lease_until > now()"""
+_BEGIN_INSTANCES = f"""
+            update instance b set {_BEGINS} where {_CAN_BEGIN}
+            returning id, 0 as errand_id, 'sync' as errand, token, attempt,
+                      member_number, operation, lane, status, error, suspect, content_hash
+"""
+_BEGIN_ERRANDS = f"""
+            update errand b set {_BEGINS} from instance i where {_CAN_BEGIN} and i.id = b.instance_id
+            returning i.id, b.id as errand_id, b.kind as errand, b.token, b.attempt,
+                      i.member_number, i.operation, i.lane, i.status, i.error, i.suspect, i.content_hash
+"""
+_UNREAD = ("null as event, null as user_object, null as told_of_this", "")
+# Each stage is told who the member is: what the other side says of it is kept without its names.
+_READS = {
+    Stage.OIC: (
+        "f.event, null as user_object, null as told_of_this",
+        "join payload f on f.instance_id = mine.id",
+    ),
+    Stage.CROWDTWIST: (
+        "p.event, f.user_object, null as told_of_this",
+        "left join mapping f on f.instance_id = mine.id left join payload p on p.instance_id = mine.id",
+    ),
+    Stage.SIEBEL: (
+        "f.event, null as user_object, t.content_hash = mine.content_hash as told_of_this",
+        "left join payload f on f.instance_id = mine.id left join instance t on t.id = m.told_id",
+    ),
+}
 
 
-def _later(check: ErrandEnded, settle_s: float) -> float | None:
-    return max(check.again_in_s, settle_s) if check.unsure and check.again_in_s is not None else check.again_in_s
+_AHEAD = """
+    case when (select count(*) from mine) < cardinality(cast(:ids as bigint[]))
+         then exists (select from instance a where a.id = any(cast(:ids as bigint[]))
+                      and a.token <> 0 and not a.begun and a.stage <> :stage)
+         else false end as ahead
+"""
+"""Whether others of the batch wait to be begun at another stage; asked only where not all of it was begun here."""
 
 
-_LEARN_OF = {Errand.REPORT: sql.LEARN_TOLD, Errand.TELL_AGAIN: sql.LEARN_TOLD_AGAIN}
+def _begin(update: str, reads: tuple[str, str]) -> TextClause:
+    columns, fat = reads
+    return text(f"""
+        with mine as ({update})
+        select mine.*, {_AHEAD}, {columns},
+               m.proven_row_id, m.row_id, m.ct_user_id, m.known_in_crowdtwist, m.unknown_outcome,
+               case when m.lost_tell_id is null then m.told_status end as told_status,
+               case when m.lost_tell_id is null then m.told_error end as told_error
+        from mine join member m on m.member_number = mine.member_number {fat}
+    """)
 
 
-def _write(
-    tx: Connection, statement: TextClause, records: Sequence[Mapping[str, Any]], **parameters: object
-) -> dict[int, str]:
-    """Run a statement that is fenced by token; give the state of each instance that it wrote."""
-    return {row.id: row.state for row in tx.execute(statement, {"rows": rows(records), **parameters})}
-
-
-def _wake_for_the_next(tx: Connection, members: Sequence[str]) -> None:
-    if tx.execute(sql.SOMETHING_DUE, {"numbers": list(members)}).scalar():
-        wake(tx)
-
-
-def _note(
-    tx: Connection,
-    stage: Stage,
-    task_id: str,
-    lines: Sequence[tuple[int, int, Line]],
-    states: Mapping[int, str],
-) -> None:
-    if not lines:
-        return
-    records = [
-        {
-            "id": instance_id,
-            "attempt": attempt or None,
-            "state": states[instance_id],
-            "what": line.what,
-            "code": line.code,
-            "took_ms": line.took_ms,
-            "calls": line.calls or None,
-        }
-        for instance_id, attempt, line in lines
-    ]
-    tx.execute(sql.NOTE, {"rows": rows(records), "stage": stage, "task_id": task_id or None})
+BEGIN, BEGIN_ERRAND = (
+    {None: _begin(update, _UNREAD)} | {stage: _begin(update, reads) for stage, reads in _READS.items()}
+    for update in (_BEGIN_INSTANCES, _BEGIN_ERRANDS)
+)
+"""Count the attempt of instances, or of errands, that a stage has been handed, and read their inputs."""
+ADVANCE = text(f"""
+    update instance i
+    set state = case when r.state = 'pending' and {HAS_QUEUED} then 'superseded' else r.state end,
+        stage = r.stage, due_stage = case when r.state = 'pending' then r.stage else i.due_stage end,
+        status = r.status, error = r.error,
+        code = case when r.status = 'Data Error' then coalesce(r.code, i.code) end,
+        failed_stage = case when r.status = 'Data Error' then coalesce(r.failed_stage, i.failed_stage) end,
+        begun = false, attempt = 0, given_back = 0, suspect = false, apart = false, failing_since = null,
+        due_at = case when r.state = 'running' then i.due_at else now() end,
+        token = case when r.state = 'running' then i.token else 0 end,
+        lease_until = case when r.state = 'running' then now() + make_interval(secs => :lease_s) end,
+        finished_at = case when r.state = 'running' or r.state = 'pending' and not {HAS_QUEUED} then null
+                           else now() end
+    from json_to_recordset(cast(:rows as json))
+         as r (id bigint, token bigint, state text, stage text, status text, error text, code text, failed_stage text)
+    where i.id = r.id and i.token = r.token and i.stage = :at
+    returning i.id, i.state
+""")
+"""Take instances past their stage: on to the next, or to their end."""
+PARK = text(f"""
+    with parked as (
+        update instance i
+        set state = r.next_state, stage = r.stage, due_stage = r.stage, attempt = r.attempt, {COMES_BACK},
+            due_at = now() + make_interval(secs => r.delay_s),
+            status = coalesce(r.status, i.status), error = case when r.code is null then i.error else r.error end,
+            code = coalesce(r.code, i.code), failed_stage = coalesce(r.failed_stage, i.failed_stage),
+            failing_since = case when r.report_after_s is null then i.failing_since
+                                 else coalesce(i.failing_since, now()) end,
+            losses = i.losses + case when r.lost then 1 else 0 end, apart = i.apart or r.apart,
+            reason = case when r.next_state = 'superseded' then 'a newer event is due' else i.reason end,
+            finished_at = case when r.next_state in ({IS_QUEUED}) then null else now() end
+        from (
+            select r.*,
+                   case when r.state in ({IS_QUEUED}) and q.id is not null then 'superseded'
+                        else r.state end as next_state,
+                   m.told_status = r.status and m.told_at >= o.failing_since as told
+            from json_to_recordset(cast(:rows as json))
+                 as r (id bigint, token bigint, state text, stage text, attempt int, delay_s float8, status text,
+                       error text, code text, failed_stage text, report_after_s float8, lost boolean,
+                       apart boolean)
+            join instance o on o.id = r.id
+            join member m on m.member_number = o.member_number
+            left join instance q on q.member_number = o.member_number and q.state in ({IS_QUEUED})
+        ) as r
+        where i.id = r.id and i.token = r.token
+        returning i.id, i.member_number, i.lane, i.state,
+                  case when i.state = 'superseded' or r.report_after_s is null then null
+                       when i.state = 'dead' then now()
+                       when r.told then null
+                       else i.failing_since + make_interval(secs => r.report_after_s) end as report_at
+    ), {schedule_reports("parked")}, {drop_reports("select id from parked where report_at is null")}
+    select id, state from parked
+""")
+"""Send instances back whose attempt did not succeed: due again, held, dead or superseded; and have Siebel told."""
+SOMETHING_DUE = text(f"""
+    select exists (select from instance where member_number = any(cast(:numbers as text[]))
+                                              and state in ({IS_QUEUED}) and due_at <= now())
+        or exists (select from errand where member_number = any(cast(:numbers as text[]))
+                                            and token = 0 and due_at <= now())
+""")
+"""Say whether anything of these members is due, so that a dispatcher is to be woken."""
+NOTE = text("""
+    insert into activity (instance_id, stage, attempt, state, what, code, took_ms, task_id, calls)
+    select id, :stage, attempt, state, what, code, took_ms, :task_id, calls
+    from json_to_recordset(cast(:rows as json))
+         as r (id bigint, attempt int, state text, what text, code text, took_ms float8, calls jsonb)
+""")
+"""Add a line to the activity of each."""

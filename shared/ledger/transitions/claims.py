@@ -7,14 +7,17 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from shared.instances import Errand
-from shared.ledger.transitions.fragments import GOES_OUT
-from shared.pipeline import Lane, Stage
+from shared.ledger.transitions.member_queue import GOES_OUT
+from shared.lifecycle.verdicts import Lost
+from shared.pipeline import Lane, Stage, SyncStatus
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """An instance that is on its way to a worker."""
+    """An instance, or an errand for one, that is on its way to a worker."""
 
+    id: int
+    """What its message carries: the instance's id, or the errand's, which is below zero."""
     instance_id: int
     member_number: str
     apart: bool = False
@@ -22,9 +25,11 @@ class Claimed:
 
 
 def unbegun(tx: Connection) -> dict[Lane, int]:
-    """Count the instances that wait in the broker for a worker, by lane."""
-    counts = {Lane(row.lane): int(row.waiting) for row in tx.execute(_UNBEGUN)}
-    return {lane: counts.get(lane, 0) for lane in Lane}
+    """Count the instances and errands that wait in the broker for a worker, by lane."""
+    counts = dict.fromkeys(Lane, 0)
+    for row in tx.execute(_UNBEGUN):
+        counts[Lane(row.lane)] += row.waiting
+    return counts
 
 
 def claim(
@@ -41,50 +46,63 @@ def claim(
         "token": token,
         "lease_s": lease_s,
     }
-    return _by_lane_and_stage(tx.execute(CLAIM, parameters))
+    return by_lane_and_stage(tx.execute(CLAIM, parameters))
 
 
-def claim_errands(
-    tx: Connection, stages: Sequence[Stage], limits: Mapping[Lane, int], *, token: int, lease_s: float
-) -> dict[tuple[Lane, Stage], list[Claimed]]:
-    """Lease instances whose errand is due and goes to one of *stages*, of each lane and kind at most its limit.
-
-    The errands: a report to Siebel, and the checks of lost calls (`unanswered`): a read-back in CrowdTwist, a status
-    told again in Siebel.  A report that a newer instance's status has made pointless is dropped.
-    """
-    tx.execute(DROP_POINTLESS)
-    parameters = {
-        "lanes": list(limits),
-        "limits": list(limits.values()),
-        "stages": list(stages),
-        "token": token,
-        "lease_s": lease_s,
-    }
-    return _by_lane_and_stage(tx.execute(CLAIM_ERRANDS, parameters))
-
-
-def _by_lane_and_stage(rows: Iterable[Row[Any]]) -> dict[tuple[Lane, Stage], list[Claimed]]:
+def by_lane_and_stage(rows: Iterable[Row[Any]]) -> dict[tuple[Lane, Stage], list[Claimed]]:
+    """Sort what a claim has returned."""
     claimed: dict[tuple[Lane, Stage], list[Claimed]] = {}
     for row in rows:
-        claimed.setdefault((Lane(row.lane), Stage(row.stage)), []).append(Claimed(row.id, row.member_number, row.apart))
+        one = Claimed(row.id, row.instance_id, row.member_number, row.apart)
+        claimed.setdefault((Lane(row.lane), Stage(row.stage)), []).append(one)
     return claimed
 
 
 def let_go(tx: Connection, ids: Sequence[int], *, token: int) -> None:
-    """End the lease of claimed instances that did not get to the broker, unless a worker has begun them after all."""
+    """End the lease of what was claimed and is not on the broker, unless a worker has begun it after all."""
     tx.execute(LET_GO, {"ids": list(ids), "token": token})
 
 
+def expired(tx: Connection, *, limit: int) -> list[Lost]:
+    """Read instances and errands whose lease has run out; nobody can begin them, and `finish` checks tokens."""
+    return [
+        Lost(
+            instance_id=row.id,
+            errand_id=row.errand_id,
+            token=row.token,
+            member_number=row.member_number,
+            stage=Stage(row.stage),
+            attempt=row.attempt,
+            begun=row.begun,
+            losses=row.losses,
+            alone=row.alone,
+            errand=Errand(row.errand),
+            status=SyncStatus(row.status) if row.status else None,
+        )
+        for row in tx.execute(EXPIRED, {"limit": limit})
+    ]
+
+
 def prune(tx: Connection, *, days: int, limit: int) -> int:
-    """Delete up to *limit* finished instances older than *days*, with payload and activity.  Dead letters stay."""
-    ids = list(tx.execute(_PRUNE, {"days": days, "limit": limit}).scalars())
-    if ids:
-        for statement in _PRUNE_BESIDE:
-            tx.execute(statement, {"ids": ids})
-    return len(ids)
+    """Delete up to *limit* finished instances older than *days*, with payload and activity.
+
+    Dead letters stay, and whoever has an errand out.
+    """
+    old = list(tx.execute(LOCK_OLD, {"days": days, "limit": limit}).scalars())
+    if not old:
+        return 0
+    tx.execute(PRUNE_ERRANDS, {"ids": old})
+    pruned = list(tx.execute(PRUNE, {"ids": old}).scalars())
+    for statement in _PRUNE_BESIDE:
+        tx.execute(statement, {"ids": pruned})
+    return len(pruned)
 
 
-_UNBEGUN = text("select lane, count(*) as waiting from instance where state = 'running' and not begun group by lane")
+_UNBEGUN = text("""
+    select lane, count(*) as waiting from instance where state = 'running' and not begun group by lane
+    union all
+    select lane, count(*) as waiting from errand where token <> 0 and not begun group by lane
+""")
 CLAIM = text(f"""
     with due as (
         select d.id
@@ -93,6 +111,7 @@ CLAIM = text(f"""
             select i.id
             from instance i join member m using (member_number)
             where i.state in ('pending', 'waiting') and i.lane = l.lane and i.due_stage = l.stage and i.due_at <= now()
+              and m.errand_id is null
               and not exists (select from instance r where r.member_number = i.member_number and r.state = 'running')
             order by i.due_at, i.id
             limit l.size
@@ -102,63 +121,40 @@ CLAIM = text(f"""
     update instance
     set {GOES_OUT}
     where id = any(array(select id from due)) and state in ('pending', 'waiting')
-    returning id, member_number, lane, stage, apart
+    returning id, id as instance_id, member_number, lane, stage, apart
 """)
-DROP_POINTLESS = text("""
-    update instance i set errand_at = null
-    from member m
-    where i.errand_at <= now() and i.state not in ('completed', 'running') and m.member_number = i.member_number
-      and (m.told_id > i.id or m.lost_tell_id > i.id)
-""")
-
-
-def _due_errands(stage: Stage, errand: Errand, of: str, at: str) -> str:
-    return f"""
-        select d.*, '{errand}' as errand
-        from unnest(cast(:lanes as text[]), cast(:limits as int[])) as l (lane, size), lateral (
-            select i.id, i.member_number
-            from instance i join member m using (member_number)
-            where {at} <= now() and {of} and i.lane = l.lane and '{stage}' = any(cast(:stages as text[]))
-              and not exists (select from instance r where r.member_number = i.member_number and r.state = 'running')
-            order by {at}
-            limit l.size
-            for update of i, m skip locked
-        ) as d
-    """
-
-
-_READ_BACK = "i.id = m.applied_id and m.applied_id >= coalesce(m.lost_write_id, 0)"
-_TELL_AGAIN = "i.id = m.told_id and m.told_id >= coalesce(m.lost_tell_id, 0)"
-# One of a member at a time, what is nearest to CrowdTwist first.
-CLAIM_ERRANDS = text(f"""
-    with due as (
-        {_due_errands(Stage.CROWDTWIST, Errand.READ_BACK, _READ_BACK, "m.read_back_at")}
-        union all
-        {_due_errands(Stage.SIEBEL, Errand.REPORT, "i.state not in ('completed', 'running')", "i.errand_at")}
-        union all
-        {_due_errands(Stage.SIEBEL, Errand.TELL_AGAIN, _TELL_AGAIN, "m.tell_again_at")}
-    ), first as (
-        select distinct on (member_number) id, errand from due order by member_number, errand
-    )
-    update instance i
-    set {GOES_OUT},
-        parked_state = state, parked_stage = stage, parked_attempt = attempt, attempt = errand_attempt,
-        errand_at = case when first.errand <> 'report' then i.errand_at end,
-        errand = first.errand,
-        stage = case when first.errand = 'read_back' then 'crowdtwist' else 'siebel' end
-    from first where i.id = first.id
-    returning i.id, member_number, lane, stage, apart
-""")
+"""Claim due instances, of each lane and stage at most so many, none whose member has a call out."""
 LET_GO = text("""
+    with errands as (
+        update errand set lease_until = now()
+        where id = any(cast(:ids as bigint[])) and token = :token and not begun
+    )
     update instance set lease_until = now() where id = any(cast(:ids as bigint[])) and token = :token and not begun
 """)
-_PRUNE = text("""
-    delete from instance where id = any(array(
-        select id from instance
-        where finished_at < now() - make_interval(days => :days) and state not in ('dead', 'running')
-        order by finished_at limit :limit for update skip locked))
+"""End the lease of claimed instances and errands that did not get to the broker."""
+EXPIRED = text("""
+    select id, 0 as errand_id, token, member_number, stage, attempt, begun, losses, alone, 'sync' as errand, status
+    from instance where state = 'running' and lease_until < now()
+    union all
+    select i.id, e.id, e.token, e.member_number, e.stage, e.attempt, e.begun, 0, e.alone, e.kind, i.status
+    from errand e join instance i on i.id = e.instance_id where e.token <> 0 and e.lease_until < now()
+    limit :limit
+""")
+"""Find instances and errands whose lease has run out."""
+LOCK_OLD = text("""
+    select id from instance
+    where finished_at < now() - make_interval(days => :days) and state not in ('dead', 'running')
+    order by finished_at limit :limit for update skip locked
+""")
+"""Lock instances that finished long ago: nobody can add an errand to them now."""
+PRUNE_ERRANDS = text("delete from errand where instance_id = any(cast(:ids as bigint[])) and token = 0")
+"""Delete what is not out of the errands of locked instances."""
+PRUNE = text("""
+    delete from instance i
+    where id = any(cast(:ids as bigint[])) and not exists (select from errand e where e.instance_id = i.id)
     returning id
 """)
+"""Delete locked instances that have no errand out."""
 _PRUNE_BESIDE = [
     text(f"delete from {table} where instance_id = any(cast(:ids as bigint[]))")
     for table in ("payload", "mapping", "activity")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from sqlalchemy import TextClause, text
 
 from shared.ledger.jobs import DISCARDED_FROM, REQUEUED_FROM, Verdict
-from shared.ledger.transitions.fragments import IS_QUEUED, words
+from shared.ledger.transitions.member_queue import IS_QUEUED, drop_reports, schedule_reports, words
 from shared.pipeline import State, is_a
 
 _GONE = (Verdict.REFUSED, "there is no such instance, or it was pruned")
@@ -46,16 +46,15 @@ def _answered(judged: str, whys: Mapping[str, tuple[Verdict, str]]) -> str:
     """
 
 
-_STATE = "coalesce(i.parked_state, i.state)"
-"""Where an instance really stands: one that is out on an errand only looks like running."""
 _WAS = """jsonb_build_object(
     'state', i.state, 'stage', i.stage, 'attempt', i.attempt, 'losses', i.losses, 'resubmits', i.resubmits,
     'lane', i.lane, 'status', i.status, 'error', i.error, 'code', i.code, 'failed_stage', i.failed_stage,
-    'failing_since', i.failing_since, 'reason', i.reason, 'errand_at', i.errand_at, 'finished_at', i.finished_at)"""
+    'failing_since', i.failing_since, 'reason', i.reason, 'finished_at', i.finished_at,
+    'errand_at', (select e.due_at from errand e where e.instance_id = i.id and e.kind = 'report' and e.token = 0))"""
 _JUDGED = f"""
     select p.id, i.member_number, i.state, {_WAS} as was, n.done, n.going, n.failed, q.id as older, m.applied_id,
            case when i.id is null then 'gone'
-                when {_STATE} not in ({words(REQUEUED_FROM)}) then 'is_' || {_STATE}
+                when i.state not in ({words(REQUEUED_FROM)}) then 'is_' || i.state
                 when n.done is not null or m.applied_id > i.id then 'newer_done'
                 when n.going is not null then 'newer_going'
                 when n.failed is not null then 'newer_failed'
@@ -69,8 +68,7 @@ _JUDGED = f"""
         select max(id) filter (where state in ('completed', 'unchanged')) as done,
                max(id) filter (where state in ('running', {IS_QUEUED})) as going,
                max(id) filter (where state in ({words(REQUEUED_FROM)})) as failed
-        from (select o.id, coalesce(o.parked_state, o.state) as state
-              from instance o where o.member_number = i.member_number and o.id > i.id) as newer
+        from instance o where o.member_number = i.member_number and o.id > i.id
     ) as n on true
     left join lateral (
         select o.id from instance o
@@ -108,7 +106,7 @@ _DISCARDABLE = _answered(
     select p.id, i.member_number, i.state, cast(null as bigint) as done, cast(null as bigint) as going,
            cast(null as bigint) as failed, cast(null as bigint) as older, cast(null as bigint) as applied_id,
            case when i.id is null then 'gone'
-                when {_STATE} not in ({words(DISCARDED_FROM)}) then 'is_' || {_STATE}
+                when i.state not in ({words(DISCARDED_FROM)}) then 'is_' || i.state
                 else 'discard' end as why
     from unnest(cast(:ids as bigint[])) as p (id)
     left join instance i on i.id = p.id
@@ -164,8 +162,7 @@ PICK = _pick("verdict in ('send', 'discard')")
 SEND = text(f"""
     with fate as materialized (
         select j.id, j.was, j.newer_id,
-               case when j.state = 'running' and j.verdict <> 'refused' then 'later'
-                    when :closing and j.verdict = 'send' then 'refused' else j.verdict end as verdict,
+               case when :closing and j.verdict = 'send' then 'refused' else j.verdict end as verdict,
                case when :closing and j.verdict = 'send' then '{CHANGED}' else j.reason end as reason
         from ({_AGAIN}) as j
     ), sent as (
@@ -174,16 +171,16 @@ SEND = text(f"""
             due_stage = case when :from_start then 'oic' else i.failed_stage end,
             lane = case when :bulk then 'bulk' else i.lane end,
             attempt = 0, losses = 0, suspect = false, resubmits = i.resubmits + 1, due_at = now(), finished_at = null,
-            reason = null, failing_since = null, errand_at = null, errand_attempt = 0
+            reason = null, failing_since = null
         from fate f where i.id = f.id and f.verdict = 'send' and i.state in ({words(REQUEUED_FROM)})
         returning i.id, i.stage
     ), closed as (
         update instance i
-        set state = 'superseded', finished_at = now(), errand_at = null,
+        set state = 'superseded', finished_at = now(),
             reason = f.reason || coalesce(' (instance ' || f.newer_id || ')', '')
         from fate f where i.id = f.id and f.verdict in ('superseded', 'merged') and i.state in ({words(REQUEUED_FROM)})
         returning i.id, i.stage, i.reason
-    ), noted as (
+    ), {drop_reports("select id from sent union all select id from closed")}, noted as (
         insert into activity (instance_id, stage, state, what)
         select id, stage, 'pending', cast(:line as text) from sent
         union all select id, stage, 'superseded', cast(:line as text) || ', closed: ' || reason from closed
@@ -200,14 +197,12 @@ SEND = text(f"""
 """)
 DISCARD = text(f"""
     with fate as materialized (
-        select j.id, j.reason, case when j.state = 'running' and j.verdict = 'discard' then 'later'
-                                    else j.verdict end as verdict
-        from ({_DISCARDABLE}) as j
+        select id, reason, verdict from ({_DISCARDABLE}) as j
     ), gone as (
-        update instance i set state = 'discarded', finished_at = now(), errand_at = null, reason = :why
+        update instance i set state = 'discarded', finished_at = now(), reason = :why
         from fate f where i.id = f.id and f.verdict = 'discard' and i.state in ({words(DISCARDED_FROM)})
         returning i.id, i.stage
-    ), noted as (
+    ), {drop_reports("select id from gone")}, noted as (
         insert into activity (instance_id, stage, state, what)
         select id, stage, 'discarded', cast(:line as text) from gone
     ), items as (
@@ -222,19 +217,18 @@ DISCARD = text(f"""
 """)
 _FAILED_AGAIN = """
     case when i.id is null then 'closed'
-         when coalesce(i.parked_state, i.state) = 'completed' then 'succeeded'
-         when coalesce(i.parked_state, i.state) in ('dead', 'rejected') then 'failed'
-         when coalesce(i.parked_state, i.state) in ('superseded', 'unchanged', 'skipped', 'discarded') then 'closed'
-         when coalesce(i.parked_state, i.state) = 'held' then null
-         when coalesce(i.parked_attempt, i.attempt) > case when i.begun and i.errand = 'sync' then 1 else 0 end
-         then 'failed' end
+         when i.state = 'completed' then 'succeeded'
+         when i.state in ('dead', 'rejected') then 'failed'
+         when i.state in ('superseded', 'unchanged', 'skipped', 'discarded') then 'closed'
+         when i.state = 'held' then null
+         when i.attempt > case when i.begun then 1 else 0 end then 'failed' end
 """
 """What came of an instance that was sent; null: nothing yet.  More attempts than the one under way: it failed again."""
 SETTLE = text(f"""
     update job_item t set state = o.outcome, reason = coalesce(o.said, t.reason)
     from (
         select t.instance_id, {_FAILED_AGAIN} as outcome,
-               case {_STATE} when 'superseded' then i.reason when 'discarded' then 'it was discarded'
+               case i.state when 'superseded' then i.reason when 'discarded' then 'it was discarded'
                              else i.code end as said
         from job_item t left join instance i on i.id = t.instance_id
         where t.job_id = :job and t.state = any(cast(:states as text[]))
@@ -242,13 +236,13 @@ SETTLE = text(f"""
     where t.job_id = :job and t.instance_id = o.instance_id and o.outcome is not null and t.state <> o.outcome
 """)
 SENT_MEMBERS = text("select member_number from job_item where job_id = :job and state = 'sent'")
-PUT_BACK = text("""
+PUT_BACK = text(f"""
     with back as (
         update instance i
         set state = w.state, stage = w.stage, due_stage = w.stage, attempt = w.attempt, losses = w.losses,
             resubmits = w.resubmits, lane = w.lane, status = w.status, error = w.error, code = w.code,
             failed_stage = w.failed_stage, failing_since = w.failing_since, reason = w.reason,
-            errand_at = w.errand_at, finished_at = w.finished_at
+            finished_at = w.finished_at
         from job_item t,
              jsonb_to_record(t.was) as w (state text, stage text, attempt smallint, losses smallint, resubmits smallint,
                                           lane text, status text, error text, code text, failed_stage text,
@@ -257,8 +251,8 @@ PUT_BACK = text("""
         where t.job_id = :job and t.state = 'sent' and i.id = t.instance_id and i.state in ('pending', 'held')
           and i.attempt = 0 and i.losses = 0
           and i.stage = case when :from_start then 'oic' else w.failed_stage end
-        returning i.id, i.stage, i.state
-    ), noted as (
+        returning i.id, i.member_number, i.lane, i.stage, i.state, w.errand_at as report_at
+    ), {schedule_reports("back")}, noted as (
         insert into activity (instance_id, stage, state, what) select id, stage, state, cast(:line as text) from back
     ), unsent as (
         update job_item set state = 'put_back', reason = :why where job_id = :job and state = 'planned'

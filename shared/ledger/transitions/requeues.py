@@ -18,7 +18,7 @@ from shared.ledger.engine import wake
 from shared.ledger.filters import Filter, matching
 from shared.ledger.jobs import ItemState, JobState, Kind, Plan, Verdict, plan_of
 from shared.ledger.transitions import requeue_sql as sql
-from shared.ledger.transitions.attempt_sql import LOCK_MEMBERS
+from shared.ledger.transitions.member_queue import LOCK_MEMBERS
 from shared.lifecycle import rollout
 
 SELECTION_MAX = 100_000
@@ -122,8 +122,8 @@ class _Turn:
         self._settle(ItemState.SENT)
         closings = self._pick(sql.PICK_CLOSINGS, _CHUNK)
         if closings:
-            _, judged = self._send(closings, closing=True)
-            return self._go_on(at_once=judged > 0)
+            self._send(closings, closing=True)
+            return self._go_on(at_once=True)
         tallies, unsent = self._tallies()
         match rollout.next_step(self._step, tallies.get(self._step, rollout.Tally()), unsent):
             case rollout.Send(step, count):
@@ -147,8 +147,8 @@ class _Turn:
             return False
         parameters = {"job": self._job, "ids": list(some), "line": self._line, "why": self._line}
         self._lock(some.values())
-        verdicts: dict[str, int] = {row.verdict: row.total for row in self._connection.execute(sql.DISCARD, parameters)}
-        return self._go_on(at_once=sum(verdicts.values()) > verdicts.get("later", 0))
+        self._connection.execute(sql.DISCARD, parameters)
+        return self._go_on(at_once=True)
 
     def see_out(self) -> bool:
         """Note the outcomes of a stopped job until nothing of it is on its way."""
@@ -175,14 +175,14 @@ class _Turn:
     def _send_some(self, count: int) -> bool:
         allowed = min(count, _CHUNK, self._affordable())
         some = self._pick(sql.PICK, allowed) if allowed else {}
-        sent, judged = self._send(some, closing=False) if some else (0, 0)
+        sent = self._send(some, closing=False) if some else 0
         self._pay(sent)
         if sent:
             wake(self._connection)
-        return self._go_on(at_once=judged > 0 and self._row.rate_per_minute is None)
+        return self._go_on(at_once=bool(some) and self._row.rate_per_minute is None)
 
-    def _send(self, some: Mapping[int, str], *, closing: bool) -> tuple[int, int]:
-        """Send or close *some* as they are judged now; give how many were sent, and how many need no other look."""
+    def _send(self, some: Mapping[int, str], *, closing: bool) -> int:
+        """Send or close *some* as they are judged now; give how many were sent."""
         self._lock(some.values())
         parameters = {
             "job": self._job,
@@ -196,7 +196,7 @@ class _Turn:
             "resubmits_max": self._resubmits_max,
         }
         verdicts: dict[str, int] = {row.verdict: row.total for row in self._connection.execute(sql.SEND, parameters)}
-        return verdicts.get(Verdict.SEND, 0), sum(verdicts.values()) - verdicts.get("later", 0)
+        return verdicts.get(Verdict.SEND, 0)
 
     def _affordable(self) -> int:
         """Say how many the rate allows now."""

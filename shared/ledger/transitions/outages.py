@@ -1,6 +1,11 @@
-"""Statements of those who are held because their connection is down or paused: held, probing, let go again."""
+"""While a connection is down, paused or in doubt: who is held, probes, decides, is a suspect, and is let go again.
 
-from collections.abc import Sequence
+A *good* member is one that is in sync, with nothing queued or on its way: what it had acknowledged last can be repeated
+without any effect.  It goes out on an errand of the instance that brought it there, under a lease and a token like any
+other, so that nothing newer of that member overtakes the repetition.
+"""
+
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -8,10 +13,12 @@ from sqlalchemy import Connection, TextClause, text
 
 from shared.errors import codes_that_count
 from shared.ledger import connections
-from shared.ledger.transitions import probing
+from shared.ledger.transitions import errands
 from shared.ledger.transitions.claims import Claimed
-from shared.ledger.transitions.fragments import GOES_OUT, words
-from shared.pipeline import FAILURE_STATUS, Lane, Stage
+from shared.ledger.transitions.member_queue import GOES_OUT, schedule_reports, words
+from shared.lifecycle import breaker
+from shared.lifecycle.breaker import Breaker, Position, Rules
+from shared.pipeline import FAILURE_STATUS, SYSTEMS, Lane, Stage
 
 GIVEN_BACK_MAX = 3
 """Openings of the breaker at which an instance gets its attempt back: poison must not open it for ever."""
@@ -31,6 +38,15 @@ class Hold:
     stage: Stage
     why: str
     report_after_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """How a good member goes out.  Units: *lease_s* seconds to be begun, *answer_s* until another may be asked."""
+
+    token: int
+    lease_s: float
+    answer_s: float
 
 
 def hold_failed(tx: Connection, stage: Stage, since: datetime, ids: Sequence[int] | None = None) -> int:
@@ -68,15 +84,44 @@ def claim_probe(tx: Connection, stage: Stage, *, token: int, lease_s: float) -> 
     found = connections.lock_if_free(tx, stage)
     if found is None or not found.wants_probe:
         return None
-    parameters = {"stage": stage, "after": found.breaker.probe_instance_id or 0, "token": token, "lease_s": lease_s}
-    probes = found.breaker.probes
+    after, probes = found.breaker.probe_instance_id or 0, found.breaker.probes
     good_first = probes < _GOOD_FIRST or probes % 2 == 1
-    for statement in (probing.CLAIM_GOOD, CLAIM_HELD) if good_first else (CLAIM_HELD, probing.CLAIM_GOOD):
-        probe = tx.execute(statement, parameters).one_or_none()
+    for of_good in (True, False) if good_first else (False, True):
+        if of_good:
+            probe = errands.claim_good(tx, stage, after=after, token=token, lease_s=lease_s)
+        else:
+            parameters = {"stage": stage, "after": after, "token": token, "lease_s": lease_s}
+            probe = tx.execute(CLAIM_HELD, parameters).one_or_none()
         if probe is not None:
-            connections.half_open(tx, stage, probe.id, lease_s=lease_s)
-            return Lane(probe.lane), Claimed(probe.id, probe.member_number)
+            connections.half_open(tx, stage, probe.instance_id, lease_s=lease_s)
+            return Lane(probe.lane), Claimed(probe.id, probe.instance_id, probe.member_number)
     return None
+
+
+def claim_verdict(tx: Connection, stage: Stage, rules: Rules, lease: Lease) -> tuple[Claimed | None, Breaker | None]:
+    """Lease a good member to decide whether the system fails, or others; where there is none, decide without.
+
+    Returns whom to send, and the breaker if it was opened.
+    """
+    found = connections.lock_if_free(tx, stage)
+    if found is None or not found.wants_verdict:
+        return None, None
+    after = found.breaker.probe_instance_id or 0
+    good = errands.claim_good(tx, stage, after=after, token=lease.token, lease_s=lease.lease_s)
+    if good is not None:
+        connections.verifying(tx, stage, good.instance_id, lease_s=lease.answer_s)
+        return Claimed(good.id, good.instance_id, good.member_number), None
+    others = bool(tx.execute(_OTHERS, {"stage": stage}).scalar())
+    changed = breaker.unverified(found.breaker, rules, found.now, others=others)
+    connections.save(tx, found, changed)
+    return None, None if changed.position is Position.CLOSED else changed
+
+
+def suspect(tx: Connection, stage: Stage, members: Collection[str]) -> int:
+    """Name those of *members* that wait after a failure at *stage* suspects: the system served others meanwhile."""
+    what = f"a suspect: {SYSTEMS[stage]} serves others meanwhile, so it is tried on by itself and holds up nobody"
+    parameters = {"stage": stage, "numbers": sorted(members), "what": what}
+    return len(tx.execute(SUSPECT, parameters).all())
 
 
 def release(tx: Connection, stage: Stage, lane: Lane, *, limit: int) -> int:
@@ -132,10 +177,10 @@ GIVE_BACK_UNBEGUN = text("""
     )
     update instance i set attempt = greatest(0, i.attempt - f.times)
     from failed f
-    where i.id = f.instance_id and i.state = 'running' and not i.begun and i.stage = :stage and i.errand = 'sync'
+    where i.id = f.instance_id and i.state = 'running' and not i.begun and i.stage = :stage
 """)
 # In no order: all of them are held in the end, and to sort the backlog for each piece of it is most of the work.
-HOLD_DUE = text("""
+HOLD_DUE = text(f"""
     with due as (
         select i.id, h.*, m.told_status = h.status and m.told_at >= i.failing_since as told
         from (select cast(:stage as text) as stage, cast(:why as text) as why, cast(:status as text) as status,
@@ -150,12 +195,12 @@ HOLD_DUE = text("""
             error = case when d.after_s is null or i.error <> '' then i.error else d.why end,
             code = case when d.after_s is null then i.code else coalesce(i.code, 'connection_down') end,
             failed_stage = case when d.after_s is null then i.failed_stage else d.stage end,
-            failing_since = case when d.after_s is null then i.failing_since else coalesce(i.failing_since, now()) end,
-            errand_at = case when d.after_s is null or d.told then i.errand_at
-                             else coalesce(i.failing_since, now()) + make_interval(secs => d.after_s) end
+            failing_since = case when d.after_s is null then i.failing_since else coalesce(i.failing_since, now()) end
         from due d where i.id = d.id and i.state in ('pending', 'waiting')
-        returning i.id
-    )
+        returning i.id, i.member_number, i.lane,
+                  case when not coalesce(d.told, false) then i.failing_since + make_interval(secs => d.after_s)
+                  end as report_at
+    ), {schedule_reports("held")}
     insert into activity (instance_id, stage, state, what)
     select id, cast(:stage as text), 'held', 'held: ' || cast(:why as text) from held
     returning instance_id
@@ -166,6 +211,7 @@ _HELD = """
     (select id, {rank} as rank from instance h
      where state = 'held' and due_stage = :stage and lane = '{lane}' and {which}
        and not exists (select from instance r where r.member_number = h.member_number and r.state = 'running')
+       and not exists (select from member m where m.member_number = h.member_number and m.errand_id is not null)
      order by id limit 1)
 """
 _RANKS = ("id > :after and given_back = 0", "given_back = 0", "id > :after", "true")
@@ -173,11 +219,18 @@ _NEXT_HELD = " union all ".join(
     _HELD.format(rank=rank, lane=lane, which=which) for rank, which in enumerate(_RANKS) for lane in Lane
 )
 CLAIM_HELD = text(f"""
+    with probe as (
+        select i.id from instance i join member m using (member_number)
+        where i.id = (select id from ({_NEXT_HELD}) as next order by rank, id limit 1)
+          and i.state = 'held' and m.errand_id is null
+        for update of i, m skip locked
+    )
     update instance
     set {GOES_OUT}
-    where id = (select id from ({_NEXT_HELD}) as next order by rank, id limit 1) and state = 'held'
-    returning id, member_number, lane
+    where id = any(array(select id from probe)) and state = 'held'
+    returning id, id as instance_id, member_number, lane
 """)
+"""Claim who is held, as the probe."""
 RELEASE = text("""
     with free as (
         select id from instance where state = 'held' and due_stage = :stage and lane = :lane
@@ -186,6 +239,7 @@ RELEASE = text("""
     update instance i set state = 'pending', due_at = now() from free where i.id = free.id and i.state = 'held'
     returning i.id
 """)
+"""Make who is held due again, the oldest first."""
 _HAS_HELD = text("""
     select exists (select from instance where state = 'held' and due_stage = :stage and lane = :lane)
 """)
@@ -193,3 +247,23 @@ _DUE = text("""
     select count(*) from (select from instance where state in ('pending', 'waiting') and lane = :lane
                                                  and due_stage = :stage and due_at <= now() limit :at_most) as due
 """)
+_OTHERS = text("""
+    select exists (select from instance where state = 'running' and stage = :stage)
+        or exists (select from (select state from instance
+                                where state in ('pending', 'waiting') and due_stage = :stage and due_at <= now()
+                                limit 200) as d where state = 'pending')
+""")
+SUSPECT = text("""
+    with suspects as (
+        update instance set suspect = true
+        where id = any(array(select id from instance
+                             where member_number = any(cast(:numbers as text[])) and state = 'waiting'
+                               and failed_stage = :stage and code is not null and not suspect
+                             for update skip locked)) and state = 'waiting'
+        returning id
+    )
+    insert into activity (instance_id, stage, state, what, code)
+    select id, :stage, 'waiting', :what, 'suspect' from suspects
+    returning instance_id
+""")
+"""Name who waits after a failure a suspect."""

@@ -1,0 +1,214 @@
+"""Errands: calls for an instance beside its own way through the stages; the instance stays as it is meanwhile.
+
+| kind         | what it does                                             | due by                    | stage        |
+|--------------|----------------------------------------------------------|---------------------------|--------------|
+| `report`     | tell Siebel of a failure that lasts, or of a dead letter | who parks or holds it     | siebel       |
+| `read_back`  | see what CrowdTwist shows after a lost answer            | `member.read_back_at`     | crowdtwist   |
+| `tell_again` | tell Siebel once more after a lost answer                | `member.tell_again_at`    | siebel       |
+| `probe`      | repeat what was acknowledged last, of a good member      | the breaker               | the one down |
+
+A row is there while there is something to do: its token is 0 until it is claimed, and again when it is to be repeated
+at `due_at`; the row of one that is done is deleted.  Who recovers, and is past its stage, leaves its report alone: the
+way through the stages costs nothing more for it, and the claim drops what has become pointless.
+
+**A member never has two calls out**, be they of instances or errands.  Whoever claims locks the member:
+
+- `member.errand_id` names the errand that is out.  A claim of instances goes by it: it locks the member's row, and sees
+  its newest version, however old its snapshot is.
+- A claim of errands locks its members in one statement and looks for running instances in the next, whose snapshot is
+  taken under the lock.
+- `errand_one_out` and `instance_one_running` keep two of one kind apart.
+
+An errand's id is below zero: on the wire it is told from an instance's.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, TextClause, text
+
+from shared.instances import Errand
+from shared.ledger import unanswered
+from shared.ledger.engine import rows
+from shared.ledger.transitions.claims import Claimed, by_lane_and_stage
+from shared.ledger.transitions.learned import LEARN_TOLD, LEARN_TOLD_AGAIN
+from shared.ledger.transitions.member_queue import COMES_BACK
+from shared.lifecycle.verdicts import ErrandEnded
+from shared.pipeline import Lane, Stage
+
+
+def claim(
+    tx: Connection, stages: Sequence[Stage], limits: Mapping[Lane, int], *, token: int, lease_s: float
+) -> dict[tuple[Lane, Stage], list[Claimed]]:
+    """Lease errands that are due and go to one of *stages*, of each lane and kind at most its limit.
+
+    One of a member at a time, what is nearest to CrowdTwist first.  A report that has become pointless is dropped: the
+    instance has recovered or was discarded, or Siebel was told something newer, or may have been.
+    """
+    parameters = {"lanes": list(limits), "limits": list(limits.values()), "stages": list(stages)}
+    numbers = list(tx.execute(LOCK_DUE, parameters).scalars())
+    if not numbers:
+        return {}
+    tx.execute(DROP_POINTLESS, {"numbers": numbers})
+    parameters = {"numbers": numbers, "stages": list(stages), "token": token, "lease_s": lease_s}
+    return by_lane_and_stage(tx.execute(TAKE_DUE, parameters))
+
+
+def claim_good(tx: Connection, stage: Stage, *, after: int, token: int, lease_s: float) -> Row[Any] | None:
+    """Lease a good member, the next before instance *after*, to repeat at *stage* what it had acknowledged last."""
+    found = tx.execute(LOCK_GOOD, {"after": after}).one_or_none()
+    if found is None:
+        return None
+    return tx.execute(TAKE_GOOD, {"id": found.id, "stage": stage, "token": token, "lease_s": lease_s}).one_or_none()
+
+
+def has_good(tx: Connection) -> bool:
+    """Say whether there is a good member to ask."""
+    return tx.execute(_FIND_GOOD, {"after": 0}).first() is not None
+
+
+def finish(tx: Connection, stage: Stage, ended: Sequence[ErrandEnded], *, settle_s: float) -> dict[int, str]:
+    """Write what came of errands, but for those whose token has been overtaken; give the states of their instances."""
+    records = [
+        # Whether there is another probe is for the breaker to say.
+        {"id": one.errand_id, "token": one.token, "apart": one.apart}
+        | {"again_in_s": None if one.errand is Errand.PROBE else one.again_in_s}
+        for one in ended
+    ]
+    written = {row.id: row.state for row in tx.execute(END, {"rows": rows(records)})}
+    ended = [one for one in ended if one.errand_id in written]
+    for errand, statement in _LEARN.items():
+        told = [{"id": one.instance_id, **one.facts} for one in ended if one.errand is errand and one.facts]
+        if told:
+            tx.execute(statement, {"rows": rows(told), "settle_s": settle_s})
+    unanswered.lost(tx, stage, [one.instance_id for one in ended if one.unsure])
+    probes = [one.instance_id for one in ended if one.unsure and one.errand is Errand.PROBE]
+    # It repeated what is newest, and may land after something newer still: nobody else will look.
+    unanswered.check(tx, stage, probes, settle_s=settle_s)
+    checks = [one for one in ended if one.errand in {Errand.READ_BACK, Errand.TELL_AGAIN}]
+    unanswered.checked(tx, stage, [one.instance_id for one in checks if one.facts is not None])
+    # What this check itself lost may land as late as what it was to check.
+    again = {
+        one.instance_id: max(one.again_in_s, settle_s) if one.unsure and one.again_in_s is not None else one.again_in_s
+        for one in checks
+        if one.facts is None
+    }
+    unanswered.check_again(tx, stage, again)
+    return written
+
+
+def _due_checks(stage: Stage, kind: Errand, of: str, lost: str, at: str) -> str:
+    """Return what TAKE_DUE selects of the checks of lost answers.
+
+    They are about the instance whose success came after the loss, and not due while something newer may be out.
+    """
+    return f"""
+        select i.id as instance_id, m.member_number, '{kind}' as kind, '{stage}' as stage, i.lane, m.{at} as due_at
+        from member m join instance i on i.id = m.{of}
+        where m.{at} <= now() and m.{of} >= coalesce(m.{lost}, 0) and '{stage}' = any(cast(:stages as text[]))
+    """
+
+
+_DUE_REPORTS = """
+    select e.instance_id, m.member_number, e.kind, e.stage, e.lane, e.due_at
+    from errand e join member m using (member_number)
+    where e.kind = 'report' and e.token = 0 and e.due_at <= now() and e.stage = any(cast(:stages as text[]))
+"""
+_DUE = (
+    _due_checks(Stage.CROWDTWIST, Errand.READ_BACK, "applied_id", "lost_write_id", "read_back_at"),
+    _DUE_REPORTS,
+    _due_checks(Stage.SIEBEL, Errand.TELL_AGAIN, "told_id", "lost_tell_id", "tell_again_at"),
+)
+_IS_FREE = """m.errand_id is null
+    and not exists (select from instance r where r.member_number = m.member_number and r.state = 'running')"""
+LOCK_DUE = text(" union all ".join(f"""
+    select d.member_number
+    from unnest(cast(:lanes as text[]), cast(:limits as int[])) as l (lane, size), lateral (
+        {due} and lane = l.lane and {_IS_FREE} order by due_at limit l.size for update of m skip locked
+    ) as d
+""" for due in _DUE))  # fmt: skip
+"""Lock the members of whom an errand is due, of each lane and kind at most so many."""
+DROP_POINTLESS = text("""
+    delete from errand e using instance i, member m
+    where e.member_number = any(cast(:numbers as text[])) and e.token = 0 and e.due_at <= now()
+      and i.id = e.instance_id and m.member_number = e.member_number
+      and case e.kind
+          when 'report' then i.failing_since is null or i.state = 'discarded' or m.told_id > i.id
+                             or m.lost_tell_id > i.id
+          when 'read_back' then m.applied_id <> i.id
+          when 'tell_again' then m.told_id <> i.id
+      end
+""")
+"""Delete due errands of locked members that something newer has made pointless."""
+
+
+def _take(due: str) -> TextClause:
+    """Return the statement that claims errands as *due*, a query, gives them, and names them in their members' rows."""
+    return text(f"""
+        with taken as (
+            insert into errand (instance_id, member_number, kind, stage, lane, due_at, token, lease_until)
+            select instance_id, member_number, kind, stage, lane, due_at, :token,
+                   now() + make_interval(secs => :lease_s)
+            from ({due}) as d
+            on conflict (instance_id, kind)
+            do update set stage = excluded.stage, lane = excluded.lane, due_at = excluded.due_at,
+                          token = excluded.token, lease_until = excluded.lease_until
+            returning id, instance_id, member_number, lane, stage, apart
+        ), named as (
+            update member m set errand_id = t.id from taken t where m.member_number = t.member_number
+        )
+        select * from taken
+    """)
+
+
+TAKE_DUE = _take(f"""
+    select distinct on (d.member_number) d.* from ({" union all ".join(_DUE)}) as d join member m using (member_number)
+    where d.member_number = any(cast(:numbers as text[])) and {_IS_FREE} order by d.member_number, d.kind, d.due_at
+""")
+"""Claim what is due of locked members, one each."""
+# In sync, with nothing queued, running or to be checked.
+_IS_GOOD = f"""m.applied_id = i.id and m.told_id = i.id and m.synced and not m.unknown_outcome
+    and m.lost_write_id is null and m.lost_tell_id is null and m.row_id is not null and i.operation <> 'delete'
+    and not exists (select from instance q where q.member_number = m.member_number
+                                             and q.state in ('pending', 'waiting', 'held'))
+    and exists (select from mapping g where g.instance_id = i.id) and {_IS_FREE}"""
+# The newest of those who are through.  Their number is bounded, and of those found the next before the one that was
+# asked last is asked.
+_GOOD = f"""
+    select i.id
+    from (select id, member_number, operation from instance
+          where state = 'completed' order by finished_at desc limit 200) as i
+    join member m using (member_number)
+    where {_IS_GOOD}
+    order by i.id < :after desc, i.id desc
+    limit 1
+"""
+_FIND_GOOD = text(_GOOD)
+LOCK_GOOD = text(f"""
+    select i.id from instance i join member m using (member_number) where i.id = ({_GOOD}) for update of m skip locked
+""")
+"""Lock a good member; give the instance that brought it there."""
+TAKE_GOOD = _take(f"""
+    select i.id as instance_id, i.member_number, 'probe' as kind, cast(:stage as text) as stage, i.lane,
+           now() as due_at
+    from instance i join member m using (member_number) where i.id = :id and i.state = 'completed' and {_IS_GOOD}
+""")
+"""Claim the probe of a locked member, if it is good still."""
+END = text(f"""
+    with over as (
+        select e.id, e.instance_id, e.member_number, r.again_in_s, r.apart
+        from json_to_recordset(cast(:rows as json)) as r (id bigint, token bigint, again_in_s float8, apart boolean)
+        join errand e on e.id = r.id and e.token = r.token
+    ), again as (
+        update errand e
+        set {COMES_BACK}, due_at = now() + make_interval(secs => o.again_in_s), apart = e.apart or o.apart
+        from over o where e.id = o.id and o.again_in_s is not null
+    ), done as (
+        delete from errand e using over o where e.id = o.id and o.again_in_s is null
+    ), free as (
+        update member m set errand_id = null from over o where m.member_number = o.member_number and m.errand_id = o.id
+    )
+    select o.id, i.state from over o join instance i on i.id = o.instance_id
+""")
+"""End errands of locked members: delete them, or have them repeated; the members are free for what is next."""
+_LEARN = {Errand.REPORT: LEARN_TOLD, Errand.TELL_AGAIN: LEARN_TOLD_AGAIN}

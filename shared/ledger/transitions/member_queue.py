@@ -1,0 +1,124 @@
+"""A member's queue: one instance of it waits at most, and a newer event closes it; parts that statements share.
+
+What waits is `pending`, `waiting` or `held`.  Whatever would queue again while a newer one does is superseded instead.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from sqlalchemy import Connection, text
+
+from shared.ledger.addresses import PENDING
+from shared.pipeline import QUEUED
+
+
+def words(states: Iterable[str]) -> str:
+    """Return *states* as a list of SQL texts."""
+    return ", ".join(f"'{state}'" for state in states)
+
+
+IS_QUEUED = words(QUEUED)
+"""The states of the one instance of a member that waits for its turn."""
+HAS_QUEUED = f"exists (select from instance q where q.member_number = i.member_number and q.state in ({IS_QUEUED}))"
+"""Of an instance `i` that is not queued itself: a newer one is."""
+LEASE = "lease_until = now() + make_interval(secs => :lease_s)"
+GOES_OUT = f"state = 'running', token = :token, begun = false, {LEASE}"
+"""An instance is handed to the broker, under a token of its own."""
+COMES_BACK = "begun = false, token = 0, lease_until = null"
+"""It is on its way no more."""
+
+
+def schedule_reports(of: str) -> str:
+    """Return the CTE that has Siebel told of instances at their times.
+
+    *of*: names the CTE with their id, member_number, lane and report_at; null: nothing is scheduled.
+    """
+    return f"""reports as (
+        insert into errand (instance_id, member_number, kind, stage, lane, due_at)
+        select id, member_number, 'report', 'siebel', lane, report_at from {of} where report_at is not null
+        on conflict (instance_id, kind) do update set lane = excluded.lane, due_at = excluded.due_at
+    )"""
+
+
+def drop_reports(of: str) -> str:
+    """Return the CTE that drops the reports of the instances that *of*, a query, gives, but for those that are out."""
+    return f"""dropped as (
+        delete from errand e using ({of}) as o where e.instance_id = o.id and e.kind = 'report' and e.token = 0
+    )"""
+
+
+LOCK_MEMBERS = text("""
+    select from member where member_number = any(cast(:numbers as text[])) order by member_number for update
+""")
+"""Lock members in key order, in a statement of its own, before anything that depends on what is queued or out."""
+
+
+def supersede(tx: Connection, overtaken: Mapping[int, int]) -> None:
+    """Close queued instances: key = the overtaken one, value = the newer one."""
+    if overtaken:
+        tx.execute(SUPERSEDE, {"ids": list(overtaken), "newer": list(overtaken.values())})
+
+
+def inherit(tx: Connection, overtaken: Mapping[int, int]) -> None:
+    """Hand a failure that lasts on to the newer instance: since when, what, and when Siebel is to be told of it."""
+    if overtaken:
+        tx.execute(INHERIT, {"ids": list(overtaken), "newer": list(overtaken.values())})
+
+
+def wake_who_waits(tx: Connection, members: Sequence[str]) -> bool:
+    """Make due at once who waits for an address of these members, whose calls have ended; say whether anybody did.
+
+    Call it before what they ended with is learned: it goes by the addresses that they had.
+    """
+    return tx.execute(WAKE, {"numbers": list(members)}).first() is not None
+
+
+SUPERSEDE = text("""
+    with overtaken as (
+        update instance i
+        set state = 'superseded', finished_at = now(), reason = 'overtaken by instance ' || r.newer
+        from unnest(cast(:ids as bigint[]), cast(:newer as bigint[])) as r (id, newer)
+        where i.id = r.id and i.state <> 'running'
+        returning i.id, i.stage, i.reason
+    )
+    insert into activity (instance_id, stage, state, what) select id, stage, 'superseded', reason from overtaken
+""")
+"""Close queued instances, each overtaken by a newer one of its member."""
+INHERIT = text("""
+    with heirs as (
+        update instance n
+        set failing_since = o.failing_since, status = o.status, error = o.error, code = o.code,
+            failed_stage = o.failed_stage
+        from unnest(cast(:ids as bigint[]), cast(:newer as bigint[])) as r (id, newer)
+        join instance o on o.id = r.id
+        where n.id = r.newer and n.state = 'pending'
+        returning n.id, o.id as overtaken, n.lane
+    )
+    update errand e set instance_id = h.id, lane = h.lane
+    from heirs h where e.instance_id = h.overtaken and e.kind = 'report' and e.token = 0
+""")
+"""Hand the failure of overtaken instances on to the newer ones, with the report that is due to Siebel."""
+HAND_ON = text(f"""
+    with heirs as (
+        update instance n
+        set failing_since = o.failing_since, status = o.status, error = o.error, code = o.code,
+            failed_stage = o.failed_stage
+        from json_to_recordset(cast(:rows as json)) as r (id bigint, report_after_s float8)
+        join instance o on o.id = r.id
+        join member m on m.member_number = o.member_number
+        where n.member_number = o.member_number and n.state in ({IS_QUEUED}) and n.failing_since is null
+        returning n.id, n.member_number, n.lane,
+                  case when m.told_status = o.status and m.told_at >= o.failing_since then null
+                       else o.failing_since + make_interval(secs => r.report_after_s) end as report_at
+    ), {schedule_reports("heirs")}
+    select id from heirs
+""")
+"""Hand the failure of instances that failed while a newer one was queued on to that one."""
+WAKE = text(f"""
+    update instance set due_at = now() where id = any(array(
+        select b.id from instance b join member m on m.member_number = b.member_number
+        where b.state = 'waiting' and b.code = '{PENDING}' and b.due_at > now()
+          and m.email_key in (select held_email_key from member where member_number = any(cast(:numbers as text[])))
+        for update of b skip locked))
+    returning id
+""")
+"""Make due at once who waits for an address that these members have had."""

@@ -99,7 +99,7 @@ def test(ledger: Ledger, operator: Operator, stage: Stage, reason: str, of: Sett
         was = now = before.breaker
         if found.ok:
             seen = Seen(is_up=True, failed={}, ends_wait=True)
-            was, now = connections.observe(tx, stage, seen, of.connection(stage).breaker_rules)
+            was, now, _ = connections.observe(tx, stage, seen, of.connection(stage).breaker_rules)
             wake(tx)
         answer = _verdict(found, was.position, now.position, is_paused=before.paused)
         reason = mask_text(reason.strip())

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from sqlalchemy import Connection, Row, text
 
@@ -80,13 +81,22 @@ def gate(tx: Connection, stage: Stage) -> Gate:
     return _gate(tx.execute(_GATE, {"name": stage}).one())
 
 
-def observe(tx: Connection, stage: Stage, seen: Seen, rules: Rules) -> tuple[Breaker, Breaker]:
-    """Take in what a batch showed; return the breaker before and after.  Costs one look when all is well."""
-    found = gate(tx, stage)
-    if not seen.failed and found.is_well:
-        return found.breaker, found.breaker
+class Observed(NamedTuple):
+    """A breaker before and after a batch; *in_question*: so many failed that its own test is to be asked."""
+
+    was: Breaker
+    now: Breaker
+    in_question: bool
+
+
+def observe(tx: Connection, stage: Stage, seen: Seen, rules: Rules) -> Observed:
+    """Take in what a batch showed.  Costs one look when all is well."""
+    if not seen.failed and (found := gate(tx, stage)).is_well:
+        return Observed(found.breaker, found.breaker, in_question=False)
     found = _gate(tx.execute(_LOCK_GATE, {"name": stage}).one())
-    return found.breaker, save(tx, found, after(found.breaker, seen, rules, found.now))
+    now = save(tx, found, after(found.breaker, seen, rules, found.now))
+    in_question = bool(seen.failed) and is_in_question(now, rules, found.now, due=seen.due)
+    return Observed(found.breaker, now, in_question)
 
 
 def judge(tx: Connection, stage: Stage, rules: Rules, *, passed: bool) -> tuple[Breaker, Breaker]:
@@ -95,12 +105,6 @@ def judge(tx: Connection, stage: Stage, rules: Rules, *, passed: bool) -> tuple[
     if not is_in_question(found.breaker, rules, found.now, due=how_many_due(tx, stage, at_most=rules.members)):
         return found.breaker, found.breaker
     return found.breaker, save(tx, found, after_test(found.breaker, rules, found.now, passed=passed))
-
-
-def in_question(tx: Connection, stage: Stage, rules: Rules, *, due: int) -> bool:
-    """Return whether the connection's own test is to be asked; *due* as in `Seen`."""
-    found = gate(tx, stage)
-    return is_in_question(found.breaker, rules, found.now, due=due)
 
 
 def doubt(tx: Connection, stage: Stage) -> None:

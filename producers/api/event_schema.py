@@ -50,7 +50,7 @@ def _digits(lowest: int = -EXACT, highest: int = EXACT) -> Schema:
 
 
 def _name(longest: int) -> list[Schema]:
-    """Give text that says something, white space around it not counted, or a number that stands for its digits."""
+    """Return text that says something, white space around it not counted, or a number that stands for its digits."""
     pattern = f"^[{_SPACE}]*{_VISIBLE}({_PLAIN}{{0,{longest - 2}}}{_VISIBLE})?[{_SPACE}]*$"
     return [{"type": "string", "pattern": pattern}, _digits()]
 
@@ -143,7 +143,7 @@ _VALUE: Schema = {
 
 
 def _some(good: Schema) -> Schema:
-    """Give an array of which one is good, or an empty one."""
+    """Return an array of which one is good, or an empty one."""
     return {"type": "array", **_any_of({"maxItems": 0}, {"contains": good})}
 
 

@@ -148,7 +148,7 @@ def _unreadable(error: BodyError | UnsupportedMediaTypeError) -> ProblemError:
 
 
 def _refusals(receipts: Sequence[Receipt]) -> dict[str, list[str]]:
-    """Give the first refusals for the log: position, field and reason, which never say a value."""
+    """Return the first refusals for the log: position, field and reason, which never say a value."""
     refused = (receipt for receipt in receipts if receipt.outcome in NOT_GOOD)
     said = [mask_text(f"{one.position} {one.field or ''}: {one.reason}") for one in islice(refused, _LOGGED_MAX)]
     return {"refusals": said} if said else {}

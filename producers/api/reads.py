@@ -142,12 +142,12 @@ def show_member(
 
 
 def unmasked_reader(who: Principal) -> Operator | None:
-    """Say who is shown people as they are; None: *who* is not."""
+    """Return who is shown people as they are; None: *who* is not."""
     return Operator(who.name, who.role) if who.may(Right.UNMASKED) else None
 
 
 def json_answer(content: object, status: int = 200) -> Response:
-    """Give *content*, records included, as JSON."""
+    """Return *content*, records included, as JSON."""
     return Response(orjson.dumps(content, option=orjson.OPT_UTC_Z), status, media_type="application/json")
 
 

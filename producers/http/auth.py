@@ -69,11 +69,11 @@ class Guesses:
         self._tried: OrderedDict[str, deque[_Try]] = OrderedDict()
 
     def __len__(self) -> int:
-        """Say how many sources are remembered."""
+        """Return how many sources are remembered."""
         return len(self._tried)
 
     def wait_s(self, source: str) -> float:
-        """Say in how many seconds another wrong token of *source* is answered as such; 0: now."""
+        """Return in how many seconds another wrong token of *source* is answered as such; 0: now."""
         tried = self._in_window(source)
         if sum(one.weight for one in tried) < self._most:
             return 0.0
@@ -100,7 +100,7 @@ class Guesses:
 
 
 def source_of(address: str) -> str:
-    """Give what counts as one source: an IPv4 address, or the network of an IPv6 one."""
+    """Return what counts as one source: an IPv4 address, or the network of an IPv6 one."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -147,7 +147,7 @@ class Principal:
     rights: Right
 
     def may(self, right: Right) -> bool:
-        """Say whether they have *right*."""
+        """Return whether they have *right*."""
         return right in self.rights
 
 
@@ -188,7 +188,7 @@ class Doorkeeper:
         return self._known
 
     def find(self, token: str) -> tuple[bytes, Principal] | None:
-        """Say whose token this is, with its digest; None: nobody's."""
+        """Return whose token this is, with its digest; None: nobody's."""
         given = _digest(token.strip())
         found = None
         for digest, principal in self._known:  # all of them, so that the time tells nothing
@@ -197,7 +197,7 @@ class Doorkeeper:
         return found
 
     def admit(self, authorization: str | None, host: str, origin: str | None = None, *, client: str = "") -> Principal:
-        """Say who sends this `Authorization` header to this `Host`, from a web page of *origin* if any.
+        """Return who sends this `Authorization` header to this `Host`, from a web page of *origin* if any.
 
         Whoever has a token passes, however many wrong ones came from the address *client*.
 
@@ -229,7 +229,7 @@ class Doorkeeper:
         return ProblemError(401, "unauthorised", "this token is not known", _CHALLENGE)
 
     def is_ours(self, origin: str, host: str) -> bool:
-        """Say whether the pages of *origin* are ours, asked as this `Host`: by that name, or where people open us."""
+        """Return whether pages of *origin* are ours, asked as this `Host`: by that name, or where people open us."""
         scheme, _, place = origin.lower().partition("://")
         usual = {"http": ":80", "https": ":443"}.get(scheme, ":")
         public = urlsplit(self._public_url or "")
@@ -238,7 +238,7 @@ class Doorkeeper:
 
 
 async def principal(request: Request, _: Annotated[object, Depends(_SCHEME)] = None) -> Principal:
-    """Say who asks, and bind it to the request's line in the log.
+    """Return who asks, and bind it to the request's line in the log.
 
     On the loop, as `needs` is: events must not wait for a thread behind those who read.
     """
@@ -252,7 +252,7 @@ async def principal(request: Request, _: Annotated[object, Depends(_SCHEME)] = N
 
 
 def needs(right: Right, *, any_of: bool = False) -> Callable[[Principal], Awaitable[Principal]]:
-    """Give a dependency that lets pass who has *right*; *any_of*: one of several is enough."""
+    """Return a dependency that lets pass who has *right*; *any_of*: one of several is enough."""
 
     async def check(who: Annotated[Principal, Depends(principal)]) -> Principal:
         if not (who.rights & right if any_of else who.may(right)):
@@ -263,7 +263,7 @@ def needs(right: Right, *, any_of: bool = False) -> Callable[[Principal], Awaita
 
 
 def name_of(host: str) -> str:
-    """Give a Host header without its port and brackets."""
+    """Return a Host header without its port and brackets."""
     return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0].lower()
 
 

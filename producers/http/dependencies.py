@@ -7,16 +7,16 @@ from shared.settings import Settings
 
 
 def settings_of(request: Request) -> Settings:
-    """Give the settings of the app that serves *request*."""
+    """Return the settings of the app that serves *request*."""
     settings: Settings = request.app.state.settings
     return settings
 
 
 def ledger_of(request: Request) -> Ledger:
-    """Give its ledger."""
+    """Return the ledger of that app."""
     return engine(settings_of(request).ledger_url)
 
 
 def client_of(request: Request) -> str:
-    """Give the address that *request* comes from: of the connection, or what a trusted proxy says (`Proxied`)."""
+    """Return the address that *request* comes from: of the connection, or what a trusted proxy says (`Proxied`)."""
     return request.client.host if request.client else "unknown"

@@ -96,7 +96,7 @@ def _note(scope: Scope, status: int, took_ms: float) -> None:
 
 
 def _place_of(error: Exception) -> list[str]:
-    """Say where it was raised, innermost last, without the message: it may carry a member's data."""
+    """Return where it was raised, innermost last, without the message: it may carry a member's data."""
     frames = traceback.extract_tb(error.__traceback__)
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-5:]]
 
@@ -120,7 +120,7 @@ class Heads:
 
 
 def _without_body(send: Send) -> Send:
-    """Give a way to send that ends with the headers; the server then tells a stream that nobody listens."""
+    """Return a way to send that ends with the headers; the server then tells a stream that nobody listens."""
 
     async def headers_only(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -173,7 +173,7 @@ class Proxied:
         await self._app(_without(self._prefix, scope), receive, send_prefixed)
 
     def _as_asked(self, scope: Scope) -> Scope:
-        """Give *scope* as the client asked for it, if a proxy that is trusted says so."""
+        """Return *scope* as the client asked for it, if a proxy that is trusted says so."""
         peer = _address(scope["client"][0]) if scope.get("client") else None
         if peer is None or not _is_in(peer, self._trusted):
             return scope
@@ -189,7 +189,7 @@ class Proxied:
 
 
 def _asked(peer: Address, chain: Sequence[_Hop], trusted: Collection[Network]) -> tuple[Address, _Hop]:
-    """Say who asked the outermost proxy that is trusted, and what it says of that.  Pure.
+    """Return who asked the outermost proxy that is trusted, and what it says of that.  Pure.
 
     Shape: *chain* has the outermost first; each proxy has added who asked it at the end.
     """

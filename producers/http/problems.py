@@ -58,12 +58,12 @@ CODES: dict[str, tuple[int, str]] = {
 
 
 def codes_of(status: int) -> list[str]:
-    """Give the codes that go with *status*."""
+    """Return the codes that go with *status*."""
     return [code for code, (of, _) in CODES.items() if of == status]
 
 
 def table() -> str:
-    """Give all of them as a table in Markdown."""
+    """Return all of them as a table in Markdown."""
     rows = [f"| {status} {HTTPStatus(status).phrase} | `{code}` | {sense} |" for code, (status, sense) in CODES.items()]
     return "\n".join(["| status | code | meaning |", "|---|---|---|", *rows])
 
@@ -99,7 +99,7 @@ class ProblemError(Exception):
 
 
 def problem(status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **more: object) -> Response:
-    """Give the answer for a problem."""
+    """Return the answer for a problem."""
     content = {
         "type": f"urn:membersync:problem:{code}",
         "title": HTTPStatus(status).phrase,
@@ -112,7 +112,7 @@ def problem(status: int, code: str, detail: str, headers: Mapping[str, str] | No
 
 
 def unavailable(why: str = "the ledger cannot be reached just now") -> Response:
-    """Give the answer when the ledger cannot be asked or cannot commit."""
+    """Return the answer when the ledger cannot be asked or cannot commit."""
     detail = f"{why}; nothing is lost by sending the same again"
     return problem(503, LedgerError.code, detail, {"Retry-After": str(RETRY_AFTER_S)})
 
@@ -156,7 +156,7 @@ def install(app: FastAPI) -> None:
 
 
 def invalid(loc: tuple[int | str, ...], error: Mapping[str, Any]) -> ProblemError:
-    """Give the answer to what pydantic refused at *loc*."""
+    """Return the answer to what pydantic refused at *loc*."""
     field = ".".join(map(str, loc))
     said = "contains a control character" if error.get("ctx", {}).get("pattern") == NO_CONTROLS else error["msg"]
     return ProblemError(400, "invalid_parameter", f"{field or 'body'}: {said}", field=field)
@@ -200,7 +200,7 @@ def _http(request: Request, error: Exception) -> Response:
 
 
 def _methods(request: Request) -> list[str]:
-    """Give the methods of all routes of this path; Starlette names those of the first only."""
+    """Return the methods of all routes of this path; Starlette names those of the first only."""
     routes = [one for one in iter_route_contexts(request.app.routes) if one.methods]
     matching = [one for one in routes if one.original_route.matches(request.scope)[0] is not Match.NONE]
     return sorted({method for one in matching for method in one.methods or ()})

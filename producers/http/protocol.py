@@ -146,7 +146,7 @@ class PatientProtocol(HttpToolsProtocol):
         self._watch(self.limits.body_silence_s, self._body_is_late)
 
     def is_closing(self) -> bool:
-        """Say whether nothing is answered on it any more."""
+        """Return whether nothing is answered on it any more."""
         return self._phase is _Phase.DRAINING or self._real.is_closing()
 
     # What the parser tells us
@@ -378,7 +378,7 @@ class _Flow(FlowControl):
 
 
 def protocol_of(limits: ApiSettings) -> type[PatientProtocol]:
-    """Give the protocol of one server."""
+    """Return the protocol of one server."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = min(limits.connections_max, max(files - _OTHER_FILES, _CONNECTIONS_MIN))
     shared = {"limits": limits, "most": most, "waiting": OrderedDict(), "sending": OrderedDict()}

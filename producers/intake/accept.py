@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from producers.intake.formats import Position
 from producers.intake.refused import RefusedEventError
 from shared.errors import InvalidEventError
 from shared.events import MemberEvent, Operation, Version, content_hash, derived_event_id, dump_event, event_hash
@@ -27,6 +28,7 @@ from shared.pipeline import Lane, State
 OLDER = "older than the newest event of the member"
 _INDIVIDUAL = "individual"
 _IDS_FILED = 50
+_USED_BEFORE = "this event_id was used before, for an event with other content; the first stands"
 
 
 class Outcome(StrEnum):
@@ -54,7 +56,6 @@ class Receipt:
     reason: str | None = None
 
 
-Item = tuple[int, MemberEvent | InvalidEventError]
 NOT_GOOD = frozenset({Outcome.REFUSED, Outcome.CONFLICT})
 
 
@@ -105,8 +106,10 @@ class _Arrival:
     event_hash: bytes
 
 
-def accept(ledger: Ledger, items: Iterable[Item], rules: IntakeRules, sender: Sender | None = None) -> list[Receipt]:
-    """Take events in; give one receipt each, by position.  What is refused is kept, masked, and all is counted.
+def accept(
+    ledger: Ledger, items: Iterable[Position], rules: IntakeRules, sender: Sender | None = None
+) -> list[Receipt]:
+    """Take events in; return one receipt each, by position.  What is refused is kept, masked, and all is counted.
 
     Raises:
         LedgerError: nothing was stored.
@@ -124,8 +127,11 @@ def accept(ledger: Ledger, items: Iterable[Item], rules: IntakeRules, sender: Se
 
     def commit() -> list[Receipt]:
         with transaction(ledger) as tx:
-            taken = _take(tx, arrivals, rules) if arrivals else []
-            receipts = sorted([*taken, *map(_refusal, refused.items())], key=lambda receipt: receipt.position)
+            receipts = _take(tx, arrivals, rules) if arrivals else []
+            for position, error in refused.items():
+                number = error.member_number if isinstance(error, RefusedEventError) else None
+                receipts.append(Receipt(position, Outcome.REFUSED, None, None, number, error.field, error.reason))
+            receipts.sort(key=lambda receipt: receipt.position)
             _account(tx, receipts, refused, sender)
         return receipts
 
@@ -135,7 +141,7 @@ def accept(ledger: Ledger, items: Iterable[Item], rules: IntakeRules, sender: Se
 
 
 def member_of(ledger: Ledger, row_id: str) -> str | None:
-    """Say whose a ROW_ID is, as far as the ledger knows.
+    """Return whose a ROW_ID is, as far as the ledger knows.
 
     Raises:
         LedgerError: it cannot be asked.
@@ -156,34 +162,21 @@ def refuse_whole(ledger: Ledger, error: InvalidEventError, sender: Sender) -> No
         refusals.count(tx, {Outcome.REFUSED: 1})
 
 
-def _refusal(refused: tuple[int, InvalidEventError]) -> Receipt:
-    position, error = refused
-    number = error.member_number if isinstance(error, RefusedEventError) else None
-    return Receipt(position, Outcome.REFUSED, member_number=number, field=error.field, reason=error.reason)
-
-
 def _account(
     tx: Transaction, receipts: Sequence[Receipt], refused: Mapping[int, InvalidEventError], sender: Sender
 ) -> None:
     """Keep what was refused, as far as there is room for it, and count everything."""
     bad = [receipt for receipt in receipts if receipt.outcome in NOT_GOOD]
+    kept = []
+    for receipt in bad[: sender.room]:
+        error = refused.get(receipt.position)
+        line, excerpt = (error.line, error.excerpt) if isinstance(error, RefusedEventError) else (None, None)
+        field, reason = mask_text(receipt.field or ""), mask_text(receipt.reason or "")
+        number = receipt.member_number
+        kept.append(Refusal(receipt.outcome, receipt.position, line, field, reason, number, excerpt))
     if bad:
-        kept = [_kept(receipt, refused.get(receipt.position)) for receipt in bad[: sender.room]]
         refusals.keep(tx, sender.name, sender.source, kept, more=len(bad) - len(kept))
     refusals.count(tx, Counter(receipt.outcome for receipt in receipts))
-
-
-def _kept(receipt: Receipt, error: InvalidEventError | None) -> Refusal:
-    known = error if isinstance(error, RefusedEventError) else None
-    return Refusal(
-        outcome=receipt.outcome,
-        position=receipt.position,
-        line=known.line if known else None,
-        field=mask_text(receipt.field or ""),
-        reason=mask_text(receipt.reason or ""),
-        member_number=receipt.member_number,
-        excerpt=known.excerpt if known else None,
-    )
 
 
 def judge(event: MemberEvent, standing: Standing, content: bytes, rules: IntakeRules) -> Judgement:
@@ -204,7 +197,7 @@ def judge(event: MemberEvent, standing: Standing, content: bytes, rules: IntakeR
 
 
 def begins_sequence(event: MemberEvent, standing: Standing) -> bool:
-    """Say whether Siebel counts anew from here: another row for the member, or an enrolment after a deletion."""
+    """Return whether Siebel counts anew from here: another row for the member, or an enrolment after a deletion."""
     row_id = _own_row(event, standing)
     is_another_row = bool(row_id and standing.row_id and row_id != standing.row_id)
     is_enrolled_again = event.operation is Operation.ENROLL and standing.newest_operation == Operation.DELETE
@@ -212,7 +205,7 @@ def begins_sequence(event: MemberEvent, standing: Standing) -> bool:
 
 
 def is_overtaken(event: MemberEvent, standing: Standing, *, begins: bool) -> bool:
-    """Say whether the member has a newer event.  Between two sequences only the clock compares, never modifications."""
+    """Return whether the member has a newer event.  Between two sequences the clock compares, never modifications."""
     version, newest = event.version, standing.newest
     if newest is None:
         return False
@@ -233,7 +226,8 @@ def _take(tx: Transaction, arrivals: Sequence[_Arrival], rules: IntakeRules) -> 
     acceptance.insert(tx, desk.instances, now)
     member_queue.inherit(tx, desk.failing)
     acceptance.set_newest(tx, list(desk.newest.values()))
-    _record_forced(tx, rules, receipts, desk.forced)
+    if rules.forced_by and desk.forced:
+        _record_forced(tx, rules.forced_by, desk.forced, receipts)
     if any(receipt.outcome is Outcome.ACCEPTED for receipt in receipts):
         wake(tx)
     return receipts
@@ -253,20 +247,21 @@ def _with_foreign_rows(
 
 
 def _own_row(event: MemberEvent, standing: Standing) -> str:
-    """Give the row that an event names, if it can be its member's."""
+    """Return the row that an event names, if it can be its member's."""
     row_id = event.member.row_id
     return "" if row_id in standing.foreign_rows else row_id
 
 
-def _record_forced(tx: Transaction, rules: IntakeRules, receipts: Sequence[Receipt], forced: Sequence[str]) -> None:
+def _record_forced(
+    tx: Transaction, forced_by: tuple[str, str], forced: Sequence[str], receipts: Sequence[Receipt]
+) -> None:
     """File what an operator forced, in the transaction that takes it in."""
-    if not forced or rules.forced_by is None:
-        return
-    who, role = rules.forced_by
     counts = Counter(receipt.outcome.value for receipt in receipts if receipt.instance_id in forced)
     answer = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
-    asked = {"ids": list(forced[:_IDS_FILED])} | ({"and_more": more} if (more := len(forced) - _IDS_FILED) > 0 else {})
-    record(tx, Action(who, role, "force", answer, asked=asked, count=len(forced)))
+    asked: dict[str, object] = {"ids": list(forced[:_IDS_FILED])}
+    if len(forced) > _IDS_FILED:
+        asked["and_more"] = len(forced) - _IDS_FILED
+    record(tx, Action(*forced_by, "force", answer, asked=asked, count=len(forced)))
 
 
 class _Desk:
@@ -290,55 +285,26 @@ class _Desk:
         """Judge one event and note what is to be written for it."""
         event, number = arrival.event.arrived(self._now), arrival.event.member.member_number
         known = self._known.get(arrival.event_id)
+        receipt = Receipt(arrival.position, Outcome.DUPLICATE, arrival.event_id, None, number)
+        if known is not None and known.event_hash == arrival.event_hash:
+            return replace(receipt, instance_id=str(known.instance_id))
         if known is not None:
-            return self._known_already(arrival, known)
+            first = str(known.instance_id)
+            return replace(receipt, outcome=Outcome.CONFLICT, instance_id=first, field="event_id", reason=_USED_BEFORE)
         if event.occurred_at > self._now + timedelta(seconds=self._rules.future_s):
-            return self._too_early(arrival, event)
+            ahead_s, limit_s = (event.occurred_at - self._now).total_seconds(), self._rules.future_s
+            reason = f"lies {ahead_s:.0f} s in the future, more than MEMBERSYNC_GUARD__FUTURE_S ({limit_s:g}) allows"
+            return replace(receipt, outcome=Outcome.REFUSED, field="occurred_at", reason=reason)
+        judgement = self._judged(arrival, event, instance_id)
+        return replace(receipt, outcome=judgement.outcome, instance_id=str(instance_id), reason=judgement.reason)
+
+    def _judged(self, arrival: _Arrival, event: MemberEvent, instance_id: int) -> Judgement:
+        """Judge an event that is new, and note its instance."""
         self._known[arrival.event_id] = Known(instance_id, arrival.event_hash)
         content = content_hash(event)
-        standing = self._standings[number]
+        standing = self._standings[event.member.member_number]
         judgement = judge(event, standing, content, self._rules)
-        self._fresh[instance_id] = len(self.instances)
-        self.instances.append(self._instance(arrival, event, instance_id, content, judgement))
-        if event.force and self._rules.forced_by:
-            self.forced.append(str(instance_id))
-        if judgement.outcome in {Outcome.ACCEPTED, Outcome.UNCHANGED}:
-            self._move_on(event, instance_id, standing, judgement)
-        return Receipt(
-            arrival.position,
-            judgement.outcome,
-            arrival.event_id,
-            str(instance_id),
-            number,
-            reason=judgement.reason,
-        )
-
-    def _too_early(self, arrival: _Arrival, event: MemberEvent) -> Receipt:
-        ahead_s = (event.occurred_at - self._now).total_seconds()
-        limit_s = self._rules.future_s
-        reason = f"lies {ahead_s:.0f} s in the future, more than MEMBERSYNC_GUARD__FUTURE_S ({limit_s:g}) allows"
-        number = event.member.member_number
-        return Receipt(
-            arrival.position, Outcome.REFUSED, arrival.event_id, None, number, field="occurred_at", reason=reason
-        )
-
-    def _known_already(self, arrival: _Arrival, known: Known) -> Receipt:
-        receipt = Receipt(
-            arrival.position,
-            Outcome.DUPLICATE,
-            arrival.event_id,
-            str(known.instance_id),
-            arrival.event.member.member_number,
-        )
-        if known.event_hash == arrival.event_hash:
-            return receipt
-        reason = "this event_id was used before, for an event with other content; the first stands"
-        return replace(receipt, outcome=Outcome.CONFLICT, field="event_id", reason=reason)
-
-    def _instance(
-        self, arrival: _Arrival, event: MemberEvent, instance_id: int, content: bytes, judgement: Judgement
-    ) -> NewInstance:
-        return NewInstance(
+        instance = NewInstance(
             instance_id=instance_id,
             event_id=arrival.event_id,
             event_hash=arrival.event_hash,
@@ -352,6 +318,13 @@ class _Desk:
             reason=judgement.reason,
             event={**dump_event(event), "event_id": arrival.event_id},
         )
+        self._fresh[instance_id] = len(self.instances)
+        self.instances.append(instance)
+        if event.force and self._rules.forced_by:
+            self.forced.append(str(instance_id))
+        if judgement.outcome in {Outcome.ACCEPTED, Outcome.UNCHANGED}:
+            self._move_on(event, instance_id, standing, judgement)
+        return judgement
 
     def _move_on(self, event: MemberEvent, instance_id: int, standing: Standing, judgement: Judgement) -> None:
         """Make *event* its member's newest; the one that was queued before it is overtaken."""

@@ -47,7 +47,7 @@ class Spot:
 
     @property
     def reason(self) -> str:
-        """Say it in a sentence that does not hold the value."""
+        """What it is, in a sentence that does not hold the value."""
         return f"{self.what}: line {self.line}, column {self.column}"
 
 
@@ -71,14 +71,14 @@ class Mended:
         return _MARK + chr(_FIRST + index)
 
     def spot_in(self, value: str) -> Spot | None:
-        """Give the first spot in a piece of the text; None: it is as it came."""
+        """Return the first spot in a piece of the text; None: it is as it came."""
         found = _MARKED.search(value) if _MARK in value else None
         return self.spots[ord(found[1]) - _FIRST] if found else None
 
     def place(self, line: int, offset: int) -> tuple[int, int]:
-        """Say where in the original stands what is at *line* and *offset* (from zero) in the marked text.
+        """Return line and column, from one, in the original of what is at *line* and *offset* in the marked text.
 
-        Returns line and column, counted from one.
+        Shape: *offset* counts from zero.
         """
         column = offset + 1
         for spot in self.spots:
@@ -166,7 +166,7 @@ class _Names:
 
 
 def with_broken_marked(given: Mended) -> Mended | None:
-    """Give the text with each broken member as an empty one that is marked; None: it is not certain which those are."""
+    """Return the text with each broken member as an empty, marked one; None: it is not certain which those are."""
     text = given.text
     tags = [tag for tag in _TAG.finditer(text) if tag["name"]]
     first = next((tag for tag in tags if not tag["end"] and _is_member(tag)), None)
@@ -198,12 +198,8 @@ def _is_member(tag: re.Match[str]) -> bool:
     return is_component(tag["local"].replace("_spc", " "))
 
 
-def _is_list(tag: re.Match[str]) -> bool:
-    return not _is_member(tag) and is_list_of_members(tag["local"].replace("_spc", " "))
-
-
 def _open_in(tags: list[re.Match[str]], end: int) -> list[str]:
-    """Give the names of the elements that are open at *end*; an end tag without a start closes none."""
+    """Return the names of the elements that are open at *end*; an end tag without a start closes none."""
     opened: list[str] = []
     count: Counter[str] = Counter()  # a search in all that are open, for each end tag, would take hours
     for tag in tags:
@@ -228,9 +224,13 @@ def _pieces(text: str, tags: list[re.Match[str]]) -> Iterator[_Piece]:
     for tag in _borders(tags):
         is_end = _is_member(tag) and bool(tag["end"])
         if begin is not None:
-            yield _Piece(begin, tag.end()) if is_end else _unclosed(text, begin, tag.start())
-        elif done and (is_end or _has_tags(text[done : tag.start()])):
-            start = done + len(text[done : tag.start()]) - len(text[done : tag.start()].lstrip())
+            if is_end:
+                yield _Piece(begin, tag.end())
+            else:
+                end = begin + len(text[begin : tag.start()].rstrip())
+                yield _Piece(begin, end, is_broken=True, is_unclosed=True)
+        elif done and (is_end or "<" in _COMMENT.sub("", text[done : tag.start()])):
+            start = tag.start() - len(text[done : tag.start()].lstrip())
             yield _Piece(start, tag.end() if is_end else tag.start(), is_broken=True, is_stray=True)
         begin, done = None, tag.end()
         if tag["empty"]:
@@ -242,39 +242,33 @@ def _pieces(text: str, tags: list[re.Match[str]]) -> Iterator[_Piece]:
 
 
 def _borders(tags: list[re.Match[str]]) -> Iterator[re.Match[str]]:
-    """Give the tags of members, and the one that ends their list."""
+    """Yield the tags of members, and the one that ends their list."""
     for tag in tags:
         if _is_member(tag):
             yield tag
-        elif tag["end"] and _is_list(tag):
+        elif tag["end"] and is_list_of_members(tag["local"].replace("_spc", " ")):
             yield tag
             return
 
 
-def _unclosed(text: str, begin: int, end: int) -> _Piece:
-    return _Piece(begin, begin + len(text[begin:end].rstrip()), is_broken=True, is_unclosed=True)
-
-
-def _has_tags(text: str) -> bool:
-    return "<" in _COMMENT.sub("", text)
-
-
 def _is_certain(text: str, pieces: list[_Piece]) -> bool:
-    """Say whether no member can be part of another whose end tag is missing."""
+    """Return whether no member can be part of another whose end tag is missing.
+
+    It cannot where that other ends in a text, or with all its elements closed.
+    """
     unclosed = [piece for piece in pieces[:-1] if piece.is_unclosed]
     if unclosed and any(piece.is_stray for piece in pieces):
         return False
-    return all(_is_at_an_end(text[piece.begin : piece.end].rstrip()) for piece in unclosed)
-
-
-def _is_at_an_end(text: str) -> bool:
-    """Say whether a member without its end tag ends in a text, or with all its elements closed."""
-    tags = [tag for tag in _TAG.finditer(text) if tag["name"]]
-    return not text.endswith(">") or len(_open_in(tags, len(text))) == 1
+    for piece in unclosed:
+        inside = text[piece.begin : piece.end].rstrip()
+        tags = [tag for tag in _TAG.finditer(inside) if tag["name"]]
+        if inside.endswith(">") and len(_open_in(tags, len(inside))) != 1:
+            return False
+    return True
 
 
 def _trouble(head: str, piece: str, closing: str) -> tuple[int, int, str] | None:
-    """Say where in *piece* it is no XML: lines below its first, column from zero, and the element around; None: it is.
+    """Return where *piece* is no XML: lines below its first, column from zero, the element around; None: it is.
 
     Shape: the column is one of the piece in its first line.
     """
@@ -295,7 +289,7 @@ def _trouble(head: str, piece: str, closing: str) -> tuple[int, int, str] | None
 
 
 def _marked(given: Mended, result: Mended, piece: _Piece, tag: str, trouble: tuple[int, int, str] | None) -> str:
-    """Give an empty member with the mark of its flaw, as many lines long; the mark's name is the element's it is in."""
+    """Return an empty member with the mark of its flaw, as many lines long; the mark has the name of its element."""
     text = given.text[piece.begin : piece.end]
     below, column, around = trouble or (0, 0, "")
     first_line = given.text.count("\n", 0, piece.begin) + 1

@@ -45,7 +45,7 @@ def refuse_other_formats(head: bytes) -> None:
 
 
 def codec_of(head: bytes, stated: str | None) -> str:
-    """Give the codec of a text that begins with *head*; *stated* is what its sender says of it.
+    """Return the codec of a text that begins with *head*; *stated* is what its sender says of it.
 
     Raises:
         BodyError: it is none that is taken here; the error names it.

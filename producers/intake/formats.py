@@ -15,10 +15,10 @@ import codecs
 import io
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from producers.intake import lenient_json
 from producers.intake.charsets import codec_of, refuse_other_formats, text_in
@@ -233,7 +233,7 @@ def _too_large(terms: Terms) -> InvalidEventError:
     return InvalidEventError("", f"is larger than {terms.max_event_bytes} bytes")
 
 
-def _read_message(document: Mapping[str, Any], terms: Terms) -> Iterator[Position]:
+def _read_message(document: object, terms: Terms) -> Iterator[Position]:
     if not is_siebel_message(document):
         raise BodyError("", "must be a SiebelMessage")
     return _counted(read_siebel_message(document, terms), terms)

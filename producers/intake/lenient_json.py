@@ -43,16 +43,16 @@ class _UncertainError(Exception):
     """Nobody can tell where an element ends."""
 
 
-def mended(text: str, decoder: json.JSONDecoder, error: json.JSONDecodeError) -> Any | None:  # noqa: ANN401  # JSON
+def _with_broken_elements(text: str, error: json.JSONDecodeError) -> object | None:
     """Read *text*, which is no JSON by *error*, with an `Element` in place of each that is broken.
 
-    Gives None where no element is to blame (only the list's end is missing), none is good, or it is uncertain where
+    Return None where no element is to blame (only the list's end is missing), none is good, or it is uncertain where
     one ends.
     """
     start = _start(text)
     if start is None or error.pos < start:
         return None
-    reading = _Reading(text, decoder, is_ours=not text[:start].strip())
+    reading = _Reading(text, is_ours=not text[:start].strip())
     try:
         end = reading.read(start + 1)
         is_cut_off = end == len(text) and not isinstance(reading.elements[-1], Element)
@@ -75,15 +75,14 @@ class _Reading:
     """A list read element by element.  Shape: *is_ours* - it holds events, not Siebel's members."""
 
     text: str
-    decoder: json.JSONDecoder
     is_ours: bool
-    elements: list[Any] = field(default_factory=list)
+    elements: list[object] = field(default_factory=list)
     has_good: bool = False
     broken: int = 0
     sought: int = 0
 
     def read(self, at: int) -> int:
-        """Read the elements that begin at *at*; give where the list ends, or the text does.
+        """Read the elements that begin at *at*; return where the list ends, or the text does.
 
         Raises:
             _UncertainError: nobody can tell where one ends.
@@ -98,15 +97,17 @@ class _Reading:
             except json.JSONDecodeError as error:
                 if is_last_fault:
                     raise _UncertainError from None
-                end, is_last_fault = self._end(begin)
+                paired = _paired_end(self.text, begin)
+                is_last_fault = paired is None  # then where it ends is certain only if all after it is sound
+                end = self._end_before_next(begin) if paired is None else paired
                 self._refuse(begin, end, error)
             follows_no_comma = self.text.startswith("{", end)
             if not follows_no_comma and not self.text.startswith(",", end):
                 return end
             at = end if follows_no_comma else end + 1
 
-    def whole(self, start: int, end: int) -> Any:  # noqa: ANN401  # JSON
-        """Give the document with the elements in the list that begins at *start*; a text that is cut off is closed.
+    def whole(self, start: int, end: int) -> object:
+        """Return the document with the elements in the list that begins at *start*; a text that is cut off is closed.
 
         Raises:
             JSONDecodeError: it is none around the list.
@@ -115,20 +116,20 @@ class _Reading:
         tail = self.text[end:] or "".join(
             "]" if one == "[" else "}" for one in reversed(_open_at(self.text, start + 1))
         )
-        around = self.decoder.decode(f'{self.text[: start + 1]}"{place}"{tail}')
+        around = _DECODER.decode(f'{self.text[: start + 1]}"{place}"{tail}')
         if not self.is_ours and not is_siebel_message(around):
             raise json.JSONDecodeError("", self.text, start)
         return _filled(around, [place], self.elements)
 
-    def _element(self, begin: int, *, is_sound: bool = True) -> tuple[Any, int]:
-        """Read a whole element; give where what follows it stands.  One that is not *is_sound* is none.
+    def _element(self, begin: int, *, is_sound: bool = True) -> tuple[object, int]:
+        """Read a whole element; return where what follows it stands.  One that is not *is_sound* is none.
 
         Raises:
             JSONDecodeError: it is none, or nothing follows that may.
         """
         if not is_sound:
             raise json.JSONDecodeError("", self.text, begin)
-        value, end = self.decoder.raw_decode(self.text, begin)
+        value, end = _DECODER.raw_decode(self.text, begin)
         end = _past_blanks(self.text, end)
         if end < len(self.text) and not self.text.startswith((",", "]"), end):
             raise json.JSONDecodeError("", self.text, end)
@@ -146,19 +147,8 @@ class _Reading:
         if self.broken > _BROKEN_MAX:
             raise _UncertainError  # each costs a look at the whole
 
-    def _end(self, begin: int) -> tuple[int, bool]:
-        """Say where the broken element at *begin* ends, and whether that is certain only if all after it is sound.
-
-        Raises:
-            _UncertainError: nobody can tell.
-        """
-        paired = _paired_end(self.text, begin)
-        if paired is not None:
-            return paired, False
-        return self._end_before_next(begin), True
-
     def _end_before_next(self, begin: int) -> int:
-        """Give the end of an element whose brackets do not pair: the comma before the next object, or the text's end.
+        """Return the end of an element whose brackets do not pair: the comma before the next object, or the text's end.
 
         Raises:
             _UncertainError: nobody can tell.
@@ -189,7 +179,7 @@ class _Reading:
         return True
 
     def _hides_element(self, begin: int, end: int) -> bool:
-        """Say whether what looks like a text holds a whole element: then it is none.
+        """Return whether what looks like a text holds a whole element: then it is none.
 
         Raises:
             _UncertainError: there is no end of what may be one.
@@ -236,12 +226,12 @@ class _Lists:
                 self.passed = [lists for lists in self.passed if lists <= open_lists]
 
     def may_hold_elements(self, text: str) -> bool:
-        """Say whether what was passed over may be elements of the list outside, whose end closed one within."""
+        """Return whether what was passed over may be elements of the list outside, whose end closed one within."""
         return bool(self.passed) or (self.closed is not None and not text[self.closed :].strip(" \t\r\n]}"))
 
 
 def _paired_end(text: str, begin: int) -> int | None:
-    """Give the end of an element whose brackets pair: a comma before an object, an object, or the list's end."""
+    """Return the end of an element whose brackets pair: a comma before an object, an object, or the list's end."""
     opened: list[str] = []
     ends = ",]"
     for token in _PLAIN.finditer(text, begin):
@@ -255,7 +245,7 @@ def _paired_end(text: str, begin: int) -> int | None:
 
 
 def _is_sound(token: re.Match[str], opened: list[str]) -> bool:
-    """Say whether a token may stand within the brackets that are *opened*; it opens or closes its own."""
+    """Return whether a token may stand within the brackets that are *opened*; it opens or closes its own."""
     sign = token[0][0]
     if sign == '"':
         return not token["runs_on"] and token[0] != '"'
@@ -273,7 +263,7 @@ def _past_blanks(text: str, at: int) -> int:
 
 
 def _open_at(text: str, end: int) -> list[str]:
-    """Give the brackets that are open at *end*, of a text that is sound until there."""
+    """Return the brackets that are open at *end*, of a text that is sound until there."""
     opened: list[str] = []
     for token in _PLAIN.finditer(text, 0, end):
         if token[0] in ("[", "{"):
@@ -284,7 +274,7 @@ def _open_at(text: str, end: int) -> list[str]:
 
 
 def _names_before(text: str, begin: int, end: int) -> list[str]:
-    """Give the names of the objects around *end*, outermost first, and the last name before it."""
+    """Return the names of the objects around *end*, outermost first, and the last name before it."""
     names: list[str] = [""]
     for token in _NAME.finditer(text, begin, min(end + 1, len(text))):
         if token[2]:
@@ -298,8 +288,8 @@ def _names_before(text: str, begin: int, end: int) -> list[str]:
     return [name for name in names if name]
 
 
-def _filled(around: Any, place: list[str], elements: list[Any]) -> Any:  # noqa: ANN401  # JSON
-    """Give *around* with the elements where their place is kept."""
+def _filled(around: object, place: list[str], elements: list[object]) -> object:
+    """Return *around* with the elements where their place is kept."""
     if around == place:
         return elements
     if isinstance(around, dict):
@@ -325,7 +315,7 @@ _DECODER = json.JSONDecoder(
 )
 
 
-def loads(body: bytes, line: int = 1) -> Any:  # noqa: ANN401  # JSON, and what stands for what is none
+def loads(body: bytes, line: int = 1) -> object:
     """Read one value of JSON in UTF-8 that begins on *line*.
 
     Raises:
@@ -337,7 +327,7 @@ def loads(body: bytes, line: int = 1) -> Any:  # noqa: ANN401  # JSON, and what 
         raise _refusal(error, line) from None
 
 
-def load_body(body: bytes) -> Any:  # noqa: ANN401  # likewise
+def load_body(body: bytes) -> object:
     """Read a whole body in UTF-8; an element of its list that is no JSON is an `Element` with its flaw.
 
     Raises:
@@ -348,7 +338,7 @@ def load_body(body: bytes) -> Any:  # noqa: ANN401  # likewise
         return _read(text)
     except json.JSONDecodeError as error:
         try:
-            found = mended(text, _DECODER, error)
+            found = _with_broken_elements(text, error)
         except RecursionError:
             found = None
         if found is None:
@@ -356,11 +346,12 @@ def load_body(body: bytes) -> Any:  # noqa: ANN401  # likewise
         return found
 
 
-def _read(text: str) -> Any:  # noqa: ANN401  # JSON
+def _read(text: str) -> object:
     try:
-        return _DECODER.decode(text)
+        document: object = _DECODER.decode(text)
     except RecursionError:
-        return _DECODER.decode(_flattened(text))
+        document = _DECODER.decode(_flattened(text))
+    return document
 
 
 def _refusal(error: json.JSONDecodeError, line: int = 1) -> BodyError:
@@ -368,7 +359,7 @@ def _refusal(error: json.JSONDecodeError, line: int = 1) -> BodyError:
 
 
 def _flattened(text: str) -> str:
-    """Give *text* with blanks in place of whatever is nested too deep; every line and column stays where it was."""
+    """Return *text* with blanks in place of whatever is nested too deep; every line and column stays where it was."""
     pieces: list[str] = []
     depth = done = 0
     for token in _TOKEN.finditer(text):

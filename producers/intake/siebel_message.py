@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeGuard
 from zoneinfo import ZoneInfo
 
 from producers.intake.refused import BodyError, Element, refused
@@ -120,7 +120,7 @@ class Terms:
         return cls(Dialect.of(settings.siebel), arrival, settings.api.max_event_bytes, settings.api.max_events)
 
 
-def is_siebel_message(document: object) -> bool:
+def is_siebel_message(document: object) -> TypeGuard[Mapping[str, Any]]:
     """Tell a SiebelMessage from a canonical event."""
     return isinstance(document, Mapping) and not document.keys().isdisjoint({"SiebelMessage", "IntObjectName"})
 

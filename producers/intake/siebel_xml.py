@@ -39,7 +39,7 @@ _HEAD_BYTES = 300
 
 
 def parse_siebel_xml(body: bytes, charset: str | None) -> Mapping[str, Any]:
-    """Give `{"SiebelMessage": {…}}`: attributes and elements are fields, a repeated element is a list.
+    """Return `{"SiebelMessage": {…}}`: attributes and elements are fields, a repeated element is a list.
 
     Shape: objects are `Element`s.  *charset* is the one of the Content-Type; a byte order mark goes before it, the XML
     declaration comes last (RFC 7303).
@@ -80,7 +80,7 @@ def _parsed(body: bytes, repaired: Mended | None = None) -> Mapping[str, Any]:
 
 
 def unescape(name: str) -> str:
-    """Give back the name that Siebel's XML Converter escaped."""
+    """Return the name that Siebel's XML Converter escaped."""
     return _unescaped(name) if len(name) <= LABEL_MAX else _unescaped.__wrapped__(name)
 
 
@@ -136,7 +136,7 @@ class _Builder:
         if not self._too_deep:
             self._open[-1].pieces.append(text)
 
-    def end(self, tag: str) -> None:  # noqa: ARG002  # expat names what it closes
+    def end(self, _: str) -> None:
         """Close an element: one with elements or nothing but attributes inside is an object, any other its text."""
         if self._too_deep:
             self._too_deep -= 1
@@ -159,7 +159,7 @@ class _Builder:
             parent[element.name] = [parent[element.name], value]
 
     def close(self) -> dict[str, Any]:
-        """Give the document."""
+        """Return the document."""
         return self.document
 
     def _check(self, name: str, value: str) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from producers.intake import lenient_json
 from producers.intake.refused import BodyError
-from producers.intake.siebel_message import Dialect, Terms, read_siebel_message
+from producers.intake.siebel_message import Dialect, Terms, is_siebel_message, read_siebel_message
 from producers.intake.siebel_xml import parse_siebel_xml, unescape
 from shared.errors import InvalidEventError
 from shared.events import MemberEvent, Operation
@@ -290,7 +290,9 @@ def test_a_message_with_another_list_says_which_it_has() -> None:
 def test_what_is_repeated_around_members_holds_several(text: str) -> None:
     for number in "12":
         text = re.sub(rf"(?<=[:\[]){number}", f'{{"Member Number":"296-{number}"}}', text, count=1)
-    events = read(lenient_json.load_body(text.encode()))
+    document = lenient_json.load_body(text.encode())
+    assert is_siebel_message(document)
+    events = read(document)
     assert [event.member.member_number for event in events if isinstance(event, MemberEvent)] == ["296-1", "296-2"]
 
 

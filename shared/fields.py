@@ -54,29 +54,29 @@ class Field:
     example: str = ""
 
 
-_E, _M, _C = Part.EVENT, Part.MEMBER, Part.CONTACT
+_E, _M, _C, _TEXT = Part.EVENT, Part.MEMBER, Part.CONTACT, Rule.TEXT
 _ADDRESS = ("postal_code", "country_code", "city_name", "city_id")
 """The country decides which of these are sent."""
 FIELDS: Final[tuple[Field, ...]] = (
-    Field("operation", ("Operation",), _E, Rule.OPERATION, ("is_active",)),
-    Field("modification", ("Mod Id", "Modification Number"), _E, Rule.MODIFICATION),
-    Field("occurred_at", ("Updated", "Last Updated"), _E, Rule.INSTANT),
+    Field("operation", ("Operation",), _E, Rule.OPERATION, ("is_active",), "", "update"),
+    Field("modification", ("Mod Id", "Modification Number"), _E, Rule.MODIFICATION, (), "", "7"),
+    Field("occurred_at", ("Updated", "Last Updated"), _E, Rule.INSTANT, (), "", "2026-11-23T08:51:00Z"),
     Field("member_number", ("Member Number",), _M, Rule.NUMBER, ("third_party_id",), "", "296-180296399"),
     Field("row_id", ("Id", "Row Id"), _M, example="1-2AB3C"),
     Field("program_id", ("Program Id",), _M),
     Field("member_type", ("Member Type",), _M, example="Individual"),
-    Field("status", ("Status",), _M, Rule.TEXT, ("is_active",), "", "Active"),
-    Field("language", ("Language", "<lang>"), _M, Rule.TEXT, ("lang_pref",), "", "en"),
-    Field("first_name", ("Contact First Name", "First Name"), _C, Rule.TEXT, ("first_name",), "", "Ann"),
-    Field("last_name", ("Contact Last Name", "Last Name"), _C, Rule.TEXT, ("last_name",), "", "Lee"),
-    Field("middle_name", ("Contact Middle Name", "Middle Name"), _C, Rule.TEXT, ("middle_name",)),
+    Field("status", ("Status",), _M, _TEXT, ("is_active",), "", "Active"),
+    Field("language", ("Language", "<lang>"), _M, _TEXT, ("lang_pref",), "", "en"),
+    Field("first_name", ("Contact First Name", "First Name"), _C, _TEXT, ("first_name",), "", "Ann"),
+    Field("last_name", ("Contact Last Name", "Last Name"), _C, _TEXT, ("last_name",), "", "Lee"),
+    Field("middle_name", ("Contact Middle Name", "Middle Name"), _C, _TEXT, ("middle_name",)),
     Field("date_of_birth", ("Date of Birth", "Data of Birth"), _C, Rule.DATE, ("date_of_birth",), "", "1979-11-29"),
-    Field("email_address", ("Email Address",), _C, Rule.TEXT, ("email_address",), "email_domain"),
-    Field("postal_code", ("Primary Postal Code", "Postal Code"), _C, Rule.TEXT, ("postal_code",), "postal_code"),
-    Field("city", ("Primary City", "City"), _C, Rule.TEXT, ("city_name",)),
-    Field("country_code", ("Primary Country Code", "Country Code"), _C, Rule.TEXT, _ADDRESS, "country_code"),
+    Field("email_address", ("Email Address",), _C, _TEXT, ("email_address",), "email_domain", "ann@example.org"),
+    Field("postal_code", ("Primary Postal Code", "Postal Code"), _C, _TEXT, ("postal_code",), "postal_code", "10010"),
+    Field("city", ("Primary City", "City"), _C, _TEXT, ("city_name",), "", "New York"),
+    Field("country_code", ("Primary Country Code", "Country Code"), _C, _TEXT, _ADDRESS, "country_code", "US"),
     Field("gender", ("M/F", "Gender"), _C, Rule.GENDER, ("gender_id",), "", "F"),
-    Field("ct_city_id", ("CT City Id",), _C, Rule.TEXT, ("city_id",), "city_id"),
+    Field("ct_city_id", ("CT City Id",), _C, _TEXT, ("city_id",), "city_id"),
 )
 OF_CONTENT: Final = tuple(
     field.name for field in FIELDS if field.sent_as not in {(), ("third_party_id",), ("is_active",)}

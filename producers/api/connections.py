@@ -1,7 +1,7 @@
 """The connections: how they stand, and what operators do to them: test, pause, resume."""
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import anyio
 import anyio.to_thread
@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from producers.api import examples as example
 from producers.api.description import answered
 from producers.api.reads import Reader, json_answer
 from producers.http.dependencies import ledger_of, settings_of
@@ -24,64 +25,6 @@ router = APIRouter(tags=["connections"])
 
 _TESTS = anyio.CapacityLimiter(2)
 """A test takes as long as its connection's time-out: it must not take the threads of those who read."""
-
-_SHOWN: dict[str, Any] = {
-    "name": "crowdtwist",
-    "state": "open",
-    "since": "2026-11-23T08:51:00Z",
-    "breaker": "open",
-    "failures": 5,
-    "last_error": "CrowdTwist: no connection",
-    "opened_at": "2026-11-23T08:51:04Z",
-    "probes": 3,
-    "probe_at": "2026-11-23T08:51:30Z",
-    "next_probe_in_s": 6.5,
-    "healed_at": None,
-    "paused_by": None,
-    "paused_reason": None,
-    "paused_at": None,
-    "held": 412,
-    "suspects": 0,
-    "suspects_given_up": 0,
-    "wait_until": None,
-    "budget": {
-        "per_minute": 10_000,
-        "used": 1200,
-        "used_live": 200,
-        "used_bulk": 1000,
-        "free_live": 8800,
-        "free_bulk": 7000,
-    },
-}
-_PAUSED: dict[str, Any] = {
-    **_SHOWN,
-    "state": "paused",
-    "paused_by": "oscar",
-    "paused_reason": "CrowdTwist's maintenance window",
-    "paused_at": "2026-11-23T09:00:00Z",
-}
-_PAUSING = {
-    "name": "crowdtwist",
-    "changed": True,
-    "answer": "paused: what is due there is held",
-    "connection": _PAUSED,
-}
-_RESUMING = {
-    "name": "crowdtwist",
-    "changed": True,
-    "answer": "resumed: what was held goes out",
-    "connection": _SHOWN,
-}
-_TESTED = {
-    "name": "crowdtwist",
-    "ok": True,
-    "code": None,
-    "what": "it answers, and takes our credentials",
-    "took_ms": 41.7,
-    "was": "open",
-    "now": "closed",
-    "answer": "passed: it was down and counts as up again, what was held goes out",
-}
 
 
 class ReasonBody(BaseModel):
@@ -105,7 +48,7 @@ _ERRORS = described("invalid_parameter", 401, 403, "no_such_connection", "body_t
     "/v1/connections",
     summary="How the connections stand",
     responses={
-        **answered("In the order of the pipeline", ConnectionPage, {"items": [_SHOWN], "next": None}),
+        **answered("In the order of the pipeline", ConnectionPage, {"items": [example.CONNECTION], "next": None}),
         **described(401, 403, 503),
     },
 )
@@ -117,7 +60,7 @@ def list_connections(request: Request, _: Reader) -> Response:
 @router.post(
     "/v1/connections/{name}/pause",
     summary="Pause a connection",
-    responses={**answered("Paused; `changed` false: it was so already", Switched, _PAUSING), **_ERRORS},
+    responses={**answered("Paused; `changed` false: it was so already", Switched, example.PAUSED), **_ERRORS},
     openapi_extra=described_body(PauseBody, pause={"reason": "CrowdTwist's maintenance window"}),
 )
 def pause_connection(
@@ -133,7 +76,7 @@ def pause_connection(
 @router.post(
     "/v1/connections/{name}/resume",
     summary="Resume a connection",
-    responses={**answered("Resumed; `changed` false: it was not paused", Switched, _RESUMING), **_ERRORS},
+    responses={**answered("Resumed; `changed` false: it was not paused", Switched, example.RESUMED), **_ERRORS},
     openapi_extra=described_body(ReasonBody, required=False, resume={"reason": "the window is over"}),
 )
 def resume_connection(
@@ -151,7 +94,7 @@ def resume_connection(
 @router.post(
     "/v1/connections/{name}/test",
     summary="Test a connection",
-    responses={**answered("What the test came to; `ok` false: it failed", Tested, _TESTED), **_ERRORS},
+    responses={**answered("What the test came to; `ok` false: it failed", Tested, example.TESTED), **_ERRORS},
     openapi_extra=described_body(ReasonBody, required=False, test={"reason": "they say that they are back"}),
 )
 async def test_connection(

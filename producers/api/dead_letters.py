@@ -7,7 +7,7 @@ import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 
-from producers.api import example_records as example
+from producers.api import examples as example
 from producers.api.description import answered
 from producers.api.reads import CausePage, Reader, RehearsalPage, json_answer, unmasked_reader
 from producers.http.dependencies import ledger_of, settings_of

@@ -1,10 +1,13 @@
-"""What intake takes, as JSON Schema for `/openapi.json`: exactly as tolerant as it is.
+"""What intake takes, for `/openapi.json`: a JSON Schema exactly as tolerant as intake is, and examples.
 
-One good event is enough for a body to be taken, so an array is described by what it must contain.
+One good event is enough for a body to be taken, so an array is described by what it must contain.  Which fields there
+are, their labels and their examples follow from `shared.fields`.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
+
+import orjson
 
 from producers.intake.siebel_message import OPERATIONS
 from shared.event_values import BIGGEST, EXACT, MODIFICATION_MAX
@@ -61,7 +64,6 @@ _TEXT = _any_of({"type": "string", "pattern": f"^[{_SPACE}]*{_PLAIN}{{0,255}}[{_
 _NUMBER = _any_of(
     {"allOf": [_name(50)[0], _any_of({"pattern": "^[0-9]+$"}, {"not": {"pattern": _SPREADSHEET}})]},
     _digits(),
-    examples=["296-180296399"],
 )
 _BIRTH = _any_of(
     {"type": "string", "pattern": f"^((18|19|20|21)[0-9]{{2}}-{_MONTH_DAY})?$"},
@@ -78,7 +80,6 @@ _INSTANT: Schema = {
     "type": "string",
     "pattern": f"^{_YEAR}-{_MONTH_DAY}[T ]{_TIME}(:[0-5][0-9](\\.[0-9]{{1,6}})?)?{_OFFSET}$",
     "description": "RFC 3339, with its offset; no more than MEMBERSYNC_GUARD__FUTURE_S ahead of the ledger's clock",
-    "examples": ["2026-11-23T08:51:00Z"],
 }
 _MODIFICATION = _any_of(
     _digits(0, MODIFICATION_MAX),
@@ -96,23 +97,57 @@ _FORCE = _any_of(
     _NULL,
     description="send it even if nothing changed",
 )
-_BY_RULE = {Rule.NUMBER: _NUMBER, Rule.DATE: _BIRTH, Rule.GENDER: _GENDER}
+_OF_EVENTS: dict[Rule, Schema] = {
+    Rule.NUMBER: _NUMBER,
+    Rule.DATE: _BIRTH,
+    Rule.GENDER: _GENDER,
+    Rule.OPERATION: {"enum": [one.value for one in Operation]},
+    Rule.MODIFICATION: _MODIFICATION,
+    Rule.INSTANT: _INSTANT,
+}
+_OF_SIEBEL: dict[Rule, Schema] = {
+    **_OF_EVENTS,
+    Rule.OPERATION: {"enum": [*OPERATIONS, None]},
+    Rule.MODIFICATION: _any_of(_MODIFICATION, {"const": ""}),
+    Rule.INSTANT: _any_of(
+        _INSTANT, {"type": "string", "pattern": f"^({_SIEBEL_DAY}{_YEAR} {_TIME}:[0-5][0-9])?$"}, _NULL
+    ),
+}
 
 
-def _field(field: Field) -> Schema:
-    schema = dict(_BY_RULE.get(field.rule, _TEXT))
-    if field.example:
-        schema["examples"] = [field.example]
-    if field.default:
-        schema["description"] = f"empty: MEMBERSYNC_OIC__DEFAULT_{field.default.upper()} where the mapping runs here"
-    return schema
+def _properties(*parts: Part, of_siebel: bool = False) -> dict[str, Schema]:
+    """Return the fields of these parts as properties: by their names in an event, or by Siebel's labels."""
+    properties: dict[str, Schema] = {}
+    for field in FIELDS:
+        if field.part not in parts:
+            continue
+        schema = {**(_OF_SIEBEL if of_siebel else _OF_EVENTS).get(field.rule, _TEXT)}
+        if field.example:
+            schema["examples"] = [_example(field, of_siebel=of_siebel)]
+        if field.default:
+            setting = f"MEMBERSYNC_OIC__DEFAULT_{field.default.upper()}"
+            schema["description"] = f"empty: {setting} where the mapping runs here"
+        properties[field.labels[0] if of_siebel else field.name] = schema
+    return properties
+
+
+def _example(field: Field, *, of_siebel: bool) -> str | int:
+    match field.rule:
+        case Rule.DATE if of_siebel:
+            return date.fromisoformat(field.example).strftime("%m/%d/%Y")
+        case Rule.INSTANT if of_siebel:
+            return datetime.fromisoformat(field.example).strftime("%m/%d/%Y %H:%M:%S")
+        case Rule.MODIFICATION if not of_siebel:
+            return int(field.example)
+        case _:
+            return field.example
 
 
 _MEMBER: Schema = {
     "type": "object",
     "description": "The whole member; an absent attribute is null.  Unknown fields are kept and ignored.",
     "required": ["member_number"],
-    "properties": {field.name: _field(field) for field in FIELDS if field.part is not Part.EVENT},
+    "properties": _properties(Part.MEMBER, Part.CONTACT),
     **_UNKNOWN,
 }
 _EVENT: Schema = {
@@ -121,9 +156,7 @@ _EVENT: Schema = {
     "required": ["operation", "occurred_at", "member"],
     "properties": {
         "event_id": _any_of(*_name(64), _NULL, description="names this change for good; absent: derived from it"),
-        "operation": {"enum": [one.value for one in Operation]},
-        "occurred_at": _INSTANT,
-        "modification": _MODIFICATION,
+        **_properties(Part.EVENT),
         "lane": {"enum": [*(one.value for one in Lane), None]},
         "force": _FORCE,
         "member": _MEMBER,
@@ -149,7 +182,7 @@ def _some(good: Schema) -> Schema:
 
 _CONTACT: Schema = {
     "type": "object",
-    "properties": {field.labels[0]: _field(field) for field in FIELDS if field.part is Part.CONTACT},
+    "properties": _properties(Part.CONTACT, of_siebel=True),
     **_UNKNOWN,
 }
 _CONTACTS: Schema = {
@@ -161,14 +194,7 @@ _SIEBEL_MEMBER: Schema = {
     "type": "object",
     "required": ["Member Number"],
     "properties": {
-        "Operation": {"enum": [*OPERATIONS, None]},
-        "Mod Id": _any_of(_MODIFICATION, {"const": ""}),
-        "Updated": _any_of(
-            _INSTANT,
-            {"type": "string", "pattern": f"^({_SIEBEL_DAY}{_YEAR} {_TIME}:[0-5][0-9])?$"},
-            _NULL,
-        ),
-        **{field.labels[0]: _field(field) for field in FIELDS if field.part is Part.MEMBER},
+        **_properties(Part.EVENT, Part.MEMBER, of_siebel=True),
         "ListOfContact": _any_of(
             _NOTHING, _CONTACTS, {"type": "array", "items": _any_of({"enum": [None, "", {}]}, _CONTACTS)}
         ),
@@ -197,4 +223,57 @@ _SIEBEL: Schema = {
 
 SCHEMAS: dict[str, Schema] = {VALUE: _VALUE, EVENT: _EVENT, SIEBEL: _SIEBEL}
 """Components that the body refers to."""
-BODY = _any_of(_ref(EVENT), _some(_ref(EVENT)), _ref(SIEBEL))
+
+
+def _examples(*parts: Part, of_siebel: bool = False) -> dict[str, str | int]:
+    """Return an example of each field of these parts that has one."""
+    described = _properties(*parts, of_siebel=of_siebel)
+    return {name: schema["examples"][0] for name, schema in described.items() if "examples" in schema}
+
+
+def _elements(fields: dict[str, str | int]) -> str:
+    """Return fields as XML, their names escaped as Siebel's XML Converter does."""
+    names = {label: label.replace(" ", "_spc").replace("/", "_slh") for label in fields}
+    return "".join(f"<{names[label]}>{value}</{names[label]}>" for label, value in fields.items())
+
+
+_AN_EVENT = {**_examples(Part.EVENT), "member": _examples(Part.MEMBER, Part.CONTACT)}
+_A_DELETION = _AN_EVENT | {"operation": Operation.DELETE, "modification": 8}
+_A_MEMBER, _A_CONTACT = _examples(Part.EVENT, Part.MEMBER, of_siebel=True), _examples(Part.CONTACT, of_siebel=True)
+_A_MESSAGE: Schema = {
+    "SiebelMessage": {
+        "MessageId": "1-4XYZ",
+        "MessageType": "Integration Object",
+        "IntObjectName": "CT LOY Member",
+        "IntObjectFormat": "Siebel Hierarchical",
+        "ListOfCT LOY Member": {"LOY Member": [{**_A_MEMBER, "ListOfContact": {"Contact": [_A_CONTACT]}}]},
+    }
+}
+_LINES = b"\n".join(map(orjson.dumps, (_AN_EVENT, _A_DELETION))).decode()
+_XML = f"""<?xml version="1.0" encoding="UTF-8"?>
+<SiebelMessage IntObjectName="CT LOY Member">
+  <ListOfCT_spcLOY_spcMember>
+    <LOY_spcMember>
+      {_elements(_A_MEMBER)}
+      <ListOfContact><Contact>{_elements(_A_CONTACT)}</Contact></ListOfContact>
+    </LOY_spcMember>
+  </ListOfCT_spcLOY_spcMember>
+</SiebelMessage>
+"""
+REQUEST_BODY: Schema = {
+    "required": True,
+    "description": "At most 10 MiB and 10,000 events, 64 kB each.",
+    "content": {
+        "application/json": {
+            "schema": _any_of(_ref(EVENT), _some(_ref(EVENT)), _ref(SIEBEL)),
+            "examples": {
+                "event": {"summary": "One event", "value": _AN_EVENT},
+                "events": {"summary": "Several", "value": [_AN_EVENT, _A_DELETION]},
+                "siebel": {"summary": "What Siebel sends by itself", "value": _A_MESSAGE},
+            },
+        },
+        "application/x-ndjson": {"schema": {"type": "string"}, "example": _LINES},
+        "application/xml": {"schema": {"type": "string"}, "example": _XML},
+        "text/xml": {"schema": {"type": "string"}, "example": _XML},
+    },
+}

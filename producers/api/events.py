@@ -7,7 +7,7 @@ was taken in already is a duplicate then.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
@@ -20,7 +20,9 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 from structlog.contextvars import get_contextvars
 
-from producers.api.examples import REQUEST_BODY, TAKEN
+from producers.api import examples as example
+from producers.api.description import answered
+from producers.api.event_schema import REQUEST_BODY
 from producers.http.auth import Principal, Right, needs
 from producers.http.bodies import read_limited
 from producers.http.dependencies import settings_of
@@ -49,11 +51,21 @@ _LOGGED_MAX = 5
 _ACCEPTED_TYPES = {"Accept-Post": "application/json, application/x-ndjson, application/xml, text/xml"}
 
 
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What became of the events of a body."""
+
+    results: list[Receipt]
+
+
 @router.post(
     "/v1/member-events",
     status_code=202,
     summary="Take in member events",
-    responses={202: TAKEN, **described(400, 401, 403, 413, 415, 422, 503)},
+    responses={
+        **answered("At least one event was good; one result per event, in order", Results, example.RESULTS, 202),
+        **described(400, 401, 403, 413, 415, 422, 503),
+    },
     openapi_extra={"requestBody": REQUEST_BODY},
     response_class=Response,
 )

@@ -1,134 +1,314 @@
-"""Examples and descriptions for `/openapi.json`, where FastAPI cannot take them from a signature."""
+"""Examples of the records that are answered, for `/openapi.json`."""
 
 from typing import Any
 
-import orjson
+_AT = "2026-11-23T08:51:00Z"
+_LATER = "2026-11-23T10:07:41Z"
+_NUMBER = "296-180296399"
+_WHY = "CrowdTwist: no connection"
 
-from producers.api.event_schema import BODY
-
-_EVENT: dict[str, Any] = {
-    "operation": "enroll",
-    "occurred_at": "2026-11-23T08:51:00Z",
-    "modification": 0,
-    "member": {
-        "member_number": "296-180296399",
-        "row_id": "1-2AB3",
-        "member_type": "Individual",
-        "status": "Active",
-        "language": "en",
-        "first_name": "Andy",
-        "last_name": "Cole",
-        "date_of_birth": "1979-11-29",
-        "email_address": "andy.cole@example.org",
-        "postal_code": "10010",
-        "city": "New York",
-        "country_code": "US",
-        "gender": "M",
-    },
-}
-_CONTACT = {
-    "Contact First Name": "Andy",
-    "Contact Last Name": "Cole",
-    "Date of Birth": "11/29/1979",
-    "Email Address": "andy.cole@example.org",
-    "Primary Postal Code": "10010",
-    "Primary Country Code": "US",
-    "M/F": "M",
-}
-_SIEBEL: dict[str, Any] = {
-    "SiebelMessage": {
-        "MessageId": "1-4XYZ",
-        "MessageType": "Integration Object",
-        "IntObjectName": "CT LOY Member",
-        "IntObjectFormat": "Siebel Hierarchical",
-        "ListOfCT LOY Member": {
-            "LOY Member": [
-                {
-                    "Operation": "update",
-                    "Id": "1-2AB3",
-                    "Mod Id": "7",
-                    "Updated": "11/23/2026 08:51:00",
-                    "Member Number": "296-180296399",
-                    "Member Type": "Individual",
-                    "Status": "Active",
-                    "ListOfContact": {"Contact": [_CONTACT]},
-                }
-            ]
-        },
-    }
-}
-_XML = """<?xml version="1.0" encoding="UTF-8"?>
-<SiebelMessage IntObjectName="CT LOY Member">
-  <ListOfCT_spcLOY_spcMember>
-    <LOY_spcMember Operation="update">
-      <Id>1-2AB3</Id><Member_spcNumber>296-180296399</Member_spcNumber><Status>Active</Status>
-      <ListOfContact><Contact><Contact_spcLast_spcName>Cole</Contact_spcLast_spcName></Contact></ListOfContact>
-    </LOY_spcMember>
-  </ListOfCT_spcLOY_spcMember>
-</SiebelMessage>
-"""
-_LINES = b"\n".join(map(orjson.dumps, (_EVENT, _EVENT | {"operation": "delete", "modification": 1}))).decode()
-
-REQUEST_BODY: dict[str, Any] = {
-    "required": True,
-    "description": "At most 10 MiB and 10,000 events, 64 kB each.",
-    "content": {
-        "application/json": {
-            "schema": BODY,
-            "examples": {
-                "event": {"summary": "One event", "value": _EVENT},
-                "events": {"summary": "Several", "value": [_EVENT]},
-                "siebel": {"summary": "What Siebel sends by itself", "value": _SIEBEL},
-            },
-        },
-        "application/x-ndjson": {"schema": {"type": "string"}, "example": _LINES},
-        "application/xml": {"schema": {"type": "string"}, "example": _XML},
-        "text/xml": {"schema": {"type": "string"}, "example": _XML},
-    },
-}
-
-_TEXT_OR_NULL = {"type": ["string", "null"]}
-_OUTCOMES = ["accepted", "duplicate", "conflict", "skipped", "superseded", "unchanged", "refused"]
-
-TAKEN: dict[str, Any] = {
-    "description": "At least one event was good; one result per event, in order",
-    "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["results"],
-                "properties": {
-                    "results": {
-                        "type": "array",
-                        "items": {
-                            "type": "object",
-                            "required": ["position", "outcome"],
-                            "properties": {
-                                "position": {"type": "integer"},
-                                "event_id": _TEXT_OR_NULL,
-                                "instance_id": _TEXT_OR_NULL,
-                                "member_number": _TEXT_OR_NULL,
-                                "outcome": {"enum": _OUTCOMES},
-                                "field": _TEXT_OR_NULL,
-                                "reason": _TEXT_OR_NULL,
-                            },
-                        },
-                    }
-                },
-            },
-            "example": {
-                "results": [
-                    {
-                        "position": 0,
-                        "event_id": "1-4XYZ-1",
-                        "instance_id": "12",
-                        "member_number": "296-180296399",
-                        "outcome": "accepted",
-                        "field": None,
-                        "reason": None,
-                    }
-                ]
-            },
+RESULTS = {
+    "results": [
+        {
+            "position": 0,
+            "event_id": "1-4XYZ-1",
+            "instance_id": "12",
+            "member_number": _NUMBER,
+            "outcome": "accepted",
+            "field": None,
+            "reason": None,
         }
+    ]
+}
+INSTANCE: dict[str, Any] = {
+    "instance_id": "4711",
+    "event_id": "1-4XYZ-1",
+    "member_number": _NUMBER,
+    "operation": "update",
+    "lane": "live",
+    "state": "dead",
+    "stage": "siebel",
+    "attempt": 20,
+    "status": "CT Failure",
+    "error": "CrowdTwist: answered 503",
+    "code": "unavailable",
+    "failed_stage": "crowdtwist",
+    "reason": None,
+    "modification": 7,
+    "occurred_at": _AT,
+    "accepted_at": "2026-11-23T08:51:01.271Z",
+    "due_at": None,
+    "failing_since": "2026-11-23T08:51:02.004Z",
+    "finished_at": _LATER,
+    "resubmits": 0,
+    "suspect": False,
+}
+_LINE: dict[str, Any] = {
+    "at": _LATER,
+    "stage": "crowdtwist",
+    "attempt": 20,
+    "state": "dead",
+    "what": "CrowdTwist: answered 503",
+    "code": "unavailable",
+    "took_ms": 41.7,
+    "task_id": "0e9d3b5c-5d0c-4f0b-9d6e-3b7a4d2f1c11",
+    "calls": [],
+}
+DETAIL: dict[str, Any] = {
+    **INSTANCE,
+    "activity": [_LINE],
+    "event": {
+        "operation": "update",
+        "occurred_at": _AT,
+        "member": {"member_number": _NUMBER, "first_name": "A***", "email_address": "a***@e***.org"},
     },
+    "user": {"third_party_id": _NUMBER, "first_name": "A***", "is_active": 1},
+    "oic_instance_id": None,
+}
+PAGE = {"items": [INSTANCE], "next": "4711"}
+MEMBER: dict[str, Any] = {
+    "member_number": _NUMBER,
+    "row_id": "1-2AB3",
+    "ct_user_id": 81_245_003,
+    "known_in_crowdtwist": True,
+    "synced": False,
+    "newest_instance_id": "4711",
+    "newest_modification": 7,
+    "newest_occurred_at": _AT,
+    "applied_instance_id": "4400",
+    "told_status": "CT Failure",
+    "told_error": "CrowdTwist: answered 503 [instance 4711]",
+    "told_instance_id": "4711",
+    "told_at": _LATER,
+    "instances": [{**INSTANCE, "activity": [_LINE]}],
+    "next": None,
+}
+CAUSES: dict[str, Any] = {
+    "items": [
+        {
+            "stage": "crowdtwist",
+            "code": "unavailable",
+            "message": "CrowdTwist: answered 503",
+            "count": 412,
+            "first_at": _AT,
+            "last_at": _LATER,
+            "fixed": 3,
+            "coming": 12,
+        }
+    ],
+    "next": None,
+}
+_OVERTAKEN = {
+    "instance_id": "4710",
+    "member_number": "296-180296398",
+    "verdict": "superseded",
+    "reason": "a newer event of the member succeeded",
+    "newer_instance_id": "4732",
+    "state": "planned",
+}
+PLAN: dict[str, Any] = {
+    "kind": "requeue",
+    "matched": 412,
+    "counts": {"send": 411, "merged": 0, "superseded": 1, "refused": 0},
+    "reasons": [{"verdict": "superseded", "reason": "a newer event of the member succeeded", "count": 1}],
+    "items": [_OVERTAKEN],
+}
+JOB: dict[str, Any] = {
+    "job_id": "12",
+    "kind": "requeue",
+    "state": "running",
+    "requested_by": "oscar",
+    "reason": "CrowdTwist is well again",
+    "asked": {"filter": {"codes": ["unavailable"]}},
+    "from_start": False,
+    "forced": False,
+    "rate_per_minute": 6000,
+    "step": 3,
+    "created_at": _LATER,
+    "started_at": _LATER,
+    "ended_at": None,
+    "stopped_why": None,
+    "total": 412,
+    "counts": {
+        "planned": 301,
+        "sent": 50,
+        "succeeded": 60,
+        "failed": 0,
+        "put_back": 0,
+        "closed": 1,
+        "refused": 0,
+    },
+    "troubled": [],
+}
+JOBS = {"items": [JOB], "next": None}
+REHEARSALS: dict[str, Any] = {
+    "items": [
+        {
+            "instance_id": "4711",
+            "member_number": _NUMBER,
+            "outcome": "differs",
+            "error": "",
+            "changes": [{"field": "first_name", "change": "added", "before": None, "after": "A***"}],
+        }
+    ],
+    "next": None,
+}
+ACTIONS: dict[str, Any] = {
+    "items": [
+        {
+            "action_id": "88",
+            "at": _LATER,
+            "who": "ada",
+            "role": "admin",
+            "what": "unmask",
+            "reason": None,
+            "asked": {"ids": ["4711"]},
+            "count": 1,
+            "answer": "shown",
+            "denied": False,
+        }
+    ],
+    "next": "88",
+}
+SUGGESTIONS = {"items": [{"value": "unavailable", "count": 412}], "next": None}
+REFUSALS: dict[str, Any] = {
+    "items": [
+        {
+            "refusal_id": "31",
+            "at": _AT,
+            "sender": "siebel",
+            "source": "request 5f0c1f7e",
+            "outcome": "refused",
+            "position": 1,
+            "line": None,
+            "field": "member.date_of_birth",
+            "reason": "is a date that does not exist",
+            "member_number": _NUMBER,
+            "excerpt": '{"operation": "update", "member": {"member_number": _NUMBER, "date_of_birth": "***"}}',
+            "count": 1,
+        }
+    ],
+    "next": "31",
+}
+CONNECTION: dict[str, Any] = {
+    "name": "crowdtwist",
+    "state": "open",
+    "since": _AT,
+    "breaker": "open",
+    "failures": 5,
+    "last_error": _WHY,
+    "opened_at": "2026-11-23T08:51:04Z",
+    "probes": 3,
+    "probe_at": "2026-11-23T08:52:06Z",
+    "next_probe_in_s": 6.5,
+    "healed_at": None,
+    "paused_by": None,
+    "paused_reason": None,
+    "paused_at": None,
+    "held": 412,
+    "suspects": 0,
+    "suspects_given_up": 0,
+    "wait_until": None,
+    "budget": {
+        "per_minute": 10_000,
+        "used": 1200,
+        "used_live": 200,
+        "used_bulk": 1000,
+        "free_live": 8800,
+        "free_bulk": 7000,
+    },
+}
+_PAUSED: dict[str, Any] = {
+    **CONNECTION,
+    "state": "paused",
+    "paused_by": "oscar",
+    "paused_reason": "CrowdTwist's maintenance window",
+    "paused_at": "2026-11-23T09:00:00Z",
+}
+PAUSED = {
+    "name": "crowdtwist",
+    "changed": True,
+    "answer": "paused: what is due there is held",
+    "connection": _PAUSED,
+}
+RESUMED = {
+    "name": "crowdtwist",
+    "changed": True,
+    "answer": "resumed: what was held goes out",
+    "connection": CONNECTION,
+}
+TESTED = {
+    "name": "crowdtwist",
+    "ok": True,
+    "code": None,
+    "what": "it answers, and takes our credentials",
+    "took_ms": 41.7,
+    "was": "open",
+    "now": "closed",
+    "answer": "passed: it was down and counts as up again, what was held goes out",
+}
+_DOWN = "CrowdTwist away since 08:51 UTC; 412 wait safely"
+_NOTHING_TODO = "nothing to do; about 20 s to drain after it is back"
+STATUS: dict[str, Any] = {
+    "at": "2026-11-23T08:52:00Z",
+    "connections": [CONNECTION],
+    "backlog": [
+        {
+            "lane": "live",
+            "stage": "crowdtwist",
+            "state": "held",
+            "count": 412,
+            "oldest_s": 61.3,
+            "next_due_at": "2026-11-23T08:50:59Z",
+        }
+    ],
+    "dead_letters": [{"stage": "siebel", "code": "unauthorised", "count": 2, "first_at": "2026-11-23T07:10:12Z"}],
+    "rates": [
+        {"period_s": 60, "accepted": 412, "finished": {}},
+        {"period_s": 3600, "accepted": 24_310, "finished": {"completed": 23_704, "rejected": 194}},
+    ],
+    "processes": [
+        {
+            "kind": "worker",
+            "name": "live.4711@host/1",
+            "lanes": ["live"],
+            "started_at": "2026-11-23T06:00:00Z",
+            "heard_at": "2026-11-23T08:51:59Z",
+            "silent_s": 1.2,
+        }
+    ],
+    "refused_last_day": 3,
+    "unsent_mail": {"count": 0, "since": None},
+    "verdict": {
+        "level": "waits",
+        "sentence": f"{_DOWN}; {_NOTHING_TODO}",
+        "short": "CrowdTwist away",
+        "since": _AT,
+        "waiting": 412,
+        "needs_person": False,
+        "troubles": [
+            {
+                "level": "waits",
+                "what": _DOWN,
+                "since": _AT,
+                "waiting": 412,
+                "todo": _NOTHING_TODO,
+                "short": "CrowdTwist away",
+            }
+        ],
+    },
+}
+THROUGHPUT: dict[str, Any] = {
+    "items": [{"at": _AT, "stage": "siebel", "outcome": "completed", "count": 1187}],
+    "outages": [
+        {
+            "name": "crowdtwist",
+            "what": "down",
+            "from_at": "2026-11-23T08:51:04Z",
+            "to_at": None,
+            "why": _WHY,
+            "who": None,
+        }
+    ],
+    "next": None,
 }

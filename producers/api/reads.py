@@ -12,7 +12,7 @@ import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 
-from producers.api import example_records as example
+from producers.api import examples as example
 from producers.api.description import answered
 from producers.http.auth import Principal, Right, needs
 from producers.http.dependencies import ledger_of
@@ -152,25 +152,6 @@ def json_answer(content: object, status: int = 200) -> Response:
 
 
 _Words = Sequence[Annotated[str, WORD]]
-_PAGE: dict[str, Any] = {
-    "items": [
-        {
-            "refusal_id": "31",
-            "at": "2026-11-23T08:51:00Z",
-            "sender": "siebel",
-            "source": "request 5f0c1f7e",
-            "outcome": "refused",
-            "position": 1,
-            "line": None,
-            "field": "member.date_of_birth",
-            "reason": "is a date that does not exist",
-            "member_number": "296-180296399",
-            "excerpt": '{"operation": "update", "member": {"member_number": "296-180296399", "date_of_birth": "***"}}',
-            "count": 1,
-        }
-    ],
-    "next": "31",
-}
 
 
 def refusal_parameters(
@@ -196,7 +177,7 @@ def refusal_parameters(
     tags=["reading"],
     summary="List events that were refused, newest first",
     responses={
-        **answered("A page of refusals; a `count` above 1 stands for several", RefusalPage, _PAGE),
+        **answered("A page of refusals; a `count` above 1 stands for several", RefusalPage, example.REFUSALS),
         **described("invalid_parameter", 401, 403, 503),
     },
 )

@@ -15,6 +15,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import exposition
 
+from producers.api import examples as example
 from producers.api.description import answered
 from producers.api.reads import Reader, json_answer
 from producers.http.auth import Right, needs
@@ -30,94 +31,6 @@ from shared.ledger.tallies import MinuteCount, Outage
 router = APIRouter()
 
 _LONGEST = timedelta(days=7)
-_WHY = "CrowdTwist: no connection"
-_DOWN = "CrowdTwist away since 08:51 UTC; 412 wait safely"
-_NOTHING_TODO = "nothing to do; about 20 s to drain after it is back"
-_STATUS: dict[str, Any] = {
-    "at": "2026-11-23T08:52:00Z",
-    "connections": [
-        {
-            "name": "crowdtwist",
-            "state": "open",
-            "since": "2026-11-23T08:51:00Z",
-            "breaker": "open",
-            "failures": 5,
-            "last_error": _WHY,
-            "opened_at": "2026-11-23T08:51:04Z",
-            "probes": 3,
-            "probe_at": "2026-11-23T08:52:06Z",
-            "next_probe_in_s": 6.5,
-            "healed_at": None,
-            "paused_by": None,
-            "paused_reason": None,
-            "paused_at": None,
-            "held": 412,
-            "suspects": 0,
-            "suspects_given_up": 0,
-            "wait_until": None,
-            "budget": None,
-        }
-    ],
-    "backlog": [
-        {
-            "lane": "live",
-            "stage": "crowdtwist",
-            "state": "held",
-            "count": 412,
-            "oldest_s": 61.3,
-            "next_due_at": "2026-11-23T08:50:59Z",
-        }
-    ],
-    "dead_letters": [{"stage": "siebel", "code": "unauthorised", "count": 2, "first_at": "2026-11-23T07:10:12Z"}],
-    "rates": [
-        {"period_s": 60, "accepted": 412, "finished": {}},
-        {"period_s": 3600, "accepted": 24_310, "finished": {"completed": 23_704, "rejected": 194}},
-    ],
-    "processes": [
-        {
-            "kind": "worker",
-            "name": "live.4711@host/1",
-            "lanes": ["live"],
-            "started_at": "2026-11-23T06:00:00Z",
-            "heard_at": "2026-11-23T08:51:59Z",
-            "silent_s": 1.2,
-        }
-    ],
-    "refused_last_day": 3,
-    "unsent_mail": {"count": 0, "since": None},
-    "verdict": {
-        "level": "waits",
-        "sentence": f"{_DOWN}; {_NOTHING_TODO}",
-        "short": "CrowdTwist away",
-        "since": "2026-11-23T08:51:00Z",
-        "waiting": 412,
-        "needs_person": False,
-        "troubles": [
-            {
-                "level": "waits",
-                "what": _DOWN,
-                "since": "2026-11-23T08:51:00Z",
-                "waiting": 412,
-                "todo": _NOTHING_TODO,
-                "short": "CrowdTwist away",
-            }
-        ],
-    },
-}
-_THROUGHPUT: dict[str, Any] = {
-    "items": [{"at": "2026-11-23T08:51:00Z", "stage": "siebel", "outcome": "completed", "count": 1187}],
-    "outages": [
-        {
-            "name": "crowdtwist",
-            "what": "down",
-            "from_at": "2026-11-23T08:51:04Z",
-            "to_at": None,
-            "why": _WHY,
-            "who": None,
-        }
-    ],
-    "next": None,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +50,7 @@ class Throughput:
         **answered(
             "The verdict in one sentence, and what it rests on; rates of the last minute and the last hour",
             Standing,
-            _STATUS,
+            example.STATUS,
         ),
         **described(401, 403, 503),
     },
@@ -154,7 +67,7 @@ def show_status(request: Request, _: Reader) -> Response:
     tags=["watching"],
     summary="How it went, minute by minute",
     responses={
-        **answered("Oldest first; minutes in which nothing happened are left out", Throughput, _THROUGHPUT),
+        **answered("Oldest first; minutes in which nothing happened are left out", Throughput, example.THROUGHPUT),
         **described(400, 401, 403, 503),
     },
 )

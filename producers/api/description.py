@@ -1,7 +1,6 @@
 """What `/openapi.json` says beyond what FastAPI reads from the routes."""
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
@@ -42,7 +41,6 @@ _PROBLEM: dict[str, Any] = {
     },
 }
 _REQUEST_ID = {"description": "names this request in the log", "required": True, "schema": {"type": "string"}}
-_METHODS = {"get", "post"}
 
 
 def install(app: FastAPI) -> None:
@@ -61,7 +59,7 @@ def install(app: FastAPI) -> None:
     app.openapi = described  # type: ignore[method-assign]  # the way FastAPI documents
 
 
-def answered(what: str, model: Any, example: object, status: int = 200) -> dict[int | str, dict[str, Any]]:  # noqa: ANN401
+def answered(what: str, model: object, example: object, status: int = 200) -> dict[int | str, dict[str, Any]]:
     """Describe one good answer: of which record it is, and an example of it."""
     return {status: {"description": what, "model": model, "content": {"application/json": {"example": example}}}}
 
@@ -72,7 +70,8 @@ def _complete(document: dict[str, Any], *, is_open: bool) -> None:
     parts["headers"] = {"RequestId": _REQUEST_ID}
     for name in ("HTTPValidationError", "ValidationError"):
         parts["schemas"].pop(name, None)  # FastAPI's own, which nobody is ever sent
-    for path, method, operation in _operations(document):
+    operations = [(path, method, item[method]) for path, item in document["paths"].items() for method in item]
+    for path, method, operation in operations:
         # FastAPI's ids repeat the path and the method.
         operation["operationId"] = operation["operationId"].removesuffix(re.sub(r"\W", "_", path) + f"_{method}")
         if "HTTPValidationError" in str(operation["responses"].get("422")):
@@ -89,15 +88,6 @@ def _illustrate(document: dict[str, Any], app: FastAPI) -> None:
         path = document["paths"].get(route.path_format, {})
         for operation in (path.get(method.lower(), {}) for method in route.methods or ()):
             for status, answer in operation.get("responses", {}).items():
-                _give_back(answer, route.responses.get(int(status), {}))
-
-
-def _give_back(answer: dict[str, Any], given: dict[str, Any]) -> None:
-    for media_type, content in given.get("content", {}).items():
-        answer["content"][media_type] |= {name: content[name] for name in ("example", "examples") if name in content}
-
-
-def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for path, item in document["paths"].items():
-        for method in _METHODS & item.keys():
-            yield path, method, item[method]
+                for media_type, given in route.responses.get(int(status), {}).get("content", {}).items():
+                    kept = {name: given[name] for name in ("example", "examples") if name in given}
+                    answer["content"][media_type] |= kept

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated
 
 import anyio
 import anyio.to_thread
@@ -28,7 +28,7 @@ from producers.http.bodies import read_limited
 from producers.http.dependencies import settings_of
 from producers.http.problems import ProblemError, described, problem
 from producers.intake.accept import NOT_GOOD, IntakeRules, Receipt, Sender, accept, member_of, refuse_whole
-from producers.intake.formats import TooManyEventsError, UnsupportedMediaTypeError, read_body
+from producers.intake.formats import Position, TooManyEventsError, UnsupportedMediaTypeError, read_body
 from producers.intake.refused import BodyError
 from producers.intake.siebel_message import Terms
 from shared.errors import InvalidEventError, LedgerError
@@ -83,61 +83,56 @@ async def post_member_events(
     if encoding != "identity":
         raise ProblemError(415, "unsupported_encoding", "send the body as it is, not compressed")
     sender = Sender(who.name, f"request {get_contextvars().get('request_id', '')}")
+    ledger = engine(settings.ledger_url)
     try:
         body = await read_limited(request, settings.api.max_body_bytes)
     except ProblemError as error:
         too_large = InvalidEventError("", error.detail)
-        await anyio.to_thread.run_sync(_keep, engine(settings.ledger_url), too_large, sender)
+        await anyio.to_thread.run_sync(_keep, ledger, too_large, sender)
         raise
-    content_type = request.headers.get("content-type", "")
+    forced_by = (who.name, who.role) if who.may(Right.OPERATE) else None
+    rules = IntakeRules(lane, settings.program_id, settings.guard.future_s, forced_by)
+
+    def take() -> list[Receipt]:
+        items = _read(settings, request.headers.get("content-type", ""), body, sender)
+        if not who.may(Right.PRODUCE) and not all(isinstance(item, MemberEvent) and item.force for _, item in items):
+            raise ProblemError(403, "forbidden", f"the role {who.role} may post no events but with force")
+        slices = (items[start : start + SLICE] for start in range(0, len(items), SLICE))
+        return [receipt for events in slices for receipt in accept(ledger, events, rules, sender)]
+
     try:
         with anyio.fail_after(_ANSWER_WITHIN_S):
             receipts = await anyio.to_thread.run_sync(
-                take,
-                settings,
-                content_type,
-                body,
-                lane,
-                who,
-                sender,
-                limiter=request.app.state.intake_threads,
-                abandon_on_cancel=True,
+                take, limiter=request.app.state.intake_threads, abandon_on_cancel=True
             )
     except TimeoutError:
         raise LedgerError(f"nothing was committed within {_ANSWER_WITHIN_S:g} s") from None
     counts = Counter(str(receipt.outcome) for receipt in receipts)
     request.state.counts = {**counts, **_refusals(receipts)}
     if receipts and counts.keys() <= NOT_GOOD:
-        return problem(422, "no_good_event", "none of the events could be taken in", results=_plain(receipts))
+        return problem(422, "no_good_event", "none of the events could be taken in", results=receipts)
     return Response(orjson.dumps({"results": receipts}), 202, media_type="application/json")
 
 
-def take(  # noqa: PLR0913, PLR0917  # what a request brings
-    settings: Settings, content_type: str, body: bytes, lane: Lane, who: Principal, sender: Sender
-) -> list[Receipt]:
-    """Read a body and take its events in.
+def _read(settings: Settings, content_type: str, body: bytes, sender: Sender) -> list[Position]:
+    """Read a whole body.
 
     Raises:
-        ProblemError: nothing of it can be read, or it is over a limit; no event of it was taken in.
-        LedgerError: the ledger did not commit; slices before that one are in.
+        ProblemError: nothing of it can be read, or it is over a limit.
     """
-    now = datetime.now(UTC)
     ledger = engine(settings.ledger_url)
-    terms = replace(Terms.of(settings, now), member_of=partial(member_of, ledger))
+    terms = replace(Terms.of(settings, datetime.now(UTC)), member_of=partial(member_of, ledger))
     try:
-        items = list(read_body(content_type, body, terms))
-    except (BodyError, UnsupportedMediaTypeError) as error:
-        _keep(ledger, error if isinstance(error, BodyError) else InvalidEventError("", str(error)), sender)
-        raise _unreadable(error) from None
-    if not who.may(Right.PRODUCE) and not all(isinstance(item, MemberEvent) and item.force for _, item in items):
-        raise ProblemError(403, "forbidden", f"the role {who.role} may post no events but with force")
-    forced_by = (who.name, who.role) if who.may(Right.OPERATE) else None
-    rules = IntakeRules(lane, settings.program_id, settings.guard.future_s, forced_by)
-    return [
-        receipt
-        for start in range(0, len(items), SLICE)
-        for receipt in accept(ledger, items[start : start + SLICE], rules, sender)
-    ]
+        return list(read_body(content_type, body, terms))
+    except UnsupportedMediaTypeError as error:
+        _keep(ledger, InvalidEventError("", str(error)), sender)
+        raise ProblemError(415, error.code, str(error), _ACCEPTED_TYPES) from None
+    except BodyError as error:
+        _keep(ledger, error, sender)
+        if isinstance(error, TooManyEventsError):
+            raise ProblemError(413, error.code, f"the body {error.reason}") from None
+        what = str(error) if error.field else f"the body {error}"
+        raise ProblemError(400, error.code, what, field=error.field or None) from None
 
 
 def _keep(ledger: Ledger, error: InvalidEventError, sender: Sender) -> None:
@@ -148,23 +143,8 @@ def _keep(ledger: Ledger, error: InvalidEventError, sender: Sender) -> None:
         log.warning("that a body was refused is not kept", cause=str(trouble))
 
 
-def _unreadable(error: BodyError | UnsupportedMediaTypeError) -> ProblemError:
-    match error:
-        case UnsupportedMediaTypeError():
-            return ProblemError(415, error.code, str(error), _ACCEPTED_TYPES)
-        case TooManyEventsError():
-            return ProblemError(413, error.code, f"the body {error.reason}")
-        case _:
-            what = str(error) if error.field else f"the body {error}"
-            return ProblemError(400, error.code, what, field=error.field or None)
-
-
 def _refusals(receipts: Sequence[Receipt]) -> dict[str, list[str]]:
     """Return the first refusals for the log: position, field and reason, which never say a value."""
     refused = (receipt for receipt in receipts if receipt.outcome in NOT_GOOD)
     said = [mask_text(f"{one.position} {one.field or ''}: {one.reason}") for one in islice(refused, _LOGGED_MAX)]
     return {"refusals": said} if said else {}
-
-
-def _plain(receipts: Sequence[Receipt]) -> list[dict[str, Any]]:
-    return [{name: getattr(receipt, name) for name in Receipt.__dataclass_fields__} for receipt in receipts]

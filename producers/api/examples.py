@@ -184,7 +184,7 @@ REFUSALS: dict[str, Any] = {
             "field": "member.date_of_birth",
             "reason": "is a date that does not exist",
             "member_number": _NUMBER,
-            "excerpt": '{"operation": "update", "member": {"member_number": _NUMBER, "date_of_birth": "***"}}',
+            "excerpt": '{"operation": "update", "member": {"member_number": "296-180296399", "date_of_birth": "***"}}',
             "count": 1,
         }
     ],

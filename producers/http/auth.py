@@ -74,7 +74,11 @@ class Guesses:
 
     def wait_s(self, source: str) -> float:
         """Return in how many seconds another wrong token of *source* is answered as such; 0: now."""
-        tried = self._in_window(source)
+        tried = self._tried.get(source, deque())
+        while tried and tried[0].at + WINDOW_S <= self._clock():
+            tried.popleft()
+        if not tried:
+            self._tried.pop(source, None)
         if sum(one.weight for one in tried) < self._most:
             return 0.0
         return tried[0].at + WINDOW_S - self._clock()
@@ -89,14 +93,6 @@ class Guesses:
         self._tried.move_to_end(source)
         if len(self._tried) > self._sources_max:
             self._tried.popitem(last=False)
-
-    def _in_window(self, source: str) -> deque[_Try]:
-        tried = self._tried.get(source, deque())
-        while tried and tried[0].at + WINDOW_S <= self._clock():
-            tried.popleft()
-        if not tried:
-            self._tried.pop(source, None)
-        return tried
 
 
 def source_of(address: str) -> str:

@@ -77,7 +77,9 @@ class Envelope:
         except ClientDisconnect:
             status = 499  # nginx's word for: they went away before we could answer
         except Exception as error:  # noqa: BLE001  # the last resort: no traceback may reach a log with its message
-            log.error("bug", error=type(error).__name__, at=_place_of(error))
+            frames = traceback.extract_tb(error.__traceback__)[-5:]  # without the message: it may carry a member's data
+            at = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+            log.error("bug", error=type(error).__name__, at=at)
             if not status:
                 answer = problem(500, "internal", "membersync has a bug; the log has it by X-Request-Id")
                 await answer(scope, receive, send_with_headers)
@@ -95,12 +97,6 @@ def _note(scope: Scope, status: int, took_ms: float) -> None:
     write("request", method=scope["method"], path=path, status=status, ms=round(took_ms, 1), **who, **counts)
 
 
-def _place_of(error: Exception) -> list[str]:
-    """Return where it was raised, innermost last, without the message: it may carry a member's data."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-5:]]
-
-
 class Heads:
     """ASGI middleware that asks the app by GET, and sends no more of its answer than the headers."""
 
@@ -109,25 +105,20 @@ class Heads:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] == "http" and scope["method"] == "HEAD":
-            asked = {**scope, "method": "GET"}
-            try:
-                await self._app(asked, receive, _without_body(send))
-            finally:
-                scope["route"] = asked.get("route")  # for the line in the log
-        else:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
+            return
 
+        async def send_headers_only(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await send(message)  # and no more: the server then tells a stream that nobody listens
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-def _without_body(send: Send) -> Send:
-    """Return a way to send that ends with the headers; the server then tells a stream that nobody listens."""
-
-    async def headers_only(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            await send(message)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    return headers_only
+        asked = {**scope, "method": "GET"}
+        try:
+            await self._app(asked, receive, send_headers_only)
+        finally:
+            scope["route"] = asked.get("route")  # for the line in the log
 
 
 _NODE = re.compile(r"\[(?P<v6>[^\[\]]+)\](?::\d+)?|(?P<v4>[\d.]+)(?::\d+)?", re.ASCII)
@@ -157,7 +148,7 @@ class Proxied:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope = self._as_asked(scope)
+        scope = self._as_the_client_asked(scope)
         if not self._prefix:
             await self._app(scope, receive, send)
             return
@@ -172,13 +163,13 @@ class Proxied:
 
         await self._app(_without(self._prefix, scope), receive, send_prefixed)
 
-    def _as_asked(self, scope: Scope) -> Scope:
+    def _as_the_client_asked(self, scope: Scope) -> Scope:
         """Return *scope* as the client asked for it, if a proxy that is trusted says so."""
         peer = _address(scope["client"][0]) if scope.get("client") else None
         if peer is None or not _is_in(peer, self._trusted):
             return scope
         chain = list(self._read(Headers(scope=scope)))
-        client, asked = _asked(peer, chain, self._trusted)
+        client, asked = _outermost(peer, chain, self._trusted)
         changes: dict[str, object] = {"client": (str(client), 0)}
         if asked.scheme.lower() in {"http", "https"}:
             changes["scheme"] = asked.scheme.lower()
@@ -188,7 +179,7 @@ class Proxied:
         return {**scope, **changes}
 
 
-def _asked(peer: Address, chain: Sequence[_Hop], trusted: Collection[Network]) -> tuple[Address, _Hop]:
+def _outermost(peer: Address, chain: Sequence[_Hop], trusted: Collection[Network]) -> tuple[Address, _Hop]:
     """Return who asked the outermost proxy that is trusted, and what it says of that.  Pure.
 
     Shape: *chain* has the outermost first; each proxy has added who asked it at the end.

@@ -57,11 +57,6 @@ CODES: dict[str, tuple[int, str]] = {
 }
 
 
-def codes_of(status: int) -> list[str]:
-    """Return the codes that go with *status*."""
-    return [code for code, (of, _) in CODES.items() if of == status]
-
-
 def table() -> str:
     """Return all of them as a table in Markdown."""
     rows = [f"| {status} {HTTPStatus(status).phrase} | `{code}` | {sense} |" for code, (status, sense) in CODES.items()]
@@ -125,14 +120,16 @@ def described(*answers: int | str) -> dict[int | str, dict[str, Any]]:
     found: dict[int, list[str]] = {}
     for answer in (*answers, *([_TOO_MANY_GUESSES] if _WANTS_TOKEN in answers else [])):
         status = CODES[answer][0] if isinstance(answer, str) else answer
-        found.setdefault(status, []).extend([answer] if isinstance(answer, str) else codes_of(answer))
+        codes = [answer] if isinstance(answer, str) else [code for code, (of, _) in CODES.items() if of == status]
+        found.setdefault(status, []).extend(codes)
     return {status: _described(status, codes) for status, codes in found.items()}
 
 
 def _described(status: int, codes: list[str]) -> dict[str, Any]:
     also = [code for code in (_ALWAYS_POSSIBLE.get(status),) if code and code not in codes]
     schema = {"allOf": [_PROBLEM, {"properties": {"status": {"const": status}, "code": {"enum": [*codes, *also]}}}]}
-    examples = {code: {"summary": CODES[code][1], "value": _example(code)} for code in codes}
+    shown = {code: orjson.loads(problem(status, code, CODES[code][1]).body) for code in codes}
+    examples = {code: {"summary": CODES[code][1], "value": value} for code, value in shown.items()}
     answer: dict[str, Any] = {
         "description": f"{HTTPStatus(status).phrase}: {', '.join(codes)}",
         "content": {MEDIA_TYPE: {"schema": schema, "examples": examples}},
@@ -140,19 +137,10 @@ def _described(status: int, codes: list[str]) -> dict[str, Any]:
     return answer | ({"headers": _HEADERS[status]} if status in _HEADERS else {})
 
 
-def _example(code: str) -> dict[str, Any]:
-    status, sense = CODES[code]
-    shown: dict[str, Any] = orjson.loads(problem(status, code, sense).body)
-    return shown
-
-
 def install(app: FastAPI) -> None:
     """Answer every error of *app* with a problem."""
-    app.add_exception_handler(ProblemError, _ours)
-    app.add_exception_handler(AskError, _asked)
-    app.add_exception_handler(LedgerError, _ledger)
-    app.add_exception_handler(RequestValidationError, _parameters)
-    app.add_exception_handler(HTTPException, _http)
+    for kind in (ProblemError, AskError, LedgerError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, _answer)
 
 
 def invalid(loc: tuple[int | str, ...], error: Mapping[str, Any]) -> ProblemError:
@@ -162,41 +150,30 @@ def invalid(loc: tuple[int | str, ...], error: Mapping[str, Any]) -> ProblemErro
     return ProblemError(400, "invalid_parameter", f"{field or 'body'}: {said}", field=field)
 
 
-def _ours(_: Request, error: Exception) -> Response:
-    assert isinstance(error, ProblemError)  # noqa: S101  # registered for nothing else
-    return problem(error.status, error.code, error.detail, error.headers, **error.more)
-
-
-def _asked(_: Request, error: Exception) -> Response:
-    assert isinstance(error, AskError)  # noqa: S101  # registered for nothing else
-    code = "reason_required" if isinstance(error, ReasonError) else "invalid_parameter"
-    return problem(CODES[code][0], code, str(error), field=error.field)
-
-
-def _ledger(_: Request, error: Exception) -> Response:
-    log.error("the ledger does not serve", cause=str(error))
+def _answer(request: Request, error: Exception) -> Response:
     match error:
-        case LedgerSlowError():
-            return problem(503, LedgerSlowError.code, TOO_SLOW)
-        case LedgerUnwritableError():
-            return unavailable(str(error))
+        case LedgerError():
+            log.error("the ledger does not serve", cause=str(error))
+            if isinstance(error, LedgerSlowError):
+                return problem(503, error.code, TOO_SLOW)
+            return unavailable(str(error)) if isinstance(error, LedgerUnwritableError) else unavailable()
+        case AskError():
+            code = "reason_required" if isinstance(error, ReasonError) else "invalid_parameter"
+            said = ProblemError(CODES[code][0], code, str(error), field=error.field)
+        case RequestValidationError():
+            first = error.errors()[0]
+            said = invalid(first["loc"][1:], first)
+        case HTTPException():
+            status = HTTPStatus(error.status_code)
+            headers = error.headers
+            if status is HTTPStatus.METHOD_NOT_ALLOWED:
+                headers = {"Allow": ", ".join(_methods(request))}
+            said = ProblemError(status, status.name.lower(), status.description or status.phrase, headers)
+        case ProblemError():
+            said = error
         case _:
-            return unavailable()
-
-
-def _parameters(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101  # registered for nothing else
-    first = error.errors()[0]
-    return _ours(request, invalid(first["loc"][1:], first))
-
-
-def _http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101  # registered for nothing else
-    status = HTTPStatus(error.status_code)
-    headers = error.headers
-    if status is HTTPStatus.METHOD_NOT_ALLOWED:
-        headers = {"Allow": ", ".join(_methods(request))}
-    return problem(status, status.name.lower(), status.description or status.phrase, headers)
+            raise error
+    return problem(said.status, said.code, said.detail, said.headers, **said.more)
 
 
 def _methods(request: Request) -> list[str]:

@@ -24,9 +24,11 @@ from typing import Any, ClassVar, cast
 
 import httptools
 from fastapi import Response
+from uvicorn import Config
 from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
 from producers.http.problems import problem
 from shared.logs import logger
@@ -45,7 +47,7 @@ _DRAINED_MAX_BYTES = 1024 * 1024 * 1024
 _OTHER_FILES = 128
 """File descriptors that connections leave to the ledger, to logs and to whatever is opened for a moment."""
 _CONNECTIONS_MIN = 16
-_REFUSED_RETRY_S = 2
+_TRY_AGAIN = {"Retry-After": "2"}
 
 
 class _Phase(Enum):
@@ -71,8 +73,14 @@ class PatientProtocol(HttpToolsProtocol):
     sending: "ClassVar[OrderedDict[PatientProtocol, None]]"
     """Connections whose body is not whole."""
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401  # uvicorn's
-        super().__init__(*arguments, **named)
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
         self._phase = _Phase.BETWEEN
         self._timer: asyncio.TimerHandle | None = None
         self._real: asyncio.Transport
@@ -202,7 +210,17 @@ class PatientProtocol(HttpToolsProtocol):
         self._expect_more()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        super()._start_asgi_task(cycle, _closing_unasked(cycle, app) if cycle.waiting_for_100_continue else app)
+        """Close after an answer before which the body was not asked for: whether it comes then is up to the client."""
+
+        async def answering(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+            async def sending(message: ASGISendEvent) -> None:
+                if cycle.waiting_for_100_continue:
+                    cycle.keep_alive = False
+                await send(message)
+
+            await app(scope, receive, sending)
+
+        super()._start_asgi_task(cycle, answering if cycle.waiting_for_100_continue else app)
 
     def _parse(self, data: bytes) -> None:
         """Feed the parser; a request that would upgrade is fed again as one that would not."""
@@ -247,20 +265,17 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _body_is_late(self) -> None:
         now, silence_s = self.loop.time(), self.limits.body_silence_s
+        least_bytes = (now - self._began_at - _HURRIES_AFTER_S) * _SLOWEST_BYTES_PER_S
         if self._phase is _Phase.DRAINING or self.cycle.response_complete:
             if now - self._began_at >= silence_s * _SILENCES_DRAINED or now - self._heard_at >= silence_s:
                 self._real.close()
                 return
         elif self.flow.read_paused or self.cycle.waiting_for_100_continue:  # it is we who are slow
             self._began_at, self._heard_at, self._got_bytes = now, now, 0
-        elif now - self._heard_at >= silence_s or self._crawls(now):
+        elif now - self._heard_at >= silence_s or self._got_bytes < least_bytes:
             self._cut_off(problem(408, "unfinished_request", "the body of the request stopped coming"))
             return
         self._watch(max(self._heard_at + silence_s - now, 0.001), self._body_is_late)
-
-    def _crawls(self, now: float) -> bool:
-        hurried_s = now - self._began_at - _HURRIES_AFTER_S
-        return hurried_s > 0 and self._got_bytes < hurried_s * _SLOWEST_BYTES_PER_S
 
     def _cut_off(self, answer: Response, *, drains: bool = False) -> None:
         """End a request whose body will not be whole."""
@@ -298,8 +313,7 @@ class PatientProtocol(HttpToolsProtocol):
         if victim is not None:
             victim.make_way()
             return
-        after = {"Retry-After": str(_REFUSED_RETRY_S)}
-        self._refuse(problem(503, "too_many_connections", "too many connections are open", after))
+        self._refuse(problem(503, "too_many_connections", "too many connections are open", _TRY_AGAIN))
 
     def make_way(self) -> None:
         """Close it at once, for another one."""
@@ -345,8 +359,9 @@ class _Transport:
         self.close = protocol.close
         self.is_closing = protocol.is_closing
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # whatever a transport has
-        return getattr(self._real, name)
+    def __getattr__(self, name: str) -> object:
+        attribute: object = getattr(self._real, name)
+        return attribute
 
 
 class _Flow(FlowControl):
@@ -383,17 +398,3 @@ def protocol_of(limits: ApiSettings) -> type[PatientProtocol]:
     most = min(limits.connections_max, max(files - _OTHER_FILES, _CONNECTIONS_MIN))
     shared = {"limits": limits, "most": most, "waiting": OrderedDict(), "sending": OrderedDict()}
     return type("PatientProtocol", (PatientProtocol,), shared)
-
-
-def _closing_unasked(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
-    """Close after an answer before which the body was not asked for: whether it comes then is the client's choice."""
-
-    async def answering(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        async def sending(message: ASGISendEvent) -> None:
-            if cycle.waiting_for_100_continue:
-                cycle.keep_alive = False
-            await send(message)
-
-        await app(scope, receive, sending)
-
-    return answering

@@ -12,11 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from producers.api import examples as example
 from producers.api.description import answered
 from producers.api.reads import Reader, json_answer
-from producers.http.dependencies import ledger_of, settings_of
-from producers.http.operating import operates
-from producers.http.operation_bodies import SAID, Reason, body_of, described_body
-from producers.http.parameters import Name
+from producers.http.operating import SAID, Reason, body_of, described_body, operates
 from producers.http.problems import described
+from producers.http.request import Name, ledger_of, settings_of
 from producers.operations import connection_control
 from producers.operations.connection_control import ConnectionPage, Switched, Tested
 from producers.operations.job_control import Operator

@@ -10,11 +10,9 @@ from fastapi.responses import Response
 from producers.api import examples as example
 from producers.api.description import answered
 from producers.api.reads import CausePage, Reader, RehearsalPage, json_answer, unmasked_reader
-from producers.http.dependencies import ledger_of, settings_of
-from producers.http.operating import operates
-from producers.http.operation_bodies import DiscardBody, RequeueBody, SelectionBody, body_of, described_body
-from producers.http.parameters import Before, Limit, failure_parameters
+from producers.http.operating import DiscardBody, RequeueBody, SelectionBody, body_of, described_body, operates
 from producers.http.problems import ProblemError, described
+from producers.http.request import Before, Limit, failure_parameters, ledger_of, settings_of
 from producers.operations import job_control
 from producers.operations.filtering import LIMIT_DEFAULT
 from producers.operations.job_control import Operator

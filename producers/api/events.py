@@ -24,9 +24,8 @@ from producers.api import examples as example
 from producers.api.description import answered
 from producers.api.event_schema import REQUEST_BODY
 from producers.http.auth import Principal, Right, needs
-from producers.http.bodies import read_limited
-from producers.http.dependencies import settings_of
 from producers.http.problems import ProblemError, described, problem
+from producers.http.request import read_limited, settings_of
 from producers.intake.accept import NOT_GOOD, IntakeRules, Receipt, Sender, accept, member_of, refuse_whole
 from producers.intake.formats import Position, TooManyEventsError, UnsupportedMediaTypeError, read_body
 from producers.intake.refused import BodyError

@@ -15,8 +15,8 @@ from fastapi.responses import Response
 from producers.api import examples as example
 from producers.api.description import answered
 from producers.http.auth import Principal, Right, needs
-from producers.http.dependencies import ledger_of
-from producers.http.parameters import (
+from producers.http.problems import ProblemError, described
+from producers.http.request import (
     ID_PATTERN,
     INSTANT,
     WORD,
@@ -25,8 +25,8 @@ from producers.http.parameters import (
     action_parameters,
     filter_parameters,
     invalid_parameter,
+    ledger_of,
 )
-from producers.http.problems import ProblemError, described
 from producers.operations.filtering import INSTANT_SAID, LIMIT_DEFAULT, id_of, refusals_of
 from producers.operations.job_control import Operator
 from producers.operations.refused_member import refusals_of_member, words_of

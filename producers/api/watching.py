@@ -19,9 +19,8 @@ from producers.api import examples as example
 from producers.api.description import answered
 from producers.api.reads import Reader, json_answer
 from producers.http.auth import Right, needs
-from producers.http.dependencies import ledger_of, settings_of
-from producers.http.parameters import INSTANT
 from producers.http.problems import ProblemError, described, problem
+from producers.http.request import INSTANT, ledger_of, settings_of
 from producers.operations.filtering import instant_of
 from producers.operations.standing import Standing, standing
 from shared.ledger import readiness, tallies

@@ -13,8 +13,7 @@ from producers.console.forms import Form, Posted, operates
 from producers.console.live import stream
 from producers.console.rendering import fragments, local, page, redirect
 from producers.console.session import Visitor
-from producers.http.dependencies import ledger_of, settings_of
-from producers.http.parameters import Name
+from producers.http.request import Name, ledger_of, settings_of
 from producers.operations import connection_control
 from producers.operations.connection_control import REASON_MAX
 from producers.operations.job_control import AskError, Operator

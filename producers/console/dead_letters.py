@@ -12,7 +12,7 @@ from producers.console.rendering import local, page, redirect
 from producers.console.selection_form import Asked, Words, cursor_of, failures
 from producers.console.selection_view import pieces
 from producers.console.session import Visitor
-from producers.http.dependencies import ledger_of, settings_of
+from producers.http.request import ledger_of, settings_of
 from producers.operations import advice, job_control
 from producers.operations.job_control import AskError, Operator
 from producers.operations.masked import masked_page

@@ -13,8 +13,8 @@ from starlette.exceptions import HTTPException
 from producers.console.rendering import local, page
 from producers.console.session import LoginNeededError, login_address, whoever_looks
 from producers.http.auth import Doorkeeper
-from producers.http.dependencies import settings_of
 from producers.http.problems import TOO_SLOW, ProblemError
+from producers.http.request import settings_of
 from producers.operations.job_control import AskError
 from shared.errors import LedgerError, LedgerSlowError
 

@@ -13,7 +13,7 @@ from producers.console.dead_letters import listed
 from producers.console.filter_bar import FilterBar
 from producers.console.selection_form import Asked, cursor_of, failures
 from producers.console.session import Visitor
-from producers.http.dependencies import ledger_of
+from producers.http.request import ledger_of
 from producers.operations.filtering import LIMIT_MAX
 from producers.operations.masked import masked_page
 from shared.errors import LedgerError

@@ -17,9 +17,9 @@ from starlette.datastructures import ImmutableMultiDict
 from producers.console.selection_form import Asked
 from producers.console.session import Cookies, Visitor, form_key
 from producers.http.auth import Doorkeeper, Principal
-from producers.http.bodies import read_limited
 from producers.http.operating import permit
 from producers.http.problems import ProblemError
+from producers.http.request import read_limited
 from producers.operations.job_control import AskError, Operator
 
 Form = ImmutableMultiDict[str, str]

@@ -12,7 +12,7 @@ from producers.console.charts import SERIES, WAITS, Steps, outcomes_chart, waits
 from producers.console.rendering import page
 from producers.console.selection_form import Words, cursor_of
 from producers.console.session import Visitor
-from producers.http.dependencies import ledger_of
+from producers.http.request import ledger_of
 from producers.operations.filtering import instant_of
 from producers.operations.job_control import AskError
 from producers.operations.masked import masked_page

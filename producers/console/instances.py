@@ -17,10 +17,9 @@ from producers.console.rendering import page
 from producers.console.session import Visitor
 from producers.console.unmasking import unmasker
 from producers.http.auth import Right
-from producers.http.dependencies import ledger_of
 from producers.http.operating import filed
-from producers.http.parameters import invalid_parameter
 from producers.http.problems import ProblemError
+from producers.http.request import invalid_parameter, ledger_of
 from producers.operations import advice, job_control
 from producers.operations.filtering import LIMIT_DEFAULT, id_of
 from producers.operations.job_control import Operator

@@ -16,9 +16,9 @@ from producers.console.rendering import local, page, redirect
 from producers.console.selection_form import Asked, Words, ask_of, cursor_of, kind_of
 from producers.console.selection_view import Piece, pieces
 from producers.console.session import Visitor
-from producers.http.dependencies import ledger_of, settings_of
 from producers.http.operating import permit
 from producers.http.problems import ProblemError
+from producers.http.request import ledger_of, settings_of
 from producers.operations import advice, connection_control, job_control
 from producers.operations.filtering import id_of
 from producers.operations.job_control import Ask, AskError, Operator, Selection

@@ -10,8 +10,8 @@ from producers.console.forms import Posted
 from producers.console.rendering import local, page, redirect
 from producers.console.session import SESSION_S, Cookies, Sessions
 from producers.http.auth import Doorkeeper, Right
-from producers.http.dependencies import client_of
 from producers.http.problems import ProblemError
+from producers.http.request import client_of
 from shared.logs import logger
 
 log = logger(__name__)

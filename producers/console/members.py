@@ -13,9 +13,9 @@ from producers.console.live import stream_parts
 from producers.console.rendering import page, redirect
 from producers.console.session import Visitor
 from producers.console.unmasking import unmasker
-from producers.http.dependencies import ledger_of, settings_of
 from producers.http.operating import filed
 from producers.http.problems import ProblemError
+from producers.http.request import ledger_of, settings_of
 from producers.intake.accept import Outcome
 from producers.operations import job_control
 from producers.operations.filtering import id_of

@@ -14,7 +14,7 @@ from producers.console.history import RANGES, Range
 from producers.console.live import stream_parts
 from producers.console.rendering import page
 from producers.console.session import Visitor
-from producers.http.dependencies import settings_of
+from producers.http.request import settings_of
 from producers.operations import advice
 from producers.operations.single_flight import SharedLook
 from producers.operations.standing import Standing, standing

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from producers.console.rendering import page
 from producers.console.selection_form import Words, cursor_of
 from producers.console.session import Visitor
-from producers.http.dependencies import ledger_of
+from producers.http.request import ledger_of
 from producers.intake.refused import where_of
 from producers.operations.filtering import refusals_of
 from producers.operations.job_control import AskError

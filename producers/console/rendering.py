@@ -18,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from producers.console.forms import expected_key
 from producers.console.session import Cookies, new_seed
 from producers.http.auth import Principal, Right
-from producers.http.dependencies import settings_of
+from producers.http.request import settings_of
 from producers.operations.standing import Standing
 from producers.operations.verdict import unseen, unseen_so_slow
 from shared.errors import LedgerError, LedgerSlowError

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import ImmutableMultiDict
 
-from producers.http.operation_bodies import FilterBody, RequeueBody
+from producers.http.operating import FilterBody, RequeueBody
 from producers.http.problems import invalid
 from producers.operations.filtering import id_of
 from producers.operations.job_control import Ask, AskError, Selection

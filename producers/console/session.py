@@ -18,8 +18,8 @@ from fastapi import Depends, Request, Response
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 from producers.http.auth import Doorkeeper, Guesses, Principal, Right, name_of, source_of
-from producers.http.dependencies import settings_of
 from producers.http.problems import ProblemError
+from producers.http.request import settings_of
 from shared.addresses.hosts import is_loopback
 
 SESSION_S = 12 * 3600

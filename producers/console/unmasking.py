@@ -6,8 +6,8 @@ from typing import Any
 from fastapi import Request
 
 from producers.http.auth import Principal, Right
-from producers.http.dependencies import ledger_of
 from producers.http.problems import ProblemError
+from producers.http.request import ledger_of
 from producers.operations import job_control
 from producers.operations.job_control import Operator
 

@@ -1,29 +1,241 @@
-"""Who may operate: a dependency that lets operators pass, and records whoever else tried."""
+"""Operating over HTTP: who may - whoever else tries is recorded - and the bodies of requeues, discards, rehearsals."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Annotated, Any
+from datetime import UTC, datetime
+from types import GenericAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import anyio.to_thread
 import orjson
 from fastapi import Depends, Request
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    WithJsonSchema,
+    create_model,
+)
 
 from producers.http.auth import Principal, Right, principal
-from producers.http.bodies import read_limited
-from producers.http.dependencies import ledger_of
-from producers.http.operation_bodies import SelectionBody
-from producers.http.problems import ProblemError
+from producers.http.problems import ProblemError, invalid
+from producers.http.request import ID_PATTERN, INSTANT, WORD, ledger_of, read_limited
 from producers.operations import job_control
-from producers.operations.job_control import AskError, Operator
+from producers.operations.connection_control import REASON_MAX
+from producers.operations.filtering import INSTANT_SAID, filter_of
+from producers.operations.job_control import Ask, AskError, Operator, Selection
+from shared.ledger.filters import CONDITIONS, Condition, Filter
+from shared.ledger.jobs import Kind
+from shared.ledger.transitions.requeues import SELECTION_MAX
 
+SAID: dict[str, JsonValue] = {"pattern": r"\S"}
+"""A reason that says something."""
+
+_BODY_MAX_BYTES = 2 * 1024 * 1024
 _UNFILED = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _FILED_MAX = 100
-_BODY_MAX_BYTES = 64 * 1024
+_DENIED_MAX_BYTES = 64 * 1024
 """Of what is denied nobody reads more."""
+_RATE_MAX = 1_000_000
+_EXACT_MAX = 2**53 - 1
+"""Above it a JSON reader may lose digits: such an id is text."""
+_B = TypeVar("_B", bound=BaseModel)
+
+
+def _whole(value: object) -> object:
+    """Return the number that a JSON number without a fraction stands for, however it is written."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _text_of_number(value: object) -> object:
+    number = _whole(value)
+    is_exact = isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= _EXACT_MAX
+    return str(number) if is_exact else value
+
+
+Id = Annotated[
+    str,
+    BeforeValidator(_text_of_number),
+    Field(pattern=ID_PATTERN),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": ID_PATTERN},
+                {"type": "integer", "minimum": 0, "maximum": _EXACT_MAX},
+            ]
+        }
+    ),
+]
+_Whole = BeforeValidator(_whole)
+_Word = Annotated[str, WORD]
+_Instant = Annotated[str | None, WithJsonSchema({"anyOf": [INSTANT, {"type": "null"}]})]
+Reason = Annotated[str, Field(max_length=REASON_MAX, pattern=r"^[^\x00]*$")]
+
+
+def _given(name: str, **rule: JsonValue) -> JsonValue:
+    return {"required": [name], "properties": {name: rule}}
+
+
+_IDS_OR_FILTER: list[JsonValue] = [
+    {"required": ["ids"], "properties": {"ids": {"minItems": 1}, "filter": {"type": "null"}}},
+    {"required": ["filter"], "properties": {"ids": {"maxItems": 0}, "filter": {"type": "object"}}},
+]
+
+
+def _condition(row: Condition) -> tuple[object, object]:
+    """Return type and field of a condition; empty it asks for nothing."""
+    if issubclass(row.of, datetime):
+        return _Instant, Field(None, description=f"{row.help}; {INSTANT_SAID}")
+    if row.several:
+        of = GenericAlias(list, (_Word if row.of is str else row.of,))
+        return of, Field(default_factory=list, description=row.help)
+    if row.choices:
+        return row.of | None, Field(None, description=row.help)
+    return _Word, Field("", description=row.help)
+
+
+def _is_given(row: Condition) -> JsonValue:
+    """Return the schema of a filter that has this condition."""
+    if row.several:
+        return _given(row.name, minItems=1)
+    if row.of is str:
+        return _given(row.name, pattern=r"\S")
+    return _given(row.name, type="string", **({} if row.choices else {"minLength": 1}))
+
+
+class _Limited(BaseModel):
+    """How many, beside the conditions."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"anyOf": [_is_given(row) for row in CONDITIONS]})
+
+    limit: Annotated[int, _Whole] = Field(SELECTION_MAX, ge=1, le=SELECTION_MAX, description="the newest so many")
+
+    def read(self) -> Filter:
+        """Return the filter that the ledger understands.
+
+        Raises:
+            AskError: with the name of the field.
+        """
+        try:
+            return filter_of(datetime.now(UTC), **self.model_dump(exclude={"limit"}))
+        except ValueError as error:
+            field, _, what = str(error).partition(": ")
+            raise AskError(field, what) from None
+
+
+if TYPE_CHECKING:
+    FilterBody = _Limited
+else:
+    FilterBody = create_model(
+        "FilterBody",
+        __base__=_Limited,
+        __doc__="The filter of spec section 5, dead letters where it names no state; at least one condition.",
+        **{row.name: _condition(row) for row in CONDITIONS},
+    )
+
+
+class SelectionBody(BaseModel):
+    """Which instances: `ids` or `filter`."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"anyOf": _IDS_OR_FILTER})
+
+    ids: list[Id] = Field(default_factory=list, description=f"instance ids, at most {SELECTION_MAX}")
+    filter: FilterBody | None = None
+
+    def selection(self) -> Selection:
+        """Return the selection.
+
+        Raises:
+            AskError: with the name of the field.
+        """
+        if self.filter is None:
+            return Selection(tuple(map(int, self.ids)))
+        return Selection(tuple(map(int, self.ids)), self.filter.read(), self.filter.limit)
+
+
+class DiscardBody(SelectionBody):
+    """What is to be discarded, and why."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "allOf": [
+                {"anyOf": _IDS_OR_FILTER},
+                {"anyOf": [_given("reason", **SAID), _given("dry_run", const=True)]},
+            ]
+        }
+    )
+
+    reason: Reason = Field("", description="required, unless it is a dry run")
+    dry_run: bool = Field(default=False, description="only say what would become of them")
+
+    def ask(self) -> Ask:
+        """Return what is asked.
+
+        Raises:
+            AskError: with the name of the field.
+        """
+        if not self.dry_run and not self.reason.strip():
+            raise AskError("reason", "say why")
+        return Ask(Kind.DISCARD, self.selection(), self.reason)
+
+
+class RequeueBody(SelectionBody):
+    """What is to be requeued, and how."""
+
+    reason: Reason = Field("", description="required for more than one")
+    rate: Annotated[int | None, _Whole] = Field(
+        None, ge=1, le=_RATE_MAX, description="instances per minute; null: as fast as it goes"
+    )
+    from_start: bool = Field(default=False, description="map again with today's settings")
+    force: bool = Field(default=False, description="also what was requeued MEMBERSYNC_REQUEUE_MAX times")
+    dry_run: bool = Field(default=False, description="only say what would become of them")
+
+    def ask(self) -> Ask:
+        """Return what is asked.
+
+        Raises:
+            AskError: with the name of the field.
+        """
+        return Ask(Kind.REQUEUE, self.selection(), self.reason, self.rate, self.from_start, self.force)
+
+
+def body_of(model: type[_B]) -> Callable[[Request], Awaitable[_B]]:
+    """Return a dependency that reads the body as *model*; put it after the one that says who may ask."""
+
+    async def read(request: Request) -> _B:
+        body = await read_limited(request, _BODY_MAX_BYTES)
+        try:
+            return model.model_validate_json(body or b"{}", strict=True)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            raise invalid(first["loc"], first) from None
+
+    return read
+
+
+def described_body(model: type[BaseModel], *, required: bool = True, **examples: dict[str, Any]) -> dict[str, Any]:
+    """Describe a body that is read by hand, for `/openapi.json`."""
+    schema = model.model_json_schema()
+    parts = schema.pop("$defs", {})
+    shown = {name: {"summary": name.replace("_", " "), "value": value} for name, value in examples.items()}
+    content = {"schema": _inlined(schema, parts), "examples": shown}
+    return {"requestBody": {"required": required, "content": {"application/json": content}}}
+
+
+def _inlined(schema: object, parts: dict[str, Any]) -> object:
+    """Replace references into `$defs`, which mean nothing inside another document."""
+    if isinstance(schema, dict):
+        if "$ref" in schema:
+            return _inlined(parts[schema["$ref"].rpartition("/")[2]], parts)
+        return {name: _inlined(part, parts) for name, part in schema.items()}
+    return [_inlined(part, parts) for part in schema] if isinstance(schema, list) else schema
 
 
 def operates(what: str) -> Callable[[Request, Principal], Awaitable[Operator]]:
-    """Give a dependency for the action *what*; what it denies is recorded."""
+    """Return a dependency for the action *what*; what it denies is recorded."""
 
     async def check(request: Request, who: Annotated[Principal, Depends(principal)]) -> Operator:
         asked = None if who.may(Right.OPERATE) else await _asked(request)
@@ -33,9 +245,9 @@ def operates(what: str) -> Callable[[Request, Principal], Awaitable[Operator]]:
 
 
 async def _asked(request: Request) -> Mapping[str, Any] | None:
-    """Give the instances that a body names, if it can be read."""
+    """Return the instances that a body names, if it can be read."""
     try:
-        body = orjson.loads(await read_limited(request, _BODY_MAX_BYTES) or b"{}")
+        body = orjson.loads(await read_limited(request, _DENIED_MAX_BYTES) or b"{}")
         named = {name: body[name] for name in SelectionBody.model_fields if name in body}
         return SelectionBody.model_validate(named).selection().asked
     except (ProblemError, AskError, ValueError, TypeError):
@@ -43,7 +255,7 @@ async def _asked(request: Request) -> Mapping[str, Any] | None:
 
 
 def permit(request: Request, who: Principal, what: str, asked: Mapping[str, Any] | None = None) -> Operator:
-    """Give who operates; *asked*: what it would be done to, where the address does not say it.
+    """Return who operates; *asked*: what it would be done to, where the address does not say it.
 
     Raises:
         ProblemError: 403, they may not; it is recorded.
@@ -59,5 +271,5 @@ def permit(request: Request, who: Principal, what: str, asked: Mapping[str, Any]
 
 
 def filed(words: str) -> str:
-    """Give what somebody put into an address as the audit keeps it: in short, without control characters."""
+    """Return what somebody put into an address as the audit keeps it: in short, without control characters."""
     return _UNFILED.sub("\N{REPLACEMENT CHARACTER}", words[:_FILED_MAX])

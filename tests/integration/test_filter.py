@@ -13,7 +13,7 @@ from starlette.datastructures import QueryParams
 from producers.cli.app import app
 from producers.console.selection_form import Asked
 from producers.console.selection_view import pieces
-from producers.http.operation_bodies import FilterBody
+from producers.http.operating import FilterBody
 from producers.operations.filtering import filter_of
 from producers.operations.job_control import Selection
 from shared.ledger.engine import transaction

@@ -1,4 +1,4 @@
-"""Query parameters that routes share: the filter of spec section 5, the cursor, the limit."""
+"""What routes take from a request: the app's settings and ledger, whose machine sent it, its query and its body."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -6,15 +6,17 @@ from inspect import Parameter, Signature
 from types import GenericAlias
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, Path, Query
+from fastapi import Depends, Path, Query, Request
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from producers.http.problems import ProblemError
 from producers.operations.filtering import INSTANT_SAID, LIMIT_MAX, filter_of, instant_of
+from shared.ledger.engine import Ledger, engine
 from shared.ledger.filters import CONDITIONS, NO_CONTROLS, Condition, Filter
 from shared.ledger.operators import ActionFilter
 from shared.pipeline import STAGES, Stage
+from shared.settings import Settings
 
 ID_PATTERN = "^[0-9]{1,18}$"
 WORD = Field(pattern=NO_CONTROLS)
@@ -31,6 +33,22 @@ _Words = Sequence[_Word]
 Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="at most so many")]
 Since = Annotated[str, Query(description=f"done then or later; {INSTANT_SAID}", json_schema_extra=INSTANT)]
 Until = Annotated[str, Query(description=f"done before then; {INSTANT_SAID}", json_schema_extra=INSTANT)]
+
+
+def settings_of(request: Request) -> Settings:
+    """Return the settings of the app that serves *request*."""
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def ledger_of(request: Request) -> Ledger:
+    """Return the ledger of that app."""
+    return engine(settings_of(request).ledger_url)
+
+
+def client_of(request: Request) -> str:
+    """Return the address that *request* comes from: of the connection, or what a trusted proxy says (`Proxied`)."""
+    return request.client.host if request.client else "unknown"
 
 
 def _query(row: Condition) -> Parameter:
@@ -50,8 +68,8 @@ def _query(row: Condition) -> Parameter:
     return Parameter(row.name, Parameter.KEYWORD_ONLY, default=query, annotation=annotation)
 
 
-def filter_parameters(**words: Any) -> Filter:  # noqa: ANN401  # as FastAPI read them from the signature below
-    """Read the filter from the query.
+def filter_parameters(**words: str | Sequence[str] | None) -> Filter:
+    """Read the filter from the query, as FastAPI reads it by the signature below.
 
     Raises:
         ProblemError: 400.
@@ -62,7 +80,7 @@ def filter_parameters(**words: Any) -> Filter:  # noqa: ANN401  # as FastAPI rea
         raise invalid_parameter(error) from None
 
 
-def failure_parameters(**words: Any) -> Filter:  # noqa: ANN401  # as above
+def failure_parameters(**words: str | Sequence[str] | None) -> Filter:
     """Read a filter of dead letters and Data Errors from the query.
 
     Raises:
@@ -134,3 +152,27 @@ def connection_parameter(
 
 
 Name = Annotated[Stage, Depends(connection_parameter)]
+
+
+async def read_limited(request: Request, limit: int) -> bytes:
+    """Read the body.
+
+    Raises:
+        ProblemError: 413, it is larger than *limit* bytes.
+    """
+    stated = request.headers.get("content-length", "")
+    if stated.isdecimal() and int(stated) > limit:
+        raise _too_large(limit)
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _too_large(limit: int) -> ProblemError:
+    # The rest of the body is not read: the connection cannot be used again.
+    return ProblemError(413, "body_too_large", f"the body is larger than {limit} bytes", {"Connection": "close"})

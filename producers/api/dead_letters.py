@@ -1,6 +1,5 @@
 """Dead letters, what operators do about them, and the jobs that come of it: requeue, discard, rehearse, look, stop."""
 
-from collections.abc import Callable
 from typing import Annotated
 
 import orjson
@@ -153,21 +152,57 @@ def _asked(request: Request, operator: Operator, body: RequeueBody | DiscardBody
 JobId = Annotated[int, Path(ge=0, le=2**53 - 1, description="its `job_id`")]
 
 
-def _listing(kind: Kind) -> Callable[..., Response]:
+def _job(ledger: Ledger, kind: Kind, job_id: int) -> Job:
+    job = job_control.progress(ledger, kind, job_id)
+    if job is None:
+        raise ProblemError(404, f"no_such_{kind}", f"there is no such {kind}")
+    return job
+
+
+def _add_job_routes(kind: Kind) -> None:
+    """Let the jobs of one kind be listed, looked at and stopped.
+
+    Their ids are digits, so that a path beside them, like that of a rehearsal, is not taken for a job.
+    """
+
+    @router.get(
+        f"/v1/{kind}s",
+        name=f"list_{kind}s",
+        summary=f"List {kind}s, newest first",
+        description=f"List {kind}s with their progress.",
+        responses={
+            **answered(f"A page of {kind}s", JobPage, example.JOBS),
+            **described("invalid_parameter", 401, 403, 503),
+        },
+    )
     def list_jobs(request: Request, _: Reader, before: Before, limit: Limit = LIMIT_DEFAULT) -> Response:
         return json_answer(job_control.jobs(ledger_of(request), kind, limit=limit, before=before))
 
-    return list_jobs
-
-
-def _showing(kind: Kind) -> Callable[..., Response]:
+    @router.get(
+        f"/v1/{kind}s/{{job_id:int}}",
+        name=f"show_{kind}",
+        summary=f"How far a {kind} is",
+        description=f"Give the progress or result of a {kind}.",
+        responses={
+            **answered(f"The {kind}", Job, example.JOB),
+            **described("invalid_parameter", 401, 403, f"no_such_{kind}", 503),
+        },
+    )
     def show_job(request: Request, _: Reader, job_id: JobId) -> Response:
         return json_answer(_job(ledger_of(request), kind, job_id))
 
-    return show_job
+    stopped = example.JOB | {"state": "stopped", "stopped_why": "stopped by oscar"}
 
-
-def _stopping(kind: Kind) -> Callable[..., Response]:
+    @router.post(
+        f"/v1/{kind}s/{{job_id:int}}/stop",
+        name=f"stop_{kind}",
+        summary=f"Stop a {kind}",
+        description="Put back what was not sent or has not begun; what is on its way goes on, what is done stays done.",
+        responses={
+            **answered(f"The {kind}, stopped", Job, stopped),
+            **described("invalid_parameter", 401, 403, f"no_such_{kind}", "job_is_over", 503),
+        },
+    )
     def stop_job(
         request: Request, operator: Annotated[Operator, Depends(operates(f"stop {kind}"))], job_id: JobId
     ) -> Response:
@@ -177,51 +212,6 @@ def _stopping(kind: Kind) -> Callable[..., Response]:
             raise ProblemError(409, "job_is_over", "the job has ended or was stopped already")
         return json_answer(_job(ledger, kind, job_id))
 
-    return stop_job
 
-
-def _job(ledger: Ledger, kind: Kind, job_id: int) -> Job:
-    job = job_control.progress(ledger, kind, job_id)
-    if job is None:
-        raise ProblemError(404, f"no_such_{kind}", f"there is no such {kind}")
-    return job
-
-
-# Digits only, so that a path beside it, like that of a rehearsal, is not taken for a job.
 for _kind in Kind:
-    router.add_api_route(
-        f"/v1/{_kind}s",
-        _listing(_kind),
-        name=f"list_{_kind}s",
-        summary=f"List {_kind}s, newest first",
-        description=f"List {_kind}s with their progress.",
-        responses={
-            **answered(f"A page of {_kind}s", JobPage, example.JOBS),
-            **described("invalid_parameter", 401, 403, 503),
-        },
-    )
-    router.add_api_route(
-        f"/v1/{_kind}s/{{job_id:int}}",
-        _showing(_kind),
-        name=f"show_{_kind}",
-        summary=f"How far a {_kind} is",
-        description=f"Give the progress or result of a {_kind}.",
-        responses={
-            **answered(f"The {_kind}", Job, example.JOB),
-            **described("invalid_parameter", 401, 403, f"no_such_{_kind}", 503),
-        },
-    )
-    router.add_api_route(
-        f"/v1/{_kind}s/{{job_id:int}}/stop",
-        _stopping(_kind),
-        methods=["POST"],
-        name=f"stop_{_kind}",
-        summary=f"Stop a {_kind}",
-        description="Put back what was not sent or has not begun; what is on its way goes on, what is done stays done.",
-        responses={
-            **answered(
-                f"The {_kind}, stopped", Job, example.JOB | {"state": "stopped", "stopped_why": "stopped by oscar"}
-            ),
-            **described("invalid_parameter", 401, 403, f"no_such_{_kind}", "job_is_over", 503),
-        },
-    )
+    _add_job_routes(_kind)

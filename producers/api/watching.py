@@ -19,8 +19,8 @@ from producers.api import examples as example
 from producers.api.description import answered
 from producers.api.reads import Reader, json_answer
 from producers.http.auth import Right, needs
-from producers.http.problems import ProblemError, described, problem
-from producers.http.request import INSTANT, ledger_of, settings_of
+from producers.http.problems import described, problem
+from producers.http.request import INSTANT, invalid_parameter, ledger_of, settings_of
 from producers.operations.filtering import instant_of
 from producers.operations.standing import Standing, standing
 from shared.ledger import readiness, tallies
@@ -30,6 +30,21 @@ from shared.ledger.tallies import MinuteCount, Outage
 router = APIRouter()
 
 _LONGEST = timedelta(days=7)
+_HANGS_S = 4.0
+"""Whoever asks whether we are ready waits for 5 s or more."""
+S = TypeVar("S")
+T = TypeVar("T")
+
+_METRICS = {"type": "string"}
+_SCRAPED = """# HELP membersync_connection_up Whether calls go out: neither paused nor its breaker open
+# TYPE membersync_connection_up gauge
+membersync_connection_up{name="crowdtwist"} 1.0
+"""
+_ALIVE: dict[str, Any] = {
+    "type": "object",
+    "required": ["status"],
+    "properties": {"status": {"type": "string"}},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,35 +95,13 @@ def show_throughput(
 ) -> Response:
     """Show what each stage came to in each minute, a second or two behind, and the outages that were not over then."""
     now = datetime.now(UTC)
-    start = _start(since, now)
+    try:
+        start = max(instant_of("since", since, now) or now - _LONGEST, now - _LONGEST)
+    except ValueError as error:
+        raise invalid_parameter(error) from None
     with transaction(ledger_of(request)) as tx:
         items = tallies.minutes(tx, since=start, until=now)
         return json_answer(Throughput(items, tallies.outages(tx, since=start)))
-
-
-def _start(since: str, now: datetime) -> datetime:
-    try:
-        start = instant_of("since", since, now)
-    except ValueError as error:
-        raise ProblemError(400, "invalid_parameter", str(error), field="since") from None
-    return now - _LONGEST if start is None else max(start, now - _LONGEST)
-
-
-_HANGS_S = 4.0
-"""Whoever asks whether we are ready waits for 5 s or more."""
-S = TypeVar("S")
-T = TypeVar("T")
-
-_METRICS = {"type": "string"}
-_SCRAPED = """# HELP membersync_connection_up Whether calls go out: neither paused nor its breaker open
-# TYPE membersync_connection_up gauge
-membersync_connection_up{name="crowdtwist"} 1.0
-"""
-_ALIVE: dict[str, Any] = {
-    "type": "object",
-    "required": ["status"],
-    "properties": {"status": {"type": "string"}},
-}
 
 
 def _said(what: str, status: str) -> dict[int | str, dict[str, Any]]:

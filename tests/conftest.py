@@ -89,7 +89,8 @@ def _emptying() -> TextClause:
         else
             {" ".join(f"delete from {name};" for name in names)}
         end if;
-        perform setval(cast(quote_ident(schemaname) || '.' || quote_ident(sequencename) as regclass), 1, false)
+        perform setval(cast(quote_ident(schemaname) || '.' || quote_ident(sequencename) as regclass),
+                       start_value, false)
             from pg_sequences where last_value is not null;
         delete from connection;
         insert into connection (name) values ('oic'), ('crowdtwist'), ('siebel');

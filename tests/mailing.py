@@ -1,10 +1,10 @@
-"""A postman and the news that he carries."""
+"""A mailer and what it writes about."""
 
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from producers.mail.postman import Postman
+from producers.mail.mailer import Mailer
 from shared.ledger import connections
 from shared.ledger.engine import transaction
 from shared.lifecycle.breaker import Seen
@@ -17,15 +17,15 @@ from tests.road import Road
 FAILED = "CrowdTwist: could not serve us (HTTP 503), says ann.lee@example.org"
 
 
-def postman(road: Road, mailbox: Mailbox, **changes: Any) -> Postman:  # noqa: ANN401  # settings as they are written
-    """Give a postman of this ledger and mail server."""
+def mailer(road: Road, mailbox: Mailbox, **changes: Any) -> Mailer:  # noqa: ANN401  # settings as they are written
+    """Give a mailer of this ledger and mail server."""
     of = MailSettings.model_validate(mailbox.settings | changes)
     url = road.ledger.url.render_as_string(hide_password=False)
-    return Postman(Settings(ledger_url=url, mail=of, dispatcher=DispatcherSettings(tick_s=0.01)))
+    return Mailer(Settings(ledger_url=url, mail=of, dispatcher=DispatcherSettings(tick_s=0.01)))
 
 
-def deliver(one: Postman) -> int:
-    """Let a postman write what is new and send what is due; say how many were taken."""
+def deliver(one: Mailer) -> int:
+    """Let a mailer write what is new and send what is due; say how many were taken."""
     one.write()
     sent = 0
     while one.send_one():

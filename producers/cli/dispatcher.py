@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from producers.cli.command_settings import with_servers
 from producers.dispatch.bookkeeper import Bookkeeper
 from producers.dispatch.dispatcher import Dispatcher
-from producers.mail.postman import Postman
+from producers.mail.mailer import Mailer
 from shared import logs
 
 _STOP_WITHIN_S = 5.0
@@ -28,7 +28,7 @@ def dispatcher() -> None:
         signal.signal(number, lambda *_: stop.set())
     runs = [Bookkeeper(of).run]
     if of.mail.host:
-        runs.append(Postman(of).run)
+        runs.append(Mailer(of).run)
     with ExitStack() as beside:
         if of.dispatcher.metrics_port:
             from producers.metrics.server import metrics_served  # noqa: PLC0415  # a web server, which few ask for

@@ -1,6 +1,6 @@
-"""Compose mails about what happened.  Pure: the same news at the same instant give the same mail, and it names nobody.
+"""Compose mails about what happened.  Pure: the same at the same instant is the same mail, and it names nobody.
 
-A mail is first a story, then text and HTML: templates/mail.txt and mail.html show the same.
+templates/mail.txt and mail.html say the same.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,8 +36,8 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
-    """A whole mail.  Shape: *facts* names and values."""
+class Content:
+    """What a mail says, before it becomes text and HTML.  Shape: *facts* names and values."""
 
     kind: Kind
     subject: str
@@ -46,19 +46,13 @@ class Story:
     sections: tuple[Section, ...]
 
 
-def told(story: Story, *, written: str) -> ComposedMail:
-    """Render *story*; *written* says when that was."""
+def rendered(content: Content, *, written: str) -> ComposedMail:
+    """Render *content*; *written* says when that was."""
     plain, html = (
-        _templates().get_template(name).render(story=story, written=written, systems=SYSTEMS)
+        _templates().get_template(name).render(content=content, written=written, systems=SYSTEMS)
         for name in ("mail.txt", "mail.html")
     )
-    return ComposedMail(story.kind, f"membersync: {story.subject}", plain, html)
-
-
-def _todo(one: Failure) -> str:
-    if one.state is State.REJECTED:
-        return advice.for_data_error(one.message)
-    return advice.for_dead_letter(one.stage, one.code, one.message)
+    return ComposedMail(content.kind, f"membersync: {content.subject}", plain, html)
 
 
 @cache
@@ -71,7 +65,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.globals["todo"] = _todo
+    environment.globals["todo"] = advice.for_failure
     return environment
 
 
@@ -80,27 +74,27 @@ _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 
 
 def of_change(change: Change, settings: Settings, *, now: datetime) -> ComposedMail:
-    """Compose the letter about a connection that went down or came back."""
-    story = _back(change, settings) if change.is_up else _down(change, settings)
-    return told(story, written=_instant(now))
+    """Compose the mail about a connection that went down or came back."""
+    content = _back(change, settings) if change.is_up else _down(change, settings)
+    return rendered(content, written=_instant(now))
 
 
 def of_digest(digest: Digest, settings: Settings, *, now: datetime) -> ComposedMail:
-    """Compose the letter about new dead letters and Data Errors, of which there is at least one."""
-    return told(_digest(digest, settings), written=_instant(now))
+    """Compose the mail about new dead letters and Data Errors, of which there is at least one."""
+    return rendered(_digest(digest, settings), written=_instant(now))
 
 
-def _down(change: Change, settings: Settings) -> Story:
+def _down(change: Change, settings: Settings) -> Content:
     system, stage = SYSTEMS[change.stage], change.stage
     error = normalised(change.error) or "(no message)"
     facts = (("Down since", _instant(change.at)), ("Last error", error), *_held(change))
     means, steps = troubles.when_down(stage, settings, error), troubles.bring_back(stage, settings, error)
     section = Section(means, steps, f"{settings.api.url}/connections")
     headline = f"{system} does not serve us: the connection {system} is down."
-    return Story(Kind.DOWN, f"the connection {system} is down", headline, facts, (section,))
+    return Content(Kind.DOWN, f"the connection {system} is down", headline, facts, (section,))
 
 
-def _back(change: Change, settings: Settings) -> Story:
+def _back(change: Change, settings: Settings) -> Content:
     system = SYSTEMS[change.stage]
     subject = f"the connection {system} is back"
     facts = [("Back since", _instant(change.at))]
@@ -110,19 +104,19 @@ def _back(change: Change, settings: Settings) -> Story:
         subject += f" after {lasted}"
     section = Section(troubles.when_back(settings), troubles.after_outage(), f"{settings.api.url}/connections")
     headline = f"{system} serves us again: the connection {system} is back."
-    return Story(Kind.UP, subject, headline, (*facts, *_held(change)), (section,))
+    return Content(Kind.UP, subject, headline, (*facts, *_held(change)), (section,))
 
 
-def _digest(digest: Digest, settings: Settings) -> Story:
+def _digest(digest: Digest, settings: Settings) -> Content:
     counts = ((digest.dead, "dead letter"), (digest.rejected, "Data Error"))
     what = " and ".join(_many(count, name) for count, name in counts if count)
     facts = (("Since", _instant(digest.since)), ("Until", _instant(digest.until)))
     sections = tuple(_sections(digest, f"{settings.api.url}/dead-letters"))
-    return Story(Kind.DIGEST, what, f"New since the last digest: {what}.", facts, sections)
+    return Content(Kind.DIGEST, what, f"New since the last digest: {what}.", facts, sections)
 
 
 def _sections(digest: Digest, url: str) -> Iterator[Section]:
-    """Give one section for each thing that is to be done."""
+    """Return one section for each thing that is to be done."""
     dead = [one for one in digest.failures if one.state is State.DEAD]
     for stage in Stage:
         if failures := [one for one in dead if one.stage is stage and one.code not in troubles.OURS]:

@@ -15,7 +15,7 @@ from deploy.sandbox.client import running_sandbox
 from tests.console import logged_in, post
 from tests.forked import run_to_end
 from tests.mailbox import Mailbox, mail_server
-from tests.mailing import deliver, goes_down, postman, unsent
+from tests.mailing import deliver, goes_down, mailer, unsent
 from tests.network import port_of_v6
 from tests.rig import Pipeline, eventually, member_event
 from tests.road import Road
@@ -101,7 +101,7 @@ def test_a_member_goes_through_systems_that_are_there(pipeline: Pipeline) -> Non
 
 def test_a_mail_server(ledger: Engine) -> None:
     road, mailbox = Road(ledger), Mailbox(port_of_v6(), host="[::1]")
-    one = postman(road, mailbox)
+    one = mailer(road, mailbox)
     goes_down(road)
     with mail_server(mailbox):
         deliver(one)

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from producers.cli.command_errors import DONE, NOTHING
-from producers.mail.postman import Postman
+from producers.mail.mailer import Mailer
 from producers.operations import troubles
 from shared.ledger import connections, mail
 from shared.ledger.engine import ears, transaction
@@ -18,7 +18,7 @@ from shared.ledger.transitions import errands
 from shared.pipeline import SYSTEMS, Lane, Stage
 from shared.settings import Settings, settings
 from tests.mailbox import SETTINGS, Mailbox, mail_server
-from tests.mailing import bookmark, comes_back, deliver, digest_is_due, goes_down, postman
+from tests.mailing import bookmark, comes_back, deliver, digest_is_due, goes_down, mailer
 from tests.rig import eventually
 from tests.road import ALWAYS_REFUSED, Road
 from tests.terminal import Terminal
@@ -39,7 +39,7 @@ def mailbox() -> Iterator[Mailbox]:
 
 
 def test_a_connection_that_goes_down_and_comes_back_is_one_mail_each(road: Road, mailbox: Mailbox) -> None:
-    one = postman(road, mailbox)
+    one = mailer(road, mailbox)
     deliver(one)
     goes_down(road)
     deliver(one)
@@ -62,7 +62,7 @@ def changes(road: Road, *told: tuple[float, str]) -> None:
 
 
 def test_an_outage_that_flaps_is_one_mail_when_it_begins_and_one_when_it_is_over(road: Road, mailbox: Mailbox) -> None:
-    one = postman(road, mailbox)
+    one = mailer(road, mailbox)
     for what in ("down", "up") * 13:
         road.sql("update connection_change set at = at - interval '1 minute'")
         changes(road, (0, what))
@@ -76,7 +76,7 @@ def test_an_outage_that_flaps_is_one_mail_when_it_begins_and_one_when_it_is_over
 
 
 def test_a_flap_that_lasts_is_told_and_so_is_its_end(road: Road, mailbox: Mailbox) -> None:
-    one = postman(road, mailbox)
+    one = mailer(road, mailbox)
     changes(road, (40, "down"), (30, "up"), (20, "down"))
     deliver(one)
     assert len(mailbox.mails) == 3, "it has been down for longer than a flap"
@@ -88,7 +88,7 @@ def test_a_flap_that_lasts_is_told_and_so_is_its_end(road: Road, mailbox: Mailbo
 def test_one_that_is_down_again_a_moment_after_it_came_back_waits_until_it_has_lasted(
     road: Road, mailbox: Mailbox
 ) -> None:
-    one = postman(road, mailbox)
+    one = mailer(road, mailbox)
     changes(road, (30, "down"), (18, "up"), (14, "down"))
     deliver(one)
     assert len(mailbox.mails) == 2
@@ -104,13 +104,13 @@ def test_one_that_is_down_again_a_moment_after_it_came_back_waits_until_it_has_l
 
 def test_an_outage_after_a_quiet_time_is_another_one(road: Road, mailbox: Mailbox) -> None:
     changes(road, (50, "down"), (45, "up"), (20, "down"), (19, "up"))
-    deliver(postman(road, mailbox))
+    deliver(mailer(road, mailbox))
     assert len(mailbox.mails) == 4
 
 
 def test_a_mail_is_addressed_signed_and_in_two_parts_that_name_nobody(road: Road, mailbox: Mailbox) -> None:
     goes_down(road)
-    deliver(postman(road, mailbox))
+    deliver(mailer(road, mailbox))
     (received,), (envelope,) = mailbox.mails, mailbox.envelopes
     assert (received["From"], received["To"]) == (SETTINGS["from"], "ann@example.org, bob@example.org")
     assert (envelope.mail_from, envelope.rcpt_tos) == ("membersync@example.org", ["ann@example.org", "bob@example.org"])
@@ -124,14 +124,14 @@ def test_a_mail_is_addressed_signed_and_in_two_parts_that_name_nobody(road: Road
         assert "ann.lee" not in content
 
 
-def test_many_postmen_tell_each_change_once(road: Road, mailbox: Mailbox) -> None:
-    many = [postman(road, mailbox) for _ in range(4)]
+def test_many_mailers_tell_each_change_once(road: Road, mailbox: Mailbox) -> None:
+    many = [mailer(road, mailbox) for _ in range(4)]
     for stage in Stage:
         goes_down(road, stage)
         comes_back(road, stage)
     together = threading.Barrier(len(many))
 
-    def work(one: Postman) -> None:
+    def work(one: Mailer) -> None:
         together.wait()
         deliver(one)
 
@@ -143,7 +143,7 @@ def test_many_postmen_tell_each_change_once(road: Road, mailbox: Mailbox) -> Non
 
 
 def test_whoever_failed_is_told_in_one_digest_by_cause_and_never_again(road: Road, mailbox: Mailbox) -> None:
-    one = postman(road, mailbox)
+    one = mailer(road, mailbox)
     road.accept(*(f"R-{index}" for index in range(20)))
     road.travel(ALWAYS_REFUSED)
     road.accept(*(f"D-{index}" for index in range(500)))
@@ -158,7 +158,7 @@ def test_whoever_failed_is_told_in_one_digest_by_cause_and_never_again(road: Roa
     assert "500 x <e-mail> cannot be served" in said
     assert "20 x Email Address is already taken" in said
     assert "R-1" not in said
-    often = postman(road, mailbox, digest_every_s=0.01)
+    often = mailer(road, mailbox, digest_every_s=0.01)
     before = bookmark(road)
     eventually(lambda: deliver(often) == 0 and bookmark(road) > before, "the next period")
     assert len(mailbox.mails) == 1
@@ -171,12 +171,12 @@ def test_a_dead_letter_that_is_just_being_reported_is_in_the_digest(road: Road, 
     assert road.states() == {"dead": 1}
     assert road.sql("select count(*) from errand where token <> 0") == [1]
     digest_is_due(road)
-    deliver(postman(road, mailbox))
+    deliver(mailer(road, mailbox))
     assert mailbox.subjects == ["membersync: 1 dead letter"]
 
 
 def test_one_whose_transaction_commits_late_is_in_the_next_digest(road: Road, mailbox: Mailbox) -> None:
-    often = postman(road, mailbox, digest_every_s=0.01)
+    often = mailer(road, mailbox, digest_every_s=0.01)
     road.accept("D-1")
     with road.ledger.connect() as slow:
         slow.execute(text("select 1"))
@@ -197,7 +197,7 @@ def test_what_happened_long_before_mail_was_switched_on_is_not_told(road: Road, 
         tx.execute(text("update connection_change set at = at - :late"), {"late": LATE})
         tx.execute(text("update instance set finished_at = finished_at - :late"), {"late": LATE})
         tx.execute(text("update bookmark set upto = upto - 12 * :late"), {"late": LATE})
-    deliver(postman(road, mailbox))
+    deliver(mailer(road, mailbox))
     assert mailbox.subjects == ["membersync: the connection Siebel is down"], "which it still is"
     assert road.sql("select count(*) from connection_change where not mailed") == [0]
     assert datetime.now(UTC) - bookmark(road) < timedelta(minutes=2)
@@ -229,13 +229,13 @@ def test_a_pause_is_the_operators_own_and_not_mailed(road: Road, mailbox: Mailbo
     with transaction(road.ledger) as tx:
         connections.pause(tx, Stage.OIC, by="olga", reason="their window")
         connections.resume(tx, Stage.OIC, by="olga")
-    deliver(postman(road, mailbox))
+    deliver(mailer(road, mailbox))
     assert mailbox.subjects == []
 
 
 def test_trouble_with_writing_keeps_no_written_mail_back(road: Road, mailbox: Mailbox) -> None:
     goes_down(road)
-    of = postman(road, mailbox)
+    of = mailer(road, mailbox)
     of.write()
     stop = threading.Event()
     working = threading.Thread(target=of.run, args=(stop,))
@@ -251,7 +251,7 @@ def test_trouble_with_writing_keeps_no_written_mail_back(road: Road, mailbox: Ma
 
 def test_a_ledger_that_was_away_is_asked_again(road: Road, mailbox: Mailbox, ledger_url: str) -> None:
     stop = threading.Event()
-    working = threading.Thread(target=postman(road, mailbox).run, args=(stop,))
+    working = threading.Thread(target=mailer(road, mailbox).run, args=(stop,))
     with ears(ledger_url) as apart:
 
         def ours(what: str = "pid") -> set[int]:
@@ -261,7 +261,7 @@ def test_a_ledger_that_was_away_is_asked_again(road: Road, mailbox: Mailbox, led
 
         working.start()
         try:
-            eventually(lambda: len(ours()) > 0, "a postman at work")
+            eventually(lambda: len(ours()) > 0, "a mailer at work")
             ended = ours()
             ours("pg_terminate_backend(pid)")
             eventually(lambda: len(ours() - ended) > 0, "a new connection")

@@ -12,7 +12,7 @@ from shared.ledger import mail
 from shared.ledger.engine import transaction
 from shared.pipeline import Stage
 from tests.mailbox import CERTIFICATE, PASSWORD, USER, Mailbox, mail_server, silent_server
-from tests.mailing import comes_back, deliver, everything_is_due, goes_down, mailing, postman, unsent
+from tests.mailing import comes_back, deliver, everything_is_due, goes_down, mailer, mailing, unsent
 from tests.rig import DISPATCHER, Pipeline, eventually, member_event
 from tests.road import Road
 
@@ -30,7 +30,7 @@ def mailbox() -> Iterator[Mailbox]:
 
 def test_mail_waits_for_a_mail_server_that_is_away_and_is_sent_once(road: Road) -> None:
     away = Mailbox(free_port())
-    one = postman(road, away)
+    one = mailer(road, away)
     goes_down(road)
     for tries in (1, 2, 3):
         everything_is_due(road)
@@ -54,7 +54,7 @@ def test_mail_waits_for_a_mail_server_that_is_away_and_is_sent_once(road: Road) 
 
 
 def test_a_mail_that_is_refused_is_tried_later_and_holds_up_no_other(road: Road, mailbox: Mailbox) -> None:
-    one = postman(road, mailbox)
+    one = mailer(road, mailbox)
     goes_down(road)
     mailbox.answer = "554 5.7.1 looks like spam"
     deliver(one)
@@ -72,7 +72,7 @@ def test_a_mail_that_is_refused_is_tried_later_and_holds_up_no_other(road: Road,
 def test_a_recipient_who_is_refused_costs_the_others_nothing(road: Road, mailbox: Mailbox) -> None:
     mailbox.refused = "ann@example.org"
     goes_down(road)
-    deliver(postman(road, mailbox))
+    deliver(mailer(road, mailbox))
     assert [envelope.rcpt_tos for envelope in mailbox.envelopes] == [["bob@example.org"]]
     assert road.sql("select last_error from mail where sent_at is not null") == [
         "1 recipients refused, the first with 550 nobody of that name"
@@ -82,7 +82,7 @@ def test_a_recipient_who_is_refused_costs_the_others_nothing(road: Road, mailbox
 def test_a_recipient_who_is_put_off_gets_it_later_and_nobody_gets_it_twice(
     road: Road, mailbox: Mailbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one = postman(road, mailbox)
+    one = mailer(road, mailbox)
     mailbox.later = "ann@example.org"
     goes_down(road)
     deliver(one)
@@ -101,7 +101,7 @@ def test_a_recipient_who_is_put_off_gets_it_later_and_nobody_gets_it_twice(
 
 
 def test_one_who_is_put_off_for_ever_holds_up_no_other_mail(road: Road, mailbox: Mailbox) -> None:
-    one = postman(road, mailbox)
+    one = mailer(road, mailbox)
     mailbox.later = "ann@example.org"
     goes_down(road)
     deliver(one)
@@ -112,7 +112,7 @@ def test_one_who_is_put_off_for_ever_holds_up_no_other_mail(road: Road, mailbox:
 
 
 def test_one_who_is_put_off_and_then_refused_is_the_end_of_it(road: Road, mailbox: Mailbox) -> None:
-    one = postman(road, mailbox)
+    one = mailer(road, mailbox)
     mailbox.later = "ann@example.org"
     goes_down(road)
     deliver(one)
@@ -124,7 +124,7 @@ def test_one_who_is_put_off_and_then_refused_is_the_end_of_it(road: Road, mailbo
 
 
 def test_a_mail_that_reached_nobody_stays_due_for_everybody(road: Road, mailbox: Mailbox) -> None:
-    one = postman(road, mailbox)
+    one = mailer(road, mailbox)
     mailbox.later, mailbox.refused = "ann@example.org", "bob@example.org"
     goes_down(road)
     deliver(one)
@@ -144,7 +144,7 @@ def leased(road: Road) -> mail.LeasedMail:
 
 
 def test_a_mail_that_is_being_sent_is_nobody_elses_until_the_lease_ends(road: Road, mailbox: Mailbox) -> None:
-    one = postman(road, mailbox)
+    one = mailer(road, mailbox)
     goes_down(road)
     one.write()
     first = leased(road)
@@ -160,9 +160,9 @@ def test_a_mail_that_is_being_sent_is_nobody_elses_until_the_lease_ends(road: Ro
 
 def test_sent_mail_is_kept_for_the_retention_and_unsent_mail_for_ever(road: Road, mailbox: Mailbox) -> None:
     goes_down(road)
-    deliver(postman(road, mailbox))
+    deliver(mailer(road, mailbox))
     goes_down(road, Stage.SIEBEL)
-    postman(road, mailbox).write()
+    mailer(road, mailbox).write()
     road.sql("update mail set created_at = created_at - interval '9 days', sent_at = sent_at - interval '8 days'")
     for days, pruned in ((10, 0), (7, 1), (7, 0)):
         with transaction(road.ledger) as tx:
@@ -176,12 +176,12 @@ def test_it_encrypts_and_logs_in(road: Road, security: str, monkeypatch: pytest.
     login = {"security": security, "username": USER, "password": PASSWORD}
     goes_down(road)
     with mail_server(security=security) as mailbox:
-        deliver(postman(road, mailbox, **login | {"password": "another"}))
+        deliver(mailer(road, mailbox, **login | {"password": "another"}))
         ((_, error),) = unsent(road)
         assert error.startswith("535")
         assert "another" not in error
         everything_is_due(road)
-        deliver(postman(road, mailbox, **login))
+        deliver(mailer(road, mailbox, **login))
     assert mailbox.subjects == ["membersync: the connection CrowdTwist is down"]
     assert mailbox.logged_in == [USER]
 
@@ -190,7 +190,7 @@ def test_it_encrypts_and_logs_in(road: Road, security: str, monkeypatch: pytest.
 def test_a_mail_server_that_cannot_prove_its_name_gets_nothing(road: Road, security: str) -> None:
     goes_down(road)
     with mail_server(security=security) as mailbox:
-        deliver(postman(road, mailbox, security=security, username=USER, password=PASSWORD))
+        deliver(mailer(road, mailbox, security=security, username=USER, password=PASSWORD))
     ((_, error),) = unsent(road)
     assert "certificate verify failed" in error
     assert mailbox.logged_in == []

@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 import pytest
 
 from producers.mail.composing import of_change, of_digest
-from producers.mail.postman import wait_s
-from producers.mail.sending import message_of
+from producers.mail.mailer import wait_s
+from producers.mail.smtp import message_of
 from shared.ledger.mail import Change, ComposedMail, Digest, Failure, Kind, LeasedMail
 from shared.pipeline import Stage, State
 from shared.settings import ApiSettings, MailSettings, OicSettings, Settings

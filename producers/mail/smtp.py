@@ -21,7 +21,7 @@ class SendingError(Exception):
 
 
 def message_of(mail: LeasedMail, settings: MailSettings) -> EmailMessage:
-    """Give a mail as it goes out.  Pure: sent again it is the same, so that a repetition is recognised."""
+    """Return a mail as it goes out.  Pure: sent again it is the same, so that a repetition is recognised."""
     message = EmailMessage(policy=SMTP)
     message["From"] = settings.sender
     message["To"] = settings.recipients

@@ -1,22 +1,22 @@
-"""The postman: takes news, writes letters, and brings them to the mail server.  A thread beside the dispatcher's turns.
+"""The mailer: takes what is new, writes mails, and brings them to the server.  A thread beside the dispatcher's turns.
 
-1. News are taken from the ledger, and the letters about them put into the outbox, by one transaction.
-2. A letter is leased, sent while no transaction is open, and marked.  Whoever dies in between leaves it to be sent
-   again when the lease ends, under the same Message-ID.
-3. A letter that was not taken is due again after up to 5 s, 10 s, 20 s … 10 min, for as long as it takes.  One that
-   was taken for some recipients is due again for those who are to get it later (4xx), and for nobody else.
+1. What is new is taken from the ledger, and the mails about it put into the outbox, by one transaction.
+2. A mail is leased, sent while no transaction is open, and marked.  Whoever dies in between leaves it to be sent again
+   when the lease ends, under the same Message-ID.
+3. A mail that was not taken is due again after up to 5 s, 10 s, 20 s … 10 min, for as long as it takes.  One that was
+   taken for some recipients is due again for those who are to get it later (4xx), and for nobody else.
 
 Any number may run.  A mail server that is down delays mail and nothing else.
 """
 
-import random
+import secrets
 import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 from producers.mail import composing
-from producers.mail.sending import Outcome, SendingError, message_of, send
+from producers.mail.smtp import Outcome, SendingError, message_of, send
 from shared.errors import LedgerConflictError, LedgerError
 from shared.ledger import mail
 from shared.ledger.engine import engine, outlasting, transaction
@@ -29,12 +29,13 @@ log = logger(__name__)
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 600.0
 _LARGEST_EXPONENT = 30
 _LEASE_TIMEOUTS = 10
-"""A letter is leased for as many time-outs as an SMTP conversation has answers to wait for, about."""
+"""A mail is leased for as many time-outs as an SMTP conversation has answers to wait for, about."""
 _MARK_WITHIN_S = 10.0
 _PRUNE_EVERY_S = 3600.0
+_JITTER = secrets.SystemRandom()
 
 
-class Postman:
+class Mailer:
     """One of those who write and send mail; the settings name a mail server."""
 
     def __init__(self, settings: Settings) -> None:
@@ -48,9 +49,14 @@ class Postman:
 
     def run(self, stop: threading.Event) -> None:
         """Write and send until *stop*; a ledger or a mail server that is away is waited for."""
+
+        def send_all() -> None:
+            while not stop.is_set() and self.send_one():
+                pass
+
         while not stop.is_set():
             self._try(self.write, self._writing)
-            self._try(lambda: self._send_all(stop), self._keeping)
+            self._try(send_all, self._keeping)
             self._try(self._prune, self._pruning)
             stop.wait(self._settings.dispatcher.tick_s)
 
@@ -63,13 +69,13 @@ class Postman:
             log.info("met another transaction, and looks again", cause=str(error))
         except LedgerError as error:
             trouble.met(str(error))
-        except Exception as error:  # noqa: BLE001  # a bug in one letter must not end all mail for good
+        except Exception as error:  # noqa: BLE001  # a bug in one mail must not end all mail for good
             trouble.met(f"a bug: {type(error).__name__}")
         else:
             trouble.over()
 
     def write(self) -> None:
-        """Take what is new, and put the letters about it into the outbox."""
+        """Take what is new, and put the mails about it into the outbox."""
         now = datetime.now(UTC)
         with transaction(self._ledger) as tx:
             for change in mail.take_changes(tx, flap_s=self._settings.mail.flap_s):
@@ -80,7 +86,7 @@ class Postman:
                 mail.put(tx, composing.of_digest(digest, self._settings, now=now))
 
     def send_one(self) -> bool:
-        """Send the letter that has been due for longest; say whether there was one, and it was taken."""
+        """Send the mail that has been due for longest; return whether there was one, and it was taken."""
         of = self._settings.mail
         with transaction(self._ledger) as tx:
             leased = mail.lease(tx, lease_s=_LEASE_TIMEOUTS * of.timeout_s)
@@ -89,7 +95,9 @@ class Postman:
         try:
             came = send(message_of(leased, of), of, leased.recipients)
         except SendingError as error:
-            self._put_off(leased, str(error))
+            self._sending.met(str(error))
+            with transaction(self._ledger) as tx:
+                mail.put_off(tx, leased, error=str(error), again_in_s=wait_s(leased.tries, _JITTER.random()))
             return False
         if came.taken or not came.later:
             self._sending.over()
@@ -106,22 +114,12 @@ class Postman:
         )
         return True
 
-    def _send_all(self, stop: threading.Event) -> None:
-        while not stop.is_set() and self.send_one():
-            pass
-
-    def _put_off(self, leased: LeasedMail, error: str) -> None:
-        self._sending.met(error)
-        again_in_s = wait_s(leased.tries, random.random())  # noqa: S311  # jitter, no secret
-        with transaction(self._ledger) as tx:
-            mail.put_off(tx, leased, error=error, again_in_s=again_in_s)
-
     def _mark(self, leased: LeasedMail, came: Outcome) -> None:
         with transaction(self._ledger) as tx:
             if not came.later:
                 mail.sent(tx, leased.mail_id, complaint=came.complaint)
                 return
-            again_in_s = wait_s(leased.tries, random.random())  # noqa: S311  # jitter, no secret
+            again_in_s = wait_s(leased.tries, _JITTER.random())
             error = came.complaint or ""
             mail.put_off(tx, leased, recipients=came.later, error=error, again_in_s=again_in_s)
 
@@ -152,5 +150,5 @@ class _Trouble:
 
 
 def wait_s(tries: int, jitter: float) -> float:
-    """Give the seconds until a letter is tried again, after *tries*; *jitter* in [0, 1).  Pure."""
+    """Return the seconds until a mail is tried again, after *tries*; *jitter* in [0, 1).  Pure."""
     return jitter * min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** min(tries - 1, _LARGEST_EXPONENT))

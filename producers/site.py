@@ -14,7 +14,7 @@ from fastapi.routing import iter_route_contexts
 from producers.api import connections, dead_letters, description, events, reads, watching
 from producers.console import app as console
 from producers.http import problems
-from producers.http.auth import Doorkeeper
+from producers.http.auth import Authenticator
 from producers.http.middleware import Envelope, Heads, Proxied
 from producers.http.protocol import protocol_of
 from producers.metrics.exposition import registry_of
@@ -53,7 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         servers=[{"url": settings.api.url}] if settings.api.public_url else None,
     )
     app.state.settings = settings
-    app.state.doorkeeper = Doorkeeper(settings.api)
+    app.state.authenticator = Authenticator(settings.api)
     app.state.metrics = registry_of(settings)
     app.state.intake_threads = anyio.CapacityLimiter(_INTAKE_THREADS)
     app.state.probe_threads = anyio.CapacityLimiter(_PROBE_THREADS)

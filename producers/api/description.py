@@ -8,7 +8,7 @@ from fastapi.routing import iter_route_contexts
 
 from producers.api import event_schema
 from producers.http import problems
-from producers.http.auth import Doorkeeper
+from producers.http.auth import Authenticator
 
 _DESCRIPTION = """Takes member changes from Siebel Loyalty, brings them to CrowdTwist, and tells Siebel what came of it.
 
@@ -51,8 +51,8 @@ def install(app: FastAPI) -> None:
 
     def described() -> dict[str, Any]:
         if app.openapi_schema is None:
-            doorkeeper: Doorkeeper = app.state.doorkeeper
-            _complete(of_the_routes(), is_open=not doorkeeper.known)
+            authenticator: Authenticator = app.state.authenticator
+            _complete(of_the_routes(), is_open=not authenticator.known)
             _illustrate(of_the_routes(), app)
         return of_the_routes()  # FastAPI keeps what it has made
 

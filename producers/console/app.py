@@ -30,7 +30,7 @@ _KEPT_S = 365 * 24 * 3600
 
 def install(app: FastAPI) -> None:
     """Put the console into *app*, beside the api's routes."""
-    app.state.sessions = Sessions(app.state.doorkeeper)
+    app.state.sessions = Sessions(app.state.authenticator)
     app.state.overviews = Overviews(app.state.settings)
     app.state.streams = Streams()
     app.state.sent_forms = SentForms()

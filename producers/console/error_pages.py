@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from producers.console.rendering import local, page
 from producers.console.session import LoginNeededError, login_address, whoever_looks
-from producers.http.auth import Doorkeeper
+from producers.http.auth import Authenticator
 from producers.http.problems import TOO_SLOW, ProblemError
 from producers.http.request import settings_of
 from producers.operations.job_control import AskError
@@ -75,10 +75,10 @@ def _mistake(request: Request, error: Exception) -> Response:
 
 def _came_from(request: Request) -> str:
     """Give the page of ours whose form was sent, or nothing."""
-    doorkeeper: Doorkeeper = request.app.state.doorkeeper
+    authenticator: Authenticator = request.app.state.authenticator
     referer = urlsplit(request.headers.get("referer", ""))
     origin = f"{referer.scheme}://{referer.netloc}"
-    if request.method != "POST" or not doorkeeper.is_ours(origin, request.headers.get("host", "")):
+    if request.method != "POST" or not authenticator.is_ours(origin, request.headers.get("host", "")):
         return ""
     prefix = settings_of(request).api.prefix
     path = referer.path.removeprefix(prefix) if f"{referer.path}/".startswith(f"{prefix}/") else referer.path

@@ -16,7 +16,7 @@ from starlette.datastructures import ImmutableMultiDict
 
 from producers.console.selection_form import Asked
 from producers.console.session import Cookies, Visitor, form_key
-from producers.http.auth import Doorkeeper, Principal
+from producers.http.auth import Authenticator, Principal
 from producers.http.operating import permit
 from producers.http.problems import ProblemError
 from producers.http.request import read_limited
@@ -43,8 +43,8 @@ async def posted(request: Request) -> Form:
         raise ProblemError(400, "invalid_form", "the form cannot be read") from None
     form = Form(pairs)
     origin, key = request.headers.get("origin"), form.get("form_key", "")
-    doorkeeper: Doorkeeper = request.app.state.doorkeeper
-    if origin is not None and not doorkeeper.is_ours(origin, request.headers.get("host", "")):
+    authenticator: Authenticator = request.app.state.authenticator
+    if origin is not None and not authenticator.is_ours(origin, request.headers.get("host", "")):
         raise ProblemError(403, "forbidden_origin", "this form was sent by the page of another site")
     if not key or not hmac.compare_digest(key.encode(), expected_key(request).encode()):
         raise ProblemError(403, "stale_form", "this page is out of date: open it again and repeat what you did")

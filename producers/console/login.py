@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from producers.console.forms import Posted
 from producers.console.rendering import local, page, redirect
 from producers.console.session import SESSION_S, Cookies, Sessions
-from producers.http.auth import Doorkeeper, Right
+from producers.http.auth import Authenticator, Right
 from producers.http.problems import ProblemError
 from producers.http.request import client_of
 from shared.logs import logger
@@ -33,11 +33,11 @@ def ask_for_token(request: Request, following: Annotated[str, Query(alias="next"
 async def log_in(request: Request, form: Posted) -> Response:
     """Take a token and give a cookie for it."""
     sessions: Sessions = request.app.state.sessions
-    doorkeeper: Doorkeeper = request.app.state.doorkeeper
+    authenticator: Authenticator = request.app.state.authenticator
     client = client_of(request)
     following = local(form.get("next", ""), "/")
     browser = request.cookies.get(Cookies.of(request).seed, "")
-    found = doorkeeper.find(form.get("token", ""))
+    found = authenticator.find(form.get("token", ""))
     if not await sessions.may_try(client, browser, is_right=found is not None):
         log.warning("too many logins", client=client)
         raise ProblemError(

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from fastapi import Depends, Request, Response
 from itsdangerous import BadData, URLSafeTimedSerializer
 
-from producers.http.auth import Doorkeeper, Guesses, Principal, Right, name_of, source_of
+from producers.http.auth import Authenticator, Guesses, Principal, Right, name_of, source_of
 from producers.http.problems import ProblemError
 from producers.http.request import settings_of
 from shared.addresses.hosts import is_loopback
@@ -76,9 +76,9 @@ class Cookies:
 class Sessions:
     """Gives cookies for tokens and principals for cookies, and slows down who guesses."""
 
-    def __init__(self, doorkeeper: Doorkeeper) -> None:
-        self._keys = {sha256(digest).hexdigest()[:16]: (digest, who) for digest, who in doorkeeper.known}
-        self._by_address = doorkeeper.guesses
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._keys = {sha256(digest).hexdigest()[:16]: (digest, who) for digest, who in authenticator.known}
+        self._by_address = authenticator.guesses
         self._by_browser = Guesses(_ATTEMPTS_OF_BROWSER)
         self._by_all = Guesses(_ATTEMPTS_OF_ALL)
         self._ended: dict[str, None] = {}
@@ -187,8 +187,8 @@ def whoever_looks(request: Request) -> Principal | None:
     sessions: Sessions = request.app.state.sessions
     if sessions.wanted:
         return sessions.who(request.cookies.get(Cookies.of(request).session, ""))
-    doorkeeper: Doorkeeper = request.app.state.doorkeeper
-    return doorkeeper.admit(None, request.headers.get("host", ""), request.headers.get("origin"))
+    authenticator: Authenticator = request.app.state.authenticator
+    return authenticator.authenticate(None, request.headers.get("host", ""), request.headers.get("origin"))
 
 
 Visitor = Annotated[Principal, Depends(visitor)]

@@ -129,7 +129,7 @@ _RIGHTS: dict[Role, Right] = {
 _SCHEME = HTTPBearer(
     scheme_name="token",
     description="One of `MEMBERSYNC_API__TOKENS`.  Its role says what may be done: producer, viewer, operator, admin.",
-    auto_error=False,  # described for readers of /openapi.json; it is `Doorkeeper` that reads it
+    auto_error=False,  # described for readers of /openapi.json; it is `Authenticator` that reads it
 )
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="membersync"'}
 
@@ -150,7 +150,7 @@ class Principal:
 _LOCAL = Principal("local", "admin", Right.PRODUCE | Right.READ | Right.OPERATE)
 
 
-class Doorkeeper:
+class Authenticator:
     """Knows the tokens by their hashes, and who tries others.
 
     Attributes:
@@ -192,7 +192,9 @@ class Doorkeeper:
                 found = digest, principal
         return found
 
-    def admit(self, authorization: str | None, host: str, origin: str | None = None, *, client: str = "") -> Principal:
+    def authenticate(
+        self, authorization: str | None, host: str, origin: str | None = None, *, client: str = ""
+    ) -> Principal:
         """Return who sends this `Authorization` header to this `Host`, from a web page of *origin* if any.
 
         Whoever has a token passes, however many wrong ones came from the address *client*.
@@ -238,9 +240,9 @@ async def principal(request: Request, _: Annotated[object, Depends(_SCHEME)] = N
 
     On the loop, as `needs` is: events must not wait for a thread behind those who read.
     """
-    doorkeeper: Doorkeeper = request.app.state.doorkeeper
+    authenticator: Authenticator = request.app.state.authenticator
     headers = request.headers
-    who = doorkeeper.admit(
+    who = authenticator.authenticate(
         headers.get("authorization"), headers.get("host", ""), headers.get("origin"), client=client_of(request)
     )
     request.state.who = who.name

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from producers.console.session import SESSION_S, Sessions
-from producers.http.auth import Doorkeeper
+from producers.http.auth import Authenticator
 from producers.site import create_app
 from shared.settings import ApiSettings, Settings, Token
 from tests.calling import served
@@ -145,9 +145,9 @@ def test_a_login_of_yesterday_is_over(client: httpx.Client, monkeypatch: pytest.
 
 
 def test_a_viewers_cookie_cannot_be_made_into_an_operators() -> None:
-    doorkeeper = Doorkeeper(ApiSettings(tokens=TOKENS))
-    sessions = Sessions(doorkeeper)
-    cookies = {who.name: sessions.opened(who, digest) for digest, who in doorkeeper.known}
+    authenticator = Authenticator(ApiSettings(tokens=TOKENS))
+    sessions = Sessions(authenticator)
+    cookies = {who.name: sessions.opened(who, digest) for digest, who in authenticator.known}
     assert sessions.who(cookies["oscar"]) is not None
     keys = {name: cookie.partition(".")[0] for name, cookie in cookies.items()}
     assert sessions.who(cookies["vera"].replace(keys["vera"], keys["oscar"])) is None

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from producers.http.auth import WINDOW_S, Doorkeeper, Guesses
+from producers.http.auth import WINDOW_S, Authenticator, Guesses
 from producers.site import create_app
 from shared.settings import Settings
 from tests.calling import assert_problem, event, outcomes, served
@@ -36,8 +36,8 @@ def guarded(ledger_url: str, clock: Clock, **options: str) -> Iterator[httpx.Cli
     of = Settings(_env_file=None, ledger_url=ledger_url)
     api = of.api.model_validate({"tokens": TOKENS, **options})
     app = create_app(of.model_copy(update={"api": api}))
-    doorkeeper: Doorkeeper = app.state.doorkeeper
-    doorkeeper.guesses = Guesses(api.wrong_tokens_per_minute, clock=clock)
+    authenticator: Authenticator = app.state.authenticator
+    authenticator.guesses = Guesses(api.wrong_tokens_per_minute, clock=clock)
     with served(app) as one:
         yield one
 

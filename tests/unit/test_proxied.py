@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fastapi import Request
 
-from producers.http.auth import Doorkeeper
+from producers.http.auth import Authenticator
 from producers.http.middleware import Proxied
 from shared.setting_types import SettingsInvalidError
 from shared.settings import ApiSettings, Token, settings
@@ -165,7 +165,7 @@ def test_networks_are_read_in_every_spelling() -> None:
 def test_without_tokens_no_proxy_can_be_trusted() -> None:
     of = ApiSettings.model_validate({"trusted_proxies": "127.0.0.1"})
     with pytest.raises(ValueError, match=r"MEMBERSYNC_API__TOKENS is not set, and MEMBERSYNC_API__TRUSTED_PROXIES"):
-        Doorkeeper(of)
+        Authenticator(of)
 
 
 @pytest.mark.parametrize(
@@ -191,6 +191,5 @@ def test_a_page_is_ours_by_the_name_it_was_asked_as_or_where_people_open_it(
     is_ours: bool,  # noqa: FBT001
 ) -> None:
     of = ApiSettings.model_validate({"public_url": "https://ops.example.com/membersync"})
-    assert Doorkeeper(of.model_copy(update={"tokens": {"t": Token(name="a", role="admin")}})).is_ours(origin, host) is (
-        is_ours
-    )
+    authenticator = Authenticator(of.model_copy(update={"tokens": {"t": Token(name="a", role="admin")}}))
+    assert authenticator.is_ours(origin, host) is is_ours

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.embedded_server import free_port
+from deploy.local.ports import free_port
 
 SCRIPTS = Path("/usr/lib/rabbitmq/bin")
 SERVER = SCRIPTS / "rabbitmq-server"

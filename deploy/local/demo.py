@@ -1,11 +1,4 @@
-"""`membersync demo`: the whole stack in the sandbox, a day of members through it, and every promise checked.
-
-1. A few hundred members enrol, as NDJSON and as Siebel's own XML.
-2. CrowdTwist goes into maintenance for some seconds, and the next day's changes arrive meanwhile.
-3. It comes back; everything heals by itself.
-4. Much is sent once more: nothing may happen.
-5. What CrowdTwist holds and Siebel says is compared with what the sample asks for, worked out independently.
-"""
+"""`membersync demo`: the whole stack in the sandbox, a story played on it, and every promise of it checked."""
 
 import shutil
 import tempfile
@@ -14,25 +7,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deploy.local import demo_sample as sample
-from deploy.local.demo_feed import Feed, report
-from deploy.local.demo_sample import DEFAULT_COUNTRY, DEFAULT_US_POSTAL_CODE, EMAIL_DOMAIN
-from deploy.local.embedded_server import ServerError
-from deploy.local.scene_theatre import NotSettledError, Scene, Theatre
+from deploy.local.demo_run import DemoRun, NotSettledError, Scene
+from deploy.local.demo_story import MAIN
 from deploy.local.scenes import SCENES
-from deploy.local.stack import Stack, StoppedError, running_stack
+from deploy.local.server_folder import ServerError
+from deploy.local.stack import StoppedError, running_stack
 from deploy.local.supervisor import ProcessError, Stop, stop_signals
 from deploy.local.up import complain, say, say_ready, tell
 from shared.addresses.hosts import PortError
-from shared.pipeline import Stage
-from shared.settings import ApiSettings, CrowdTwistSettings, FlowerSettings, OicSettings, Page, Settings
+from shared.settings import ApiSettings, CrowdTwistSettings, FlowerSettings, OicSettings, Settings
 
-_OUTAGE_S = 6.0
-_LINES_PER_REQUEST = 60
 _INTERRUPTED = 130
 
 
 def demo(settings: Settings, *, keep: bool = False, scene: Scene | str | None = None) -> int:
-    """Show and check the product on this machine; give the exit code: 0 only if every promise held.
+    """Show and check the product on this machine; return the exit code: 0 only if every promise held.
 
     Args:
         settings: Of these only the home, if it was set, the ports and the log level count: a demo never reaches out.
@@ -43,103 +32,61 @@ def demo(settings: Settings, *, keep: bool = False, scene: Scene | str | None = 
         if scene not in SCENES:
             complain(f"membersync demo: there is no scene {scene}; there are {', '.join(SCENES)}")
             return 2
-        scene = SCENES[scene]()
+        scene = SCENES[scene]
     try:
         with stop_signals() as stop, _home(settings) as home:
-            return _play(_settings(settings, home), stop, scene, keep=keep)
+            _play(scene or MAIN, _settings(settings, home), stop, keep=keep)
     except StoppedError:
         complain("membersync demo: interrupted")
         return _INTERRUPTED
     except (PortError, ServerError, ProcessError, FileExistsError) as error:
         complain(f"membersync demo: {error}")
         return 1
-
-
-def _play(settings: Settings, stop: Stop, scene: Scene | None, *, keep: bool) -> int:
-    simulated = {Stage.CROWDTWIST, Stage.SIEBEL} if scene is None else scene.simulated
-    if scene is not None:
-        settings = scene.settings(settings.model_copy(update={"program_id": ""}))
-        say(f"{scene.about}\n")
-        say(f"shortened (default): {scene.shortened}\n")
-    say(f"starting; data and logs in {settings.home}")
-    with running_stack(settings, sandbox=simulated, on_event=tell, stop=stop) as stack:
-        say_ready(stack)
-        kept = _main(stack, stop) if scene is None else _act(scene, stack, stop)
-        if keep:
-            say(f"still running, in {settings.home}, until Ctrl-C")
-            say_ready(stack)
-            stop.wait()
-    if not kept:
-        raise ProcessError("a promise was broken, see above")
     say("every promise held")
     return 0
 
 
-def _main(stack: Stack, stop: Stop) -> bool:
-    """Play the main story; say whether every promise held."""
-    with Feed(stack, stop) as feed:
-        try:
-            _feed(feed)
-        except NotSettledError as error:
-            complain(str(error))
-        return report(feed)
-
-
-def _act(scene: Scene, stack: Stack, stop: Stop) -> bool:
-    """Play a scene; say whether every promise held."""
-    with Theatre(stack, stop) as theatre:
-        try:
-            scene.act(theatre)
-        except NotSettledError as error:
-            theatre.promise("it goes on", [str(error)])
-        return theatre.kept
-
-
-def _feed(feed: Feed) -> None:
-    """Send the sample in its acts."""
-    feed.seed_siebel([*sample.ndjson("members.ndjson", _LINES_PER_REQUEST), sample.siebel_xml("siebel_messages.xml")])
-    say("1. members enrol: NDJSON, and SiebelMessage XML")
-    for request in sample.ndjson("members.ndjson", _LINES_PER_REQUEST):
-        feed.send(request)
-    feed.send(sample.siebel_xml("siebel_messages.xml"))
-    feed.settle()
-    say(f"2. CrowdTwist is in maintenance for {_OUTAGE_S:g} s (503, an HTML page), and the next day's changes arrive")
-    feed.break_crowdtwist(_OUTAGE_S)
-    feed.send(sample.json_array("changes.json"))
-    feed.settle()
-    say("3. much of it is sent once more, and updates without news: nothing may happen")
-    feed.expect_no_calls()
-    for request in sample.ndjson("members.ndjson", _LINES_PER_REQUEST):
-        feed.send(request)
-    feed.send(sample.siebel_xml("siebel_messages.xml"))
-    feed.send(sample.json_array("changes.json"))
-    for request in sample.ndjson("again.ndjson", _LINES_PER_REQUEST):
-        feed.send(request)
-    feed.settle()
+def _play(scene: Scene, settings: Settings, stop: Stop, *, keep: bool) -> None:
+    if scene.about:
+        say(f"{scene.about}\n")
+        say(f"shortened (default): {scene.changed}\n")
+    say(f"starting; data and logs in {settings.home}")
+    with running_stack(scene.settings(settings), sandbox=scene.simulated, on_event=tell, stop=stop) as stack:
+        say_ready(stack)
+        with DemoRun(stack, stop) as run:
+            try:
+                scene.act(run)
+            except NotSettledError as error:
+                run.promise("it goes on", [str(error)])
+        if keep:
+            say(f"still running, in {settings.home}, until Ctrl-C")
+            say_ready(stack)
+            stop.wait()
+    if not run.kept:
+        raise ProcessError("a promise was broken, see above")
 
 
 def _settings(given: Settings, home: Path) -> Settings:
-    """Give the demo's own settings: of yours only the home and the ports, so that nothing of yours is touched."""
+    """Return the demo's own settings: of yours only the home and the ports, so that nothing of yours is touched.
+
+    A port counts only if it was asked for: in place of any other the demo may take another one.
+    """
+    api, flower = (page.model_dump(include={"port"}, exclude_unset=True) for page in (given.api, given.flower))
     return Settings.model_construct(
         home=home,
         log_level=given.log_level,
         program_id=sample.PROGRAM_ID,
         oic=OicSettings(
-            default_country_code=DEFAULT_COUNTRY,
-            default_postal_code=DEFAULT_US_POSTAL_CODE,
-            default_email_domain=EMAIL_DOMAIN,
+            default_country_code=sample.DEFAULT_COUNTRY,
+            default_postal_code=sample.DEFAULT_US_POSTAL_CODE,
+            default_email_domain=sample.EMAIL_DOMAIN,
         ),
         crowdtwist=CrowdTwistSettings(
             retry_base_s=0.5, retry_cap_s=2, max_attempts=30, probe_first_s=0.5, probe_cap_s=1, settle_s=1
         ),
-        api=ApiSettings(**_port(given.api)),
-        flower=FlowerSettings(password=given.flower.password, **_port(given.flower)),
+        api=ApiSettings(**api),
+        flower=FlowerSettings(password=given.flower.password, **flower),
     )
-
-
-def _port(given: Page) -> dict[str, int]:
-    """Give the port only if it was asked for: in place of any other the demo may take another one."""
-    return given.model_dump(include={"port"}, exclude_unset=True)
 
 
 @contextmanager

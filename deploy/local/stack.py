@@ -16,23 +16,26 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 from pydantic import SecretStr
 
+from deploy import health
 from deploy.local import programs
-from deploy.local.embedded_server import free_port, hold
-from deploy.local.ports import Listener, Place
-from deploy.local.readiness import ready_api, ready_flower, ready_sandbox, workers_answer
+from deploy.local.ports import Listener, Place, free_port, is_listening
+from deploy.local.server_folder import locked, write_private
 from deploy.local.servers import embedded_postgres, embedded_valkey
-from deploy.local.supervisor import Event, ProcessError, Running, Stop, Supervisor, log_tail, write_event
+from deploy.local.supervisor import Event, ProcessError, Program, Running, Stop, Supervisor, log_tail, write_event
 from deploy.sandbox.client import SandboxControl
 from shared.addresses import hosts
 from shared.addresses.hosts import listening
+from shared.broker import ask_workers
 from shared.pipeline import Lane, Stage
 from shared.settings import Page, Settings
 
 __all__ = ["Stack", "StoppedError", "running_stack"]
 
 _READY_WITHIN_S = 60.0
+_WORKERS_ANSWER_WITHIN_S = 1.0
 _CONTROL_PORT = 9100
 
 
@@ -40,7 +43,7 @@ class StoppedError(Exception):
     """The end was asked for before the stack was ready."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Stack:
     """A running stack.
 
@@ -48,6 +51,7 @@ class Stack:
         settings: As its processes have them, every URL filled in.
         sandbox: The addresses of the simulators that run here, by name, and of their `control`; empty when none does.
         control: Steers the simulators; None when none runs.
+        pids: Returns the process of dispatcher and workers that has one at this moment, by name.
     """
 
     home: Path
@@ -58,11 +62,7 @@ class Stack:
     flower_url: str
     flower_user: str
     flower_password: str = field(repr=False)
-    _pids: Callable[[], dict[str, int]]
-
-    def pids(self) -> dict[str, int]:
-        """Give the process of each program that has one at this moment, by name."""
-        return self._pids()
+    pids: Callable[[], dict[str, int]]
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def running_stack(
 
     Args:
         settings: Of all its processes; what they leave unset is started here.
-        sandbox: The connections to simulate; by default those that have no address.
+        sandbox: The connections to simulate; by default those that have no address and need one.
         on_event: Told of what starts (`{"event": "started", "name", "url"}`), and of deaths as the supervisor tells.
         stop: Ends the start early when it is asked for.
 
@@ -87,23 +87,20 @@ def running_stack(
         ProcessError: A process does not become ready; the message ends with its log.
         StoppedError: *stop* said so.
     """
+    if sandbox is None:
+        builtin = {Stage.OIC} if settings.oic.mode == "builtin" else set()
+        sandbox = {stage for stage in Stage if settings.connection(stage).base_url is None} - builtin
     with ExitStack() as exits:
         home = settings.home.resolve()
         home.mkdir(parents=True, exist_ok=True)
-        exits.enter_context(hold(home))
+        exits.enter_context(locked(home))
         start = _Start(settings.model_copy(update={"home": home}), on_event, stop, exits)
         start.take_ports()
-        start.servers(_simulated(settings) if sandbox is None else frozenset(sandbox))
+        start.servers(frozenset(sandbox))
         start.migrate()
         stack = start.processes()
         exits.enter_context(_written(stack))
         yield stack
-
-
-def _simulated(settings: Settings) -> frozenset[Stage]:
-    """Name the connections that have no address and need one."""
-    builtin = {Stage.OIC} if settings.oic.mode == "builtin" else set()
-    return frozenset(stage for stage in Stage if settings.connection(stage).base_url is None) - builtin
 
 
 class _Start:
@@ -117,10 +114,10 @@ class _Start:
         self._stop = stop
         self._exits = exits
         self._taken: ExitStack = exits.enter_context(ExitStack())
-        self._asked = _asked_for(settings)
-        self._home = settings.home
+        self._asked_for = [
+            name for name in programs.PAGES if self._page(name).port and "port" in self._page(name).model_fields_set
+        ]
         self._sandbox: Mapping[str, str] = {}
-        self._pids: list[Callable[[], dict[str, int]]] = []
 
     def take_ports(self) -> None:
         """Keep everybody, our own servers too, off the ports that were asked for, until their programs start.
@@ -128,24 +125,39 @@ class _Start:
         Raises:
             PortError: One cannot be listened on.
         """
-        for name, (what, host, port) in self._asked.items():
-            self._taken.enter_context(listening(what, host, port, f"MEMBERSYNC_{name}"))
+        for name in self._asked_for:
+            page, setting = self._page(name), f"MEMBERSYNC_{name.upper()}__PORT"
+            self._taken.enter_context(listening(programs.PAGES[name], page.host, page.port, setting))
+        of = self._settings.dispatcher
+        if of.metrics_port:
+            setting = "MEMBERSYNC_DISPATCHER__METRICS_PORT"
+            self._taken.enter_context(listening("metrics", of.metrics_host, of.metrics_port, setting))
 
     def servers(self, simulated: frozenset[Stage]) -> None:
         """Start the simulators, PostgreSQL and Valkey, and point the settings at them."""
         simulators = self._simulators(simulated) if simulated else None
         if self._settings.ledger_url is None:
-            url = self._exits.enter_context(embedded_postgres(self._home, on_event=self._on_event))
+            url = self._exits.enter_context(embedded_postgres(self._settings.home, on_event=self._on_event))
             self._set(ledger_url=url)
             self._tell("postgres", url.rpartition("@")[2])
         if self._settings.broker_url is None:
-            url = self._exits.enter_context(embedded_valkey(self._home, on_event=self._on_event))
+            url = self._exits.enter_context(embedded_valkey(self._settings.home, on_event=self._on_event))
             self._set(broker_url=url)
             self._tell("valkey", url.rpartition("@")[2])
         if simulators is not None:
             self._wait(simulators)
             self._settings = programs.pointed_at(self._sandbox, self._settings)
             self._tell("sandbox", self._sandbox["control"])
+
+    def _simulators(self, simulated: frozenset[Stage]) -> Listener:
+        def program_at(port: int) -> Program:
+            program, self._sandbox = programs.sandbox(self._settings, simulated, port)
+            return program
+
+        def all_answer(_port: int) -> bool:
+            return all(health.get(f"{url}/_sandbox/state").status_code for url in self._sandbox.values())
+
+        return self._listen(program_at, all_answer, Place(_CONTROL_PORT))
 
     def migrate(self) -> None:
         """Bring the ledger's schema up to date.
@@ -162,84 +174,64 @@ class _Start:
 
     def processes(self) -> Stack:
         """Start our processes and wait until each of them does its work."""
-        self._set(flower=self._settings.flower.model_copy(update={"password": _flower_password(self._settings)}))
-        self._set(**{name: self._placed(name) for name in ("api", "flower")})
+        flower = self._settings.flower
+        password = flower.password or SecretStr(secrets.token_urlsafe(12))
+        self._set(flower=flower.model_copy(update={"password": password}))
+        for name in programs.PAGES:  # each has its address before either starts, so that it can link to the other
+            page = self._page(name)
+            port = page.port if name in self._asked_for else free_port(page.port, page.host)
+            public_url = page.public_url or hosts.url(page.host, port)
+            self._set(**{name: page.model_copy(update={"port": port, "public_url": public_url})})
         self._taken.close()
         supervisor = self._exits.enter_context(Supervisor(self._on_event))
-        self._pids.append(supervisor.pids)
         supervisor.start(programs.ours(self._settings, "dispatcher", "dispatcher"))
         supervisor.start(*(programs.worker(self._settings, lane) for lane in Lane))
-        api, flower = self._settings.api, self._settings.flower
-        listeners = {
-            "api": self._listen(
-                lambda port: programs.api(self._settings, port),
-                lambda port: ready_api(port, api),
-                Place(api.port, api.host, is_asked_for="API__PORT" in self._asked),
-            ),
-            "flower": self._listen(
-                lambda port: programs.flower(self._settings, port),
-                lambda port: ready_flower(port, flower),
-                Place(flower.port, flower.host, is_asked_for="FLOWER__PORT" in self._asked),
-            ),
-        }
-        stack = self._stack()
-        for name, listener in listeners.items():
+        pages = {name: self._start_page(name) for name in programs.PAGES}
+        for listener in pages.values():
             self._wait(listener)
-            setattr(stack, f"{name}_url", hosts.url(getattr(self._settings, name).host, listener.port))
         supervisor.wait_until(
-            lambda: bool(self._stop) or self._workers_answer(supervisor),
+            lambda: bool(self._stop) or self._workers_answer(supervisor.pids()),
             what="working",
             within_s=_READY_WITHIN_S,
         )
         self._check()
-        return stack
-
-    def _workers_answer(self, supervisor: Supervisor) -> bool:
-        pids = [pid for name, pid in supervisor.pids().items() if name.startswith("worker-")]
-        return len(pids) == len(Lane) and workers_answer(self._settings.require_broker(), pids)
-
-    def _stack(self) -> Stack:
-        control = None
-        if self._sandbox:
-            control = self._exits.enter_context(SandboxControl(self._sandbox["control"]))
-        flower = self._settings.flower
-        password = flower.password.get_secret_value() if flower.password else ""
+        sandbox = self._sandbox
         return Stack(
-            home=self._home,
+            home=self._settings.home,
             settings=self._settings,
-            sandbox=self._sandbox,
-            control=control,
-            api_url="",
-            flower_url="",
+            sandbox=sandbox,
+            control=self._exits.enter_context(SandboxControl(sandbox["control"])) if sandbox else None,
+            **{f"{name}_url": hosts.url(self._page(name).host, one.port) for name, one in pages.items()},
             flower_user=flower.username,
-            flower_password=password,
-            _pids=self._all_pids,
+            flower_password=password.get_secret_value(),
+            pids=supervisor.pids,
         )
 
-    def _simulators(self, simulated: frozenset[Stage]) -> Listener:
-        def program_at(port: int) -> programs.Program:
-            program, self._sandbox = programs.sandbox(self._settings, simulated, port)
-            return program
+    def _start_page(self, name: str) -> Listener:
+        page = self._page(name)
 
-        return self._listen(program_at, lambda _: ready_sandbox(self._sandbox), Place(_CONTROL_PORT))
+        def is_well(port: int) -> bool:
+            return health.CHECKS[name](programs.at_port(self._settings, name, port))
 
-    def _listen(
-        self,
-        program_at: Callable[[int], programs.Program],
-        answers: Callable[[int], bool],
-        place: Place,
-    ) -> Listener:
-        listener = Listener(program_at, answers, place, self._on_event)
-        self._exits.callback(listener.stop)
-        self._pids.append(listener.pids)
-        listener.start()
-        return listener
+        place = Place(page.port, page.host, is_asked_for=name in self._asked_for)
+        return self._listen(lambda port: programs.page(self._settings, name, port), is_well, place)
 
-    def _placed(self, name: str) -> Page:
-        """Return the page *name* with a port and an address, so that the other pages can link to it."""
+    def _listen(self, program_at: Callable[[int], Program], is_well: Callable[[int], bool], place: Place) -> Listener:
+        def is_ready(pid: int, port: int) -> bool:
+            with suppress(httpx.TransportError):
+                return is_listening(pid, port) and is_well(port)
+            return False
+
+        listener = Listener(program_at, is_ready, place, self._on_event)
+        return self._exits.enter_context(listener.started())
+
+    def _workers_answer(self, pids: Mapping[str, int]) -> bool:
+        workers = [pid for name, pid in pids.items() if name.startswith("worker-")]
+        return len(workers) == len(Lane) and workers_answer(self._settings.require_broker(), workers)
+
+    def _page(self, name: str) -> Page:
         page: Page = getattr(self._settings, name)
-        port = page.port if f"{name.upper()}__PORT" in self._asked else free_port(page.port, page.host)
-        return page.model_copy(update={"port": port, "public_url": page.public_url or hosts.url(page.host, port)})
+        return page
 
     def _wait(self, listener: Listener) -> None:
         listener.wait(within_s=_READY_WITHIN_S, unless=lambda: bool(self._stop))
@@ -256,27 +248,21 @@ class _Start:
         self._check()
         self._on_event({"event": "started", "name": name, "url": url})
 
-    def _all_pids(self) -> dict[str, int]:
-        found = {name: pid for pids in self._pids for name, pid in pids().items()}
-        for name, file in (("postgres", "postgres/data/postmaster.pid"), ("valkey", "valkey/valkey.pid")):
-            with suppress(OSError, ValueError):
-                found[name] = int((self._home / file).read_text(encoding="utf-8").split("\n")[0])
-        return found
 
+def workers_answer(broker_url: str, pids: Collection[int]) -> bool:
+    """Return whether the workers with these process numbers take commands from the broker, and so tasks."""
 
-def _flower_password(settings: Settings) -> SecretStr:
-    return settings.flower.password or SecretStr(secrets.token_urlsafe(12))
+    def answered(limit: int | None) -> set[int]:
+        found = ask_workers(broker_url, "stats", within_s=_WORKERS_ANSWER_WITHIN_S, limit=limit)
+        return {int(stats["pid"]) for stats in found.values() if "pid" in stats}
 
-
-def _asked_for(settings: Settings) -> dict[str, tuple[str, str, int]]:
-    """Name the settings that ask for one port and no other; with what is served there, its host and its port."""
-    of, asked = settings.dispatcher, {}
-    for name, what, page in (("API__PORT", "the api", settings.api), ("FLOWER__PORT", "Flower", settings.flower)):
-        if page.port and "port" in page.model_fields_set:
-            asked[name] = (what, page.host, page.port)
-    if of.metrics_port:
-        asked["DISPATCHER__METRICS_PORT"] = ("metrics", of.metrics_host, of.metrics_port)
-    return asked
+    try:
+        found = answered(len(pids))
+        if not found.issuperset(pids) and len(found) >= len(pids):
+            found = answered(None)  # others work here too, and were quicker
+    except ConnectionError:
+        return False
+    return found.issuperset(pids)
 
 
 @contextmanager
@@ -293,11 +279,7 @@ def _written(stack: Stack) -> Iterator[None]:
         "sandbox": dict(stack.sandbox),
         "pid": os.getpid(),
     }
-    new = file.with_suffix(".new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
-        stream.write(json.dumps(document, indent=2) + "\n")
-    new.replace(file)
+    write_private(file, json.dumps(document, indent=2) + "\n")
     try:
         yield
     finally:

@@ -1,7 +1,8 @@
 """Keep programs running: start them, start again what dies, stop all of it in order, leave nothing behind.
 
-Nothing outlives the supervisor, even one that was SIGKILLed: see ``guardian.py``.  Programs started in one call stop
-together; what was started later stops first.
+Nothing outlives the supervisor, even one that was SIGKILLed: see ``die_with_parent.py``.  Programs started in one call
+stop together; what was started later stops first.  SIGTERM and SIGINT are a value to wait for, instead of an end in the
+middle of something.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import IO, Self
 
-from deploy.local.guardian import CANNOT_RUN
+from deploy.local.die_with_parent import CANNOT_RUN
 
 
 class Stop:
@@ -70,7 +71,7 @@ def stop_signals() -> Iterator[Stop]:
         stop.close()
 
 
-_GUARDIAN = Path(__file__).with_name("guardian.py")
+_GUARDIAN = Path(__file__).with_name("die_with_parent.py")
 _LOG_MAX_BYTES = 10 * 1024 * 1024  # a longer log becomes NAME.log.1 at the next start; nothing else rotates it
 _GUARDIAN_SLACK_S = 2.0  # what the guardian may take on top of the grace before it is killed too
 
@@ -110,7 +111,12 @@ class Running:
     def __init__(self, program: Program, stdin: IO[bytes] | int = subprocess.DEVNULL) -> None:
         self._grace_s = program.grace_s
         self._channel, theirs = socket.socketpair()
-        output = _open_log(program.log) if program.log else None
+        output: IO[bytes] | None = None
+        if log := program.log:
+            log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # a server may log a statement with its values
+            if log.exists() and log.stat().st_size > _LOG_MAX_BYTES:
+                log.replace(log.with_name(log.name + ".1"))
+            output = log.open("ab")
         account = f"{program.account[0]}:{program.account[1]}" if program.account else "-"
         settings = [str(theirs.fileno()), str(program.grace_s), str(int(program.stop_signal)), account]
         try:
@@ -142,7 +148,8 @@ class Running:
         """
         code = self._guardian.wait(timeout_s)
         if code < 0 and self.pid is not None:  # somebody killed the guardian: finish its work
-            _kill_group(self.pid)
+            with contextlib.suppress(OSError):  # nobody left
+                os.killpg(self.pid, signal.SIGKILL)
         self._channel.close()
         return code if code >= 0 else 128 - code
 
@@ -169,7 +176,7 @@ class Running:
 
 
 def log_tail(log: Path | None, lines: int = 15) -> str:
-    """Give the last lines of a log, indented for an error message; empty when there is no log."""
+    """Return the last lines of a log, indented for an error message; empty when there is no log."""
     if log is None or not log.exists():
         return ""
     with log.open("rb") as file:
@@ -177,20 +184,6 @@ def log_tail(log: Path | None, lines: int = 15) -> str:
         text = file.read().decode(errors="replace")
     return "".join(f"\n    {line}" for line in text.splitlines()[-lines:])
 
-
-def _open_log(log: Path) -> IO[bytes]:
-    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # a server may log a statement with its values
-    if log.exists() and log.stat().st_size > _LOG_MAX_BYTES:
-        log.replace(log.with_name(log.name + ".1"))
-    return log.open("ab")
-
-
-def _kill_group(leader: int) -> None:
-    with contextlib.suppress(OSError):  # nobody left
-        os.killpg(leader, signal.SIGKILL)
-
-
-__all__ = ["Event", "ProcessError", "Program", "Stop", "Supervisor", "stop_signals", "write_event"]
 
 Event = Mapping[str, object]
 
@@ -238,7 +231,7 @@ class Supervisor:
             watch.started.wait()
 
     def pids(self) -> dict[str, int]:
-        """Give the process of each program that has one at this moment, by name."""
+        """Return the process of each program that has one at this moment, by name."""
         return {watch.program.name: watch.pid for watch in self._watches() if watch.pid is not None}
 
     def wait_until(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TextIO
 
-from deploy.local.embedded_server import ServerError
+from deploy.local.server_folder import ServerError
 from deploy.local.stack import Stack, StoppedError, running_stack
 from deploy.local.supervisor import Event, ProcessError, stop_signals
 from shared.addresses.hosts import PortError

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from datetime import UTC
 from difflib import get_close_matches
 
-from deploy.local.programs import PREFIX, unknown, variables
+from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
+
+from deploy.local.programs import PREFIX, variables
 from producers.doctor.check import Finding, Subject, fail, ok, warn
 from producers.operations import connection_control
 from producers.operations.advice import setting_at_fault
@@ -22,6 +24,8 @@ from shared.settings import Settings
 SETTINGS = "settings"
 _ADDED = {Stage.OIC: "/ic", Stage.CROWDTWIST: "/v2", Stage.SIEBEL: "/siebel"}
 _SOURCES = "the environment and .env"
+_OF_OTHERS = {"MEMBERSYNC_TOKEN", "MEMBERSYNC_VERSION"}
+"""Read by `membersync produce` and by compose.yaml."""
 TESTED_WITHIN_S = 5.0
 
 
@@ -39,7 +43,12 @@ def look_at_settings(subject: Subject) -> list[Finding]:
 
 def _misspelt(of: Settings) -> Iterator[Finding]:
     known = {name.removeprefix(PREFIX): name for name, _ in variables(of)}
-    for name in unknown(of):
+    groups = {name.rpartition("__")[0] for name in known.values()}
+    sources = (EnvSettingsSource(Settings), DotEnvSettingsSource(Settings))
+    given = {name.upper() for source in sources for name in source.env_vars if name.upper().startswith(PREFIX)}
+    for name in sorted(given - {*known.values()} - groups - _OF_OTHERS):
+        if any(name.startswith(f"{one}__") for one in known.values()):
+            continue  # what a JSON setting holds may be given one by one: MEMBERSYNC_SIEBEL__FIELD_NAMES__ROW_ID
         close = get_close_matches(name.removeprefix(PREFIX), known, n=1, cutoff=0.7)
         meant = known[close[0]] if close else None
         found = f"{name} is no setting" + (f"; did you mean {meant}?" if meant else "")

@@ -14,6 +14,7 @@ import yaml
 
 from deploy import health
 from deploy.local import programs
+from deploy.local.supervisor import Program
 from deploy.sandbox import __main__ as sandbox
 from producers.cli.app import app
 from shared.pipeline import QUEUES, STAGES, Lane, Stage
@@ -28,8 +29,7 @@ UP = [
     programs.ours(Settings(), "migrate", "migrate"),
     programs.ours(Settings(), "dispatcher", "dispatcher"),
     *(programs.worker(Settings(), lane) for lane in Lane),
-    programs.api(Settings(), 8001),
-    programs.flower(Settings(), 5556),
+    *(programs.page(Settings(), name, 8001) for name in programs.PAGES),
 ]
 
 
@@ -80,7 +80,7 @@ def test_compose_starts_only_what_the_command_line_understands(name: str) -> Non
 
 
 @pytest.mark.parametrize("program", UP, ids=lambda program: program.name)
-def test_up_starts_only_what_the_command_line_understands(program: programs.Program) -> None:
+def test_up_starts_only_what_the_command_line_understands(program: Program) -> None:
     _, option, module, *arguments = map(str, program.argv)
     assert (option, module) == ("-m", "producers.cli")
     assert parse(arguments)["name"] == arguments[0]

@@ -18,18 +18,18 @@ ROOT = Path(__file__).parents[2]
 OUTAGE_S = 8
 PLAY = """
 import sys
-from deploy.local import scene_{module}
 from deploy.local.demo import demo
+from deploy.local.scene_downtime import oic, outage
 from shared.settings import settings
-sys.exit(demo(settings(), scene=scene_{module}.scene({length})))
+sys.exit(demo(settings(), scene={scene}))
 """
 
 
 @contextmanager
-def played(module: str, length: str = "") -> Iterator[subprocess.Popen[str]]:
+def played(scene: str) -> Iterator[subprocess.Popen[str]]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MEMBERSYNC_")}
     with subprocess.Popen(
-        [sys.executable, "-c", PLAY.format(module=module, length=length)],
+        [sys.executable, "-c", PLAY.format(scene=scene)],
         cwd=ROOT,
         env=environment | {"MEMBERSYNC_API__PORT": "0", "MEMBERSYNC_FLOWER__PORT": "0"},
         stdout=subprocess.PIPE,
@@ -44,16 +44,16 @@ def played(module: str, length: str = "") -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.parametrize(
-    ("module", "length", "promises"),
+    ("scene", "promises"),
     [
-        ("outage", str(OUTAGE_S), 8),
-        ("oic", str(OUTAGE_S), 9),
-        ("dead_letter", "", 7),
+        (f"outage({OUTAGE_S})", 8),
+        (f"oic({OUTAGE_S})", 9),
+        ("'dead-letter'", 7),
     ],  # "overtaken" is played in test_demo, where it is kept
 )
-def test_every_promise_of_a_scene_is_kept(module: str, length: str, promises: int) -> None:
+def test_every_promise_of_a_scene_is_kept(scene: str, promises: int) -> None:
     began = time.monotonic()
-    with played(module, length) as process:
+    with played(scene) as process:
         said, _ = process.communicate(timeout=100)
     assert process.returncode == 0, said
     assert "BROKEN" not in said
@@ -66,7 +66,7 @@ def test_every_promise_of_a_scene_is_kept(module: str, length: str, promises: in
 
 
 def test_a_scene_in_which_a_promise_is_broken_fails() -> None:
-    with played("outage", str(OUTAGE_S)) as process:
+    with played(f"outage({OUTAGE_S})") as process:
         assert process.stdout is not None
         lines: list[str] = []
         for line in process.stdout:

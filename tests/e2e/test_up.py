@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy.local.embedded_server import free_port
+from deploy.local.ports import free_port
 from deploy.sandbox.client import SandboxControl
 from tests.forked import run_to_end
 from tests.network import port_of_v6
@@ -202,7 +202,7 @@ def test_what_is_killed_is_started_again_and_that_is_said(stacks: tuple[Up, Up],
     one, _ = stacks
     before = set(one.processes(words))
     for pid in before:
-        if "guardian.py" not in Path(f"/proc/{pid}/cmdline").read_text():
+        if "die_with_parent.py" not in Path(f"/proc/{pid}/cmdline").read_text():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     assert eventually(lambda: one.said(f"{name} died (exit code 137)"))

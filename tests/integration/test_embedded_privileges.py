@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from deploy.local.postgres import Account, give, named_account, path_for, server_account, within_reach
+from deploy.local.postgres import Account, chown_tree, named_account, path_for, server_account, within_reach
 from deploy.local.servers import embedded_postgres, embedded_valkey
 from deploy.local.supervisor import Program, Running
 from shared.ledger.readiness import migrate
@@ -129,7 +129,7 @@ def _home_of_the_version_before(home: Path, package: Path) -> None:
     secret.write_text("of-the-version-before")
     (folder / "pw").write_text("of-the-version-before")
     account = named_account(server_account(folder))
-    give(folder, account)
+    chown_tree(folder, account)
     with within_reach(package, account, home / "note") as reachable:
         at = path_for(data, account)
         _run(reachable, data, account, "initdb", "--pgdata", at, "--username", "membersync", "--auth", "trust")

@@ -223,7 +223,7 @@ def test_a_killed_parent_leaves_nothing_and_the_next_start_finds_what_was_commit
 def test_a_parent_killed_with_its_guardians_leaves_nothing(tmp_path: Path) -> None:
     with stack(tmp_path) as (parent, _, _):
         parent.kill()
-        for guardian in processes_of(tmp_path, containing="guardian.py"):
+        for guardian in processes_of(tmp_path, containing="die_with_parent.py"):
             os.kill(guardian, signal.SIGKILL)
         assert eventually(lambda: processes_of(tmp_path) == [])
 
@@ -234,7 +234,7 @@ def test_what_is_frozen_does_not_outlive_its_stack_and_loses_no_commit(tmp_path:
     with stack(tmp_path, grace_s=3.0) as (parent, ledger, broker):
         query(ledger, "create table kept as select 42 as answer")
         ask(broker, "SET", "kept", "42")
-        guardians = set(processes_of(tmp_path, containing="guardian.py"))
+        guardians = set(processes_of(tmp_path, containing="die_with_parent.py"))
         everything = set(processes_of(tmp_path)) - {parent.pid}
         chosen = {"guardians": guardians, "servers": everything - guardians, "everything": everything}[frozen]
         assert chosen

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 from sqlalchemy import Engine
 
-from deploy.local.embedded_server import free_port
+from deploy.local.ports import free_port
 from deploy.sandbox.client import running_sandbox
 from tests.console import logged_in, post
 from tests.forked import run_to_end

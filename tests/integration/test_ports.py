@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from deploy.local.embedded_server import free_port
+from deploy.local.ports import free_port
 from deploy.local.stack import running_stack
 from shared.addresses.hosts import PortError, listening
 from shared.settings import ApiSettings, DispatcherSettings, FlowerSettings, Settings

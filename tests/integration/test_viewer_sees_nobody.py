@@ -16,7 +16,7 @@ from celery import Celery
 from sqlalchemy import text
 
 from deploy.flower.events import reworded
-from deploy.local.embedded_server import free_port
+from deploy.local.ports import free_port
 from shared.settings import Settings, settings
 from tests.calling import outcomes
 from tests.console import HTML, console, logged_in

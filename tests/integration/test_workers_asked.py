@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.embedded_server import free_port
-from deploy.local.readiness import workers_answer
+from deploy.local.ports import free_port
 from deploy.local.servers import embedded_valkey
+from deploy.local.stack import workers_answer
 from shared.broker import ask_workers
 from tests.forked import run_to_end
 from tests.rig import Pipeline

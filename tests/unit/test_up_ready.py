@@ -16,7 +16,7 @@ STACK = Stack(
     flower_url="http://127.0.0.1:5555",
     flower_user="flower",
     flower_password="not-for-logs",
-    _pids=dict,
+    pids=dict,
 )
 
 

@@ -1,4 +1,4 @@
-"""Run one program and never outlive whoever asked for it.
+"""Run one program that dies with its parent: it never outlives whoever asked for it.
 
 The supervisor starts every program through this file, run as a script (``python -I -S``) in a session of its own::
 
@@ -40,19 +40,9 @@ _LINUX = sys.platform == "linux"
 
 
 def main(arguments: list[str]) -> int:
-    """Run ``CHANNEL GRACE_S STOP_SIGNAL UID:GID|- PROGRAM ARGUMENT…`` and give its exit code, as a shell says it."""
-    channel = socket.socket(fileno=int(arguments[0]))
-    channel.set_inheritable(False)
+    """Run ``CHANNEL GRACE_S STOP_SIGNAL UID:GID|- PROGRAM ARGUMENT…`` and return its exit code, as a shell says it."""
+    order = _StopOrder(socket.socket(fileno=int(arguments[0])))
     grace_s, stop_signal, account = float(arguments[1]), int(arguments[2]), arguments[3]
-    woken, wake = socket.socketpair()
-    for end in (woken, wake):
-        end.settimeout(0)
-    signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
-    asked = _Asked()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, asked)
-    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-
     if _LINUX:
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
@@ -60,44 +50,59 @@ def main(arguments: list[str]) -> int:
     program = os.fork()
     if program == 0:
         _become(arguments[4:], account, guardian)
-    try:
-        channel.sendall(b"%d\n" % program)
-    except OSError:
-        asked.to_stop = True
-    return _hold(program, channel, woken, asked, grace_s, stop_signal)
+    order.say_started(program)
+    return _hold(program, order, grace_s, stop_signal)
 
 
-class _Asked:
-    """Remembers that the end was asked for, by a signal or by the end of the supervisor."""
+class _StopOrder:
+    """Whether the end was asked for: by a signal, or by the end of the supervisor, which closes its *channel*."""
 
-    def __init__(self) -> None:
-        self.to_stop = False
+    def __init__(self, channel: socket.socket) -> None:
+        self.given = False
+        channel.set_inheritable(False)
+        self._channel = channel
+        self._woken, self._wake = socket.socketpair()
+        for end in (self._woken, self._wake):
+            end.settimeout(0)
+        self._sources = [channel, self._woken]
+        signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._give)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
 
-    def __call__(self, _number: int, _frame: FrameType | None) -> None:
-        self.to_stop = True
+    def _give(self, _number: int, _frame: FrameType | None) -> None:
+        self.given = True
+
+    def say_started(self, program: int) -> None:
+        """Tell the supervisor the program's process number."""
+        try:
+            self._channel.sendall(b"%d\n" % program)
+        except OSError:
+            self.given = True
+
+    def wait(self, timeout_s: float | None) -> None:
+        """Wait for a signal, that of a child's death too, for the end of the supervisor, or *timeout_s* seconds."""
+        readable, _, _ = select.select(self._sources, [], [], timeout_s)
+        if self._woken in readable:
+            self._woken.recv(4096)
+        if self._channel in readable:  # the supervisor never writes: readable is the end of it
+            self.given = True
+            self._sources.remove(self._channel)
 
 
-def _hold(  # noqa: PLR0913, PLR0917 - private, called once
-    program: int, channel: socket.socket, woken: socket.socket, asked: _Asked, grace_s: float, stop_signal: int
-) -> int:
+def _hold(program: int, order: _StopOrder, grace_s: float, stop_signal: int) -> int:
     """Wait for the program to end, or end it."""
     kill_at: float | None = None
-    sources = [channel, woken]
     # WNOWAIT leaves the zombie: its number, and so its group's, cannot pass to another process before we are done.
     while os.waitid(os.P_PID, program, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
         now = time.monotonic()
-        if asked.to_stop and kill_at is None:
+        if order.given and kill_at is None:
             os.kill(program, stop_signal)
             os.kill(program, signal.SIGCONT)
             kill_at = now + grace_s
         elif kill_at is not None and now >= kill_at:
             _kill_group(program)
-        readable, _, _ = select.select(sources, [], [], None if kill_at is None else max(0.05, kill_at - now))
-        if woken in readable:
-            woken.recv(4096)
-        if channel in readable:  # the supervisor never writes: readable is the end of it
-            asked.to_stop = True
-            sources.remove(channel)
+        order.wait(None if kill_at is None else max(0.05, kill_at - now))
     _kill_group(program)
     _kill_strays(program)
     code = os.waitstatus_to_exitcode(os.waitpid(program, 0)[1])
@@ -136,27 +141,23 @@ def _become(argv: list[str], account: str, guardian: int) -> None:
         # As a shell hands them over: handlers vanish at exec, ignored signals (Python's SIGPIPE) would stay ignored.
         for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        if account != "-":
-            _lower(*map(int, account.split(":")))
+        if account != "-":  # for good; its programs may not become another one either
+            uid, gid = map(int, account.split(":"))
+            os.setgroups([])
+            os.setgid(gid)
+            os.setuid(uid)
+            if _LINUX:
+                _prctl(_PR_SET_NO_NEW_PRIVS, 1)
         if _LINUX:
             _inherit_no_capabilities()
             _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # last: a change of account clears it
             if os.getppid() != guardian:
                 os._exit(CANNOT_RUN)
         os.execvp(argv[0], argv)  # noqa: S606 - the point of this file
-    except Exception as error:  # noqa: BLE001 - a fork must not return into main, whatever happens
+    except (OSError, ValueError) as error:
         os.write(2, f"cannot run {argv[0]}: {error!r}\n".encode())
-    finally:
+    finally:  # a fork must not return into main, whatever happens
         os._exit(CANNOT_RUN)
-
-
-def _lower(uid: int, gid: int) -> None:
-    """Change to an account for good; its programs may not become another one either."""
-    os.setgroups([])
-    os.setgid(gid)
-    os.setuid(uid)
-    if _LINUX:
-        _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def _inherit_no_capabilities() -> None:

@@ -41,6 +41,14 @@ def get(url: str, login: tuple[str, str] | None = None) -> httpx.Response:
     return httpx.get(url, auth=login, trust_env=False, verify=_TRUSTS_NOBODY, timeout=_WITHIN_S)
 
 
+def simulators_answer(urls: Mapping[str, str]) -> bool:
+    """Return whether each of these simulators, and their control, listens."""
+    try:
+        return all(get(f"{url}/_sandbox/state").status_code for url in urls.values())
+    except httpx.TransportError:
+        return False
+
+
 def _flower_lets_us_in(of: Settings) -> bool:
     password = of.flower.password.get_secret_value() if of.flower.password else ""
     return get(f"{of.flower.own_url}/healthcheck", (of.flower.username, password)).is_success

@@ -1,6 +1,5 @@
 """A pipeline for tests: real worker and dispatcher processes on a real ledger and broker, against the sandbox."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 import redis
 from sqlalchemy import Engine, text
 
+from deploy.local.programs import inherited_environment
 from deploy.sandbox.client import RunningSandbox
 from producers.intake.accept import IntakeRules, Receipt, accept
 from shared.events import parse_event
@@ -64,7 +64,7 @@ class Pipeline:
 
     @property
     def environment(self) -> dict[str, str]:
-        base = {name: value for name, value in os.environ.items() if not name.startswith("MEMBERSYNC_")}
+        base = inherited_environment()
         return base | {
             "MEMBERSYNC_LEDGER_URL": self.ledger_url,
             "MEMBERSYNC_BROKER_URL": self.broker_url,

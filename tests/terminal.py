@@ -1,7 +1,6 @@
 """The command line as somebody at a terminal has it: commands typed, processes started."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from deploy.local.programs import inherited_environment
 from producers.cli import main
 from shared.settings import settings
 
@@ -62,10 +62,9 @@ class Terminal:
 @contextmanager
 def running(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """Run one of our processes."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("MEMBERSYNC_")}
     with subprocess.Popen(
         [sys.executable, "-m", "producers.cli", *arguments],
-        env=clean | environment,
+        env=inherited_environment() | environment,
         cwd=ROOT,
         text=True,
         stdin=subprocess.PIPE,
@@ -76,6 +75,28 @@ def running(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[st
             yield process
         finally:
             process.kill()
+
+
+@contextmanager
+def started(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """Run `python *arguments` with these settings and no others, and what it says in one stream; ended in order."""
+    with subprocess.Popen(
+        [sys.executable, *arguments],
+        env=inherited_environment() | environment,
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def eventually_answers(url: str) -> None:

@@ -154,10 +154,7 @@ class _Start:
             program, self._sandbox = programs.sandbox(self._settings, simulated, port)
             return program
 
-        def all_answer(_port: int) -> bool:
-            return all(health.get(f"{url}/_sandbox/state").status_code for url in self._sandbox.values())
-
-        return self._listen(program_at, all_answer, Place(_CONTROL_PORT))
+        return self._listen(program_at, lambda _: health.simulators_answer(self._sandbox), Place(_CONTROL_PORT))
 
     def migrate(self) -> None:
         """Bring the ledger's schema up to date.

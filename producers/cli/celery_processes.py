@@ -4,9 +4,10 @@ import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
+from celery import __main__ as celery
 
 from producers.cli.command_errors import TroubleError
 from producers.cli.command_settings import Port, configured, port_setting, with_servers
@@ -66,8 +67,7 @@ def flower(port: Port = None) -> None:
     _become_celery("shared.broker", "flower", f"--conf={configuration}", *chosen)
 
 
-def _become_celery(app: str, *arguments: str) -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    argv = [sys.executable, "-m", "celery", "--quiet", "-A", app, *arguments]
-    os.execv(sys.executable, argv)  # noqa: S606  # our own interpreter and arguments, no shell
+def _become_celery(app: str, *arguments: str) -> NoReturn:
+    """Go on as Celery's own command line, in this process: a second interpreter would import much of it once more."""
+    sys.argv = [celery.__file__, "--quiet", "-A", app, *arguments]
+    sys.exit(celery.main())

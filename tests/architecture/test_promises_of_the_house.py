@@ -1,7 +1,6 @@
 """What must hold of the whole tree, whoever changes it."""
 
 import inspect
-import os
 import pickle
 import re
 import subprocess
@@ -16,6 +15,7 @@ from dotenv import dotenv_values
 from pydantic import BaseModel
 from sqlalchemy import Engine
 
+from deploy.local.programs import inherited_environment
 from shared import errors
 from shared.ledger.models import Base
 from shared.pipeline import QUEUES, STAGES, Lane, Stage
@@ -86,7 +86,7 @@ def test_the_example_is_what_the_settings_default_to() -> None:
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     environment = {name: value for name, value in as_compose_reads(example).items() if value}
     script = "from shared.settings import Settings; print(Settings(_env_file=None).model_dump_json())"
-    base = {name: value for name, value in os.environ.items() if not name.startswith("MEMBERSYNC_")}
+    base = inherited_environment()
     printed = [
         subprocess.run(
             [sys.executable, "-c", script], env=base | more, check=True, capture_output=True, cwd=ROOT

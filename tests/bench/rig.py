@@ -1,18 +1,21 @@
 """What a benchmark runs on: real embedded servers, the sandbox, and processes that are all ended again."""
 
-import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from deploy.health import simulators_answer
+from deploy.local import programs
+from deploy.local.ports import free_port
+from deploy.local.programs import inherited_environment
 from deploy.local.servers import embedded_postgres, embedded_valkey
+from deploy.local.supervisor import Program, Running
 from deploy.sandbox.client import SandboxControl
+from shared.pipeline import Stage
+from shared.settings import Settings
 
 POLL_S = 0.02
 
@@ -31,7 +34,7 @@ class Rig:
     @property
     def environment(self) -> dict[str, str]:
         """The environment of every process started here, ours and the comparison's."""
-        base = {name: value for name, value in os.environ.items() if not name.startswith("MEMBERSYNC_")}
+        base = inherited_environment()
         return base | {
             "MEMBERSYNC_LEDGER_URL": self.ledger_url,
             "MEMBERSYNC_BROKER_URL": self.broker_url,
@@ -50,13 +53,9 @@ class Rig:
     @contextmanager
     def process(self, name: str, *arguments: str) -> Iterator[None]:
         """Run `python *arguments` while the block runs; its output goes to a log."""
-        with (self.logs / f"{name}.log").open("ab") as log:
-            running = subprocess.Popen([sys.executable, *arguments], env=self.environment, stdout=log, stderr=log)
-            try:
-                yield
-            finally:
-                running.terminate()
-                running.wait(60)
+        command = [sys.executable, *arguments]
+        with Running(Program(name, command, env=self.environment, log=self.logs / f"{name}.log", grace_s=60)):
+            yield
 
 
 @contextmanager
@@ -66,12 +65,9 @@ def rig(home: Path) -> Iterator[Rig]:
         ledger_url = stack.enter_context(embedded_postgres(home / "ours", port=0))
         broker_url = stack.enter_context(embedded_valkey(home / "ours", port=0))
         plain_url = stack.enter_context(embedded_valkey(home / "plain", port=0))
-        command = [sys.executable, "-m", "deploy.sandbox", "--control-port=0"]
-        command += ["--oic-port=0", "--crowdtwist-port=0", "--siebel-port=0"]
-        sandbox = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
-        stack.callback(sandbox.terminate)
-        assert sandbox.stdout is not None  # asked for above
-        urls: dict[str, Any] = json.loads(sandbox.stdout.readline())
+        program, urls = programs.sandbox(Settings.model_construct(home=home), frozenset(Stage), free_port())
+        stack.enter_context(Running(program))
+        wait_until(lambda: simulators_answer(urls), 30, "the simulators' start")
         control = stack.enter_context(SandboxControl(urls["control"]))
         for name in ("crowdtwist", "siebel"):
             control.set(name, record_calls=False)

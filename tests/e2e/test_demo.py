@@ -1,10 +1,8 @@
 """`membersync demo`: it shows and checks what happened, and does not say that all is well when it is not."""
 
-import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,27 +11,17 @@ from pathlib import Path
 import httpx
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.terminal import started
+
 PROMISES = 8
 ENOUGH_S = 110.0
 
 
 @contextmanager
 def demo(*arguments: str, **more: str) -> Iterator[subprocess.Popen[str]]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MEMBERSYNC_")}
-    with subprocess.Popen(
-        [sys.executable, "-m", "producers.cli", "demo", *arguments],
-        cwd=ROOT,
-        env=environment | {"MEMBERSYNC_API__PORT": "0", "MEMBERSYNC_FLOWER__PORT": "0"} | more,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
-            process.wait(60)
+    free = {"MEMBERSYNC_API__PORT": "0", "MEMBERSYNC_FLOWER__PORT": "0"}
+    with started("-m", "producers.cli", "demo", *arguments, **free, **more) as process:
+        yield process
 
 
 def said_until(process: subprocess.Popen[str], words: str) -> list[str]:

@@ -1,9 +1,7 @@
 """`membersync demo --scene NAME`: each story ends well, and says so only when it did."""
 
-import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +11,8 @@ import httpx
 import pytest
 
 from deploy.local.scenes import SCENES
+from tests.terminal import started
 
-ROOT = Path(__file__).parents[2]
 OUTAGE_S = 8
 PLAY = """
 import sys
@@ -27,20 +25,9 @@ sys.exit(demo(settings(), scene={scene}))
 
 @contextmanager
 def played(scene: str) -> Iterator[subprocess.Popen[str]]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MEMBERSYNC_")}
-    with subprocess.Popen(
-        [sys.executable, "-c", PLAY.format(scene=scene)],
-        cwd=ROOT,
-        env=environment | {"MEMBERSYNC_API__PORT": "0", "MEMBERSYNC_FLOWER__PORT": "0"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
-            process.wait(60)
+    free = {"MEMBERSYNC_API__PORT": "0", "MEMBERSYNC_FLOWER__PORT": "0"}
+    with started("-c", PLAY.format(scene=scene), **free) as process:
+        yield process
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,12 +17,13 @@ import httpx
 import pytest
 
 from deploy.local.ports import free_port
+from deploy.local.programs import inherited_environment
 from deploy.sandbox.client import SandboxControl
 from tests.forked import run_to_end
 from tests.network import port_of_v6
 from tests.proxying import proxied
+from tests.terminal import started
 
-ROOT = Path(__file__).parents[2]
 READY_WITHIN_S = 90.0
 
 
@@ -93,25 +93,8 @@ def living_in(home: Path, words: str = "") -> list[int]:
 
 @contextmanager
 def up(home: Path, **more: str) -> Iterator[Up]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MEMBERSYNC_")}
-    with subprocess.Popen(
-        [sys.executable, "-m", "producers.cli", "up"],
-        cwd=ROOT,
-        env=environment | {"MEMBERSYNC_HOME": str(home)} | more,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        started = Up(home, process)
-        try:
-            yield started
-        finally:
-            process.terminate()
-            try:
-                process.wait(60)
-            except subprocess.TimeoutExpired:
-                process.kill()
+    with started("-m", "producers.cli", "up", MEMBERSYNC_HOME=str(home), **more) as process:
+        yield Up(home, process)
 
 
 @pytest.fixture(scope="module")
@@ -191,11 +174,11 @@ def test_an_event_goes_all_the_way_in_its_own_stack_and_not_in_the_other(stacks:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("worker-live", "--hostname live."),
-        ("worker-bulk", "--hostname bulk."),
+        ("worker-live", "producers.cli worker --lane live"),
+        ("worker-bulk", "producers.cli worker --lane bulk"),
         ("dispatcher", "producers.cli dispatcher"),
         ("api", "producers.cli api"),
-        ("flower", "flowerconfig.py"),
+        ("flower", "producers.cli flower"),
     ],
 )
 def test_what_is_killed_is_started_again_and_that_is_said(stacks: tuple[Up, Up], name: str, words: str) -> None:
@@ -246,25 +229,30 @@ def test_told_to_stop_it_leaves_nothing_behind(stacks: tuple[Up, Up], which: int
     assert not (one.home / "stack.json").exists()
 
 
-def test_killed_hard_it_still_leaves_nothing_behind(tmp_path: Path) -> None:
-    with up(tmp_path, MEMBERSYNC_FLOWER__PASSWORD="given") as one:
+@pytest.fixture(scope="module")
+def on_ipv6(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    given = {"MEMBERSYNC_API__HOST": "::1", "MEMBERSYNC_FLOWER__HOST": "[::1]", "MEMBERSYNC_FLOWER__PASSWORD": "given"}
+    with up(tmp_path_factory.mktemp("v6"), MEMBERSYNC_API__PORT=str(port_of_v6()), **given) as one:
         one.wait_until_ready()
-        assert one.login == ("flower", "given")
-        one.process.kill()
-        one.process.wait(60)
-        assert eventually(lambda: not one.processes(), 60), one.processes()
+        yield one
 
 
-def test_on_ipv6_every_address_that_it_prints_answers(tmp_path: Path) -> None:
-    given = {"MEMBERSYNC_API__HOST": "::1", "MEMBERSYNC_FLOWER__HOST": "[::1]"}
-    with up(tmp_path, MEMBERSYNC_API__PORT=str(port_of_v6()), **given) as one:
-        one.wait_until_ready()
-        assert one.url("api").startswith("http://[::1]:")
-        assert one.stack()["api_url"] == one.url("api")
-        assert send(one, "v6-1", "6-1", "Cara")["outcome"] == "accepted"
-        page = httpx.get(one.url("flower"), auth=one.login, trust_env=False)
-        assert f'href="{one.url("api")}/"' in page.text
-        assert f'href="{one.url("flower")}"' in httpx.get(one.url("api"), trust_env=False).text
+def test_on_ipv6_every_address_that_it_prints_answers(on_ipv6: Up) -> None:
+    one = on_ipv6
+    assert one.login == ("flower", "given")
+    assert one.url("api").startswith("http://[::1]:")
+    assert one.stack()["api_url"] == one.url("api")
+    assert send(one, "v6-1", "6-1", "Cara")["outcome"] == "accepted"
+    page = httpx.get(one.url("flower"), auth=one.login, trust_env=False)
+    assert f'href="{one.url("api")}/"' in page.text
+    assert f'href="{one.url("flower")}"' in httpx.get(one.url("api"), trust_env=False).text
+
+
+def test_killed_hard_it_still_leaves_nothing_behind(on_ipv6: Up) -> None:
+    assert on_ipv6.processes()
+    on_ipv6.process.kill()
+    on_ipv6.process.wait(60)
+    assert eventually(lambda: not on_ipv6.processes(), 60), on_ipv6.processes()
 
 
 def test_behind_a_proxys_path_console_and_flower_lead_to_each_other(tmp_path: Path) -> None:
@@ -305,7 +293,7 @@ def test_a_proxys_path_that_cannot_be_told_from_ours_is_refused(tmp_path: Path, 
         "MEMBERSYNC_FLOWER__PASSWORD": "given",
         "MEMBERSYNC_HOME": str(tmp_path),
     }
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MEMBERSYNC_")}
+    environment = inherited_environment()
     ran = run_to_end(("-m", "producers.cli", name.lower()), environment | needed | given)
     assert ran.returncode != 0
     assert f"MEMBERSYNC_{name}__PUBLIC_URL must not have a path that begins with /{path.split('/')[1]}" in ran.stderr

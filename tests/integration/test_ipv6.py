@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import signal
 import socket
 from pathlib import Path
@@ -11,6 +10,7 @@ import httpx
 from sqlalchemy import Engine
 
 from deploy.local.ports import free_port
+from deploy.local.programs import inherited_environment
 from deploy.sandbox.client import running_sandbox
 from tests.console import logged_in, post
 from tests.forked import run_to_end
@@ -26,7 +26,7 @@ TOKENS = json.dumps({"t": {"name": "ada", "role": "admin"}})
 
 def checked(what: str, **environment: str) -> int:
     """Give the exit code of a container's health check."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("MEMBERSYNC_")}
+    clean = inherited_environment()
     return run_to_end(("-m", "deploy.health", what), clean | environment).returncode
 
 

@@ -1,7 +1,6 @@
 """A port that was asked for and is taken is an error that names it, never another port."""
 
 import json
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,6 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from deploy.local.ports import free_port
+from deploy.local.programs import inherited_environment
 from deploy.local.stack import running_stack
 from shared.addresses.hosts import PortError, listening
 from shared.settings import ApiSettings, DispatcherSettings, FlowerSettings, Settings
@@ -36,7 +36,7 @@ def taken() -> Iterator[int]:
 
 def ended(folder: Path, *arguments: str, **given: str) -> tuple[int, str, str]:
     """Give exit code, output and errors of a command that was typed in *folder*."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("MEMBERSYNC_")}
+    clean = inherited_environment()
     given = clean | {"MEMBERSYNC_HOME": str(folder / "home")} | given
     ran = run_to_end(("-m", "producers.cli", *arguments), given, cwd=folder)
     return ran.returncode, ran.stdout, ran.stderr

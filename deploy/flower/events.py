@@ -38,7 +38,9 @@ def reworded(event: Mapping[str, Any]) -> dict[str, Any]:
         case "task-retried" | "task-failed":
             traceback = str(event.get("traceback") or "")
             if summaries := _SUMMARY.findall(traceback):
-                return {**event, "result": _spoken_counts(summaries[-1]), "exception": None, "traceback": None}
+                # Each count in the words that people read; what is no count stays as it is.
+                result = _COUNT.sub(lambda found: f"{found[1]} {spoken(found[2], int(found[1]))}", summaries[-1])
+                return {**event, "result": result, "exception": None, "traceback": None}
             named = _CLASS.match(str(event.get("exception") or ""))
             frames = "\n".join(line for line in traceback.splitlines() if _FRAME.match(line))
             return {**event, "exception": named[0] if named else None, "traceback": frames or None}
@@ -72,8 +74,3 @@ def instance_ids(described: object) -> list[int]:
     """Return the ids that `12 instances: 4711, 4712, …` names, lowest first."""
     found = _INSTANCES.match(str(described))
     return sorted(int(name) for name in found[1].split(",") if name.strip()) if found else []
-
-
-def _spoken_counts(summary: str) -> str:
-    """Return a summary with each count in the words that people read; what is no count stays as it is."""
-    return _COUNT.sub(lambda found: f"{found[1]} {spoken(found[2], int(found[1]))}", summary)

@@ -13,7 +13,7 @@ from deploy.local.scenes import SCENES
 from deploy.local.server_folder import ServerError
 from deploy.local.stack import StoppedError, running_stack
 from deploy.local.supervisor import ProcessError, Stop, stop_signals
-from deploy.local.up import complain, say, say_ready, tell
+from deploy.local.up import complain, print_event, say, say_ready
 from shared.addresses.hosts import PortError
 from shared.settings import ApiSettings, CrowdTwistSettings, FlowerSettings, OicSettings, Settings
 
@@ -51,7 +51,7 @@ def _play(scene: Scene, settings: Settings, stop: Stop, *, keep: bool) -> None:
         say(f"{scene.about}\n")
         say(f"shortened (default): {scene.changed}\n")
     say(f"starting; data and logs in {settings.home}")
-    with running_stack(scene.settings(settings), sandbox=scene.simulated, on_event=tell, stop=stop) as stack:
+    with running_stack(scene.settings(settings), sandbox=scene.simulated, on_event=print_event, stop=stop) as stack:
         say_ready(stack)
         with DemoRun(stack, stop) as run:
             try:
@@ -91,7 +91,7 @@ def _settings(given: Settings, home: Path) -> Settings:
 
 @contextmanager
 def _home(settings: Settings) -> Iterator[Path]:
-    """Give the home that was set, if it is fresh, else one that goes afterwards; it stays when something went wrong.
+    """Yield the home that was set, if it is fresh, else one that goes afterwards; it stays when something went wrong.
 
     Raises:
         FileExistsError: Somebody else's data is in there; the demo's expectations would not hold.

@@ -42,85 +42,6 @@ _LABELS = {
     "M_slhF": "gender",
 }
 
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """One change as Siebel tells it; *key* is the same for the same change told again, *said* is all of it."""
-
-    key: str
-    said: str
-    operation: str
-    occurred_at: str
-    modification: int
-    member: Mapping[str, str]
-
-    @property
-    def number(self) -> str:
-        """The member number; empty where Siebel forgot it."""
-        return self.member.get("member_number", "")
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request to the api, and what it tells, in order."""
-
-    content_type: str
-    body: bytes
-    events: tuple[Told, ...]
-
-
-def ndjson(name: str, size: int) -> Iterator[Request]:
-    """Give the requests that send a file of NDJSON, *size* lines each."""
-    lines = (FOLDER / name).read_text(encoding="utf-8").splitlines()
-    for start in range(0, len(lines), size):
-        yield _ndjson(lines[start : start + size])
-
-
-def json_array(name: str) -> Request:
-    """Give the request that sends a file of one JSON array."""
-    body = (FOLDER / name).read_bytes()
-    return Request("application/json", body, tuple(_told(document) for document in json.loads(body)))
-
-
-def siebel_xml(name: str) -> Request:
-    """Give the request that sends a SiebelMessage in XML."""
-    body = (FOLDER / name).read_bytes()
-    members = ElementTree.fromstring(body).iter("LOY_spcMember")
-    return Request(
-        "application/xml", body, tuple(_told_in_xml({e.tag: e.text or "" for e in m.iter()}) for m in members)
-    )
-
-
-def _ndjson(lines: list[str]) -> Request:
-    events = tuple(_told(json.loads(line)) for line in lines)
-    return Request("application/x-ndjson", "\n".join(lines).encode(), events)
-
-
-def _told(document: Mapping[str, object]) -> Told:
-    member = document["member"]
-    modification = document.get("modification", 0)
-    return Told(
-        key=str(document["event_id"]),
-        said=json.dumps(document, sort_keys=True),
-        operation=str(document["operation"]),
-        occurred_at=str(document["occurred_at"]),
-        modification=modification if isinstance(modification, int) else 0,
-        member={name: str(value) for name, value in member.items()} if isinstance(member, Mapping) else {},
-    )
-
-
-def _told_in_xml(texts: Mapping[str, str]) -> Told:
-    said = json.dumps(texts, sort_keys=True)
-    return Told(
-        key=said,
-        said=said,
-        operation="enroll" if texts["Operation"] == "Insert" else "update",
-        occurred_at=texts["Updated"],
-        modification=int(texts["Mod_spcId"]),
-        member={name: texts[label].strip() for label, name in _LABELS.items()},
-    )
-
-
 EMAIL_DOMAIN = "no-email.example.org"
 DEFAULT_COUNTRY = "IN"
 DEFAULT_US_POSTAL_CODE = "99790"
@@ -138,6 +59,78 @@ _CA_POSTAL = re.compile(r"[A-Z]\d[A-Z] \d[A-Z]\d", re.ASCII)
 User = dict[str, object]
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change as Siebel sends it; *key* is the same for the same change sent again, *content* is all of it."""
+
+    key: str
+    content: str
+    operation: str
+    occurred_at: str
+    modification: int
+    member: Mapping[str, str]
+
+    @property
+    def number(self) -> str:
+        """The member number; empty where Siebel forgot it."""
+        return self.member.get("member_number", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request to the api, and the changes in it, in order."""
+
+    content_type: str
+    body: bytes
+    events: tuple[Change, ...]
+
+
+def ndjson(name: str, size: int) -> Iterator[Request]:
+    """Return the requests that send a file of NDJSON, *size* lines each."""
+    lines = (FOLDER / name).read_text(encoding="utf-8").splitlines()
+    for start in range(0, len(lines), size):
+        sent = lines[start : start + size]
+        events = tuple(_change(json.loads(line)) for line in sent)
+        yield Request("application/x-ndjson", "\n".join(sent).encode(), events)
+
+
+def json_array(name: str) -> Request:
+    """Return the request that sends a file of one JSON array."""
+    body = (FOLDER / name).read_bytes()
+    return Request("application/json", body, tuple(_change(document) for document in json.loads(body)))
+
+
+def siebel_xml(name: str) -> Request:
+    """Return the request that sends a SiebelMessage in XML."""
+    body, events = (FOLDER / name).read_bytes(), []
+    for member in ElementTree.fromstring(body).iter("LOY_spcMember"):
+        texts = {element.tag: element.text or "" for element in member.iter()}
+        content = json.dumps(texts, sort_keys=True)
+        change = Change(
+            key=content,
+            content=content,
+            operation="enroll" if texts["Operation"] == "Insert" else "update",
+            occurred_at=texts["Updated"],
+            modification=int(texts["Mod_spcId"]),
+            member={name: texts[label].strip() for label, name in _LABELS.items()},
+        )
+        events.append(change)
+    return Request("application/xml", body, tuple(events))
+
+
+def _change(document: Mapping[str, object]) -> Change:
+    member = document["member"]
+    modification = document.get("modification", 0)
+    return Change(
+        key=str(document["event_id"]),
+        content=json.dumps(document, sort_keys=True),
+        operation=str(document["operation"]),
+        occurred_at=str(document["occurred_at"]),
+        modification=modification if isinstance(modification, int) else 0,
+        member={name: str(value) for name, value in member.items()} if isinstance(member, Mapping) else {},
+    )
+
+
 @dataclass(slots=True)
 class Expected:
     """Follows the sample event by event.
@@ -152,71 +145,79 @@ class Expected:
     users: dict[str, User] = field(default_factory=dict)
     status: dict[str, tuple[str, str]] = field(default_factory=dict)
     _known: dict[str, str] = field(default_factory=dict)
-    _newest: dict[str, Told] = field(default_factory=dict)
+    _newest: dict[str, Change] = field(default_factory=dict)
     _applied: dict[str, tuple[object, ...]] = field(default_factory=dict)
 
     def take(self, request: Request) -> list[str]:
-        """Give the outcomes that intake must answer to *request*."""
-        outcomes = [self._judge(told) for told in request.events]
+        """Return the outcomes that intake must answer to *request*."""
+        outcomes = [self._judge(change) for change in request.events]
         self.outcomes.update(outcomes)
         return outcomes
 
     def settle(self) -> None:
         """Let the newest accepted event of each member have its effect: everything sent so far has been worked off."""
-        for number, told in self._newest.items():
-            fault = self._fault(told)
+        for number, change in self._newest.items():
+            fault = self._fault(change)
             self.status[number] = (DATA_ERROR, fault) if fault else (SUCCESS, "")
             if not fault:
-                self.users[number] = self._user(told)
-                self._applied[number] = _content(told)
+                self.users[number] = self._user(change)
+                self._applied[number] = _content(change)
 
-    def _judge(self, told: Told) -> str:
-        if not told.number or not re.match(r"\d", told.occurred_at):
+    def _judge(self, change: Change) -> str:
+        if not change.number or not re.match(r"\d", change.occurred_at):
             return "refused"
-        if told.key in self._known:
-            return "duplicate" if self._known[told.key] == told.said else "conflict"
-        self._known[told.key] = told.said
-        if told.member["program_id"] != PROGRAM_ID or told.member["member_type"] != "Individual":
+        if change.key in self._known:
+            return "duplicate" if self._known[change.key] == change.content else "conflict"
+        self._known[change.key] = change.content
+        if change.member["program_id"] != PROGRAM_ID or change.member["member_type"] != "Individual":
             return "skipped"
-        newest = self._newest.get(told.number)
-        if newest and (told.modification, told.occurred_at) < (newest.modification, newest.occurred_at):
+        newest = self._newest.get(change.number)
+        if newest and (change.modification, change.occurred_at) < (newest.modification, newest.occurred_at):
             return "superseded"
-        self._newest[told.number] = told
-        synced = self.status.get(told.number, ("", ""))[0] == SUCCESS
-        return "unchanged" if synced and self._applied[told.number] == _content(told) else "accepted"
+        self._newest[change.number] = change
+        synced = self.status.get(change.number, ("", ""))[0] == SUCCESS
+        return "unchanged" if synced and self._applied[change.number] == _content(change) else "accepted"
 
-    def _fault(self, told: Told) -> str:
+    def _fault(self, change: Change) -> str:
         """Say why CrowdTwist cannot take it, in words that the error must have; empty when it can."""
-        member = told.member
-        if told.operation == "delete":
+        member = change.member
+        if change.operation == "delete":
             return ""
         for part in ("first_name", "last_name"):
             name = member.get(part, "")
             if not name or not all(unicodedata.category(sign)[0] == "L" or sign in _NAME_SIGNS for sign in name):
                 return "Name"
-        email = _email(told)
+        email = _email(change)
         if not _EMAIL.fullmatch(email):
             return "Email Address is invalid"
         if member.get("country_code") == "CA" and not _CA_POSTAL.fullmatch(member.get("postal_code", "")):
             return "Postal Code"
         holders = (number for number, user in self.users.items() if user["email_address"] == email)
-        return TAKEN if any(number != told.number for number in holders) else ""
+        return TAKEN if any(number != change.number for number in holders) else ""
 
-    def _user(self, told: Told) -> User:
-        if told.operation == "delete":
-            return {**self.users[told.number], "is_active": False}
-        member = told.member
+    def _user(self, change: Change) -> User:
+        if change.operation == "delete":
+            return {**self.users[change.number], "is_active": False}
+        member, born = change.member, None
+        if text := member.get("date_of_birth"):
+            form = "%m/%d/%Y" if "/" in text else "%Y-%m-%d"
+            born = int(datetime.strptime(text, form).replace(tzinfo=UTC).timestamp())
+        country = member.get("country_code") or DEFAULT_COUNTRY
+        is_domestic = country in {"US", "CA"}
+        postal_code = (member.get("postal_code") or DEFAULT_US_POSTAL_CODE).replace("-", "")
         return {
-            "third_party_id": told.number,
+            "third_party_id": change.number,
             "is_active": member.get("status", "") == "Active",
             "first_name": member["first_name"],
             "last_name": member["last_name"],
             "middle_name": member.get("middle_name") or None,
-            "email_address": _email(told),
+            "email_address": _email(change),
             "lang_pref": member.get("language") or None,
-            "date_of_birth": _epoch_s(member.get("date_of_birth", "")),
+            "date_of_birth": born,
             "gender": {"M": "Male", "F": "Female"}.get(member.get("gender", "")),
-            **_address(member),
+            "country": country,
+            "postal_code": postal_code if is_domestic else None,
+            "city": None if is_domestic else member.get("city") or None,
         }
 
 
@@ -244,27 +245,9 @@ def differences(expected: Mapping[str, User], profiles: Iterable[Mapping[str, ob
     return wrong
 
 
-def _address(member: Mapping[str, str]) -> User:
-    country = member.get("country_code") or DEFAULT_COUNTRY
-    postal = (member.get("postal_code") or DEFAULT_US_POSTAL_CODE).replace("-", "")
-    is_domestic = country in {"US", "CA"}
-    return {
-        "country": country,
-        "postal_code": postal if is_domestic else None,
-        "city": None if is_domestic else member.get("city") or None,
-    }
+def _email(change: Change) -> str:
+    return change.member.get("email_address") or f"{change.number}@{EMAIL_DOMAIN}"
 
 
-def _email(told: Told) -> str:
-    return told.member.get("email_address") or f"{told.number}@{EMAIL_DOMAIN}"
-
-
-def _epoch_s(born: str) -> int | None:
-    if not born:
-        return None
-    form = "%m/%d/%Y" if "/" in born else "%Y-%m-%d"
-    return int(datetime.strptime(born, form).replace(tzinfo=UTC).timestamp())
-
-
-def _content(told: Told) -> tuple[object, ...]:
-    return (told.operation == "delete", *(told.member.get(name, "") for name in _SYNCED))
+def _content(change: Change) -> tuple[object, ...]:
+    return (change.operation == "delete", *(change.member.get(name, "") for name in _SYNCED))

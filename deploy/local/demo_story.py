@@ -96,7 +96,7 @@ class _Feed:
         first = [*sample.ndjson("members.ndjson", _LINES_PER_REQUEST), sample.siebel_xml("siebel_messages.xml")]
         next_day = sample.json_array("changes.json")
         self.run.seed_siebel(
-            {told.number: told.member.get("row_id", "") for one in first for told in one.events if told.number}
+            {change.number: change.member.get("row_id", "") for one in first for change in one.events if change.number}
         )
         say("1. members enrol: NDJSON, and SiebelMessage XML")
         self._send(*first)
@@ -120,8 +120,8 @@ class _Feed:
             found = [str(result["outcome"]) for result in results]
             if found != wanted:
                 odd = [
-                    f"event {told.key[:40]}: {is_now}, should be {should_be}"
-                    for told, is_now, should_be in zip(request.events, found, wanted, strict=False)
+                    f"event {change.key[:40]}: {is_now}, should be {should_be}"
+                    for change, is_now, should_be in zip(request.events, found, wanted, strict=False)
                     if is_now != should_be
                 ]
                 self.surprises += odd or [f"HTTP {answer.status_code}, {len(found)} results for {len(wanted)} events"]
@@ -158,10 +158,10 @@ class _Feed:
         answered: Counter[str] = Counter()
         for by_status in crowdtwist["calls"].values():
             answered.update({("ok" if status == "200" else status): count for status, count in by_status.items()})
-        told = sum(member["status"] is not None for member in self.run.control.members())
+        notified = sum(member["status"] is not None for member in self.run.control.members())
         return (
             f"sent {self._sent} · {counted(states)} · CrowdTwist: {crowdtwist['users']} users, "
-            f"calls {counted(answered)} · Siebel: {told} told"
+            f"calls {counted(answered)} · Siebel: {notified} told"
         )
 
 

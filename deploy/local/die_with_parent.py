@@ -116,7 +116,7 @@ def _kill_group(program: int) -> None:
 
 def _kill_strays(program: int) -> None:
     """Kill, on Linux, whatever became ours when its own parent ended, until nothing more does."""
-    while strays := [pid for pid in _children() if pid != program]:
+    while strays := [pid for pid in _children_of(os.getpid()) if pid != program]:
         for pid in strays:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
@@ -125,11 +125,11 @@ def _kill_strays(program: int) -> None:
                 os.waitpid(pid, 0)
 
 
-def _children() -> list[int]:
+def _children_of(parent: int) -> list[int]:
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat") if _LINUX else ():
         with contextlib.suppress(OSError):  # it ended meanwhile
-            if int(stat.read_bytes().rpartition(b")")[2].split()[1]) == os.getpid():
+            if int(stat.read_bytes().rpartition(b")")[2].split()[1]) == parent:
                 found.append(int(stat.parent.name))
     return found
 

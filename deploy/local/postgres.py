@@ -40,94 +40,6 @@ UNPRIVILEGED = "nobody"
 _UNNAMED = range(60_578, 61_184)
 """Numbers that no system gives to anybody.  Source: systemd, Users, Groups, UIDs and GIDs on systemd Systems."""
 
-
-def server_account(folder: Path) -> Account | None:
-    """Return whom the server of *folder* runs as; None for ourselves.
-
-    A folder of an ordinary user keeps its owner, and the server runs as that.
-    """
-    if os.geteuid() != 0:
-        return None
-    owner = folder.stat()
-    if owner.st_uid not in {0, *(one.pw_uid for one in pwd.getpwall() if one.pw_name == UNPRIVILEGED), *_UNNAMED}:
-        return owner.st_uid, owner.st_gid
-    start = zlib.crc32(os.fsencode(folder)) % len(_UNNAMED)
-    for number in (*_UNNAMED[start:], *_UNNAMED[:start]):
-        if not _is_named(number):
-            return number, number
-    raise ServerError("PostgreSQL does not run as root, and there is no account left for it")
-
-
-def named_account(account: Account | None) -> Account | None:
-    """Return the account that the tools of a first start run as, before there is a secret: they insist on a name."""
-    if account is None or _is_named(account[0]):
-        return account
-    try:
-        entry = pwd.getpwnam(UNPRIVILEGED)
-    except KeyError:
-        raise ServerError(f"PostgreSQL does not run as root, and there is no user {UNPRIVILEGED}") from None
-    return entry.pw_uid, entry.pw_gid
-
-
-def chown_tree(folder: Path, account: Account | None) -> None:
-    """Make all of a folder an account's: it may be new, a copy that root made, or of another version's account."""
-    if account is None:
-        return
-    for path, _, names in os.walk(folder):
-        for item in (path, *(f"{path}/{name}" for name in names)):  # no Path for each of thousands
-            os.chown(item, *account, follow_symlinks=False)
-
-
-def path_for(folder: Path, account: Account | None) -> Path:
-    """Return the working directory *folder* so that the account reaches it, wherever it is."""
-    return Path("/proc/self/cwd") if account and sys.platform == "linux" else folder
-
-
-@contextmanager
-def within_reach(package: Path, account: Account | None, note: Path) -> Iterator[Path]:
-    """Give *package*, or a copy of it that everybody may enter and read, for the length of the block.
-
-    A copy that a killed run left behind, which *note* remembers, goes first.
-    """
-    if note.exists():
-        left = Path(note.read_text(encoding="utf-8"))
-        if left.is_dir() and left.stat().st_uid == os.geteuid():
-            shutil.rmtree(left, ignore_errors=True)
-        note.unlink()
-    if account is None or all(folder.stat().st_mode & stat.S_IXOTH for folder in (package, *package.parents)):
-        yield package
-        return
-    with tempfile.TemporaryDirectory(prefix="membersync-postgres-", ignore_cleanup_errors=True) as place:
-        note.write_text(place, encoding="utf-8")
-        for one in (package, package.with_name(f"{package.name}.libs")):  # auditwheel puts libraries beside a package
-            if one.exists():
-                shutil.copytree(one, Path(place) / one.name, copy_function=_link)
-        for path, _, _ in os.walk(place):
-            Path(path).chmod(0o755)
-        yield Path(place) / package.name
-    note.unlink()
-
-
-def _is_named(number: int) -> bool:
-    try:
-        pwd.getpwuid(number)
-    except KeyError:
-        return False
-    return True
-
-
-def _link(source: str, target: str) -> None:
-    mode = Path(source).stat().st_mode
-    try:
-        if mode & stat.S_IROTH:
-            os.link(source, target)
-            return
-    except OSError:  # another file system
-        pass
-    shutil.copy2(source, target)
-    Path(target).chmod(mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0))
-
-
 NAME = "membersync"  # of the database and of its owner
 
 _FIRST_START_WITHIN_S = 120.0
@@ -204,7 +116,15 @@ class Cluster:
             ServerError: PostgreSQL's own tools failed; the message ends with what they said.
         """
         if not (self.data / "PG_VERSION").exists():
-            self._make()
+            new = self.data.with_suffix(".new")
+            shutil.rmtree(new, ignore_errors=True)
+            new.mkdir(mode=0o700)
+            (self._folder / _OWNED).unlink(missing_ok=True)
+            options = ["--username", _SUPERUSER, "--auth", "reject", "--encoding", "UTF8", "--locale", "C"]
+            options += ["--no-sync"] if self._scratch else []
+            self._run_once("initdb", ["--pgdata", path_for(new, self._account), *options], new)
+            self._single("postgres", f"create database {NAME}", new)
+            new.rename(self.data)
         if self._account and self._account[0] != self._folder.stat().st_uid != os.geteuid():
             for path in (self._folder, *self._folder.iterdir()):
                 os.chown(path, os.geteuid(), os.getegid(), follow_symlinks=False)
@@ -216,17 +136,6 @@ class Cluster:
             self._single(NAME, script.format(name=NAME, superuser=_SUPERUSER, proof=proof), self.data)
             write_private(self._folder / _OWNED, f"by the role {NAME}, which is no superuser\n")
         chown_tree(self.data, self._account)
-
-    def _make(self) -> None:
-        new = self.data.with_suffix(".new")
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir(mode=0o700)
-        (self._folder / _OWNED).unlink(missing_ok=True)
-        options: list[str | Path] = ["--username", _SUPERUSER, "--auth", "reject", "--encoding", "UTF8"]
-        options += ["--locale", "C", *(["--no-sync"] if self._scratch else [])]
-        self._run_once("initdb", ["--pgdata", path_for(new, self._account), *options], new)
-        self._single("postgres", f"create database {NAME}", new)
-        new.rename(self.data)
 
     def _single(self, database: str, commands: str, data: Path) -> None:
         """Let PostgreSQL, with nobody connected, do *commands*, one a line."""
@@ -289,7 +198,7 @@ class Cluster:
 
 @contextmanager
 def cluster(folder: Path, log: Path, *, scratch: bool) -> Iterator[Cluster]:
-    """Give the PostgreSQL of *folder*, its binaries in reach of whom it runs as for the length of the block.
+    """Yield the PostgreSQL of *folder*, its binaries in reach of whom it runs as for the length of the block.
 
     Raises:
         ServerError: There is no PostgreSQL, or no account to run it as.
@@ -301,6 +210,93 @@ def cluster(folder: Path, log: Path, *, scratch: bool) -> Iterator[Cluster]:
     account = server_account(folder)
     with within_reach(Path(package.origin).parent, account, folder / "binaries") as reachable:
         yield Cluster(folder, log, reachable, account, scratch=scratch)
+
+
+def server_account(folder: Path) -> Account | None:
+    """Return whom the server of *folder* runs as; None for ourselves.
+
+    A folder of an ordinary user keeps its owner, and the server runs as that.
+    """
+    if os.geteuid() != 0:
+        return None
+    owner = folder.stat()
+    if owner.st_uid not in {0, *(one.pw_uid for one in pwd.getpwall() if one.pw_name == UNPRIVILEGED), *_UNNAMED}:
+        return owner.st_uid, owner.st_gid
+    start = zlib.crc32(os.fsencode(folder)) % len(_UNNAMED)
+    for number in (*_UNNAMED[start:], *_UNNAMED[:start]):
+        if not _is_named(number):
+            return number, number
+    raise ServerError("PostgreSQL does not run as root, and there is no account left for it")
+
+
+def named_account(account: Account | None) -> Account | None:
+    """Return the account that the tools of a first start run as, before there is a secret: they insist on a name."""
+    if account is None or _is_named(account[0]):
+        return account
+    try:
+        entry = pwd.getpwnam(UNPRIVILEGED)
+    except KeyError:
+        raise ServerError(f"PostgreSQL does not run as root, and there is no user {UNPRIVILEGED}") from None
+    return entry.pw_uid, entry.pw_gid
+
+
+def chown_tree(folder: Path, account: Account | None) -> None:
+    """Make all of a folder an account's: it may be new, a copy that root made, or of another version's account."""
+    if account is None:
+        return
+    for path, _, names in os.walk(folder):
+        for item in (path, *(f"{path}/{name}" for name in names)):  # no Path for each of thousands
+            os.chown(item, *account, follow_symlinks=False)
+
+
+def path_for(folder: Path, account: Account | None) -> Path:
+    """Return the working directory *folder* so that the account reaches it, wherever it is."""
+    return Path("/proc/self/cwd") if account and sys.platform == "linux" else folder
+
+
+@contextmanager
+def within_reach(package: Path, account: Account | None, note: Path) -> Iterator[Path]:
+    """Yield *package*, or a copy of it that everybody may enter and read, for the length of the block.
+
+    A copy that a killed run left behind, which *note* remembers, goes first.
+    """
+    if note.exists():
+        left = Path(note.read_text(encoding="utf-8"))
+        if left.is_dir() and left.stat().st_uid == os.geteuid():
+            shutil.rmtree(left, ignore_errors=True)
+        note.unlink()
+    if account is None or all(folder.stat().st_mode & stat.S_IXOTH for folder in (package, *package.parents)):
+        yield package
+        return
+    with tempfile.TemporaryDirectory(prefix="membersync-postgres-", ignore_cleanup_errors=True) as place:
+        note.write_text(place, encoding="utf-8")
+        for one in (package, package.with_name(f"{package.name}.libs")):  # auditwheel puts libraries beside a package
+            if one.exists():
+                shutil.copytree(one, Path(place) / one.name, copy_function=_link)
+        for path, _, _ in os.walk(place):
+            Path(path).chmod(0o755)
+        yield Path(place) / package.name
+    note.unlink()
+
+
+def _is_named(number: int) -> bool:
+    try:
+        pwd.getpwuid(number)
+    except KeyError:
+        return False
+    return True
+
+
+def _link(source: str, target: str) -> None:
+    mode = Path(source).stat().st_mode
+    try:
+        if mode & stat.S_IROTH:
+            os.link(source, target)
+            return
+    except OSError:  # another file system
+        pass
+    shutil.copy2(source, target)
+    Path(target).chmod(mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0))
 
 
 def _scram_verifier(secret: str) -> str:

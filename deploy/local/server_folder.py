@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _LEFTOVER_ENDS_WITHIN_S = 30.0
@@ -54,7 +54,10 @@ def end_leftover(pid_file: Path, folder: Path, stop_signal: signal.Signals) -> N
     command = _command_line(pid)
     if command is None:
         return  # dead: the server clears up after its forerunner by itself
-    if str(folder) not in command and not _works_in(folder, pid):
+    works_in = None
+    with suppress(OSError):  # another user's, or none such on this system
+        works_in = Path(f"/proc/{pid}/cwd").readlink()
+    if str(folder) not in command and folder != works_in:
         pid_file.unlink(missing_ok=True)
         return
     for number in (stop_signal, signal.SIGKILL):
@@ -107,10 +110,3 @@ def _command_line(pid: int) -> str | None:
         ["/bin/ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False
     )
     return found.stdout.strip() or None
-
-
-def _works_in(folder: Path, pid: int) -> bool:
-    try:
-        return folder == Path(f"/proc/{pid}/cwd").readlink()
-    except OSError:
-        return False

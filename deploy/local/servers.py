@@ -55,7 +55,7 @@ def embedded_postgres(
     Raises:
         ServerError: The home is in use, or the server does not start.
     """
-    folder, log = _rooms(home, "postgres")
+    folder, log = _folder_and_log(home, "postgres")
     with locked(folder), cluster(folder, log, scratch=scratch) as ours:
         end_leftover(ours.pid_file, ours.data, signal.SIGINT)
         ours.prepare()
@@ -81,7 +81,7 @@ def embedded_valkey(
     Raises:
         ServerError: The home is in use, or the server does not start.
     """
-    folder, log = _rooms(home, "valkey")
+    folder, log = _folder_and_log(home, "valkey")
     pid_file, configuration = folder / "valkey.pid", folder / "valkey.conf"
 
     def program(port: int) -> Program:
@@ -138,7 +138,7 @@ def _scratch_home() -> Iterator[Path]:
         yield Path(folder)
 
 
-def _rooms(home: Path, server: str) -> tuple[Path, Path]:
+def _folder_and_log(home: Path, server: str) -> tuple[Path, Path]:
     """Return a server's folder, made for nobody else to read, and its log file."""
     folder = home.resolve() / server
     folder.parent.mkdir(parents=True, exist_ok=True)

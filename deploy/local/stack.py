@@ -139,15 +139,15 @@ class _Start:
         if self._settings.ledger_url is None:
             url = self._exits.enter_context(embedded_postgres(self._settings.home, on_event=self._on_event))
             self._set(ledger_url=url)
-            self._tell("postgres", url.rpartition("@")[2])
+            self._announce("postgres", url.rpartition("@")[2])
         if self._settings.broker_url is None:
             url = self._exits.enter_context(embedded_valkey(self._settings.home, on_event=self._on_event))
             self._set(broker_url=url)
-            self._tell("valkey", url.rpartition("@")[2])
+            self._announce("valkey", url.rpartition("@")[2])
         if simulators is not None:
             self._wait(simulators)
             self._settings = programs.pointed_at(self._sandbox, self._settings)
-            self._tell("sandbox", self._sandbox["control"])
+            self._announce("sandbox", self._sandbox["control"])
 
     def _simulators(self, simulated: frozenset[Stage]) -> Listener:
         def program_at(port: int) -> Program:
@@ -186,11 +186,13 @@ class _Start:
         pages = {name: self._start_page(name) for name in programs.PAGES}
         for listener in pages.values():
             self._wait(listener)
-        supervisor.wait_until(
-            lambda: bool(self._stop) or self._workers_answer(supervisor.pids()),
-            what="working",
-            within_s=_READY_WITHIN_S,
-        )
+
+        def is_working() -> bool:
+            workers = [pid for name, pid in supervisor.pids().items() if name.startswith("worker-")]
+            answer = len(workers) == len(Lane) and workers_answer(self._settings.require_broker(), workers)
+            return answer or bool(self._stop)
+
+        supervisor.wait_until(is_working, what="working", within_s=_READY_WITHIN_S)
         self._check()
         sandbox = self._sandbox
         return Stack(
@@ -222,10 +224,6 @@ class _Start:
         listener = Listener(program_at, is_ready, place, self._on_event)
         return self._exits.enter_context(listener.started())
 
-    def _workers_answer(self, pids: Mapping[str, int]) -> bool:
-        workers = [pid for name, pid in pids.items() if name.startswith("worker-")]
-        return len(workers) == len(Lane) and workers_answer(self._settings.require_broker(), workers)
-
     def _page(self, name: str) -> Page:
         page: Page = getattr(self._settings, name)
         return page
@@ -241,7 +239,7 @@ class _Start:
     def _set(self, **changes: object) -> None:
         self._settings = self._settings.model_copy(update=changes)
 
-    def _tell(self, name: str, url: str) -> None:
+    def _announce(self, name: str, url: str) -> None:
         self._check()
         self._on_event({"event": "started", "name": name, "url": url})
 

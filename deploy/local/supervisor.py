@@ -53,7 +53,7 @@ class Stop:
         return bool(self)
 
     def close(self) -> None:
-        """Give the pipe back."""
+        """Close the pipe."""
         os.close(self._read)
         os.close(self._write)
 

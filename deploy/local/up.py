@@ -13,6 +13,8 @@ from shared.addresses.hosts import PortError
 from shared.pipeline import SYSTEMS
 from shared.settings import Settings
 
+_NAMES: dict[str, str] = {str(stage): name for stage, name in SYSTEMS.items()}
+
 
 def say(text: str) -> None:
     """Write one line to standard output."""
@@ -24,19 +26,16 @@ def complain(text: str) -> None:
     _write(sys.stderr, text)
 
 
-def tell(event: Event) -> None:
-    """Say what happened to a process: on standard output what starts, on standard error what dies."""
+def print_event(event: Event) -> None:
+    """Print what happened to a process: on standard output what starts, on standard error what dies."""
+    now = datetime.now().astimezone().strftime("%H:%M:%S")
     match event:
         case {"event": "started", "name": name, "url": url}:
             say(f"{name:<10} {url}")
         case {"event": "process died", "name": name, "code": code, "restart_in_s": delay_s}:
-            complain(f"{_clock()}  {name} died (exit code {code}), starts again in {delay_s} s")
+            complain(f"{now}  {name} died (exit code {code}), starts again in {delay_s} s")
         case _:
-            complain(f"{_clock()}  " + "  ".join(f"{key}: {value}" for key, value in event.items()))
-
-
-def _clock() -> str:
-    return datetime.now().astimezone().strftime("%H:%M:%S")
+            complain(f"{now}  " + "  ".join(f"{key}: {value}" for key, value in event.items()))
 
 
 def _write(stream: TextIO, text: str) -> None:
@@ -45,11 +44,8 @@ def _write(stream: TextIO, text: str) -> None:
         stream.flush()
 
 
-_NAMES: dict[str, str] = {str(stage): name for stage, name in SYSTEMS.items()}
-
-
 def up(settings: Settings) -> int:
-    """Run the stack until it is told to stop; give the exit code.
+    """Run the stack until it is asked to stop; return the exit code.
 
     Prints one line that begins with `ready` when it takes events, a line for each address, and one for each process
     that dies.
@@ -57,7 +53,7 @@ def up(settings: Settings) -> int:
     with stop_signals() as stop:
         say(f"starting; data and logs in {settings.home.resolve()}")
         try:
-            with running_stack(settings, on_event=tell, stop=stop) as stack:
+            with running_stack(settings, on_event=print_event, stop=stop) as stack:
                 say_ready(stack)
                 stop.wait()
                 say("stopping; workers finish their calls")

@@ -37,7 +37,7 @@ class SandboxControl:
         self.close()
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._http.close()
 
     def call(self, method: str, path: str, document: object = None, **query: str | int) -> httpx.Response:

@@ -88,7 +88,7 @@ class Fault:
     ends_at: float | None = None
 
     def over(self) -> bool:
-        """Say whether it has had its time or its count."""
+        """Return whether it has had its time or its count."""
         return self.times == 0 or (self.ends_at is not None and time.monotonic() >= self.ends_at)
 
     def answer(self) -> Response:
@@ -163,7 +163,7 @@ class FaultPlan:
         return [{key: value for key, value in asdict(fault).items() if key != "ends_at"} for fault in self._faults]
 
     def refusing(self) -> bool:
-        """Say whether connections are to be refused now."""
+        """Return whether connections are to be refused now."""
         self._sweep()
         return any(fault.kind is Kind.REFUSE for fault in self._faults)
 

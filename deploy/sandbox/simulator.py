@@ -168,7 +168,9 @@ class Simulator:
             case Kind.DROP_AFTER:
                 self.api.answer(request)
             case Kind.APPLY_LATE:
-                self._apply_late(request, fault.seconds)
+                late = asyncio.get_running_loop().create_task(self._apply_in(fault.seconds, request))
+                self._late.add(late)
+                late.add_done_callback(self._late.discard)
                 if fault.status is not None:
                     return fault.answer()
                 if fault.hang:
@@ -177,14 +179,9 @@ class Simulator:
                 return fault.answer()
         return None
 
-    def _apply_late(self, request: Request, seconds: float) -> None:
-        async def apply() -> None:
-            await asyncio.sleep(seconds)
-            self.api.answer(request)
-
-        task = asyncio.get_running_loop().create_task(apply())
-        self._late.add(task)
-        task.add_done_callback(self._late.discard)
+    async def _apply_in(self, seconds: float, request: Request) -> None:
+        await asyncio.sleep(seconds)
+        self.api.answer(request)
 
     def add_faults(self, descriptions: list[object]) -> list[int]:
         """Add faults and let them begin; return their ids.
@@ -224,7 +221,7 @@ class Simulator:
         await self.reconcile()
 
     async def close(self) -> None:
-        """Give the port back and stop what is at work."""
+        """Release the port and stop what is at work."""
         await self._stop_late()
         await self.listener.close()
 

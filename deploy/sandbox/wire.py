@@ -288,7 +288,7 @@ class Listener:
         self._bound = _bind(self._host, self.port)
 
     async def close(self) -> None:
-        """Give the port back, end the connections and what is at work on them."""
+        """Release the port, end the connections and what is at work on them."""
         if self._server is not None:
             self._server.close()
             self._server = None

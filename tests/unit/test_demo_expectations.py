@@ -73,5 +73,5 @@ def test_the_sample_has_every_kind_of_answer_and_of_end() -> None:
 
 def test_nobody_in_the_sample_is_real() -> None:
     for request in (*sample.ndjson("members.ndjson", 60), sample.siebel_xml("siebel_messages.xml")):
-        for told in request.events:
-            assert told.member.get("email_address", "@example.org").endswith(("@example.org", "not-an-address"))
+        for change in request.events:
+            assert change.member.get("email_address", "@example.org").endswith(("@example.org", "not-an-address"))

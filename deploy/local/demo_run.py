@@ -66,13 +66,14 @@ class Scene:
 
     @property
     def changed(self) -> str:
-        """Say which settings it changes, and what they are by default."""
+        """Say which settings are not as by default, and what that is."""
         defaults = Settings.model_construct()
         said = []
         for group, changed in self.changes.items():
             for name, value in changed.items():
                 default = getattr(getattr(defaults, group), name)
-                said.append(f"{PREFIX}{group.upper()}__{name.upper()}={_shown(value)} ({_shown(default)})")
+                if value != default:
+                    said.append(f"{PREFIX}{group.upper()}__{name.upper()}={_shown(value)} ({_shown(default)})")
         return ", ".join(said)
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy.local.scenes import SCENES
 from tests.terminal import started
 
 OUTAGE_S = 8
@@ -68,7 +67,3 @@ def test_a_scene_in_which_a_promise_is_broken_fails() -> None:
     said = "".join(lines)
     assert said.count("BROKEN") == 1, said
     assert "stranger: nobody sent it" in said
-
-
-def test_the_four_scenes_are_there() -> None:
-    assert list(SCENES) == ["outage", "oic", "dead-letter", "overtaken"]

@@ -189,10 +189,9 @@ class _Start:
 
         def is_working() -> bool:
             workers = [pid for name, pid in supervisor.pids().items() if name.startswith("worker-")]
-            answer = len(workers) == len(Lane) and workers_answer(self._settings.require_broker(), workers)
-            return answer or bool(self._stop)
+            return len(workers) == len(Lane) and workers_answer(self._settings.require_broker(), workers)
 
-        supervisor.wait_until(is_working, what="working", within_s=_READY_WITHIN_S)
+        supervisor.wait_until(lambda: bool(self._stop) or is_working(), what="working", within_s=_READY_WITHIN_S)
         self._check()
         sandbox = self._sandbox
         return Stack(

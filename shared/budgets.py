@@ -2,9 +2,9 @@
 
 from functools import partial
 
-from shared.ledger import budget
-from shared.ledger.budget import Budget
+from shared.ledger import spending
 from shared.ledger.engine import Ledger, transaction
+from shared.ledger.spending import Budget
 from shared.pipeline import Lane, Stage
 from shared.settings import Settings
 from shared.systems.permits import Permits
@@ -25,7 +25,7 @@ def permits(ledger: Ledger, of: Settings, *, heeds_wait: bool = True) -> dict[St
 
     def pay(limit: Budget, lane: Lane, wanted: int) -> tuple[int, float]:
         with transaction(ledger, durable=False) as tx:
-            grant = budget.pay(tx, limit, lane, wanted, heeds_wait=heeds_wait)
+            grant = spending.pay(tx, limit, lane, wanted, heeds_wait=heeds_wait)
         return grant.calls, grant.more_in_s
 
     return {stage: Permits(stage, partial(pay, limit)) for stage, limit in budgets(of).items()}

@@ -23,7 +23,7 @@ _LONGEST = (
     "test_demo", "test_suspects", "test_at_work",
     "test_scenes", "test_doctor", "test_pipeline",
     "test_console_in_browser", "test_healing", "test_budget",
-    "test_up", "test_addresses", "test_embedded_servers",
+    "test_up", "test_email_addresses", "test_embedded_servers",
     "test_console_outlives_its_api", "test_newest_wins", "test_kill_anything",
     "test_api_schemathesis", "test_rabbitmq", "test_forged_messages",
     "test_flower_in_browser", "test_poison_or_outage", "test_connections",

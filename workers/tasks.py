@@ -22,7 +22,7 @@ from celery.exceptions import Retry
 
 from shared.broker import app
 from shared.instances import Answer, Errand, Failed, Result, Work
-from shared.ledger import addresses, connections, inputs
+from shared.ledger import connections, email_addresses, inputs
 from shared.ledger.connections import Gate
 from shared.ledger.engine import engine, in_halves, outlasting, transaction
 from shared.ledger.heartbeats import Who
@@ -245,7 +245,7 @@ class Attempt:
 
         def read() -> dict[int, str]:
             with transaction(engine()) as tx:
-                return addresses.giving_up(tx, refused)
+                return email_addresses.giving_up(tx, refused)
 
         holders = outlasting(read, _RESULTS_PATIENCE_S)
         return [(work, waiting_for(result, holders.get(work.instance_id))) for work, result in answers]

@@ -26,7 +26,7 @@ from producers.operations.job_control import Operator
 from producers.operations.masked import masked_instance, masked_member, masked_page
 from producers.operations.unmasked import revealed_member
 from producers.operations.unmasked_calls import revealed
-from shared.ledger import addresses, views
+from shared.ledger import email_addresses, views
 from shared.ledger.engine import Transaction, transaction
 from shared.ledger.filters import CONDITIONS
 from shared.ledger.jobs import DISCARDED_FROM, REQUEUED_FROM, jobs_of
@@ -98,7 +98,7 @@ def search(request: Request, who: Visitor, q: str = "") -> Response:
         return RedirectResponse("/instances", 303)
     with transaction(ledger_of(request)) as tx:
         meant = views.named(tx, words, id_of(words))
-        holders = addresses.members_of(tx, words) if "@" in words and who.may(Right.UNMASKED) else []
+        holders = email_addresses.members_of(tx, words) if "@" in words and who.may(Right.UNMASKED) else []
     if holders:
         operator = Operator(who.name, who.role)
         job_control.record_unmasking(

@@ -19,10 +19,10 @@ import kombu.exceptions
 from producers.dispatch.jobs import carry_on
 from shared.broker import publish
 from shared.errors import LedgerConflictError, LedgerError
-from shared.ledger import budget, connections, heartbeats
-from shared.ledger.budget import Budget
+from shared.ledger import connections, heartbeats, spending
 from shared.ledger.connections import Gate
-from shared.ledger.engine import Transaction, ears, engine, in_halves, listened, transaction
+from shared.ledger.engine import Transaction, engine, in_halves, transaction, wait_for_call, wake_calls
+from shared.ledger.spending import Budget
 from shared.ledger.transitions import attempts, claims, errands, outages
 from shared.ledger.transitions.claims import Claimed
 from shared.ledger.transitions.outages import Hold, Lease
@@ -69,10 +69,10 @@ class Dispatcher:
         """Take turns until *stop*; a ledger or broker that is away is waited for, not died of."""
         while not stop.is_set():
             try:
-                with ears(self._url) as ear:
+                with wake_calls(self._url) as calls:
                     while not stop.is_set():
                         nap_s = _BUSY_NAP_S if self._turned() else self._settings.dispatcher.tick_s
-                        listened(ear, nap_s)
+                        wait_for_call(calls, nap_s)
             except LedgerError as error:
                 log.error("the ledger is away", cause=str(error))
                 stop.wait(self._settings.dispatcher.tick_s)
@@ -200,7 +200,7 @@ class Dispatcher:
         of = self._settings.connection(stage)
         if not of.budget_per_minute:
             return self._settings.dispatcher.unbegun(lane) * 2
-        return Budget(stage, of.budget_per_minute, of.live_share).free(lane, budget.used(tx, stage))
+        return Budget(stage, of.budget_per_minute, of.live_share).free(lane, spending.used(tx, stage))
 
     def _run_errands(self, stages: Sequence[Stage], rooms: Mapping[Lane, "_Room"]) -> None:
         """Claim and publish errands: at most half of a lane's room, on top of what was claimed; so neither starves."""
@@ -270,7 +270,7 @@ class Dispatcher:
             return
         self._prune_at = time.monotonic() + _PRUNE_EVERY_S
         with transaction(engine()) as tx:
-            budget.forget(tx)
+            spending.forget(tx)
             pruned = claims.prune(tx, days=self._settings.dispatcher.retention_days, limit=_PRUNE_SIZE)
             heartbeats.prune(tx)
         if pruned:

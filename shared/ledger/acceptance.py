@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from shared.events import Version
-from shared.ledger.addresses import key_sql
+from shared.ledger.email_addresses import key_sql
 from shared.ledger.engine import rows
 from shared.ledger.transitions.member_queue import IS_QUEUED
 from shared.pipeline import State

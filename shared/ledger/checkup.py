@@ -94,8 +94,7 @@ def be_impatient(tx: Connection) -> None:
 
 def server(tx: Connection) -> Server:
     """Read who serves the ledger."""
-    row = tx.execute(_SERVER).one()
-    return Server(row.version, row.version_number, row.now, row.encoding, row.read_only)
+    return Server(*tx.execute(_SERVER).one())
 
 
 def schema(tx: Connection) -> Schema:
@@ -108,8 +107,7 @@ def schema(tx: Connection) -> Schema:
 
 def leases(tx: Connection, *, overdue_s: float) -> Leases:
     """Count what is running; overdue is a lease that ran out more than *overdue_s* seconds ago."""
-    row = tx.execute(_LEASES, {"overdue_s": overdue_s}).one()
-    return Leases(row.running, row.unbegun, row.overdue, float(row.oldest_s))
+    return Leases(*tx.execute(_LEASES, {"overdue_s": overdue_s}).one())
 
 
 def idle(tx: Connection, *, period_s: float) -> list[Idle]:
@@ -117,20 +115,17 @@ def idle(tx: Connection, *, period_s: float) -> list[Idle]:
 
     What waits in the broker is due too: workers that hang leave it there, and it is sent again and again.
     """
-    rows = tx.execute(_IDLE, {"period_s": period_s})
-    return [Idle(row.lane, row.stage, row.due, float(row.due_s), row.finished) for row in rows]
+    return [Idle(*row) for row in tx.execute(_IDLE, {"period_s": period_s})]
 
 
 def strays(tx: Connection, *, period_s: float) -> Strays:
     """Count the stray messages of the last *period_s* seconds."""
-    row = tx.execute(_STRAYS, {"period_s": period_s}).one()
-    return Strays(row.total, row.at, row.queue, row.reason)
+    return Strays(*tx.execute(_STRAYS, {"period_s": period_s}).one())
 
 
 def stuck_jobs(tx: Connection, *, overdue_s: float) -> Sequence[StuckJob]:
     """Read the open jobs whose turn is overdue by more than *overdue_s* seconds, the oldest first."""
-    rows = tx.execute(_STUCK_JOBS, {"overdue_s": overdue_s})
-    return [StuckJob(row.id, row.kind, float(row.overdue_s)) for row in rows]
+    return [StuckJob(*row) for row in tx.execute(_STUCK_JOBS, {"overdue_s": overdue_s})]
 
 
 def shut(tx: Connection, *, future_s: float) -> Shut:
@@ -138,26 +133,24 @@ def shut(tx: Connection, *, future_s: float) -> Shut:
 
     Walks through all members: it is for a person who waits, under a time-out of its own.
     """
-    row = tx.execute(_SHUT, {"future_s": future_s, "most": MODIFICATION_MAX}).one()
-    return Shut(row.total, row.first)
+    return Shut(*tx.execute(_SHUT, {"future_s": future_s, "most": MODIFICATION_MAX}).one())
 
 
 _SHUT = text("""
-    select count(*) as total, min(member_number) as first from member
+    select count(*), min(member_number) from member
     where greatest(newest_occurred_at, sequence_from) > clock_timestamp() + make_interval(secs => :future_s)
        or newest_modification > :most
 """)
 _SERVER = text("""
-    select current_setting('server_version') as version, current_setting('server_version_num')::int as version_number,
-           clock_timestamp() as now, current_setting('server_encoding') as encoding,
-           current_setting('transaction_read_only')::boolean as read_only
+    select current_setting('server_version'), current_setting('server_version_num')::int, clock_timestamp(),
+           current_setting('server_encoding'), current_setting('transaction_read_only')::boolean
 """)
 _HAS_REVISION = text("select to_regclass('alembic_version') is not null")
 _REVISION = text("select version_num from alembic_version")
 _LEASES = text("""
-    select count(*) as running, count(*) filter (where not begun) as unbegun,
-           count(*) filter (where lease_until < now() - make_interval(secs => :overdue_s)) as overdue,
-           greatest(coalesce(extract(epoch from now() - min(lease_until)), 0), 0) as oldest_s
+    select count(*), count(*) filter (where not begun),
+           count(*) filter (where lease_until < now() - make_interval(secs => :overdue_s)),
+           greatest(coalesce(extract(epoch from now() - min(lease_until)), 0), 0)::float8
     from (select begun, lease_until from instance where state = 'running'
           union all select begun, lease_until from errand where token <> 0) as o
 """)
@@ -166,8 +159,8 @@ _IDLE = text("""
         select lane, count(*) as total from instance
         where finished_at > now() - make_interval(secs => :period_s) group by lane
     )
-    select i.lane, i.stage, count(*) as due, extract(epoch from now() - min(i.due_at)) as due_s,
-           coalesce((select total from ended e where e.lane = i.lane), 0) as finished
+    select i.lane, i.stage, count(*), extract(epoch from now() - min(i.due_at))::float8,
+           coalesce((select total from ended e where e.lane = i.lane), 0)
     from (select lane, due_stage as stage, due_at from instance
           where state in ('pending', 'waiting') and due_at <= now()
           union all
@@ -181,6 +174,6 @@ _STRAYS = text("""
     order by at desc nulls last limit 1
 """)
 _STUCK_JOBS = text("""
-    select id, kind, extract(epoch from now() - next_at) as overdue_s from job
+    select id, kind, extract(epoch from now() - next_at)::float8 from job
     where ended_at is null and next_at < now() - make_interval(secs => :overdue_s) order by next_at limit 20
 """)

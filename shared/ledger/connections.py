@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, Row, text
 
-from shared.ledger import budget
-from shared.ledger.budget import Budget
+from shared.ledger import spending
 from shared.ledger.records import BudgetState, ConnectionState
+from shared.ledger.spending import Budget
 from shared.lifecycle.breaker import Breaker, Position, Rules, Seen, after, after_test, is_in_question
 from shared.masking import mask_text
 from shared.pipeline import STAGES, SYSTEMS, Lane, Stage
@@ -185,7 +185,7 @@ def connections(tx: Connection, budgets: Mapping[Stage, Budget]) -> list[Connect
 
 
 def _standing(tx: Connection, limit: Budget) -> BudgetState:
-    used = budget.used(tx, limit.stage)
+    used = spending.used(tx, limit.stage)
     return BudgetState(
         per_minute=limit.per_minute,
         used=sum(used.values()),

@@ -250,8 +250,8 @@ def wake(tx: Connection) -> None:
 
 
 @contextmanager
-def ears(url: str) -> Iterator["psycopg.Connection[Any]"]:
-    """Open a connection of its own that hears the wake-up calls; `listened` waits for them.
+def wake_calls(url: str) -> Iterator["psycopg.Connection[Any]"]:
+    """Open a connection of its own that hears the wake-up calls; `wait_for_call` waits for them.
 
     Raises:
         LedgerError: it could not be opened, or broke.
@@ -264,13 +264,13 @@ def ears(url: str) -> Iterator["psycopg.Connection[Any]"]:
         raise LedgerError(f"{type(error).__name__} {error.sqlstate or ''}".strip()) from error
 
 
-def listened(ear: "psycopg.Connection[Any]", for_s: float) -> None:
+def wait_for_call(calls: "psycopg.Connection[Any]", for_s: float) -> None:
     """Wait for a wake-up call, at most *for_s* seconds; on a server that takes no writes nobody would call.
 
     Raises:
         LedgerUnwritableError: it is on such a server.
     """
-    if not any(True for _ in ear.notifies(timeout=for_s, stop_after=1)) and not takes_writes(ear):
+    if not any(True for _ in calls.notifies(timeout=for_s, stop_after=1)) and not takes_writes(calls):
         raise LedgerUnwritableError(_UNWRITABLE[READ_ONLY])
 
 

@@ -12,7 +12,7 @@ then what was lost has landed or never will.  The check repeats what the newest 
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import Connection, text
 
 from shared.ledger.engine import rows
 from shared.pipeline import Stage
@@ -58,65 +58,49 @@ def check_again(tx: Connection, stage: Stage, in_s: Mapping[int, float | None]) 
         tx.execute(_CHECK_AGAIN[stage], {"rows": rows(records)})
 
 
-def _of(stage: Stage, siebel: str, crowdtwist: str) -> str:
-    return siebel if stage is Stage.SIEBEL else crowdtwist
-
-
-def _mark(stage: Stage) -> str:
-    return _of(stage, "lost_tell_id", "lost_write_id")
-
-
-def _due(stage: Stage) -> str:
-    return _of(stage, "tell_again_at", "read_back_at")
-
-
+_OF_IDS = "from instance i where i.id = any(cast(:ids as bigint[])) and m.member_number = i.member_number"
 _IS_REFUSED = "(i.stage = 'siebel' and i.status = 'Data Error' and i.failed_stage = 'crowdtwist')"
 """Of an instance: CrowdTwist's answer to it is known, so another call for it can hide only the newest success."""
-
-
-def _lost(stage: Stage) -> TextClause:
-    unknown = ", told_status = null, told_error = null, told_at = coalesce(m.told_at, now()), synced = false"
+_MARKS = {Stage.CROWDTWIST: ("lost_write_id", "read_back_at"), Stage.SIEBEL: ("lost_tell_id", "tell_again_at")}
+_LOST = {
     # Of two that may both be out, a refusal of the newer one leaves the other: what is older is not sent over it.
-    unchecked = """, read_back_at = case when m.lost_write_id > coalesce(m.applied_id, 0) and m.lost_write_id <> i.id
-                                          then null else m.read_back_at end"""
-    out = _of(stage, "i.id", f"case when {_IS_REFUSED} then m.applied_id else i.id end")
-    return text(f"""
-        update member m set {_mark(stage)} = greatest(m.{_mark(stage)}, {out}){_of(stage, unknown, unchecked)}
-        from instance i where i.id = any(cast(:ids as bigint[])) and m.member_number = i.member_number
-    """)
-
-
-def _check(stage: Stage) -> TextClause:
-    return text(f"""
-        update member m set {_due(stage)} = greatest(m.{_due(stage)}, now() + make_interval(secs => :settle_s))
-        from instance i
-        where i.id = any(cast(:ids as bigint[])) and m.member_number = i.member_number
-          and {_of(stage, "m.told_id >= i.id", f"(m.applied_id >= i.id or {_IS_REFUSED} and m.applied_id is not null)")}
-    """)
-
-
-def _checked(stage: Stage) -> TextClause:
-    return text(f"""
-        update member m set {_mark(stage)} = null, {_due(stage)} = null
-        from instance i
-        where i.id = any(cast(:ids as bigint[])) and m.member_number = i.member_number and m.{_due(stage)} <= now()
-    """)
-
-
-def _check_again(stage: Stage) -> TextClause:
-    return text(f"""
-        update member m set {_due(stage)} = now() + make_interval(secs => r.in_s)
+    Stage.CROWDTWIST: text(f"""
+        update member m
+        set lost_write_id = greatest(m.lost_write_id, case when {_IS_REFUSED} then m.applied_id else i.id end),
+            read_back_at = case when m.lost_write_id > coalesce(m.applied_id, 0) and m.lost_write_id <> i.id
+                                then null else m.read_back_at end
+        {_OF_IDS}
+    """),
+    Stage.SIEBEL: text(f"""
+        update member m
+        set lost_tell_id = greatest(m.lost_tell_id, i.id), told_status = null, told_error = null,
+            told_at = coalesce(m.told_at, now()), synced = false
+        {_OF_IDS}
+    """),
+}
+_CHECK = {
+    Stage.CROWDTWIST: text(f"""
+        update member m set read_back_at = greatest(m.read_back_at, now() + make_interval(secs => :settle_s))
+        {_OF_IDS} and (m.applied_id >= i.id or {_IS_REFUSED} and m.applied_id is not null)
+    """),
+    Stage.SIEBEL: text(f"""
+        update member m set tell_again_at = greatest(m.tell_again_at, now() + make_interval(secs => :settle_s))
+        {_OF_IDS} and m.told_id >= i.id
+    """),
+}
+_CHECKED = {
+    stage: text(f"update member m set {mark} = null, {due} = null {_OF_IDS} and m.{due} <= now()")
+    for stage, (mark, due) in _MARKS.items()
+}
+_CHECK_AGAIN = {
+    stage: text(f"""
+        update member m set {due} = now() + make_interval(secs => r.in_s)
         from json_to_recordset(cast(:rows as json)) as r (id bigint, in_s float8)
         join instance i on i.id = r.id
-        where m.member_number = i.member_number and m.{_due(stage)} <= now()
+        where m.member_number = i.member_number and m.{due} <= now()
     """)
-
-
-_MARKED = (Stage.CROWDTWIST, Stage.SIEBEL)
-_LOST = {stage: _lost(stage) for stage in _MARKED}
-_CHECK = {stage: _check(stage) for stage in _MARKED}
-_CHECKED = {stage: _checked(stage) for stage in _MARKED}
-_CHECK_AGAIN = {stage: _check_again(stage) for stage in _MARKED}
+    for stage, (_, due) in _MARKS.items()
+}
 # The check that is set already was for losses up to the applied one; without it there may be others between.
 _REFUSED = text("""
     update member m set lost_write_id = m.applied_id, read_back_at = now() + make_interval(secs => :settle_s)

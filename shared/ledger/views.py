@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, text
 
 from shared.ledger import mail
-from shared.ledger.budget import Budget
 from shared.ledger.connections import connections
 from shared.ledger.filters import Filter, id_at, matching
 from shared.ledger.heartbeats import processes
@@ -30,6 +29,7 @@ from shared.ledger.records import (
     id_text,
 )
 from shared.ledger.refusals import refused_since
+from shared.ledger.spending import Budget
 from shared.ledger.tallies import INTAKE, minutes
 from shared.pipeline import QUEUED, Stage, State
 

@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import Engine, text
 
 from producers.site import create_app
-from shared.ledger import budget, connections
-from shared.ledger.budget import Budget
+from shared.ledger import connections, spending
 from shared.ledger.engine import transaction
+from shared.ledger.spending import Budget
 from shared.lifecycle.breaker import Seen
 from shared.pipeline import Lane, Stage
 from shared.settings import CrowdTwistSettings, Settings, settings
@@ -83,8 +83,8 @@ def test_they_are_listed_with_switch_breaker_budget_and_who_is_held(cli: Termina
     pipeline.sql("update instance set state = 'held', due_stage = 'crowdtwist'")
     bring_down(pipeline.ledger)
     with transaction(pipeline.ledger) as tx:
-        budget.pay(tx, Budget(Stage.CROWDTWIST, 100, 0.2), Lane.BULK, 30)
-        budget.pay(tx, Budget(Stage.CROWDTWIST, 100, 0.2), Lane.LIVE, 5)
+        spending.pay(tx, Budget(Stage.CROWDTWIST, 100, 0.2), Lane.BULK, 30)
+        spending.pay(tx, Budget(Stage.CROWDTWIST, 100, 0.2), Lane.LIVE, 5)
     page = cli("connections", "--json").json
     assert page["next"] is None
     assert [one["name"] for one in page["items"]] == ["oic", "crowdtwist", "siebel"]
@@ -112,7 +112,7 @@ def test_they_are_listed_with_switch_breaker_budget_and_who_is_held(cli: Termina
 
 def test_the_metric_of_the_budget_is_what_was_paid_for(client: httpx.Client, ledger: Engine) -> None:
     with transaction(ledger) as tx:
-        budget.pay(tx, Budget(Stage.CROWDTWIST, 100, 0.2), Lane.LIVE, 25)
+        spending.pay(tx, Budget(Stage.CROWDTWIST, 100, 0.2), Lane.LIVE, 25)
     answer = client.get("/metrics", headers=VERA).text
     assert 'membersync_budget_used_ratio{name="crowdtwist"} 0.25' in answer
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shared.addresses.servers import ledger_arguments
-from shared.ledger.engine import ears, engine, transaction, wake
+from shared.ledger.engine import engine, transaction, wake, wake_calls
 from shared.ledger.readiness import is_current, migrate
 
 PASSWORD = "p@ss/w#rd%zz?:"
@@ -26,11 +26,11 @@ def test_every_way_to_write_it_is_heard_and_read(ledger: Engine, ledger_url: str
         f"host={host},{host} port=1,{port} user={user} password='{PASSWORD}' dbname={database}",
     ):
         of = engine(address)
-        with ears(address) as ear:
+        with wake_calls(address) as calls:
             with transaction(of) as tx:
                 assert tx.execute(text("select current_user")).scalar_one() == user
                 wake(tx)
-            assert [notice.channel for notice in ear.notifies(timeout=5, stop_after=1)] == ["membersync_due"]
+            assert [notice.channel for notice in calls.notifies(timeout=5, stop_after=1)] == ["membersync_due"]
             with transaction(ledger) as tx:
                 assert tx.execute(EARS).scalar_one() == 1
         of.dispose()

@@ -16,7 +16,7 @@ from shared.addresses.servers import ledger_arguments
 from shared.errors import LedgerUnwritableError
 from shared.ledger import readiness
 from shared.ledger.checkup import Idle
-from shared.ledger.engine import PROVEN_FOR_S, ears, engine, listened, repeated, transaction
+from shared.ledger.engine import PROVEN_FOR_S, engine, repeated, transaction, wait_for_call, wake_calls
 from shared.settings import Settings
 from tests.calling import assert_problem, event, served
 from tests.terminal import Terminal
@@ -179,11 +179,11 @@ def test_a_write_that_meets_such_a_session_is_repeated_on_another(ledger_url: st
 
 def test_a_dispatcher_does_not_listen_where_nobody_calls(ledger_url: str, ledger: Engine) -> None:
     assert ledger.url.database
-    with ears(ledger_url) as ear:
-        listened(ear, 0.01)
-        ear.execute("set default_transaction_read_only = on")
+    with wake_calls(ledger_url) as calls:
+        wait_for_call(calls, 0.01)
+        calls.execute("set default_transaction_read_only = on")
         with pytest.raises(LedgerUnwritableError):
-            listened(ear, 0.01)
+            wait_for_call(calls, 0.01)
 
 
 def test_what_is_left_alone_on_a_read_only_ledger_is_not_blamed_on_the_budget() -> None:

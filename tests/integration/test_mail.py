@@ -13,7 +13,7 @@ from producers.cli.command_errors import DONE, NOTHING
 from producers.mail.mailer import Mailer
 from producers.operations import troubles
 from shared.ledger import connections, mail
-from shared.ledger.engine import ears, transaction
+from shared.ledger.engine import transaction, wake_calls
 from shared.ledger.transitions import errands
 from shared.pipeline import SYSTEMS, Lane, Stage
 from shared.settings import Settings, settings
@@ -252,7 +252,7 @@ def test_trouble_with_writing_keeps_no_written_mail_back(road: Road, mailbox: Ma
 def test_a_ledger_that_was_away_is_asked_again(road: Road, mailbox: Mailbox, ledger_url: str) -> None:
     stop = threading.Event()
     working = threading.Thread(target=mailer(road, mailbox).run, args=(stop,))
-    with ears(ledger_url) as apart:
+    with wake_calls(ledger_url) as apart:
 
         def ours(what: str = "pid") -> set[int]:
             asked = f"select {what} from pg_stat_activity where application_name = 'membersync'"  # our words

@@ -8,9 +8,9 @@ from sqlalchemy import Engine
 
 from producers.dispatch.bookkeeper import Bookkeeper
 from producers.metrics.exposition import LedgerCollector
-from shared.ledger import budget
-from shared.ledger.budget import Budget
+from shared.ledger import spending
 from shared.ledger.engine import transaction
+from shared.ledger.spending import Budget
 from shared.pipeline import Lane, Stage
 from shared.settings import Settings
 from tests.road import Road
@@ -39,7 +39,7 @@ def test_metrics_count_what_happens_and_never_go_back(ledger: Engine, ledger_url
     road.note(stage="oic", attempt=1, state="running", took_ms=2.0, code="data_error")
     road.note(stage="oic", state="pending")
     with transaction(ledger) as tx:
-        budget.pay(tx, Budget(Stage.CROWDTWIST, 10_000, 0.2), Lane.LIVE, 2)
+        spending.pay(tx, Budget(Stage.CROWDTWIST, 10_000, 0.2), Lane.LIVE, 2)
     bookkeeper.turn()
     scrapes = [scrape(registry)]
     road.sql("""update instance set state = 'dead', failed_stage = 'siebel', code = 'bug', status = 'Success',

@@ -2,7 +2,7 @@
 
 from sqlalchemy import text
 
-from shared.ledger.addresses import key_sql
+from shared.ledger.email_addresses import key_sql
 
 LEARN_USER = text("""
     insert into mapping (instance_id, user_object, oic_instance_id)

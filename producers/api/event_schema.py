@@ -58,7 +58,8 @@ def _name(longest: int) -> list[Schema]:
     return [{"type": "string", "pattern": pattern}, _digits()]
 
 
-_SPREADSHEET = "^[{0}]*(=.*|'.*|#.*|[+-]?[0-9]+([.,][0-9]*)?([Ee][+-]?[0-9]*)?)[{0}]*$".format(_SPACE)  # noqa: UP032
+_DAMAGED = "(=.*|'.*|#.*|[+-]?[0-9]+([.,][0-9]*)?([Ee][+-]?[0-9]*)?)"
+_SPREADSHEET = f"^[{_SPACE}]*{_DAMAGED}[{_SPACE}]*$"
 """A number that is more than its digits; some of these are taken all the same."""
 _TEXT = _any_of({"type": "string", "pattern": f"^[{_SPACE}]*{_PLAIN}{{0,255}}[{_SPACE}]*$"}, _digits(), _NULL)
 _NUMBER = _any_of(

@@ -40,87 +40,6 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
-
-
-class Envelope:
-    """ASGI middleware around the whole app."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        stated = Headers(scope=scope).get("x-request-id", "")
-        request_id = stated if _SANE_ID.fullmatch(stated) else uuid.uuid4().hex
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            await self._answer(scope, receive, send, request_id)
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
-        began = time.perf_counter()
-        status = 0
-
-        async def send_with_headers(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = request_id
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_with_headers)
-        except ClientDisconnect:
-            status = 499  # nginx's word for: they went away before we could answer
-        except Exception as error:  # noqa: BLE001  # the last resort: no traceback may reach a log with its message
-            frames = traceback.extract_tb(error.__traceback__)[-5:]  # without the message: it may carry a member's data
-            at = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
-            log.error("bug", error=type(error).__name__, at=at)
-            if not status:
-                answer = problem(500, "internal", "membersync has a bug; the log has it by X-Request-Id")
-                await answer(scope, receive, send_with_headers)
-        finally:
-            _note(scope, status, (time.perf_counter() - began) * 1000)
-
-
-def _note(scope: Scope, status: int, took_ms: float) -> None:
-    state: dict[str, Any] = scope.get("state", {})
-    # The route, not the path: whatever somebody puts into a URL stays out of the log.
-    path = getattr(scope.get("route"), "path", "unknown")
-    write = log.debug if path in _PROBES else log.info
-    who = {"who": state["who"]} if "who" in state else {}
-    counts = state.get("counts", {})
-    write("request", method=scope["method"], path=path, status=status, ms=round(took_ms, 1), **who, **counts)
-
-
-class Heads:
-    """ASGI middleware that asks the app by GET, and sends no more of its answer than the headers."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http" or scope["method"] != "HEAD":
-            await self._app(scope, receive, send)
-            return
-
-        async def send_headers_only(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                await send(message)  # and no more: the server then tells a stream that nobody listens
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-        asked = {**scope, "method": "GET"}
-        try:
-            await self._app(asked, receive, send_headers_only)
-        finally:
-            scope["route"] = asked.get("route")  # for the line in the log
-
-
 _NODE = re.compile(r"\[(?P<v6>[^\[\]]+)\](?::\d+)?|(?P<v4>[\d.]+)(?::\d+)?", re.ASCII)
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?", re.ASCII | re.IGNORECASE)
 
@@ -259,3 +178,82 @@ def _without(prefix: str, scope: Scope) -> Scope:
         "path": path.removeprefix(prefix) or "/",
         "raw_path": raw.removeprefix(prefix.encode()) or b"/",
     }
+
+
+class Envelope:
+    """ASGI middleware around the whole app."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        stated = Headers(scope=scope).get("x-request-id", "")
+        request_id = stated if _SANE_ID.fullmatch(stated) else uuid.uuid4().hex
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            await self._answer(scope, receive, send, request_id)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        began = time.perf_counter()
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            status = 499  # nginx's word for: they went away before we could answer
+        except Exception as error:  # noqa: BLE001  # the last resort: no traceback may reach a log with its message
+            frames = traceback.extract_tb(error.__traceback__)[-5:]  # without the message: it may carry a member's data
+            at = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+            log.error("bug", error=type(error).__name__, at=at)
+            if not status:
+                answer = problem(500, "internal", "membersync has a bug; the log has it by X-Request-Id")
+                await answer(scope, receive, send_with_headers)
+        finally:
+            _note(scope, status, (time.perf_counter() - began) * 1000)
+
+
+def _note(scope: Scope, status: int, took_ms: float) -> None:
+    state: dict[str, Any] = scope.get("state", {})
+    # The route, not the path: whatever somebody puts into a URL stays out of the log.
+    path = getattr(scope.get("route"), "path", "unknown")
+    write = log.debug if path in _PROBES else log.info
+    who = {"who": state["who"]} if "who" in state else {}
+    counts = state.get("counts", {})
+    write("request", method=scope["method"], path=path, status=status, ms=round(took_ms, 1), **who, **counts)
+
+
+class Heads:
+    """ASGI middleware that asks the app by GET, and sends no more of its answer than the headers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_headers_only(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await send(message)  # and no more: the server then tells a stream that nobody listens
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        asked = {**scope, "method": "GET"}
+        try:
+            await self._app(asked, receive, send_headers_only)
+        finally:
+            scope["route"] = asked.get("route")  # for the line in the log

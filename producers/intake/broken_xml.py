@@ -34,6 +34,15 @@ _SPOT = re.compile(
 )
 _BAD = re.compile(_NO_CHARACTER)
 _MARKED = re.compile(f"{_MARK}(.)", re.DOTALL)
+_TAG = re.compile(
+    r"<!--(?:(?!--).)*+-->|<!\[CDATA\[(?:(?!\]\]>|<!\[CDATA\[).)*+\]\]>|<\?[^<>]*\?>"
+    r"|<(?P<end>/?)(?P<name>(?:[\w.-]+:)?(?P<local>[\w.-]+))(?:\s[^<>]*?)?(?P<empty>/?)>",
+    re.DOTALL,
+)
+_NUMBER = re.compile(r"<(?:[\w.-]+:)?(Member_spcNumber|MemberNumber)\s*>([^<>&\"\U000f0000-\U0010ffff]{1,50})<")
+_COMMENT = re.compile(r"<!--(?:(?!--).)*+-->", re.DOTALL)
+_HEAD_MAX = 16_000
+_BROKEN_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,17 +132,6 @@ def _what(letter: str) -> str:
     if "\udc80" <= letter <= "\udcff":
         return "has a byte that is none of its character set"
     return "has half of a character" if "\ud800" <= letter <= "\udfff" else "has a character that XML does not allow"
-
-
-_TAG = re.compile(
-    r"<!--(?:(?!--).)*+-->|<!\[CDATA\[(?:(?!\]\]>|<!\[CDATA\[).)*+\]\]>|<\?[^<>]*\?>"
-    r"|<(?P<end>/?)(?P<name>(?:[\w.-]+:)?(?P<local>[\w.-]+))(?:\s[^<>]*?)?(?P<empty>/?)>",
-    re.DOTALL,
-)
-_NUMBER = re.compile(r"<(?:[\w.-]+:)?(Member_spcNumber|MemberNumber)\s*>([^<>&\"\U000f0000-\U0010ffff]{1,50})<")
-_COMMENT = re.compile(r"<!--(?:(?!--).)*+-->", re.DOTALL)
-_HEAD_MAX = 16_000
-_BROKEN_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,11 @@ from producers.intake.siebel_message import is_list_of_members, is_siebel_messag
 from shared.errors import InvalidEventError
 from shared.event_values import Ambiguous, path_of
 
+_DEEPEST = 64
+"""More than any event may have, far fewer than a reader that calls itself can."""
+_LONGEST_NUMBER = 100  # digits; all of these are too many
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]|"', re.DOTALL)
+_ANYTHING = re.compile(r"[^\n]")
 _BLANKS = re.compile(r"[ \t\r\n]*")
 _NAMED_LIST = re.compile(r'"([^"\\]{1,80})"\s*:\s*\[')
 _NEXT = re.compile(r",\s*(?=\{)")
@@ -37,6 +42,81 @@ _PAIRS = {"]": "[", "}": "{"}
 _BROKEN_MAX = 1_000
 _HIDDEN_MAX = 20
 """Objects that are sought inside of what looks like a text; each costs a look at the whole."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    return fields if len(fields) == len(pairs) else Ambiguous.of(pairs)
+
+
+_DECODER = json.JSONDecoder(
+    strict=False, parse_int=lambda digits: int(digits[:_LONGEST_NUMBER]), object_pairs_hook=_object
+)
+
+
+def loads(body: bytes, line: int = 1) -> object:
+    """Read one value of JSON in UTF-8 that begins on *line*.
+
+    Raises:
+        BodyError: it is no JSON; with line and column, counted from one.
+    """
+    try:
+        return _read(body.decode("utf-8", "surrogateescape"))
+    except json.JSONDecodeError as error:
+        raise _refusal(error, line) from None
+
+
+def load_body(body: bytes) -> object:
+    """Read a whole body in UTF-8; an element of its list that is no JSON is an `Element` with its flaw.
+
+    Raises:
+        BodyError: it is no JSON, and no element of its list is alone to blame.
+    """
+    text = body.decode("utf-8", "surrogateescape")
+    try:
+        return _read(text)
+    except json.JSONDecodeError as error:
+        try:
+            found = _with_broken_elements(text, error)
+        except RecursionError:
+            found = None
+        if found is None:
+            raise _refusal(error) from None
+        return found
+
+
+def _read(text: str) -> object:
+    try:
+        document: object = _DECODER.decode(text)
+    except RecursionError:
+        document = _DECODER.decode(_flattened(text))
+    return document
+
+
+def _refusal(error: json.JSONDecodeError, line: int = 1) -> BodyError:
+    return BodyError("", f"is not JSON: line {line + error.lineno - 1}, column {error.colno}")
+
+
+def _flattened(text: str) -> str:
+    """Return *text* with blanks in place of whatever is nested too deep; every line and column stays where it was."""
+    pieces: list[str] = []
+    depth = done = 0
+    for token in _TOKEN.finditer(text):
+        match token[0]:
+            case "[" | "{":
+                depth += 1
+                if depth == _DEEPEST:
+                    pieces.append(text[done : token.end()])
+                    done = token.end()
+            case "]" | "}":
+                if depth == _DEEPEST:
+                    pieces.append(_ANYTHING.sub(" ", text[done : token.start()]))
+                    done = token.start()
+                depth -= 1
+            case '"':
+                break  # a text without an end
+    rest = text[done:]
+    return "".join([*pieces, rest if depth < _DEEPEST else _ANYTHING.sub(" ", rest)])
 
 
 class _UncertainError(Exception):
@@ -296,85 +376,3 @@ def _filled(around: object, place: list[str], elements: list[object]) -> object:
         for name, value in around.items():
             around[name] = _filled(value, place, elements)
     return around
-
-
-_DEEPEST = 64
-"""More than any event may have, far fewer than a reader that calls itself can."""
-_LONGEST_NUMBER = 100  # digits; all of these are too many
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]|"', re.DOTALL)
-_ANYTHING = re.compile(r"[^\n]")
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    return fields if len(fields) == len(pairs) else Ambiguous.of(pairs)
-
-
-_DECODER = json.JSONDecoder(
-    strict=False, parse_int=lambda digits: int(digits[:_LONGEST_NUMBER]), object_pairs_hook=_object
-)
-
-
-def loads(body: bytes, line: int = 1) -> object:
-    """Read one value of JSON in UTF-8 that begins on *line*.
-
-    Raises:
-        BodyError: it is no JSON; with line and column, counted from one.
-    """
-    try:
-        return _read(body.decode("utf-8", "surrogateescape"))
-    except json.JSONDecodeError as error:
-        raise _refusal(error, line) from None
-
-
-def load_body(body: bytes) -> object:
-    """Read a whole body in UTF-8; an element of its list that is no JSON is an `Element` with its flaw.
-
-    Raises:
-        BodyError: it is no JSON, and no element of its list is alone to blame.
-    """
-    text = body.decode("utf-8", "surrogateescape")
-    try:
-        return _read(text)
-    except json.JSONDecodeError as error:
-        try:
-            found = _with_broken_elements(text, error)
-        except RecursionError:
-            found = None
-        if found is None:
-            raise _refusal(error) from None
-        return found
-
-
-def _read(text: str) -> object:
-    try:
-        document: object = _DECODER.decode(text)
-    except RecursionError:
-        document = _DECODER.decode(_flattened(text))
-    return document
-
-
-def _refusal(error: json.JSONDecodeError, line: int = 1) -> BodyError:
-    return BodyError("", f"is not JSON: line {line + error.lineno - 1}, column {error.colno}")
-
-
-def _flattened(text: str) -> str:
-    """Return *text* with blanks in place of whatever is nested too deep; every line and column stays where it was."""
-    pieces: list[str] = []
-    depth = done = 0
-    for token in _TOKEN.finditer(text):
-        match token[0]:
-            case "[" | "{":
-                depth += 1
-                if depth == _DEEPEST:
-                    pieces.append(text[done : token.end()])
-                    done = token.end()
-            case "]" | "}":
-                if depth == _DEEPEST:
-                    pieces.append(_ANYTHING.sub(" ", text[done : token.start()]))
-                    done = token.start()
-                depth -= 1
-            case '"':
-                break  # a text without an end
-    rest = text[done:]
-    return "".join([*pieces, rest if depth < _DEEPEST else _ANYTHING.sub(" ", rest)])

@@ -19,9 +19,6 @@ from shared.settings import settings
 from tests.road import Road
 from tests.terminal import CSV, EVENT, XML, Terminal, eventually_answers, running
 
-# producers/intake/csv_rows.py leaves its text wrapper to the collector, which closes the file and warns.
-leaves_csv_open = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Terminal]:
@@ -58,7 +55,6 @@ def test_version_and_help(bare: Terminal) -> None:
         assert command in helped.out
 
 
-@leaves_csv_open
 def test_files_of_every_kind_are_taken_in_and_what_is_refused_is_named(
     cli: Terminal, events: Path, tmp_path: Path
 ) -> None:
@@ -289,7 +285,6 @@ def test_migrate_says_when_it_is_done(cli: Terminal) -> None:
     assert configured().ledger_url
 
 
-@leaves_csv_open
 def test_the_api_serves_logs_without_people_and_stops_when_told(
     cli: Terminal, events: Path, ledger_url: str, tmp_path: Path
 ) -> None:

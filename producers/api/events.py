@@ -47,7 +47,7 @@ SLICE = 1_000
 _ANSWER_WITHIN_S = 60.0
 """A ledger that hangs is one that cannot commit.  What it commits later nevertheless is a duplicate when sent again."""
 _LOGGED_MAX = 5
-_ACCEPTED_TYPES = {"Accept-Post": "application/json, application/x-ndjson, application/xml, text/xml"}
+_ACCEPTED_TYPES = {"Accept-Post": ", ".join(REQUEST_BODY["content"])}
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ def _check_tokens(run: DemoRun) -> None:
     odd = [
         f"an attempt's calls were answered {one}" for one in attempts if one not in (with_kept_and_fresh, without_fresh)
     ]
-    replaced = attempts.count([*with_kept_and_fresh])
+    replaced = attempts.count(with_kept_and_fresh)
     run.promise(
         f"a rejected token is replaced by a fresh one once, then it is a failure: {replaced} attempts with a "
         f"fresh one, {fetched} tokens fetched in all",

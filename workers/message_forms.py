@@ -168,7 +168,7 @@ class _Command(_Form):
 
     method: Literal[
         "ping", "stats", "active_queues", "registered", "scheduled", "active", "reserved", "revoked", "conf",
-        "enable_events",
+        "enable_events", "heartbeat",
     ]  # fmt: skip
     arguments: _Arguments | None = None
     destination: Annotated[list[_Text], Field(max_length=1_000)] | None = None

@@ -195,6 +195,13 @@ def test_what_is_killed_is_started_again_and_that_is_said(stacks: tuple[Up, Up],
     assert eventually(lambda: arrived(one, f"8-{name}"))
 
 
+def test_no_message_of_its_own_is_taken_for_a_stray_one(stacks: tuple[Up, Up]) -> None:
+    """Not even what a Flower that starts again asks of workers that run."""
+    for one in stacks:
+        logs = [log.read_text() for log in one.home.glob("logs/worker-*.log")]
+        assert all(" ready." in log and "stray message" not in log for log in logs), one.home
+
+
 def is_up(one: Up) -> bool:
     with suppress(httpx.TransportError):
         urls = (f"{one.url('api')}/readyz", f"{one.url('flower')}/healthcheck")

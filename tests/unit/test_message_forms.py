@@ -70,7 +70,7 @@ def test_a_forged_envelope_is_told(kind: str) -> None:
     [
         ("ping", {}), ("stats", {}), ("active_queues", {}), ("active", {"safe": None}), ("scheduled", {}),
         ("reserved", {}), ("revoked", {}), ("conf", {"with_defaults": False}), ("registered", {"taskinfoitems": []}),
-        ("enable_events", {}), ("ping", None),
+        ("enable_events", {}), ("heartbeat", {}), ("ping", None),
     ],
 )  # fmt: skip
 def test_what_doctor_readiness_and_flower_ask_is_answered(method: str, arguments: Any) -> None:  # noqa: ANN401

@@ -12,12 +12,11 @@ from producers.api.reads import CausePage, Reader, RehearsalPage, json_answer, u
 from producers.http.operating import DiscardBody, RequeueBody, SelectionBody, body_of, described_body, operates
 from producers.http.problems import ProblemError, described
 from producers.http.request import Before, Limit, failure_parameters, ledger_of, settings_of
-from producers.operations import job_control
+from producers.operations import job_control, reads
 from producers.operations.filtering import LIMIT_DEFAULT
 from producers.operations.job_control import Operator
 from producers.operations.rehearsal import RehearsalError
-from producers.operations.unmasked import page_for
-from shared.ledger import causes, views
+from shared.ledger import causes
 from shared.ledger.engine import Ledger, transaction
 from shared.ledger.filters import Filter
 from shared.ledger.jobs import Job, JobPage, Kind, Plan
@@ -52,12 +51,11 @@ def list_dead_letters(  # noqa: PLR0913, PLR0917  # one query parameter each
     limit: Limit = LIMIT_DEFAULT,
 ) -> Response:
     """Group dead letters by stage, code and normalised message; `state=rejected` does so for Data Errors."""
-    ledger = ledger_of(request)
-    with transaction(ledger) as tx:
+    with transaction(ledger_of(request)) as tx:
         if not listed:
             return json_answer(CausePage(causes.causes(tx, where, limit=limit)))
-        page = views.instances(tx, where, limit=limit, before=before)
-    return json_answer(page_for(unmasked_reader(who), ledger, page))
+        page = reads.instances(tx, where, limit=limit, before=before, unmasked_for=unmasked_reader(who))
+    return json_answer(page)
 
 
 @router.post(

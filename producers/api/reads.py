@@ -27,15 +27,14 @@ from producers.http.request import (
     invalid_parameter,
     ledger_of,
 )
+from producers.operations import reads
 from producers.operations.filtering import INSTANT_SAID, LIMIT_DEFAULT, id_of, refusals_of
 from producers.operations.job_control import Operator
-from producers.operations.refused_member import refusals_of_member, words_of
 from producers.operations.rehearsal import Rehearsal
-from producers.operations.unmasked import instance_for, member_for, page_for
-from shared.ledger import operators, refusals, suggestions, views
+from shared.ledger import operators, refusals, suggestions
 from shared.ledger.causes import Cause
 from shared.ledger.engine import transaction
-from shared.ledger.filters import Filter, has_control
+from shared.ledger.filters import Filter
 from shared.ledger.operators import ActionFilter, ActionPage
 from shared.ledger.records import InstanceDetail, MemberRecord, Page
 from shared.ledger.refusals import RefusalFilter, RefusalPage
@@ -90,10 +89,9 @@ def list_instances(
     limit: Limit = LIMIT_DEFAULT,
 ) -> Response:
     """List the instances that match all of the filter; several values of one parameter mean any of them."""
-    ledger = ledger_of(request)
-    with transaction(ledger) as tx:
-        page = views.instances(tx, where, limit=limit, before=before)
-    return json_answer(page_for(unmasked_reader(who), ledger, page))
+    with transaction(ledger_of(request)) as tx:
+        page = reads.instances(tx, where, limit=limit, before=before, unmasked_for=unmasked_reader(who))
+    return json_answer(page)
 
 
 @router.get(
@@ -107,13 +105,12 @@ def list_instances(
 )
 def show_instance(request: Request, who: Reader, instance_id: InstanceId) -> Response:
     """Show one instance with its event, the CrowdTwist user made of it, and all that happened to it, calls included."""
-    ledger = ledger_of(request)
     number = id_of(instance_id)
-    with transaction(ledger) as tx:
-        detail = None if number is None else views.instance(tx, number)
+    with transaction(ledger_of(request)) as tx:
+        detail = None if number is None else reads.instance(tx, number, unmasked_for=unmasked_reader(who))
     if detail is None:
         raise ProblemError(404, "no_such_instance", "there is no such instance, or it was pruned")
-    return json_answer(instance_for(unmasked_reader(who), ledger, detail))
+    return json_answer(detail)
 
 
 @router.get(
@@ -129,16 +126,13 @@ def show_member(
     request: Request, who: Reader, member_number: MemberNumber, before: Before, limit: Limit = 20
 ) -> Response:
     """Show what is known of one member, and its newest instances with all that happened to them."""
-    ledger = ledger_of(request)
-    member, refused = None, RefusalPage([], None)
-    if not has_control(member_number):
-        with transaction(ledger) as tx:
-            member = views.member(tx, member_number, limit=limit, before=before)
-            refused = refusals_of_member(tx, member_number) if member is None else refused
-    if member is None:
+    with transaction(ledger_of(request)) as tx:
+        member = reads.member(tx, member_number, limit=limit, before=before, unmasked_for=unmasked_reader(who))
+        refused = None if member else reads.refusals_of_member(tx, member_number)
+    if refused:
         more = {"refusals": refused.items} if refused.items else {}
-        raise ProblemError(404, "no_such_member", words_of(refused), None, **more)
-    return json_answer(member_for(unmasked_reader(who), ledger, member))
+        raise ProblemError(404, "no_such_member", reads.unknown_member(refused), None, **more)
+    return json_answer(member)
 
 
 def unmasked_reader(who: Principal) -> Operator | None:

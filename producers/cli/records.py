@@ -10,12 +10,11 @@ from producers.cli.filtered import filtered
 from producers.cli.options import AsJson, Cursor, Limit, Unmasked
 from producers.cli.render import print_instance, print_member, print_page
 from producers.cli.terminal import operator, print_json
+from producers.operations import reads
 from producers.operations.filtering import LIMIT_DEFAULT, id_of
-from producers.operations.refused_member import refusals_of_member, words_of
-from producers.operations.unmasked import instance_for, member_for, page_for
 from shared.ledger import views
 from shared.ledger.engine import engine, transaction
-from shared.ledger.filters import Filter, has_control
+from shared.ledger.filters import Filter
 from shared.ledger.refusals import RefusalPage
 
 
@@ -59,9 +58,8 @@ def list_instances(where: Filter, limit: int, cursor: str | None, *, unmasked: b
     before = before_of(cursor)
     ledger = engine(with_ledger().ledger_url)
     with transaction(ledger) as tx:
-        page = views.instances(tx, where, limit=limit, before=before)
+        page = reads.instances(tx, where, limit=limit, before=before, unmasked_for=operator() if unmasked else None)
         untold = views.untold(tx, [int(one.instance_id) for one in page.items])
-    page = page_for(operator() if unmasked else None, ledger, page)
     if as_json:
         print_json(page)
     elif page.items:
@@ -76,12 +74,12 @@ def show_instance(words: str, *, unmasked: bool, as_json: bool) -> int:
     number = id_of(words)
     ledger = engine(with_ledger().ledger_url)
     with transaction(ledger) as tx:
-        detail = None if number is None else views.instance(tx, number)
+        shown_to = operator() if unmasked else None
+        detail = None if number is None else reads.instance(tx, number, unmasked_for=shown_to)
         untold = set() if number is None else views.untold(tx, [number])
     if detail is None:
         typer.echo(f"there is no instance {words}, or it was pruned", err=True)
         return NOTHING
-    detail = instance_for(operator() if unmasked else None, ledger, detail)
     if as_json:
         print_json(detail)
     else:
@@ -93,15 +91,13 @@ def show_member(number: str, limit: int, cursor: str | None, *, unmasked: bool, 
     """Show one member; give the exit code."""
     before = before_of(cursor)
     ledger = engine(with_ledger().ledger_url)
-    member = None
     with transaction(ledger) as tx:
-        if not has_control(number):
-            member = views.member(tx, number, limit=limit, before=before)
+        shown_to = operator() if unmasked else None
+        member = reads.member(tx, number, limit=limit, before=before, unmasked_for=shown_to)
         untold = views.untold(tx, [int(one.instance_id) for one in member.instances] if member else [])
-        refused = refusals_of_member(tx, number)
+        refused = reads.refusals_of_member(tx, number)
     if member is None:
         return _show_refused(number, refused, as_json=as_json)
-    member = member_for(operator() if unmasked else None, ledger, member)
     if as_json:
         print_json(member)
     else:
@@ -116,7 +112,7 @@ def _show_refused(number: str, refused: RefusalPage, *, as_json: bool) -> int:
     if as_json and refused.items:
         print_json({"member_number": number, "instances": [], "next": None, "refusals": refused.items})
         return NOTHING
-    typer.echo(words_of(refused).replace("this member", f"member {number}"), err=True)
+    typer.echo(reads.unknown_member(refused).replace("this member", f"member {number}"), err=True)
     if refused.items:
         typer.echo(f"  membersync refusals --member {number}", err=True)
     return NOTHING

@@ -13,15 +13,13 @@ from producers.console.selection_form import Asked, Words, cursor_of, failures
 from producers.console.selection_view import pieces
 from producers.console.session import Visitor
 from producers.http.request import ledger_of, settings_of
-from producers.operations import advice, job_control
+from producers.operations import advice, job_control, reads
 from producers.operations.job_control import AskError, Operator
-from producers.operations.masked import masked_page
 from producers.operations.rehearsal import REHEARSED_MAX, RehearsalError
 from shared.ledger import causes, views
 from shared.ledger.engine import Transaction, engine, transaction
 from shared.ledger.filters import CONDITIONS, Filter
 from shared.ledger.jobs import jobs_of
-from shared.ledger.records import Page
 from shared.pipeline import State
 
 router = APIRouter()
@@ -64,7 +62,7 @@ async def follow_dead_letters(request: Request, _: Visitor, drawn: AsDrawn) -> S
     where, message = failures(asked.where()), asked.message()
 
     def rows(tx: Transaction, limit: int, before: int | None) -> Rows:
-        return instance_rows(listed(tx, where, message, before, limit).items)
+        return instance_rows(reads.failures(tx, where, message, limit=limit, before=before).items)
 
     return follow(request, drawn, rows, shown=ROWS, address=asked.address(PATH))
 
@@ -76,23 +74,15 @@ def _found(request: Request, asked: Asked, where: Filter, message: str, before: 
         if before is None:
             every = causes.causes(tx, where, limit=causes.LOOKED_AT if message else GROUPS_MAX)
             groups = [one for one in every if message in {"", one.message}]
-        found = listed(tx, where, message, before)
-        ids = [int(one.instance_id) for one in found.items]
+        rows = reads.failures(tx, where, message, limit=ROWS, before=before)
+        ids = [int(one.instance_id) for one in rows.items]
         fixed, jobs = views.overtaken(tx, ids), jobs_of(tx, ids)
-    rows = masked_page(found)
     follow = ""
     if before is None:
         drawn = Drawn.of(instance_rows(rows.items))
         follow = asked.address(f"/live{PATH}", after=str(drawn.after), seen=drawn.seen)
     shown = {"groups": groups, "rows": rows.items, "next": rows.next, "before": before, "fixed": fixed, "jobs": jobs}
     return shown | {"follow": follow}
-
-
-def listed(tx: Transaction, where: Filter, message: str, before: int | None, limit: int = ROWS) -> Page:
-    """List those that match; of one cause, where its *message* is given."""
-    if not message:
-        return views.instances(tx, where, limit=limit, before=before)
-    return views.listed(tx, causes.instances_of(tx, where, message), limit=limit, before=before)
 
 
 SHOWN = 100

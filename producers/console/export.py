@@ -9,13 +9,12 @@ from itertools import chain
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
-from producers.console.dead_letters import listed
 from producers.console.filter_bar import FilterBar
 from producers.console.selection_form import Asked, cursor_of, failures
 from producers.console.session import Visitor
 from producers.http.request import ledger_of
+from producers.operations import reads
 from producers.operations.filtering import LIMIT_MAX
-from producers.operations.masked import masked_page
 from shared.errors import LedgerError
 from shared.ledger import views
 from shared.ledger.engine import Ledger, transaction
@@ -102,7 +101,7 @@ def exported(
 
 def _page(ledger: Ledger, where: Filter, message: str, before: int | None) -> tuple[Page, set[str]]:
     with transaction(ledger) as tx:
-        page = masked_page(listed(tx, where, message, before, LIMIT_MAX))
+        page = reads.failures(tx, where, message, limit=LIMIT_MAX, before=before)
         return page, views.untold(tx, [int(one.instance_id) for one in page.items])
 
 

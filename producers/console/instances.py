@@ -20,17 +20,13 @@ from producers.http.auth import Right
 from producers.http.operating import filed
 from producers.http.problems import ProblemError
 from producers.http.request import invalid_parameter, ledger_of
-from producers.operations import advice, job_control
+from producers.operations import advice, job_control, reads
 from producers.operations.filtering import LIMIT_DEFAULT, id_of
 from producers.operations.job_control import Operator
-from producers.operations.masked import masked_instance, masked_member, masked_page
-from producers.operations.unmasked import revealed_member
-from producers.operations.unmasked_calls import revealed
-from shared.ledger import email_addresses, views
+from shared.ledger import views
 from shared.ledger.engine import Transaction, transaction
 from shared.ledger.filters import CONDITIONS
 from shared.ledger.jobs import DISCARDED_FROM, REQUEUED_FROM, jobs_of
-from shared.ledger.records import MemberRecord
 from shared.ledger.suggestions import suggested
 from shared.pipeline import SYSTEMS
 
@@ -50,7 +46,7 @@ def list_instances(request: Request, _: Visitor) -> Response:
     found, untold = None, set[str]()
     if bar.mistake is None:
         with transaction(ledger_of(request)) as tx:
-            found = masked_page(views.instances(tx, bar.where, limit=LIMIT_DEFAULT, before=bar.before))
+            found = reads.instances(tx, bar.where, limit=LIMIT_DEFAULT, before=bar.before)
             untold = views.untold(tx, [int(one.instance_id) for one in found.items])
     drawn = Drawn.of(instance_rows(found.items)) if found and not bar.before else None
     return page(
@@ -79,7 +75,7 @@ async def follow_instances(request: Request, _: Visitor, drawn: AsDrawn) -> Stre
         raise bar.mistake
 
     def listed(tx: Transaction, limit: int, before: int | None) -> Rows:
-        return instance_rows(views.instances(tx, bar.where, limit=limit, before=before).items)
+        return instance_rows(reads.instances(tx, bar.where, limit=limit, before=before).items)
 
     return follow(request, drawn, listed, shown=LIMIT_DEFAULT, address=bar.asked.address(_PATH))
 
@@ -98,13 +94,9 @@ def search(request: Request, who: Visitor, q: str = "") -> Response:
         return RedirectResponse("/instances", 303)
     with transaction(ledger_of(request)) as tx:
         meant = views.named(tx, words, id_of(words))
-        holders = email_addresses.members_of(tx, words) if "@" in words and who.may(Right.UNMASKED) else []
-    if holders:
-        operator = Operator(who.name, who.role)
-        job_control.record_unmasking(
-            ledger_of(request), operator, asked={"search": "e-mail address"}, count=len(holders)
-        )
-        meant = replace(meant, members=meant.members or holders)
+        if "@" in words and who.may(Right.UNMASKED):
+            holders = reads.members_of_address(tx, words, unmasked_for=Operator(who.name, who.role))
+            meant = replace(meant, members=meant.members or holders)
     if words in meant.members or (len(meant.members) == 1 and not meant.instance_id):
         address = f"/members/{quote(meant.members[0], safe='')}"
     elif meant.instance_id:
@@ -164,9 +156,7 @@ def show_people(request: Request, who: Visitor, _: Posted, instance_id: Id) -> R
     """
     asked = job_control.instances_asked([filed(instance_id)])
     operator = unmasker(request, who, asked)
-    content = _content(request, instance_id, unmasked=True)
-    job_control.record_unmasking(ledger_of(request), operator, asked=asked, count=1)
-    return _page(request, content)
+    return _page(request, _content(request, instance_id, unmasked_for=operator))
 
 
 @router.get("/instances/{instance_id}/unmask")
@@ -175,32 +165,27 @@ def show_masked(_: Visitor, instance_id: Id) -> Response:
     return RedirectResponse(f"/instances/{id_of(instance_id) or 0}", 303)
 
 
-def _seen(request: Request, member: MemberRecord, *, unmasked: bool) -> MemberRecord:
-    return revealed_member(ledger_of(request), member) if unmasked else masked_member(member)
-
-
 def _page(request: Request, content: dict[str, Any]) -> Response:
     return page(request, "instances/page.html", parts=_PARTS, **content)
 
 
-def _content(request: Request, instance_id: str, *, unmasked: bool = False) -> dict[str, Any]:
+def _content(request: Request, instance_id: str, *, unmasked_for: Operator | None = None) -> dict[str, Any]:
     number = id_of(instance_id)
     with transaction(ledger_of(request)) as tx:
-        found = None if number is None else views.instance(tx, number)
+        found = None if number is None else reads.instance_and_member(tx, number, unmasked_for=unmasked_for)
         if found is None or number is None:
             raise ProblemError(404, "no_such_instance", "There is no such instance, or it was pruned.")
-        member = views.member(tx, found.member_number, limit=1)
-        neighbours = views.neighbours(tx, found.member_number, number)
-        is_fixed = found.state in REQUEUED_FROM and bool(views.overtaken(tx, [number]))
-        job = jobs_of(tx, [number]).get(found.instance_id)
+        shown, member = found.instance, found.member
+        neighbours = views.neighbours(tx, shown.member_number, number)
+        is_fixed = shown.state in REQUEUED_FROM and bool(views.overtaken(tx, [number]))
+        job = jobs_of(tx, [number]).get(shown.instance_id)
         untold = bool(views.untold(tx, [number]))
     now = datetime.now(UTC)
-    shown = revealed(found, found.event, found.user) if unmasked else masked_instance(found)
     return {
         "one": shown,
         "address": f"/instances/{shown.instance_id}",
-        "member": None if member is None else _seen(request, member, unmasked=unmasked),
-        "unmasked": unmasked,
+        "member": member,
+        "unmasked": unmasked_for is not None,
         "neighbours": neighbours,
         "fixed_by": member.applied_instance_id if is_fixed and member else None,
         "job": job,

@@ -19,10 +19,9 @@ from producers.console.session import Visitor
 from producers.http.operating import permit
 from producers.http.problems import ProblemError
 from producers.http.request import ledger_of, settings_of
-from producers.operations import advice, connection_control, job_control
+from producers.operations import advice, connection_control, job_control, reads
 from producers.operations.filtering import id_of
 from producers.operations.job_control import Ask, AskError, Operator, Selection
-from shared.ledger import views
 from shared.ledger.engine import Ledger, transaction
 from shared.ledger.jobs import ItemState, Job, JobState, Kind, Plan, Verdict
 from shared.lifecycle import rollout
@@ -285,5 +284,5 @@ def _are_data_errors(ledger: Ledger, asked: Asked, plan: Plan) -> bool:
     if not plan.items:
         return False
     with transaction(ledger) as tx:
-        first = views.instance(tx, int(plan.items[0].instance_id))
+        first = reads.instance(tx, int(plan.items[0].instance_id))
     return first is not None and first.state == State.REJECTED

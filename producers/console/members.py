@@ -17,16 +17,13 @@ from producers.http.operating import filed
 from producers.http.problems import ProblemError
 from producers.http.request import ledger_of, settings_of
 from producers.intake.accept import Outcome
-from producers.operations import job_control
+from producers.operations import reads
 from producers.operations.filtering import id_of
 from producers.operations.job_control import AskError, Operator
-from producers.operations.masked import masked_instance, masked_member
-from producers.operations.refused_member import refusals_of_member, words_of
 from producers.operations.sending_again import WHAT, send_again
-from producers.operations.unmasked import revealed_member
 from shared.ledger import views
-from shared.ledger.engine import Transaction, transaction
-from shared.ledger.records import InstanceDetail, InstanceRecord, MemberRecord
+from shared.ledger.engine import transaction
+from shared.ledger.records import InstanceRecord, MemberRecord
 from shared.pipeline import SYSTEMS, Stage, State, SyncStatus, is_a, spoken
 
 _UNCHANGED = "the newest event changed nothing that is synced"
@@ -143,36 +140,34 @@ def show_people(request: Request, who: Visitor, _: Posted, number: Number, curso
     """
     asked = {"member": filed(number)}
     operator = unmasker(request, who, asked)
-    content = _content(request, number, cursor, unmasked=True)
-    job_control.record_unmasking(ledger_of(request), operator, asked=asked, count=len(content["member"].instances))
-    return _page(request, content)
+    return _page(request, _content(request, number, cursor, unmasked_for=operator))
 
 
 def _page(request: Request, content: dict[str, Any]) -> Response:
     return page(request, "members/page.html", parts=_PARTS, **content)
 
 
-def _content(request: Request, number: str, cursor: str = "", *, unmasked: bool = False) -> dict[str, Any]:
+def _content(
+    request: Request, number: str, cursor: str = "", *, unmasked_for: Operator | None = None
+) -> dict[str, Any]:
     before = id_of(cursor) if cursor else None
     if cursor and before is None:
         raise ProblemError(400, "invalid_parameter", "cursor: is none of ours", field="cursor")
     with transaction(ledger_of(request)) as tx:
-        found = views.member(tx, number, limit=_EVENTS, before=before) if number.isprintable() else None
+        found = reads.member_and_ends(tx, number, limit=_EVENTS, before=before, unmasked_for=unmasked_for)
         if found is None:
-            said = words_of(refusals_of_member(tx, number))
+            said = reads.unknown_member(reads.refusals_of_member(tx, number))
             raise ProblemError(404, "no_such_member", f"{said[0].upper()}{said[1:]}.")
-        newest = _instance(tx, found.newest_instance_id)
-        applied = _instance(tx, found.applied_instance_id)
-        untold = views.untold(tx, [int(one.instance_id) for one in found.instances])
+        untold = views.untold(tx, [int(one.instance_id) for one in found.member.instances])
     settings = settings_of(request)
     return {
-        "member": revealed_member(ledger_of(request), found) if unmasked else masked_member(found),
-        "newest": newest if unmasked or newest is None else masked_instance(newest),
-        "applied": applied if unmasked or applied is None else masked_instance(applied),
-        "agreement": agreement(found, newest, settings.siebel.success_status),
+        "member": found.member,
+        "newest": found.newest,
+        "applied": found.applied,
+        "agreement": agreement(found.member, found.newest, settings.siebel.success_status),
         "address": _address(number),
         "before": before,
-        "unmasked": unmasked,
+        "unmasked": unmasked_for is not None,
         "systems": SYSTEMS,
         "lines": timeline.lines,
         "untold": untold,
@@ -182,7 +177,3 @@ def _content(request: Request, number: str, cursor: str = "", *, unmasked: bool 
 
 def _address(number: str) -> str:
     return f"/members/{quote(number, safe='')}"
-
-
-def _instance(tx: Transaction, words: str | None) -> InstanceDetail | None:
-    return views.instance(tx, int(words)) if words else None

@@ -3,7 +3,7 @@
 It is read by the models of the api's bodies, and kept as it was typed, for the page to show it again and carry it on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -14,12 +14,9 @@ from starlette.datastructures import ImmutableMultiDict
 from producers.http.operating import FilterBody, RequeueBody
 from producers.http.problems import invalid
 from producers.operations.filtering import id_of
-from producers.operations.job_control import Ask, AskError, Selection
-from shared.ledger import causes
-from shared.ledger.engine import Transaction
+from producers.operations.job_control import Ask, AskError, Cause, Rest, Selection
 from shared.ledger.filters import CONDITIONS, Filter, has_control
-from shared.ledger.jobs import REQUEUED_FROM, Kind, put_back
-from shared.masking import mask_text
+from shared.ledger.jobs import REQUEUED_FROM, Kind
 
 Words = ImmutableMultiDict[str, str]
 
@@ -27,39 +24,6 @@ VALUES_MAX = 100
 """Values of one field of a filter: a page repeats them all in each of its links."""
 _SELECTING = (*(row.name for row in CONDITIONS), "message", "job", "ids")
 _B = TypeVar("_B", bound=BaseModel)
-
-
-@dataclass(frozen=True, slots=True)
-class Cause(Selection):
-    """The instances of *where* that failed with this *message*, as `shared.ledger.causes` writes it."""
-
-    message: str = ""
-
-    @property
-    def asked(self) -> dict[str, Any]:
-        """What was asked, to be kept and shown."""
-        return {**super(Cause, self).asked, "message": mask_text(self.message)}
-
-    def pick(self, tx: Transaction) -> Sequence[int]:
-        """Give the ids."""
-        assert self.where is not None  # noqa: S101  # `Selection` has seen to it: there are no ids
-        return causes.instances_of(tx, self.where, self.message)
-
-
-@dataclass(frozen=True, slots=True)
-class Rest(Selection):
-    """What the job of *job_id* has put back when it was stopped; *where* lets dead letters and Data Errors pass."""
-
-    job_id: int = 0
-
-    @property
-    def asked(self) -> dict[str, Any]:
-        """What was asked, to be kept and shown."""
-        return {"job_id": str(self.job_id)}
-
-    def pick(self, tx: Transaction) -> Sequence[int]:
-        """Give the ids."""
-        return put_back(tx, self.job_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from shared.ledger import causes
 from shared.ledger.causes import Alike
 from shared.ledger.engine import Ledger, Transaction, repeated, transaction
 from shared.ledger.filters import Filter
-from shared.ledger.jobs import ItemState, Job, JobPage, Kind, Plan, list_jobs, read_job
+from shared.ledger.jobs import ItemState, Job, JobPage, Kind, Plan, list_jobs, put_back, read_job
 from shared.ledger.operators import Action, record
 from shared.ledger.transitions import requeues
 from shared.ledger.transitions.requeues import SELECTION_MAX, Order
@@ -77,6 +77,38 @@ class Selection:
     def pick(self, tx: Transaction) -> Sequence[int]:
         """Give the ids."""
         return self.ids if self.where is None else requeues.select(tx, self.where, limit=self.limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Cause(Selection):
+    """The instances of *where* that failed with this *message*, as `shared.ledger.causes` writes it."""
+
+    message: str = ""
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What was asked, to be kept and shown."""
+        return {**super(Cause, self).asked, "message": mask_text(self.message)}
+
+    def pick(self, tx: Transaction) -> Sequence[int]:
+        """Return the ids."""
+        return [] if self.where is None else causes.instances_of(tx, self.where, self.message)
+
+
+@dataclass(frozen=True, slots=True)
+class Rest(Selection):
+    """What the job of *job_id* has put back when it was stopped; *where* lets dead letters and Data Errors pass."""
+
+    job_id: int = 0
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What was asked, to be kept and shown."""
+        return {"job_id": str(self.job_id)}
+
+    def pick(self, tx: Transaction) -> Sequence[int]:
+        """Return the ids."""
+        return put_back(tx, self.job_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,15 +189,6 @@ def deny(ledger: Ledger, operator: Operator, what: str, why: str, *, asked: Mapp
     """Record what somebody was not allowed to do; *asked* what it would have been done to."""
     with transaction(ledger) as tx:
         record(tx, Action(operator.name, operator.role, what, why, asked=asked, denied=True))
-
-
-def record_unmasking(ledger: Ledger, operator: Operator, *, asked: Mapping[str, Any], count: int) -> None:
-    """Record whom somebody is shown unmasked, before they are: *asked* as `instances_asked`, or `{"member": number}`.
-
-    Units: *count* instances.
-    """
-    with transaction(ledger) as tx:
-        _record(tx, operator, "unmask", "shown", asked=asked, count=count)
 
 
 def instances_asked(ids: Sequence[str]) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from producers.operations import job_control
 from producers.operations.job_control import Operator
+from shared.ledger.engine import transaction
 from shared.ledger.operators import Action, record
 from shared.settings import CrowdTwistSettings, Settings
 from tests.console import console, logged_in, post, said
@@ -135,7 +135,8 @@ def test_the_audit_shows_who_did_what_to_what_with_links(oscar: httpx.Client, ro
 def test_the_audit_is_filtered_by_who_what_and_when_and_marks_what_was_denied(client: httpx.Client, road: Road) -> None:
     vera = logged_in(client, "tok-vera")
     post(vera, "/connections", "/connections/oic/pause", reason="x")
-    job_control.record_unmasking(road.ledger, OLGA, asked={"member": "M/1"}, count=2)
+    with transaction(road.ledger) as tx:
+        record(tx, Action(OLGA.name, OLGA.role, "unmask", "shown", None, {"member": "M/1"}, 2))
     everything = vera.get("/audit")
     assert "vera (viewer) pause denied connection OIC" in said(everything)
     assert 'href="/members/M%2F1"' in everything.text

@@ -4,8 +4,6 @@ Prefork: each process gets, after the fork, its own ledger connections, event lo
 warm for its life.
 """
 
-from typing import Any
-
 from celery.signals import celeryd_init, setup_logging, worker_process_init, worker_process_shutdown
 
 from shared import logs
@@ -24,17 +22,17 @@ app.steps["consumer"].add(heartbeat.Pulse)
 
 
 @setup_logging.connect
-def _log_as_json(**_: Any) -> None:  # noqa: ANN401  # Celery's signature
+def _log_as_json(**_: object) -> None:
     logs.configure("worker", settings().log_level)
 
 
 @celeryd_init.connect
-def _guard(**_: Any) -> None:  # noqa: ANN401  # Celery's signature
+def _guard(**_: object) -> None:
     guard()
 
 
 @worker_process_init.connect
-def _start(sender: object = None, **_: Any) -> None:  # noqa: ANN401  # Celery's signature
+def _start(sender: object = None, **_: object) -> None:
     forget_inherited()
     process.loop = CallLoop(lambda: stages.build(settings(), permits(engine(), settings())))
     engine().connect().close()
@@ -43,7 +41,7 @@ def _start(sender: object = None, **_: Any) -> None:  # noqa: ANN401  # Celery's
 
 
 @worker_process_shutdown.connect
-def _stop(**_: Any) -> None:  # noqa: ANN401  # Celery's signature
+def _stop(**_: object) -> None:
     if process.loop is not None:
         process.loop.close(settings().dispatcher.lease_s)
         process.loop = None

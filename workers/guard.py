@@ -6,15 +6,16 @@ restart; it also does what anybody tells it by remote control.  This one looks a
 lives on.  Only our producers may write to the broker; this is for the day somebody else does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import Empty
 from typing import Any
 
 from celery.worker.consumer import Consumer
-from kombu import compression, pidbox
+from kombu import Message, compression, pidbox
 from kombu.exceptions import ContentDisallowed
 from kombu.transport import TRANSPORT_ALIASES, redis
 from kombu.utils.json import loads
+from vine import promise
 
 from shared.errors import LedgerError
 from shared.ledger.engine import engine, transaction
@@ -42,23 +43,25 @@ class GuardedConsumer(Consumer):
 
     connection_errors: tuple[type[BaseException], ...]
 
-    def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], Any]:  # noqa: ANN401  # Celery's signature
+    def create_task_handler(self, promise: type[promise] = promise) -> Callable[[Message], None]:
         """Wrap Celery's handler: what is not of our making, or chokes it, is filed and acknowledged."""
-        handle = super().create_task_handler(*args, **options)
+        handle = super().create_task_handler(promise)
 
-        def guarded(message: Any) -> Any:  # noqa: ANN401  # a kombu message
+        def guarded(message: Message) -> None:
             fault = fault_of_task(message.headers, message.body, message.content_type, message.content_encoding)
             if fault is None:
                 try:
-                    return handle(message)
+                    handle(message)
                 except _CHOKES as error:
                     fault = f"not a task message: {type(error).__name__}"
+                else:
+                    return
             _file_message(message, fault)
-            return message.reject_log_error(log, self.connection_errors)
+            message.reject_log_error(log, self.connection_errors)
 
         return guarded
 
-    def on_decode_error(self, message: Any, exc: Exception) -> None:  # noqa: ANN401  # Celery's signature
+    def on_decode_error(self, message: Message, exc: Exception) -> None:
         """File a body that cannot be decoded."""
         _file_message(message, f"undecodable: {type(exc).__name__}")
         message.ack()
@@ -67,24 +70,26 @@ class GuardedConsumer(Consumer):
 class GuardedNode(pidbox.Node):
     """The end of Celery's remote control in a worker: answers questions, takes no orders."""
 
-    def handle_message(self, body: Any, message: Any = None) -> Any:  # noqa: ANN401  # kombu's signature
+    def handle_message(self, body: object, message: Message | None = None) -> None:
         """Answer a question of ours; file and refuse anything else."""
+        if message is None:
+            raise TypeError("kombu hands over each message with its body")
         if (fault := fault_of_command(message.headers, body)) is None:
-            return super().handle_message(body, message)
-        _file_message(message, f"remote control refused: {fault}")
-        return None
+            super().handle_message(body, message)
+        else:
+            _file_message(message, f"remote control refused: {fault}")
 
 
 class GuardedChannel(redis.Channel):
     """A channel on Redis that can be handed any text.  Source: kombu/transport/redis.py of 5.7."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # kombu's signature
+    def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self.client.set_response_callback("BRPOP", _read_popped)
         self._receive_all = self.handlers["LISTEN"]
         self.handlers["LISTEN"] = self._listen
 
-    def _handle_message(self, client: Any, response: Any) -> Any:  # noqa: ANN401  # kombu's signature
+    def _handle_message(self, client: object, response: object) -> object:
         """Read what Redis says of a broadcast; a text in it that is no JSON is filed, and taken out."""
         channel: Any = super()  # kombu's stubs leave out what is read here
         payload = channel._handle_message(client, response)  # noqa: SLF001  # what we override
@@ -112,15 +117,15 @@ class GuardedTransport(redis.Transport):
 
     Channel = GuardedChannel
 
-    def _deliver(self, message: Any, queue: str | None) -> None:  # noqa: ANN401  # kombu's signature
+    def _deliver(self, message: object, queue: str | None) -> None:
         if (fault := fault_of_envelope(message)) is None:
             super()._deliver(message, queue)
         else:
             _file(str(queue), f"no message: {fault}", headers="", body=repr(message))
 
 
-def _read_popped(popped: Any, **_: Any) -> Any:  # noqa: ANN401  # of redis-py
-    """Give the queue and the text that were taken from it; nothing, once it is filed, where the text is no JSON."""
+def _read_popped(popped: Sequence[bytes] | None, **_: object) -> tuple[bytes, ...] | None:
+    """Return the queue and the text that were taken from it; nothing, once it is filed, where the text is no JSON."""
     if not popped:
         return None
     queue, text = popped
@@ -131,7 +136,7 @@ def _read_popped(popped: Any, **_: Any) -> Any:  # noqa: ANN401  # of redis-py
 
 
 def _fault_of_text(text: bytes) -> str | None:
-    """Say why *text* cannot be read as a message, None if it can."""
+    """Return why *text* cannot be read as a message, None if it can."""
     try:
         loads(text.decode())
     except _CHOKES as error:
@@ -139,11 +144,11 @@ def _fault_of_text(text: bytes) -> str | None:
     return None
 
 
-def _refuse_packed(_: Any) -> bytes:  # noqa: ANN401  # kombu's signature
+def _refuse_packed(_: object) -> bytes:
     raise ContentDisallowed("packed")
 
 
-def _file_message(message: Any, reason: str) -> None:  # noqa: ANN401  # a kombu message
+def _file_message(message: Message, reason: str) -> None:
     queue = str((message.delivery_info or {}).get("routing_key") or "")
     _file(queue, reason, headers=repr(message.headers), body=repr(message.body))
 

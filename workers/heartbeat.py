@@ -15,6 +15,7 @@ from typing import Any
 
 from billiard.process import current_process
 from celery import Celery, bootsteps
+from celery.worker.consumer import Consumer
 
 from shared.errors import LedgerError
 from shared.ledger import heartbeats
@@ -34,16 +35,16 @@ _importer = os.getpid()
 class Pulse(bootsteps.StartStopStep):
     """The parent's part: a timer of its main loop, for as long as it is connected to the broker."""
 
-    def __init__(self, consumer: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's signature
+    def __init__(self, consumer: Consumer, **_: object) -> None:
         super().__init__(consumer)
         self._timer: Any = None
 
-    def start(self, consumer: Any) -> None:  # noqa: ANN401  # the same
+    def start(self, consumer: Consumer) -> None:
         """Begin to note."""
         _note()
         self._timer = consumer.timer.call_repeatedly(_NOTE_EVERY_S, _note)
 
-    def stop(self, consumer: Any) -> None:  # noqa: ANN401, ARG002  # the same
+    def stop(self, consumer: Consumer) -> None:  # noqa: ARG002  # Celery's signature
         """Note no more."""
         if self._timer is not None:
             self._timer.cancel()
@@ -83,7 +84,7 @@ def _beat(me: Who) -> None:
 
 
 def leave(me: Who) -> None:
-    """Say that this process ends as it should."""
+    """Note that this process ended as it should."""
     try:
         with transaction(engine()) as tx:
             heartbeats.leave(tx, me)

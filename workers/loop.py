@@ -37,7 +37,7 @@ class CallLoop:
         self._writers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="straggler")
         self._late: set[Future[Any]] = set()
         self._kept: list[Future[None]] = []
-        self.stages = self.call(_built(build))
+        self.stages = build()
 
     def call(self, coroutine: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
         """Run *coroutine* on the loop and wait for it."""
@@ -137,7 +137,3 @@ class CallLoop:
                 finished.set_result(None)
 
         task.add_done_callback(lambda ended: self._writers.submit(write, ended.result()))
-
-
-async def _built(build: Callable[[], Mapping[Stage, Runner]]) -> Mapping[Stage, Runner]:
-    return build()

@@ -58,7 +58,7 @@ class _Headers(_Form):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_the_brokers_own(cls, headers: Any) -> Any:  # noqa: ANN401  # JSON
+    def _without_the_brokers_own(cls, headers: object) -> object:
         if not isinstance(headers, dict):
             return headers
         return {name: value for name, value in headers.items() if not str(name).startswith("x-")}
@@ -185,23 +185,25 @@ class _CommandHeaders(BaseModel):
 
 
 def fault_of_envelope(envelope: object) -> str | None:
-    """Say what is wrong with what stands for a message in a queue, None for nothing."""
+    """Return what is wrong with what stands for a message in a queue, None for nothing."""
     return _fault(_Envelope, envelope)
 
 
 def fault_of_command(headers: object, body: object) -> str | None:
-    """Say why a command of Celery's remote control is refused, None when it is not."""
+    """Return why a command of Celery's remote control is refused, None when it is not."""
     return _fault(_Command, body) or _fault(_CommandHeaders, headers)
 
 
-def fault_of_task(headers: object, body: Any, content_type: object, content_encoding: object) -> str | None:  # noqa: ANN401  # bytes or text
-    """Say what is wrong with a task message, None for nothing.
+def fault_of_task(headers: object, body: object, content_type: object, content_encoding: object) -> str | None:
+    """Return what is wrong with a task message, None for nothing.
 
     Shape: *body* is `[args, kwargs, embedded]` as JSON, of which the one argument is the ids of a batch.
     """
+    if not isinstance(body, bytes | bytearray | memoryview | str):
+        return "the body is not JSON"
     try:
         parts = orjson.loads(body)
-    except (orjson.JSONDecodeError, TypeError):
+    except orjson.JSONDecodeError:
         return "the body is not JSON"
     if not isinstance(parts, list) or len(parts) != len(_PARTS):
         return f"the body is not a list of {len(_PARTS)}"

@@ -80,7 +80,7 @@ class Breaker:
     unproven: bool = False
 
     def admits(self, instance_id: int) -> bool:
-        """Say whether a call for this instance may go out."""
+        """Return whether a call for this instance may go out."""
         is_probe = self.position is Position.HALF_OPEN and self.probe_instance_id == instance_id
         return self.position is Position.CLOSED or is_probe
 
@@ -113,7 +113,7 @@ class Seen:
 
 
 def after(breaker: Breaker, seen: Seen, rules: Rules, now: datetime) -> Breaker:
-    """Say where the breaker stands after a batch."""
+    """Return where the breaker stands after a batch."""
     if seen.is_up:
         return _well(replace(breaker, wait_until=None) if seen.ends_wait else breaker, now)
     if breaker.seeks is not None and breaker.seeks in seen.untried | seen.mute:
@@ -132,7 +132,7 @@ def after(breaker: Breaker, seen: Seen, rules: Rules, now: datetime) -> Breaker:
 
 
 def is_in_question(breaker: Breaker, rules: Rules, now: datetime, *, due: int) -> bool:
-    """Say whether so many failed that the connection's own test is to be asked; *due* as in `Seen`."""
+    """Return whether so many failed that the connection's own test is to be asked; *due* as in `Seen`."""
     vouched = breaker.vouched_at is not None and now - breaker.vouched_at < VOUCHED_FOR
     waits = breaker.wait_until is not None and breaker.wait_until > now
     is_open_question = breaker.position is Position.CLOSED and breaker.verify_at is None and not vouched and not waits
@@ -141,12 +141,12 @@ def is_in_question(breaker: Breaker, rules: Rules, now: datetime, *, due: int) -
 
 
 def after_test(breaker: Breaker, rules: Rules, now: datetime, *, passed: bool) -> Breaker:
-    """Say where a breaker that is in question stands after the connection's own test."""
+    """Return where a breaker that is in question stands after the connection's own test."""
     return replace(breaker, verify_at=now) if passed else _opened(breaker, rules, now)
 
 
 def unverified(breaker: Breaker, rules: Rules, now: datetime, *, others: bool) -> Breaker:
-    """Say where the breaker stands when there is no known good member to decide.
+    """Return where the breaker stands when there is no known good member to decide.
 
     *others*: members that may still prove it up are on their way.  Then it is theirs to decide, for a while.
     """
@@ -212,13 +212,13 @@ def _later(floor: datetime | None, at: datetime) -> datetime:
 
 
 def probe_interval(probes: int, rules: Rules, *, unproven: bool = False) -> timedelta:
-    """Give the time to the next probe when *probes* have failed."""
+    """Return the time to the next probe when *probes* have failed."""
     cap_s = min(rules.probe_cap_s, UNPROVEN_CAP_S) if unproven else rules.probe_cap_s
     return timedelta(seconds=min(cap_s, rules.probe_first_s * 2.0 ** min(probes, _LARGEST_EXPONENT)))
 
 
 def ramp(healed_at: datetime | None, now: datetime, first: float = 0.1, double_s: float = 5.0) -> float:
-    """Say how much of the usual may go out after healing: a tenth, doubling each 5 s, up to all (1.0)."""
+    """Return how much of the usual may go out after healing: a tenth, doubling each 5 s, up to all (1.0)."""
     if healed_at is None:
         return 1.0
     doublings = max(0, int((now - healed_at).total_seconds() / double_s))

@@ -33,7 +33,7 @@ class RetryPolicy:
     retry_after_max_s: float = inf
 
     def floor_s(self, error: StageError) -> float:
-        """Give the seconds for which *error* asks us to wait, as far as we listen; 0: it does not."""
+        """Return the seconds for which *error* asks us to wait, as far as we listen; 0: it does not."""
         stated_s = error.retry_after_s if isinstance(error, ThrottledError) else None
         return min(stated_s or 0.0, self.retry_after_max_s)
 
@@ -56,7 +56,7 @@ class Reject:
 
 
 def decide(policy: RetryPolicy, attempt: int, error: StageError, jitter: float) -> RetryIn | DeadLetter | Reject:
-    """Say what happens after a failed attempt.  Pure.
+    """Return what happens after a failed attempt.  Pure.
 
     Units: seconds; *attempt* counts from 1; *jitter* in [0, 1), drawn by the caller.  A stated Retry-After is a floor.
     """

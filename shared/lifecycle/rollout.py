@@ -56,7 +56,7 @@ Next = Send | Wait | Stop | Finished
 
 
 def next_step(step: int, tally: Tally, unsent: int) -> Next:
-    """Say how a requeue goes on whose current *step* stands at *tally*, with *unsent* instances to go."""
+    """Return how a requeue goes on whose current *step* stands at *tally*, with *unsent* instances to go."""
     if step >= REST:
         return _rest(tally, unsent)
     size = min(SIZES[step], tally.sent + tally.ended + unsent)

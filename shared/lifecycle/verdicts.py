@@ -111,7 +111,7 @@ class Lost:
 
 
 def after_loss(lost: Lost, *, losses_max: int) -> Parked | ErrandEnded:
-    """Say what becomes of an instance whose lease ran out.
+    """Return what becomes of an instance whose lease ran out.
 
     One that no worker had begun costs nothing.  One that was begun in company is tried again alone: any of them may be
     at fault.  One that was begun alone counts a loss; the *losses_max*-th buries it, code `worker_lost`.  What it
@@ -196,7 +196,7 @@ class Rules:
 
 
 def conclude(work: Work, result: Result, rules: Rules) -> Ending:
-    """Say what becomes of *work* after *result*."""
+    """Return what becomes of *work* after *result*."""
     if isinstance(result, Failed) and isinstance(result.error, BudgetSpentError):
         return _untried(work, rules.stage, Line("over budget, due again", calls=result.calls), result.error.more_in_s)
     if isinstance(result, Failed) and isinstance(result.error, LeaseLostError):
@@ -292,7 +292,7 @@ def _failed(work: Work, failed: Failed, rules: Rules) -> Ending:
 
 
 def _is_unsure(failed: Failed, stage: Stage) -> bool:
-    """Say whether a write to CrowdTwist or Siebel may have been applied, or may still be."""
+    """Return whether a write to CrowdTwist or Siebel may have been applied, or may still be."""
     return stage is not Stage.OIC and _may_be_out(failed)
 
 
@@ -377,7 +377,7 @@ def _errand_over(
 
 
 def kept(words: str, work: Work, company: Company) -> str:
-    """Give what was said, with what names the member, or another of its *company*, marked."""
+    """Return what was said, with what names the member, or another of its *company*, marked."""
     keep = (work.member_number, work.row_id or "", str(work.ct_user_id or ""))
     values = (*values_of(work.user, work.event.get("member")), *company.values_in(words))
     return marked(words, values, keep)
@@ -396,5 +396,5 @@ def waiting_for(result: Result | BaseException, holder: str | None) -> Result | 
 
 
 def is_data_error(result: Result | BaseException) -> bool:
-    """Say whether *result* is the member's own fault."""
+    """Return whether *result* is the member's own fault."""
     return isinstance(result, Failed) and isinstance(result.error, DataError)

@@ -33,7 +33,7 @@ _REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 
 def document_of(body: bytes) -> tuple[Any, bool]:
-    """Give the object or array that *body* is, and whether something in it was replaced.
+    """Return the object or array that *body* is, and whether something in it was replaced.
 
     Shape: None where it is no such JSON, or too deep or full to be read.
     """
@@ -51,7 +51,7 @@ def document_of(body: bytes) -> tuple[Any, bool]:
     return (document, False) if is_plain else (_stored(document), True)
 
 
-def _read_again(body: bytes) -> Any:  # noqa: ANN401 - JSON
+def _read_again(body: bytes) -> object:
     text = body.decode("utf-8", "replace")
     try:
         return json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=lambda _: None)
@@ -68,8 +68,8 @@ def _finite(digits: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _stored(value: Any) -> Any:  # noqa: ANN401 - JSON
-    """Give *value* without what the ledger cannot store."""
+def _stored(value: object) -> object:
+    """Return *value* without what the ledger cannot store."""
     if isinstance(value, str):
         return _UNSTORED.sub(_REPLACED, value)
     if isinstance(value, dict):
@@ -102,8 +102,8 @@ Plain = Text | Number | Annotated[float, Field(ge=_LEAST, le=_MOST)] | bool | No
 """Anything but an object or an array."""
 
 
-def fitted(schema: type[M], document: Any) -> M | None:  # noqa: ANN401 - JSON
-    """Give *document* as *schema* has it, None if it does not fit."""
+def fitted(schema: type[M], document: object) -> M | None:
+    """Return *document* as *schema* has it, None if it does not fit."""
     try:
         return schema.model_validate(document)
     except ValidationError:
@@ -117,18 +117,17 @@ _SERVER = re.compile(r"[A-Za-z][\w.+-]{0,30}", re.ASCII)
 
 
 def who_answered(base_url: str, server: str | None, body: bytes) -> str:
-    """Give it in a few words: `nginx at proxy.example, Bad Gateway`."""
+    """Return in a few words who answered: `nginx at proxy.example, Bad Gateway`.
+
+    A proxy, a gateway, a login page: whoever puts it right has to know which.  Only the title of a page is shown,
+    masked: the rest may repeat what was sent.
+    """
     host = urlsplit(base_url).hostname or ""
     name = _SERVER.match(server or "")
     title = _TITLE.search(body[:_LOOKED_AT])
     words = " ".join(unescape(title[1].decode("utf-8", "replace")).split()) if title else ""
-    shown = _cut(mask_text("".join(one for one in words if one.isprintable())))
+    shown = mask_text("".join(one for one in words if one.isprintable()))
+    if len(shown) > _LONGEST:  # whole words where it has any: half a name would not be found and masked
+        shown = shown[: _LONGEST + 1].rpartition(" ")[0] or shown[:_LONGEST]
     place = f"{name[0]} at {host}" if name else host
     return ", ".join(part for part in (place, shown) if part)
-
-
-def _cut(title: str) -> str:
-    """Give the beginning of *title*, of whole words where it has any: half a name would not be found and masked."""
-    if len(title) <= _LONGEST:
-        return title
-    return title[: _LONGEST + 1].rpartition(" ")[0] or title[:_LONGEST]

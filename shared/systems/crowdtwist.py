@@ -79,7 +79,7 @@ class _Stored(BaseModel):
 
 
 def user_of(answer: Answer, number: str | None) -> User:
-    """Give the user object of a 2xx answer; *number* is whose it must be, None: anybody's.
+    """Return the user object of a 2xx answer; *number* is whose it must be, None: anybody's.
 
     Raises:
         UnavailableError: it is none, or another member's.
@@ -94,12 +94,12 @@ def user_of(answer: Answer, number: str | None) -> User:
 
 
 def echoed(stored: User) -> dict[str, Any]:
-    """Give what CrowdTwist showed of the synced fields, under its names."""
+    """Return what CrowdTwist showed of the synced fields, under its names."""
     return {name: stored[name] for name in _Stored.model_fields if name in stored and name not in _IDS}
 
 
 def refusal(answer: Answer) -> StageError:
-    """Say which error an answer other than 2xx is: CrowdTwist's own words about the member, or no such thing."""
+    """Return which error an answer other than 2xx is: CrowdTwist's own words about the member, or no such thing."""
     status = answer.status
     if status == HTTPStatus.FORBIDDEN and not is_inactive(answer):
         return UnauthorisedError(SYSTEM, f"refused our credentials (HTTP {status})", status)
@@ -109,18 +109,18 @@ def refusal(answer: Answer) -> StageError:
 
 
 def is_absent(answer: Answer) -> bool:
-    """Say whether there is no such user."""
+    """Return whether there is no such user."""
     return answer.status == HTTPStatus.NOT_FOUND and _own_code(answer) == _ABSENT
 
 
 def is_inactive(answer: Answer) -> bool:
-    """Say whether the call was refused because the user is inactive: 403 `forbidden`, a word with many meanings."""
+    """Return whether the call was refused because the user is inactive: 403 `forbidden`, a word with many meanings."""
     forbidden = answer.status == HTTPStatus.FORBIDDEN and _own_code(answer) == "forbidden"
     return forbidden and answer.text("message").casefold().startswith("user is inactive")
 
 
 def may_be_out(error: StageError, answer: Answer | None) -> bool:
-    """Say whether a write that met *error* may have been applied, or may still be.
+    """Return whether a write that met *error* may have been applied, or may still be.
 
     Shape: *answer* is what came, None if nothing did.  Good, unserved and timed out, but not by CrowdTwist itself: the
     request may be under way behind who answered.
@@ -134,7 +134,7 @@ def may_be_out(error: StageError, answer: Answer | None) -> bool:
 
 
 def is_as_sent(sent: User, stored: User) -> bool:
-    """Say whether *stored* confirms every field of *sent* that CrowdTwist shows.
+    """Return whether *stored* confirms every field of *sent* that CrowdTwist shows.
 
     A field that it shows in other words (a country's name instead of its code) is not confirmed: a repeated PUT is
     harmless, a missed difference is not.  What it never shows (`city_id`) is not asked for.
@@ -154,39 +154,35 @@ def _is_about_a_member(answer: Answer) -> bool:
 
 
 def _own_code(answer: Answer) -> str:
-    """Give the `error` of an answer of CrowdTwist's form, `{error, message}`, else an empty text."""
+    """Return the `error` of an answer of CrowdTwist's form, `{error, message}`, else an empty text."""
     code = answer.text("error")
     return code if _OWN_CODE.fullmatch(code) and answer.text("message") else ""
 
 
-def _same(field: str, sent: Any, stored: Any) -> bool:  # noqa: ANN401 - JSON
+def _same(field: str, sent: object, stored: object) -> bool:
     if sent in _EMPTY or stored in _EMPTY:
         return sent in _EMPTY and stored in _EMPTY
     plain = _PLAIN.get(field, str)
     return plain(sent) == plain(stored)
 
 
-def _folded(value: Any) -> str:  # noqa: ANN401 - JSON
+def _folded(value: object) -> str:
     return str(value).strip().casefold()
 
 
-def _flag(value: Any) -> str:  # noqa: ANN401 - JSON
-    return str(value in _TRUE)
-
-
-def _postal(value: Any) -> str:  # noqa: ANN401 - JSON
+def _postal(value: object) -> str:
     code = "".join(filter(str.isalnum, str(value))).upper()
     return code[:_ZIP_DIGITS] if code.isdecimal() else code
 
 
 _NEVER_SHOWN = frozenset({"city_id"})
 _SHOWN_AS = {"country_code": "country", "city_name": "city"}
-_PLAIN: dict[str, Callable[[Any], str]] = {
+_PLAIN: dict[str, Callable[[object], str]] = {
     "email_address": _folded,
     "country_code": _folded,
     "city_name": _folded,
     "lang_pref": _folded,
-    "is_active": _flag,
+    "is_active": lambda value: str(value in _TRUE),
     "postal_code": _postal,
 }
 """How a field is compared where the types or forms of request and answer differ; `gender_id` is 2 here, "2" there."""

@@ -73,7 +73,7 @@ class Mapped:
 
 
 def mapped_of(answer: Answer, number: str) -> Mapped:
-    """Give what OIC made of the member *number*.
+    """Return what OIC made of the member *number*.
 
     Raises:
         DataError: OIC says that the member cannot be mapped.
@@ -97,16 +97,12 @@ def _refusal(answer: Answer) -> StageError:
     status = answer.status
     if status not in _REFUSALS:
         return UnavailableError(SYSTEM, f"the integration is not there or not active (HTTP {status})", status)
-    if not _is_own(answer):
-        return UnavailableError(SYSTEM, f"answered something that is not its own (HTTP {status})", status)
-    return DataError(SYSTEM, answer.text("detail", "o:detail", "title", "o:title")[:_LONGEST_REASON], status)
-
-
-def _is_own(answer: Answer) -> bool:
-    """Say whether a refusal has the form of OIC's errors, and says more than the name of its status."""
+    # OIC's own says more than the name of its status.
     title = answer.text("title", "o:title")
     says_more = answer.text("detail", "o:detail", "errorCode", "o:errorCode")
-    return bool(title) and (bool(says_more) or title.casefold() != HTTPStatus(answer.status).phrase.casefold())
+    if not title or (not says_more and title.casefold() == HTTPStatus(status).phrase.casefold()):
+        return UnavailableError(SYSTEM, f"answered something that is not its own (HTTP {status})", status)
+    return DataError(SYSTEM, answer.text("detail", "o:detail", "title", "o:title")[:_LONGEST_REASON], status)
 
 
 _REACHED = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.METHOD_NOT_ALLOWED})
@@ -157,8 +153,11 @@ class Oic(Client):
         member = event["member"]
         values = {**member, "operation": event["operation"]}
         values["modification"] = event.get("modification")
-        values["occurred_at"] = _siebel_instant(event.get("occurred_at"), self._zone)
-        values["date_of_birth"] = _siebel_date(member.get("date_of_birth"))
+        said = event.get("occurred_at")
+        occurred_at = datetime.fromisoformat(said) if said else datetime.now(UTC)
+        values["occurred_at"] = occurred_at.astimezone(self._zone).strftime("%m/%d/%Y %H:%M:%S")
+        if born := member.get("date_of_birth"):
+            values["date_of_birth"] = date.fromisoformat(born).strftime("%m/%d/%Y")
         row: dict[str, Any] = self._labelled(values, _MEMBER)
         row["ListOfContact"] = {"Contact": [self._labelled(values, _CONTACT)]}
         return {
@@ -173,12 +172,3 @@ class Oic(Client):
 
     def _labelled(self, values: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
         return {self._labels[field]: "" if (value := values.get(field)) is None else str(value) for field in fields}
-
-
-def _siebel_date(text: str | None) -> str:
-    return date.fromisoformat(text).strftime("%m/%d/%Y") if text else ""
-
-
-def _siebel_instant(text: str | None, zone: ZoneInfo) -> str:
-    at = datetime.fromisoformat(text) if text else datetime.now(UTC)
-    return at.astimezone(zone).strftime("%m/%d/%Y %H:%M:%S")

@@ -30,7 +30,7 @@ User = dict[str, Any]
 
 
 def map_member(event: Mapping[str, Any], settings: OicSettings) -> User:
-    """Give the CrowdTwist user of *event*, a member event in canonical JSON.
+    """Return the CrowdTwist user of *event*, a member event in canonical JSON.
 
     Shape: all fields, null where empty; for a deletion only `third_party_id` and `is_active` 0, whatever else is wrong.
 
@@ -41,10 +41,11 @@ def map_member(event: Mapping[str, Any], settings: OicSettings) -> User:
     number = _text(member, "member_number")
     if event["operation"] == "delete":
         return {"third_party_id": number, "is_active": 0}
+    status = _text(member, "status").casefold()
     return {
         "third_party_id": number,
         "lang_pref": _text(member, "language") or None,
-        "is_active": _is_active(event, member),
+        "is_active": int(status == "active" or (not status and event["operation"] == "enroll")),
         "first_name": _name(member, "first_name", "Contact First Name"),
         "last_name": _name(member, "last_name", "Contact Last Name"),
         "middle_name": _text(member, "middle_name") or None,
@@ -53,11 +54,6 @@ def map_member(event: Mapping[str, Any], settings: OicSettings) -> User:
         "gender_id": {"M": settings.gender_male_id, "F": settings.gender_female_id}.get(_text(member, "gender")),
         **_address(member, settings),
     }
-
-
-def _is_active(event: Mapping[str, Any], member: Mapping[str, Any]) -> int:
-    status = _text(member, "status").casefold()
-    return int(status == "active" or (not status and event["operation"] == "enroll"))
 
 
 def _name(member: Mapping[str, Any], field: str, label: str) -> str:

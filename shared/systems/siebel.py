@@ -12,7 +12,6 @@ English; a 400, 409 or 422 is about the values, a 500 may pass.
 import re
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import quote
 
 from pydantic import BaseModel, Field
@@ -46,7 +45,7 @@ class _Row(BaseModel):
 
 
 def error_of(answer: Answer) -> StageError | None:
-    """Say which error an answer is, None if it is a good one."""
+    """Return which error an answer is, None if it is a good one."""
     text, status = answer.text("ERROR"), answer.status
     if answer.ok and not text:
         return None
@@ -59,7 +58,7 @@ def error_of(answer: Answer) -> StageError | None:
 
 
 def is_absent(answer: Answer) -> bool:
-    """Say whether Siebel says that there is no such record."""
+    """Return whether Siebel says that there is no such record."""
     text = answer.text("ERROR")
     if answer.ok or not text:
         return answer.status == HTTPStatus.NO_CONTENT
@@ -68,18 +67,18 @@ def is_absent(answer: Answer) -> bool:
 
 
 def may_be_gone(answer: Answer) -> bool:
-    """Say whether the row that was written to may not be there any more: worth asking, since asking is harmless."""
+    """Return whether the row that was written to may not be there any more: worth asking, since asking is harmless."""
     is_not_found = answer.status == HTTPStatus.NOT_FOUND and bool(answer.text("ERROR"))
     return is_not_found or (not answer.ok and is_absent(answer))
 
 
 def is_conflict(answer: Answer) -> bool:
-    """Say whether somebody else changed the record since Siebel read it: read again and repeat (S17)."""
+    """Return whether somebody else changed the record since Siebel read it: read again and repeat (S17)."""
     return _CHANGED_BY_ANOTHER in answer.text("ERROR")
 
 
 def may_be_out(error: StageError, answer: Answer | None) -> bool:
-    """Say whether a write that met *error* may have been applied, or may still be; *answer* is what came, if any."""
+    """Return whether a write that met *error* may have been applied, or may still be; *answer* is what came, if any."""
     if answer is None:
         return isinstance(error, OutcomeUnknownError)
     is_unserved = answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status == HTTPStatus.REQUEST_TIMEOUT
@@ -96,7 +95,8 @@ def check_written(answer: Answer, row_id: str, member_number: str) -> None:
         raise error
     if answer.status == HTTPStatus.NO_CONTENT:
         return
-    ours = [row for row in map(_row, _items(answer.document) or []) if row is not None and row.id == row_id]
+    rows = (fitted(_Row, item) for item in _items(answer.document) or [])
+    ours = [row for row in rows if row is not None and row.id == row_id]
     if not ours:
         raise UnavailableError(SYSTEM, f"did not answer with the row that was written (HTTP {answer.status})")
     if any(row.member_number not in {None, member_number} for row in ours):
@@ -104,7 +104,7 @@ def check_written(answer: Answer, row_id: str, member_number: str) -> None:
 
 
 def row_id_of(answer: Answer, member_number: str, claimed: str | None = None) -> str:
-    """Give the ROW_ID of the one member that a query by member number found; of several the *claimed* one.
+    """Return the ROW_ID of the one member that a query by member number found; of several the *claimed* one.
 
     Raises:
         DataError: there is none, or more than one.
@@ -124,7 +124,7 @@ def row_id_of(answer: Answer, member_number: str, claimed: str | None = None) ->
 
 
 def found(answer: Answer) -> list[_Row]:
-    """Give the rows that a query found.
+    """Return the rows that a query found.
 
     Raises:
         StageError: Siebel did not answer it.
@@ -134,14 +134,14 @@ def found(answer: Answer) -> list[_Row]:
     if (error := error_of(answer)) is not None:
         raise error
     items = _items(answer.document)
-    rows = [row for item in items or [] if (row := _row(item)) is not None]
+    rows = [row for item in items or [] if (row := fitted(_Row, item)) is not None]
     if items is None or len(rows) < len(items):
         raise UnavailableError(SYSTEM, f"answered something that is not rows (HTTP {answer.status})", answer.status)
     return rows
 
 
-def part_of(document: Any, row_id: str) -> Any:  # noqa: ANN401 - JSON
-    """Give what an answer to many says of the row *row_id*.
+def part_of(document: object, row_id: str) -> object:
+    """Return what an answer to many says of the row *row_id*.
 
     Shape: the row, or an error without its words, which may name another member; None: nothing.
     """
@@ -151,12 +151,8 @@ def part_of(document: Any, row_id: str) -> Any:  # noqa: ANN401 - JSON
     return mine[0] if mine else None
 
 
-def _row(item: Any) -> _Row | None:  # noqa: ANN401 - JSON
-    return fitted(_Row, item)
-
-
-def _items(document: Any) -> Sequence[Any] | None:  # noqa: ANN401 - JSON
-    """Give the rows of `{"items": [...]}`, where one may be an object, or of a bare array; None: it is neither."""
+def _items(document: object) -> Sequence[object] | None:
+    """Return the rows of `{"items": [...]}`, where one may be an object, or of a bare array; None: it is neither."""
     items = document.get("items") if isinstance(document, dict) else document
     if isinstance(items, dict):
         return [items]
@@ -198,7 +194,7 @@ class Siebel(Client):
         answer = await exchange.ask("GET", self._path, query, handed_over=_READ)
         return row_id_of(answer, number, claimed_row_id)
 
-    async def write(self, exchange: Exchange, row_id: str, fields: dict[str, str], shown: Any) -> Answer:  # noqa: ANN401 - JSON
+    async def write(self, exchange: Exchange, row_id: str, fields: dict[str, str], shown: object) -> Answer:
         """PUT *fields* on one row; *shown*: for the record.
 
         Raises:

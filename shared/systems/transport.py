@@ -198,7 +198,13 @@ class Door:
         if left_s < LEAST_S:
             return UnreachableError(self.system, "no time was left for the call; nothing was sent")
         try:
-            response = await self._wire.handle_async_request(self._request(request, min(left_s, calling.get().left_s)))
+            query = "&".join(part for part in (request.query, self._secret_query) if part)
+            url = f"{self._base_url}{request.path}?{query}" if query else f"{self._base_url}{request.path}"
+            headers = None if request.token is None else {"Authorization": f"Bearer {request.token}"}
+            total = {"total_s": min(left_s, calling.get().left_s)}
+            response = await self._wire.handle_async_request(
+                httpx.Request(request.method, _parsed(url), headers=headers, content=request.body, extensions=total)
+            )
         except httpx.PoolTimeout:
             return LeaseLostError(self.system)
         except (httpx.UnsupportedProtocol, httpx.InvalidURL):
@@ -215,13 +221,6 @@ class Door:
             sender = who_answered(self._base_url, stated.get("server"), response.content)
         retry_after, date = stated.get("retry-after"), stated.get("date")
         return Answer(response.status_code, document, retry_after, is_cut, date, self._through, sender, is_altered)
-
-    def _request(self, request: Request, left_s: float) -> httpx.Request:
-        query = "&".join(part for part in (request.query, self._secret_query) if part)
-        url = f"{self._base_url}{request.path}?{query}" if query else f"{self._base_url}{request.path}"
-        headers = None if request.token is None else {"Authorization": f"Bearer {request.token}"}
-        extensions = {"total_s": left_s}
-        return httpx.Request(request.method, _parsed(url), headers=headers, content=request.body, extensions=extensions)
 
 
 @lru_cache(maxsize=256)
@@ -253,20 +252,17 @@ def _throttled(system: str, answer: Answer) -> ThrottledError:
 
 
 def _unavailable(system: str, answer: Answer) -> UnavailableError | None:
-    status = answer.status
+    status, through = answer.status, answer.through
+    by_whom = f"{through}: {answer.sender}" if answer.sender else through
     if status == HTTPStatus.REQUEST_TIMEOUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return UnavailableError(system, f"could not serve us (HTTP {status}){answer.through}", status)
+        return UnavailableError(system, f"could not serve us (HTTP {status}){through}", status)
     if not answer.ok and status < HTTPStatus.BAD_REQUEST:
-        return UnavailableError(system, f"sent us elsewhere (HTTP {status}){_of(answer)}", status)
+        return UnavailableError(system, f"sent us elsewhere (HTTP {status}){by_whom}", status)
     if answer.is_cut:
-        return UnavailableError(system, f"answered more than we read (HTTP {status}){answer.through}", status)
+        return UnavailableError(system, f"answered more than we read (HTTP {status}){through}", status)
     if answer.document is None and status != HTTPStatus.NO_CONTENT:
-        return UnavailableError(system, f"answered something that is not JSON (HTTP {status}){_of(answer)}", status)
+        return UnavailableError(system, f"answered something that is not JSON (HTTP {status}){by_whom}", status)
     return None
-
-
-def _of(answer: Answer) -> str:
-    return f"{answer.through}: {answer.sender}" if answer.sender else answer.through
 
 
 def retry_after_s(said: str | None, now: float) -> float | None:

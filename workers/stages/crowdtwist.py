@@ -99,16 +99,13 @@ class Talk:
                 raise
             return await self._probe(error)
         if stored is not None:
-            return await self._created(stored)
+            if not self._user.get("is_active", 1) and stored.get("is_active"):
+                return await self.update()
+            return self._done("created in CrowdTwist", stored)
         refused = refusal(answer)
         if not isinstance(refused, DataError) or await self.find() is None:
             raise refused
         return await self.update()
-
-    async def _created(self, stored: User) -> Done:
-        if not self._user.get("is_active", 1) and stored.get("is_active"):
-            return await self.update()
-        return self._done("created in CrowdTwist", stored)
 
     async def _probe(self, unanswered: StageError) -> Done:
         try:

@@ -1,16 +1,23 @@
-"""What the result of an attempt means for the instance.  Pure: the one place where results become endings."""
+"""What becomes of an instance: after the result of an attempt, held untried, after a bug, with its worker lost.  Pure.
+
+The one place where results become endings, which `finish` writes: the instance advances, is parked, or ends an errand.
+"""
 
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, assert_never
+from itertools import pairwise
+from typing import Any
 
 from shared.errors import AddressPendingError, BudgetSpentError, DataError, LeaseLostError, OutcomeUnknownError
 from shared.instances import Call, Done, Errand, Failed, Result, Work
 from shared.lifecycle.retry import DeadLetter, Reject, RetryIn, RetryPolicy, decide
 from shared.masking import mask_text
 from shared.personal import NOBODY, Company, marked, values_of
-from shared.pipeline import FAILURE_STATUS, SYSTEMS, Stage, State, SyncStatus
+from shared.pipeline import FAILURE_STATUS, STAGES, SYSTEMS, Stage, State, SyncStatus
+
+_AFTER = dict(pairwise(STAGES))
+_HELD_ERRAND_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,89 +101,6 @@ Ending = Advanced | Parked | ErrandEnded
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
-    """An instance, or an errand for one, whose lease ran out."""
-
-    instance_id: int
-    errand_id: int
-    token: int
-    member_number: str
-    stage: Stage
-    attempt: int
-    begun: bool
-    losses: int
-    alone: bool
-    errand: Errand
-    status: SyncStatus | None
-
-
-def after_loss(lost: Lost, *, losses_max: int) -> Parked | ErrandEnded:
-    """Return what becomes of an instance whose lease ran out.
-
-    One that no worker had begun costs nothing.  One that was begun in company is tried again alone: any of them may be
-    at fault.  One that was begun alone counts a loss; the *losses_max*-th buries it, code `worker_lost`.  What it
-    called for may have been applied, or may yet be.
-    """
-    if lost.errand is not Errand.SYNC:
-        line = Line("the worker was lost on this errand" if lost.begun else "no worker took this errand in time")
-        apart = lost.begun and not lost.alone
-        return ErrandEnded(
-            lost.errand_id,
-            lost.instance_id,
-            lost.token,
-            lost.member_number,
-            lost.errand,
-            line,
-            again_in_s=0.0,
-            apart=apart,
-            unsure=lost.begun,
-        )
-    if not lost.begun:
-        return _due_again(lost, Line("no worker took it in time, due again"))
-    if not lost.alone:
-        return _due_again(lost, Line("the worker was lost with its whole batch, due again alone", "worker_lost"))
-    if lost.losses + 1 < losses_max:
-        return _due_again(lost, Line("the worker was lost, due again", "worker_lost"))
-    what = f"the worker was lost {lost.losses + 1} times with it"
-    return Parked(
-        lost.instance_id,
-        lost.token,
-        lost.member_number,
-        State.DEAD,
-        lost.stage,
-        lost.attempt,
-        Line(what, "worker_lost"),
-        status=FAILURE_STATUS.get(lost.stage),
-        error=what,
-        code="worker_lost",
-        failed_stage=lost.stage,
-        report_after_s=0.0 if lost.stage in FAILURE_STATUS else None,
-        lost=True,
-        unsure=lost.stage is not Stage.OIC,
-    )
-
-
-def _due_again(lost: Lost, line: Line) -> Parked:
-    return Parked(
-        lost.instance_id,
-        lost.token,
-        lost.member_number,
-        State.PENDING,
-        lost.stage,
-        lost.attempt,
-        line,
-        lost=lost.begun and lost.alone,
-        apart=lost.begun and not lost.alone,
-        unsure=lost.begun and lost.stage is not Stage.OIC,
-    )
-
-
-_AFTER = {Stage.OIC: Stage.CROWDTWIST, Stage.CROWDTWIST: Stage.SIEBEL}
-_HELD_ERRAND_S = 5.0
-_ENDS = {SyncStatus.SUCCESS: State.COMPLETED}
-
-
-@dataclass(frozen=True, slots=True)
 class Rules:
     """What a verdict depends on beside the result.
 
@@ -203,58 +127,16 @@ def conclude(work: Work, result: Result, rules: Rules) -> Ending:
         return _untried(work, rules.stage, Line("the lease ran out before it was sent, due again", calls=result.calls))
     if work.errand is not Errand.SYNC:
         return _errand_ended(work, result, rules)
-    match result:
-        case Done():
-            return _advanced(work, result, rules)
-        case Failed():
-            return _failed(work, result, rules)
-        case _:
-            assert_never(result)
-
-
-def bug(work: Work, error: BaseException, stage: Stage) -> Ending:
-    """Bury *work*: its stage raised what it must not.  The traceback is in the log, by instance id."""
-    frame = traceback.extract_tb(error.__traceback__)[-1] if error.__traceback__ else None
-    where = f" at {frame.filename.rpartition('/')[2]}:{frame.lineno}" if frame else ""
-    line = Line(what=f"a bug in membersync: {type(error).__name__}{where}", code="bug")
-    if work.errand is not Errand.SYNC:
-        return _errand_over(work, line, unsure=True)
-    what = f"{SYSTEMS[stage]}: unexpected {type(error).__name__}, see the log"
-    return _buried(work, stage, line, what, unsure=stage is not Stage.OIC)
+    return _advanced(work, result, rules) if isinstance(result, Done) else _failed(work, result, rules)
 
 
 def _advanced(work: Work, done: Done, rules: Rules) -> Advanced:
     line = Line(done.what, None, done.took_ms, done.calls)
-    status = SyncStatus.SUCCESS if rules.stage is Stage.CROWDTWIST else work.status
     if rules.stage is Stage.SIEBEL:
-        state = _ENDS.get(work.status or SyncStatus.SUCCESS, State.REJECTED)
+        state = State.COMPLETED if work.status in {None, SyncStatus.SUCCESS} else State.REJECTED
         return Advanced(work, state, Stage.SIEBEL, work.status, work.error, line, facts=done.facts)
+    status = SyncStatus.SUCCESS if rules.stage is Stage.CROWDTWIST else work.status
     return Advanced(work, _onward(rules), _AFTER[rules.stage], status, "", line, facts=done.facts)
-
-
-def held(work: Work, stage: Stage, *, why: str, report_after_s: float | None) -> Ending:
-    """Send *work* back untried: nothing may go out at its stage.  Costs no attempt.
-
-    *report_after_s*: seconds until Siebel is told that it fails; None: a pause is no failure.
-    """
-    line = Line(f"held: {why}")
-    if work.errand is not Errand.SYNC:
-        return _errand_over(work, line, _HELD_ERRAND_S)
-    tells = report_after_s is not None and stage in FAILURE_STATUS
-    return Parked(
-        work.instance_id,
-        work.token,
-        work.member_number,
-        State.HELD,
-        stage,
-        work.attempt - 1,
-        line,
-        status=FAILURE_STATUS[stage] if tells else None,
-        error=why,
-        code="connection_down" if tells else None,
-        failed_stage=stage if tells else None,
-        report_after_s=report_after_s if tells else None,
-    )
 
 
 def _untried(work: Work, stage: Stage, line: Line, more_in_s: float = 0.0) -> Ending:
@@ -267,7 +149,7 @@ def _untried(work: Work, stage: Stage, line: Line, more_in_s: float = 0.0) -> En
 
 def _failed(work: Work, failed: Failed, rules: Rules) -> Ending:
     error = failed.error
-    line = Line(mask_text(kept(str(error), work, rules.company)), error.code, failed.took_ms, failed.calls)
+    line = _failed_line(work, failed, rules)
     match decide(rules.policy, work.attempt, error, rules.jitter):
         case Reject() if rules.stage is not Stage.SIEBEL:
             return Advanced(
@@ -344,22 +226,11 @@ def _buried(work: Work, stage: Stage, line: Line, error: str, *, unsure: bool) -
 
 
 def _errand_ended(work: Work, result: Result, rules: Rules) -> ErrandEnded:
-    again_in_s: float | None = None
-    match result:
-        case Done():
-            line = Line(result.what, None, result.took_ms, result.calls)
-        case Failed(error=error):
-            line = Line(mask_text(kept(str(error), work, rules.company)), error.code, result.took_ms, result.calls)
-            match decide(rules.policy, work.attempt, error, rules.jitter):
-                case RetryIn(delay_s):
-                    again_in_s = delay_s
-                case Reject() | DeadLetter():
-                    pass
-        case _:
-            assert_never(result)
-    facts = result.facts if isinstance(result, Done) else None
-    unsure = isinstance(result, Failed) and _may_be_out(result)
-    return _errand_over(work, line, again_in_s, facts, unsure=unsure)
+    if isinstance(result, Done):
+        return _errand_over(work, Line(result.what, None, result.took_ms, result.calls), facts=result.facts)
+    verdict = decide(rules.policy, work.attempt, result.error, rules.jitter)
+    again_in_s = verdict.delay_s if isinstance(verdict, RetryIn) else None
+    return _errand_over(work, _failed_line(work, result, rules), again_in_s, unsure=_may_be_out(result))
 
 
 def _errand_over(
@@ -374,6 +245,11 @@ def _errand_over(
     return ErrandEnded(
         work.errand_id, work.instance_id, work.token, number, errand, line, again_in_s, facts, unsure=unsure
     )
+
+
+def _failed_line(work: Work, failed: Failed, rules: Rules) -> Line:
+    error = failed.error
+    return Line(mask_text(kept(str(error), work, rules.company)), error.code, failed.took_ms, failed.calls)
 
 
 def kept(words: str, work: Work, company: Company) -> str:
@@ -398,3 +274,117 @@ def waiting_for(result: Result | BaseException, holder: str | None) -> Result | 
 def is_data_error(result: Result | BaseException) -> bool:
     """Return whether *result* is the member's own fault."""
     return isinstance(result, Failed) and isinstance(result.error, DataError)
+
+
+def held(work: Work, stage: Stage, *, why: str, report_after_s: float | None) -> Ending:
+    """Send *work* back untried: nothing may go out at its stage.  Costs no attempt.
+
+    *report_after_s*: seconds until Siebel is told that it fails; None: a pause is no failure.
+    """
+    line = Line(f"held: {why}")
+    if work.errand is not Errand.SYNC:
+        return _errand_over(work, line, _HELD_ERRAND_S)
+    tells = report_after_s is not None and stage in FAILURE_STATUS
+    return Parked(
+        work.instance_id,
+        work.token,
+        work.member_number,
+        State.HELD,
+        stage,
+        work.attempt - 1,
+        line,
+        status=FAILURE_STATUS[stage] if tells else None,
+        error=why,
+        code="connection_down" if tells else None,
+        failed_stage=stage if tells else None,
+        report_after_s=report_after_s if tells else None,
+    )
+
+
+def bug(work: Work, error: BaseException, stage: Stage) -> Ending:
+    """Bury *work*: its stage raised what it must not.  The traceback is in the log, by instance id."""
+    frame = traceback.extract_tb(error.__traceback__)[-1] if error.__traceback__ else None
+    where = f" at {frame.filename.rpartition('/')[2]}:{frame.lineno}" if frame else ""
+    line = Line(what=f"a bug in membersync: {type(error).__name__}{where}", code="bug")
+    if work.errand is not Errand.SYNC:
+        return _errand_over(work, line, unsure=True)
+    what = f"{SYSTEMS[stage]}: unexpected {type(error).__name__}, see the log"
+    return _buried(work, stage, line, what, unsure=stage is not Stage.OIC)
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """An instance, or an errand for one, whose lease ran out."""
+
+    instance_id: int
+    errand_id: int
+    token: int
+    member_number: str
+    stage: Stage
+    attempt: int
+    begun: bool
+    losses: int
+    alone: bool
+    errand: Errand
+    status: SyncStatus | None
+
+
+def after_loss(lost: Lost, *, losses_max: int) -> Parked | ErrandEnded:
+    """Return what becomes of an instance whose lease ran out.
+
+    One that no worker had begun costs nothing.  One that was begun in company is tried again alone: any of them may be
+    at fault.  One that was begun alone counts a loss; the *losses_max*-th buries it, code `worker_lost`.  What it
+    called for may have been applied, or may yet be.
+    """
+    if lost.errand is not Errand.SYNC:
+        line = Line("the worker was lost on this errand" if lost.begun else "no worker took this errand in time")
+        apart = lost.begun and not lost.alone
+        return ErrandEnded(
+            lost.errand_id,
+            lost.instance_id,
+            lost.token,
+            lost.member_number,
+            lost.errand,
+            line,
+            again_in_s=0.0,
+            apart=apart,
+            unsure=lost.begun,
+        )
+    if not lost.begun:
+        return _due_again(lost, Line("no worker took it in time, due again"))
+    if not lost.alone:
+        return _due_again(lost, Line("the worker was lost with its whole batch, due again alone", "worker_lost"))
+    if lost.losses + 1 < losses_max:
+        return _due_again(lost, Line("the worker was lost, due again", "worker_lost"))
+    what = f"the worker was lost {lost.losses + 1} times with it"
+    return Parked(
+        lost.instance_id,
+        lost.token,
+        lost.member_number,
+        State.DEAD,
+        lost.stage,
+        lost.attempt,
+        Line(what, "worker_lost"),
+        status=FAILURE_STATUS.get(lost.stage),
+        error=what,
+        code="worker_lost",
+        failed_stage=lost.stage,
+        report_after_s=0.0 if lost.stage in FAILURE_STATUS else None,
+        lost=True,
+        unsure=lost.stage is not Stage.OIC,
+    )
+
+
+def _due_again(lost: Lost, line: Line) -> Parked:
+    return Parked(
+        lost.instance_id,
+        lost.token,
+        lost.member_number,
+        State.PENDING,
+        lost.stage,
+        lost.attempt,
+        line,
+        lost=lost.begun and lost.alone,
+        apart=lost.begun and not lost.alone,
+        unsure=lost.begun and lost.stage is not Stage.OIC,
+    )

@@ -14,7 +14,7 @@ from shared.instances import Done, Result, Work
 from shared.ledger.transitions import claims
 from shared.pipeline import Lane, Stage
 from shared.settings import settings
-from shared.systems.client import Client
+from shared.systems.transport import Client
 from workers.loop import CallLoop
 from workers.tasks import AllFailedError, attempt, process
 

@@ -19,8 +19,8 @@ from shared.errors import BudgetSpentError, LeaseLostError, OutcomeUnknownError,
 from shared.instances import Answer, Failed, Work
 from shared.logs import logger
 from shared.pipeline import Stage
-from shared.systems.client import Client
 from shared.systems.permits import Calling, calling
+from shared.systems.transport import Client
 from workers.stages import Runner
 
 log = logger(__name__)

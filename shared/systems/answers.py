@@ -1,4 +1,4 @@
-r"""What every answer is read by: as JSON that can be stored, against a form, and for who gave it.  Pure.
+r"""An answer over HTTP: which error it is, its JSON, the forms that it is read against, and who gave it.
 
 Its JSON is read as far as RFC 8259 goes, bounded by what the ledger and the next system can hold.  orjson takes less
 than the RFC allows: not half of a surrogate pair (`"\ud83d"`: a text cut by who counts in UTF-16) and no number of 400
@@ -14,15 +14,24 @@ import codecs
 import json
 import math
 import re
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from html import unescape
+from http import HTTPStatus
+from time import time
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from shared.errors import StageError, ThrottledError, UnauthorisedError, UnavailableError
 from shared.masking import mask_text
 
+_GOOD = range(200, 300)
+_LONGEST_WAIT_S = 30 * 86_400.0
+_SECONDS = re.compile(r"\s*[+-]?\d+(\.\d+)?\s*", re.ASCII)
 _DEEPEST = 64
 _MOST_PARTS = 200_000
 """Objects, arrays and their parts in one document; more would take far more memory than the text of it."""
@@ -30,6 +39,103 @@ _LONGEST_WHOLE = 18
 """Digits of a whole number that surely fits into 64 bits."""
 _UNSTORED = re.compile("[\0\ud800-\udfff]")
 _REPLACED = "\N{REPLACEMENT CHARACTER}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer over HTTP.
+
+    Shape: *document* an object or an array, None when the body is no such JSON or *is_cut*: longer than is read;
+    *through* names the proxy on the way, for messages: it may be the one who speaks.
+    """
+
+    status: int
+    document: Any
+    retry_after: str | None = None
+    is_cut: bool = False
+    date: str | None = None
+    """When its sender says it was: a Retry-After that names an instant is of the same clock."""
+    through: str = ""
+    sender: str = ""
+    """Who answered, of an answer that is no JSON."""
+    is_altered: bool = False
+    """Something in it cannot be stored and was replaced: good to decide by, not to be sent on."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is a 2xx."""
+        return self.status in _GOOD
+
+    def text(self, *names: str) -> str:
+        """Return the first of these members that is a text with something in it, else an empty one; without NUL."""
+        if isinstance(self.document, dict):
+            for name in names:
+                value = self.document.get(name)
+                if isinstance(value, str) and value.strip():
+                    return value.strip().replace("\0", "\N{REPLACEMENT CHARACTER}")
+        return ""
+
+
+def verdict(system: str, answer: Answer, handed_over: frozenset[int] = frozenset()) -> StageError | None:
+    """Return the error that an answer is, None if it is for the stage to read.
+
+    Shape: *handed_over* are statuses whose JSON answers the stage reads though they would be errors.
+    """
+    status = answer.status
+    if answer.document is not None and (answer.ok or status in handed_over):
+        return None
+    match status:
+        case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
+            return UnauthorisedError(system, f"refused our credentials (HTTP {status}){answer.through}", status)
+        case HTTPStatus.TOO_MANY_REQUESTS:
+            return _throttled(system, answer)
+        case HTTPStatus.SERVICE_UNAVAILABLE if answer.retry_after is not None:
+            return _throttled(system, answer)
+    return _unavailable(system, answer)
+
+
+def _throttled(system: str, answer: Answer) -> ThrottledError:
+    wait_s = retry_after_s(answer.retry_after, _epoch_s(answer.date) or time())
+    return ThrottledError(system, f"asked us to wait (HTTP {answer.status}){answer.through}", answer.status, wait_s)
+
+
+def _unavailable(system: str, answer: Answer) -> UnavailableError | None:
+    status, through = answer.status, answer.through
+    by_whom = f"{through}: {answer.sender}" if answer.sender else through
+    if status == HTTPStatus.REQUEST_TIMEOUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return UnavailableError(system, f"could not serve us (HTTP {status}){through}", status)
+    if not answer.ok and status < HTTPStatus.BAD_REQUEST:
+        return UnavailableError(system, f"sent us elsewhere (HTTP {status}){by_whom}", status)
+    if answer.is_cut:
+        return UnavailableError(system, f"answered more than we read (HTTP {status}){through}", status)
+    if answer.document is None and status != HTTPStatus.NO_CONTENT:
+        return UnavailableError(system, f"answered something that is not JSON (HTTP {status}){by_whom}", status)
+    return None
+
+
+def retry_after_s(said: str | None, now: float) -> float | None:
+    """Return the seconds that a Retry-After asks for, at most 30 days, None if it cannot be read; 0: it is over.
+
+    Units: *now* epoch seconds.
+    """
+    if said is None:
+        return None
+    if _SECONDS.fullmatch(said):
+        seconds = float(said)
+    elif (at_s := _epoch_s(said)) is not None:
+        seconds = at_s - now
+    else:
+        return None
+    return min(max(0.0, seconds), _LONGEST_WAIT_S)
+
+
+def _epoch_s(date: str | None) -> float | None:
+    """Return the instant of an HTTP date, None if it cannot be read."""
+    try:
+        at = parsedate_to_datetime(date or "")
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def document_of(body: bytes) -> tuple[Any, bool]:

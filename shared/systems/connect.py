@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from shared.errors import OutcomeUnknownError, StageError
 from shared.pipeline import Stage
 from shared.settings import Settings
-from shared.systems.client import Client
 from shared.systems.crowdtwist import CrowdTwist
 from shared.systems.oic import Oic
 from shared.systems.permits import Permits
 from shared.systems.siebel import Siebel
+from shared.systems.transport import Client
 
 _GRACE_S = 1.0
 """What a test may take beyond its calls' time-out, so that the error that names the cause comes first."""

@@ -19,10 +19,9 @@ from pydantic import BaseModel
 
 from shared.errors import DataError, OutcomeUnknownError, StageError, UnauthorisedError, UnavailableError
 from shared.settings import CrowdTwistSettings
-from shared.systems.answers import STRICT, Key, Plain, Text, fitted
-from shared.systems.client import Client, Exchange, segment
+from shared.systems.answers import STRICT, Answer, Key, Plain, Text, fitted
 from shared.systems.permits import Permits
-from shared.systems.transport import Answer
+from shared.systems.transport import Client, Exchange, segment
 
 SYSTEM = "CrowdTwist"
 User = Mapping[str, Any]

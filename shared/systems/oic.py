@@ -19,11 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.errors import DataError, StageError, UnavailableError
 from shared.fields import Part, labels
 from shared.settings import OicSettings, SiebelSettings
-from shared.systems.answers import STRICT, Number, Plain, Text, Word, fitted
-from shared.systems.client import Client, Exchange
+from shared.systems.answers import STRICT, Answer, Number, Plain, Text, Word, fitted
 from shared.systems.permits import Permits
 from shared.systems.tokens import ClientCredentials, basic
-from shared.systems.transport import Answer
+from shared.systems.transport import Client, Exchange
 
 SYSTEM = "OIC"
 _REFUSALS = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})

@@ -18,11 +18,10 @@ from pydantic import BaseModel, Field
 
 from shared.errors import DataError, OutcomeUnknownError, RowConflictError, StageError, UnavailableError
 from shared.settings import SiebelSettings
-from shared.systems.answers import STRICT, Text, Word, fitted
-from shared.systems.client import Client, Exchange, segment
+from shared.systems.answers import STRICT, Answer, Text, Word, fitted
 from shared.systems.permits import Permits
 from shared.systems.tokens import basic
-from shared.systems.transport import Answer
+from shared.systems.transport import Client, Exchange, segment
 
 SYSTEM = "Siebel"
 MEMBER_NUMBER = "Member Number"

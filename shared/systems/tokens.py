@@ -12,8 +12,8 @@ from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
 from shared.errors import OutcomeUnknownError, UnauthorisedError, UnavailableError
 from shared.settings import OicSettings
-from shared.systems.answers import STRICT, fitted
-from shared.systems.transport import Door, Request, verdict
+from shared.systems.answers import STRICT, fitted, verdict
+from shared.systems.transport import Door, Request
 
 _MARGIN_S = 60.0
 _MARGIN_SHARE = 0.1

@@ -1,4 +1,4 @@
-"""The only HTTP out: one door per connection, where every answer and every silence becomes one of our errors.
+"""The only HTTP out: every answer and every silence becomes one of our errors; where it is recorded for the instance.
 
 | what happens                                            | error                 |
 |---------------------------------------------------------|-----------------------|
@@ -11,34 +11,39 @@
 | long, deep or full to be read                           |                       |
 | 2xx, and 4xx that the stage has to read                 | none: an `Answer`     |
 
+A `Client` is a connection to one system, and what all have alike; an `Exchange` the calls of one attempt over it; a
+`Door` makes each: it has the slots, the lease, the permit and the pool.  Who did not answer is an error here, what was
+answered is judged by `shared.systems.answers.verdict`.
+
 Calls go to our own `shared.systems.wire.Wire` directly; through an `httpx.AsyncClient` on it they would cost twice as
 much (deploy/decisions/0002-http-transport.md).  A Door belongs to one process and one event loop.
 """
 
 import asyncio
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC
-from email.utils import parsedate_to_datetime
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from http import HTTPStatus
-from time import perf_counter, time
-from typing import Any, NamedTuple, Protocol
+from time import perf_counter
+from typing import NamedTuple, Protocol
+from urllib.parse import quote
 
 import httpx
+import orjson
 
 from shared.addresses.web import proxy_for
 from shared.errors import (
+    DataError,
     LeaseLostError,
     OutcomeUnknownError,
     StageError,
-    ThrottledError,
-    UnauthorisedError,
-    UnavailableError,
     UnreachableError,
 )
-from shared.systems.answers import document_of, who_answered
+from shared.instances import Call, Done, Failed
+from shared.masking import has_words, mask
+from shared.personal import marked_in
+from shared.settings import Connection
+from shared.systems.answers import Answer, document_of, verdict, who_answered
 from shared.systems.permits import Permits, calling
 from shared.systems.wire import ANSWER_MAX_BYTES, IS_CUT, Wire
 
@@ -46,9 +51,6 @@ CONNECT_S = 10.0
 LEAST_S = 0.02
 """A call that has less time than this is not begun."""
 JSON_HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
-_GOOD = range(200, 300)
-_LONGEST_WAIT_S = 30 * 86_400.0
-_SECONDS = re.compile(r"\s*[+-]?\d+(\.\d+)?\s*", re.ASCII)
 
 
 class Tokens(Protocol):
@@ -74,41 +76,6 @@ class Request(NamedTuple):
     def url(self) -> str:
         """The address behind the base URL, as it may be shown."""
         return f"{self.path}?{self.query}" if self.query else self.path
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer over HTTP.
-
-    Shape: *document* an object or an array, None when the body is no such JSON or *is_cut*: longer than is read;
-    *through* names the proxy on the way, for messages: it may be the one who speaks.
-    """
-
-    status: int
-    document: Any
-    retry_after: str | None = None
-    is_cut: bool = False
-    date: str | None = None
-    """When its sender says it was: a Retry-After that names an instant is of the same clock."""
-    through: str = ""
-    sender: str = ""
-    """Who answered, of an answer that is no JSON."""
-    is_altered: bool = False
-    """Something in it cannot be stored and was replaced: good to decide by, not to be sent on."""
-
-    @property
-    def ok(self) -> bool:
-        """Whether it is a 2xx."""
-        return self.status in _GOOD
-
-    def text(self, *names: str) -> str:
-        """Return the first of these members that is a text with something in it, else an empty one; without NUL."""
-        if isinstance(self.document, dict):
-            for name in names:
-                value = self.document.get(name)
-                if isinstance(value, str) and value.strip():
-                    return value.strip().replace("\0", "\N{REPLACEMENT CHARACTER}")
-        return ""
 
 
 class Door:
@@ -228,63 +195,155 @@ def _parsed(url: str) -> httpx.URL:
     return httpx.URL(url)  # half the cost of a request, and most creates have one and the same address
 
 
-def verdict(system: str, answer: Answer, handed_over: frozenset[int] = frozenset()) -> StageError | None:
-    """Return the error that an answer is, None if it is for the stage to read.
+_USER_SHOWN = ("id", "third_party_id", "is_active")
+_KEPT_BYTES = 2048
 
-    Shape: *handed_over* are statuses whose JSON answers the stage reads though they would be errors.
+
+class Exchange:
+    """The calls of one attempt, under one deadline: the door's time-out, however many calls it takes.
+
+    The lease of an instance is only a little longer than that; a second worker must not begin while we still call.
+    Units: *began* on the clock of `perf_counter`, now when not given.  *personal* gives the values of the member that
+    are not kept of the words of the other side, nor are those of who is called for beside it; it is asked when there
+    are any.
     """
-    status = answer.status
-    if answer.document is not None and (answer.ok or status in handed_over):
-        return None
-    match status:
-        case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
-            return UnauthorisedError(system, f"refused our credentials (HTTP {status}){answer.through}", status)
-        case HTTPStatus.TOO_MANY_REQUESTS:
-            return _throttled(system, answer)
-        case HTTPStatus.SERVICE_UNAVAILABLE if answer.retry_after is not None:
-            return _throttled(system, answer)
-    return _unavailable(system, answer)
+
+    __slots__ = ("_began", "_door", "answer", "calls", "personal")
+
+    def __init__(self, door: Door, began: float | None = None, personal: Callable[[], Sequence[str]] = tuple) -> None:
+        self._door = door
+        self.personal = personal
+        self._began = perf_counter() if began is None else began
+        self.answer: Answer | None = None
+        """What came of the last call, error or not; None: nothing."""
+        self.calls: list[Call] = []
+
+    def done(self, what: str, **facts: object) -> Done:
+        """Report success, with the calls made."""
+        return Done(what, facts, tuple(self.calls), self._took_ms())
+
+    def failed(self, error: StageError, **facts: object) -> Failed:
+        """Report failure, with the calls made."""
+        return Failed(error, facts, tuple(self.calls), self._took_ms())
+
+    def _took_ms(self) -> float:
+        return (perf_counter() - self._began) * 1000
+
+    async def ask(  # noqa: PLR0913 - the parts of a call, most of them named
+        self,
+        method: str,
+        path: str,
+        query: str = "",
+        *,
+        document: object = None,
+        shown: object = None,
+        handed_over: frozenset[int] = frozenset(),
+    ) -> Answer:
+        """Make a call and record it; where there are tokens, a 401 is answered with one fresh token, once.
+
+        Shape: *shown* is the masked *document* for the record, made here when not given.  *handed_over* are statuses
+        whose JSON answers the caller reads though they would be errors.
+
+        Raises:
+            StageError: as the table above says.
+        """
+        self.answer = None
+        request = Request(method, path, query, None if document is None else orjson.dumps(document))
+        shown = mask(document) if shown is None else shown
+        tokens = self._door.tokens
+        if tokens is None:
+            answer = await self._once(request, shown)
+        else:
+            token = await tokens.token(self._left_s())
+            answer = await self._once(request._replace(token=token), shown)
+            if answer.status == HTTPStatus.UNAUTHORIZED:
+                token = await tokens.token(self._left_s(), refused=token)
+                answer = await self._once(request._replace(token=token), shown)
+        if (error := verdict(self._door.system, answer, handed_over)) is not None:
+            raise error
+        return answer
+
+    def _left_s(self) -> float:
+        return self._began + self._door.timeout_s - perf_counter()
+
+    async def _once(self, request: Request, shown: object) -> Answer:
+        began = perf_counter()
+        answer = None
+        try:
+            self.answer = answer = await self._door.send(request, self._left_s())
+        finally:
+            took_ms = (perf_counter() - began) * 1000
+            status, said = (None, None) if answer is None else (answer.status, self.shown(answer.document))
+            self.calls.append(Call(request.method, request.url, status, took_ms, shown, said))
+        return answer
+
+    def shown(self, document: object) -> object:
+        """Return *document*, of an answer, as it may be kept: without people, and short."""
+        if document is None:
+            return None
+        if isinstance(document, dict) and "third_party_id" in document:
+            document = {name: document.get(name) for name in _USER_SHOWN}
+        elif has_words(document):
+            others = calling.get().company.values_in(orjson.dumps(document).decode())
+            document = marked_in(document, (*self.personal(), *others))
+        shown = mask(document)
+        return shown if len(orjson.dumps(shown)) <= _KEPT_BYTES else "(too long to keep)"
 
 
-def _throttled(system: str, answer: Answer) -> ThrottledError:
-    wait_s = retry_after_s(answer.retry_after, _epoch_s(answer.date) or time())
-    return ThrottledError(system, f"asked us to wait (HTTP {answer.status}){answer.through}", answer.status, wait_s)
+class Client(ABC):
+    """A connection to one system, opened from its settings.  For one process and one event loop.
 
-
-def _unavailable(system: str, answer: Answer) -> UnavailableError | None:
-    status, through = answer.status, answer.through
-    by_whom = f"{through}: {answer.sender}" if answer.sender else through
-    if status == HTTPStatus.REQUEST_TIMEOUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return UnavailableError(system, f"could not serve us (HTTP {status}){through}", status)
-    if not answer.ok and status < HTTPStatus.BAD_REQUEST:
-        return UnavailableError(system, f"sent us elsewhere (HTTP {status}){by_whom}", status)
-    if answer.is_cut:
-        return UnavailableError(system, f"answered more than we read (HTTP {status}){through}", status)
-    if answer.document is None and status != HTTPStatus.NO_CONTENT:
-        return UnavailableError(system, f"answered something that is not JSON (HTTP {status}){by_whom}", status)
-    return None
-
-
-def retry_after_s(said: str | None, now: float) -> float | None:
-    """Return the seconds that a Retry-After asks for, at most 30 days, None if it cannot be read; 0: it is over.
-
-    Units: *now* epoch seconds.
+    Nothing is open before the first call: a client may be made before a fork, and wherever there is no loop yet.  Every
+    call is made on an `Exchange`, which has the deadline and keeps the record, and raises StageError as the table
+    above says.
     """
-    if said is None:
-        return None
-    if _SECONDS.fullmatch(said):
-        seconds = float(said)
-    elif (at_s := _epoch_s(said)) is not None:
-        seconds = at_s - now
-    else:
-        return None
-    return min(max(0.0, seconds), _LONGEST_WAIT_S)
+
+    def __init__(  # noqa: PLR0913 - what a connection is made of, the credentials by name
+        self,
+        system: str,
+        settings: Connection,
+        calls_in_flight: int,
+        permits: Permits | None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        secret_query: str = "",
+        tokens: Tokens | None = None,
+    ) -> None:
+        self._door = Door(
+            system,
+            settings.base_url,
+            timeout_s=settings.timeout_s,
+            answer_max_bytes=settings.answer_max_bytes,
+            calls_in_flight=calls_in_flight,
+            permits=permits,
+            headers=headers,
+            secret_query=secret_query,
+            tokens=tokens,
+        )
+
+    def exchange(self, began: float | None = None, personal: Callable[[], Sequence[str]] = tuple) -> Exchange:
+        """Begin the calls of one attempt; *began* and *personal* as in `Exchange`."""
+        return Exchange(self._door, began, personal)
+
+    @abstractmethod
+    async def test(self) -> None:
+        """Make the cheapest call that shows whether the system serves us.
+
+        Raises:
+            StageError: what is wrong with it.
+        """
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._door.close()
 
 
-def _epoch_s(date: str | None) -> float | None:
-    """Return the instant of an HTTP date, None if it cannot be read."""
-    try:
-        at = parsedate_to_datetime(date or "")
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        return None
+def segment(system: str, label: str, value: str) -> str:
+    """Return *value* as one segment of a path, percent-encoded.
+
+    Raises:
+        DataError: it is `.` or `..`, which even encoded means another place in the tree (WHATWG URL, 4.4).
+    """
+    if value in {".", ".."}:
+        raise DataError(system, f"{label} cannot be sent: it is made of dots only")
+    return quote(value, safe="")

@@ -6,7 +6,7 @@ from producers.operations import advice
 from shared.errors import StageError, UnauthorisedError, UnavailableError
 from shared.pipeline import STAGES, Stage
 from shared.systems import crowdtwist as crowdtwist_answers
-from shared.systems.transport import Answer, verdict
+from shared.systems.answers import Answer, verdict
 
 
 def told(error: StageError | None) -> tuple[str, str]:

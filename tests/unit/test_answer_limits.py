@@ -9,7 +9,8 @@ import psutil
 import pytest
 
 from shared.errors import ThrottledError, UnauthorisedError, UnavailableError
-from shared.systems.transport import Answer, Door, verdict
+from shared.systems.answers import Answer, verdict
+from shared.systems.transport import Door
 from tests.unit.test_transport import POST, Handler, answer_of, read_request, says, serving
 
 AT_ONCE = 6

@@ -15,7 +15,8 @@ import pytest
 from producers.doctor.clocks import date_of
 from shared.addresses.web import proxy_for, trusted
 from shared.errors import StageError
-from shared.systems.transport import Door, Request, verdict
+from shared.systems.answers import verdict
+from shared.systems.transport import Door, Request
 
 TESTS = Path(__file__).parents[1]
 ADDRESS = "http://ann:S3CR3T@proxy.example.org:3128"

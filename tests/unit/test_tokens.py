@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shared.errors import UnavailableError
-from shared.systems.client import Exchange
+from shared.systems.transport import Exchange
 from tests.unit.test_transport import answer_of, door, read_request, serving, tokens_of
 
 GOOD = {"access_token": "abc.DEF-123_~+/=", "token_type": "Bearer", "expires_in": 3600}

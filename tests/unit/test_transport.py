@@ -25,9 +25,9 @@ from shared.errors import (
     UnreachableError,
 )
 from shared.settings import OicSettings
-from shared.systems.client import Exchange, segment
+from shared.systems.answers import Answer, retry_after_s, verdict
 from shared.systems.tokens import ClientCredentials
-from shared.systems.transport import Answer, Door, Request, Tokens, retry_after_s, verdict
+from shared.systems.transport import Door, Exchange, Request, Tokens, segment
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 KEY = "s3cr3t-k3y"

@@ -5,8 +5,7 @@ import pytest
 from producers.operations import advice
 from shared.messages import normalised
 from shared.pipeline import Stage
-from shared.systems.answers import who_answered
-from shared.systems.transport import Answer, verdict
+from shared.systems.answers import Answer, verdict, who_answered
 
 URL = "https://api.crowdtwist.example:8443/base"
 

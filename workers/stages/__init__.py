@@ -10,12 +10,12 @@ from typing import Protocol
 from shared.instances import Result, Work
 from shared.pipeline import Stage
 from shared.settings import Settings
-from shared.systems.client import Client
 from shared.systems.connect import open_client
 from shared.systems.crowdtwist import CrowdTwist
 from shared.systems.oic import Oic
 from shared.systems.permits import Permits
 from shared.systems.siebel import Siebel
+from shared.systems.transport import Client
 from workers.stages.crowdtwist import CrowdTwistStage
 from workers.stages.oic import BuiltinOic, RemoteOic
 from workers.stages.siebel import SiebelStage

@@ -21,7 +21,7 @@ from shared.errors import DataError, StageError, ThrottledError, UnavailableErro
 from shared.instances import Done, Errand, Result, Work
 from shared.masking import mask
 from shared.personal import values_of
-from shared.systems.client import Exchange
+from shared.systems.answers import Answer
 from shared.systems.crowdtwist import (
     SYSTEM,
     CrowdTwist,
@@ -33,7 +33,7 @@ from shared.systems.crowdtwist import (
     may_be_out,
     refusal,
 )
-from shared.systems.transport import Answer
+from shared.systems.transport import Exchange
 
 Write = Callable[[Exchange, str, User, User], Awaitable[tuple[Answer, User | None]]]
 """`CrowdTwist.create` or `CrowdTwist.update`."""

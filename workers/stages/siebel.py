@@ -18,9 +18,9 @@ from shared.messages import is_same_told
 from shared.personal import cut, in_marks, unmarked, values_of
 from shared.pipeline import SyncStatus
 from shared.settings import SiebelSettings
-from shared.systems.client import Exchange
+from shared.systems.answers import Answer
 from shared.systems.siebel import AT_ONCE, Siebel, check_written, may_be_gone, may_be_out, part_of
-from shared.systems.transport import Answer
+from shared.systems.transport import Exchange
 
 
 class SiebelStage:

@@ -64,15 +64,15 @@ def who(node: str, app: Celery) -> Who:
 
 async def beat_for_ever(me: Who) -> None:
     """Beat out of the loop that this runs on; a ledger that is away is waited for."""
-    is_told = False
+    is_logged = False
     while True:
         try:
             await asyncio.to_thread(_beat, me)
-            is_told = False
+            is_logged = False
         except LedgerError as error:
-            if not is_told:
+            if not is_logged:
                 log.warning("no heartbeat", cause=str(error))
-            is_told = True
+            is_logged = True
         await asyncio.sleep(heartbeats.EVERY_S)
 
 

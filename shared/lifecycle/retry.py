@@ -2,10 +2,10 @@
 
 The life of a failing instance:
 1. Attempt 1 fails with a StageError.
-2. A DataError is told to Siebel and never retried.
+2. A DataError is reported to Siebel and never retried.
 3. Any other StageError waits a random time up to `base * 2^(attempt-1)`, at most `cap` (full jitter).
 4. A stated Retry-After is a floor under that time, never shortened, not even by the cap; up to one `base` is added to
-   it, so that all who were told the same moment do not come back in it together.  One out of all proportion counts up
+   it, so that all who got the same instant do not come back in it together.  One out of all proportion counts up
    to `retry_after_max_s`.
 5. After `max_attempts` attempts, the first included, it is a dead letter: a person decides.  Not so after a
    RowConflictError or AddressPendingError: who is changing the record, or has the address, will be done with it.

@@ -52,7 +52,7 @@ class Advanced:
 class Parked:
     """The attempt did not succeed: the instance leaves the batch.
 
-    Units: *delay_s* until it is due again, *report_after_s* from its first failure until Siebel is told (None: not).
+    Units: *delay_s* until it is due again, *report_after_s* from its first failure until it is reported (None: not).
     *attempt* is what the ledger counts for the stage; less than was begun when the attempt is given back.
     """
 
@@ -106,8 +106,8 @@ class Rules:
 
     *company*: who was in the batch, and may be named in what is said to another.
     *carried*: the chain's next message will find the instance, so it stays `running`; else it becomes due by itself.
-    *jitter* in [0, 1).  *report_after_s*: seconds of failing after which Siebel is told.  *spared*: nothing shows that
-    the system was up, so that the last attempt does not count.
+    *jitter* in [0, 1).  *report_after_s*: seconds of failing after which it is reported to Siebel.  *spared*: nothing
+    shows that the system was up, so that the last attempt does not count.
     """
 
     stage: Stage
@@ -216,7 +216,7 @@ def _buried(work: Work, stage: Stage, line: Line, error: str, *, unsure: bool) -
         work.attempt,
         line,
         status=FAILURE_STATUS.get(stage),
-        # What Siebel is to be told must survive Siebel's own failure: a requeue tells it then.
+        # What is to be written to Siebel must survive Siebel's own failure: a requeue writes it then.
         error=work.error if not tells and work.status is SyncStatus.DATA_ERROR else error,
         code=line.code,
         failed_stage=stage,
@@ -279,7 +279,7 @@ def is_data_error(result: Result | BaseException) -> bool:
 def held(work: Work, stage: Stage, *, why: str, report_after_s: float | None) -> Ending:
     """Send *work* back untried: nothing may go out at its stage.  Costs no attempt.
 
-    *report_after_s*: seconds until Siebel is told that it fails; None: a pause is no failure.
+    *report_after_s*: seconds until it is reported to Siebel that it fails; None: a pause is no failure.
     """
     line = Line(f"held: {why}")
     if work.errand is not Errand.SYNC:

@@ -20,8 +20,7 @@ from shared.errors import DataError, OutcomeUnknownError, RowConflictError, Stag
 from shared.settings import SiebelSettings
 from shared.systems.answers import STRICT, Answer, Text, Word, fitted
 from shared.systems.permits import Permits
-from shared.systems.tokens import basic
-from shared.systems.transport import Client, Exchange, segment
+from shared.systems.transport import Client, Exchange, basic, segment
 
 SYSTEM = "Siebel"
 MEMBER_NUMBER = "Member Number"
@@ -162,7 +161,7 @@ AT_ONCE = 100
 """Rows of one request."""
 _CONFLICT_TRIES = 3
 _ROWS_LOOKED_AT = 10
-"""Rows of one Member Number that are told apart by what the event says."""
+"""Rows of one Member Number that are distinguished by what the event says."""
 _READ = frozenset({500})
 """Statuses whose JSON is read all the same: Siebel answers 500 for almost everything."""
 

@@ -21,6 +21,7 @@ much (deploy/decisions/0002-http-transport.md).  A Door belongs to one process a
 
 import asyncio
 from abc import ABC, abstractmethod
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from http import HTTPStatus
@@ -347,3 +348,8 @@ def segment(system: str, label: str, value: str) -> str:
     if value in {".", ".."}:
         raise DataError(system, f"{label} cannot be sent: it is made of dots only")
     return quote(value, safe="")
+
+
+def basic(username: str, password: str) -> str:
+    """Return the value of a Basic Authorization header."""
+    return f"Basic {b64encode(f'{username}:{password}'.encode()).decode()}"

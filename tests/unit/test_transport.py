@@ -26,7 +26,7 @@ from shared.errors import (
 )
 from shared.settings import OicSettings
 from shared.systems.answers import Answer, retry_after_s, verdict
-from shared.systems.tokens import ClientCredentials
+from shared.systems.oic import ClientCredentials
 from shared.systems.transport import Door, Exchange, Request, Tokens, segment
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -104,7 +104,7 @@ def tokens_of(url: str, *, timeout_s: float, scope: str = "scope") -> ClientCred
     settings = OicSettings(
         token_url=url, client_id="id", client_secret=SecretStr("secret"), scope=scope, timeout_s=timeout_s
     )
-    return ClientCredentials("OIC", settings)
+    return ClientCredentials(settings)
 
 
 async def sent(door: Door, request: Request = POST) -> Answer:

@@ -105,9 +105,9 @@ class StatusWrite:
         Siebel's own workflow may take each status that is written for a change of the member, and send it here: written
         anew each time, it would never end.  `force` asks for it.
         """
-        work, told = self.work, self.work.told_error or ""
+        work, shown = self.work, self.work.told_error or ""
         is_same = work.told_of_this and work.told_status == self.status and not work.event.get("force")
-        return is_same and bool(told) == bool(self.kept) and is_same_told(told, self.kept)
+        return is_same and bool(shown) == bool(self.kept) and is_same_told(shown, self.kept)
 
     @property
     def is_shown_already(self) -> bool:

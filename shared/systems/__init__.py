@@ -1,5 +1,12 @@
-"""The outside systems as clients: typed calls over one transport.
+"""The outside systems as clients with typed calls; `connect` opens the one of a stage.
 
-What is between the wire and a system's own words stands here: connections, tokens, permits, calls and their record.
+| module                        | holds                                                                          |
+|-------------------------------|--------------------------------------------------------------------------------|
+| `crowdtwist`, `siebel`, `oic` | one system each: its calls, its credentials, what its answers mean             |
+| `oic_mapping`                 | what OIC's flow does, as a function: it runs here where `OIC__MODE` is builtin |
+| `transport`, over `wire`      | connection, calls and their record; every silence an error                     |
+| `answers`                     | which error an answer is, and how it is read                                   |
+| `permits`                     | what a call needs before it goes out: time of the lease, and budget            |
+
 Nothing here knows Celery, SQL, or the order in which an attempt makes its calls (`workers.stages`).
 """

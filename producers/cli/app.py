@@ -38,7 +38,7 @@ COMMANDS = {
     "dispatcher": Command("dispatcher", _PROCESS, "Send what is due to the workers."),
     "worker": Command("celery_processes", _PROCESS, "Take instances through the stages (Celery)."),
     "flower": Command("celery_processes", _PROCESS, "Show workers, queues and tasks (Flower)."),
-    "migrate": Command("installation", _PROCESS, "Bring the ledger's schema up to date."),
+    "migrate": Command("migrate", _PROCESS, "Bring the ledger's schema up to date."),
     "produce": Command("produce", _MEMBERS, "Take in the members of files."),
     "status": Command(
         "status", _LOOKING, "Show whether all is well; connections, lanes, states, ages of the oldest, rates."

@@ -1,4 +1,4 @@
-"""`membersync up`, `demo` and `migrate`: a whole installation on one machine, and the ledger's schema anywhere."""
+"""`membersync up` and `demo`: a whole installation on one machine."""
 
 from typing import Annotated
 
@@ -7,16 +7,7 @@ import typer
 from deploy.local.demo import demo as play
 from deploy.local.scenes import SCENES
 from deploy.local.up import up as start
-from producers.cli.command_errors import DONE, TroubleError
-from producers.cli.command_settings import configured, with_ledger
-from producers.cli.options import AsJson
-from producers.cli.terminal import print_json
-from producers.doctor.ledger import MAKE_UTF8
-from shared.ledger import checkup
-from shared.ledger.checkup import Schema, Server
-from shared.ledger.engine import engine, transaction
-from shared.ledger.readiness import UTF8
-from shared.ledger.readiness import migrate as bring_up_to_date
+from producers.cli.command_settings import configured
 
 
 def up() -> int:
@@ -39,38 +30,3 @@ def demo(
 ) -> int:
     """Run the whole stack, and one scene or all of the demonstration on it."""
     return play(configured(), keep=keep, scene=scene)
-
-
-def migrate(*, as_json: AsJson = False) -> int:
-    """Bring the ledger's schema up to date.
-
-    Raises:
-        TroubleError: it cannot be done.
-    """
-    url = with_ledger().require_ledger()
-    server, schema = _looked_at(url)
-    if server.encoding != UTF8:
-        what = f"the ledger's database is {server.encoding}, and must be {UTF8} to hold every name"
-        raise TroubleError(what, MAKE_UTF8)
-    if not schema.is_ours:
-        raise TroubleError("the ledger was migrated by a newer version", "run that version here too")
-    if server.read_only and schema.found != schema.wanted:
-        raise TroubleError("the ledger's server is read-only", "name the one that takes writes")
-    try:
-        bring_up_to_date(url)
-    except Exception as error:
-        raise TroubleError(
-            f"the ledger cannot be migrated ({type(error).__name__})",
-            "its user must be allowed to create tables in its schema",
-        ) from error
-    found = _looked_at(url)[1].found
-    if as_json:
-        print_json({"schema": found})
-    else:
-        typer.echo(f"the ledger's schema is up to date: {found}")
-    return DONE
-
-
-def _looked_at(url: str) -> tuple[Server, Schema]:
-    with transaction(engine(url)) as tx:
-        return checkup.server(tx), checkup.schema(tx)

@@ -4,7 +4,6 @@ from alembic import context
 from sqlalchemy import create_engine, text
 
 from shared.ledger.engine import connect_arguments
-from shared.ledger.models import Base
 from shared.settings import settings
 
 _LOCK = 7_264_013_110  # any number, only ours
@@ -15,7 +14,7 @@ arguments = connect_arguments(url, "membersync migrate", session="-c timezone=UT
 engine = create_engine("postgresql+psycopg://", connect_args=arguments)
 with engine.begin() as connection:
     connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-    context.configure(connection=connection, target_metadata=Base.metadata)
+    context.configure(connection=connection)
     with context.begin_transaction():
         context.run_migrations()
 engine.dispose()

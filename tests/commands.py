@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer.main
@@ -24,12 +25,24 @@ def commands_in(text: str) -> Iterator[list[str]]:
 
 def parse(arguments: list[str]) -> tuple[str, dict[str, Any]]:
     """Let the real command line take the arguments; give the command and its parameters.  Nothing is run."""
+    with _chosen(arguments) as (context, name, chosen, rest), chosen.make_context(name, rest, parent=context) as inner:
+        return name, inner.params
+
+
+def options(name: str) -> dict[str, Any]:
+    """Give the parameters of a command by their names."""
+    with _chosen([name]) as (_, _, chosen, _):
+        return {one.name: one for one in chosen.params}
+
+
+@contextmanager
+def _chosen(arguments: list[str]) -> Iterator[tuple[Any, str, Any, list[str]]]:
+    """Load the command that the arguments name; give it with its context and the rest of them."""
     group: Any = typer.main.get_command(app)
     with group.make_context("membersync", list(arguments)) as context:
         name, chosen, rest = group.resolve_command(context, list(arguments))
         assert chosen is not None
-        with chosen.make_context(name, rest, parent=context) as inner:
-            return str(name), inner.params
+        yield context, str(name), chosen, rest
 
 
 def _commands(line: str) -> Iterator[list[str]]:

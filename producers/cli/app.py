@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from producers.cli.command_errors import DONE, trouble_of
+from producers.cli.option_groups import expanded
 
 if TYPE_CHECKING:
     from typer import _click  # typer's own click, which it gives no public name
@@ -54,7 +55,7 @@ COMMANDS = {
         "Examine settings, servers, workers and connections: what is wrong, why it matters, what to type.",
     ),
     "refusals": Command(
-        "refusal_commands",
+        "records",
         _LOOKING,
         "List the events that were refused, newest first: position, field, reason, sender; people masked.",
     ),
@@ -85,7 +86,7 @@ class _Commands(TyperGroup):
         command = COMMANDS[name]
         alone = typer.Typer(add_completion=False)
         function = getattr(import_module(f"producers.cli.{command.module}"), name.replace("-", "_"))
-        alone.command(name, help=command.help)(function)
+        alone.command(name, help=command.help)(expanded(function))
         loaded = typer.main.get_command(alone)
         _show_no_type(loaded.get_params(ctx))
         return name, loaded, rest

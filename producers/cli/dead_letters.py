@@ -1,94 +1,145 @@
-"""The commands about dead letters; what they do stands in `repairing`."""
+"""`membersync dead-letters`, `requeue`, `discard` and `jobs`: show the plan, ask, make the job, follow it."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+import inspect
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Annotated
 
+import orjson
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from producers.cli.filtered import filtered
-from producers.cli.options import AsJson, Cursor, Limit, Unmasked
-from producers.operations.filtering import LIMIT_DEFAULT, id_of
-from shared.ledger.filters import Filter
+from producers.cli.command_errors import DONE, NOTHING, TroubleError
+from producers.cli.command_settings import with_ledger
+from producers.cli.option_groups import Group
+from producers.cli.options import FILTER_OPTIONS, AsJson, Cursor, Limit, Listing, Where, before_of, where_of
+from producers.cli.records import instances
+from producers.cli.terminal import Columns, coloured, console, instant, operator, plain, print_json, print_rows
+from producers.operations import advice, job_control
+from producers.operations.filtering import id_of
+from producers.operations.job_control import Ask, AskError, Selection
+from producers.operations.rehearsal import Rehearsal, RehearsalError
+from shared.ledger import causes
+from shared.ledger.causes import Alike, Cause
+from shared.ledger.engine import Ledger, engine, transaction
+from shared.ledger.jobs import Item, ItemState, Job, JobState, Kind, Plan, Verdict
+from shared.ledger.transitions.requeues import SELECTION_MAX
+from shared.pipeline import spoken
 
-if TYPE_CHECKING:
-    from producers.operations.job_control import Selection
+_POLL_S = 0.2
+_PATIENCE_S = 5.0
+_OPEN = {ItemState.PLANNED, ItemState.SENT}
+_SHOWN = 10
+_MEANING = {
+    Verdict.SEND: "will be sent",
+    Verdict.SUPERSEDED: "closed as superseded: a newer success overtook it",
+    Verdict.MERGED: "merged into a newer pending event",
+    Verdict.DISCARD: "will be discarded, for good",
+    Verdict.REFUSED: "refused",
+}
 
-# Imports inside commands keep the start of the others short.
-# ruff: noqa: PLC0415
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Instance ids; or give a filter.")]
-Newest = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Only the newest so many.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would become of them.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Why = Annotated[str, typer.Option("--reason", metavar="WHY", help="Why; is kept and shown.")]
-NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not follow the job; it goes on by itself anyway.")]
+def _selection(ids: Sequence[str] | None, limit: int | None, **words: str | Sequence[str] | None) -> Selection:
+    where = where_of(**words)
+    numbers = [id_of(typed) for typed in ids or ()]
+    for typed, number in zip(ids or (), numbers, strict=True):
+        if number is None:
+            raise typer.BadParameter(f"{typed} is no instance id")
+    try:
+        return Selection(
+            tuple(number for number in numbers if number is not None),
+            None if ids and where.is_empty else where,
+            limit or SELECTION_MAX,
+        )
+    except AskError as error:
+        raise typer.BadParameter(error.reason) from None
 
 
-@filtered
-def dead_letters(  # noqa: PLR0913  # one option each
-    where: Filter,
+_IDS = inspect.Parameter(
+    "ids",
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    default=typer.Argument(None, metavar="ID", help="Instance ids; or give a filter."),
+    annotation=list[str] | None,
+)
+_NEWEST = inspect.Parameter(
+    "limit",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=typer.Option(None, "--limit", metavar="N", min=1, help="Only the newest so many."),
+    annotation=int | None,
+)
+Chosen = Annotated[Selection, Group((_IDS, *FILTER_OPTIONS, _NEWEST), _selection)]
+"""The instances that are meant: ids, or a filter and how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """How instances are sent again."""
+
+    rate: Annotated[int | None, typer.Option("--rate", metavar="N", min=1, help="Instances per minute.")] = None
+    from_start: Annotated[bool, typer.Option("--from-start", help="Map again with today's settings.")] = False
+    force: Annotated[bool, typer.Option("--force", help="Also what was requeued too often already.")] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a command is to go about it."""
+
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would become of them.")] = False
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False
+    reason: Annotated[str, typer.Option("--reason", metavar="WHY", help="Why; is kept and shown.")] = ""
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not follow the job; it goes on by itself anyway.")] = (
+        False
+    )
+    as_json: AsJson = False
+
+
+def dead_letters(
+    where: Where,
     *,
     listed: Annotated[bool, typer.Option("--list", help="Instances instead of causes.")] = False,
-    limit: Limit = LIMIT_DEFAULT,
-    cursor: Cursor = None,
-    unmasked: Unmasked = False,
-    as_json: AsJson = False,
-) -> None:
-    """Show dead letters by cause, or listed; --state rejected: Data Errors."""
-    from producers.cli.dead_letter_jobs import list_dead_letters, show_causes
-
+    listing: Listing,
+) -> int:
+    """Show dead letters by cause, or listed."""
     if listed:
-        raise typer.Exit(list_dead_letters(where, limit, cursor, unmasked=unmasked, as_json=as_json))
-    raise typer.Exit(show_causes(where, limit, as_json=as_json))
+        return instances(where.of_dead_letters(), listing)
+    try:
+        with transaction(_ledger()) as tx:
+            everything = causes.causes(tx, where, limit=causes.LOOKED_AT)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    found = everything[: listing.limit]
+    if listing.as_json:
+        print_json({"items": found, "next": None})
+    elif found:
+        _print_causes(found)
+    else:
+        typer.echo("no dead letter matches", err=True)
+    if more := len(everything) - len(found):
+        typer.echo(f"{more} more {'cause' if more == 1 else 'causes'}; --limit shows them", err=True)
+    return DONE if found else NOTHING
 
 
-@filtered
-def requeue(  # noqa: PLR0913  # one option each
-    where: Filter,
-    ids: Ids = None,
+def requeue(
+    selection: Chosen,
     *,
-    limit: Newest = None,
-    dry_run: DryRun = False,
     rehearse: Annotated[bool, typer.Option("--rehearse", help="Only show what would be sent differently.")] = False,
-    yes: Yes = False,
-    reason: Why = "",
-    rate: Annotated[int | None, typer.Option("--rate", metavar="N", min=1, help="Instances per minute.")] = None,
-    from_start: Annotated[bool, typer.Option("--from-start", help="Map again with today's settings.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Also what was requeued too often already.")] = False,
-    no_wait: NoWait = False,
-    as_json: AsJson = False,
-) -> None:
-    """Send dead letters on from where they failed; first 1, then 10, then the rest."""
-    from producers.cli.dead_letter_jobs import Manner, repair, show_rehearsal
-    from producers.operations.job_control import Ask
-    from shared.ledger.jobs import Kind
-
-    selection = _selection(ids, where, limit)
+    sending: Sending,
+    manner: Manner,
+) -> int:
+    """Send dead letters on from where they failed."""
     if rehearse:
-        raise typer.Exit(show_rehearsal(selection, as_json=as_json))
-    ask = Ask(Kind.REQUEUE, selection, reason, rate, from_start, force)
-    raise typer.Exit(repair(ask, Manner(dry_run=dry_run, yes=yes, wait=not no_wait, as_json=as_json)))
+        return _rehearse(selection, as_json=manner.as_json)
+    ask = Ask(Kind.REQUEUE, selection, manner.reason, sending.rate, sending.from_start, sending.force)
+    return _carry_out(ask, manner)
 
 
-@filtered
-def discard(  # noqa: PLR0913  # one option each
-    where: Filter,
-    ids: Ids = None,
-    *,
-    limit: Newest = None,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    reason: Why = "",
-    no_wait: NoWait = False,
-    as_json: AsJson = False,
-) -> None:
+def discard(selection: Chosen, manner: Manner) -> int:
     """Give instances up for good."""
-    from producers.cli.dead_letter_jobs import Manner, repair
-    from producers.operations.job_control import Ask
-    from shared.ledger.jobs import Kind
-
-    ask = Ask(Kind.DISCARD, _selection(ids, where, limit), reason)
-    raise typer.Exit(repair(ask, Manner(dry_run=dry_run, yes=yes, wait=not no_wait, as_json=as_json)))
+    return _carry_out(Ask(Kind.DISCARD, selection, manner.reason), manner)
 
 
 def jobs(
@@ -98,30 +149,222 @@ def jobs(
     limit: Limit = 20,
     cursor: Cursor = None,
     as_json: AsJson = False,
-) -> None:
-    """Show requeues and discards, how far they are, and stop one."""
-    from producers.cli.dead_letter_jobs import list_jobs, show_job, stop_job
-
+) -> int:
+    """Show requeues and discards, or one of them; stop one."""
     if job_id is None:
         if stop:
             raise typer.BadParameter("--stop: name the job")
-        raise typer.Exit(list_jobs(limit, cursor, as_json=as_json))
-    raise typer.Exit((stop_job if stop else show_job)(job_id, as_json=as_json))
+        return _list_jobs(limit, before_of(cursor), as_json=as_json)
+    ledger = _ledger()
+    number = id_of(job_id)
+    job = None if number is None else job_control.progress(ledger, None, number)
+    if job is None:
+        typer.echo(f"there is no job {job_id}", err=True)
+        return NOTHING
+    if stop:
+        if not job_control.stop(ledger, operator(), Kind(job.kind), int(job.job_id)):
+            typer.echo(f"job {job_id} is over: there is nothing to stop", err=True)
+            return NOTHING
+        job = job_control.progress(ledger, None, int(job.job_id)) or job
+    if as_json:
+        print_json(job)
+    else:
+        _print_job(job, job_control.failed_again(ledger, job))
+    return DONE
 
 
-def _selection(ids: Sequence[str] | None, where: Filter, limit: int | None) -> "Selection":
-    from producers.operations.job_control import AskError, Selection
-    from shared.ledger.transitions.requeues import SELECTION_MAX
-
-    numbers = [id_of(words) for words in ids or ()]
-    for words, number in zip(ids or (), numbers, strict=True):
-        if number is None:
-            raise typer.BadParameter(f"{words} is no instance id")
+def _rehearse(selection: Selection, *, as_json: bool) -> int:
     try:
-        return Selection(
-            tuple(number for number in numbers if number is not None),
-            None if ids and where.is_empty else where,
-            limit or SELECTION_MAX,
-        )
+        found = job_control.rehearse(_ledger(), operator(), selection, with_ledger())
+    except RehearsalError as error:
+        raise TroubleError(str(error)) from error
+    if as_json:
+        print_json({"items": found, "next": None})
+    elif found:
+        _print_rehearsals(found)
+    else:
+        typer.echo("no instance matches", err=True)
+    return DONE if found else NOTHING
+
+
+def _carry_out(ask: Ask, manner: Manner) -> int:
+    """Plan, show, ask, and carry out a requeue or discard."""
+    ledger, settings = _ledger(), with_ledger()
+    plan = job_control.plan(ledger, ask, settings)
+    if not manner.as_json:
+        _print_plan(plan)
+    if not plan.matched:
+        typer.echo("no instance matches", err=True)
+    if manner.dry_run or not plan.touched:
+        if manner.as_json:
+            print_json({"plan": plan, "job": None})
+        return DONE if plan.touched else NOTHING
+    if not _is_confirmed(ask, plan, manner):
+        return NOTHING
+    try:
+        _, job = job_control.start(ledger, operator(), ask, settings)
     except AskError as error:
-        raise typer.BadParameter(error.reason) from None
+        raise typer.BadParameter(str(error)) from None
+    if job is None:
+        typer.echo("nothing is left to do: somebody was faster", err=True)
+        return NOTHING
+    if not manner.no_wait:
+        job = _follow(ledger, job, is_shown=not manner.as_json)
+    if manner.as_json:
+        print_json({"plan": plan, "job": job})
+    else:
+        _print_job(job, job_control.failed_again(ledger, job))
+    return NOTHING if job.state == JobState.STOPPED else DONE
+
+
+def _is_confirmed(ask: Ask, plan: Plan, manner: Manner) -> bool:
+    """Ask before more than one instance is touched, unless told not to.
+
+    Raises:
+        BadParameter: a reason is needed, or nobody can be asked.
+    """
+    is_many = plan.touched > 1
+    if (is_many or ask.kind is Kind.DISCARD) and not ask.reason.strip():
+        raise typer.BadParameter("--reason: say why")
+    if not is_many or manner.yes:
+        return True
+    if manner.as_json:
+        raise typer.BadParameter("--json: add --yes, nobody can be asked")
+    try:
+        return typer.confirm(f"{ask.kind.capitalize()} {plan.touched} instances?", err=True)
+    except typer.Abort:
+        typer.echo("nothing is done; --yes does it without asking", err=True)
+        return False
+
+
+def _follow(ledger: Ledger, job: Job, *, is_shown: bool) -> Job:
+    """Watch a job until it ends; Ctrl-C only stops the watching."""
+    err = Console(stderr=True, highlight=False)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[counts]}"))
+    bar = Progress(*columns, TimeElapsedColumn(), console=err, disable=not (is_shown and err.is_terminal))
+    try:
+        with bar:
+            return _watch(ledger, job, bar, bar.add_task(f"{job.kind} {job.job_id}", total=job.total, counts=""))
+    except KeyboardInterrupt:
+        hint = f"`membersync jobs {job.job_id}` shows it, --stop stops it"
+        typer.echo(f"job {job.job_id} goes on by itself; {hint}", err=True)
+    return job_control.progress(ledger, Kind(job.kind), int(job.job_id)) or job
+
+
+def _watch(ledger: Ledger, job: Job, bar: Progress, task: TaskID) -> Job:
+    began, is_said = time.monotonic(), False
+    while job.state in {JobState.PLANNED, JobState.RUNNING}:
+        threading.Event().wait(_POLL_S)
+        job = job_control.progress(ledger, Kind(job.kind), int(job.job_id)) or job
+        ended = job.total - sum(job.counts[state] for state in _OPEN)
+        bar.update(task, completed=ended, counts=_counts(job))
+        if job.state == JobState.PLANNED and not is_said and time.monotonic() - began > _PATIENCE_S:
+            is_said = True
+            typer.echo("no dispatcher has taken the job yet; it waits for one", err=True)
+    return job
+
+
+def _list_jobs(limit: int, before: int | None, *, as_json: bool) -> int:
+    page = job_control.jobs(_ledger(), None, limit=limit, before=before)
+    if as_json:
+        print_json(page)
+    elif page.items:
+        _print_jobs(page.items)
+    else:
+        typer.echo("there are no jobs", err=True)
+    return DONE if page.items else NOTHING
+
+
+def _ledger() -> Ledger:
+    return engine(with_ledger().ledger_url)
+
+
+def _print_causes(found: Sequence[Cause]) -> None:
+    """Print dead letters by cause, and what to do about each."""
+    print_rows(found, _CAUSES, texts=["message"], expendable=["first", "last", "newer coming"])
+    out = console()
+    for todo, meant in groupby(sorted(found, key=_todo), key=_todo):
+        whom = ", ".join(f"{cause.count} {cause.code} at {spoken(cause.stage)}" for cause in meant)
+        out.print(plain(f"{whom}: {todo}"))
+
+
+def _todo(cause: Cause) -> str:
+    return advice.for_failure(cause.stage, cause.code, cause.message)
+
+
+def _print_plan(plan: Plan) -> None:
+    """Print what would become of a selection: counts, reasons, and of the exceptions the first."""
+    out = console()
+    for word, count in plan.counts.items():
+        if count:
+            out.print(plain(f"{count:>8}  {_MEANING[Verdict(word)]}"))
+            for reason in plan.reasons:
+                if reason.verdict == Verdict.REFUSED == word:
+                    out.print(plain(f"{'':>10}{reason.count} of them: {reason.reason}", "dim"))
+    exceptions = [item for item in plan.items if item.verdict not in {Verdict.SEND, Verdict.DISCARD}]
+    for item in exceptions[:_SHOWN]:
+        other = f" (instance {item.newer_instance_id})" if item.newer_instance_id else ""
+        out.print(plain(f"{'':>10}{_named(item)}: {item.verdict}, {item.reason}{other}", "dim"))
+    if len(exceptions) > _SHOWN:
+        out.print(plain(f"{'':>10}and more; --json lists them", "dim"))
+
+
+def _named(item: Item) -> str:
+    return f"instance {item.instance_id}" + (f" of member {item.member_number}" if item.member_number else "")
+
+
+def _print_job(job: Job, failed: Sequence[Alike]) -> None:
+    """Print one job, its troubles, and what to do about what *failed* again."""
+    out = console()
+    _print_jobs([job])
+    if job.stopped_why:
+        why = job.stopped_why
+        out.print(plain(why if why.startswith("stopped") else f"stopped: {why}", "bold red"))
+    for item in job.troubled[:_SHOWN]:
+        words = f"  {_named(item)}: {spoken(item.state)}"
+        out.print(plain(f"{words}, {item.reason}" if item.reason else words))
+    if len(job.troubled) > _SHOWN:
+        out.print(plain("  and more; --json lists them", "dim"))
+    for todo, count in advice.by_todo(failed).items():
+        out.print(plain(f"{count} failed again: {todo}"))
+
+
+def _print_jobs(found: Iterable[Job]) -> None:
+    print_rows(found, _JOBS, texts=["of them", "reason"], expendable=["created", "by", "instances"])
+
+
+def _counts(job: Job) -> str:
+    return ", ".join(f"{count} {spoken(state)}" for state, count in job.counts.items() if count)
+
+
+def _print_rehearsals(found: Sequence[Rehearsal]) -> None:
+    """Print what would be sent differently, instance by instance."""
+    out = console()
+    for one in found:
+        what = {"same": "the same would be sent", "differs": "differs"}.get(one.outcome, f"Data Error: {one.error}")
+        out.print(plain(f"instance {one.instance_id} of member {one.member_number}: {what}"), soft_wrap=True)
+        for change in one.changes:
+            values = f"{orjson.dumps(change.before).decode()} -> {orjson.dumps(change.after).decode()}"
+            out.print(plain(f"  {change.change:<8} {change.field}: {values}"), soft_wrap=True)
+
+
+_CAUSES: Columns[Cause] = {
+    "count": lambda cause: plain(cause.count, "bold red"),
+    "stage": lambda cause: spoken(cause.stage),
+    "code": lambda cause: cause.code,
+    "message": lambda cause: cause.message,
+    "fixed since": lambda cause: cause.fixed or "",
+    "newer coming": lambda cause: cause.coming or "",
+    "first": lambda cause: instant(cause.first_at),
+    "last": lambda cause: instant(cause.last_at),
+}
+_JOBS: Columns[Job] = {
+    "job": lambda job: job.job_id,
+    "kind": lambda job: job.kind,
+    "state": lambda job: coloured(job.state),
+    "by": lambda job: job.requested_by,
+    "created": lambda job: instant(job.created_at),
+    "instances": lambda job: job.total,
+    "of them": _counts,
+    "reason": lambda job: job.reason,
+}

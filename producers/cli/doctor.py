@@ -13,7 +13,7 @@ from producers.cli.command_errors import CORRECT_SETTINGS, DONE, NOTHING
 from producers.cli.command_settings import at_hand
 from producers.cli.options import AsJson
 from producers.cli.status import print_verdict, verdict_of
-from producers.cli.terminal import coloured, console, plain, print_json, print_rows
+from producers.cli.terminal import Columns, coloured, console, plain, print_json, print_rows
 from producers.doctor.check import Finding, Level, Subject, fail
 from producers.doctor.configuration import SETTINGS
 from producers.doctor.examination import examine, is_well
@@ -73,8 +73,12 @@ def _named(one: Finding) -> str:
 
 
 def _print_table(findings: Sequence[Finding], out: Console) -> None:
-    rows = [{"": coloured(one.level), "check": plain(_named(one)), "found": plain(one.found)} for one in findings]
-    print_rows(out, rows, texts=["found"])
+    columns: Columns[Finding] = {
+        "": lambda one: coloured(one.level),
+        "check": _named,
+        "found": lambda one: one.found,
+    }
+    print_rows(findings, columns, texts=["found"])
     alike: dict[tuple[Level, str, str], list[str]] = {}
     for one in findings:
         if one.remedy:

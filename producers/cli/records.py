@@ -1,21 +1,68 @@
-"""`membersync member`, `instances`, `show` and `refusals`: what the ledger knows, one by one."""
+"""`membersync member`, `instances`, `show` and `refusals`: what the ledger knows of each."""
 
-from typing import Annotated
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
+import orjson
 import typer
+from rich.console import Console
+from rich.text import Text
 
 from producers.cli.command_errors import DONE, NOTHING
 from producers.cli.command_settings import with_ledger
-from producers.cli.filtered import filtered
-from producers.cli.options import AsJson, Cursor, Limit, Unmasked
-from producers.cli.render import print_instance, print_member, print_page
-from producers.cli.terminal import operator, print_json
+from producers.cli.options import AsJson, Cursor, Limit, Listing, Unmasked, Where, before_of
+from producers.cli.terminal import Columns, age, coloured, console, instant, operator, plain, print_json, print_rows
+from producers.intake.refused import where_of
 from producers.operations import reads
-from producers.operations.filtering import LIMIT_DEFAULT, id_of
+from producers.operations.filtering import INSTANT_SAID, LIMIT_DEFAULT, id_of, refusals_of
+from shared.ledger import refusals as refused_events
 from shared.ledger import views
 from shared.ledger.engine import engine, transaction
-from shared.ledger.filters import Filter
-from shared.ledger.refusals import RefusalPage
+from shared.ledger.records import ActivityLine, InstanceDetail, InstanceRecord, MemberRecord, Page
+from shared.ledger.refusals import RefusalPage, RefusalRecord
+from shared.pipeline import spoken
+
+
+def instances(where: Where, listing: Listing) -> int:
+    """List instances, newest first."""
+    before = before_of(listing.cursor)
+    ledger = engine(with_ledger().ledger_url)
+    with transaction(ledger) as tx:
+        shown_to = operator() if listing.unmasked else None
+        page = reads.instances(tx, where, limit=listing.limit, before=before, unmasked_for=shown_to)
+        untold = views.untold(tx, [int(one.instance_id) for one in page.items])
+    if listing.as_json:
+        print_json(page)
+    elif page.items:
+        _print_page(page, untold)
+    else:
+        typer.echo("no instance matches", err=True)
+    return DONE if page.items else NOTHING
+
+
+def show(
+    instance_id: Annotated[str, typer.Argument(metavar="ID", help="Instance id.")],
+    *,
+    unmasked: Unmasked = False,
+    as_json: AsJson = False,
+) -> int:
+    """Show one instance with its activity."""
+    number = id_of(instance_id)
+    ledger = engine(with_ledger().ledger_url)
+    with transaction(ledger) as tx:
+        shown_to = operator() if unmasked else None
+        detail = None if number is None else reads.instance(tx, number, unmasked_for=shown_to)
+        untold = set() if number is None else views.untold(tx, [number])
+    if detail is None:
+        typer.echo(f"there is no instance {instance_id}, or it was pruned", err=True)
+        return NOTHING
+    if as_json:
+        print_json(detail)
+    else:
+        _print_instance(detail, untold)
+    return DONE
 
 
 def member(
@@ -27,68 +74,6 @@ def member(
     as_json: AsJson = False,
 ) -> int:
     """Show one member's timeline."""
-    return show_member(number, limit, cursor, unmasked=unmasked, as_json=as_json)
-
-
-@filtered
-def instances(
-    where: Filter,
-    *,
-    limit: Limit = LIMIT_DEFAULT,
-    cursor: Cursor = None,
-    unmasked: Unmasked = False,
-    as_json: AsJson = False,
-) -> None:
-    """List instances, newest first."""
-    raise typer.Exit(list_instances(where, limit, cursor, unmasked=unmasked, as_json=as_json))
-
-
-def show(
-    instance_id: Annotated[str, typer.Argument(metavar="ID", help="Instance id.")],
-    *,
-    unmasked: Unmasked = False,
-    as_json: AsJson = False,
-) -> int:
-    """Show one instance with its activity."""
-    return show_instance(instance_id, unmasked=unmasked, as_json=as_json)
-
-
-def list_instances(where: Filter, limit: int, cursor: str | None, *, unmasked: bool, as_json: bool) -> int:
-    """List instances; give the exit code."""
-    before = before_of(cursor)
-    ledger = engine(with_ledger().ledger_url)
-    with transaction(ledger) as tx:
-        page = reads.instances(tx, where, limit=limit, before=before, unmasked_for=operator() if unmasked else None)
-        untold = views.untold(tx, [int(one.instance_id) for one in page.items])
-    if as_json:
-        print_json(page)
-    elif page.items:
-        print_page(page, untold)
-    else:
-        typer.echo("no instance matches", err=True)
-    return DONE if page.items else NOTHING
-
-
-def show_instance(words: str, *, unmasked: bool, as_json: bool) -> int:
-    """Show one instance; give the exit code."""
-    number = id_of(words)
-    ledger = engine(with_ledger().ledger_url)
-    with transaction(ledger) as tx:
-        shown_to = operator() if unmasked else None
-        detail = None if number is None else reads.instance(tx, number, unmasked_for=shown_to)
-        untold = set() if number is None else views.untold(tx, [number])
-    if detail is None:
-        typer.echo(f"there is no instance {words}, or it was pruned", err=True)
-        return NOTHING
-    if as_json:
-        print_json(detail)
-    else:
-        print_instance(detail, untold)
-    return DONE
-
-
-def show_member(number: str, limit: int, cursor: str | None, *, unmasked: bool, as_json: bool) -> int:
-    """Show one member; give the exit code."""
     before = before_of(cursor)
     ledger = engine(with_ledger().ledger_url)
     with transaction(ledger) as tx:
@@ -101,7 +86,7 @@ def show_member(number: str, limit: int, cursor: str | None, *, unmasked: bool, 
     if as_json:
         print_json(member)
     else:
-        print_member(member, untold)
+        _print_member(member, untold)
         if refused.items:
             typer.echo(f"events of this member were refused too: membersync refusals --member {number}")
     return DONE
@@ -118,13 +103,156 @@ def _show_refused(number: str, refused: RefusalPage, *, as_json: bool) -> int:
     return NOTHING
 
 
-def before_of(cursor: str | None) -> int | None:
-    """Read a cursor.
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Which refused events are meant."""
 
-    Raises:
-        BadParameter: it is none of ours.
-    """
-    before = id_of(cursor) if cursor else None
-    if cursor and before is None:
-        raise typer.BadParameter("--cursor: is none of ours")
-    return before
+    sender: Annotated[list[str] | None, typer.Option("--sender", metavar="NAME", help="Of the token, or user.")] = None
+    field: Annotated[list[str] | None, typer.Option("--field", metavar="FIELD", help="What was wrong.")] = None
+    member: Annotated[list[str] | None, typer.Option("--member", metavar="NUMBER", help="Member number.")] = None
+    since: Annotated[str | None, typer.Option("--since", metavar="WHEN", help=f"Then or later: {INSTANT_SAID}.")] = None
+    until: Annotated[str | None, typer.Option("--until", metavar="WHEN", help="Before then.")] = None
+
+
+def refusals(meant: Refused, *, limit: Limit = LIMIT_DEFAULT, cursor: Cursor = None, as_json: AsJson = False) -> int:
+    """List the events that were refused, newest first."""
+    try:
+        where = refusals_of(now=datetime.now(UTC), **{name: said for name, said in asdict(meant).items() if said})
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    before = before_of(cursor)
+    with transaction(engine(with_ledger().ledger_url)) as tx:
+        page = refused_events.refusals(tx, where, limit=limit, before=before)
+    if as_json:
+        print_json(page)
+    elif page.items:
+        _print_refusals(page)
+    else:
+        typer.echo("no refused event matches", err=True)
+    return DONE if page.items else NOTHING
+
+
+def _print_page(page: Page, untold: Collection[str]) -> None:
+    """Print a page of instances; of those *untold* Siebel does not show the status, and it stands apart."""
+    columns: Columns[InstanceRecord] = {
+        "instance": lambda one: one.instance_id,
+        "member": lambda one: one.member_number,
+        "event": lambda one: one.event_id,
+        "lane": lambda one: one.lane,
+        "state": lambda one: coloured(one.state),
+        "stage": lambda one: spoken(one.failed_stage or one.stage),
+        "tries": lambda one: one.attempt or "",
+        "status": lambda one: coloured("" if one.instance_id in untold else one.status),
+        "not told yet": lambda one: one.status if one.instance_id in untold else "",
+        "accepted": lambda one: instant(one.accepted_at),
+        "why": _why,
+    }
+    print_rows(page.items, columns, texts=["why"], expendable=["event", "lane", "tries", "accepted", "stage"])
+    if page.next:
+        console().print(plain(f"more: --cursor {page.next}", "dim"))
+
+
+def _print_instance(detail: InstanceDetail, untold: Collection[str]) -> None:
+    """Print one instance, its activity and what it carries; *untold* as in `_print_page`."""
+    out = console()
+    _print_story(out, detail, detail.activity, untold)
+    for name, content in (("event", detail.event), ("CrowdTwist user", detail.user)):
+        if content:
+            out.print(plain(name, "bold"))
+            out.print(plain(_json(content)), soft_wrap=True)
+    if detail.oic_instance_id:
+        out.print(plain(f"OIC instance {detail.oic_instance_id}"))
+
+
+def _print_member(member: MemberRecord, untold: Collection[str]) -> None:
+    """Print one member's timeline, newest event first; *untold* as in `_print_page`."""
+    out = console()
+    known = f"CrowdTwist user {member.ct_user_id}" if member.ct_user_id else "not known in CrowdTwist yet"
+    row = f"ROW_ID {member.row_id}" if member.row_id else "ROW_ID not known yet"
+    out.print(Text.assemble(("member ", ""), (plain(member.member_number).plain, "bold"), f"   {row}   {known}"))
+    if member.told_status is None:
+        unknown = "what Siebel shows is not known: an answer was lost, and it will be told again"
+        out.print(plain("Siebel was told nothing yet" if member.told_at is None else unknown))
+    else:
+        said = f" by instance {member.told_instance_id} at {instant(member.told_at)}"
+        out.print(Text.assemble("Siebel shows ", coloured(member.told_status), plain(said)))
+        if member.told_error:
+            out.print(plain(f"  {member.told_error}"))
+    for one in member.instances:
+        out.print()
+        _print_story(out, one, one.activity, untold)
+    if member.next:
+        out.print(plain(f"older: --cursor {member.next}", "dim"))
+
+
+def _print_story(out: Console, one: InstanceRecord, activity: Iterable[ActivityLine], untold: Collection[str]) -> None:
+    """Print one instance: a heading, then a line for each change, its calls below it."""
+    heading = Text.assemble(
+        (f"instance {one.instance_id}  ", "bold"),
+        plain(f"{one.operation} {one.event_id}  {one.lane}  "),
+        coloured(one.state),
+        plain(f" at {spoken(one.failed_stage or one.stage)}  " if one.finished_at is None or one.code else "  "),
+        plain(f"not told yet: {one.status}", "dim") if one.instance_id in untold else coloured(one.status),
+    )
+    out.print(heading)
+    order = "" if one.modification is None else f", modification {one.modification}"
+    out.print(plain(f"  occurred {instant(one.occurred_at)}{order}, accepted {instant(one.accepted_at)}", "dim"))
+    if why := _why(one):
+        out.print(plain(f"  {why}"))
+    if one.due_at and one.state != "running":
+        out.print(plain(f"  due {instant(one.due_at)}"))
+    for line in activity:
+        _print_line(out, line, one.accepted_at)
+
+
+def _print_line(out: Console, line: ActivityLine, accepted_at: datetime) -> None:
+    after_ms = (line.at - accepted_at).total_seconds() * 1000
+    where = f"{spoken(line.stage or 'intake')}{f' #{line.attempt}' if line.attempt else ''}"
+    took = "" if line.took_ms is None else f"{line.took_ms:.0f} ms"
+    code = f" [{line.code}]" if line.code else ""
+    out.print(
+        Text.assemble(
+            plain(f"  {line.at.astimezone(UTC):%H:%M:%S.%f}"[:-3], "dim"),
+            plain(f" {f'+{age(after_ms / 1000)}':>8}  {where:<14} "),
+            coloured(f"{line.state}"),
+            plain(" " * max(12 - len(spoken(line.state)), 1) + f"{took:>8}  {line.what}{code}"),
+        ),
+        soft_wrap=True,
+    )
+    for call in line.calls:
+        _print_call(out, call)
+
+
+def _print_call(out: Console, call: Mapping[str, Any]) -> None:
+    answer = call.get("http_status") or "no answer"
+    took = call.get("took_ms") or 0
+    out.print(plain(f"      {call.get('method')} {call.get('url')} -> {answer}  {took:.0f} ms", "dim"), soft_wrap=True)
+    for name in ("request", "response"):
+        if call.get(name) is not None:
+            out.print(plain(f"        {name:<8} {_json(call[name])}", "dim"), soft_wrap=True)
+
+
+def _why(one: InstanceRecord) -> str:
+    return ": ".join(filter(None, (one.code, one.error))) or one.reason or ""
+
+
+def _json(content: object) -> str:
+    return content if isinstance(content, str) else orjson.dumps(content).decode()
+
+
+def _print_refusals(page: RefusalPage) -> None:
+    print_rows(page.items, _REFUSALS, texts=["reason", "excerpt"], expendable=["excerpt", "source", "sender"])
+    if page.next:
+        console().print(plain(f"more: --cursor {page.next}", "dim"))
+
+
+_REFUSALS: Columns[RefusalRecord] = {
+    "when": lambda one: instant(one.at),
+    "sender": lambda one: one.sender,
+    "source": lambda one: one.source,
+    "where": lambda one: where_of(one.position, one.line),
+    "member": lambda one: one.member_number,
+    "field": lambda one: one.field,
+    "reason": lambda one: f"{one.reason}{f' ({one.count})' if one.count > 1 else ''}",
+    "excerpt": lambda one: one.excerpt,
+}

@@ -8,12 +8,11 @@ from threading import Event
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from producers.cli.command_errors import DONE, NOTHING, TroubleError
 from producers.cli.command_settings import with_connections, with_ledger
 from producers.cli.options import AsJson
-from producers.cli.terminal import age, coloured, console, instant, operator, plain, print_json, print_rows
+from producers.cli.terminal import Columns, age, coloured, console, instant, operator, plain, print_json, print_rows
 from producers.operations import connection_control
 from producers.operations.standing import standing
 from producers.operations.verdict import Level, Verdict, invalid, unseen, unseen_so_slow, unset
@@ -147,39 +146,23 @@ def _switch(act: Act, stage: Stage, reason: str, *, as_json: bool) -> int:
 
 
 def _print_overview(overview: Overview) -> None:
-    out = console()
     _print_connections(overview.connections)
     if overview.backlog:
-        print_rows(out, [_backlog(row) for row in overview.backlog])
+        print_rows(overview.backlog, _BACKLOG)
     else:
-        out.print(plain("nothing is pending"))
-    print_rows(out, [_rate(row) for row in overview.rates], texts=["of them"])
+        typer.echo("nothing is pending")
+    print_rows(overview.rates, _RATES, texts=["of them"])
     if overview.dead_letters:
-        print_rows(out, [_dead_letters(row) for row in overview.dead_letters])
+        print_rows(overview.dead_letters, _DEAD_LETTERS)
 
 
 def _print_connections(rows: Sequence[ConnectionState]) -> None:
     """Print how the connections stand, and below them why one does not serve."""
+    print_rows(rows, _CONNECTIONS, expendable=["free now", "failures", "breaker", "since"])
     out = console()
-    print_rows(out, [_connection(row) for row in rows], expendable=["free now", "failures", "breaker", "since"])
-    troubled = [f"{spoken(row.name)}: {words}" for row in rows for words in _why(row)]
-    for line in troubled:
-        out.print(plain(line))
-
-
-def _connection(row: ConnectionState) -> dict[str, Text]:
-    budget = row.budget
-    return {
-        "connection": plain(spoken(row.name)),
-        "state": coloured(row.state),
-        "since": plain(instant(row.since)),
-        "breaker": coloured("" if row.breaker == "closed" else row.breaker),
-        "failures": plain(row.failures or ""),
-        "next probe": plain(_next_probe(row)),
-        "held": plain(row.held or ""),
-        "calls/min": plain("no limit" if budget is None else f"{budget.used} of {budget.per_minute}"),
-        "free now": plain("" if budget is None else f"{budget.free_live} live, {budget.free_bulk} bulk"),
-    }
+    for row in rows:
+        for words in _why(row):
+            out.print(plain(f"{spoken(row.name)}: {words}"))
 
 
 def _next_probe(row: ConnectionState) -> str:
@@ -201,26 +184,33 @@ def _why(row: ConnectionState) -> Iterable[str]:
         yield f"last error: {row.last_error}"
 
 
-def _backlog(row: Backlog) -> dict[str, Text]:
-    return {
-        "lane": plain(row.lane),
-        "stage": plain(spoken(row.stage)),
-        "state": coloured(row.state),
-        "instances": plain(row.count),
-        "oldest": plain(age(row.oldest_s)),
-        "next due": plain(instant(row.next_due_at)),
-    }
-
-
-def _rate(row: Rate) -> dict[str, Text]:
-    of_them = ", ".join(f"{count} {spoken(state, count)}" for state, count in row.finished.items())
-    return {
-        "last": plain(age(row.period_s)),
-        "accepted": plain(row.accepted),
-        "finished": plain(sum(row.finished.values())),
-        "of them": plain(of_them),
-    }
-
-
-def _dead_letters(row: DeadLetters) -> dict[str, Text]:
-    return {"dead letters": plain(row.count, "bold red"), "stage": plain(spoken(row.stage)), "code": plain(row.code)}
+_CONNECTIONS: Columns[ConnectionState] = {
+    "connection": lambda row: spoken(row.name),
+    "state": lambda row: coloured(row.state),
+    "since": lambda row: instant(row.since),
+    "breaker": lambda row: coloured("" if row.breaker == "closed" else row.breaker),
+    "failures": lambda row: row.failures or "",
+    "next probe": _next_probe,
+    "held": lambda row: row.held or "",
+    "calls/min": lambda row: "no limit" if row.budget is None else f"{row.budget.used} of {row.budget.per_minute}",
+    "free now": lambda row: row.budget and f"{row.budget.free_live} live, {row.budget.free_bulk} bulk",
+}
+_BACKLOG: Columns[Backlog] = {
+    "lane": lambda row: row.lane,
+    "stage": lambda row: spoken(row.stage),
+    "state": lambda row: coloured(row.state),
+    "instances": lambda row: row.count,
+    "oldest": lambda row: age(row.oldest_s),
+    "next due": lambda row: instant(row.next_due_at),
+}
+_RATES: Columns[Rate] = {
+    "last": lambda row: age(row.period_s),
+    "accepted": lambda row: row.accepted,
+    "finished": lambda row: sum(row.finished.values()),
+    "of them": lambda row: ", ".join(f"{count} {spoken(state, count)}" for state, count in row.finished.items()),
+}
+_DEAD_LETTERS: Columns[DeadLetters] = {
+    "dead letters": lambda row: plain(row.count, "bold red"),
+    "stage": lambda row: spoken(row.stage),
+    "code": lambda row: row.code,
+}

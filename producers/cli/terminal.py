@@ -4,8 +4,9 @@ Whatever comes from outside is shown as text, never as markup or as control char
 """
 
 import getpass
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import TypeAlias, TypeVar
 
 import orjson
 import typer
@@ -17,6 +18,9 @@ from rich.text import Text
 from producers.operations.job_control import Operator
 from shared.pipeline import spoken
 
+Row = TypeVar("Row")
+Columns: TypeAlias = Mapping[str, Callable[[Row], object]]
+"""What stands in a table, by the heading of the column; what is no text yet is shown as it reads."""
 _COLOURS = {
     "ok": "green",
     "warn": "yellow",
@@ -93,29 +97,36 @@ def print_json(content: object) -> None:
 
 
 def print_rows(
-    out: Console, rows: Sequence[Mapping[str, Text]], *, texts: Collection[str] = (), expendable: Sequence[str] = ()
+    rows: Iterable[Row], columns: Columns[Row], *, texts: Collection[str] = (), expendable: Sequence[str] = ()
 ) -> None:
-    """Print *rows*, each with the same columns, as a table that fits: a column without content is left out.
+    """Print *rows* as a table that fits: a column without content is left out.
 
-    Shape: *texts* are columns of running text, which may be folded; *expendable* those to do without, first the first.
+    Shape: *columns* say what stands in each, by its heading; *texts* are those of running text, which may be folded;
+    *expendable* those to do without, first the first.
     """
-    columns = [name for at, name in enumerate(rows[0]) if at == 0 or any(row[name].plain for row in rows)]
+    out = console()
+    cells = [{name: _cell(shown(row)) for name, shown in columns.items()} for row in rows]
+    names = [name for at, name in enumerate(columns) if at == 0 or any(row[name].plain for row in cells)]
     missing = []
     for name in expendable:
-        if _width(rows, columns, texts) <= out.width:
+        if _width(cells, names, texts) <= out.width:
             break
-        if name in columns:
-            columns.remove(name)
+        if name in names:
+            names.remove(name)
             missing.append(name)
-    is_fitting = _width(rows, columns, texts) <= out.width
+    is_fitting = _width(cells, names, texts) <= out.width
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in columns:
+    for name in names:
         table.add_column(name, overflow="fold", no_wrap=is_fitting and name not in texts)
-    for row in rows:
-        table.add_row(*(row[name] for name in columns))
+    for row in cells:
+        table.add_row(*(row[name] for name in names))
     out.print(table)
     if missing:
         out.print(Text(f"no room for {', '.join(missing)}; --json has all", "dim"))
+
+
+def _cell(value: object) -> Text:
+    return value if isinstance(value, Text) else plain(value)
 
 
 def _width(rows: Sequence[Mapping[str, Text]], columns: Sequence[str], texts: Collection[str]) -> int:

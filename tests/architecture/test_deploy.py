@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer.main
 import yaml
 
 from deploy import health
 from deploy.local import programs
 from deploy.local.supervisor import Program
 from deploy.sandbox import __main__ as sandbox
-from producers.cli.app import app
 from shared.pipeline import QUEUES, STAGES, Lane, Stage
 from shared.settings import Settings
+from tests.commands import parse
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
@@ -42,20 +41,11 @@ def command_line(service: dict[str, Any]) -> list[str]:
     return [*service.get("entrypoint", in_dockerfile("ENTRYPOINT")), *service.get("command", in_dockerfile("CMD"))]
 
 
-def parse(command: list[str]) -> dict[str, Any]:
-    """Let the real command line take the arguments; give what it understood."""
-    group: Any = typer.main.get_command(app)
-    with group.make_context("membersync", list(command)) as context:
-        name, chosen, rest = group.resolve_command(context, list(command))
-        assert chosen is not None
-        with chosen.make_context(name, rest, parent=context) as inner:
-            return {"name": name, **inner.params}
-
-
 def check(command: list[str]) -> dict[str, Any]:
     match command:
         case ["membersync", *arguments]:
-            return parse(arguments)
+            name, understood = parse(arguments)
+            return {"name": name, **understood}
         case ["python", "-m", "deploy.sandbox", *arguments]:
             return vars(sandbox.parse(arguments))
         case ["python", "-m", "deploy.health", what]:
@@ -83,7 +73,7 @@ def test_compose_starts_only_what_the_command_line_understands(name: str) -> Non
 def test_up_starts_only_what_the_command_line_understands(program: Program) -> None:
     _, option, module, *arguments = map(str, program.argv)
     assert (option, module) == ("-m", "producers.cli")
-    assert parse(arguments)["name"] == arguments[0]
+    assert parse(arguments)[0] == arguments[0]
 
 
 def test_the_image_starts_with_the_command_line_of_the_project() -> None:
@@ -112,7 +102,7 @@ def test_every_queue_has_a_worker_in_compose() -> None:
 
 
 def test_every_queue_has_a_worker_in_up() -> None:
-    assert set(queues_of([parse([str(part) for part in program.argv[3:]]) for program in UP])) == set(QUEUES)
+    assert set(queues_of([check(["membersync", *map(str, program.argv[3:])]) for program in UP])) == set(QUEUES)
 
 
 @pytest.mark.parametrize("name", [name for name in SERVICES if name != "migrate"])

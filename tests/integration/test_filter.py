@@ -6,11 +6,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
-import typer.main
 from sqlalchemy import Engine
 from starlette.datastructures import QueryParams
 
-from producers.cli.app import app
 from producers.console.selection_form import Asked
 from producers.console.selection_view import pieces
 from producers.http.operating import FilterBody
@@ -19,6 +17,7 @@ from producers.operations.job_control import Selection
 from shared.ledger.engine import transaction
 from shared.ledger.filters import CONDITIONS, Condition, Filter, matching
 from shared.ledger.suggestions import SUGGESTED
+from tests.commands import options
 
 FILTERED = ("instances", "dead-letters", "requeue", "discard")
 
@@ -57,10 +56,9 @@ def test_the_api_refuses_what_a_condition_cannot_mean_by_its_name(client: httpx.
 
 @pytest.mark.parametrize("name", FILTERED)
 def test_a_condition_is_an_option_of_every_command_that_filters(name: str) -> None:
-    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]  # a group's
-    options = {one.name: one for one in command.params}
+    found = options(name)
     for row in CONDITIONS:
-        option = options[row.name]
+        option = found[row.name]
         assert option.opts == [f"--{row.name}"]
         assert option.multiple is row.several
         assert option.help.lower().startswith(row.help.lower())

@@ -20,9 +20,12 @@ MembersyncError                 code = stable word, for logs, ledger and filters
     └── LedgerRefusedError      it does not take what it was given: the same again fails the same
 ```
 
+`SettingsInvalidError` stands apart: no process starts with such settings.
+
 Anything else that escapes a stage is a bug: a dead letter, code `bug`, at the first attempt.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -197,3 +200,16 @@ def codes_that_count() -> list[str]:
     for kind in kinds:
         kinds += kind.__subclasses__()
     return sorted({kind.code for kind in kinds if kind.counts_for_breaker and not kind.__subclasses__()})
+
+
+class SettingsInvalidError(ValueError):
+    """The settings cannot be used; *flaws* says why, one sentence for each."""
+
+    def __init__(self, what: str, flaws: Sequence[str]) -> None:
+        super().__init__(what, flaws)
+        self.what = what
+        self.flaws = flaws
+
+    def __str__(self) -> str:
+        """Return all of it, as a process that ends of it prints it."""
+        return "\n  ".join([self.what, *self.flaws])

@@ -5,7 +5,7 @@ No value is ever shown, for it may be a secret.  pydantic shows it, and the way 
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Annotated, Literal, get_origin
 
 from pydantic import (
@@ -22,6 +22,7 @@ from pydantic_settings import SettingsError as UnreadError
 
 from shared.addresses import hosts, web
 from shared.addresses.servers import canonical_broker, canonical_ledger
+from shared.errors import SettingsInvalidError
 
 HIDDEN = ConfigDict(hide_input_in_errors=True)
 """For every model of settings."""
@@ -95,19 +96,6 @@ Recipients = Annotated[str, AfterValidator(_recipients)]
 
 _FIELD = re.compile(r'field "(\w+)"')
 _OURS = "Value error, "
-
-
-class SettingsInvalidError(ValueError):
-    """The settings cannot be used; *flaws* says why, one sentence for each."""
-
-    def __init__(self, what: str, flaws: Sequence[str]) -> None:
-        super().__init__(what, flaws)
-        self.what = what
-        self.flaws = flaws
-
-    def __str__(self) -> str:
-        """Return all of it, as a process that ends of it prints it."""
-        return "\n  ".join([self.what, *self.flaws])
 
 
 def invalid(error: ValidationError | UnreadError, settings: type[BaseModel]) -> SettingsInvalidError:

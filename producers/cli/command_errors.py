@@ -1,8 +1,7 @@
 """Exit codes, and what keeps a command from running: what, why, what to do about it."""
 
 from shared.addresses.hosts import PortError
-from shared.errors import LedgerError, LedgerSlowError
-from shared.setting_types import SettingsInvalidError
+from shared.errors import LedgerError, LedgerSlowError, SettingsInvalidError
 
 DONE = 0
 NOTHING = 1

@@ -19,8 +19,8 @@ from producers.doctor.configuration import SETTINGS
 from producers.doctor.examination import examine, is_well
 from producers.doctor.work import verdict_on
 from producers.operations.verdict import Verdict
+from shared.errors import SettingsInvalidError
 from shared.pipeline import spoken
-from shared.setting_types import SettingsInvalidError
 
 
 def doctor(

@@ -16,11 +16,10 @@ from producers.cli.terminal import Columns, age, coloured, console, instant, ope
 from producers.operations import connection_control
 from producers.operations.standing import standing
 from producers.operations.verdict import Level, Verdict, invalid, unseen, unseen_so_slow, unset
-from shared.errors import LedgerError, LedgerSlowError
+from shared.errors import LedgerError, LedgerSlowError, SettingsInvalidError
 from shared.ledger.engine import engine, transaction
 from shared.ledger.records import Backlog, ConnectionState, DeadLetters, Overview, Rate
 from shared.pipeline import Stage, spoken
-from shared.setting_types import SettingsInvalidError
 from shared.settings import Settings
 
 _WATCHED_EVERY_S = 2.0

@@ -4,7 +4,7 @@ import pytest
 
 from shared.addresses import hosts, web
 from shared.addresses.hosts import AddressError
-from shared.setting_types import SettingsInvalidError
+from shared.errors import SettingsInvalidError
 from shared.settings import Settings, settings
 
 

@@ -9,7 +9,7 @@ from fastapi import Request
 
 from producers.http.auth import Authenticator
 from producers.http.middleware import Proxied
-from shared.setting_types import SettingsInvalidError
+from shared.errors import SettingsInvalidError
 from shared.settings import ApiSettings, Token, settings
 
 TRUSTED = "127.0.0.1, 10.0.0.0/8, ::1, 2001:db8:a::/48"

@@ -106,7 +106,7 @@ def serve(settings: Settings, port_setting: str = "MEMBERSYNC_API__PORT") -> Non
 
 
 def served_as(app: FastAPI) -> uvicorn.Config:
-    """Say how the server serves *app*."""
+    """Return how the server serves *app*."""
     return uvicorn.Config(
         app,
         port=0,  # unless it is handed its listeners

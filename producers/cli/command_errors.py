@@ -27,24 +27,18 @@ class TroubleError(Exception):
 
 def trouble_of(error: Exception) -> TroubleError | None:
     """Return what *error* means to a person; None: it is a bug."""
-    match error:
-        case TroubleError():
-            return error
-        case PortError():
-            return TroubleError(str(error), code=UNHEARD)
-        case LedgerError():
-            return _of_ledger(error)
-        case SettingsInvalidError():
-            return TroubleError(str(error), CORRECT_SETTINGS)
-        case _:
-            return None
-
-
-def _of_ledger(error: LedgerError) -> TroubleError:
     cause = str(error)
-    if isinstance(error, LedgerSlowError):
-        return TroubleError("the ledger took too long to find this", "narrow it: --state, --member, --since")
-    if _NO_TABLE in cause or _NO_COLUMN in cause:
-        return TroubleError("the ledger's schema is not that of this version", "run `membersync migrate`")
-    hint = "check MEMBERSYNC_LEDGER_URL and its server; `membersync doctor` says more"
-    return TroubleError(f"the ledger does not serve ({cause})", hint)
+    trouble = error if isinstance(error, TroubleError) else None
+    match error:
+        case PortError():
+            trouble = TroubleError(cause, code=UNHEARD)
+        case SettingsInvalidError():
+            trouble = TroubleError(cause, CORRECT_SETTINGS)
+        case LedgerSlowError():
+            trouble = TroubleError("the ledger took too long to find this", "narrow it: --state, --member, --since")
+        case LedgerError() if _NO_TABLE in cause or _NO_COLUMN in cause:
+            trouble = TroubleError("the ledger's schema is not that of this version", "run `membersync migrate`")
+        case LedgerError():
+            hint = "check MEMBERSYNC_LEDGER_URL and its server; `membersync doctor` says more"
+            trouble = TroubleError(f"the ledger does not serve ({cause})", hint)
+    return trouble

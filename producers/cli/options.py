@@ -1,7 +1,7 @@
 """The options that commands share: of output and lists, and one for each condition of the filter."""
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import GenericAlias
@@ -55,7 +55,7 @@ def where_of(**words: str | Sequence[str] | None) -> Filter:
 
 
 def _option(row: Condition) -> inspect.Parameter:
-    is_instant = issubclass(row.of, datetime)
+    is_instant, known = issubclass(row.of, datetime), row.known
     of = str if is_instant else row.of
     option = typer.Option(
         [] if row.several else None,
@@ -63,7 +63,7 @@ def _option(row: Condition) -> inspect.Parameter:
         metavar=row.metavar or ("WHEN" if is_instant else row.name.upper()),
         help=_help(row),
         case_sensitive=False,
-        autocompletion=_completion(row),
+        autocompletion=known and (lambda incomplete: [word for word in known() if word.startswith(incomplete)]),
     )
     annotation = GenericAlias(list, (of,)) if row.several else of | None
     return inspect.Parameter(row.name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=annotation)
@@ -76,11 +76,6 @@ def _help(row: Condition) -> str:
     words = (word if spoken(word).lower() == word.lower() else f"{word} ({spoken(word)})" for word in row.choices)
     choice = f": {', '.join(words)}" if row.choices else ""
     return f"{help_}{choice}{'; repeat for several' if row.several else ''}."
-
-
-def _completion(row: Condition) -> Callable[[str], Iterable[str]] | None:
-    known = row.known
-    return known and (lambda incomplete: [word for word in known() if word.startswith(incomplete)])
 
 
 FILTER_OPTIONS = tuple(map(_option, CONDITIONS))

@@ -225,39 +225,39 @@ class _Intake:
 
     def take_in(self, name: str) -> None:
         """Take in one file."""
-        shown = "standard input" if name == _STDIN else name
-        sender = Sender(operator().name, f"file {Path(name).name}" if name != _STDIN else shown)
+        source = "standard input" if name == _STDIN else name
+        sender = Sender(operator().name, f"file {Path(name).name}" if name != _STDIN else source)
         try:
             with _opened(name) as stream:
                 size = os.fstat(stream.fileno()).st_size if stream.seekable() else None
-                task = self.bar.add_task(shown, total=size, count="")
+                task = self.bar.add_task(source, total=size, count="")
                 terms = Terms.of(configured(), datetime.now(UTC))
-                terms = replace(terms, member_of=self.way.member_of, remark=partial(self._remark, shown))
+                terms = replace(terms, member_of=self.way.member_of, remark=partial(self._remark, source))
                 for events in _slices(read_file(stream, name, terms)):
                     items = dict(events)
                     for receipt in self.way.send(events, sender):
-                        self._note(shown, receipt, items[receipt.position])
+                        self._note(source, receipt, items[receipt.position])
                     at = None if stream.closed or not stream.seekable() else stream.tell()
                     self.bar.update(task, completed=at, count=f"{self.outcomes.total()} events")
         except BodyError as error:
-            self._complain(f"{shown}: {error}")
-            self.unreadable.append({"file": shown, "field": error.field, "reason": error.reason})
+            self._complain(f"{source}: {error}")
+            self.unreadable.append({"file": source, "field": error.field, "reason": error.reason})
             self.way.refuse_whole(error, sender)
         except OSError as error:
-            self._complain(f"{shown}: {error.strerror}")
-            self.unreadable.append({"file": shown, "field": "", "reason": str(error.strerror)})
+            self._complain(f"{source}: {error.strerror}")
+            self.unreadable.append({"file": source, "field": "", "reason": str(error.strerror)})
 
-    def _remark(self, shown: str, what: str) -> None:
-        self.remarks.append({"file": shown, "remark": what})
-        self._complain(f"{shown}: {what}")
+    def _remark(self, source: str, what: str) -> None:
+        self.remarks.append({"file": source, "remark": what})
+        self._complain(f"{source}: {what}")
 
-    def _note(self, shown: str, receipt: Receipt, item: MemberEvent | InvalidEventError) -> None:
+    def _note(self, source: str, receipt: Receipt, item: MemberEvent | InvalidEventError) -> None:
         self.outcomes[receipt.outcome.value] += 1
         if receipt.outcome not in NOT_GOOD:
             return
         line = item.line if isinstance(item, RefusedEventError) else None
         number = receipt.member_number or (item.member_number if isinstance(item, RefusedEventError) else None)
-        refusal = {"file": shown, "position": receipt.position, "line": line, "member_number": number}
+        refusal = {"file": source, "position": receipt.position, "line": line, "member_number": number}
         refusal |= {"field": receipt.field, "reason": receipt.reason, "outcome": receipt.outcome.value}
         self.refused.append(refusal)
         if len(self.refused) <= _SHOWN_REFUSALS:
@@ -265,7 +265,7 @@ class _Intake:
             where = ", ".join(filter(None, (f"line {line}" if line else "", column if receipt.field else "")))
             whose = f" (member {number})" if number else ""
             what = f"{where + ': ' if where else ''}{receipt.reason}{whose}"
-            self._complain(f"{shown}: event {receipt.position} {receipt.outcome}: {what}")
+            self._complain(f"{source}: event {receipt.position} {receipt.outcome}: {what}")
         elif len(self.refused) == _SHOWN_REFUSALS + 1:
             self._complain("more are refused; --json lists them all")
 

@@ -93,7 +93,7 @@ def member(
 
 
 def _show_refused(number: str, refused: RefusalPage, *, as_json: bool) -> int:
-    """Say of a member that nothing else is known of what was refused; give the exit code."""
+    """Show what was refused of a member that nothing else is known of; return the exit code."""
     if as_json and refused.items:
         print_json({"member_number": number, "instances": [], "next": None, "refusals": refused.items})
         return NOTHING

@@ -141,21 +141,17 @@ def test_connection(stage: Stage, subject: Subject) -> list[Finding]:
     check, looked_at = f"test of {stage}", subject.of.connection(stage).base_url or "no address"
     if subject.offline:
         return [ok(check, looked_at, "not tested, as asked (--offline)")]
-    found = connection_control.probed(engine(subject.ledger_url), stage, _briefly(stage, subject))
+    of = subject.of.connection(stage)
+    brief = {"timeout_s": min(of.timeout_s, TESTED_WITHIN_S)}
+    if not can_pay(subject):
+        brief["budget_per_minute"] = 0  # a ledger that is away keeps nobody from calling
+    settings = subject.of.model_copy(update={stage.value: of.model_copy(update=brief)})
+    found = connection_control.probed(engine(subject.ledger_url), stage, settings)
     if found.ok:
         return [ok(check, looked_at, f"{found.what} ({found.took_ms:.0f} ms)")]
     why = f"instances fail or are held at {spoken(stage)} while this is so"
     remedy = f"correct what the sentence names; then `membersync connections test {stage}`"
     return [fail(check, looked_at, f"{found.what} [{found.code}]", why, remedy)]
-
-
-def _briefly(stage: Stage, subject: Subject) -> Settings:
-    """Return the settings of a test that ends soon, and that a ledger which is away does not keep from calling."""
-    of = subject.of.connection(stage)
-    update = {"timeout_s": min(of.timeout_s, TESTED_WITHIN_S)}
-    if not can_pay(subject):
-        update["budget_per_minute"] = 0
-    return subject.of.model_copy(update={stage.value: of.model_copy(update=update)})
 
 
 def can_pay(subject: Subject) -> bool:

@@ -32,7 +32,7 @@ def instances(where: Where, listing: Listing) -> int:
     with transaction(ledger) as tx:
         shown_to = operator() if listing.unmasked else None
         page = reads.instances(tx, where, limit=listing.limit, before=before, unmasked_for=shown_to)
-        untold = views.untold(tx, [int(one.instance_id) for one in page.items])
+        untold = views.unreported(tx, [int(one.instance_id) for one in page.items])
     if listing.as_json:
         print_json(page)
     elif page.items:
@@ -54,7 +54,7 @@ def show(
     with transaction(ledger) as tx:
         shown_to = operator() if unmasked else None
         detail = None if number is None else reads.instance(tx, number, unmasked_for=shown_to)
-        untold = set() if number is None else views.untold(tx, [number])
+        untold = set() if number is None else views.unreported(tx, [number])
     if detail is None:
         typer.echo(f"there is no instance {instance_id}, or it was pruned", err=True)
         return NOTHING
@@ -79,7 +79,7 @@ def member(
     with transaction(ledger) as tx:
         shown_to = operator() if unmasked else None
         member = reads.member(tx, number, limit=limit, before=before, unmasked_for=shown_to)
-        untold = views.untold(tx, [int(one.instance_id) for one in member.instances] if member else [])
+        untold = views.unreported(tx, [int(one.instance_id) for one in member.instances] if member else [])
         refused = reads.refusals_of_member(tx, number)
     if member is None:
         return _show_refused(number, refused, as_json=as_json)

@@ -102,7 +102,7 @@ def exported(
 def _page(ledger: Ledger, where: Filter, message: str, before: int | None) -> tuple[Page, set[str]]:
     with transaction(ledger) as tx:
         page = reads.failures(tx, where, message, limit=LIMIT_MAX, before=before)
-        return page, views.untold(tx, [int(one.instance_id) for one in page.items])
+        return page, views.unreported(tx, [int(one.instance_id) for one in page.items])
 
 
 def _cells(record: InstanceRecord, untold: set[str]) -> list[str]:

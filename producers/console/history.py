@@ -126,7 +126,7 @@ def list_outcomes(request: Request, _: Visitor) -> Response:
     with transaction(ledger_of(request)) as tx:
         ids = tallies.happened(tx, outcomes, since=since, until=until, limit=_FOUND_MAX)
         found = reads.listed(tx, ids, limit=_ROWS, before=before)
-        untold = views.untold(tx, [int(one.instance_id) for one in found.items])
+        untold = views.unreported(tx, [int(one.instance_id) for one in found.items])
     content |= {"since": since, "until": until, "found": found, "untold": untold}
     return page(
         request,

@@ -47,7 +47,7 @@ def list_instances(request: Request, _: Visitor) -> Response:
     if bar.mistake is None:
         with transaction(ledger_of(request)) as tx:
             found = reads.instances(tx, bar.where, limit=LIMIT_DEFAULT, before=bar.before)
-            untold = views.untold(tx, [int(one.instance_id) for one in found.items])
+            untold = views.unreported(tx, [int(one.instance_id) for one in found.items])
     drawn = Drawn.of(instance_rows(found.items)) if found and not bar.before else None
     return page(
         request,
@@ -179,7 +179,7 @@ def _content(request: Request, instance_id: str, *, unmasked_for: Operator | Non
         neighbours = views.neighbours(tx, shown.member_number, number)
         is_fixed = shown.state in REQUEUED_FROM and bool(views.overtaken(tx, [number]))
         job = jobs_of(tx, [number]).get(shown.instance_id)
-        untold = bool(views.untold(tx, [number]))
+        untold = bool(views.unreported(tx, [number]))
     now = datetime.now(UTC)
     return {
         "one": shown,

@@ -158,7 +158,7 @@ def _content(
         if found is None:
             said = reads.unknown_member(reads.refusals_of_member(tx, number))
             raise ProblemError(404, "no_such_member", f"{said[0].upper()}{said[1:]}.")
-        untold = views.untold(tx, [int(one.instance_id) for one in found.member.instances])
+        untold = views.unreported(tx, [int(one.instance_id) for one in found.member.instances])
     settings = settings_of(request)
     return {
         "member": found.member,

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 
 from shared.events import Version
 from shared.ledger.email_addresses import key_sql
-from shared.ledger.engine import rows
+from shared.ledger.engine import json_rows
 from shared.ledger.transitions.member_queue import IS_QUEUED
 from shared.pipeline import State
 
@@ -134,13 +134,13 @@ def insert(tx: Connection, instances: Sequence[NewInstance], now: datetime) -> N
     """Write the instances, their payloads and the first line of their activity."""
     if not instances:
         return
-    tx.execute(_INSERT_INSTANCES, {"rows": rows(instances), "now": now})
+    tx.execute(_INSERT_INSTANCES, {"rows": json_rows(instances), "now": now})
 
 
 def set_newest(tx: Connection, newest: Sequence[Newest]) -> None:
     """Move the members' newest accepted event forward."""
     if newest:
-        tx.execute(_SET_NEWEST, {"rows": rows(newest)})
+        tx.execute(_SET_NEWEST, {"rows": json_rows(newest)})
 
 
 _INSERT_MEMBERS = text("""

@@ -32,9 +32,9 @@ def giving_up(tx: Connection, ids: Sequence[int]) -> dict[int, str]:
     return {row.id: row.holder for row in rows}
 
 
-def members_of(tx: Connection, address: str, *, limit: int = 10) -> list[str]:
-    """Find the members that have exactly this address, in their newest event or in CrowdTwist."""
-    return list(tx.execute(_MEMBERS, {"address": address, "limit": limit}).scalars())
+def members_of(tx: Connection, address: str) -> list[str]:
+    """Find the first ten members that have exactly this address, in their newest event or in CrowdTwist."""
+    return list(tx.execute(_MEMBERS, {"address": address}).scalars())
 
 
 _ON_ITS_WAY = ", ".join(f"'{state}'" for state in (*QUEUED, State.RUNNING))
@@ -64,5 +64,5 @@ _GIVING_UP = text(f"""
 _MEMBERS = text(f"""
     select member_number from member
     where email_key = {key_sql("cast(:address as text)")} or held_email_key = {key_sql("cast(:address as text)")}
-    order by member_number limit :limit
+    order by member_number limit 10
 """)

@@ -296,7 +296,7 @@ def in_halves(
     return in_halves(items[:half], do, alone) + in_halves(items[half:], do, alone)
 
 
-def rows(records: Iterable[object]) -> str:
+def json_rows(records: Iterable[object]) -> str:
     r"""Return *records*, dicts or dataclasses, as one JSON array that a statement reads with `json_to_recordset`.
 
     Many rows in one parameter, measured at 200 rows a statement: a tenth of the client's time of one array parameter

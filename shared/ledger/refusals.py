@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from shared.ledger.engine import rows
+from shared.ledger.engine import json_rows
 from shared.ledger.filters import has_control
 
 KEPT_PER_HOUR = 2_000
@@ -101,7 +101,7 @@ def keep(tx: Connection, sender: str, source: str, refusals: Sequence[Refusal], 
     """Keep *refusals* of one request or file, and that there were *more*."""
     kept = 0
     if refusals:
-        parameters = {"sender": sender, "source": source, "rows": rows(refusals), "most": KEPT_PER_HOUR}
+        parameters = {"sender": sender, "source": source, "rows": json_rows(refusals), "most": KEPT_PER_HOUR}
         kept = tx.execute(_KEEP, parameters).rowcount
     left_out = len(refusals) - kept + more
     if left_out:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, text
 
-from shared.ledger.engine import rows
+from shared.ledger.engine import json_rows
 from shared.pipeline import Stage
 
 
@@ -55,7 +55,7 @@ def check_again(tx: Connection, stage: Stage, in_s: Mapping[int, float | None]) 
     """Repeat checks that failed, after so many seconds; None: not, and the mark stays for the next success."""
     if in_s:
         records = [{"id": instance_id, "in_s": seconds} for instance_id, seconds in in_s.items()]
-        tx.execute(_CHECK_AGAIN[stage], {"rows": rows(records)})
+        tx.execute(_CHECK_AGAIN[stage], {"rows": json_rows(records)})
 
 
 _OF_IDS = "from instance i where i.id = any(cast(:ids as bigint[])) and m.member_number = i.member_number"

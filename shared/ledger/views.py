@@ -114,13 +114,13 @@ def overtaken(tx: Connection, ids: Sequence[int]) -> set[str]:
     return {str(one) for one in tx.execute(_OVERTAKEN, {"ids": list(ids)}).scalars()}
 
 
-def untold(tx: Connection, ids: Sequence[int]) -> set[str]:
-    """Return those of these instances that have come to a status which nobody has told Siebel, so far.
+def unreported(tx: Connection, ids: Sequence[int]) -> set[str]:
+    """Return those of these instances that have come to a status which nobody has reported to Siebel, so far.
 
-    Told means: it ended so; or Siebel shows this status, and since it fails; or a newer one has been told since, and
-    this one was before.  Who was overtaken untold stays so.
+    Reported means: it ended so; or Siebel shows this status, and since it fails; or a newer one has been reported
+    since, and this one was before.  Who was overtaken unreported stays so.
     """
-    return {str(one) for one in tx.execute(_UNTOLD, {"ids": list(ids)}).scalars()}
+    return {str(one) for one in tx.execute(_UNREPORTED, {"ids": list(ids)}).scalars()}
 
 
 def overview(tx: Connection, budgets: Mapping[Stage, Budget]) -> Overview:
@@ -230,7 +230,7 @@ _NAMED = text("""
            array(select member_number from member where ct_user_id = cast(:id as bigint)
                  order by member_number limit 10) as by_user_id
 """)
-_UNTOLD = text("""
+_UNREPORTED = text("""
     select i.id from instance i join member m using (member_number)
     where i.id = any(cast(:ids as bigint[])) and i.status is not null
       and i.state not in ('completed', 'rejected')

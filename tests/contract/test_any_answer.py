@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from shared.instances import Done, Failed, Result, Work
-from shared.ledger.engine import rows
+from shared.ledger.engine import json_rows
 from shared.lifecycle.retry import RetryPolicy
 from shared.lifecycle.verdicts import Ending, Rules, conclude
 from shared.pipeline import Stage, SyncStatus
@@ -130,11 +130,11 @@ def ending_of(stage: Stage, number: str, result: Result) -> Ending:
 def check(stage: Stage, results: dict[str, Result], is_right: Callable[[Done, str], bool]) -> None:
     for number, result in results.items():
         ending = ending_of(stage, number, result)
-        rows([ending.line, dict(result.facts)])
+        json_rows([ending.line, dict(result.facts)])
         if number != BAD:
             assert isinstance(result, Done), (number, result)
         assert isinstance(result, Failed) or is_right(result, number), (number, result)
-        assert len(rows(list(result.calls))) < 40_000
+        assert len(json_rows(list(result.calls))) < 40_000
 
 
 SLOWLY = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])

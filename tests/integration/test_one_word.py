@@ -166,7 +166,7 @@ def test_untold_is_what_siebel_does_not_show_and_never_showed(ledger: Engine, ha
     road = Road(ledger)
     happens(road)
     with ledger.connect() as tx:
-        assert views.untold(tx, road.sql("select id from instance")) == untold, road.sql(
+        assert views.unreported(tx, road.sql("select id from instance")) == untold, road.sql(
             "select id, state, status, told_id, told_status from instance join member using (member_number)"
         )
 

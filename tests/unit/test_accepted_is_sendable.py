@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shared.errors import DataError, InvalidEventError
 from shared.events import Member, dump_event, parse_event
-from shared.ledger.engine import rows
+from shared.ledger.engine import json_rows
 from shared.settings import OicSettings
 from shared.systems.oic_mapping import map_member
 
@@ -61,12 +61,12 @@ def test_what_is_accepted_can_be_mapped_and_written_or_is_its_own_data_error(doc
         event = dump_event(parse_event(document, max_bytes=64_000))
     except InvalidEventError:
         return
-    assert orjson.loads(rows([{"event": event}])) == [{"event": orjson.loads(orjson.dumps(event))}]
+    assert orjson.loads(json_rows([{"event": event}])) == [{"event": orjson.loads(orjson.dumps(event))}]
     try:
         user = map_member(event, OicSettings())
     except DataError:
         return
-    assert orjson.loads(rows([{"user": user}])) == [{"user": orjson.loads(orjson.dumps(user))}]
+    assert orjson.loads(json_rows([{"user": user}])) == [{"user": orjson.loads(orjson.dumps(user))}]
     assert all(abs(value) <= LONGEST for value in user.values() if isinstance(value, int))
 
 
@@ -94,4 +94,4 @@ def test_a_long_row_of_zeros_before_a_city_id_is_no_large_number() -> None:
     ],
 )
 def test_a_nul_is_replaced_and_the_six_letters_that_look_like_one_are_not(written: str, kept: str) -> None:
-    assert orjson.loads(rows([{written: written}])) == [{kept: kept}]
+    assert orjson.loads(json_rows([{written: written}])) == [{kept: kept}]

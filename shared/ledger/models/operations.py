@@ -11,6 +11,7 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index,
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from shared.ledger import heartbeats, mail
 from shared.ledger.jobs import ItemState, JobState, Kind, Verdict
 from shared.ledger.models.columns import INSTANT, KEY, Base, one_of
 from shared.pipeline import STAGES
@@ -138,26 +139,25 @@ class Tally(Base):
     took_s: Mapped[float]
 
 
-class Minute(Base):
-    """How often a stage came to an outcome within one minute; a few days of them."""
+class _CountsOfAPeriod:
+    """How often a stage came to an outcome within the period that begins *at*."""
+
+    at: Mapped[datetime] = mapped_column(INSTANT, primary_key=True)
+    stage: Mapped[str] = mapped_column(Text, primary_key=True)
+    outcome: Mapped[str] = mapped_column(Text, primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
+
+
+class Minute(_CountsOfAPeriod, Base):
+    """A few days of minutes."""
 
     __tablename__ = "minute"
 
-    at: Mapped[datetime] = mapped_column(INSTANT, primary_key=True)
-    stage: Mapped[str] = mapped_column(Text, primary_key=True)
-    outcome: Mapped[str] = mapped_column(Text, primary_key=True)
-    count: Mapped[int] = mapped_column(BigInteger)
 
-
-class Hour(Base):
-    """The same within one hour; a few months of them."""
+class Hour(_CountsOfAPeriod, Base):
+    """A few months of hours."""
 
     __tablename__ = "hour"
-
-    at: Mapped[datetime] = mapped_column(INSTANT, primary_key=True)
-    stage: Mapped[str] = mapped_column(Text, primary_key=True)
-    outcome: Mapped[str] = mapped_column(Text, primary_key=True)
-    count: Mapped[int] = mapped_column(BigInteger)
 
 
 class Wait(Base):
@@ -216,7 +216,7 @@ class Heartbeat(Base):
     """A worker process or a dispatcher, and when it last went round its main loop."""
 
     __tablename__ = "heartbeat"
-    __table_args__ = (CheckConstraint("kind in ('worker', 'dispatcher')", "heartbeat_kind"),)
+    __table_args__ = (CheckConstraint(one_of("kind", tuple(heartbeats.Kind)), "heartbeat_kind"),)
 
     kind: Mapped[str] = mapped_column(Text, primary_key=True)
     name: Mapped[str] = mapped_column(Text, primary_key=True)
@@ -240,7 +240,7 @@ class Mail(Base):
 
     __tablename__ = "mail"
     __table_args__ = (
-        CheckConstraint("kind in ('down', 'up', 'digest')", "mail_kind"),
+        CheckConstraint(one_of("kind", tuple(mail.Kind)), "mail_kind"),
         Index("mail_due", "due_at", postgresql_where=text("sent_at is null")),
     )
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, TextClause, text
 
 from shared.instances import Errand, Work
 from shared.ledger import unanswered
-from shared.ledger.engine import rows, wake
+from shared.ledger.engine import json_rows, wake
 from shared.ledger.transitions import errands
 from shared.ledger.transitions.learned import LEARN_APPLIED, LEARN_TOLD, LEARN_USER, TROUBLED
 from shared.ledger.transitions.member_queue import (
@@ -131,7 +131,7 @@ def finish(tx: Connection, stage: Stage, endings: Iterable[Ending], terms: Terms
     unanswered.landed_late(tx, stage, late, settle_s=settle_s)
     if states:
         noted = [one.noted(states[one.id]) for one in lines if one.id in states]
-        tx.execute(NOTE, {"rows": rows(noted), "stage": stage, "task_id": terms.task_id or None})
+        tx.execute(NOTE, {"rows": json_rows(noted), "stage": stage, "task_id": terms.task_id or None})
     return len(states)
 
 
@@ -183,7 +183,7 @@ def _advance(
         | {name: getattr(one, name) for name in ("state", "stage", "status", "error", "code", "failed_stage")}
         for one in advanced
     ]
-    found = tx.execute(ADVANCE, {"rows": rows(records), "at": stage, "lease_s": lease_s})
+    found = tx.execute(ADVANCE, {"rows": json_rows(records), "at": stage, "lease_s": lease_s})
     written: dict[int, str] = {row.id: row.state for row in found}
     facts = [
         {"id": one.work.instance_id, **one.facts}
@@ -191,7 +191,7 @@ def _advance(
         if one.facts is not None and one.work.instance_id in written
     ]
     if facts:
-        tx.execute(_LEARN[stage], {"rows": rows(facts), "settle_s": settle_s})
+        tx.execute(_LEARN[stage], {"rows": json_rows(facts), "settle_s": settle_s})
     refused = [one.work.instance_id for one in advanced if one.failed_stage and one.work.instance_id in written]
     if refused and stage is Stage.CROWDTWIST:
         unanswered.refused(tx, refused, settle_s=settle_s)
@@ -201,7 +201,7 @@ def _advance(
 def _park(tx: Connection, stage: Stage, parked: list[Parked]) -> dict[int, str]:
     names = [name for name in Parked.__dataclass_fields__ if name not in {"instance_id", "line"}]
     records = [{"id": one.instance_id} | {name: getattr(one, name) for name in names} for one in parked]
-    written: dict[int, str] = {row.id: row.state for row in tx.execute(PARK, {"rows": rows(records)})}
+    written: dict[int, str] = {row.id: row.state for row in tx.execute(PARK, {"rows": json_rows(records)})}
     parked = [one for one in parked if one.instance_id in written]
     failing = [
         {"id": one.instance_id, "report_after_s": one.report_after_s}
@@ -209,10 +209,10 @@ def _park(tx: Connection, stage: Stage, parked: list[Parked]) -> dict[int, str]:
         if written[one.instance_id] == State.SUPERSEDED and one.report_after_s is not None
     ]
     if failing:  # the newer event inherits since when it fails, so that Siebel is told in time
-        tx.execute(HAND_ON, {"rows": rows(failing)})
+        tx.execute(HAND_ON, {"rows": json_rows(failing)})
     troubled = [{"member_number": one.member_number, "unsure": one.unsure} for one in parked if one.code or one.unsure]
     if troubled:
-        tx.execute(TROUBLED, {"rows": rows(troubled), "stage": stage})
+        tx.execute(TROUBLED, {"rows": json_rows(troubled), "stage": stage})
     unanswered.lost(tx, stage, [one.instance_id for one in parked if one.unsure])
     return written
 

@@ -29,7 +29,7 @@ from sqlalchemy import Connection, Row, TextClause, text
 
 from shared.instances import Errand
 from shared.ledger import unanswered
-from shared.ledger.engine import rows
+from shared.ledger.engine import json_rows
 from shared.ledger.transitions.claims import Claimed, by_lane_and_stage
 from shared.ledger.transitions.learned import LEARN_TOLD, LEARN_TOLD_AGAIN
 from shared.ledger.transitions.member_queue import COMES_BACK
@@ -75,12 +75,12 @@ def finish(tx: Connection, stage: Stage, ended: Sequence[ErrandEnded], *, settle
         | {"again_in_s": None if one.errand is Errand.PROBE else one.again_in_s}
         for one in ended
     ]
-    written = {row.id: row.state for row in tx.execute(END, {"rows": rows(records)})}
+    written = {row.id: row.state for row in tx.execute(END, {"rows": json_rows(records)})}
     ended = [one for one in ended if one.errand_id in written]
     for errand, statement in _LEARN.items():
         told = [{"id": one.instance_id, **one.facts} for one in ended if one.errand is errand and one.facts]
         if told:
-            tx.execute(statement, {"rows": rows(told), "settle_s": settle_s})
+            tx.execute(statement, {"rows": json_rows(told), "settle_s": settle_s})
     unanswered.lost(tx, stage, [one.instance_id for one in ended if one.unsure])
     probes = [one.instance_id for one in ended if one.unsure and one.errand is Errand.PROBE]
     # It repeated what is newest, and may land after something newer still: nobody else will look.

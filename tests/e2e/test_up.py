@@ -299,6 +299,7 @@ def test_a_proxys_path_that_cannot_be_told_from_ours_is_refused(tmp_path: Path, 
         "MEMBERSYNC_BROKER_URL": "redis://127.0.0.1:1/0",
         "MEMBERSYNC_FLOWER__PASSWORD": "given",
         "MEMBERSYNC_HOME": str(tmp_path),
+        f"MEMBERSYNC_{name}__PORT": str(free_port()),
     }
     environment = inherited_environment()
     ran = run_to_end(("-m", "producers.cli", name.lower()), environment | needed | given)

@@ -22,7 +22,7 @@ from producers.http.auth import Right, needs
 from producers.http.problems import described, problem
 from producers.http.request import INSTANT, invalid_parameter, ledger_of, settings_of
 from producers.operations.filtering import instant_of
-from producers.operations.standing import Standing, standing
+from producers.operations.verdict import Standing, standing
 from shared.ledger import readiness, tallies
 from shared.ledger.engine import engine, transaction
 from shared.ledger.tallies import MinuteCount, Outage

@@ -14,8 +14,7 @@ from producers.cli.command_settings import with_connections, with_ledger
 from producers.cli.options import AsJson
 from producers.cli.terminal import Columns, age, coloured, console, instant, operator, plain, print_json, print_rows
 from producers.operations import connection_control
-from producers.operations.standing import standing
-from producers.operations.verdict import Level, Verdict, invalid, unseen, unseen_so_slow, unset
+from producers.operations.verdict import Level, Verdict, invalid, standing, unseen, unseen_so_slow, unset
 from shared.errors import LedgerError, LedgerSlowError, SettingsInvalidError
 from shared.ledger.engine import engine, transaction
 from shared.ledger.records import Backlog, ConnectionState, DeadLetters, Overview, Rate

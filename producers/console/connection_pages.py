@@ -15,9 +15,9 @@ from producers.console.rendering import fragments, local, page, redirect
 from producers.console.session import Visitor
 from producers.http.request import Name, ledger_of, settings_of
 from producers.operations import connection_control
+from producers.operations.advice import when_down
 from producers.operations.connection_control import REASON_MAX
 from producers.operations.job_control import AskError, Operator
-from producers.operations.troubles import when_down
 from shared.ledger import tallies
 from shared.ledger.engine import transaction
 from shared.ledger.filters import has_control

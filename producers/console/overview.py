@@ -17,7 +17,7 @@ from producers.console.session import Visitor
 from producers.http.request import settings_of
 from producers.operations import advice
 from producers.operations.single_flight import SharedLook
-from producers.operations.standing import Standing, standing
+from producers.operations.verdict import Standing, standing
 from shared.ledger import causes, tallies
 from shared.ledger.causes import Cause
 from shared.ledger.engine import engine, transaction

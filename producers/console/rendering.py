@@ -19,8 +19,7 @@ from producers.console.forms import expected_key
 from producers.console.session import Cookies, new_seed
 from producers.http.auth import Principal, Right
 from producers.http.request import settings_of
-from producers.operations.standing import Standing
-from producers.operations.verdict import unseen, unseen_so_slow
+from producers.operations.verdict import Standing, unseen, unseen_so_slow
 from shared.errors import LedgerError, LedgerSlowError
 from shared.pipeline import is_a, spoken
 

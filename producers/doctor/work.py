@@ -7,9 +7,7 @@ import shutil
 from pathlib import Path
 
 from producers.doctor.check import Finding, Subject, UnlookedError, fail, ok, warn
-from producers.operations import at_work
-from producers.operations.standing import standing
-from producers.operations.verdict import MAIL_LATE_S, Verdict, unseen, unseen_so_slow, unset
+from producers.operations.verdict import MAIL_LATE_S, Verdict, standing, unseen, unseen_so_slow, unset
 from shared.errors import LedgerError, LedgerSlowError
 from shared.ledger import checkup, heartbeats, mail
 from shared.ledger.checkup import Idle
@@ -45,8 +43,8 @@ def verdict_on(subject: Subject) -> Verdict:
 def look_for_dispatcher(subject: Subject) -> list[Finding]:
     """Look for dispatchers that go round: one that was stopped has its session still, and does nothing."""
     with subject.reading() as tx:
-        found = at_work.dispatchers(heartbeats.processes(tx))
-    count = sum(map(at_work.is_at_work, found))
+        found = heartbeats.dispatchers(heartbeats.processes(tx))
+    count = sum(map(heartbeats.is_at_work, found))
     if count:
         return [ok(DISPATCHER, _BEATS, f"{count} at work")]
     why = "nobody sends what is due to the workers; what is accepted waits in the ledger"
@@ -61,11 +59,11 @@ def look_for_workers(subject: Subject) -> list[Finding]:
     """Look for worker processes that go round, of every lane; a stopped one may still be known to the broker."""
     with subject.reading() as tx:
         processes = heartbeats.processes(tx)
-    return [_judge_workers(lane, at_work.workers(processes, lane), at_work.silent(processes)) for lane in Lane]
+    return [_judge_workers(lane, heartbeats.workers(processes, lane), heartbeats.silent(processes)) for lane in Lane]
 
 
 def _judge_workers(lane: Lane, of_lane: list[Process], silent: list[Process]) -> Finding:
-    count = sum(map(at_work.is_at_work, of_lane))
+    count = sum(map(heartbeats.is_at_work, of_lane))
     gone = [one for one in silent if one in of_lane]
     remedy = f"see what became of its process, or start another: `membersync worker --lane {lane}`"
     if not count:

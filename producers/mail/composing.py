@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from producers.operations import advice, troubles
-from producers.operations.troubles import Step
+from producers.operations import advice
+from producers.operations.advice import Step
 from shared.ledger.mail import HELD_MAX, Change, ComposedMail, Digest, Failure, Kind
 from shared.messages import normalised
 from shared.pipeline import FAILURE_STATUS, SYSTEMS, Stage, State
@@ -88,7 +88,7 @@ def _down(change: Change, settings: Settings) -> Content:
     system, stage = SYSTEMS[change.stage], change.stage
     error = normalised(change.error) or "(no message)"
     facts = (("Down since", _instant(change.at)), ("Last error", error), *_held(change))
-    means, steps = troubles.when_down(stage, settings, error), troubles.bring_back(stage, settings, error)
+    means, steps = advice.when_down(stage, settings, error), advice.bring_back(stage, settings, error)
     section = Section(means, steps, f"{settings.api.url}/connections")
     headline = f"{system} does not serve us: the connection {system} is down."
     return Content(Kind.DOWN, f"the connection {system} is down", headline, facts, (section,))
@@ -102,7 +102,7 @@ def _back(change: Change, settings: Settings) -> Content:
         lasted = _span((change.at - change.down_at).total_seconds())
         facts = [("Down from", _instant(change.down_at)), *facts, ("Lasted", lasted)]
         subject += f" after {lasted}"
-    section = Section(troubles.when_back(settings), troubles.after_outage(), f"{settings.api.url}/connections")
+    section = Section(advice.when_back(settings), advice.after_outage(), f"{settings.api.url}/connections")
     headline = f"{system} serves us again: the connection {system} is back."
     return Content(Kind.UP, subject, headline, (*facts, *_held(change)), (section,))
 
@@ -119,21 +119,21 @@ def _sections(digest: Digest, url: str) -> Iterator[Section]:
     """Return one section for each thing that is to be done."""
     dead = [one for one in digest.failures if one.state is State.DEAD]
     for stage in Stage:
-        if failures := [one for one in dead if one.stage is stage and one.code not in troubles.OURS]:
+        if failures := [one for one in dead if one.stage is stage and one.code not in advice.OURS]:
             codes = _codes(failures)
             status = FAILURE_STATUS.get(stage, "Siebel was not told")
             title = f"{_many(_total(failures), 'dead letter')}: {status}"
             where = urlencode([("stage", stage), *(("code", code) for code in codes)])
-            meaning = troubles.DEAD if stage in FAILURE_STATUS else troubles.UNTOLD
-            yield _section(title, failures, meaning, troubles.requeue(stage, codes), f"{url}?{where}")
-    if failures := [one for one in dead if one.code in troubles.OURS]:
+            meaning = advice.DEAD if stage in FAILURE_STATUS else advice.UNTOLD
+            yield _section(title, failures, meaning, advice.requeue(stage, codes), f"{url}?{where}")
+    if failures := [one for one in dead if one.code in advice.OURS]:
         codes = _codes(failures)
         title = f"{_many(_total(failures), 'dead letter')}: membersync itself failed"
         where = urlencode([("code", code) for code in codes])
-        yield _section(title, failures, troubles.BUG, troubles.find_bug(codes), f"{url}?{where}")
+        yield _section(title, failures, advice.BUG, advice.find_bug(codes), f"{url}?{where}")
     if failures := [one for one in digest.failures if one.state is State.REJECTED]:
         title = _many(_total(failures), "Data Error")
-        yield _section(title, failures, troubles.DATA_ERROR, troubles.correct(), f"{url}?state=rejected")
+        yield _section(title, failures, advice.DATA_ERROR, advice.correct(), f"{url}?state=rejected")
 
 
 def _section(title: str, failures: Sequence[Failure], meaning: str, steps: tuple[Step, ...], url: str) -> Section:

@@ -31,7 +31,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from producers.intake.accept import Outcome
-from producers.operations import at_work
 from producers.operations.single_flight import SharedLook
 from shared.budgets import budgets
 from shared.errors import LedgerError
@@ -199,13 +198,13 @@ def _mail(look: _Look) -> Iterator[Metric]:
 
 
 def _processes(look: _Look) -> Metric:
-    silent = at_work.silent(look.processes)
+    silent = heartbeats.silent(look.processes)
     counts: dict[tuple[str, ...], int] = {}
     for kind, lane, some in (
-        (Kind.DISPATCHER, "", at_work.dispatchers(look.processes)),
-        *((Kind.WORKER, lane, at_work.workers(look.processes, lane)) for lane in Lane),
+        (Kind.DISPATCHER, "", heartbeats.dispatchers(look.processes)),
+        *((Kind.WORKER, lane, heartbeats.workers(look.processes, lane)) for lane in Lane),
     ):
-        counts[kind, lane, "at_work"] = sum(map(at_work.is_at_work, some))
+        counts[kind, lane, "at_work"] = sum(map(heartbeats.is_at_work, some))
         counts[kind, lane, "silent"] = sum(one in silent for one in some)
     what = "Dispatchers and worker processes: at work, or fallen silent with none started in their place"
     return _family(GaugeMetricFamily, "membersync_processes", what, ["kind", "lane", "state"], counts)

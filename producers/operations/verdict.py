@@ -6,16 +6,21 @@ It is decided here and nowhere else, from what one look at the ledger found, so 
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from producers.operations import advice
-from producers.operations.at_work import dispatchers, is_at_work, silent, workers
+from producers.operations.advice import TOLD_APART
+from shared.budgets import budgets
+from shared.ledger import causes, views
 from shared.ledger.causes import Alike
+from shared.ledger.engine import Transaction
+from shared.ledger.heartbeats import dispatchers, is_at_work, silent, workers
 from shared.ledger.records import ConnectionState, Overview, Process
 from shared.lifecycle.breaker import ramp
 from shared.pipeline import QUEUED, SYSTEMS, Lane, Stage, State
+from shared.settings import Settings
 
 STUCK_S = 300.0
 """What is due for longer, while nothing at all ends, is stuck.  Units: seconds."""
@@ -318,3 +323,17 @@ def _roughly(seconds: float) -> str:
         if seconds >= 2 * unit_s:
             return f"{-(-seconds // unit_s) * step:.0f} {name}"
     return f"{max(1, -(-seconds // _FEW_S)) * _FEW_S:.0f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing(Overview):
+    """One look at the ledger, and what it comes to."""
+
+    verdict: Verdict
+
+
+def standing(tx: Transaction, of: Settings) -> Standing:
+    """Look at the ledger, and judge."""
+    found = views.overview(tx, budgets(of))
+    values = {one.name: getattr(found, one.name) for one in fields(found)}
+    return Standing(**values, verdict=judge(found, causes.dead_alike(tx, TOLD_APART)))

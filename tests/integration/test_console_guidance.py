@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from producers.console.jobs import outcome
-from producers.operations.troubles import when_down
+from producers.operations.advice import when_down
 from shared.ledger.jobs import Job
 from shared.pipeline import Stage
 from shared.settings import Settings

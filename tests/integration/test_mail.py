@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from producers.cli.command_errors import DONE, NOTHING
 from producers.mail.mailer import Mailer
-from producers.operations import troubles
+from producers.operations import advice
 from shared.ledger import connections, mail
 from shared.ledger.engine import transaction, wake_calls
 from shared.ledger.transitions import errands
@@ -278,9 +278,9 @@ def test_every_command_that_a_mail_says_to_type_can_be_typed(
 ) -> None:
     monkeypatch.setenv("MEMBERSYNC_LEDGER_URL", ledger_url)
     type_in = Terminal(capsys)
-    steps = [*troubles.after_outage(), *troubles.correct(), *troubles.find_bug(troubles.OURS)]
+    steps = [*advice.after_outage(), *advice.correct(), *advice.find_bug(advice.OURS)]
     for stage in Stage:
-        steps += [*troubles.bring_back(stage, Settings()), *troubles.requeue(stage, ("unavailable", "throttled"))]
+        steps += [*advice.bring_back(stage, Settings()), *advice.requeue(stage, ("unavailable", "throttled"))]
     commands = {command for step in steps for command in step.commands}
     assert len(commands) > 15
     for command in sorted(commands):

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from producers.operations.at_work import SILENT_S
 from producers.operations.verdict import (
     MAIL_LATE_S,
     Level,
@@ -19,6 +18,7 @@ from producers.operations.verdict import (
     unset,
 )
 from shared.ledger.causes import Alike
+from shared.ledger.heartbeats import SILENT_S
 from shared.ledger.records import (
     Backlog,
     BudgetState,

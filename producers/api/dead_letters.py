@@ -14,8 +14,7 @@ from producers.http.problems import ProblemError, described
 from producers.http.request import Before, Limit, failure_parameters, ledger_of, settings_of
 from producers.operations import job_control, reads
 from producers.operations.filtering import LIMIT_DEFAULT
-from producers.operations.job_control import Operator
-from producers.operations.rehearsal import RehearsalError
+from producers.operations.job_control import Operator, RehearsalError
 from shared.ledger import causes
 from shared.ledger.engine import Ledger, transaction
 from shared.ledger.filters import Filter

@@ -29,8 +29,7 @@ from producers.http.request import (
 )
 from producers.operations import reads
 from producers.operations.filtering import INSTANT_SAID, LIMIT_DEFAULT, id_of, refusals_of
-from producers.operations.job_control import Operator
-from producers.operations.rehearsal import Rehearsal
+from producers.operations.job_control import Operator, Rehearsal
 from shared.ledger import operators, refusals, suggestions
 from shared.ledger.causes import Cause
 from shared.ledger.engine import transaction

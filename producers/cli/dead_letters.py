@@ -21,8 +21,7 @@ from producers.cli.records import instances
 from producers.cli.terminal import Columns, coloured, console, instant, operator, plain, print_json, print_rows
 from producers.operations import advice, job_control
 from producers.operations.filtering import id_of
-from producers.operations.job_control import Ask, AskError, Selection
-from producers.operations.rehearsal import Rehearsal, RehearsalError
+from producers.operations.job_control import Ask, AskError, Rehearsal, RehearsalError, Selection
 from shared.ledger import causes
 from shared.ledger.causes import Alike, Cause
 from shared.ledger.engine import Ledger, engine, transaction

@@ -14,8 +14,7 @@ from producers.console.selection_view import pieces
 from producers.console.session import Visitor
 from producers.http.request import ledger_of, settings_of
 from producers.operations import advice, job_control, reads
-from producers.operations.job_control import AskError, Operator
-from producers.operations.rehearsal import REHEARSED_MAX, RehearsalError
+from producers.operations.job_control import REHEARSED_MAX, AskError, Operator, RehearsalError
 from shared.ledger import causes, views
 from shared.ledger.engine import Transaction, engine, transaction
 from shared.ledger.filters import CONDITIONS, Filter

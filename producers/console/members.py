@@ -19,8 +19,7 @@ from producers.http.request import ledger_of, settings_of
 from producers.intake.accept import Outcome
 from producers.operations import reads
 from producers.operations.filtering import id_of
-from producers.operations.job_control import AskError, Operator
-from producers.operations.sending_again import WHAT, send_again
+from producers.operations.job_control import SEND_AGAIN, AskError, Operator, send_again
 from shared.ledger import views
 from shared.ledger.engine import transaction
 from shared.ledger.records import InstanceRecord, MemberRecord
@@ -114,7 +113,7 @@ async def follow_member(request: Request, _: Visitor, number: Number) -> Streami
 @router.post("/members/{number:path}/send-again")
 @once
 def send_member_again(
-    request: Request, form: Posted, operator: Annotated[Operator, Depends(operates(WHAT))], number: Number
+    request: Request, form: Posted, operator: Annotated[Operator, Depends(operates(SEND_AGAIN))], number: Number
 ) -> Response:
     """Send the member's newest accepted event again, once for each page that asks for it; it is recorded.
 

@@ -1,28 +1,35 @@
-"""What operators can do to instances: plan, requeue, discard, stop, rehearse.  Used by the api and the command line.
+"""What operators can do to instances: plan, requeue, discard, stop, rehearse, send again; for api, console and cli.
 
 Whatever changes something is recorded with who asked, in the transaction that does it; so is what was denied.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from secrets import token_hex
+from typing import Any, Literal
 
-from producers.operations import rehearsal
-from producers.operations.rehearsal import Rehearsal
-from shared.ledger import causes
+from producers.intake.accept import IntakeRules, Receipt, accept
+from shared.errors import DataError
+from shared.events import parse_event
+from shared.ledger import causes, inputs, views
 from shared.ledger.causes import Alike
 from shared.ledger.engine import Ledger, Transaction, repeated, transaction
 from shared.ledger.filters import Filter
+from shared.ledger.inputs import Carried
 from shared.ledger.jobs import ItemState, Job, JobPage, Kind, Plan, list_jobs, put_back, read_job
 from shared.ledger.operators import Action, record
 from shared.ledger.transitions import requeues
 from shared.ledger.transitions.requeues import SELECTION_MAX, Order
-from shared.logs import logger
-from shared.masking import mask_text
-from shared.settings import Settings
+from shared.masking import mask, mask_text
+from shared.pipeline import Lane
+from shared.settings import OicSettings, Settings
+from shared.systems.oic_mapping import map_member
 
-log = logger(__name__)
-
+REHEARSED_MAX = 1_000
+"""Instances of one rehearsal; who needs more has seen enough in these."""
+SEND_AGAIN = "send again"
+"""What the audit calls it."""
+_ANY_SIZE = 2**31  # it was taken in once
 _IDS_FILED = 50
 
 
@@ -75,7 +82,7 @@ class Selection:
         return {"filter": self.where.stored()}
 
     def pick(self, tx: Transaction) -> Sequence[int]:
-        """Give the ids."""
+        """Return the ids."""
         return self.ids if self.where is None else requeues.select(tx, self.where, limit=self.limit)
 
 
@@ -123,8 +130,33 @@ class Ask:
     force: bool = False
 
 
+class RehearsalError(Exception):
+    """Today's mapping cannot be asked; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One field of the request that would differ.  Shape: values as they may be shown."""
+
+    field: str
+    change: Literal["added", "changed", "removed"]
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """One instance: *outcome* `same`, `differs`, or `refused` with the *error* of today's mapping."""
+
+    instance_id: str
+    member_number: str
+    outcome: Literal["same", "differs", "refused"]
+    error: str
+    changes: Sequence[Change]
+
+
 def plan(ledger: Ledger, ask: Ask, settings: Settings) -> Plan:
-    """Say what would become of a selection; changes nothing."""
+    """Return what would become of a selection; changes nothing."""
     with transaction(ledger) as tx:
         return _plan(tx, ask, ask.selection.pick(tx), settings)
 
@@ -135,7 +167,23 @@ def start(ledger: Ledger, operator: Operator, ask: Ask, settings: Settings) -> t
     Raises:
         ReasonError: the reason is missing.
     """
-    return repeated(lambda: _start(ledger, operator, ask, settings))
+    reason = mask_text(ask.reason.strip())
+
+    def started() -> tuple[Plan, Job | None]:
+        with transaction(ledger) as tx:
+            ids = ask.selection.pick(tx)
+            planned = _plan(tx, ask, ids, settings)
+            if not reason and (planned.touched > 1 or ask.kind is Kind.DISCARD):
+                raise ReasonError("reason", "say why")
+            asked = ask.selection.asked
+            order = Order(ask.kind, operator.name, reason, asked, ask.from_start, ask.force, ask.rate)
+            job_id = requeues.create(tx, order, ids, resubmits_max=settings.requeue_max) if ids else None
+            answer = "refused: nothing to do" if job_id is None else f"job {job_id}"
+            touched = 0 if job_id is None else planned.touched
+            record(tx, Action(operator.name, operator.role, ask.kind, answer, reason, asked, touched))
+            return planned, None if job_id is None else read_job(tx, ask.kind, job_id)
+
+    return repeated(started)
 
 
 def stop(ledger: Ledger, operator: Operator, kind: Kind, job_id: int) -> bool:
@@ -145,14 +193,14 @@ def stop(ledger: Ledger, operator: Operator, kind: Kind, job_id: int) -> bool:
         with transaction(ledger) as tx:
             is_stopped = requeues.stop(tx, kind, job_id, f"stopped by {operator.name}")
             answer = "stopped" if is_stopped else "refused: no such job, or it is over"
-            _record(tx, operator, f"stop {kind}", answer, asked={"job": str(job_id)})
+            record(tx, Action(operator.name, operator.role, f"stop {kind}", answer, asked={"job": str(job_id)}))
         return is_stopped
 
     return repeated(stopped)
 
 
 def progress(ledger: Ledger, kind: Kind | None, job_id: int) -> Job | None:
-    """Say how far a job is; None: there is no such job."""
+    """Return how far a job is; None: there is no such job."""
     with transaction(ledger) as tx:
         return read_job(tx, kind, job_id)
 
@@ -172,17 +220,70 @@ def jobs(ledger: Ledger, kind: Kind | None, *, limit: int, before: int | None = 
 
 
 def rehearse(ledger: Ledger, operator: Operator, selection: Selection, settings: Settings) -> list[Rehearsal]:
-    """Say how what would be sent now differs from what failed.
+    """Map the newest `REHEARSED_MAX` of a selection with today's settings; return how that differs from what failed.
 
     Raises:
-        RehearsalError: today's mapping cannot be asked.
+        RehearsalError: the mapping runs in OIC.
     """
+    if settings.oic.mode != "builtin":
+        raise RehearsalError("the mapping runs in Oracle Integration (MEMBERSYNC_OIC__MODE=remote), not here")
     with transaction(ledger) as tx:
-        ids = selection.pick(tx)
-    found = rehearsal.rehearse(ledger, ids, settings)
+        carried = inputs.carried(tx, sorted(selection.pick(tx))[-REHEARSED_MAX:])
+    found = [_rehearsed(one, settings.oic) for one in carried if one.event is not None]
     with transaction(ledger) as tx:
-        _record(tx, operator, "rehearse", "shown", asked=selection.asked, count=len(found))
+        record(tx, Action(operator.name, operator.role, "rehearse", "shown", None, selection.asked, len(found)))
     return found
+
+
+def _rehearsed(one: Carried, settings: OicSettings) -> Rehearsal:
+    """Map the event as the oic stage would now, and compare."""
+    number = str(one.instance_id)
+    try:
+        user = map_member(one.event or {}, settings)
+    except DataError as error:
+        return Rehearsal(number, one.member_number, "refused", error.what, [])
+    changes = compare(one.user or {}, user)
+    return Rehearsal(number, one.member_number, "differs" if changes else "same", "", changes)
+
+
+def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+    """Return the fields in which two requests differ, null being none; masked.  Pure."""
+    changes = []
+    for field in sorted(before.keys() | after.keys()):
+        old, new = before.get(field), after.get(field)
+        if old != new:
+            change: Literal["added", "changed", "removed"] = (
+                "added" if old is None else "removed" if new is None else "changed"
+            )
+            changes.append(Change(field, change, mask({field: old})[field], mask({field: new})[field]))
+    return changes
+
+
+def send_again(ledger: Ledger, operator: Operator, number: str, reason: str, settings: Settings) -> Receipt:
+    """Take the newest accepted event of a member in once more, as an event of its own; it is recorded.
+
+    It has the version of the one that it repeats, so that whatever is newer goes before it.
+
+    Raises:
+        AskError: there is no such member, no event of it was to be sent, or nobody says why.
+    """
+    if not reason.strip():
+        raise AskError("reason", "say why")
+    with transaction(ledger) as tx:
+        member = views.member(tx, number, limit=1)
+        newest = int(member.newest_instance_id) if member and member.newest_instance_id else None
+        found = None if newest is None else views.instance(tx, newest)
+    if found is None or found.event is None:
+        raise AskError("member", "no event of this member was to be sent so far")
+    again = {**found.event, "event_id": f"again-{found.instance_id}-{token_hex(6)}", "force": True}
+    event = parse_event(again, max_bytes=_ANY_SIZE)
+    rules = IntakeRules(Lane.LIVE, settings.program_id, settings.guard.future_s)
+    (receipt,) = accept(ledger, [(0, event)], rules)
+    answer = f"instance {receipt.instance_id}" if receipt.instance_id else f"{receipt.outcome}: {receipt.reason}"
+    asked = {"number": number, "instance_id": found.instance_id}
+    with transaction(ledger) as tx:
+        record(tx, Action(operator.name, operator.role, SEND_AGAIN, answer, mask_text(reason.strip()), asked, 1))
+    return receipt
 
 
 def deny(ledger: Ledger, operator: Operator, what: str, why: str, *, asked: Mapping[str, Any] | None = None) -> None:
@@ -192,38 +293,10 @@ def deny(ledger: Ledger, operator: Operator, what: str, why: str, *, asked: Mapp
 
 
 def instances_asked(ids: Sequence[str]) -> dict[str, Any]:
-    """Give the instances of an action as they are filed: the first 50, and how many there are beside them."""
+    """Return the instances of an action as they are filed: the first 50, and how many there are beside them."""
     more = len(ids) - _IDS_FILED
     return {"ids": list(ids[:_IDS_FILED])} | ({"and_more": more} if more > 0 else {})
 
 
-def _start(ledger: Ledger, operator: Operator, ask: Ask, settings: Settings) -> tuple[Plan, Job | None]:
-    reason = mask_text(ask.reason.strip())
-    with transaction(ledger) as tx:
-        ids = ask.selection.pick(tx)
-        planned = _plan(tx, ask, ids, settings)
-        if not reason and (planned.touched > 1 or ask.kind is Kind.DISCARD):
-            raise ReasonError("reason", "say why")
-        order = Order(ask.kind, operator.name, reason, ask.selection.asked, ask.from_start, ask.force, ask.rate)
-        job_id = requeues.create(tx, order, ids, resubmits_max=settings.requeue_max) if ids else None
-        answer = "refused: nothing to do" if job_id is None else f"job {job_id}"
-        touched = 0 if job_id is None else planned.touched
-        _record(tx, operator, ask.kind, answer, reason=reason, asked=ask.selection.asked, count=touched)
-        return planned, None if job_id is None else read_job(tx, ask.kind, job_id)
-
-
 def _plan(tx: Transaction, ask: Ask, ids: Sequence[int], settings: Settings) -> Plan:
     return requeues.plan(tx, ask.kind, ids, resubmits_max=settings.requeue_max, forced=ask.force)
-
-
-def _record(  # noqa: PLR0913  # one column each
-    tx: Transaction,
-    operator: Operator,
-    what: str,
-    answer: str,
-    *,
-    reason: str | None = None,
-    asked: Mapping[str, Any] | None = None,
-    count: int = 0,
-) -> None:
-    record(tx, Action(operator.name, operator.role, what, answer, reason, asked, count))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from producers.operations.rehearsal import Change, compare
+from producers.operations.job_control import Change, compare
 from shared.lifecycle.rollout import REST, WINDOW, Finished, Next, Send, Stop, Tally, Wait, next_step
 from shared.messages import normalised
 

@@ -16,14 +16,13 @@ from functools import partial
 
 import kombu.exceptions
 
-from producers.dispatch.jobs import carry_on
 from shared.broker import publish
 from shared.errors import LedgerConflictError, LedgerError
 from shared.ledger import connections, heartbeats, spending
 from shared.ledger.connections import Gate
 from shared.ledger.engine import Transaction, engine, in_halves, transaction, wait_for_call, wake_calls
 from shared.ledger.spending import Budget
-from shared.ledger.transitions import attempts, claims, errands, outages
+from shared.ledger.transitions import attempts, claims, errands, outages, requeues
 from shared.ledger.transitions.claims import Claimed
 from shared.ledger.transitions.outages import Hold, Lease
 from shared.lifecycle.breaker import ramp
@@ -71,32 +70,31 @@ class Dispatcher:
             try:
                 with wake_calls(self._url) as calls:
                     while not stop.is_set():
-                        nap_s = _BUSY_NAP_S if self._turned() else self._settings.dispatcher.tick_s
-                        wait_for_call(calls, nap_s)
+                        try:
+                            is_busy = self.turn()
+                        except LedgerConflictError as error:
+                            log.info("met another transaction, and takes the turn again", cause=str(error))
+                            is_busy = True
+                        wait_for_call(calls, _BUSY_NAP_S if is_busy else self._settings.dispatcher.tick_s)
             except LedgerError as error:
                 log.error("the ledger is away", cause=str(error))
                 stop.wait(self._settings.dispatcher.tick_s)
         with suppress(LedgerError), transaction(engine()) as tx:
             heartbeats.leave(tx, self._who)
 
-    def _turned(self) -> bool:
-        try:
-            return self.turn()
-        except LedgerConflictError as error:
-            log.info("met another transaction, and takes the turn again", cause=str(error))
-            return True
-
     def turn(self) -> bool:
         """Do one turn; say whether there may be more to do at once."""
         if time.monotonic() >= self._tidy_at:
             self._tidy_at = time.monotonic() + self._settings.dispatcher.tick_s
             self._give_back()  # first: whatever fails below, turn by turn, keeps no lease from coming back
-        gates, rooms = self._look()
+        with transaction(engine()) as tx:
+            rooms = {lane: self._room(tx, lane, waiting) for lane, waiting in claims.unbegun(tx).items()}
+            gates = connections.gates(tx)
         is_busy = self._release(gates, rooms)
         self._beat()
         self._run_errands([stage for stage, gate in gates.items() if gate.is_open], rooms)
         is_busy |= self._tend(gates)
-        is_busy |= carry_on(engine(), self._settings)
+        is_busy |= self._carry_on_jobs()
         self._beat()
         self._prune()
         return is_busy
@@ -108,13 +106,6 @@ class Dispatcher:
         with transaction(engine(), durable=False) as tx:
             heartbeats.beat(tx, self._who)
         self._beat_at = time.monotonic() + heartbeats.EVERY_S
-
-    def _look(self) -> tuple[dict[Stage, Gate], dict[Lane, "_Room"]]:
-        """Read what may go out: the gates, and how much room each lane has."""
-        with transaction(engine()) as tx:
-            waiting = claims.unbegun(tx)
-            rooms = {lane: self._room(tx, lane, waiting[lane]) for lane in Lane}
-            return connections.gates(tx), rooms
 
     def _tend(self, gates: Mapping[Stage, Gate]) -> bool:
         """Hold who is due where nothing may go out, probe what is down, let go who was held; say if there is more."""
@@ -171,7 +162,7 @@ class Dispatcher:
                 return True
         return False
 
-    def _release(self, gates: Mapping[Stage, Gate], rooms: Mapping[Lane, "_Room"]) -> bool:
+    def _release(self, gates: Mapping[Stage, Gate], rooms: Mapping[Lane, _Room]) -> bool:
         """Claim and publish; say whether the broker's queues, and nothing else, were the limit."""
         limits = {
             (lane, stage): limit
@@ -188,21 +179,20 @@ class Dispatcher:
         is_busy |= any(len(instances) >= rooms[lane].free for (lane, _), instances in claimed.items())
         return self._publish_all(claimed, token) and is_busy
 
-    def _room(self, tx: Transaction, lane: Lane, waiting: int) -> "_Room":
+    def _room(self, tx: Transaction, lane: Lane, waiting: int) -> _Room:
         """Say how many instances of *lane* may be put on the broker: by its queues, and by the budgets."""
         free = self._settings.dispatcher.unbegun(lane) - waiting
-        limits = {stage: min(free, self._affordable(tx, stage, lane) - waiting) for stage in Stage}
+        limits = dict.fromkeys(Stage, free)
+        for stage in Stage:
+            of = self._settings.connection(stage)
+            if of.budget_per_minute:
+                affordable = Budget(stage, of.budget_per_minute, of.live_share).free(lane, spending.used(tx, stage))
+                limits[stage] = min(free, affordable - waiting)
         # What starts at oic goes on to crowdtwist in the same chain.
         limits[Stage.OIC] = min(limits[Stage.OIC], limits[Stage.CROWDTWIST])
         return _Room(free, limits)
 
-    def _affordable(self, tx: Transaction, stage: Stage, lane: Lane) -> int:
-        of = self._settings.connection(stage)
-        if not of.budget_per_minute:
-            return self._settings.dispatcher.unbegun(lane) * 2
-        return Budget(stage, of.budget_per_minute, of.live_share).free(lane, spending.used(tx, stage))
-
-    def _run_errands(self, stages: Sequence[Stage], rooms: Mapping[Lane, "_Room"]) -> None:
+    def _run_errands(self, stages: Sequence[Stage], rooms: Mapping[Lane, _Room]) -> None:
         """Claim and publish errands: at most half of a lane's room, on top of what was claimed; so neither starves."""
         limits = {lane: min(_ERRANDS_SIZE, room.free // 2) for lane, room in rooms.items() if room.free > 1}
         if not limits or not stages:
@@ -212,6 +202,18 @@ class Dispatcher:
         with transaction(engine()) as tx:
             claimed = errands.claim(tx, stages, limits, token=token, lease_s=lease_s)
         self._publish_all(claimed, token)
+
+    def _carry_on_jobs(self) -> bool:
+        """Take one job of an operator a step further; say whether to go on at once.
+
+        Cheap when there is no job; a job that another dispatcher has is passed by.
+        """
+        try:
+            with transaction(engine()) as tx:
+                return requeues.advance(tx, resubmits_max=self._settings.requeue_max)
+        except LedgerConflictError as error:
+            log.warning("a job's turn met another transaction, and is taken again", cause=str(error))
+            return False
 
     def _publish_all(self, claimed: Mapping[tuple[Lane, Stage], Sequence[Claimed]], token: int) -> bool:
         """Publish what was claimed; once the broker does not take a batch, all that is left is let go."""
@@ -258,9 +260,14 @@ class Dispatcher:
             with transaction(engine()) as tx:
                 return [attempts.finish(tx, stage, endings, terms)]
 
+        def at_fault(ending: Ending, error: Exception) -> list[int]:
+            instance_id = ending.work.instance_id if isinstance(ending, Advanced) else ending.instance_id
+            log.error("a lease cannot be given back", instance_id=instance_id, error=type(error).__name__)
+            return [0]
+
         for stage in {one.stage for one in lost}:
             endings = [after_loss(one, losses_max=LOSSES_MAX) for one in lost if one.stage is stage]
-            in_halves(endings, partial(end, stage), _cannot_give_back)
+            in_halves(endings, partial(end, stage), at_fault)
         if lost:
             begun = sum(one.begun for one in lost)
             log.warning("leases expired", instances=len(lost), begun=begun, unbegun=len(lost) - begun)
@@ -281,12 +288,6 @@ class Dispatcher:
 
 def _token() -> int:
     return secrets.randbits(_TOKEN_BITS) + 1
-
-
-def _cannot_give_back(ending: Ending, error: Exception) -> list[int]:
-    instance_id = ending.work.instance_id if isinstance(ending, Advanced) else ending.instance_id
-    log.error("a lease cannot be given back", instance_id=instance_id, error=type(error).__name__)
-    return [0]
 
 
 def _batches(instances: Sequence[Claimed], size: int) -> Iterator[Sequence[Claimed]]:

@@ -30,10 +30,10 @@ def attempted(stage: Stage, settings: Settings, works: Sequence[Work]) -> list[R
 
 
 def try_connection(stage: Stage, settings: Settings) -> None:
-    """Make the connection's own test."""
+    """Open the client where no loop runs yet, and make the connection's own test."""
+    client = open_client(stage, settings, 1)
 
     async def run() -> None:
-        client = open_client(stage, settings, 1)
         if client is None:
             return
         try:

@@ -20,7 +20,6 @@ from shared.instances import Answer, Failed, Work
 from shared.logs import logger
 from shared.pipeline import Stage
 from shared.systems.permits import Calling, calling
-from shared.systems.transport import Client
 from workers.stages import Runner
 
 log = logger(__name__)
@@ -60,11 +59,36 @@ class CallLoop:
         Later ones are handed to *conclude_late*, in a thread, a group at a time.  *terms* say for whom calls are made,
         and until when.
         """
-        return self.call(self._run(self.stages[stage], works, patience_s, conclude_late, terms))
+        runner = self.stages[stage]
+        groups = [works[start : start + runner.group] for start in range(0, len(works), runner.group)]
+
+        async def answered() -> list[Answer]:
+            tasks = [asyncio.create_task(self._group(runner, group, terms)) for group in groups]
+            done, late = await asyncio.wait(tasks, timeout=patience_s)
+            for task in late:
+                self._expect(task, conclude_late)
+            return [answer for task in tasks if task in done for answer in task.result()]
+
+        return self.call(answered())
 
     def is_up(self, stage: Stage, within_s: float) -> bool | None:
         """Test the connection of *stage*; None: the budget leaves no call for it."""
-        return self.call(self._is_up(self.stages[stage].client, within_s))
+        client = self.stages[stage].client
+
+        async def passes() -> bool | None:
+            if client is None:
+                return True
+            calling.set(Calling(out_of_turn=True))
+            try:
+                async with asyncio.timeout(within_s):
+                    await client.test()
+            except BudgetSpentError:
+                return None
+            except (StageError, TimeoutError):
+                return False
+            return True
+
+        return self.call(passes())
 
     def close(self, timeout_s: float) -> None:
         """Wait for the stragglers, then end the loop."""
@@ -75,35 +99,6 @@ class CallLoop:
         self._writers.shutdown(wait=True)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout_s)
-
-    @staticmethod
-    async def _is_up(client: Client | None, within_s: float) -> bool | None:
-        if client is None:
-            return True
-        calling.set(Calling(out_of_turn=True))
-        try:
-            async with asyncio.timeout(within_s):
-                await client.test()
-        except BudgetSpentError:
-            return None
-        except (StageError, TimeoutError):
-            return False
-        return True
-
-    async def _run(
-        self,
-        stage: Runner,
-        works: Sequence[Work],
-        patience_s: float,
-        conclude_late: Callable[[list[Answer]], object],
-        terms: Calling,
-    ) -> list[Answer]:
-        groups = [works[start : start + stage.group] for start in range(0, len(works), stage.group)]
-        tasks = [asyncio.create_task(self._group(stage, group, terms)) for group in groups]
-        done, late = await asyncio.wait(tasks, timeout=patience_s)
-        for task in late:
-            self._expect(task, conclude_late)
-        return [answer for task in tasks if task in done for answer in task.result()]
 
     async def _group(self, stage: Runner, works: Sequence[Work], terms: Calling) -> list[Answer]:
         """Try *works* together; whatever escapes the stage is a bug of one of them, so then each is tried alone."""

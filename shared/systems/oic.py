@@ -62,7 +62,7 @@ class _Mapped(BaseModel):
     model_config = STRICT
 
     user: _User
-    instanceId: Word | Number | None = None  # noqa: N815 - as OIC has it
+    instance_id: Word | Number | None = Field(None, alias="instanceId")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def mapped_of(answer: Answer, number: str) -> Mapped:
     user = found.user.model_dump(exclude_unset=True)
     if len(orjson.dumps(user)) > _MOST_BYTES:
         raise UnavailableError(SYSTEM, "answered with a user object that is too large", status)
-    return Mapped(user, None if found.instanceId is None else str(found.instanceId))
+    return Mapped(user, None if found.instance_id is None else str(found.instance_id))
 
 
 def _refusal(answer: Answer) -> StageError:

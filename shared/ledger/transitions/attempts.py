@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, TextClause, text
 
 from shared.instances import Errand, Work
-from shared.ledger import unanswered
+from shared.ledger import lost_answers
 from shared.ledger.engine import json_rows, wake
 from shared.ledger.transitions import errands
 from shared.ledger.transitions.learned import LEARN_APPLIED, LEARN_TOLD, LEARN_USER, TROUBLED
@@ -128,7 +128,7 @@ def finish(tx: Connection, stage: Stage, endings: Iterable[Ending], terms: Terms
     if may_be_next and tx.execute(SOMETHING_DUE, {"numbers": members}).scalar():
         wake(tx)
     late = [one.instance_id for one in lines if one.id not in states and one.may_have_written]
-    unanswered.landed_late(tx, stage, late, settle_s=settle_s)
+    lost_answers.landed_late(tx, stage, late, settle_s=settle_s)
     if states:
         noted = [one.noted(states[one.id]) for one in lines if one.id in states]
         tx.execute(NOTE, {"rows": json_rows(noted), "stage": stage, "task_id": terms.task_id or None})
@@ -194,7 +194,7 @@ def _advance(
         tx.execute(_LEARN[stage], {"rows": json_rows(facts), "settle_s": settle_s})
     refused = [one.work.instance_id for one in advanced if one.failed_stage and one.work.instance_id in written]
     if refused and stage is Stage.CROWDTWIST:
-        unanswered.refused(tx, refused, settle_s=settle_s)
+        lost_answers.refused(tx, refused, settle_s=settle_s)
     return written
 
 
@@ -213,7 +213,7 @@ def _park(tx: Connection, stage: Stage, parked: list[Parked]) -> dict[int, str]:
     troubled = [{"member_number": one.member_number, "unsure": one.unsure} for one in parked if one.code or one.unsure]
     if troubled:
         tx.execute(TROUBLED, {"rows": json_rows(troubled), "stage": stage})
-    unanswered.lost(tx, stage, [one.instance_id for one in parked if one.unsure])
+    lost_answers.lost(tx, stage, [one.instance_id for one in parked if one.unsure])
     return written
 
 

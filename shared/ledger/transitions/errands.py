@@ -28,7 +28,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, TextClause, text
 
 from shared.instances import Errand
-from shared.ledger import unanswered
+from shared.ledger import lost_answers
 from shared.ledger.engine import json_rows
 from shared.ledger.transitions.claims import Claimed, by_lane_and_stage
 from shared.ledger.transitions.learned import LEARN_TOLD, LEARN_TOLD_AGAIN
@@ -81,19 +81,19 @@ def finish(tx: Connection, stage: Stage, ended: Sequence[ErrandEnded], *, settle
         told = [{"id": one.instance_id, **one.facts} for one in ended if one.errand is errand and one.facts]
         if told:
             tx.execute(statement, {"rows": json_rows(told), "settle_s": settle_s})
-    unanswered.lost(tx, stage, [one.instance_id for one in ended if one.unsure])
+    lost_answers.lost(tx, stage, [one.instance_id for one in ended if one.unsure])
     probes = [one.instance_id for one in ended if one.unsure and one.errand is Errand.PROBE]
     # It repeated what is newest, and may land after something newer still: nobody else will look.
-    unanswered.check(tx, stage, probes, settle_s=settle_s)
+    lost_answers.check(tx, stage, probes, settle_s=settle_s)
     checks = [one for one in ended if one.errand in {Errand.READ_BACK, Errand.TELL_AGAIN}]
-    unanswered.checked(tx, stage, [one.instance_id for one in checks if one.facts is not None])
+    lost_answers.checked(tx, stage, [one.instance_id for one in checks if one.facts is not None])
     # What this check itself lost may land as late as what it was to check.
     again = {
         one.instance_id: max(one.again_in_s, settle_s) if one.unsure and one.again_in_s is not None else one.again_in_s
         for one in checks
         if one.facts is None
     }
-    unanswered.check_again(tx, stage, again)
+    lost_answers.check_again(tx, stage, again)
     return written
 
 

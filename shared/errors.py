@@ -28,6 +28,9 @@ Anything else that escapes a stage is a bug: a dead letter, code `bug`, at the f
 from collections.abc import Sequence
 from typing import ClassVar
 
+OURS = ("bug", "worker_lost")
+"""Codes of dead letters for which no outside system is to blame; they say something about membersync."""
+
 
 class MembersyncError(Exception):
     """Root of everything membersync raises on purpose."""
@@ -196,10 +199,19 @@ class LedgerRefusedError(LedgerError):
 
 def codes_that_count() -> list[str]:
     """Return the codes of the errors that count against a connection, in every stage alike."""
+    return sorted({kind.code for kind in _failures() if kind.counts_for_breaker})
+
+
+def failure_codes() -> list[str]:
+    """Return every code that a failed instance can have."""
+    return sorted({*(kind.code for kind in _failures()), *OURS})
+
+
+def _failures() -> list[type[StageError]]:
     kinds = [StageError]
     for kind in kinds:
         kinds += kind.__subclasses__()
-    return sorted({kind.code for kind in kinds if kind.counts_for_breaker and not kind.__subclasses__()})
+    return [kind for kind in kinds if not kind.__subclasses__()]
 
 
 class SettingsInvalidError(ValueError):

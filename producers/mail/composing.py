@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from producers.operations import advice
 from producers.operations.advice import Step
+from shared.errors import OURS
 from shared.ledger.mail import HELD_MAX, Change, ComposedMail, Digest, Failure, Kind
 from shared.messages import normalised
 from shared.pipeline import FAILURE_STATUS, SYSTEMS, Stage, State
@@ -119,14 +120,14 @@ def _sections(digest: Digest, url: str) -> Iterator[Section]:
     """Return one section for each thing that is to be done."""
     dead = [one for one in digest.failures if one.state is State.DEAD]
     for stage in Stage:
-        if failures := [one for one in dead if one.stage is stage and one.code not in advice.OURS]:
+        if failures := [one for one in dead if one.stage is stage and one.code not in OURS]:
             codes = _codes(failures)
             status = FAILURE_STATUS.get(stage, "Siebel was not told")
             title = f"{_many(_total(failures), 'dead letter')}: {status}"
             where = urlencode([("stage", stage), *(("code", code) for code in codes)])
             meaning = advice.DEAD if stage in FAILURE_STATUS else advice.UNTOLD
             yield _section(title, failures, meaning, advice.requeue(stage, codes), f"{url}?{where}")
-    if failures := [one for one in dead if one.code in advice.OURS]:
+    if failures := [one for one in dead if one.code in OURS]:
         codes = _codes(failures)
         title = f"{_many(_total(failures), 'dead letter')}: membersync itself failed"
         where = urlencode([("code", code) for code in codes])

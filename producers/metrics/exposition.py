@@ -33,7 +33,7 @@ from prometheus_client.registry import Collector
 from producers.intake.accept import Outcome
 from producers.operations.single_flight import SharedLook
 from shared.budgets import budgets
-from shared.errors import LedgerError
+from shared.errors import OURS, LedgerError
 from shared.ledger import heartbeats, mail, refusals, views
 from shared.ledger.connections import connections
 from shared.ledger.engine import engine, transaction
@@ -49,8 +49,6 @@ _PATIENCE = 10
 _HANGS_S = 5.0
 """A ledger that has not answered for so long is away, whatever it told before.  Scrapes mostly wait for 10 s."""
 _UNFINISHED = (*QUEUED, State.RUNNING)
-_OURS_TO_FIX = ("bug", "worker_lost")
-"""Codes of dead letters that say something about membersync, and are alerted on apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +175,7 @@ def _backlog(look: _Look) -> Iterator[Metric]:
     yield _family(GaugeMetricFamily, "membersync_pending", what, ["lane", "stage", "state"], counts)
     what = "Age of the oldest instance since its acceptance"
     yield _family(GaugeMetricFamily, "membersync_oldest_seconds", what, ["lane", "state"], ages_s)
-    dead = {(str(stage), code): 0 for stage, code in product(Stage, _OURS_TO_FIX)}
+    dead = {(str(stage), code): 0 for stage, code in product(Stage, OURS)}
     dead |= {(row.stage, row.code): row.count for row in look.dead_letters}
     yield _family(GaugeMetricFamily, "membersync_dead_letters", "Dead letters by cause", ["stage", "code"], dead)
 

@@ -188,9 +188,6 @@ def _filled(words: str, stage: str | None, code: str | None) -> str:
     return words.format(system=system, login=login, refused=refused, prefix=prefix, code=code or "failed")
 
 
-OURS = ("bug", "worker_lost")
-"""Codes of dead letters for which no outside system is to blame."""
-
 IS_BACK = (
     "What was held goes out by itself, the newest state of each member, the live lane first, slowly at the beginning "
     "and within the budget. There is nothing to do."

@@ -86,7 +86,12 @@ def resume(ledger: Ledger, operator: Operator, stage: Stage, reason: str, of: Se
     with transaction(ledger) as tx:
         changed = connections.resume(tx, stage, by=operator.name)
         is_up = connections.gate(tx, stage).breaker.position is Position.CLOSED
-        answer = _resumed(is_up=is_up) if changed else "refused: it is not paused"
+        if not changed:
+            answer = "refused: it is not paused"
+        elif is_up:
+            answer = "resumed: what was held goes out"
+        else:
+            answer = "no longer paused, but it is down: what is held goes out by itself when it is back"
         action = Action(operator.name, operator.role, "resume", answer, mask_text(reason.strip()) or None)
         return _switched(tx, action, stage, of)
 
@@ -105,12 +110,6 @@ def test(ledger: Ledger, operator: Operator, stage: Stage, reason: str, of: Sett
         reason = mask_text(reason.strip())
         _record(tx, Action(operator.name, operator.role, "test", answer, reason or None), stage)
     return Tested(**asdict(found), was=was.position, now=now.position, answer=answer)
-
-
-def _resumed(*, is_up: bool) -> str:
-    if is_up:
-        return "resumed: what was held goes out"
-    return "no longer paused, but it is down: what is held goes out by itself when it is back"
 
 
 def _verdict(found: Finding, was: Position, now: Position, *, is_paused: bool) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from shared.ledger.filters import CONDITIONS, Condition, Filter
+from shared.ledger.filters import CONDITIONS, Filter
 from shared.ledger.refusals import RefusalFilter
 
 LIMIT_DEFAULT = 50
@@ -31,17 +31,16 @@ def filter_of(now: datetime, **words: str | Sequence[str] | None) -> Filter:
     """
     given: dict[str, Any] = {}
     for row in CONDITIONS:
-        if said := words.pop(row.name, None):
-            given[row.attribute] = _value(row, said, now)
+        said = words.pop(row.name, None)
+        if said and isinstance(said, str):
+            given[row.attribute] = (
+                instant_of(row.name, said, now) if issubclass(row.of, datetime) else row.of(said.strip())
+            )
+        elif said:
+            given[row.attribute] = tuple(dict.fromkeys(map(row.of, said)))
     if words:
         raise TypeError(f"no conditions: {', '.join(words)}")
     return Filter(**given)
-
-
-def _value(row: Condition, said: str | Sequence[str], now: datetime) -> object:
-    if isinstance(said, str):
-        return instant_of(row.name, said, now) if issubclass(row.of, datetime) else row.of(said.strip())
-    return tuple(dict.fromkeys(map(row.of, said)))
 
 
 def refusals_of(  # noqa: PLR0913  # one word each

@@ -84,11 +84,20 @@ class Verdict:
 
 def judge(found: Overview, dead: Sequence[Alike]) -> Verdict:
     """Say how it goes; *dead* are the dead letters that are alike."""
-    troubles = sorted(_troubles(found, dead), key=lambda one: one.level is not Level.PERSON)
+    troubles = [*_of_processes(found)]
+    troubles += [_of_connection(row, found.at) for row in found.connections if row.state != "up"]
+    if dead:
+        first_at = min((row.first_at for row in found.dead_letters if row.first_at), default=None)
+        troubles.append(_of_dead_letters(dead, first_at))
+    troubles += [*_of_members(found), *_of_mail(found)]
     waiting = sum(row.count for row in found.backlog if row.state in QUEUED)
-    if not troubles:
-        return Verdict(Level.WELL, _well(found), "all well", None, waiting, needs_person=False, troubles=[])
-    return _of(troubles, waiting)
+    if troubles:
+        return _of(sorted(troubles, key=lambda one: one.level is not Level.PERSON), waiting)
+    under_way = sum(row.count for row in found.backlog)
+    again = sum(row.count for row in found.backlog if row.state == State.WAITING)
+    tried = f", {again} of them to be tried again" if again else ""
+    well = f"All well: {_many(under_way, 'instance')} on the way{tried}" if under_way else "All well: nothing waits"
+    return Verdict(Level.WELL, well, "all well", None, waiting, needs_person=False, troubles=[])
 
 
 def unseen() -> Verdict:
@@ -127,27 +136,6 @@ def _of(troubles: list[Trouble], waiting: int) -> Verdict:
         needs_person=worst.level is Level.PERSON,
         troubles=troubles,
     )
-
-
-def _well(found: Overview) -> str:
-    under_way = sum(row.count for row in found.backlog)
-    again = sum(row.count for row in found.backlog if row.state == State.WAITING)
-    if not under_way:
-        return "All well: nothing waits"
-    tried = f", {again} of them to be tried again" if again else ""
-    return f"All well: {_many(under_way, 'instance')} on the way{tried}"
-
-
-def _troubles(found: Overview, dead: Sequence[Alike]) -> Iterator[Trouble]:
-    yield from _of_processes(found)
-    for row in found.connections:
-        if row.state != "up":
-            yield _of_connection(row, found.at)
-    if dead:
-        yield _of_dead_letters(dead, min((row.first_at for row in found.dead_letters if row.first_at), default=None))
-    yield from _of_members(found)
-    if late := _of_mail(found):
-        yield late
 
 
 def _of_processes(found: Overview) -> Iterator[Trouble]:
@@ -233,16 +221,10 @@ def _of_connection(row: ConnectionState, now: datetime) -> Trouble:
             f"correct {setting}; restart api and workers",
             f"{system} refuses us",
         )
-    drain = _drain(row)
-    todo = f"nothing to do{f'; {drain} to drain after it is back' if drain else ''}"
+    todo = "nothing to do"
+    if row.held and row.budget is not None:  # no budget says how fast it may go out
+        todo += f"; about {_roughly(drain_s(row.held, row.budget.per_minute))} to drain after it is back"
     return Trouble(Level.WAITS, f"{system} away{since}{wait}", row.since, row.held, todo, f"{system} away")
-
-
-def _drain(row: ConnectionState) -> str:
-    """Say how long what is held takes to go out; nothing where no budget says how fast it may."""
-    if not row.held or row.budget is None:
-        return ""
-    return f"about {_roughly(drain_s(row.held, row.budget.per_minute))}"
 
 
 def drain_s(held: int, per_minute: int) -> float:
@@ -292,14 +274,14 @@ def _of_members(found: Overview) -> Iterator[Trouble]:
             yield Trouble(Level.WAITS, what, None, alone, todo, _many(alone, "suspect"))
 
 
-def _of_mail(found: Overview) -> Trouble | None:
+def _of_mail(found: Overview) -> Iterator[Trouble]:
     since = found.unsent_mail.since
     if since is None or (found.at - since).total_seconds() <= MAIL_LATE_S:
-        return None
+        return
     count = found.unsent_mail.count
     what = f"{_many(count, 'mail')} to operators unsent since {_at(since, found.at)}"
     todo = "correct MEMBERSYNC_MAIL__…; `membersync doctor` has the mail server's answer"
-    return Trouble(Level.PERSON, what, since, 0, todo, "unsent mail")
+    yield Trouble(Level.PERSON, what, since, 0, todo, "unsent mail")
 
 
 def _safely(count: int) -> str:

@@ -17,13 +17,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from inspect import isclass
 from itertools import product
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from sqlalchemy import Connection, TextClause, text
 
-from shared import errors
+from shared.errors import failure_codes
 from shared.masking import mask_text
 from shared.personal import CLOSE, OPEN
 from shared.pipeline import Lane, Stage, State, SyncStatus
@@ -34,19 +33,11 @@ NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*$"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ACCEPTANCE_SKEW = timedelta(minutes=10)
 """How far the order of ids and of `accepted_at` may differ: retries of intake, clocks of its hosts."""
-_NOT_OF_A_CALL = ("bug", "worker_lost")
-"""Codes of failures that no error class has."""
 
 
 def has_control(word: str) -> bool:
     """Return whether *word* holds a control character: no text that we keep does."""
     return _CONTROL.search(word) is not None
-
-
-def failure_codes() -> list[str]:
-    """Return every code that a failed instance can have."""
-    kinds = (kind for kind in vars(errors).values() if isclass(kind) and issubclass(kind, errors.StageError))
-    return sorted({*(kind.code for kind in kinds if not kind.__subclasses__()), *_NOT_OF_A_CALL})
 
 
 @dataclass(frozen=True, slots=True)

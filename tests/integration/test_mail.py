@@ -12,6 +12,7 @@ from sqlalchemy import Engine, text
 from producers.cli.command_errors import DONE, NOTHING
 from producers.mail.mailer import Mailer
 from producers.operations import advice
+from shared.errors import OURS
 from shared.ledger import connections, mail
 from shared.ledger.engine import transaction, wake_calls
 from shared.ledger.transitions import errands
@@ -278,7 +279,7 @@ def test_every_command_that_a_mail_says_to_type_can_be_typed(
 ) -> None:
     monkeypatch.setenv("MEMBERSYNC_LEDGER_URL", ledger_url)
     type_in = Terminal(capsys)
-    steps = [*advice.after_outage(), *advice.correct(), *advice.find_bug(advice.OURS)]
+    steps = [*advice.after_outage(), *advice.correct(), *advice.find_bug(OURS)]
     for stage in Stage:
         steps += [*advice.bring_back(stage, Settings()), *advice.requeue(stage, ("unavailable", "throttled"))]
     commands = {command for step in steps for command in step.commands}

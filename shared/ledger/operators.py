@@ -109,7 +109,7 @@ def _conditions(where: ActionFilter) -> tuple[list[str], dict[str, Any]]:
 
 
 _ACTIONS = """
-    select id::text, at, who, role, what, reason, asked, count, answer, denied
+    select id::text as action_id, at, who, role, what, reason, asked, count, answer, denied
     from operator_action where {} order by id desc limit :limit
 """
 _RECORD = text("""

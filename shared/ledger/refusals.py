@@ -160,7 +160,7 @@ def _conditions(where: RefusalFilter) -> tuple[str, dict[str, Any]]:
 
 
 _RECORD = """
-    id::text, at, sender, source, outcome, position, line, field, reason, member_number, excerpt, count
+    id::text as refusal_id, at, sender, source, outcome, position, line, field, reason, member_number, excerpt, count
 """
 _KEEP = text("""
     with given as (

@@ -181,6 +181,19 @@ def test_refusals_are_found_by_sender_field_member_and_time(client: httpx.Client
     assert client.get("/v1/refusals", params={"since": "soon"}, headers=VIEWER).status_code == 400
 
 
+def test_refusals_are_listed_newest_first_page_by_page(ledger: Engine) -> None:
+    for number in range(12):
+        with transaction(ledger) as tx:
+            refusals.keep(
+                tx, "siebel", "request", [Refusal("refused", number, None, "x", "is bad", None, None)], more=0
+            )
+    with transaction(ledger) as tx:
+        first = refusals.refusals(tx, RefusalFilter(), limit=7)
+        second = refusals.refusals(tx, RefusalFilter(), limit=7, before=int(first.next or 0))
+    assert [one.position for one in (*first.items, *second.items)] == list(range(11, -1, -1))
+    assert second.next is None
+
+
 def test_only_who_may_read_sees_them(client: httpx.Client) -> None:
     assert client.get("/v1/refusals", headers=PRODUCER).status_code == 403
     assert client.get("/v1/refusals").status_code == 401

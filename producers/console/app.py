@@ -58,7 +58,7 @@ class _Files(StaticFiles):
     """Files whose address changes with their content, so that browsers may keep them."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """Give one file."""
+        """Return one file."""
         response = await super().get_response(path, scope)
         response.headers["Cache-Control"] = f"public, max-age={_KEPT_S}, immutable"
         return response

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
+from producers.console.forms import typed_into, values_of
 from producers.console.live import AsDrawn, Drawn, Rows, follow
 from producers.console.rendering import page
 from producers.console.selection_form import Words, cursor_of
@@ -44,7 +45,7 @@ class Line:
 def show_audit(request: Request, _: Visitor) -> Response:
     """Show what operators did, newest first."""
     words = request.query_params
-    typed = {name: words.get(name, "").strip() for name in _FIELDS if words.get(name, "").strip()}
+    typed = typed_into(words, _FIELDS)
     content: dict[str, Any] = {"typed": typed, "mistake": None, "lines": [], "next": None, "before": None, "follow": ""}
     try:
         where, before = _where(words), cursor_of(words)
@@ -68,7 +69,7 @@ async def follow_audit(request: Request, _: Visitor, drawn: AsDrawn) -> Streamin
     """
     words = request.query_params
     where = _where(words)
-    typed = {name: words[name] for name in _FIELDS if words.get(name)}
+    typed = typed_into(words, _FIELDS)
 
     def listed(tx: Transaction, limit: int, before: int | None) -> Rows:
         return _rows(operators.actions(tx, where, limit=limit, before=before).items)
@@ -85,16 +86,11 @@ def _where(words: Words) -> ActionFilter:
     try:
         since, until = (instant_of(name, words.get(name), now) for name in ("since", "until"))
     except ValueError as error:
-        field, _, what = str(error).partition(": ")
-        raise AskError(field, what) from None
-    denied = words.get("denied", "")
+        raise AskError.of(error) from None
+    who, what, denied = values_of(words, "who"), values_of(words, "what"), words.get("denied", "")
+    for name, values in (("who", who), ("what", what)):
+        if any(map(has_control, values)):
+            raise AskError(name, "contains a control character")
     if denied not in _DENIED:
         raise AskError("denied", "must be true or false")
-    return ActionFilter(_several(words, "who"), _several(words, "what"), _DENIED[denied], since, until)
-
-
-def _several(words: Words, name: str) -> tuple[str, ...]:
-    values = tuple(value.strip() for value in words.getlist(name) if value.strip())
-    if any(map(has_control, values)):
-        raise AskError(name, "contains a control character")
-    return values
+    return ActionFilter(who, what, _DENIED[denied], since, until)

@@ -109,7 +109,7 @@ def _content(request: Request) -> dict[str, Any]:
 
 
 def meanings(states: Sequence[ConnectionState], settings: Settings) -> dict[str, str]:
-    """Say of each connection that is down what its mail says."""
+    """Return of each connection that is down what its mail says."""
     down = [one for one in states if one.breaker != Position.CLOSED]
     return {one.name: when_down(Stage(one.name), settings, one.last_error or "") for one in down}
 

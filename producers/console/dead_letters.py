@@ -46,8 +46,8 @@ def show_dead_letters(request: Request, _: Visitor) -> Response:
         where, message, before = failures(asked.where()), asked.message(), cursor_of(request.query_params)
     except AskError as mistake:
         nothing = {"groups": None, "rows": None, "next": None, "before": None, "follow": ""}
-        return page(request, "letters/page.html", status=400, **content | nothing | {"mistake": mistake})
-    return page(request, "letters/page.html", **content, **_found(request, asked, where, message, before))
+        return page(request, "dead_letters/page.html", status=400, **content | nothing | {"mistake": mistake})
+    return page(request, "dead_letters/page.html", **content, **_found(request, asked, where, message, before))
 
 
 @router.get(f"/live{PATH}")
@@ -104,7 +104,7 @@ def rehearse(request: Request, operator: Annotated[Operator, Depends(operates("r
     different = [one for one in found if one.outcome != "same"]
     return page(
         request,
-        "letters/rehearsal.html",
+        "dead_letters/rehearsal.html",
         asked=asked,
         pieces=pieces(selection.asked, most=SHOWN // 10),
         total=len(found),

@@ -27,21 +27,21 @@ _TRY_AGAIN_S = 5
 def install(app: FastAPI) -> None:
     """Let the errors of pages be pages; comes after the api's own handlers, which it keeps for the rest."""
     for kind in (ProblemError, AskError, LedgerError, RequestValidationError, HTTPException):
-        app.add_exception_handler(kind, _either(app.exception_handlers[kind]))
-    app.add_exception_handler(LoginNeededError, _login)
+        app.add_exception_handler(kind, _page_or(app.exception_handlers[kind]))
+    app.add_exception_handler(LoginNeededError, _to_login)
 
 
-def _either(otherwise: Handler) -> Handler:
+def _page_or(otherwise: Handler) -> Handler:
     async def answer(request: Request, error: Exception) -> Response:
         if "text/html" in request.headers.get("accept", "") and not request.url.path.startswith(_NO_PAGES):
-            return _mistake(request, error)
+            return _error_page(request, error)
         found = otherwise(request, error)
         return found if isinstance(found, Response) else await found
 
     return answer
 
 
-def _mistake(request: Request, error: Exception) -> Response:
+def _error_page(request: Request, error: Exception) -> Response:
     status, what, tries_again = 500, "", False
     match error:
         case ProblemError():
@@ -66,7 +66,7 @@ def _mistake(request: Request, error: Exception) -> Response:
         with suppress(ProblemError):
             request.state.principal = whoever_looks(request)
     title, came_from = HTTPStatus(status).phrase, _came_from(request)
-    answer = page(request, "mistake.html", status=status, title=title, what=what, came_from=came_from)
+    answer = page(request, "error.html", status=status, title=title, what=what, came_from=came_from)
     answer.headers.update(getattr(error, "headers", None) or {})
     if tries_again:
         answer.headers["Refresh"] = str(_TRY_AGAIN_S)
@@ -74,7 +74,7 @@ def _mistake(request: Request, error: Exception) -> Response:
 
 
 def _came_from(request: Request) -> str:
-    """Give the page of ours whose form was sent, or nothing."""
+    """Return the page of ours whose form was sent, or nothing."""
     authenticator: Authenticator = request.app.state.authenticator
     referer = urlsplit(request.headers.get("referer", ""))
     origin = f"{referer.scheme}://{referer.netloc}"
@@ -85,7 +85,7 @@ def _came_from(request: Request) -> str:
     return local(referer._replace(scheme="", netloc="", path=path or "/", fragment="").geturl(), "")
 
 
-def _login(request: Request, _: Exception) -> Response:
+def _to_login(request: Request, _: Exception) -> Response:
     if request.headers.get("sec-fetch-site") == "cross-site" and request.method == "GET":
         # A link in a mail: the browser keeps a strict cookie back until the page is asked for by a page of ours.
         return HTMLResponse('<!doctype html><meta http-equiv="refresh" content="0"><title>membersync</title>')

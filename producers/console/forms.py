@@ -2,7 +2,7 @@
 
 import hmac
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
 from threading import Lock
@@ -52,6 +52,17 @@ async def posted(request: Request) -> Form:
 
 
 Posted = Annotated[Form, Depends(posted)]
+
+
+def typed_into(words: Form, names: Iterable[str]) -> dict[str, str]:
+    """Return what was typed into the fields *names* of a page's filter: those that are not blank."""
+    typed = {name: words.get(name, "").strip() for name in names}
+    return {name: value for name, value in typed.items() if value}
+
+
+def values_of(words: Form, name: str) -> tuple[str, ...]:
+    """Return all values of a field that are not blank."""
+    return tuple(value.strip() for value in words.getlist(name) if value.strip())
 
 
 def expected_key(request: Request) -> str:

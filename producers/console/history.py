@@ -66,7 +66,7 @@ class Range:
         return Steps(end - length, self.until if self.is_now else end, step)
 
     def lead(self, at: datetime, until: datetime, series: str | None) -> str | None:
-        """Give the address of what a bar counts, or of a step drawn larger; None: it cannot be."""
+        """Return the address of what a bar counts, or of a step drawn larger; None: it cannot be."""
         if series is not None:
             return f"/outcomes?{urlencode({'outcome': series, 'since': _text(at), 'until': _text(until)})}"
         closer = next((name for name, (length, step) in RANGES.items() if length >= until - at), None)
@@ -75,7 +75,7 @@ class Range:
         return _address(closer, until)
 
     def moved(self, ranges: int) -> str:
-        """Give the address of the same range so many ranges later."""
+        """Return the address of the same range so many ranges later."""
         return _address(self.name, self.steps.since + (ranges + 1) * RANGES[self.name][0])
 
 
@@ -150,7 +150,7 @@ def _instant(words: Words, name: str, now: datetime) -> datetime | None:
     try:
         return instant_of(name, words.get(name), now)
     except ValueError as error:
-        raise AskError(name, str(error).partition(": ")[2]) from None
+        raise AskError.of(error) from None
 
 
 def _address(name: str, until: datetime) -> str:

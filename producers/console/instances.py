@@ -33,6 +33,14 @@ from shared.pipeline import SYSTEMS
 router = APIRouter()
 
 _PATH = "/instances"
+_TYPED_MAX = 200
+_PARTS = {
+    "facts": "instances/facts.html",
+    "way": "instances/way.html",
+    "activity": "instances/activity.html",
+    "carried": "instances/carried.html",
+}
+Id = Annotated[str, Path()]
 
 
 @router.get(_PATH)
@@ -80,16 +88,13 @@ async def follow_instances(request: Request, _: Visitor, drawn: AsDrawn) -> Stre
     return follow(request, drawn, listed, shown=LIMIT_DEFAULT, address=bar.asked.address(_PATH))
 
 
-_LONGEST = 200
-
-
 @router.get("/search")
 def search(request: Request, who: Visitor, q: str = "") -> Response:
     """Lead to the member, by any of its ids, the instance, or that of the event; else to the instances that say so.
 
     Who may see people finds them by an exact e-mail address too; that it was done is recorded, the address is not.
     """
-    words = "".join(filter(str.isprintable, q)).strip()[:_LONGEST]
+    words = "".join(filter(str.isprintable, q)).strip()[:_TYPED_MAX]
     if not words:
         return RedirectResponse("/instances", 303)
     with transaction(ledger_of(request)) as tx:
@@ -110,9 +115,9 @@ def search(request: Request, who: Visitor, q: str = "") -> Response:
 
 @router.get("/suggestions")
 def suggest(
-    request: Request, _: Visitor, field: str, beginning: Annotated[str, Query(max_length=_LONGEST)] = ""
+    request: Request, _: Visitor, field: str, beginning: Annotated[str, Query(max_length=_TYPED_MAX)] = ""
 ) -> Response:
-    """Give as JSON what may be meant.
+    """Return as JSON what may be meant.
 
     Raises:
         ProblemError: 400, nothing is suggested for this field.
@@ -124,15 +129,6 @@ def suggest(
     except ValueError as error:
         raise invalid_parameter(error) from None
     return Response(orjson.dumps({"items": items}), media_type="application/json")
-
-
-_PARTS = {
-    "facts": "instances/facts.html",
-    "way": "instances/way.html",
-    "activity": "instances/activity.html",
-    "carried": "instances/carried.html",
-}
-Id = Annotated[str, Path()]
 
 
 @router.get("/instances/{instance_id}")

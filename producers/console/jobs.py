@@ -54,6 +54,19 @@ _CAME_TO = {
     for kind, closed in ((Kind.REQUEUE, "closed, as overtaken"), (Kind.DISCARD, "discarded"))
 }
 _STEPS = (f"first {rollout.SIZES[1]}", f"then {rollout.SIZES[2]}", "then the rest")
+_SHOWN = 10
+"""Rows of each verdict."""
+_BECOMES = {
+    Verdict.SEND: "will be sent",
+    Verdict.SUPERSEDED: "closed as superseded: a newer success overtook it",
+    Verdict.MERGED: "merged into a newer pending event, which carries it",
+    Verdict.DISCARD: "will be discarded, for good",
+    Verdict.REFUSED: "refused: nothing happens to it",
+}
+_AT_A_FIELD = ("reason", "rate")
+_CARRIED = ("kind", "reason", "rate", "from_start", "force", "back")
+"""What a form of the plan says beside the selection."""
+_ADDRESS_MAX = 4_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +80,19 @@ class Progress:
 
     @property
     def outcome(self) -> str:
-        """Say what a job that is over came to; nothing of one that goes on."""
+        """Return what a job that is over came to; nothing of one that goes on."""
         return outcome(self.job) if self.job.over else ""
 
     @classmethod
     def of(cls, job: Job, now: datetime) -> "Progress":
-        """Say how far *job* is."""
+        """Return how far *job* is."""
         ended = job.total - sum(job.counts[state] for state in _NOT_ENDED)
         elapsed_s = ((job.ended_at or now) - job.started_at).total_seconds() if job.started_at else None
         return cls(job, ended, elapsed_s, pieces(job.asked))
 
 
 def outcome(job: Job) -> str:
-    """Say in one sentence what a job came to; the numbers add up to all of its instances.  Pure."""
+    """Return in one sentence what a job came to; the numbers add up to all of its instances.  Pure."""
     told = [
         f"{job.counts[state]} {word}"
         for state, word in _CAME_TO[Kind(job.kind)]
@@ -162,21 +175,6 @@ def _job(ledger: Ledger, words: str) -> Job:
     return job
 
 
-_SHOWN = 10
-"""Rows of each verdict."""
-_BECOMES = {
-    Verdict.SEND: "will be sent",
-    Verdict.SUPERSEDED: "closed as superseded: a newer success overtook it",
-    Verdict.MERGED: "merged into a newer pending event, which carries it",
-    Verdict.DISCARD: "will be discarded, for good",
-    Verdict.REFUSED: "refused: nothing happens to it",
-}
-_AT_A_FIELD = ("reason", "rate")
-_CARRIED = ("kind", "reason", "rate", "from_start", "force", "back")
-"""What a form of the plan says beside the selection."""
-_ADDRESS_MAX = 4_000
-
-
 def _poster(request: Request, who: Visitor, form: Posted) -> Operator:
     return permit(request, who, kind_of(form), asked_in(form))
 
@@ -191,7 +189,7 @@ def show_plan(request: Request, who: Visitor) -> Response:
 
 @router.post("/dead-letters/plan", dependencies=[Depends(_poster)])
 def plan_selected(request: Request, form: Posted) -> Response:
-    """Give the way to the plan of what was ticked, or of the same form again; the plan itself, if that is too long."""
+    """Lead to the plan of what was ticked, or of the same form again; show the plan itself, if that is too long."""
     asked = Asked.of(form)
     if not asked.fields:
         return redirect(
@@ -253,7 +251,7 @@ def _shown(
     rows = [item for verdict in plan.counts for item in [one for one in plan.items if one.verdict == verdict][:_SHOWN]]
     return page(
         request,
-        "letters/plan.html",
+        "dead_letters/plan.html",
         status=409 if changed else 400 if mistake else 200,
         plan=plan,
         planned=_summed_up(plan),
@@ -272,7 +270,7 @@ def _shown(
 
 
 def _summed_up(plan: Plan) -> str:
-    """Give what a form remembers of a plan, to be compared: how many, and which as far as the plan lists them."""
+    """Return what a form remembers of a plan, to be compared: how many, and which as far as the plan lists them."""
     counts = " ".join(f"{verdict}:{count}" for verdict, count in plan.counts.items())
     listed = " ".join(sorted(f"{item.instance_id}:{item.verdict}" for item in plan.items))
     return f"{counts} {sha256(listed.encode()).hexdigest()[:16]}"

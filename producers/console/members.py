@@ -25,7 +25,16 @@ from shared.ledger.engine import transaction
 from shared.ledger.records import InstanceRecord, MemberRecord
 from shared.pipeline import SYSTEMS, Stage, State, SyncStatus, is_a, spoken
 
+router = APIRouter()
+
 _UNCHANGED = "the newest event changed nothing that is synced"
+_PARTS = {
+    "facts": "members/facts.html",
+    "events": "members/events.html",
+}
+_EVENTS = 20
+Number = Annotated[str, Path()]
+Cursor = Annotated[str, Query()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +88,6 @@ def _crowdtwist(member: MemberRecord, newest: InstanceRecord) -> Side:
     if newest.state == State.REJECTED:
         return Side("No", "the newest event is a Data Error; correct the member in Siebel")
     return Side("No", f"the newest event is {is_a(newest.state)}")
-
-
-router = APIRouter()
-
-_PARTS = {
-    "facts": "members/facts.html",
-    "events": "members/events.html",
-}
-_EVENTS = 20
-Number = Annotated[str, Path()]
-Cursor = Annotated[str, Query()]
 
 
 @router.get("/members/{number:path}/unmask")

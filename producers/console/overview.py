@@ -28,6 +28,8 @@ from shared.ledger.tallies import MinuteCount, Outage, Percentiles, minutes, out
 from shared.pipeline import Lane, State
 from shared.settings import Settings
 
+router = APIRouter()
+
 PLOTTED = timedelta(hours=1)
 
 _CAUSES_MAX = 8
@@ -37,6 +39,12 @@ _JOBS_MAX = 5
 _FRESH_S = 1.5
 _PATIENCE = 5
 """A look is shown again for at least this many times as long as it took."""
+_PARTS = {
+    "connections": "overview/connections.html",
+    "lanes": "overview/lanes.html",
+    "outcomes": "overview/outcomes.html",
+    "causes": "overview/causes.html",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,16 +128,6 @@ class Overviews:
             hour = Range("1h", at, is_now=True)
             self._plot = shows, outcomes_chart(counted, away, hour.steps, hour.lead)
         return self._plot[1]
-
-
-router = APIRouter()
-
-_PARTS = {
-    "connections": "overview/connections.html",
-    "lanes": "overview/lanes.html",
-    "outcomes": "overview/outcomes.html",
-    "causes": "overview/causes.html",
-}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,15 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from producers.console.forms import typed_into, values_of
 from producers.console.rendering import page
-from producers.console.selection_form import Words, cursor_of
+from producers.console.selection_form import cursor_of
 from producers.console.session import Visitor
 from producers.http.request import ledger_of
 from producers.intake.refused import where_of
 from producers.operations.filtering import refusals_of
-from producers.operations.job_control import AskError
 from shared.ledger import refusals
 from shared.ledger.engine import transaction
-from shared.ledger.refusals import RefusalFilter
 
 router = APIRouter()
 
@@ -28,26 +27,16 @@ _FIELDS = ("sender", "field", "member", "since", "until")
 def show_refusals(request: Request, _: Visitor) -> Response:
     """Show the groups of what was refused, and the newest of it."""
     words = request.query_params
-    typed = {name: words.get(name, "").strip() for name in _FIELDS if words.get(name, "").strip()}
+    typed = typed_into(words, _FIELDS)
     content: dict[str, Any] = {"typed": typed, "mistake": None, "groups": [], "items": [], "next": None}
+    several = {name: values_of(words, name) for name in ("sender", "field", "member")}
     try:
-        where, before = _where(words), cursor_of(words)
-    except AskError as mistake:
-        return page(request, "refusals/page.html", status=400, before=None, **content | {"mistake": mistake})
+        before = cursor_of(words)
+        where = refusals_of(now=datetime.now(UTC), since=words.get("since"), until=words.get("until"), **several)
+    except ValueError as error:
+        return page(request, "refusals/page.html", status=400, before=None, **content | {"mistake": error})
     with transaction(ledger_of(request)) as tx:
         groups = [] if before else refusals.groups(tx, where, limit=_GROUPS)
         found = refusals.refusals(tx, where, limit=_ROWS, before=before)
     content |= {"groups": groups, "items": found.items, "next": found.next, "where_of": where_of}
     return page(request, "refusals/page.html", before=before, **content)
-
-
-def _where(words: Words) -> RefusalFilter:
-    given = {
-        name: [value.strip() for value in words.getlist(name) if value.strip()]
-        for name in ("sender", "field", "member")
-    }
-    try:
-        return refusals_of(now=datetime.now(UTC), since=words.get("since"), until=words.get("until"), **given)
-    except ValueError as error:
-        field, _, what = str(error).partition(": ")
-        raise AskError(field, what) from None

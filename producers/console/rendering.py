@@ -29,22 +29,22 @@ _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def instant(value: datetime | None) -> str:
-    """Give an instant in UTC, to the second."""
+    """Return an instant in UTC, to the second."""
     return "" if value is None else value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def clock(value: datetime | None) -> str:
-    """Give the time of day of an instant in UTC."""
+    """Return the time of day of an instant in UTC."""
     return "" if value is None else value.astimezone(UTC).strftime("%H:%M:%S")
 
 
 def machine(value: datetime | None) -> str:
-    """Give an instant for the `datetime` attribute."""
+    """Return an instant for the `datetime` attribute."""
     return "" if value is None else value.astimezone(UTC).isoformat()
 
 
 def span(seconds: float | None) -> str:
-    """Give a duration in its two largest units."""
+    """Return a duration in its two largest units."""
     if seconds is None:
         return ""
     whole = max(0, int(seconds))
@@ -58,17 +58,17 @@ def span(seconds: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """Give a duration, short ones to the millisecond."""
+    """Return a duration, short ones to the millisecond."""
     return "" if value is None else took(value * _SECOND_MS)
 
 
 def since(value: datetime | None, now: datetime) -> str:
-    """Say how long ago."""
+    """Return how long ago."""
     return "" if value is None else span((now - value).total_seconds())
 
 
 def took(milliseconds: float | None) -> str:
-    """Give the duration of a call or an attempt."""
+    """Return the duration of a call or an attempt."""
     if milliseconds is None:
         return ""
     if milliseconds < _SECOND_MS:
@@ -78,22 +78,22 @@ def took(milliseconds: float | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """Give a number with its thousands apart."""
+    """Return a number with its thousands apart."""
     return "" if value is None else f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def percent(part: float, whole: float) -> str:
-    """Give *part* of *whole*."""
+    """Return *part* of *whole*."""
     return f"{100 * part / whole:.0f} %" if whole else "0 %"
 
 
 def pretty(value: object) -> str:
-    """Give JSON with a line for each member."""
+    """Return JSON with a line for each member."""
     return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False, default=str)
 
 
 def visible(value: object) -> object:
-    """Give a text without what is not seen but changes how the rest is read: control characters, directions."""
+    """Return a text without what is not seen but changes how the rest is read: control characters, directions."""
     return _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", value) if type(value) is str else value
 
 
@@ -119,13 +119,13 @@ _FLASH_LONGEST = 600
 
 
 def page(request: Request, template: str, *, status: int = 200, **content: object) -> Response:
-    """Give the page *template* with *content*."""
+    """Return the page *template* with *content*."""
     cookies = Cookies.of(request)
     has_seed = cookies.seed in request.cookies
     if not has_seed:
         request.state.seed = new_seed()
     html = _environment().get_template(template).render(**_surroundings(request), **content)
-    response = HTMLResponse(_led(html, request), status, _HEADERS)
+    response = HTMLResponse(_under_prefix(html, request), status, _HEADERS)
     if not has_seed:
         cookies.put(response, cookies.seed, request.state.seed)
     if cookies.flash in request.cookies:
@@ -138,7 +138,7 @@ def fragments(request: Request, templates: Mapping[str, str], **content: object)
     around = _surroundings(request)
     environment = _environment()
     return {
-        name: _led(environment.get_template(one).render(**around, **content), request)
+        name: _under_prefix(environment.get_template(one).render(**around, **content), request)
         for name, one in templates.items()
     }
 
@@ -149,10 +149,10 @@ def heading(request: Request) -> dict[str, str]:
     if around["verdict"] is None:
         return {}
     counted = {f"count-{name}": f"{count or ''}" for name, count in around["page_counts"].items()}
-    return {"verdict": _led(_environment().get_template("verdict.html").render(**around), request)} | counted
+    return {"verdict": _under_prefix(_environment().get_template("verdict.html").render(**around), request)} | counted
 
 
-def _led(html: str, request: Request) -> str:
+def _under_prefix(html: str, request: Request) -> str:
     """Let the links and forms of *html* lead through the path that a proxy has us under.
 
     Pages are written without it; nothing but markup of ours has these quotes, for what is put into it is escaped.
@@ -172,13 +172,13 @@ def redirect(request: Request, url: str, said: str = "", *, good: bool = True) -
 
 
 def local(address: str, otherwise: str) -> str:
-    """Give *address* if it is a page of ours, else the *otherwise*."""
+    """Return *address* if it is a page of ours, else the *otherwise*."""
     is_ours = address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable()
     return address if is_ours else otherwise
 
 
 def _surroundings(request: Request) -> dict[str, Any]:
-    """Give what every template can use."""
+    """Return what every template can use."""
     settings = settings_of(request)
     who: Principal | None = getattr(request.state, "principal", None)
     return {
@@ -196,7 +196,7 @@ def _surroundings(request: Request) -> dict[str, Any]:
 
 
 def _standing(request: Request, who: Principal | None) -> dict[str, Any]:
-    """Give what every page begins with: the verdict, and how many of what stand beside the names of the pages."""
+    """Return what every page begins with: the verdict, and how many of what stand beside the names of the pages."""
     if who is None:
         return {"verdict": None, "page_counts": {}}
     try:
@@ -235,16 +235,16 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= FILTERS
-    environment.globals |= {"static": _static, "query": _query}
+    environment.globals |= {"static": static, "query": query}
     return environment
 
 
 @cache
-def _static(name: str) -> str:
-    """Give the address of a file of ours; it changes with the file, so that browsers may keep it."""
+def static(name: str) -> str:
+    """Return the address of a file of ours; it changes with the file, so that browsers may keep it."""
     return f"/static/{name}?v={sha256((STATIC / name).read_bytes()).hexdigest()[:12]}"
 
 
-def _query(**values: object) -> str:
-    """Give a query of those *values* that say something; a list is a parameter for each of its values."""
+def query(**values: object) -> str:
+    """Return a query of those *values* that say something; a list is a parameter for each of its values."""
     return urlencode({name: value for name, value in values.items() if value not in (None, "", [], ())}, doseq=True)

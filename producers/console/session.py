@@ -54,7 +54,7 @@ class Cookies:
 
     @classmethod
     def of(cls, request: Request) -> "Cookies":
-        """Give those for the host that *request* names."""
+        """Return those for the host that *request* names."""
         of = settings_of(request).api
         is_public = (of.public_url or "").startswith("https:") or request.url.scheme == "https"
         secure = is_public or not is_loopback(name_of(request.headers.get("host", "")))
@@ -74,7 +74,7 @@ class Cookies:
 
 
 class Sessions:
-    """Gives cookies for tokens and principals for cookies, and slows down who guesses."""
+    """The logins: cookies for tokens, principals for cookies, and a brake on who guesses."""
 
     def __init__(self, authenticator: Authenticator) -> None:
         self._keys = {sha256(digest).hexdigest()[:16]: (digest, who) for digest, who in authenticator.known}
@@ -90,12 +90,12 @@ class Sessions:
         return bool(self._keys)
 
     def opened(self, who: Principal, digest: bytes) -> str:
-        """Give the cookie of a login."""
+        """Return the cookie of a login."""
         key = sha256(digest).hexdigest()[:16]
         return f"{key}.{_signer(digest).dumps([who.name, secrets.token_urlsafe(_NONCE_BYTES)])}"
 
     def who(self, cookie: str) -> Principal | None:
-        """Say whose login this is; None: nobody's, or too old."""
+        """Return whose login this is; None: nobody's, or too old."""
         key, _, signed = cookie.partition(".")
         if key not in self._keys or cookie in self._ended:
             return None
@@ -114,7 +114,7 @@ class Sessions:
                 self._ended.pop(next(iter(self._ended)))
 
     async def may_try(self, client: str, browser: str, *, is_right: bool = False) -> bool:
-        """Say whether this *browser*, by its seed, at the address *client* may try a token, after a pause if need be.
+        """Return whether this *browser*, by its seed, at the address *client* may try a token, after a pause if needed.
 
         A browser that guessed may not.  Others at its address, a proxy's perhaps, wait and may; who has a right token
         waits one turn, however many guess.
@@ -144,12 +144,12 @@ class Sessions:
 
 
 def new_seed() -> str:
-    """Give a seed for the forms of one browser."""
+    """Return a seed for the forms of one browser."""
     return secrets.token_urlsafe(_SEED_BYTES)
 
 
 def form_key(seed: str, session: str) -> str:
-    """Give what a form must carry to be from a page that this browser got from us, in this login."""
+    """Return what a form must carry to be from a page that this browser got from us, in this login."""
     return hmac.new(seed.encode(), b"form:" + session.encode(), sha256).hexdigest()
 
 
@@ -162,7 +162,7 @@ class LoginNeededError(Exception):
 
 
 def visitor(request: Request) -> Principal:
-    """Say who looks, and bind it to the request's line in the log.
+    """Return who looks, and bind it to the request's line in the log.
 
     Raises:
         LoginNeededError: nobody is logged in.
@@ -179,7 +179,7 @@ def visitor(request: Request) -> Principal:
 
 
 def whoever_looks(request: Request) -> Principal | None:
-    """Say whose browser this is; None: nobody is logged in.
+    """Return whose browser this is; None: nobody is logged in.
 
     Raises:
         ProblemError: 403, the page of another site sent them.
@@ -195,7 +195,7 @@ Visitor = Annotated[Principal, Depends(visitor)]
 
 
 def login_address(request: Request) -> str:
-    """Give the way to the login and back to this page."""
+    """Return the way to the login and back to this page."""
     if request.method != "GET":
         return "/login"
     query = f"?{request.url.query}" if request.url.query else ""

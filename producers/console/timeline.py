@@ -42,10 +42,10 @@ class Lines:
 
 
 def stations(record: InstanceRecord, activity: Sequence[ActivityLine]) -> list[Station]:
-    """Say how far an instance is between Siebel and Siebel."""
+    """Return how far an instance is between Siebel and Siebel."""
     first = Station("Siebel", "done", f"sent this {record.operation}")
     way = [first, *(Station(SYSTEMS[stage], *_standing(record, stage)) for stage in STAGES)]
-    if _was_told_of_its_failure(record, activity):
+    if _failure_was_reported(record, activity):
         way[-1] = Station(SYSTEMS[Stage.SIEBEL], "done", f"was told {record.status}")
     return way
 
@@ -71,15 +71,15 @@ def _standing_of_refused(record: InstanceRecord, stage: Stage) -> tuple[str, str
     return ("done", "was told") if stage is Stage.SIEBEL else ("ahead", "not called")
 
 
-def _was_told_of_its_failure(record: InstanceRecord, activity: Sequence[ActivityLine]) -> bool:
-    """Say whether Siebel was told that it fails, for now or for good, at a stage before."""
+def _failure_was_reported(record: InstanceRecord, activity: Sequence[ActivityLine]) -> bool:
+    """Return whether Siebel was told that it fails, for now or for good, at a stage before."""
     if record.status not in FAILURE_STATUS.values():
         return False
     return any(line.stage == Stage.SIEBEL and line.took_ms is not None and not line.code for line in activity)
 
 
 def shares(record: InstanceRecord, activity: Sequence[ActivityLine], now: datetime) -> list[Share]:
-    """Say where the time went from acceptance to the end, or to *now*: at work in each system, and between."""
+    """Return where the time went from acceptance to the end, or to *now*: at work in each system, and between."""
     spent: dict[str, float] = {}
     for name, took_ms in _spent(activity, None if record.finished_at else now):
         spent[name] = spent.get(name, 0.0) + took_ms
@@ -94,10 +94,10 @@ def shares(record: InstanceRecord, activity: Sequence[ActivityLine], now: dateti
 
 
 def _spent(activity: Sequence[ActivityLine], now: datetime | None) -> Iterator[tuple[str, float]]:
-    """Give what was done between each two lines; what comes after the end is not counted."""
+    """Return what was done between each two lines; what comes after the end is not counted."""
     for before, line in pairwise(activity):
-        if _is_over(before, line):
-            continue
+        if before.state not in {State.PENDING, State.RUNNING, *_GAPS} and line.state == before.state:
+            continue  # it had ended, and nobody sent it on
         between_ms = max(0.0, (line.at - before.at).total_seconds() * 1000)
         worked_ms = min(line.took_ms or 0.0, between_ms)
         yield _gap(before), between_ms - worked_ms
@@ -107,17 +107,12 @@ def _spent(activity: Sequence[ActivityLine], now: datetime | None) -> Iterator[t
         yield _gap(activity[-1]), max(0.0, (now - activity[-1].at).total_seconds() * 1000)
 
 
-def _is_over(before: ActivityLine, line: ActivityLine) -> bool:
-    """Say whether it had ended at *before* and nobody sent it on."""
-    return before.state not in {State.PENDING, State.RUNNING, *_GAPS} and line.state == before.state
-
-
 def _gap(before: ActivityLine) -> str:
     return "waiting for a person" if before.state in _FAILED else _GAPS.get(State(before.state), "queued")
 
 
 def lines(activity: Sequence[ActivityLine]) -> Lines:
-    """Give what of the activity is shown: a long outage leaves thousands of lines that say the same."""
+    """Return what of the activity is shown: a long outage leaves thousands of lines that say the same."""
     if len(activity) <= _BEGINNING + _END:
         return Lines(activity, 0, ())
     return Lines(activity[:_BEGINNING], len(activity) - _BEGINNING - _END, activity[-_END:])

@@ -122,8 +122,7 @@ class _Limited(BaseModel):
         try:
             return filter_of(datetime.now(UTC), **self.model_dump(exclude={"limit"}))
         except ValueError as error:
-            field, _, what = str(error).partition(": ")
-            raise AskError(field, what) from None
+            raise AskError.of(error) from None
 
 
 if TYPE_CHECKING:

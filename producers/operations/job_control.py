@@ -41,6 +41,12 @@ class AskError(ValueError):
         self.field = field
         self.reason = reason
 
+    @classmethod
+    def of(cls, error: ValueError) -> "AskError":
+        """Return it for an *error* that says the field and what is wrong, as `filtering` does."""
+        field, _, reason = str(error).partition(": ")
+        return cls(field, reason)
+
 
 class ReasonError(AskError):
     """It is of more than one instance, as the ledger stands now, and nobody says why."""

@@ -93,7 +93,7 @@ class Progress:
 
 def outcome(job: Job) -> str:
     """Return in one sentence what a job came to; the numbers add up to all of its instances.  Pure."""
-    told = [
+    parts = [
         f"{job.counts[state]} {word}"
         for state, word in _CAME_TO[Kind(job.kind)]
         if job.counts[state] and job.counts[state] != job.total
@@ -102,7 +102,7 @@ def outcome(job: Job) -> str:
     how = "Stopped" if job.state == JobState.STOPPED else "Finished"
     if whole and job.total:
         return f"{how}: {'it' if job.total == 1 else f'all {job.total}'} {whole}."
-    return f"{how}: of {job.total}, {', '.join(told)}." if told else f"{how}."
+    return f"{how}: of {job.total}, {', '.join(parts)}." if parts else f"{how}."
 
 
 @router.get("/jobs")

@@ -19,6 +19,9 @@ from shared.messages import normalised
 from shared.pipeline import FAILURE_STATUS, SYSTEMS, Stage, State
 from shared.settings import Settings
 
+_NAMED_MAX = 10
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
+
 
 @dataclass(frozen=True, slots=True)
 class Section:
@@ -70,10 +73,6 @@ def _templates() -> Environment:
     return environment
 
 
-_NAMED_MAX = 10
-_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
-
-
 def of_change(change: Change, settings: Settings, *, now: datetime) -> ComposedMail:
     """Compose the mail about a connection that went down or came back."""
     content = _back(change, settings) if change.is_up else _down(change, settings)
@@ -82,7 +81,12 @@ def of_change(change: Change, settings: Settings, *, now: datetime) -> ComposedM
 
 def of_digest(digest: Digest, settings: Settings, *, now: datetime) -> ComposedMail:
     """Compose the mail about new dead letters and Data Errors, of which there is at least one."""
-    return rendered(_digest(digest, settings), written=_instant(now))
+    counts = ((digest.dead, "dead letter"), (digest.rejected, "Data Error"))
+    what = " and ".join(_many(count, name) for count, name in counts if count)
+    facts = (("Since", _instant(digest.since)), ("Until", _instant(digest.until)))
+    sections = tuple(_sections(digest, f"{settings.api.url}/dead-letters"))
+    content = Content(Kind.DIGEST, what, f"New since the last digest: {what}.", facts, sections)
+    return rendered(content, written=_instant(now))
 
 
 def _down(change: Change, settings: Settings) -> Content:
@@ -106,14 +110,6 @@ def _back(change: Change, settings: Settings) -> Content:
     section = Section(advice.when_back(settings), advice.after_outage(), f"{settings.api.url}/connections")
     headline = f"{system} serves us again: the connection {system} is back."
     return Content(Kind.UP, subject, headline, (*facts, *_held(change)), (section,))
-
-
-def _digest(digest: Digest, settings: Settings) -> Content:
-    counts = ((digest.dead, "dead letter"), (digest.rejected, "Data Error"))
-    what = " and ".join(_many(count, name) for count, name in counts if count)
-    facts = (("Since", _instant(digest.since)), ("Until", _instant(digest.until)))
-    sections = tuple(_sections(digest, f"{settings.api.url}/dead-letters"))
-    return Content(Kind.DIGEST, what, f"New since the last digest: {what}.", facts, sections)
 
 
 def _sections(digest: Digest, url: str) -> Iterator[Section]:

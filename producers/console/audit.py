@@ -12,8 +12,7 @@ from fastapi.responses import Response, StreamingResponse
 from producers.console.forms import typed_into, values_of
 from producers.console.live import AsDrawn, Drawn, Rows, follow
 from producers.console.rendering import page
-from producers.console.selection_form import Words, cursor_of
-from producers.console.selection_view import Piece, job_of, pieces
+from producers.console.selection import Piece, Words, cursor_of, job_of, pieces
 from producers.console.session import Visitor
 from producers.http.request import ledger_of
 from producers.operations.filtering import instant_of

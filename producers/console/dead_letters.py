@@ -9,8 +9,7 @@ from fastapi.responses import Response, StreamingResponse
 from producers.console.forms import Posted, operates
 from producers.console.live import AsDrawn, Drawn, Rows, follow, instance_rows
 from producers.console.rendering import local, page, redirect
-from producers.console.selection_form import Asked, Words, cursor_of, failures
-from producers.console.selection_view import pieces
+from producers.console.selection import TypedSelection, Words, cursor_of, failures, pieces
 from producers.console.session import Visitor
 from producers.http.request import ledger_of, settings_of
 from producers.operations import advice, job_control, reads
@@ -33,7 +32,7 @@ ROWS = 50
 @router.get(PATH)
 def show_dead_letters(request: Request, _: Visitor) -> Response:
     """Show what failed and stays so until somebody acts, or the member changes."""
-    asked = Asked.of(request.query_params)
+    asked = TypedSelection.of(request.query_params)
     asked = asked if asked.one("state") else asked.narrowed(state=State.DEAD)
     content: dict[str, Any] = {
         "asked": asked,
@@ -57,7 +56,7 @@ async def follow_dead_letters(request: Request, _: Visitor, drawn: AsDrawn) -> S
     Raises:
         AskError: the filter cannot be understood.
     """
-    asked = Asked.of(request.query_params)
+    asked = TypedSelection.of(request.query_params)
     where, message = failures(asked.where()), asked.message()
 
     def rows(tx: Transaction, limit: int, before: int | None) -> Rows:
@@ -66,7 +65,7 @@ async def follow_dead_letters(request: Request, _: Visitor, drawn: AsDrawn) -> S
     return follow(request, drawn, rows, shown=ROWS, address=asked.address(PATH))
 
 
-def _found(request: Request, asked: Asked, where: Filter, message: str, before: int | None) -> dict[str, Any]:
+def _found(request: Request, asked: TypedSelection, where: Filter, message: str, before: int | None) -> dict[str, Any]:
     """Read the rows, and on the first page the causes; of one cause, where its *message* is given."""
     with transaction(ledger_of(request)) as tx:
         groups = None
@@ -91,7 +90,7 @@ SHOWN = 100
 @router.post("/dead-letters/rehearse")
 def rehearse(request: Request, operator: Annotated[Operator, Depends(operates("rehearse"))], form: Posted) -> Response:
     """Map the selection with today's settings and show what differs."""
-    asked = Asked.of(form)
+    asked = TypedSelection.of(form)
     back = back_of(asked, form)
     if not asked.fields:
         return redirect(request, back, "Tick at least one instance.", good=False)
@@ -116,6 +115,6 @@ def rehearse(request: Request, operator: Annotated[Operator, Depends(operates("r
     )
 
 
-def back_of(asked: Asked, words: Words) -> str:
+def back_of(asked: TypedSelection, words: Words) -> str:
     """Return the list that a form was sent from: its own word for it, else that of what is *asked* for."""
     return local(words.get("back", ""), asked.narrowed(ids=None, message=None).address(PATH))

@@ -9,8 +9,7 @@ from itertools import chain
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
-from producers.console.filter_bar import FilterBar
-from producers.console.selection_form import Asked, cursor_of, failures
+from producers.console.selection import FilterBar, TypedSelection, cursor_of, failures
 from producers.console.session import Visitor
 from producers.http.request import ledger_of
 from producers.operations import reads
@@ -38,7 +37,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 @router.get("/instances.csv")
 def export_instances(request: Request, _: Visitor) -> StreamingResponse:
-    """Give the instances that match, people masked, newest first.
+    """Return the instances that match, people masked, newest first.
 
     Raises:
         AskError: the filter or the cursor cannot be understood.
@@ -51,12 +50,12 @@ def export_instances(request: Request, _: Visitor) -> StreamingResponse:
 
 @router.get("/dead-letters.csv")
 def export_letters(request: Request, _: Visitor) -> StreamingResponse:
-    """Give the dead letters or Data Errors that match, of one cause where a message is given.
+    """Return the dead letters or Data Errors that match, of one cause where a message is given.
 
     Raises:
         AskError: the filter or the cursor cannot be understood.
     """
-    asked = Asked.of(request.query_params)
+    asked = TypedSelection.of(request.query_params)
     asked = asked if asked.one("state") else asked.narrowed(state=State.DEAD)
     where, message = failures(asked.where()), asked.message()
     before = cursor_of(request.query_params)
@@ -73,7 +72,7 @@ def _file(of: str, parts: Iterator[str]) -> StreamingResponse:
 def exported(
     ledger: Ledger, where: Filter, before: int | None = None, *, message: str = "", rows_max: int = ROWS_MAX
 ) -> Iterator[str]:
-    """Give the file in parts, a page and a transaction each; when the ledger goes away, its last line says so.
+    """Return the file in parts, a page and a transaction each; when the ledger goes away, its last line says so.
 
     Shape: *message* is that of a cause, where only its instances are wanted.
 
@@ -111,7 +110,7 @@ def _cells(record: InstanceRecord, untold: set[str]) -> list[str]:
 
 
 def _cell(value: object) -> str:
-    """Give a value as text that a spreadsheet shows as it is."""
+    """Return a value as text that a spreadsheet shows as it is."""
     if value is None:
         return ""
     if isinstance(value, datetime):

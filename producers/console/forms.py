@@ -14,7 +14,7 @@ from fastapi import Depends, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import ImmutableMultiDict
 
-from producers.console.selection_form import Asked
+from producers.console.selection import TypedSelection
 from producers.console.session import Cookies, Visitor, form_key
 from producers.http.auth import Authenticator, Principal
 from producers.http.operating import permit
@@ -83,7 +83,7 @@ def operates(what: str) -> Callable[[Request, Principal, Form], Awaitable[Operat
 
 def asked_in(words: Form) -> Mapping[str, Any] | None:
     """Return what an address or form asks for, if it names instances and can be read."""
-    asked = Asked.of(words)
+    asked = TypedSelection.of(words)
     try:
         return asked.selection().asked if asked.fields else None
     except AskError:

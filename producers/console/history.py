@@ -10,7 +10,7 @@ from fastapi.responses import Response
 
 from producers.console.charts import SERIES, WAITS, Steps, outcomes_chart, waits_chart
 from producers.console.rendering import page
-from producers.console.selection_form import Words, cursor_of
+from producers.console.selection import Words, cursor_of
 from producers.console.session import Visitor
 from producers.http.request import ledger_of
 from producers.operations import reads

@@ -10,12 +10,11 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
 from producers.console import timeline
-from producers.console.filter_bar import NAMES, FilterBar
 from producers.console.forms import Posted
 from producers.console.live import AsDrawn, Drawn, Rows, follow, instance_rows, stream_parts
 from producers.console.rendering import page
-from producers.console.session import Visitor
-from producers.console.unmasking import unmasker
+from producers.console.selection import NAMES, FilterBar
+from producers.console.session import Visitor, unmasker
 from producers.http.auth import Right
 from producers.http.operating import filed
 from producers.http.problems import ProblemError

@@ -13,8 +13,7 @@ from producers.console import dead_letters
 from producers.console.forms import Posted, asked_in, new_idempotency_key, once
 from producers.console.live import stream_parts
 from producers.console.rendering import local, page, redirect
-from producers.console.selection_form import Asked, Words, ask_of, cursor_of, kind_of
-from producers.console.selection_view import Piece, pieces
+from producers.console.selection import Piece, TypedSelection, Words, ask_of, cursor_of, kind_of, pieces
 from producers.console.session import Visitor
 from producers.http.operating import permit
 from producers.http.problems import ProblemError
@@ -190,7 +189,7 @@ def show_plan(request: Request, who: Visitor) -> Response:
 @router.post("/dead-letters/plan", dependencies=[Depends(_poster)])
 def plan_selected(request: Request, form: Posted) -> Response:
     """Lead to the plan of what was ticked, or of the same form again; show the plan itself, if that is too long."""
-    asked = Asked.of(form)
+    asked = TypedSelection.of(form)
     if not asked.fields:
         return redirect(
             request, local(form.get("back", ""), dead_letters.PATH), "Tick at least one instance.", good=False
@@ -224,7 +223,7 @@ def start_job(request: Request, form: Posted, operator: Annotated[Operator, Depe
 def send_one(request: Request, form: Posted, operator: Annotated[Operator, Depends(_poster)]) -> Response:
     """Requeue one instance of a cause; its page shows what comes of it, and then offers the rest."""
     ledger, settings = ledger_of(request), settings_of(request)
-    asked = Asked.of(form)
+    asked = TypedSelection.of(form)
     plan = job_control.plan(ledger, Ask(Kind.REQUEUE, asked.selection()), settings)
     first = next((item for item in plan.items if item.verdict == Verdict.SEND), None)
     back = local(form.get("back", ""), dead_letters.PATH)
@@ -239,7 +238,7 @@ def send_one(request: Request, form: Posted, operator: Annotated[Operator, Depen
 
 
 def _planned(request: Request, words: Words, mistake: AskError | None = None) -> Response:
-    ask = Ask(kind_of(words), Asked.of(words).selection(), force="force" in words)
+    ask = Ask(kind_of(words), TypedSelection.of(words).selection(), force="force" in words)
     plan = job_control.plan(ledger_of(request), ask, settings_of(request))
     return _shown(request, words, plan, mistake=mistake)
 
@@ -247,7 +246,7 @@ def _planned(request: Request, words: Words, mistake: AskError | None = None) ->
 def _shown(
     request: Request, words: Words, plan: Plan, *, mistake: AskError | None = None, changed: bool = False
 ) -> Response:
-    asked = Asked.of(words)
+    asked = TypedSelection.of(words)
     rows = [item for verdict in plan.counts for item in [one for one in plan.items if one.verdict == verdict][:_SHOWN]]
     return page(
         request,
@@ -276,7 +275,7 @@ def _summed_up(plan: Plan) -> str:
     return f"{counts} {sha256(listed.encode()).hexdigest()[:16]}"
 
 
-def _are_data_errors(ledger: Ledger, asked: Asked, plan: Plan) -> bool:
+def _are_data_errors(ledger: Ledger, asked: TypedSelection, plan: Plan) -> bool:
     if asked.one("state"):
         return State.REJECTED in asked.every("state")
     if not plan.items:

@@ -11,8 +11,7 @@ from producers.console import timeline
 from producers.console.forms import Posted, new_idempotency_key, once, operates
 from producers.console.live import stream_parts
 from producers.console.rendering import page, redirect
-from producers.console.session import Visitor
-from producers.console.unmasking import unmasker
+from producers.console.session import Visitor, unmasker
 from producers.http.operating import filed
 from producers.http.problems import ProblemError
 from producers.http.request import ledger_of, settings_of

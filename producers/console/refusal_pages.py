@@ -8,7 +8,7 @@ from fastapi.responses import Response
 
 from producers.console.forms import typed_into, values_of
 from producers.console.rendering import page
-from producers.console.selection_form import cursor_of
+from producers.console.selection import cursor_of
 from producers.console.session import Visitor
 from producers.http.request import ledger_of
 from producers.intake.refused import where_of

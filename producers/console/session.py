@@ -9,9 +9,10 @@ import asyncio
 import hmac
 import secrets
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import Depends, Request, Response
@@ -19,7 +20,9 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 
 from producers.http.auth import Authenticator, Guesses, Principal, Right, name_of, source_of
 from producers.http.problems import ProblemError
-from producers.http.request import settings_of
+from producers.http.request import ledger_of, settings_of
+from producers.operations import job_control
+from producers.operations.job_control import Operator
 from shared.addresses.hosts import is_loopback
 
 SESSION_S = 12 * 3600
@@ -200,3 +203,21 @@ def login_address(request: Request) -> str:
         return "/login"
     query = f"?{request.url.query}" if request.url.query else ""
     return f"/login?next={quote(request.url.path + query, safe='')}"
+
+
+def unmasker(request: Request, who: Principal, asked: Mapping[str, Any]) -> Operator:
+    """Return who asks to see *asked* as it is.
+
+    Raises:
+        ProblemError: 403, they may not; it is recorded.
+    """
+    operator = Operator(who.name, who.role)
+    if not who.may(Right.UNMASKED):
+        why = (
+            f"the role {who.role} may not see people"
+            if request.app.state.sessions.wanted
+            else "without tokens nobody may"
+        )
+        job_control.deny(ledger_of(request), operator, "unmask", why, asked=asked)
+        raise ProblemError(403, "forbidden", why)
+    return operator

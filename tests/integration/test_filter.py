@@ -9,8 +9,7 @@ import pytest
 from sqlalchemy import Engine
 from starlette.datastructures import QueryParams
 
-from producers.console.selection_form import Asked
-from producers.console.selection_view import pieces
+from producers.console.selection import TypedSelection, pieces
 from producers.http.operating import FilterBody
 from producers.operations.filtering import filter_of
 from producers.operations.job_control import Selection
@@ -80,7 +79,7 @@ def test_a_stored_selection_leads_back_to_the_same_instances(row: Condition) -> 
     asked = json.loads(json.dumps(Selection(where=where).asked))
     (piece,) = pieces(asked)
     assert f"{row.name} " in piece.text
-    typed = Asked.of(QueryParams(parse_qsl(urlsplit(piece.address).query)))
+    typed = TypedSelection.of(QueryParams(parse_qsl(urlsplit(piece.address).query)))
     assert typed.where() == where.of_dead_letters()
 
 

@@ -1,5 +1,6 @@
 """Dead letters, what operators do about them, and the jobs that come of it: requeue, discard, rehearse, look, stop."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import orjson
@@ -8,14 +9,14 @@ from fastapi.responses import Response
 
 from producers.api import examples as example
 from producers.api.description import answered
-from producers.api.reads import CausePage, Reader, RehearsalPage, json_answer, unmasked_reader
+from producers.api.reads import LISTED, Reader, json_answer, unmasked_reader
 from producers.http.operating import DiscardBody, RequeueBody, SelectionBody, body_of, described_body, operates
 from producers.http.problems import ProblemError, described
-from producers.http.request import Before, Limit, failure_parameters, ledger_of, settings_of
+from producers.http.request import Paged, failure_parameters, ledger_of, settings_of
 from producers.operations import job_control, reads
-from producers.operations.filtering import LIMIT_DEFAULT
-from producers.operations.job_control import Operator, RehearsalError
+from producers.operations.job_control import Operator, Rehearsal, RehearsalError
 from shared.ledger import causes
+from shared.ledger.causes import Cause
 from shared.ledger.engine import Ledger, transaction
 from shared.ledger.filters import Filter
 from shared.ledger.jobs import Job, JobPage, Kind, Plan
@@ -29,6 +30,22 @@ _ASKED = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class CausePage:
+    """Groups of failures, the commonest first."""
+
+    items: list[Cause]
+    next: None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RehearsalPage:
+    """What a requeue would send now, one entry per instance."""
+
+    items: list[Rehearsal]
+    next: None = None
+
+
 @router.get(
     "/v1/dead-letters",
     summary="Dead letters by cause, or listed",
@@ -38,23 +55,23 @@ _ASKED = {
             CausePage | Page,
             example.CAUSES,
         ),
-        **described("invalid_parameter", 401, 403, 503),
+        **LISTED,
     },
 )
-def list_dead_letters(  # noqa: PLR0913, PLR0917  # one query parameter each
+def list_dead_letters(
     request: Request,
     who: Reader,
     where: Annotated[Filter, Depends(failure_parameters)],
-    before: Before,
-    listed: Annotated[bool, Query(alias="list", description="instances instead of groups")] = False,  # noqa: FBT002
-    limit: Limit = LIMIT_DEFAULT,
+    page: Paged,
+    *,
+    listed: Annotated[bool, Query(alias="list", description="instances instead of groups")] = False,
 ) -> Response:
     """Group dead letters by stage, code and normalised message; `state=rejected` does so for Data Errors."""
     with transaction(ledger_of(request)) as tx:
         if not listed:
-            return json_answer(CausePage(causes.causes(tx, where, limit=limit)))
-        page = reads.instances(tx, where, limit=limit, before=before, unmasked_for=unmasked_reader(who))
-    return json_answer(page)
+            return json_answer(CausePage(causes.causes(tx, where, limit=page.limit)))
+        found = reads.instances(tx, where, limit=page.limit, before=page.before, unmasked_for=unmasked_reader(who))
+    return json_answer(found)
 
 
 @router.post(
@@ -169,11 +186,11 @@ def _add_job_routes(kind: Kind) -> None:
         description=f"List {kind}s with their progress.",
         responses={
             **answered(f"A page of {kind}s", JobPage, example.JOBS),
-            **described("invalid_parameter", 401, 403, 503),
+            **LISTED,
         },
     )
-    def list_jobs(request: Request, _: Reader, before: Before, limit: Limit = LIMIT_DEFAULT) -> Response:
-        return json_answer(job_control.jobs(ledger_of(request), kind, limit=limit, before=before))
+    def list_jobs(request: Request, _: Reader, page: Paged) -> Response:
+        return json_answer(job_control.jobs(ledger_of(request), kind, limit=page.limit, before=page.before))
 
     @router.get(
         f"/v1/{kind}s/{{job_id:int}}",

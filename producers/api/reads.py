@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
+from pydantic.json_schema import SkipJsonSchema
 
 from producers.api import examples as example
 from producers.api.description import answered
@@ -22,16 +23,15 @@ from producers.http.request import (
     WORD,
     Before,
     Limit,
-    action_parameters,
+    Paged,
     filter_parameters,
     invalid_parameter,
     ledger_of,
 )
 from producers.operations import reads
-from producers.operations.filtering import INSTANT_SAID, LIMIT_DEFAULT, id_of, refusals_of
-from producers.operations.job_control import Operator, Rehearsal
+from producers.operations.filtering import INSTANT_SAID, id_of, instant_of, refusals_of
+from producers.operations.job_control import Operator
 from shared.ledger import operators, refusals, suggestions
-from shared.ledger.causes import Cause
 from shared.ledger.engine import transaction
 from shared.ledger.filters import Filter
 from shared.ledger.operators import ActionFilter, ActionPage
@@ -39,32 +39,10 @@ from shared.ledger.records import InstanceDetail, MemberRecord, Page
 from shared.ledger.refusals import RefusalFilter, RefusalPage
 from shared.ledger.suggestions import SUGGESTED, Suggestion
 
-
-@dataclass(frozen=True, slots=True)
-class CausePage:
-    """Groups of failures, the commonest first."""
-
-    items: list[Cause]
-    next: None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RehearsalPage:
-    """What a requeue would send now, one entry per instance."""
-
-    items: list[Rehearsal]
-    next: None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SuggestionPage:
-    """Values that begin as was typed."""
-
-    items: list[Suggestion]
-    next: None = None
-
-
 router = APIRouter()
+
+LISTED = described("invalid_parameter", 401, 403, 503)
+"""How a list answers what cannot be listed."""
 
 Reader = Annotated[Principal, Depends(needs(Right.READ))]
 InstanceId = Annotated[str, Path(description="digits", json_schema_extra={"pattern": ID_PATTERN})]
@@ -77,20 +55,19 @@ MemberNumber = Annotated[str, Path(description="as Siebel has it", max_length=25
     summary="List instances, newest first",
     responses={
         **answered("A page of instances", Page, example.PAGE),
-        **described("invalid_parameter", 401, 403, 503),
+        **LISTED,
     },
 )
 def list_instances(
     request: Request,
     who: Reader,
     where: Annotated[Filter, Depends(filter_parameters)],
-    before: Before,
-    limit: Limit = LIMIT_DEFAULT,
+    page: Paged,
 ) -> Response:
     """List the instances that match all of the filter; several values of one parameter mean any of them."""
     with transaction(ledger_of(request)) as tx:
-        page = reads.instances(tx, where, limit=limit, before=before, unmasked_for=unmasked_reader(who))
-    return json_answer(page)
+        found = reads.instances(tx, where, limit=page.limit, before=page.before, unmasked_for=unmasked_reader(who))
+    return json_answer(found)
 
 
 @router.get(
@@ -171,19 +148,26 @@ def refusal_parameters(
     summary="List events that were refused, newest first",
     responses={
         **answered("A page of refusals; a `count` above 1 stands for several", RefusalPage, example.REFUSALS),
-        **described("invalid_parameter", 401, 403, 503),
+        **LISTED,
     },
 )
 def list_refusals(
     request: Request,
     _: Reader,
     where: Annotated[RefusalFilter, Depends(refusal_parameters)],
-    before: Before,
-    limit: Limit = LIMIT_DEFAULT,
+    page: Paged,
 ) -> Response:
     """List what intake refused: position, field and reason as they were answered, who sent it, and a masked excerpt."""
     with transaction(ledger_of(request)) as tx:
-        return json_answer(refusals.refusals(tx, where, limit=limit, before=before))
+        return json_answer(refusals.refusals(tx, where, limit=page.limit, before=page.before))
+
+
+@dataclass(frozen=True, slots=True)
+class SuggestionPage:
+    """Values that begin as was typed."""
+
+    items: list[Suggestion]
+    next: None = None
 
 
 _SUGGESTED: dict[str, Any] = {"enum": list(SUGGESTED)}
@@ -192,25 +176,46 @@ _Beginning = Annotated[
 ]
 
 
+def action_parameters(
+    who: Annotated[_Words, Query(description="name of whoever acted, or tried to")] = (),
+    what: Annotated[_Words, Query(description="requeue, discard, pause, unmask, …")] = (),
+    denied: Annotated[
+        bool | SkipJsonSchema[None], Query(description="true: only what was not allowed; false: only what was")
+    ] = None,
+    since: Annotated[str, Query(description=f"done then or later; {INSTANT_SAID}", json_schema_extra=INSTANT)] = "",
+    until: Annotated[str, Query(description=f"done before then; {INSTANT_SAID}", json_schema_extra=INSTANT)] = "",
+) -> ActionFilter:
+    """Read the audit's filter from the query.
+
+    Raises:
+        ProblemError: 400.
+    """
+    now = datetime.now(UTC)
+    try:
+        bounds = instant_of("since", since, now), instant_of("until", until, now)
+    except ValueError as error:
+        raise invalid_parameter(error) from None
+    return ActionFilter(tuple(who), tuple(what), denied, *bounds)
+
+
 @router.get(
     "/v1/audit",
     tags=["audit"],
     summary="List what operators did, newest first",
     responses={
         **answered("A page of actions", ActionPage, example.ACTIONS),
-        **described("invalid_parameter", 401, 403, 503),
+        **LISTED,
     },
 )
 def list_actions(
     request: Request,
     _: Reader,
     where: Annotated[ActionFilter, Depends(action_parameters)],
-    before: Before,
-    limit: Limit = LIMIT_DEFAULT,
+    page: Paged,
 ) -> Response:
     """List actions with who, when, why, what they touched and the answer; denied ones too."""
     with transaction(ledger_of(request)) as tx:
-        return json_answer(operators.actions(tx, where, limit=limit, before=before))
+        return json_answer(operators.actions(tx, where, limit=page.limit, before=page.before))
 
 
 @router.get(
@@ -221,7 +226,7 @@ def list_actions(
         **answered(
             "Codes and words of the audit, the commonest first; members in order", SuggestionPage, example.SUGGESTIONS
         ),
-        **described("invalid_parameter", 401, 403, 503),
+        **LISTED,
     },
 )
 def list_suggestions(

@@ -4,17 +4,16 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from inspect import Parameter, Signature
 from types import GenericAlias
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import Depends, Path, Query, Request
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from producers.http.problems import ProblemError
-from producers.operations.filtering import INSTANT_SAID, LIMIT_MAX, filter_of, instant_of
+from producers.operations.filtering import INSTANT_SAID, LIMIT_DEFAULT, LIMIT_MAX, filter_of
 from shared.ledger.engine import Ledger, engine
 from shared.ledger.filters import CONDITIONS, NO_CONTROLS, Condition, Filter
-from shared.ledger.operators import ActionFilter
 from shared.pipeline import STAGES, Stage
 from shared.settings import Settings
 
@@ -31,8 +30,6 @@ _Absent = SkipJsonSchema[None]
 _Word = Annotated[str, WORD]
 _Words = Sequence[_Word]
 Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="at most so many")]
-Since = Annotated[str, Query(description=f"done then or later; {INSTANT_SAID}", json_schema_extra=INSTANT)]
-Until = Annotated[str, Query(description=f"done before then; {INSTANT_SAID}", json_schema_extra=INSTANT)]
 
 
 def settings_of(request: Request) -> Settings:
@@ -100,28 +97,6 @@ filter_parameters.__signature__ = Signature([*_QUERY.values()])  # type: ignore[
 failure_parameters.__signature__ = Signature([*(_QUERY | {"state": _OF_FAILURES}).values()])  # type: ignore[attr-defined]
 
 
-def action_parameters(
-    who: Annotated[_Words, Query(description="name of whoever acted, or tried to")] = (),
-    what: Annotated[_Words, Query(description="requeue, discard, pause, unmask, …")] = (),
-    denied: Annotated[
-        bool | _Absent, Query(description="true: only what was not allowed; false: only what was")
-    ] = None,
-    since: Since = "",
-    until: Until = "",
-) -> ActionFilter:
-    """Read the audit's filter from the query.
-
-    Raises:
-        ProblemError: 400.
-    """
-    now = datetime.now(UTC)
-    try:
-        bounds = instant_of("since", since, now), instant_of("until", until, now)
-    except ValueError as error:
-        raise invalid_parameter(error) from None
-    return ActionFilter(tuple(who), tuple(what), denied, *bounds)
-
-
 def cursor_parameter(
     cursor: Annotated[str, Query(description="`next` of the page before", pattern="^[0-9]{0,18}$")] = "",
 ) -> int | None:
@@ -130,6 +105,21 @@ def cursor_parameter(
 
 
 Before = Annotated[int | None, Depends(cursor_parameter)]
+
+
+class Paging(NamedTuple):
+    """Which page of a list: at most *limit*, those *before* a cursor; None: the first."""
+
+    before: int | None
+    limit: int
+
+
+def paging_parameters(before: Before, limit: Limit = LIMIT_DEFAULT) -> Paging:
+    """Read from the query which page is wanted."""
+    return Paging(before, limit)
+
+
+Paged = Annotated[Paging, Depends(paging_parameters)]
 
 
 def invalid_parameter(error: ValueError) -> ProblemError:

@@ -14,7 +14,7 @@ from producers.api.description import answered
 from producers.api.reads import Reader, json_answer
 from producers.http.operating import SAID, Reason, body_of, described_body, operates
 from producers.http.problems import described
-from producers.http.request import Name, ledger_of, settings_of
+from producers.http.request import ConnectionName, ledger_of, settings_of
 from producers.operations import connection_control
 from producers.operations.connection_control import ConnectionPage, Switched, Tested
 from producers.operations.job_control import Operator
@@ -64,7 +64,7 @@ def list_connections(request: Request, _: Reader) -> Response:
 def pause_connection(
     request: Request,
     operator: Annotated[Operator, Depends(operates("pause"))],
-    stage: Name,
+    stage: ConnectionName,
     body: Annotated[PauseBody, Depends(body_of(PauseBody))],
 ) -> Response:
     """Hold what is due there; nothing is lost, no attempt is spent, Siebel is told nothing."""
@@ -80,7 +80,7 @@ def pause_connection(
 def resume_connection(
     request: Request,
     operator: Annotated[Operator, Depends(operates("resume"))],
-    stage: Name,
+    stage: ConnectionName,
     body: Annotated[ReasonBody, Depends(body_of(ReasonBody))],
 ) -> Response:
     """Let what was held go out, newest state of each member only, live lane first, little by little."""
@@ -98,7 +98,7 @@ def resume_connection(
 async def test_connection(
     request: Request,
     operator: Annotated[Operator, Depends(operates("test"))],
-    stage: Name,
+    stage: ConnectionName,
     body: Annotated[ReasonBody, Depends(body_of(ReasonBody))],
 ) -> Response:
     """Do what OIC's connection test does; a connection that was down and passes it counts as up at once."""

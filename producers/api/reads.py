@@ -21,7 +21,7 @@ from producers.http.request import (
     ID_PATTERN,
     INSTANT,
     WORD,
-    Before,
+    Cursor,
     Limit,
     Paged,
     filter_parameters,
@@ -99,7 +99,7 @@ def show_instance(request: Request, who: Reader, instance_id: InstanceId) -> Res
     },
 )
 def show_member(
-    request: Request, who: Reader, member_number: MemberNumber, before: Before, limit: Limit = 20
+    request: Request, who: Reader, member_number: MemberNumber, before: Cursor, limit: Limit = 20
 ) -> Response:
     """Show what is known of one member, and its newest instances with all that happened to them."""
     with transaction(ledger_of(request)) as tx:

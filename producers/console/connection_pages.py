@@ -13,7 +13,7 @@ from producers.console.forms import Form, Posted, operates
 from producers.console.live import stream
 from producers.console.rendering import fragments, local, page, redirect
 from producers.console.session import Visitor
-from producers.http.request import Name, ledger_of, settings_of
+from producers.http.request import ConnectionName, ledger_of, settings_of
 from producers.operations import connection_control
 from producers.operations.advice import when_down
 from producers.operations.connection_control import REASON_MAX
@@ -49,7 +49,7 @@ async def follow_connections(request: Request, _: Visitor) -> StreamingResponse:
 
 @router.post("/connections/{name}/test")
 async def test_connection(
-    request: Request, operator: Annotated[Operator, Depends(operates("test"))], stage: Name, form: Posted
+    request: Request, operator: Annotated[Operator, Depends(operates("test"))], stage: ConnectionName, form: Posted
 ) -> Response:
     """Test it; one that was down and passes counts as up at once."""
 
@@ -62,7 +62,7 @@ async def test_connection(
 
 @router.post("/connections/{name}/pause")
 def pause_connection(
-    request: Request, operator: Annotated[Operator, Depends(operates("pause"))], stage: Name, form: Posted
+    request: Request, operator: Annotated[Operator, Depends(operates("pause"))], stage: ConnectionName, form: Posted
 ) -> Response:
     """Hold what is due there; nothing is lost."""
     reason = _reason(form)
@@ -75,7 +75,7 @@ def pause_connection(
 
 @router.post("/connections/{name}/resume")
 def resume_connection(
-    request: Request, operator: Annotated[Operator, Depends(operates("resume"))], stage: Name, form: Posted
+    request: Request, operator: Annotated[Operator, Depends(operates("resume"))], stage: ConnectionName, form: Posted
 ) -> Response:
     """Let what was held go out, little by little."""
     found = connection_control.resume(ledger_of(request), operator, stage, _reason(form), settings_of(request))

@@ -28,7 +28,6 @@ INSTANT: dict[str, Any] = {
 
 _Absent = SkipJsonSchema[None]
 _Word = Annotated[str, WORD]
-_Words = Sequence[_Word]
 Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="at most so many")]
 
 
@@ -104,7 +103,7 @@ def cursor_parameter(
     return int(cursor) if cursor else None
 
 
-Before = Annotated[int | None, Depends(cursor_parameter)]
+Cursor = Annotated[int | None, Depends(cursor_parameter)]
 
 
 class Paging(NamedTuple):
@@ -114,7 +113,7 @@ class Paging(NamedTuple):
     limit: int
 
 
-def paging_parameters(before: Before, limit: Limit = LIMIT_DEFAULT) -> Paging:
+def paging_parameters(before: Cursor, limit: Limit = LIMIT_DEFAULT) -> Paging:
     """Read from the query which page is wanted."""
     return Paging(before, limit)
 
@@ -141,7 +140,7 @@ def connection_parameter(
         raise ProblemError(404, "no_such_connection", f"the connections are {', '.join(STAGES)}") from None
 
 
-Name = Annotated[Stage, Depends(connection_parameter)]
+ConnectionName = Annotated[Stage, Depends(connection_parameter)]
 
 
 async def read_limited(request: Request, limit: int) -> bytes:

@@ -3,15 +3,17 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.api.event_schema import SCHEMAS
-from producers.intake.siebel_message import OPERATIONS
+from producers.api.event_schema import REQUEST_BODY, SCHEMAS
+from producers.intake.formats import read_body
+from producers.intake.siebel_message import OPERATIONS, Dialect, Terms
 from shared.errors import DataError
 from shared.events import Member, MemberEvent, Operation, content_hash, dump_event
 from shared.fields import FIELDS, OF_CONTENT, Part
-from shared.settings import OicSettings
+from shared.settings import OicSettings, SiebelSettings
 from shared.systems.oic_mapping import map_member
 
 SETTINGS = OicSettings()
@@ -79,3 +81,18 @@ def test_the_schema_knows_every_label_and_every_word_of_an_operation() -> None:
     described = str(message)
     assert all(repr(field.labels[0]) in described for field in FIELDS)
     assert all(repr(word) in described for word in OPERATIONS)
+
+
+def test_the_examples_of_every_format_are_the_same_event() -> None:
+    content = REQUEST_BODY["content"]
+    shown = content["application/json"]["examples"]
+    bodies = [("application/json", orjson.dumps(shown[name]["value"])) for name in ("event", "siebel")]
+    bodies += [(of, content[of]["example"].encode()) for of in sorted(content.keys() - {"application/json"})]
+    terms = Terms(Dialect.of(SiebelSettings()), arrival=None)
+    assert len(bodies) == 5
+    for of, body in bodies:
+        _, event = next(iter(read_body(of, body, terms)))
+        assert isinstance(event, MemberEvent), (of, event)
+        said = dump_event(event) | event.member.model_dump(include=set(NAMES))
+        wanted = {field.name: field.example for field in FIELDS if field.example}
+        assert {name: str(said[name]) for name in wanted} == wanted, of

@@ -82,7 +82,7 @@ class ErrandEnded:
     """An errand is over; the instance is where it was.
 
     Units: *again_in_s* until it is repeated.  Shape: *facts* None when it failed, and is not repeated if *again_in_s*
-    is None too; *unsure* as in `Parked`.
+    is None too; *unsure* as in `Parked`; *untried*: its attempt is given back.
     """
 
     errand_id: int
@@ -95,6 +95,7 @@ class ErrandEnded:
     facts: Mapping[str, Any] | None = None
     apart: bool = False
     unsure: bool = False
+    untried: bool = False
 
 
 Ending = Advanced | Parked | ErrandEnded
@@ -142,7 +143,7 @@ def _advanced(work: Work, done: Done, rules: Rules) -> Advanced:
 def _untried(work: Work, stage: Stage, line: Line, more_in_s: float = 0.0) -> Ending:
     """Send *work* back: a call was not made, for a reason of our own.  Costs no attempt."""
     if work.errand is not Errand.SYNC:
-        return _errand_over(work, line, more_in_s)
+        return replace(_errand_over(work, line, more_in_s), untried=True)
     number, attempt = work.member_number, work.attempt - 1
     return Parked(work.instance_id, work.token, number, State.PENDING, stage, attempt, line, delay_s=more_in_s)
 
@@ -283,7 +284,7 @@ def held(work: Work, stage: Stage, *, why: str, report_after_s: float | None) ->
     """
     line = Line(f"held: {why}")
     if work.errand is not Errand.SYNC:
-        return _errand_over(work, line, _HELD_ERRAND_S)
+        return replace(_errand_over(work, line, _HELD_ERRAND_S), untried=True)
     tells = report_after_s is not None and stage in FAILURE_STATUS
     return Parked(
         work.instance_id,

@@ -11,13 +11,13 @@ from alembic.config import Config
 from sqlalchemy import Engine, text
 
 from deploy.local.servers import scratch_postgres
-from shared.errors import LedgerConflictError
-from shared.instances import Call, Done
+from shared.errors import LeaseLostError, LedgerConflictError
+from shared.instances import Call, Done, Failed, Work
 from shared.ledger.engine import engine, transaction
 from shared.ledger.readiness import MIGRATIONS, migrate
 from shared.ledger.transitions import attempts, claims, errands
 from shared.lifecycle.retry import RetryPolicy
-from shared.lifecycle.verdicts import Rules, after_loss, conclude
+from shared.lifecycle.verdicts import Ending, Rules, after_loss, conclude, held
 from shared.pipeline import Lane, Stage
 from tests.road import TERMS, Road
 
@@ -121,6 +121,25 @@ def test_whose_worker_dies_on_an_errand_stays_what_it_is_and_siebel_is_told_all_
         rules = Rules(Stage.SIEBEL, RetryPolicy(1, 1, 9), report_after_s=300, jitter=0.5, carried=False)
         assert attempts.finish(tx, Stage.SIEBEL, [conclude(frozen, done, rules)], TERMS) == 0
     assert road.sql("select tell_again_at is null, lost_tell_id from member") == [(False, 1)]
+
+
+def test_an_errand_whose_call_is_not_made_costs_no_attempt(road: Road) -> None:
+    road.dead("M-1")
+    late = Failed(LeaseLostError("membersync"))
+    rules = Rules(Stage.SIEBEL, RetryPolicy(1, 1, 9), report_after_s=300, jitter=0.5, carried=False)
+    endings: list[Callable[[Work], Ending]] = [
+        lambda work: held(work, Stage.SIEBEL, why="Siebel is paused", report_after_s=None),
+        lambda work: conclude(work, late, rules),
+    ]
+    for ending in endings:
+        road.sql("update errand set due_at = now()")
+        (claimed,) = claim_errands(road)
+        with transaction(road.ledger) as tx:
+            (work,) = attempts.begin(tx, Stage.SIEBEL, [claimed.id], lease_s=60).works
+        assert work.attempt == 1
+        with transaction(road.ledger) as tx:
+            attempts.finish(tx, Stage.SIEBEL, [ending(work)], TERMS)
+        assert road.sql("select attempt, token from errand") == [(0, 0)]
 
 
 def test_an_errand_that_did_not_get_to_the_broker_is_due_again(road: Road) -> None:

@@ -71,7 +71,7 @@ def finish(tx: Connection, stage: Stage, ended: Sequence[ErrandEnded], *, settle
     """Write what came of errands, but for those whose token has been overtaken; give the states of their instances."""
     records = [
         # Whether there is another probe is for the breaker to say.
-        {"id": one.errand_id, "token": one.token, "apart": one.apart}
+        {"id": one.errand_id, "token": one.token, "apart": one.apart, "untried": one.untried}
         | {"again_in_s": None if one.errand is Errand.PROBE else one.again_in_s}
         for one in ended
     ]
@@ -196,12 +196,14 @@ TAKE_GOOD = _take(f"""
 """Claim the probe of a locked member, if it is good still."""
 END = text(f"""
     with over as (
-        select e.id, e.instance_id, e.member_number, r.again_in_s, r.apart
-        from json_to_recordset(cast(:rows as json)) as r (id bigint, token bigint, again_in_s float8, apart boolean)
+        select e.id, e.instance_id, e.member_number, r.again_in_s, r.apart, r.untried
+        from json_to_recordset(cast(:rows as json))
+             as r (id bigint, token bigint, again_in_s float8, apart boolean, untried boolean)
         join errand e on e.id = r.id and e.token = r.token
     ), again as (
         update errand e
-        set {COMES_BACK}, due_at = now() + make_interval(secs => o.again_in_s), apart = e.apart or o.apart
+        set {COMES_BACK}, due_at = now() + make_interval(secs => o.again_in_s), apart = e.apart or o.apart,
+            attempt = e.attempt - case when o.untried then 1 else 0 end
         from over o where e.id = o.id and o.again_in_s is not null
     ), done as (
         delete from errand e using over o where e.id = o.id and o.again_in_s is null

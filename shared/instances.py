@@ -14,9 +14,8 @@ from shared.pipeline import Lane, SyncStatus
 
 
 class Errand(StrEnum):
-    """What a call is for: the instance's own way through the stages, or an errand beside it (`transitions.errands`)."""
+    """What is called for beside an instance's own way through the stages (`transitions.errands`)."""
 
-    SYNC = "sync"
     REPORT = "report"
     """Tell Siebel of a failure that is still being retried, or of a dead letter."""
     READ_BACK = "read_back"
@@ -50,9 +49,10 @@ class Work:
     known_in_crowdtwist: bool = False
     unknown_outcome: bool = False
     """An earlier create got no answer: probe by third_party_id before sending it again."""
-    errand: Errand = Errand.SYNC
+    errand: Errand | None = None
+    """What it is called for beside its own way through the stages; None: for that."""
     errand_id: int = 0
-    """Of the errand, below zero; 0: the instance is on its own way."""
+    """Below zero; 0 without an errand."""
     lane: Lane = Lane.LIVE
     suspect: bool = False
     """It failed at this stage while the system served others."""

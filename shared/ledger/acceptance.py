@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 from shared.events import Version
 from shared.ledger.email_addresses import key_sql
 from shared.ledger.engine import json_rows
-from shared.ledger.transitions.member_queue import IS_QUEUED
+from shared.ledger.transitions.member_queue import IS_QUEUED, LOCK_MEMBERS
 from shared.pipeline import State
 
 
@@ -89,7 +89,7 @@ def lock_members(tx: Connection, member_numbers: Sequence[str]) -> None:
     """Make sure the members exist and lock them, in key order so that two intakes cannot deadlock."""
     numbers = sorted(set(member_numbers))
     tx.execute(_INSERT_MEMBERS, {"numbers": numbers})
-    tx.execute(_LOCK_MEMBERS, {"numbers": numbers})
+    tx.execute(LOCK_MEMBERS, {"numbers": numbers})
 
 
 def standings(tx: Connection, member_numbers: Sequence[str]) -> dict[str, Standing]:
@@ -146,9 +146,6 @@ def set_newest(tx: Connection, newest: Sequence[Newest]) -> None:
 _INSERT_MEMBERS = text("""
     insert into member (member_number) select number from unnest(cast(:numbers as text[])) as number order by number
     on conflict do nothing
-""")
-_LOCK_MEMBERS = text("""
-    select from member where member_number = any(cast(:numbers as text[])) order by member_number for update
 """)
 _STANDINGS = text(f"""
     select m.member_number, m.newest_modification, m.newest_occurred_at, m.newest_occurred_until, m.newest_operation,

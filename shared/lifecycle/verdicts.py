@@ -126,8 +126,8 @@ def conclude(work: Work, result: Result, rules: Rules) -> Ending:
         return _untried(work, rules.stage, Line("over budget, due again", calls=result.calls), result.error.more_in_s)
     if isinstance(result, Failed) and isinstance(result.error, LeaseLostError):
         return _untried(work, rules.stage, Line("the lease ran out before it was sent, due again", calls=result.calls))
-    if work.errand is not Errand.SYNC:
-        return _errand_ended(work, result, rules)
+    if work.errand is not None:
+        return _errand_ended(work, work.errand, result, rules)
     return _advanced(work, result, rules) if isinstance(result, Done) else _failed(work, result, rules)
 
 
@@ -142,8 +142,8 @@ def _advanced(work: Work, done: Done, rules: Rules) -> Advanced:
 
 def _untried(work: Work, stage: Stage, line: Line, more_in_s: float = 0.0) -> Ending:
     """Send *work* back: a call was not made, for a reason of our own.  Costs no attempt."""
-    if work.errand is not Errand.SYNC:
-        return replace(_errand_over(work, line, more_in_s), untried=True)
+    if work.errand is not None:
+        return replace(_errand_over(work, work.errand, line), again_in_s=more_in_s, untried=True)
     number, attempt = work.member_number, work.attempt - 1
     return Parked(work.instance_id, work.token, number, State.PENDING, stage, attempt, line, delay_s=more_in_s)
 
@@ -226,26 +226,18 @@ def _buried(work: Work, stage: Stage, line: Line, error: str, *, unsure: bool) -
     )
 
 
-def _errand_ended(work: Work, result: Result, rules: Rules) -> ErrandEnded:
+def _errand_ended(work: Work, errand: Errand, result: Result, rules: Rules) -> ErrandEnded:
     if isinstance(result, Done):
-        return _errand_over(work, Line(result.what, None, result.took_ms, result.calls), facts=result.facts)
+        line = Line(result.what, None, result.took_ms, result.calls)
+        return replace(_errand_over(work, errand, line), facts=result.facts)
     verdict = decide(rules.policy, work.attempt, result.error, rules.jitter)
     again_in_s = verdict.delay_s if isinstance(verdict, RetryIn) else None
-    return _errand_over(work, _failed_line(work, result, rules), again_in_s, unsure=_may_be_out(result))
+    over = _errand_over(work, errand, _failed_line(work, result, rules))
+    return replace(over, again_in_s=again_in_s, unsure=_may_be_out(result))
 
 
-def _errand_over(
-    work: Work,
-    line: Line,
-    again_in_s: float | None = None,
-    facts: Mapping[str, Any] | None = None,
-    *,
-    unsure: bool = False,
-) -> ErrandEnded:
-    number, errand = work.member_number, work.errand
-    return ErrandEnded(
-        work.errand_id, work.instance_id, work.token, number, errand, line, again_in_s, facts, unsure=unsure
-    )
+def _errand_over(work: Work, errand: Errand, line: Line) -> ErrandEnded:
+    return ErrandEnded(work.errand_id, work.instance_id, work.token, work.member_number, errand, line)
 
 
 def _failed_line(work: Work, failed: Failed, rules: Rules) -> Line:
@@ -283,8 +275,8 @@ def held(work: Work, stage: Stage, *, why: str, report_after_s: float | None) ->
     *report_after_s*: seconds until it is reported to Siebel that it fails; None: a pause is no failure.
     """
     line = Line(f"held: {why}")
-    if work.errand is not Errand.SYNC:
-        return replace(_errand_over(work, line, _HELD_ERRAND_S), untried=True)
+    if work.errand is not None:
+        return replace(_errand_over(work, work.errand, line), again_in_s=_HELD_ERRAND_S, untried=True)
     tells = report_after_s is not None and stage in FAILURE_STATUS
     return Parked(
         work.instance_id,
@@ -307,8 +299,8 @@ def bug(work: Work, error: BaseException, stage: Stage) -> Ending:
     frame = traceback.extract_tb(error.__traceback__)[-1] if error.__traceback__ else None
     where = f" at {frame.filename.rpartition('/')[2]}:{frame.lineno}" if frame else ""
     line = Line(what=f"a bug in membersync: {type(error).__name__}{where}", code="bug")
-    if work.errand is not Errand.SYNC:
-        return _errand_over(work, line, unsure=True)
+    if work.errand is not None:
+        return replace(_errand_over(work, work.errand, line), unsure=True)
     what = f"{SYSTEMS[stage]}: unexpected {type(error).__name__}, see the log"
     return _buried(work, stage, line, what, unsure=stage is not Stage.OIC)
 
@@ -326,7 +318,7 @@ class Lost:
     begun: bool
     losses: int
     alone: bool
-    errand: Errand
+    errand: Errand | None
     status: SyncStatus | None
 
 
@@ -337,7 +329,7 @@ def after_loss(lost: Lost, *, losses_max: int) -> Parked | ErrandEnded:
     at fault.  One that was begun alone counts a loss; the *losses_max*-th buries it, code `worker_lost`.  What it
     called for may have been applied, or may yet be.
     """
-    if lost.errand is not Errand.SYNC:
+    if lost.errand is not None:
         line = Line("the worker was lost on this errand" if lost.begun else "no worker took this errand in time")
         apart = lost.begun and not lost.alone
         return ErrandEnded(

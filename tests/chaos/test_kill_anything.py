@@ -29,7 +29,16 @@ SETTINGS = {
     "MEMBERSYNC_SIEBEL__TIMEOUT_S": "2",
     "MEMBERSYNC_CROWDTWIST__PROBE_FIRST_S": "0.2",
     "MEMBERSYNC_SIEBEL__PROBE_FIRST_S": "0.2",
+    "MEMBERSYNC_CROWDTWIST__SETTLE_S": "1",
+    "MEMBERSYNC_SIEBEL__SETTLE_S": "1",
+    "MEMBERSYNC_SIEBEL__REPORT_AFTER_S": "0",
 }
+LOST_PERCENT = 8
+"""Of the calls to both systems the answer is lost, so that errands are out among what is killed."""
+MARKED = """
+    select count(*) from member
+    where lost_write_id is not null or lost_tell_id is not null or errand_id is not null
+"""
 
 
 @pytest.fixture
@@ -77,7 +86,10 @@ def kill(target: str, pipeline: Pipeline, home: Path, dice: random.Random) -> No
 def test_whatever_is_killed_newest_content_wins_and_nothing_is_lost(durable: tuple[Pipeline, Path]) -> None:
     pipeline, home = durable
     dice = random.Random(7264)  # noqa: S311
-    pipeline.sandbox.control.set("crowdtwist", latency_ms=60, latency_jitter_ms=80)
+    control = pipeline.sandbox.control
+    control.set("crowdtwist", latency_ms=60, latency_jitter_ms=80)
+    for system in ("crowdtwist", "siebel"):
+        control.fault(system, "drop_after", percent=LOST_PERCENT)
     newest: dict[str, str] = {}
     targets = dice.sample(TARGETS, len(TARGETS))
     with ExitStack() as stack:
@@ -98,7 +110,9 @@ def test_whatever_is_killed_newest_content_wins_and_nothing_is_lost(durable: tup
             kill(target, pipeline, home, dice)
         stack.enter_context(pipeline.process(*DISPATCHER))
         stack.enter_context(pipeline.worker("last"))
-        pipeline.sandbox.control.set("crowdtwist", latency_ms=0, latency_jitter_ms=0)
+        control.set("crowdtwist", latency_ms=0, latency_jitter_ms=0)
+        for system in ("crowdtwist", "siebel"):
+            control.heal(system)
 
         def settled() -> bool:
             try:
@@ -107,8 +121,10 @@ def test_whatever_is_killed_newest_content_wins_and_nothing_is_lost(durable: tup
                 return False
 
         eventually(settled, f"everything final after {targets}", within_s=90)
+        eventually(lambda: pipeline.sql(MARKED) == [0], "what was lost is checked", within_s=60)
+    assert pipeline.sql("select last_value from errand_id_seq")[0] < -10
     assert pipeline.states().keys() <= {"completed", "superseded"}, pipeline.states()
-    control = pipeline.sandbox.control
     assert {user["third_party_id"]: user["last_name"] for user in control.users()} == newest
     assert control.state("crowdtwist")["overlapping_keys"] == []
+    assert control.state("siebel")["overlapping_keys"] == []
     assert {member["status"] for member in control.members()} == {"Success"}

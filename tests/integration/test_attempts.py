@@ -77,6 +77,7 @@ def errands(ledger: Engine, result: Callable[[Stage, Work], Result] = good) -> l
     ran: list[Errand] = []
     for (_, stage), some in claimed.items():
         for work in begin(ledger, stage, [one.id for one in some]):
+            assert work.errand is not None
             ran.append(work.errand)
             end(ledger, stage, work, result(stage, work))
     return ran

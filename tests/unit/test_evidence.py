@@ -27,7 +27,7 @@ REFUSED = DataError("CrowdTwist", "Email Address is already taken", 400)
 WELL = Done("updated", calls=CALLS)
 
 
-def work(number: int, attempt: int = 1, errand: Errand = Errand.SYNC) -> Work:
+def work(number: int, attempt: int = 1, errand: Errand | None = None) -> Work:
     return Work(number, 7, attempt, f"M-{number}", "update", {}, errand=errand)
 
 

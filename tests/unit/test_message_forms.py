@@ -27,6 +27,12 @@ def test_a_message_of_ours_is_taken_at_each_stage(stage: Stage, lane: Lane) -> N
     assert _fault(body([1, 2**63 - 1], chain=links), headers(task=stage.task)) is None
 
 
+def test_a_message_of_errands_is_taken() -> None:
+    ids = [-1, 1 - 2**63]
+    assert _fault(body(ids, chain=[]), headers(task=Stage.SIEBEL.task)) is None
+    assert _fault(body([-(2**63)], chain=[]), headers(task=Stage.SIEBEL.task))
+
+
 def test_what_a_broker_adds_is_taken() -> None:
     assert _fault(body(), headers(redelivered=True, **{"x-delivery-count": 3, "x-death": [{}]})) is None
     again = envelope()

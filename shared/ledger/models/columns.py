@@ -13,5 +13,5 @@ class Base(DeclarativeBase):
 
 
 def one_of(column: str, words: tuple[str, ...]) -> str:
-    """Give the condition that *column* holds one of *words*."""
+    """Return the condition that *column* holds one of *words*."""
     return f"{column} in ({', '.join(repr(str(word)) for word in words)})"

@@ -29,7 +29,6 @@ _ENDED = tuple(state for state in State if state not in (*QUEUED, State.RUNNING)
 
 
 _IS_QUEUED = one_of("state", QUEUED)
-KINDS = tuple(kind for kind in Errand if kind is not Errand.SYNC)
 
 
 class Member(Base):
@@ -177,7 +176,7 @@ class ErrandRow(Base):
     __tablename__ = "errand"
     __table_args__ = (
         CheckConstraint("id < 0", "errand_id_below_zero"),
-        CheckConstraint(one_of("kind", KINDS), "errand_kind"),
+        CheckConstraint(one_of("kind", tuple(Errand)), "errand_kind"),
         CheckConstraint(one_of("stage", STAGES), "errand_stage"),
         CheckConstraint(one_of("lane", tuple(Lane)), "errand_lane"),
         CheckConstraint("(token <> 0) = (lease_until is not null)", "errand_out_has_lease"),

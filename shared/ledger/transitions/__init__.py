@@ -10,7 +10,7 @@
 | running                | running, pending, completed, rejected    | worker             | attempts.ADVANCE       |
 | running                | pending, waiting, held, dead, superseded | worker, dispatcher | attempts.PARK          |
 | pending, waiting       | held                                     | dispatcher         | outages.HOLD_DUE       |
-| waiting, dead          | held, its attempt given back             | worker, dispatcher | outages.HOLD_ALL_FAILED|
+| waiting, dead          | held, its attempt given back             | worker, dispatcher | outages.HOLD_FAILED    |
 | held                   | running, as the probe                    | dispatcher         | outages.CLAIM_HELD     |
 | held                   | pending                                  | dispatcher         | outages.RELEASE        |
 | waiting                | waiting, named a suspect                 | worker             | outages.SUSPECT        |

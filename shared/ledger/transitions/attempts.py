@@ -15,10 +15,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, TextClause, text
 
 from shared.instances import Errand, Work
-from shared.ledger import lost_answers
+from shared.ledger import learned
 from shared.ledger.engine import json_rows, wake
+from shared.ledger.learned import LEARN_APPLIED, LEARN_TOLD, LEARN_USER, TROUBLED
 from shared.ledger.transitions import errands
-from shared.ledger.transitions.learned import LEARN_APPLIED, LEARN_TOLD, LEARN_USER, TROUBLED
 from shared.ledger.transitions.member_queue import (
     COMES_BACK,
     HAND_ON,
@@ -82,7 +82,7 @@ def begin(tx: Connection, stage: Stage, ids: Sequence[int], *, lease_s: float, u
             ct_user_id=row.ct_user_id,
             known_in_crowdtwist=row.known_in_crowdtwist,
             unknown_outcome=row.unknown_outcome,
-            errand=Errand(row.errand),
+            errand=Errand(row.errand) if row.errand else None,
             lane=Lane(row.lane),
             suspect=row.suspect,
             status=SyncStatus(row.status) if row.status else None,
@@ -128,7 +128,7 @@ def finish(tx: Connection, stage: Stage, endings: Iterable[Ending], terms: Terms
     if may_be_next and tx.execute(SOMETHING_DUE, {"numbers": members}).scalar():
         wake(tx)
     late = [one.instance_id for one in lines if one.id not in states and one.may_have_written]
-    lost_answers.landed_late(tx, stage, late, settle_s=settle_s)
+    learned.landed_late(tx, stage, late, settle_s=settle_s)
     if states:
         noted = [one.noted(states[one.id]) for one in lines if one.id in states]
         tx.execute(NOTE, {"rows": json_rows(noted), "stage": stage, "task_id": terms.task_id or None})
@@ -194,7 +194,7 @@ def _advance(
         tx.execute(_LEARN[stage], {"rows": json_rows(facts), "settle_s": settle_s})
     refused = [one.work.instance_id for one in advanced if one.failed_stage and one.work.instance_id in written]
     if refused and stage is Stage.CROWDTWIST:
-        lost_answers.refused(tx, refused, settle_s=settle_s)
+        learned.refused(tx, refused, settle_s=settle_s)
     return written
 
 
@@ -213,7 +213,7 @@ def _park(tx: Connection, stage: Stage, parked: list[Parked]) -> dict[int, str]:
     troubled = [{"member_number": one.member_number, "unsure": one.unsure} for one in parked if one.code or one.unsure]
     if troubled:
         tx.execute(TROUBLED, {"rows": json_rows(troubled), "stage": stage})
-    lost_answers.lost(tx, stage, [one.instance_id for one in parked if one.unsure])
+    learned.lost(tx, stage, [one.instance_id for one in parked if one.unsure])
     return written
 
 
@@ -223,7 +223,7 @@ _CAN_BEGIN = """b.id = any(cast(:ids as bigint[])) and b.token <> 0 and b.stage 
                   and b.lease_until > now()"""
 _BEGIN_INSTANCES = f"""
             update instance b set {_BEGINS} where {_CAN_BEGIN}
-            returning id, 0 as errand_id, 'sync' as errand, token, attempt,
+            returning id, 0 as errand_id, null as errand, token, attempt,
                       member_number, operation, lane, status, error, suspect, content_hash
 """
 _BEGIN_ERRANDS = f"""
@@ -335,7 +335,7 @@ SOMETHING_DUE = text(f"""
         or exists (select from errand where member_number = any(cast(:numbers as text[]))
                                             and token = 0 and due_at <= now())
 """)
-"""Say whether anything of these members is due, so that a dispatcher is to be woken."""
+"""Look whether anything of these members is due, so that a dispatcher is to be woken."""
 NOTE = text("""
     insert into activity (instance_id, stage, attempt, state, what, code, took_ms, task_id, calls)
     select id, :stage, attempt, state, what, code, took_ms, :task_id, calls

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from shared.instances import Errand
-from shared.ledger.transitions.member_queue import GOES_OUT
+from shared.ledger.transitions.member_queue import GOES_OUT, has_nothing_out
 from shared.lifecycle.verdicts import Lost
 from shared.pipeline import Lane, Stage, SyncStatus
 
@@ -76,7 +76,7 @@ def expired(tx: Connection, *, limit: int) -> list[Lost]:
             begun=row.begun,
             losses=row.losses,
             alone=row.alone,
-            errand=Errand(row.errand),
+            errand=Errand(row.errand) if row.errand else None,
             status=SyncStatus(row.status) if row.status else None,
         )
         for row in tx.execute(EXPIRED, {"limit": limit})
@@ -111,8 +111,7 @@ CLAIM = text(f"""
             select i.id
             from instance i join member m using (member_number)
             where i.state in ('pending', 'waiting') and i.lane = l.lane and i.due_stage = l.stage and i.due_at <= now()
-              and m.errand_id is null
-              and not exists (select from instance r where r.member_number = i.member_number and r.state = 'running')
+              and {has_nothing_out("i")}
             order by i.due_at, i.id
             limit l.size
             for update of i, m skip locked
@@ -133,7 +132,7 @@ LET_GO = text("""
 """)
 """End the lease of claimed instances and errands that did not get to the broker."""
 EXPIRED = text("""
-    select id, 0 as errand_id, token, member_number, stage, attempt, begun, losses, alone, 'sync' as errand, status
+    select id, 0 as errand_id, token, member_number, stage, attempt, begun, losses, alone, null as errand, status
     from instance where state = 'running' and lease_until < now()
     union all
     select i.id, e.id, e.token, e.member_number, e.stage, e.attempt, e.begun, 0, e.alone, e.kind, i.status

@@ -28,11 +28,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, TextClause, text
 
 from shared.instances import Errand
-from shared.ledger import lost_answers
+from shared.ledger import learned
 from shared.ledger.engine import json_rows
+from shared.ledger.learned import LEARN_TOLD, LEARN_TOLD_AGAIN
 from shared.ledger.transitions.claims import Claimed, by_lane_and_stage
-from shared.ledger.transitions.learned import LEARN_TOLD, LEARN_TOLD_AGAIN
-from shared.ledger.transitions.member_queue import COMES_BACK
+from shared.ledger.transitions.member_queue import COMES_BACK, has_nothing_out
 from shared.lifecycle.verdicts import ErrandEnded
 from shared.pipeline import Lane, Stage
 
@@ -63,12 +63,12 @@ def claim_good(tx: Connection, stage: Stage, *, after: int, token: int, lease_s:
 
 
 def has_good(tx: Connection) -> bool:
-    """Say whether there is a good member to ask."""
+    """Return whether there is a good member to ask."""
     return tx.execute(_FIND_GOOD, {"after": 0}).first() is not None
 
 
 def finish(tx: Connection, stage: Stage, ended: Sequence[ErrandEnded], *, settle_s: float) -> dict[int, str]:
-    """Write what came of errands, but for those whose token has been overtaken; give the states of their instances."""
+    """Write what came of errands, except where the token was overtaken; return the states of their instances."""
     records = [
         # Whether there is another probe is for the breaker to say.
         {"id": one.errand_id, "token": one.token, "apart": one.apart, "untried": one.untried}
@@ -81,57 +81,60 @@ def finish(tx: Connection, stage: Stage, ended: Sequence[ErrandEnded], *, settle
         told = [{"id": one.instance_id, **one.facts} for one in ended if one.errand is errand and one.facts]
         if told:
             tx.execute(statement, {"rows": json_rows(told), "settle_s": settle_s})
-    lost_answers.lost(tx, stage, [one.instance_id for one in ended if one.unsure])
+    learned.lost(tx, stage, [one.instance_id for one in ended if one.unsure])
     probes = [one.instance_id for one in ended if one.unsure and one.errand is Errand.PROBE]
     # It repeated what is newest, and may land after something newer still: nobody else will look.
-    lost_answers.check(tx, stage, probes, settle_s=settle_s)
+    learned.check(tx, stage, probes, settle_s=settle_s)
     checks = [one for one in ended if one.errand in {Errand.READ_BACK, Errand.TELL_AGAIN}]
-    lost_answers.checked(tx, stage, [one.instance_id for one in checks if one.facts is not None])
+    learned.checked(tx, stage, [one.instance_id for one in checks if one.facts is not None])
     # What this check itself lost may land as late as what it was to check.
     again = {
         one.instance_id: max(one.again_in_s, settle_s) if one.unsure and one.again_in_s is not None else one.again_in_s
         for one in checks
         if one.facts is None
     }
-    lost_answers.check_again(tx, stage, again)
+    learned.check_again(tx, stage, again)
     return written
 
 
-def _due_checks(stage: Stage, kind: Errand, of: str, lost: str, at: str) -> str:
-    """Return what TAKE_DUE selects of the checks of lost answers.
+def _due_check(stage: Stage, kind: Errand, of: str, lost: str, at: str) -> str:
+    """Return the query for the check of a lost answer that is due of a member `m`.
 
-    They are about the instance whose success came after the loss, and not due while something newer may be out.
+    It is about the instance whose success came after the loss, and not due while something newer may be out.
     """
     return f"""
-        select i.id as instance_id, m.member_number, '{kind}' as kind, '{stage}' as stage, i.lane, m.{at} as due_at
-        from member m join instance i on i.id = m.{of}
-        where m.{at} <= now() and m.{of} >= coalesce(m.{lost}, 0) and '{stage}' = any(cast(:stages as text[]))
+        select i.id as instance_id, i.member_number, '{kind}' as kind, '{stage}' as stage, i.lane, m.{at} as due_at
+        from instance i
+        where i.id = m.{of} and m.{at} <= now() and m.{of} >= coalesce(m.{lost}, 0)
+          and '{stage}' = any(cast(:stages as text[]))
     """
 
 
-_DUE_REPORTS = """
-    select e.instance_id, m.member_number, e.kind, e.stage, e.lane, e.due_at
-    from errand e join member m using (member_number)
-    where e.kind = 'report' and e.token = 0 and e.due_at <= now() and e.stage = any(cast(:stages as text[]))
-"""
 _DUE = (
-    _due_checks(Stage.CROWDTWIST, Errand.READ_BACK, "applied_id", "lost_write_id", "read_back_at"),
-    _DUE_REPORTS,
-    _due_checks(Stage.SIEBEL, Errand.TELL_AGAIN, "told_id", "lost_tell_id", "tell_again_at"),
+    _due_check(Stage.CROWDTWIST, Errand.READ_BACK, "applied_id", "lost_write_id", "read_back_at"),
+    f"""
+        select e.instance_id, e.member_number, e.kind, e.stage, e.lane, e.due_at
+        from errand e
+        where e.member_number = m.member_number and e.kind = 'report' and e.token = 0 and e.due_at <= now()
+          and '{Stage.SIEBEL}' = any(cast(:stages as text[]))
+    """,
+    _due_check(Stage.SIEBEL, Errand.TELL_AGAIN, "told_id", "lost_tell_id", "tell_again_at"),
 )
-_IS_FREE = """m.errand_id is null
-    and not exists (select from instance r where r.member_number = m.member_number and r.state = 'running')"""
+"""What is due of a member `m`, a query for each kind."""
+_IS_FREE = has_nothing_out("m")
 LOCK_DUE = text(" union all ".join(f"""
-    select d.member_number
+    select f.member_number
     from unnest(cast(:lanes as text[]), cast(:limits as int[])) as l (lane, size), lateral (
-        {due} and lane = l.lane and {_IS_FREE} order by due_at limit l.size for update of m skip locked
-    ) as d
+        select m.member_number from member m, lateral ({due}) as d
+        where d.lane = l.lane and {_IS_FREE} order by d.due_at limit l.size for update of m skip locked
+    ) as f
 """ for due in _DUE))  # fmt: skip
 """Lock the members of whom an errand is due, of each lane and kind at most so many."""
-DROP_POINTLESS = text("""
-    delete from errand e using instance i, member m
-    where e.member_number = any(cast(:numbers as text[])) and e.token = 0 and e.due_at <= now()
-      and i.id = e.instance_id and m.member_number = e.member_number
+# From the members to their errands, whatever the planner believes: statistics lag behind a burst of reports.
+_LOCKED = "unnest(cast(:numbers as text[])) as n (number) join member m on m.member_number = n.number"
+DROP_POINTLESS = text(f"""
+    delete from errand e using {_LOCKED}, instance i
+    where e.member_number = n.number and e.token = 0 and e.due_at <= now() and i.id = e.instance_id
       and case e.kind
           when 'report' then i.failing_since is null or i.state = 'discarded' or m.told_id > i.id
                              or m.lost_tell_id > i.id
@@ -162,8 +165,9 @@ def _take(due: str) -> TextClause:
 
 
 TAKE_DUE = _take(f"""
-    select distinct on (d.member_number) d.* from ({" union all ".join(_DUE)}) as d join member m using (member_number)
-    where d.member_number = any(cast(:numbers as text[])) and {_IS_FREE} order by d.member_number, d.kind, d.due_at
+    select distinct on (m.member_number) d.*
+    from {_LOCKED}, lateral ({" union all ".join(_DUE)}) as d
+    where {_IS_FREE} order by m.member_number, d.kind, d.due_at
 """)
 """Claim what is due of locked members, one each."""
 # In sync, with nothing queued, running or to be checked.
@@ -187,7 +191,7 @@ _FIND_GOOD = text(_GOOD)
 LOCK_GOOD = text(f"""
     select i.id from instance i join member m using (member_number) where i.id = ({_GOOD}) for update of m skip locked
 """)
-"""Lock a good member; give the instance that brought it there."""
+"""Lock a good member; return the instance that brought it there."""
 TAKE_GOOD = _take(f"""
     select i.id as instance_id, i.member_number, 'probe' as kind, cast(:stage as text) as stage, i.lane,
            now() as due_at

@@ -27,6 +27,12 @@ COMES_BACK = "begun = false, token = 0, lease_until = null"
 """It is on its way no more."""
 
 
+def has_nothing_out(row: str) -> str:
+    """Return the condition that no call of a member `m` is out, of an instance or an errand; *row*: of that member."""
+    return f"""m.errand_id is null and not exists (
+        select from instance r where r.member_number = {row}.member_number and r.state = 'running')"""
+
+
 def schedule_reports(of: str) -> str:
     """Return the CTE that has Siebel told of instances at their times.
 
@@ -65,7 +71,7 @@ def inherit(tx: Connection, overtaken: Mapping[int, int]) -> None:
 
 
 def wake_who_waits(tx: Connection, members: Sequence[str]) -> bool:
-    """Make due at once who waits for an address of these members, whose calls have ended; say whether anybody did.
+    """Make due at once who waits for an address of these members, whose calls have ended; return whether anybody did.
 
     Call it before what they ended with is learned: it goes by the addresses that they had.
     """

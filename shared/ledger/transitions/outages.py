@@ -15,7 +15,7 @@ from shared.errors import codes_that_count
 from shared.ledger import connections
 from shared.ledger.transitions import errands
 from shared.ledger.transitions.claims import Claimed
-from shared.ledger.transitions.member_queue import GOES_OUT, schedule_reports, words
+from shared.ledger.transitions.member_queue import GOES_OUT, has_nothing_out, schedule_reports, words
 from shared.lifecycle import breaker
 from shared.lifecycle.breaker import Breaker, Position, Rules
 from shared.pipeline import FAILURE_STATUS, SYSTEMS, Lane, Stage
@@ -135,7 +135,7 @@ def waiting_room(tx: Connection, stage: Stage, lane: Lane, *, at_most: int) -> i
 
 
 def has_held(tx: Connection, stage: Stage, lane: Lane) -> bool:
-    """Say whether anybody of *lane* is held at *stage*."""
+    """Return whether anybody of *lane* is held at *stage*."""
     return bool(tx.execute(_HAS_HELD, {"stage": stage, "lane": lane}).scalar())
 
 
@@ -167,8 +167,10 @@ def _hold_failed(activity: str, of: str = "true") -> TextClause:
 
 
 HOLD_ALL_FAILED = _hold_failed("activity", f"i.given_back < {GIVEN_BACK_MAX}")
+"""Hold whoever failed since the connection began to fail, and give the attempts back."""
 # The fence keeps the planner from the index on `at`: in a long outage all the world's lines are since then.
 HOLD_FAILED = _hold_failed("(select * from activity where instance_id = any(cast(:ids as bigint[])) offset 0)")
+"""Hold some of them, who failed after the others were held."""
 # Who is on the way to a worker again is not admitted there, and held; what it spent before is given back here.
 GIVE_BACK_UNBEGUN = text("""
     with failed as (
@@ -179,6 +181,7 @@ GIVE_BACK_UNBEGUN = text("""
     from failed f
     where i.id = f.instance_id and i.state = 'running' and not i.begun and i.stage = :stage
 """)
+"""Give the attempts back of who is on the way to a worker again."""
 # In no order: all of them are held in the end, and to sort the backlog for each piece of it is most of the work.
 HOLD_DUE = text(f"""
     with due as (
@@ -205,18 +208,20 @@ HOLD_DUE = text(f"""
     select id, cast(:stage as text), 'held', 'held: ' || cast(:why as text) from held
     returning instance_id
 """)
+"""Hold who is due where nothing may go out, and have Siebel told of it in time."""
 # Who has not failed yet while it was down, before who has; of each the next by id, and else the first.  The index gives
 # them lane by lane, however many are held.
 _HELD = """
     (select id, {rank} as rank from instance h
      where state = 'held' and due_stage = :stage and lane = '{lane}' and {which}
-       and not exists (select from instance r where r.member_number = h.member_number and r.state = 'running')
-       and not exists (select from member m where m.member_number = h.member_number and m.errand_id is not null)
+       and exists (select from member m where m.member_number = h.member_number and {free})
      order by id limit 1)
 """
 _RANKS = ("id > :after and given_back = 0", "given_back = 0", "id > :after", "true")
 _NEXT_HELD = " union all ".join(
-    _HELD.format(rank=rank, lane=lane, which=which) for rank, which in enumerate(_RANKS) for lane in Lane
+    _HELD.format(rank=rank, lane=lane, which=which, free=has_nothing_out("h"))
+    for rank, which in enumerate(_RANKS)
+    for lane in Lane
 )
 CLAIM_HELD = text(f"""
     with probe as (

@@ -118,6 +118,7 @@ PLAN = {
     kind: text(f"select id, coalesce(member_number, '') as member_number, verdict, reason, newer_id from ({j}) as j")
     for kind, j in _JUDGE.items()
 }
+"""Say what would become of instances; changes nothing."""
 _ITEMS = """
     insert into job_item (job_id, instance_id, member_number, verdict, reason, newer_id, state)
     select :job, id, coalesce(member_number, ''), verdict, reason, newer_id,
@@ -126,26 +127,34 @@ _ITEMS = """
     returning verdict
 """
 INSERT_ITEMS = {kind: text(_ITEMS.format(j)) for kind, j in _JUDGE.items()}
+"""Take instances into a job, judged."""
 INSERT_JOB = text("""
     insert into job (kind, requested_by, reason, asked, from_start, forced, rate_per_minute, size)
     values (:kind, :who, :reason, cast(:asked as jsonb), :from_start, :forced, :rate, 0) returning id
 """)
+"""Make a job."""
 DELETE_JOB = text("delete from job where id = :job")
+"""Delete a job of which nothing would be done."""
 SET_SIZE = text("update job set size = :size where id = :job")
+"""Note how many instances a job is to send."""
 _JOB = """
     select id, kind, state, requested_by, reason, from_start, forced, rate_per_minute, size, step, stopped_why,
            paid_until, now() as now
     from job
 """
 NEXT_JOB = text(f"{_JOB} where ended_at is null and next_at <= now() order by next_at limit 1 for update skip locked")
+"""Lock the job whose turn it is, unless another process has it."""
 LOCK_JOB = text(f"{_JOB} where id = :job and kind = :kind for update")
+"""Lock one job."""
 MOVE_JOB = text("""
     update job set state = :state, step = :step, started_at = coalesce(started_at, now()), stopped_why = :stopped_why,
                    ended_at = case when :over then now() end, paid_until = :paid_until,
                    next_at = now() + make_interval(secs => :nap_s)
     where id = :job
 """)
+"""Write how far a job has come, and when its next turn is."""
 TALLIES = text("select state, verdict, step, count(*) as total from job_item where job_id = :job group by 1, 2, 3")
+"""Count the instances of a job by what became of them."""
 
 
 def _pick(condition: str) -> TextClause:
@@ -156,8 +165,9 @@ def _pick(condition: str) -> TextClause:
 
 
 PICK_CLOSINGS = _pick("verdict in ('superseded', 'merged')")
+"""Find what of a job is to be closed, since something newer makes it pointless."""
 PICK = _pick("verdict in ('send', 'discard')")
-"""After the closings only what is to be sent or discarded is left."""
+"""Find what of a job is to be sent or discarded; after the closings nothing else is left."""
 
 SEND = text(f"""
     with fate as materialized (
@@ -195,6 +205,7 @@ SEND = text(f"""
     )
     select verdict, count(*) as total from fate group by verdict
 """)
+"""Judge instances of locked members again: send them on their way, close or refuse them, and note it in their job."""
 DISCARD = text(f"""
     with fate as materialized (
         select id, reason, verdict from ({_DISCARDABLE}) as j
@@ -215,6 +226,7 @@ DISCARD = text(f"""
     )
     select verdict, count(*) as total from fate group by verdict
 """)
+"""Discard instances of locked members, and note it in their job."""
 _FAILED_AGAIN = """
     case when i.id is null then 'closed'
          when i.state = 'completed' then 'succeeded'
@@ -235,7 +247,9 @@ SETTLE = text(f"""
     ) as o
     where t.job_id = :job and t.instance_id = o.instance_id and o.outcome is not null and t.state <> o.outcome
 """)
+"""Note in a job what came of the instances that it sent."""
 SENT_MEMBERS = text("select member_number from job_item where job_id = :job and state = 'sent'")
+"""Find the members of the instances that a job has sent."""
 PUT_BACK = text(f"""
     with back as (
         update instance i
@@ -260,3 +274,4 @@ PUT_BACK = text(f"""
     update job_item set state = 'put_back', reason = :why
     where job_id = :job and instance_id = any(array(select id from back))
 """)
+"""Put the instances of a stopped job back that nobody has begun, and leave the rest of it unsent."""

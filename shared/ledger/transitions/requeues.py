@@ -45,19 +45,19 @@ class Order:
 
 
 def select(tx: Connection, where: Filter, *, limit: int = SELECTION_MAX) -> list[int]:
-    """Give the ids that a filter means, newest first; without a state in it, those of dead letters."""
+    """Return the ids that a filter means, newest first; without a state in it, those of dead letters."""
     statement, parameters = matching(tx, where.of_dead_letters(), limit=min(limit, SELECTION_MAX))
     return list(tx.execute(statement, parameters).scalars())
 
 
 def plan(tx: Connection, kind: Kind, ids: Sequence[int], *, resubmits_max: int, forced: bool = False) -> Plan:
-    """Say what would become of *ids*; changes nothing."""
+    """Return what would become of *ids*; changes nothing."""
     parameters = {"ids": sorted(set(ids)), "resubmits_max": resubmits_max, "forced": forced}
     return plan_of(kind, tx.execute(sql.PLAN[kind], parameters))
 
 
 def create(tx: Connection, order: Order, ids: Sequence[int], *, resubmits_max: int) -> int | None:
-    """Make a job of *ids*; give its id, or None where nothing of it would be done, and there is no job then."""
+    """Make a job of *ids*; return its id, or None where nothing of it would be done, and there is no job then."""
     tx.execute(sql.ONE_AT_A_TIME)
     job: int = tx.execute(
         sql.INSERT_JOB,
@@ -82,7 +82,7 @@ def create(tx: Connection, order: Order, ids: Sequence[int], *, resubmits_max: i
 
 
 def advance(tx: Connection, *, resubmits_max: int) -> bool:
-    """Take one job that nobody else has a little further; say whether it can go on at once.
+    """Take one job that nobody else has a little further; return whether it can go on at once.
 
     One look by an index when there is no job.
     """
@@ -109,7 +109,7 @@ class _Turn:
     """One turn of one locked job."""
 
     def __init__(self, tx: Connection, row: Row[Any], resubmits_max: int) -> None:
-        self._connection = tx
+        self._tx = tx
         self._row = row
         self._job: int = row.id
         self._resubmits_max = resubmits_max
@@ -147,7 +147,7 @@ class _Turn:
             return False
         parameters = {"job": self._job, "ids": list(some), "line": self._line, "why": self._line}
         self._lock(some.values())
-        self._connection.execute(sql.DISCARD, parameters)
+        self._tx.execute(sql.DISCARD, parameters)
         return self._go_on(at_once=True)
 
     def see_out(self) -> bool:
@@ -161,14 +161,14 @@ class _Turn:
 
     def stop(self, why: str) -> None:
         """Put back what was not sent, or sent and not begun."""
-        self._lock(self._connection.execute(sql.SENT_MEMBERS, {"job": self._job}).scalars())
+        self._lock(self._tx.execute(sql.SENT_MEMBERS, {"job": self._job}).scalars())
         parameters = {
             "job": self._job,
             "from_start": self._row.from_start,
             "line": f"put back: job {self._job} stopped",
             "why": "the job stopped",
         }
-        self._connection.execute(sql.PUT_BACK, parameters)
+        self._tx.execute(sql.PUT_BACK, parameters)
         on_its_way = any(tally.sent for tally in self._tallies()[0].values())
         self._move(JobState.STOPPED, why=why, over=not on_its_way)
 
@@ -178,11 +178,11 @@ class _Turn:
         sent = self._send(some, closing=False) if some else 0
         self._pay(sent)
         if sent:
-            wake(self._connection)
+            wake(self._tx)
         return self._go_on(at_once=bool(some) and self._row.rate_per_minute is None)
 
     def _send(self, some: Mapping[int, str], *, closing: bool) -> int:
-        """Send or close *some* as they are judged now; give how many were sent."""
+        """Send or close *some* as they are judged now; return how many were sent."""
         self._lock(some.values())
         parameters = {
             "job": self._job,
@@ -195,11 +195,11 @@ class _Turn:
             "line": self._line,
             "resubmits_max": self._resubmits_max,
         }
-        verdicts: dict[str, int] = {row.verdict: row.total for row in self._connection.execute(sql.SEND, parameters)}
+        verdicts: dict[str, int] = {row.verdict: row.total for row in self._tx.execute(sql.SEND, parameters)}
         return verdicts.get(Verdict.SEND, 0)
 
     def _affordable(self) -> int:
-        """Say how many the rate allows now."""
+        """Return how many the rate allows now."""
         rate: int | None = self._row.rate_per_minute
         if rate is None:
             return _CHUNK
@@ -214,13 +214,13 @@ class _Turn:
             self._paid_until += sent * timedelta(minutes=1) / self._row.rate_per_minute
 
     def _settle(self, *states: ItemState) -> None:
-        self._connection.execute(sql.SETTLE, {"job": self._job, "states": list(states)})
+        self._tx.execute(sql.SETTLE, {"job": self._job, "states": list(states)})
 
     def _tallies(self) -> tuple[dict[int, rollout.Tally], int]:
         """Count by step how those sent stand, and those that are yet to be sent."""
         counts: dict[int, Counter[str]] = {}
         unsent = 0
-        for row in self._connection.execute(sql.TALLIES, {"job": self._job}):
+        for row in self._tx.execute(sql.TALLIES, {"job": self._job}):
             if row.step is not None:
                 counts.setdefault(row.step, Counter())[row.state] += row.total
             elif row.state == ItemState.PLANNED and row.verdict == Verdict.SEND:
@@ -232,11 +232,11 @@ class _Turn:
         return tallies, unsent
 
     def _pick(self, statement: TextClause, limit: int) -> dict[int, str]:
-        rows = self._connection.execute(statement, {"job": self._job, "limit": limit})
+        rows = self._tx.execute(statement, {"job": self._job, "limit": limit})
         return {row.instance_id: row.member_number for row in rows}
 
     def _lock(self, members: Iterable[str]) -> None:
-        self._connection.execute(LOCK_MEMBERS, {"numbers": sorted(set(members))})
+        self._tx.execute(LOCK_MEMBERS, {"numbers": sorted(set(members))})
 
     def _go_on(self, *, at_once: bool) -> bool:
         self._move(JobState.RUNNING, nap_s=0.0 if at_once else _NAP_S)
@@ -252,4 +252,4 @@ class _Turn:
             "paid_until": self._paid_until,
             "nap_s": nap_s,
         }
-        self._connection.execute(sql.MOVE_JOB, parameters)
+        self._tx.execute(sql.MOVE_JOB, parameters)

@@ -12,13 +12,13 @@ from rich.console import Console
 from producers.cli.command_errors import CORRECT_SETTINGS, DONE, NOTHING
 from producers.cli.command_settings import at_hand
 from producers.cli.options import AsJson
-from producers.cli.status import print_verdict, verdict_of
+from producers.cli.status import print_verdict
 from producers.cli.terminal import Columns, coloured, console, plain, print_json, print_rows
 from producers.doctor.check import Finding, Level, Subject, fail
 from producers.doctor.configuration import SETTINGS
 from producers.doctor.examination import examine, is_well
 from producers.doctor.work import verdict_on
-from producers.operations.verdict import Verdict
+from producers.operations.verdict import Verdict, unseen
 from shared.errors import SettingsInvalidError
 from shared.pipeline import spoken
 
@@ -44,7 +44,7 @@ def _findings(*, offline: bool, is_quiet: bool) -> tuple[Sequence[Finding], Verd
     except SettingsInvalidError as error:
         found = "; ".join(line.strip() for line in str(error).splitlines())
         why = "no process starts with these settings, and nothing else can be looked at without them"
-        return [fail(SETTINGS, "the environment and .env", found, why, CORRECT_SETTINGS)], verdict_of(error)
+        return [fail(SETTINGS, "the environment and .env", found, why, CORRECT_SETTINGS)], unseen(error)
     subject = Subject(of, beside_stack=is_stack, offline=offline)
     err = Console(stderr=True, highlight=False)
     is_shown = err.is_terminal and not is_quiet

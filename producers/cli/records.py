@@ -28,15 +28,14 @@ from shared.pipeline import spoken
 def instances(where: Where, listing: Listing) -> int:
     """List instances, newest first."""
     before = before_of(listing.cursor)
-    ledger = engine(with_ledger().ledger_url)
-    with transaction(ledger) as tx:
+    with transaction(engine(with_ledger().ledger_url)) as tx:
         shown_to = operator() if listing.unmasked else None
         page = reads.instances(tx, where, limit=listing.limit, before=before, unmasked_for=shown_to)
-        untold = views.unreported(tx, [int(one.instance_id) for one in page.items])
+        unreported = views.unreported(tx, [int(one.instance_id) for one in page.items])
     if listing.as_json:
         print_json(page)
     elif page.items:
-        _print_page(page, untold)
+        _print_page(page, unreported)
     else:
         typer.echo("no instance matches", err=True)
     return DONE if page.items else NOTHING
@@ -50,18 +49,17 @@ def show(
 ) -> int:
     """Show one instance with its activity."""
     number = id_of(instance_id)
-    ledger = engine(with_ledger().ledger_url)
-    with transaction(ledger) as tx:
+    with transaction(engine(with_ledger().ledger_url)) as tx:
         shown_to = operator() if unmasked else None
         detail = None if number is None else reads.instance(tx, number, unmasked_for=shown_to)
-        untold = set() if number is None else views.unreported(tx, [number])
+        unreported = set() if number is None else views.unreported(tx, [number])
     if detail is None:
         typer.echo(f"there is no instance {instance_id}, or it was pruned", err=True)
         return NOTHING
     if as_json:
         print_json(detail)
     else:
-        _print_instance(detail, untold)
+        _print_instance(detail, unreported)
     return DONE
 
 
@@ -75,18 +73,17 @@ def member(
 ) -> int:
     """Show one member's timeline."""
     before = before_of(cursor)
-    ledger = engine(with_ledger().ledger_url)
-    with transaction(ledger) as tx:
+    with transaction(engine(with_ledger().ledger_url)) as tx:
         shown_to = operator() if unmasked else None
-        member = reads.member(tx, number, limit=limit, before=before, unmasked_for=shown_to)
-        untold = views.unreported(tx, [int(one.instance_id) for one in member.instances] if member else [])
+        found = reads.member(tx, number, limit=limit, before=before, unmasked_for=shown_to)
+        unreported = views.unreported(tx, [int(one.instance_id) for one in found.instances] if found else [])
         refused = reads.refusals_of_member(tx, number)
-    if member is None:
+    if found is None:
         return _show_refused(number, refused, as_json=as_json)
     if as_json:
-        print_json(member)
+        print_json(found)
     else:
-        _print_member(member, untold)
+        _print_member(found, unreported)
         if refused.items:
             typer.echo(f"events of this member were refused too: membersync refusals --member {number}")
     return DONE
@@ -132,8 +129,8 @@ def refusals(meant: Refused, *, limit: Limit = LIMIT_DEFAULT, cursor: Cursor = N
     return DONE if page.items else NOTHING
 
 
-def _print_page(page: Page, untold: Collection[str]) -> None:
-    """Print a page of instances; of those *untold* Siebel does not show the status, and it stands apart."""
+def _print_page(page: Page, unreported: Collection[str]) -> None:
+    """Print a page of instances; of those *unreported* Siebel does not show the status, and it stands apart."""
     columns: Columns[InstanceRecord] = {
         "instance": lambda one: one.instance_id,
         "member": lambda one: one.member_number,
@@ -142,8 +139,8 @@ def _print_page(page: Page, untold: Collection[str]) -> None:
         "state": lambda one: coloured(one.state),
         "stage": lambda one: spoken(one.failed_stage or one.stage),
         "tries": lambda one: one.attempt or "",
-        "status": lambda one: coloured("" if one.instance_id in untold else one.status),
-        "not told yet": lambda one: one.status if one.instance_id in untold else "",
+        "status": lambda one: coloured("" if one.instance_id in unreported else one.status),
+        "not told yet": lambda one: one.status if one.instance_id in unreported else "",
         "accepted": lambda one: instant(one.accepted_at),
         "why": _why,
     }
@@ -152,10 +149,10 @@ def _print_page(page: Page, untold: Collection[str]) -> None:
         console().print(plain(f"more: --cursor {page.next}", "dim"))
 
 
-def _print_instance(detail: InstanceDetail, untold: Collection[str]) -> None:
-    """Print one instance, its activity and what it carries; *untold* as in `_print_page`."""
+def _print_instance(detail: InstanceDetail, unreported: Collection[str]) -> None:
+    """Print one instance, its activity and what it carries; *unreported* as in `_print_page`."""
     out = console()
-    _print_story(out, detail, detail.activity, untold)
+    _print_story(out, detail, detail.activity, unreported)
     for name, content in (("event", detail.event), ("CrowdTwist user", detail.user)):
         if content:
             out.print(plain(name, "bold"))
@@ -164,8 +161,8 @@ def _print_instance(detail: InstanceDetail, untold: Collection[str]) -> None:
         out.print(plain(f"OIC instance {detail.oic_instance_id}"))
 
 
-def _print_member(member: MemberRecord, untold: Collection[str]) -> None:
-    """Print one member's timeline, newest event first; *untold* as in `_print_page`."""
+def _print_member(member: MemberRecord, unreported: Collection[str]) -> None:
+    """Print one member's timeline, newest event first; *unreported* as in `_print_page`."""
     out = console()
     known = f"CrowdTwist user {member.ct_user_id}" if member.ct_user_id else "not known in CrowdTwist yet"
     row = f"ROW_ID {member.row_id}" if member.row_id else "ROW_ID not known yet"
@@ -180,19 +177,21 @@ def _print_member(member: MemberRecord, untold: Collection[str]) -> None:
             out.print(plain(f"  {member.told_error}"))
     for one in member.instances:
         out.print()
-        _print_story(out, one, one.activity, untold)
+        _print_story(out, one, one.activity, unreported)
     if member.next:
         out.print(plain(f"older: --cursor {member.next}", "dim"))
 
 
-def _print_story(out: Console, one: InstanceRecord, activity: Iterable[ActivityLine], untold: Collection[str]) -> None:
+def _print_story(
+    out: Console, one: InstanceRecord, activity: Iterable[ActivityLine], unreported: Collection[str]
+) -> None:
     """Print one instance: a heading, then a line for each change, its calls below it."""
     heading = Text.assemble(
         (f"instance {one.instance_id}  ", "bold"),
         plain(f"{one.operation} {one.event_id}  {one.lane}  "),
         coloured(one.state),
         plain(f" at {spoken(one.failed_stage or one.stage)}  " if one.finished_at is None or one.code else "  "),
-        plain(f"not told yet: {one.status}", "dim") if one.instance_id in untold else coloured(one.status),
+        plain(f"not told yet: {one.status}", "dim") if one.instance_id in unreported else coloured(one.status),
     )
     out.print(heading)
     order = "" if one.modification is None else f", modification {one.modification}"

@@ -14,8 +14,8 @@ from producers.cli.command_settings import with_connections, with_ledger
 from producers.cli.options import AsJson
 from producers.cli.terminal import Columns, age, coloured, console, instant, operator, plain, print_json, print_rows
 from producers.operations import connection_control
-from producers.operations.verdict import Level, Verdict, invalid, standing, unseen, unseen_so_slow, unset
-from shared.errors import LedgerError, LedgerSlowError, SettingsInvalidError
+from producers.operations.verdict import Level, Verdict, standing, unseen
+from shared.errors import LedgerError, SettingsInvalidError
 from shared.ledger.engine import engine, transaction
 from shared.ledger.records import Backlog, ConnectionState, DeadLetters, Overview, Rate
 from shared.pipeline import Stage, spoken
@@ -51,7 +51,7 @@ def status(
             _print_status(of, as_json=as_json)
             return DONE
     except (LedgerError, SettingsInvalidError, TroubleError) as error:
-        typer.echo(verdict_of(error).sentence, err=True)
+        typer.echo(unseen(error).sentence, err=True)
         raise
     with suppress(KeyboardInterrupt):
         while True:
@@ -60,7 +60,7 @@ def status(
             try:
                 _print_status(of, as_json=as_json)
             except LedgerError as error:
-                print_verdict(verdict_of(error))
+                print_verdict(unseen(error))
             sys.stdout.flush()
             Event().wait(_WATCHED_EVERY_S)
     return DONE
@@ -74,19 +74,6 @@ def _print_status(of: Settings, *, as_json: bool) -> None:
     else:
         print_verdict(found.verdict)
         _print_overview(found)
-
-
-def verdict_of(error: Exception) -> Verdict:
-    """Return the verdict where *error* keeps everybody from saying more."""
-    match error:
-        case TroubleError():
-            return unset()
-        case SettingsInvalidError():
-            return invalid()
-        case LedgerSlowError():
-            return unseen_so_slow()
-        case _:
-            return unseen()
 
 
 def print_verdict(verdict: Verdict) -> None:

@@ -19,8 +19,8 @@ from producers.console.forms import expected_key
 from producers.console.session import Cookies, new_seed
 from producers.http.auth import Principal, Right
 from producers.http.request import settings_of
-from producers.operations.verdict import Standing, unseen, unseen_so_slow
-from shared.errors import LedgerError, LedgerSlowError
+from producers.operations.verdict import Standing, unseen
+from shared.errors import LedgerError
 from shared.pipeline import is_a, spoken
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
@@ -201,10 +201,8 @@ def _standing(request: Request, who: Principal | None) -> dict[str, Any]:
         return {"verdict": None, "page_counts": {}}
     try:
         found: Standing = request.app.state.overviews.standing()
-    except LedgerSlowError:
-        return {"verdict": unseen_so_slow(), "page_counts": {}}
-    except LedgerError:
-        return {"verdict": unseen(), "page_counts": {}}
+    except LedgerError as error:
+        return {"verdict": unseen(error), "page_counts": {}}
     counts = {
         "dead-letters": sum(one.count for one in found.dead_letters),
         "refusals": found.refused_last_day,

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 from producers.doctor.check import Finding, Subject, UnlookedError, fail, ok, warn
-from producers.operations.verdict import MAIL_LATE_S, Verdict, standing, unseen, unseen_so_slow, unset
-from shared.errors import LedgerError, LedgerSlowError
+from producers.operations.verdict import MAIL_LATE_S, Verdict, standing, unseen
+from shared.errors import LedgerError
 from shared.ledger import checkup, heartbeats, mail
 from shared.ledger.checkup import Idle
 from shared.ledger.records import Process
@@ -32,12 +32,8 @@ def verdict_on(subject: Subject) -> Verdict:
     try:
         with subject.reading() as tx:
             return standing(tx, subject.of).verdict
-    except UnlookedError:
-        return unset()
-    except LedgerSlowError:
-        return unseen_so_slow()
-    except LedgerError:
-        return unseen()
+    except (UnlookedError, LedgerError) as error:
+        return unseen(error)
 
 
 def look_for_dispatcher(subject: Subject) -> list[Finding]:

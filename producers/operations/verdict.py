@@ -13,6 +13,7 @@ from enum import StrEnum
 from producers.operations import advice
 from producers.operations.advice import TOLD_APART
 from shared.budgets import budgets
+from shared.errors import LedgerError, LedgerSlowError, SettingsInvalidError
 from shared.ledger import causes, views
 from shared.ledger.causes import Alike
 from shared.ledger.engine import Transaction
@@ -100,28 +101,27 @@ def judge(found: Overview, dead: Sequence[Alike]) -> Verdict:
     return Verdict(Level.WELL, well, "all well", None, waiting, needs_person=False, troubles=[])
 
 
-def unseen() -> Verdict:
-    """Say that nothing can be said, because the ledger does not serve."""
-    what = "The ledger does not serve, so nothing is accepted and nothing is sent; what was accepted is safe in it"
-    return _of([Trouble(Level.PERSON, what, None, 0, "see `membersync doctor`", "no ledger")], 0)
+def unseen(error: Exception) -> Verdict:
+    """Return the verdict where *error* keeps everybody from seeing how it goes.
 
-
-def unseen_so_slow() -> Verdict:
-    """Say that nothing can be said, because the ledger takes too long to answer."""
-    what = "The ledger serves, but takes too long to say how it goes"
-    return _of([Trouble(Level.PERSON, what, None, 0, "see `membersync doctor`", "a slow ledger")], 0)
-
-
-def unset() -> Verdict:
-    """Say that nothing can be said, because no ledger is set."""
-    what = "MEMBERSYNC_LEDGER_URL is not set, and no `membersync up` runs on this home"
-    return _of([Trouble(Level.PERSON, what, None, 0, "set it, or start `membersync up`", "no ledger set")], 0)
-
-
-def invalid() -> Verdict:
-    """Say that nothing can be said, because the settings are not valid."""
-    what = "The settings are not valid, so no process starts with them"
-    return _of([Trouble(Level.PERSON, what, None, 0, "correct them: `membersync doctor` names each", "settings")], 0)
+    Shape: an error that is neither of the settings nor the ledger's is that no ledger is set.
+    """
+    match error:
+        case SettingsInvalidError():
+            what = "The settings are not valid, so no process starts with them"
+            todo, short = "correct them: `membersync doctor` names each", "settings"
+        case LedgerSlowError():
+            what = "The ledger serves, but takes too long to say how it goes"
+            todo, short = "see `membersync doctor`", "a slow ledger"
+        case LedgerError():
+            what = (
+                "The ledger does not serve, so nothing is accepted and nothing is sent; what was accepted is safe in it"
+            )
+            todo, short = "see `membersync doctor`", "no ledger"
+        case _:
+            what = "MEMBERSYNC_LEDGER_URL is not set, and no `membersync up` runs on this home"
+            todo, short = "set it, or start `membersync up`", "no ledger set"
+    return _of([Trouble(Level.PERSON, what, None, 0, todo, short)], 0)
 
 
 def _of(troubles: list[Trouble], waiting: int) -> Verdict:

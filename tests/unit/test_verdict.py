@@ -6,17 +6,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from producers.cli.command_errors import TroubleError
 from producers.operations.verdict import (
     MAIL_LATE_S,
     Level,
     Verdict,
     drain_s,
-    invalid,
     judge,
     unseen,
-    unseen_so_slow,
-    unset,
 )
+from shared.errors import LedgerError, LedgerSlowError, SettingsInvalidError
 from shared.ledger.causes import Alike
 from shared.ledger.heartbeats import SILENT_S
 from shared.ledger.records import (
@@ -321,11 +320,15 @@ def test_what_waits_for_a_lane_without_workers_is_counted() -> None:
 
 
 def test_a_ledger_that_does_not_serve_needs_a_person() -> None:
-    assert unseen().needs_person
-    assert "what was accepted is safe" in unseen().sentence
-    assert unseen_so_slow().needs_person
-    assert unset().sentence.startswith("MEMBERSYNC_LEDGER_URL is not set")
-    assert all(one().needs_person for one in (unset, invalid))
+    away = unseen(LedgerError("OperationalError"))
+    assert "what was accepted is safe" in away.sentence
+    slow = unseen(LedgerSlowError("QueryCanceled"))
+    assert slow.sentence.startswith("The ledger serves, but takes too long")
+    unset = unseen(TroubleError("MEMBERSYNC_LEDGER_URL is not set"))
+    assert unset.sentence.startswith("MEMBERSYNC_LEDGER_URL is not set")
+    invalid = unseen(SettingsInvalidError("the settings are not valid", []))
+    assert invalid.sentence.startswith("The settings are not valid")
+    assert all(one.needs_person for one in (away, slow, unset, invalid))
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ _TASKS = {
 
 
 def spoken(word: str | None, count: int = 1) -> str:
-    """Give a stored word as people read it, the same everywhere; JSON, metrics, queues and options keep what is stored.
+    """Return a stored word as people read it, the same everywhere; JSON, metrics, queues and options keep the stored.
 
     Shape: *count* of them, for words that have a plural.
     """

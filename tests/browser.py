@@ -46,7 +46,7 @@ def chromium() -> Iterator[Browser]:
 
 @contextmanager
 def page_in(browser: Browser, *, dark: bool = False, phone: bool = False, **context: Any) -> Iterator[Page]:  # noqa: ANN401 - playwright's
-    """Give a page that shares nothing with any other: no cookies, no cache, no login.
+    """Yield a page that shares nothing with any other: no cookies, no cache, no login.
 
     Args:
         browser: From `chromium`.

@@ -15,7 +15,7 @@ _INLINE = re.compile(r"`(membersync [^`]+)`")
 
 
 def commands_in(text: str) -> Iterator[list[str]]:
-    """Give the arguments of each `membersync …`, from the fenced blocks and the inline code of a Markdown text."""
+    """Yield the arguments of each `membersync …`, from the fenced blocks and the inline code of a Markdown text."""
     for block in _FENCED.findall(text):
         for line in block.splitlines():
             yield from _commands(line)
@@ -24,13 +24,13 @@ def commands_in(text: str) -> Iterator[list[str]]:
 
 
 def parse(arguments: list[str]) -> tuple[str, dict[str, Any]]:
-    """Let the real command line take the arguments; give the command and its parameters.  Nothing is run."""
+    """Let the real command line take the arguments; return the command and its parameters.  Nothing is run."""
     with _chosen(arguments) as (context, name, chosen, rest), chosen.make_context(name, rest, parent=context) as inner:
         return name, inner.params
 
 
 def options(name: str) -> dict[str, Any]:
-    """Give the parameters of a command by their names."""
+    """Return the parameters of a command by their names."""
     with _chosen([name]) as (_, _, chosen, _):
         return {one.name: one for one in chosen.params}
 
@@ -46,7 +46,7 @@ def _chosen(arguments: list[str]) -> Iterator[tuple[Any, str, Any, list[str]]]:
 
 
 def _commands(line: str) -> Iterator[list[str]]:
-    """Give the arguments of each of ours in a pipeline of the shell."""
+    """Yield the arguments of each of ours in a pipeline of the shell."""
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     words: list[str] = []

@@ -44,7 +44,7 @@ def post(client: httpx.Client, page_address: str, action_address: str, **fields:
 
 
 def hidden(page: httpx.Response, action: str = "/jobs") -> dict[str, Any]:
-    """Give the hidden fields of a page's form, but for its key."""
+    """Return the hidden fields of a page's form, but for its key."""
     (form,) = re.findall(rf'<form[^>]* action="{action}".*?</form>', page.text, re.DOTALL)
     fields: dict[str, Any] = {}
     for name, value in re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', form):
@@ -53,12 +53,12 @@ def hidden(page: httpx.Response, action: str = "/jobs") -> dict[str, Any]:
 
 
 def link(page: httpx.Response, words: str, number: int = 0) -> str:
-    """Give where a link with these *words* leads, the first of them by default."""
+    """Return where a link with these *words* leads, the first of them by default."""
     found = re.findall(rf'<a [^>]*href="([^"]*)"[^>]*>{re.escape(words)}</a>', page.text)
     assert len(found) > number, f"no such link: {words}"
     return unescape(found[number])
 
 
 def said(answer: httpx.Response) -> str:
-    """Give what can be read on a page."""
+    """Return what can be read on a page."""
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", answer.text)).split())

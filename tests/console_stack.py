@@ -106,7 +106,7 @@ def _make_its_error_hostile(road: Road) -> None:
 
 
 def serves(url: str) -> bool:
-    """Say whether the api at *url* is ready."""
+    """Return whether the api at *url* is ready."""
     try:
         return httpx.get(f"{url}/readyz", trust_env=False).is_success
     except httpx.TransportError:

@@ -38,18 +38,18 @@ class Flower:
         self.instance_ids |= {result["member_number"]: result["instance_id"] for result in answer["results"]}
 
     def tasks(self, **wanted: str) -> list[dict[str, Any]]:
-        """Give the tasks that its list shows, those with *wanted* values."""
+        """Return the tasks that its list shows, those with *wanted* values."""
         query = "draw=1&start=0&length=100&order[0][column]=0&columns[0][data]=name&order[0][dir]=asc"
         rows = self.http.get(f"/tasks/datatable?{query}").json()["data"]
         return [row for row in rows if wanted.items() <= row.items()]
 
     def task_of(self, number: str, **wanted: str) -> dict[str, Any]:
-        """Give the task that has this member alone."""
+        """Return the task that has this member alone."""
         (row,) = self.tasks(args=f"1 member: {number}", **wanted)
         return row
 
     def has(self, number: str, state: str) -> bool:
-        """Say whether a task with this member alone is in *state*."""
+        """Return whether a task with this member alone is in *state*."""
         return bool(self.tasks(args=f"1 member: {number}", state=state))
 
     def workers(self) -> list[str]:
@@ -59,12 +59,12 @@ class Flower:
         return next(name for name in self.workers() if name.startswith("live"))
 
     def look_at(self, worker: str) -> str:
-        """Give a worker's page as it is now, not as Flower remembers it."""
+        """Return a worker's page as it is now, not as Flower remembers it."""
         self.http.get("/api/workers", params={"refresh": "true", "workername": worker}).raise_for_status()
         return self.http.get(f"/worker/{worker}").text
 
     def look_at_reserved(self) -> str:
-        """Give the live worker's page when it has tasks reserved."""
+        """Return the live worker's page when it has tasks reserved."""
         worker, page = self.live_worker(), ""
 
         def is_reserving() -> bool:
@@ -99,7 +99,7 @@ class Flower:
 
 
 def reserved(page: str) -> list[str]:
-    """Give the arguments, the real ones, of the tasks that a worker's page shows as reserved."""
+    """Return the arguments, the real ones, of the tasks that a worker's page shows as reserved."""
     table, _, _ = page.partition("Reserved tasks")[2].partition("</table>")
     return re.findall(r'<span class="worker-task-args" title="(.*?)">', table)[::2]
 

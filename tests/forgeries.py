@@ -12,7 +12,7 @@ _SHOWN = {"argsrepr": "1 member: M-1", "kwargsrepr": "1 instance: 1"}
 
 
 def headers(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Give the headers of a true message."""
+    """Return the headers of a true message."""
     nothing = dict.fromkeys(("shadow", "eta", "expires", "group", "group_index", "parent_id", "stamped_headers"))
     return {
         "lang": "py",
@@ -32,7 +32,7 @@ def headers(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
 
 
 def link(stage: Stage, ids: Any = None, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Give a link of a true message's chain."""
+    """Return a link of a true message's chain."""
     return {
         "task": stage.task,
         "args": [[1] if ids is None else ids],
@@ -45,7 +45,7 @@ def link(stage: Stage, ids: Any = None, **changes: Any) -> dict[str, Any]:  # no
 
 
 def body(ids: Any = None, kwargs: Any = None, **changes: Any) -> list[Any]:  # noqa: ANN401
-    """Give the body of a true message."""
+    """Return the body of a true message."""
     ids = [1] if ids is None else ids
     chain = [link(Stage.SIEBEL, ids), link(Stage.CROWDTWIST, ids)]
     embedded = {"callbacks": None, "errbacks": None, "chord": None, "chain": chain}
@@ -53,7 +53,7 @@ def body(ids: Any = None, kwargs: Any = None, **changes: Any) -> list[Any]:  # n
 
 
 def envelope(of: Any = None, number: int = 0, **changed_headers: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Give a true message with another body, or other headers, as it lies in a list of Redis."""
+    """Return a true message with another body, or other headers, as it lies in a list of Redis."""
     text = of if isinstance(of, bytes) else json.dumps(body() if of is None else of).encode()
     return {
         "body": base64.b64encode(text).decode(),
@@ -73,7 +73,7 @@ def envelope(of: Any = None, number: int = 0, **changed_headers: Any) -> dict[st
 
 
 def without(part: str, of: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Give a true envelope that lacks *part*, such as `headers.id`."""
+    """Return a true envelope that lacks *part*, such as `headers.id`."""
     changed = copy.deepcopy(of or envelope())
     *way, last = part.split(".")
     inner = changed
@@ -84,7 +84,7 @@ def without(part: str, of: dict[str, Any] | None = None) -> dict[str, Any]:
 
 
 def having(part: str, value: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Give a true envelope with another *part*, such as `properties.priority`."""
+    """Return a true envelope with another *part*, such as `properties.priority`."""
     changed = envelope()
     *way, last = part.split(".")
     inner = changed
@@ -244,5 +244,5 @@ COMMANDS: dict[str, dict[str, Any]] = {
 
 
 def command(method: Any, arguments: Any = None, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Give the body of a command of Celery's remote control."""
+    """Return the body of a command of Celery's remote control."""
     return {"method": method, "arguments": arguments, "destination": None, "pattern": None, "matcher": None} | changes

@@ -37,7 +37,7 @@ class MadeUp:
 
 
 def well(stage: Stage, work: Work, **facts: Any) -> Done:  # noqa: ANN401 - facts are JSON
-    """Give the good result of *stage*."""
+    """Return the good result of *stage*."""
     status = (work.status.value if work.status else "") if stage is Stage.SIEBEL else ""
     known: dict[Stage, dict[str, Any]] = {
         Stage.OIC: {"user": {"third_party_id": work.member_number}},

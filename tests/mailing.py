@@ -18,7 +18,7 @@ FAILED = "CrowdTwist: could not serve us (HTTP 503), says ann.lee@example.org"
 
 
 def mailer(road: Road, mailbox: Mailbox, **changes: Any) -> Mailer:  # noqa: ANN401  # settings as they are written
-    """Give a mailer of this ledger and mail server."""
+    """Return a mailer of this ledger and mail server."""
     of = MailSettings.model_validate(mailbox.settings | changes)
     url = road.ledger.url.render_as_string(hide_password=False)
     return Mailer(Settings(ledger_url=url, mail=of, dispatcher=DispatcherSettings(tick_s=0.01)))

@@ -11,7 +11,7 @@ V6 = "::1"
 
 
 def port_of_v6() -> int:
-    """Give a free port of `::1`; without IPv6 the test skips, and in CI it fails."""
+    """Return a free port of `::1`; without IPv6 the test skips, and in CI it fails."""
     try:
         with socket.create_server((V6, 0), family=socket.AF_INET6):
             pass

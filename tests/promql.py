@@ -52,7 +52,7 @@ def _prometheus() -> dict[str, Any]:
 
 
 def asked() -> list[Asked]:
-    """Give every expression of the dashboard and the alerts."""
+    """Return every expression of the dashboard and the alerts."""
     of_panels = [
         Asked(panel["title"], target["expr"], frozenset(_LEGEND.findall(target["legendFormat"])))
         for panel in dashboard()["panels"]
@@ -69,32 +69,32 @@ def parsed(expr: str) -> Expr:
 
 
 def parts(expr: str) -> list[Expr]:
-    """Give *expr* and all that it is made of."""
+    """Return *expr* and all that it is made of."""
     found: list[Expr] = []
     promql_parser.walk(parsed(expr), lambda part: found.append(part))  # noqa: PLW0108  # an answer would end the walk
     return found
 
 
 def summed(expr: str) -> list[Expr]:
-    """Give what *expr* adds up."""
+    """Return what *expr* adds up."""
     sums = [part for part in parts(expr) if isinstance(part, AggregateExpr) and str(part.op) == "sum"]
     return [one.expr for one in sums]
 
 
 def is_one_of_each(part: Expr) -> bool:
-    """Say whether *part* takes the largest or least of what several processes tell."""
+    """Return whether *part* takes the largest or least of what several processes tell."""
     return isinstance(part, AggregateExpr) and str(part.op) in {"max", "min"}
 
 
 def selectors(expr: str, prefix: str = "") -> Iterator[VectorSelector]:
-    """Give the selectors in *expr* of the metrics whose names begin with *prefix*."""
+    """Yield the selectors in *expr* of the metrics whose names begin with *prefix*."""
     for part in parts(expr):
         if isinstance(part, VectorSelector) and (part.name or "").startswith(prefix):
             yield part
 
 
 def is_of_flower(expr: str) -> bool:
-    """Say whether *expr* asks for Flower's metrics."""
+    """Return whether *expr* asks for Flower's metrics."""
     return any(selectors(expr, "flower_"))
 
 

@@ -54,7 +54,7 @@ def running_rabbitmq(folder: Path) -> Iterator[str]:
 
 
 def _answers(port: int) -> bool:
-    """Say whether it speaks AMQP: it answers a wrong header with the right one."""
+    """Return whether it speaks AMQP: it answers a wrong header with the right one."""
     try:
         with socket.create_connection((LOOPBACK, port), timeout=1) as connection:
             connection.sendall(b"AMQP\x00\x00\x00\x00")

@@ -23,10 +23,10 @@ def to_the_end(one: socket.socket) -> bytes:
 
 
 def statuses(said: bytes) -> list[int]:
-    """Give the status of each answer."""
+    """Return the status of each answer."""
     return [int(status) for status in _STATUS.findall(said)]
 
 
 def head(method: str, path: str, *headers: str) -> bytes:
-    """Give a head as a client writes it."""
+    """Return a head as a client writes it."""
     return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", *headers, "", ""]).encode()

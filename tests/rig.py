@@ -36,7 +36,7 @@ def eventually(true: Callable[[], bool], what: str, within_s: float = 60) -> Non
 
 
 def member_event(number: str, minute: int = 0, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Give an update of a US member, with its ROW_ID."""
+    """Return an update of a US member, with its ROW_ID."""
     member = {
         "member_number": number,
         "row_id": f"1-{number}",

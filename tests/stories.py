@@ -145,7 +145,7 @@ class Story:
     woken: list[Late] = field(default_factory=list)
 
     def at_crowdtwist(self, work: Work) -> Result | None:
-        """Give the result of an attempt; None: its worker is gone."""
+        """Return the result of an attempt; None: its worker is gone."""
         version, system = self.version(work.instance_id), self.crowdtwist
         if work.errand is Errand.READ_BACK and system.shows == f"V{version}":
             return Done("as sent", {"ct_user_id": 42})

@@ -216,7 +216,7 @@ class DemoRun:
             self._status = None
 
     def promise(self, promise: str, failures: Sequence[str] = ()) -> None:
-        """Say whether *promise* was kept: there are no *failures*."""
+        """Return whether *promise* was kept: there are no *failures*."""
         self._end_line()
         say(f"{'BROKEN' if failures else 'kept  '}  {promise}")
         for failure in failures[:_SHOWN_MAX]:

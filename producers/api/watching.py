@@ -122,7 +122,7 @@ async def healthz() -> JSONResponse:
     responses={**_said("It can", "ready"), **described("not_ready")},
 )
 async def readyz(request: Request) -> Response:
-    """Say whether the ledger answers, has the schema of this version and takes a write; if not, what is missing."""
+    """Return whether the ledger answers, has the schema of this version and takes a write; if not, what is missing."""
     missing = ["the ledger does not answer"]
     with anyio.move_on_after(_HANGS_S):
         missing = await _apart(request, readiness.missing, ledger_of(request))
@@ -149,7 +149,7 @@ async def readyz(request: Request) -> Response:
     },
 )
 async def metrics(request: Request) -> Response:
-    """Give the metrics in the format that the scraper asks for."""
+    """Return the metrics in the format that the scraper asks for."""
     encode, media_type = exposition.choose_encoder(request.headers.get("accept", ""))
     encoded = await _apart(request, encode, request.app.state.metrics)
     return Response(encoded, headers={"Content-Type": media_type})

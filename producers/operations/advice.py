@@ -136,7 +136,7 @@ _ANY = Advice("", "", "{code} at {system}", f"See what the message says; {_FIRST
 
 
 def row(code: str | None, message: str) -> Advice:
-    """Give the row of the table for a code and what was said."""
+    """Return the row of the table for a code and what was said."""
     return next((one for one in TABLE if one.code == code and re.search(one.said, message)), _ANY)
 
 
@@ -157,7 +157,7 @@ def for_failure(stage: str | None, code: str | None, message: str = "") -> str:
 
 
 def by_todo(failures: Iterable[Alike]) -> dict[str, int]:
-    """Give what is to be done, and for how many of *failures*, the most first."""
+    """Return what is to be done, and for how many of *failures*, the most first."""
     counted: Counter[str] = Counter()
     for one in failures:
         counted[for_failure(one.stage, one.code, one.message)] += one.count

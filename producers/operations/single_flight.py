@@ -56,7 +56,7 @@ class SharedLook(Generic[T]):
         self._seen: T | LedgerError | None = None
 
     def get(self) -> T:
-        """Give a look.
+        """Return a look.
 
         Raises:
             LedgerError: the ledger is away, hangs, or takes long while there was nothing before.
@@ -79,7 +79,7 @@ class SharedLook(Generic[T]):
         return before
 
     def _begun(self) -> "tuple[_Look[T], bool]":
-        """Give the look that is under way, and whether it was begun for this caller."""
+        """Return the look that is under way, and whether it was begun for this caller."""
         with self._lock:
             if self._under_way is not None:
                 return self._under_way, False

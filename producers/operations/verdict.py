@@ -228,7 +228,7 @@ def _of_connection(row: ConnectionState, now: datetime) -> Trouble:
 
 
 def drain_s(held: int, per_minute: int) -> float:
-    """Give the seconds in which *held* instances go out after an outage, by the ramp and within the budget."""
+    """Return the seconds in which *held* instances go out after an outage, by the ramp and within the budget."""
     begin = datetime.fromtimestamp(0, UTC)
     left, passed_s = float(held), 0.0
     while (part := ramp(begin, begin + timedelta(seconds=passed_s))) < 1:
@@ -293,14 +293,14 @@ def _many(count: int, name: str, plural: str = "s") -> str:
 
 
 def _at(instant: datetime, now: datetime) -> str:
-    """Give the time of day in UTC, with the date if it is another."""
+    """Return the time of day in UTC, with the date if it is another."""
     instant = instant.astimezone(UTC)
     is_today = instant.date() == now.astimezone(UTC).date()
     return f"{instant:%H:%M} UTC" if is_today else f"{instant:%Y-%m-%d %H:%M} UTC"
 
 
 def _roughly(seconds: float) -> str:
-    """Give a duration as one guesses it: upwards to tens of seconds, minutes, hours, days."""
+    """Return a duration as one guesses it: upwards to tens of seconds, minutes, hours, days."""
     for unit_s, name, step in ((_DAY_S, "d", 1), (_HOUR_S, "h", 1), (_MINUTE_S, "min", 1)):
         if seconds >= 2 * unit_s:
             return f"{-(-seconds // unit_s) * step:.0f} {name}"

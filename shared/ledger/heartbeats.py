@@ -97,27 +97,27 @@ SILENT_S = 4 * EVERY_S
 
 
 def is_at_work(one: Process) -> bool:
-    """Say whether it went round its main loop of late."""
+    """Return whether it went round its main loop of late."""
     return one.silent_s <= SILENT_S
 
 
 def dispatchers(processes: Sequence[Process]) -> list[Process]:
-    """Give the dispatchers among *processes*."""
+    """Return the dispatchers among *processes*."""
     return [one for one in processes if one.kind == Kind.DISPATCHER]
 
 
 def workers(processes: Sequence[Process], lane: Lane | None = None) -> list[Process]:
-    """Give the worker processes among *processes*, of *lane* or of any."""
+    """Return the worker processes among *processes*, of *lane* or of any."""
     return [one for one in processes if one.kind == Kind.WORKER and (lane is None or lane in one.lanes)]
 
 
 def silent(processes: Sequence[Process]) -> list[Process]:
-    """Give those that have fallen silent and that nothing was started in place of."""
+    """Return those that have fallen silent and that nothing was started in place of."""
     return [one for one in processes if not is_at_work(one) and not any(_replaces(other, one) for other in processes)]
 
 
 def _replaces(other: Process, one: Process) -> bool:
-    """Say whether *other* was started for *one*; among children of one worker that one would have its very name."""
+    """Return whether *other* was started for *one*; among children of one worker that one would have its very name."""
     if one.kind == Kind.WORKER and other.name.rpartition("/")[0] == one.name.rpartition("/")[0]:
         return False
     return is_at_work(other) and (other.kind, other.lanes) == (one.kind, one.lanes) and other.started_at > one.heard_at

@@ -21,7 +21,7 @@ PICTURE_MAX = 200_000
 
 
 def anchor(heading: str) -> str:
-    """Give the anchor that a forge makes of a heading."""
+    """Return the anchor that a forge makes of a heading."""
     return re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-")
 
 

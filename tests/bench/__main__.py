@@ -31,7 +31,7 @@ _SLICE = 1_000
 
 
 def member_event(number: str) -> dict[str, Any]:
-    """Give a realistic enrolment of a US member."""
+    """Return a realistic enrolment of a US member."""
     member = {
         "member_number": number,
         "row_id": f"1-{number}",

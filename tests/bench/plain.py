@@ -19,7 +19,7 @@ app.conf.update(task_ignore_result=True, broker_connection_retry_on_startup=True
 
 @cache
 def client() -> httpx.Client:
-    """Give this process's client."""
+    """Return this process's client."""
     return httpx.Client(timeout=30)
 
 

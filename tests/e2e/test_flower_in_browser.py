@@ -48,7 +48,7 @@ def names_nobody(page: Page) -> bool:
 
 
 def fits(page: Page, selector: str) -> bool:
-    """Say whether it ends within the window."""
+    """Return whether it ends within the window."""
     box = page.locator(selector).bounding_box()
     assert box is not None
     assert page.viewport_size is not None

@@ -37,7 +37,7 @@ def operations(document: dict[str, Any]) -> list[Operation]:
 
 
 def contents(operation: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Give each body and answer that has content: (what, content)."""
+    """Yield each body and answer that has content: (what, content)."""
     parts = {"body": operation.get("requestBody", {}), **operation["responses"]}
     for what, part in parts.items():
         for media_type, content in part.get("content", {}).items():

@@ -40,14 +40,14 @@ class Watched:
         )
 
     def processes(self) -> dict[tuple[str, ...], int]:
-        """Give `membersync_processes` of /metrics, by kind, lane and state, where there are some."""
+        """Return `membersync_processes` of /metrics, by kind, lane and state, where there are some."""
         text = self.client.get("/metrics", headers={"Authorization": "Bearer tok-vera"}).text
         lines = [line for line in text.splitlines() if line.startswith("membersync_processes{")]
         parsed = [(tuple(line.split('"')[1::2]), int(float(line.rsplit(" ", 1)[1]))) for line in lines]
         return {labels: count for labels, count in parsed if count}
 
     def children(self) -> list[int]:
-        """Give the processes of the worker that run tasks."""
+        """Return the processes of the worker that run tasks."""
         return [int(pid) for pid in self.pipeline.sql("select pid from heartbeat where kind = 'worker' order by name")]
 
     def cli(self, *arguments: str) -> str:

@@ -52,7 +52,7 @@ both = pytest.mark.parametrize("strips", [True, False], ids=["takes it off", "pa
 
 
 def outer(address: str) -> str:
-    """Give the path that a client of the prefix is to ask for, of the path that a page gave."""
+    """Return the path that a client of the prefix is to ask for, of the path that a page gave."""
     assert address.startswith(UNDER), address
     return address.removeprefix(UNDER)
 

@@ -31,7 +31,7 @@ def paused(road: Road) -> list[str]:
 
 
 def card(page: httpx.Response, name: str) -> str:
-    """Give what the article of one connection says."""
+    """Return what the article of one connection says."""
     found = re.search(rf'<article[^>]*aria-labelledby="{name}">(.*?)</article>', page.text, re.DOTALL)
     assert found
     return " ".join(re.sub(r"<[^>]*>", " ", found[1]).split())

@@ -49,7 +49,7 @@ def titles(page: httpx.Response) -> list[str]:
 
 
 def bar(page: httpx.Response, name: str) -> str:
-    """Give where the first bar of *name* leads."""
+    """Return where the first bar of *name* leads."""
     found = re.search(rf'href="([^"]*)"[^>]*class="bar"[^>]*><rect[^>]*/><title>[^<]* {name}: ', page.text)
     found = found or re.search(rf'class="bar" href="([^"]*)"[^>]*><rect[^>]*/><title>[^<]* {name}: ', page.text)
     assert found, name

@@ -80,7 +80,7 @@ def note_call(ledger: Engine, instance_id: int, call: dict[str, Any]) -> None:
 
 
 def said(page: str, name: str) -> str:
-    """Give a section's text without tags."""
+    """Return a section's text without tags."""
     found = re.search(rf'<section id="{name}".*?</section>', page, re.DOTALL)
     assert found, name
     return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", found[0])))

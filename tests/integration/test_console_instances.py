@@ -59,7 +59,7 @@ def take(ledger: Engine, event_id: str, number: str, **fields: Any) -> None:  # 
 
 
 def shown(page: str) -> list[str]:
-    """Give the instances of the table, from the top."""
+    """Return the instances of the table, from the top."""
     return re.findall(r'<td><a href="/instances/(\d+)">', page)
 
 

@@ -14,7 +14,7 @@ from tests.road import ALWAYS_DOWN, Road, start
 
 
 def parts(stream: Iterator[str]) -> dict[str, str]:
-    """Give the next parts of a live page."""
+    """Return the next parts of a live page."""
     found: dict[str, str] = json.loads(next(line for line in stream if line.startswith("data: "))[6:])
     return found
 

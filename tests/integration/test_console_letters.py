@@ -191,7 +191,7 @@ def test_dead_letters_are_exported_as_they_are_filtered(oscar: httpx.Client, roa
 
 
 def numbers_in(client: httpx.Client, address: str) -> list[str]:
-    """Give the members of an exported file."""
+    """Return the members of an exported file."""
     answer = client.get(address)
     assert answer.status_code == 200
     assert re.search(r'filename="membersync-dead-letters-[\dTZ-]+\.csv"', answer.headers["content-disposition"])

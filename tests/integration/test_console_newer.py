@@ -36,7 +36,7 @@ def stream_of(client: httpx.Client, address: str) -> str:
 
 
 def parts(lines: Iterator[str]) -> dict[str, str]:
-    """Give the parts of the next event that has any but the verdict and the counts, which stand on every page."""
+    """Return the parts of the next event that has any but the verdict and the counts, which stand on every page."""
     for line in lines:
         if line.startswith("data:"):
             sent = json.loads(line.removeprefix("data:"))

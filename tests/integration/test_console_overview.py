@@ -39,7 +39,7 @@ def client(ledger: Engine, ledger_url: str) -> Iterator[httpx.Client]:  # noqa: 
 
 
 def part(page: str, name: str) -> str:
-    """Give a section's text without tags."""
+    """Return a section's text without tags."""
     found = re.search(rf'<section id="{name}".*?</section>', page, re.DOTALL)
     assert found, name
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", found[0]))
@@ -120,7 +120,7 @@ def test_parts_that_change_come_by_themselves(client: httpx.Client, ledger: Engi
 
 
 def parts(lines: Iterator[str]) -> dict[str, str]:
-    """Give the parts of the next event."""
+    """Return the parts of the next event."""
     for line in lines:
         if line.startswith("data:"):
             found: dict[str, str] = json.loads(line.removeprefix("data:"))

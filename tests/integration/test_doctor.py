@@ -83,7 +83,7 @@ def doctor(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 
 def everything(pipeline: Pipeline) -> list[Any]:
-    """Give all that a doctor might change."""
+    """Return all that a doctor might change."""
     tables = ("connection", "operator_action", "connection_change", "instance", "job", "mail")
     return [pipeline.sql(f"select * from {table} order by 1") for table in tables]  # our own tables
 

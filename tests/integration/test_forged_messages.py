@@ -143,7 +143,7 @@ def test_every_forgery_is_filed_on_rabbitmq_too(pipeline: Pipeline, rabbitmq_url
 
 
 def _fits_amqp(changes: dict[str, Any]) -> bool:
-    """Say whether AMQP's field tables, and Erlang, can carry it: no integer beyond 64 bits, nothing infinite."""
+    """Return whether AMQP's field tables, and Erlang, can carry it: no integer beyond 64 bits, nothing infinite."""
     text = json.dumps(changes)
     return "Infinity" not in text and all(not isinstance(one, int) or abs(one) < 2**63 for one in changes.values())
 

@@ -33,7 +33,7 @@ def client(ledger: Engine, ledger_url: str) -> Iterator[httpx.Client]:
 
 
 def paths() -> list[str]:
-    """Give every path that GET is answered at, of something that is there where it names one."""
+    """Return every path that GET is answered at, of something that is there where it names one."""
     app = create_app(Settings(_env_file=None, ledger_url="postgresql+psycopg://nobody@127.0.0.1:1/none"))
     found = [route.path or "" for route in iter_route_contexts(app.routes) if "GET" in (route.methods or ())]
     assert {"/healthz", "/readyz", "/metrics", "/openapi.json", "/", "/v1/instances", "/login"} <= set(found)

@@ -25,7 +25,7 @@ TOKENS = json.dumps({"t": {"name": "ada", "role": "admin"}})
 
 
 def checked(what: str, **environment: str) -> int:
-    """Give the exit code of a container's health check."""
+    """Return the exit code of a container's health check."""
     clean = inherited_environment()
     return run_to_end(("-m", "deploy.health", what), clean | environment).returncode
 

@@ -17,7 +17,7 @@ from tests.road import Road
 
 
 def registry_of_now(settings: Settings) -> CollectorRegistry:
-    """Give a registry that looks whenever it is asked."""
+    """Return a registry that looks whenever it is asked."""
     registry = CollectorRegistry()
     registry.register(LedgerCollector(settings, ttl_s=0))
     return registry

@@ -67,7 +67,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], led
 
 
 def raw(text: str) -> list[str]:
-    """Give the stored words of a text that a person would have to translate, each with what stands beside it."""
+    """Return the stored words of a text that a person would have to translate, each with what stands beside it."""
     return [text[max(0, one.start() - 30) : one.end() + 20] for one in RAW.finditer(text)]
 
 

@@ -35,7 +35,7 @@ def taken() -> Iterator[int]:
 
 
 def ended(folder: Path, *arguments: str, **given: str) -> tuple[int, str, str]:
-    """Give exit code, output and errors of a command that was typed in *folder*."""
+    """Return exit code, output and errors of a command that was typed in *folder*."""
     clean = inherited_environment()
     given = clean | {"MEMBERSYNC_HOME": str(folder / "home")} | given
     ran = run_to_end(("-m", "producers.cli", *arguments), given, cwd=folder)

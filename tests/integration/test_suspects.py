@@ -247,7 +247,7 @@ def test_members_that_are_asked_to_wait_again_and_again_are_suspects_and_the_oth
 
 
 def times(pipeline: Pipeline) -> list[float]:
-    """Give when CrowdTwist was called, oldest first."""
+    """Return when CrowdTwist was called, oldest first."""
     return sorted(call["at"] for call in pipeline.sandbox.control.calls("crowdtwist", limit=1000))
 
 

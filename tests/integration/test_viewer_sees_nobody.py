@@ -182,7 +182,7 @@ _JSON_ESCAPE = re.compile(r"\\u([0-9a-f]{4})", re.IGNORECASE)
 
 
 def _bare(said: str) -> str:
-    """Give small letters and digits of *said*, without escapes, accents and what stands between."""
+    """Return small letters and digits of *said*, without escapes, accents and what stands between."""
     for _ in range(3):
         said = _JSON_ESCAPE.sub(lambda found: chr(int(found[1], 16)), unescape(unquote(said)))
     said = unicodedata.normalize("NFKD", said).casefold()
@@ -190,7 +190,7 @@ def _bare(said: str) -> str:
 
 
 def _texts() -> Iterator[str]:
-    """Give `FORMS` in sentences short enough to be shown whole."""
+    """Yield `FORMS` in sentences short enough to be shown whole."""
     for first in range(0, len(FORMS), 5):
         yield "locked: " + "; ".join(FORMS[first : first + 5])
 

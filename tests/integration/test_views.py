@@ -24,7 +24,7 @@ CALL = {"method": "PUT", "url": "/v2/users/M-1", "http_status": 200, "took_ms": 
 
 
 def take(ledger: Engine, *numbers: str, lane: Lane = Lane.LIVE, at: datetime = NOW) -> list[int]:
-    """Take in an event of each member; give the instances."""
+    """Take in an event of each member; return the instances."""
     members: list[dict[str, Any]] = [
         {"member_number": number, "last_name": "Cole", "email_address": "andy.cole@example.org"} for number in numbers
     ]
@@ -71,7 +71,7 @@ def page(ledger: Engine, where: Filter, *, limit: int = 50, before: int | None =
 
 
 def found(ledger: Engine, **words: Any) -> list[str]:  # noqa: ANN401
-    """Give the members whose instances match, newest first."""
+    """Return the members whose instances match, newest first."""
     return [one.member_number for one in page(ledger, filter_of(now=datetime.now(UTC), **words)).items]
 
 

@@ -57,7 +57,7 @@ def outages(road: Road, minute: int) -> list[Outage]:
 
 
 def spans(found: list[Outage]) -> list[tuple[str, str, int, int | None]]:
-    """Give outages with their beginning and end in minutes after `AT`."""
+    """Return outages with their beginning and end in minutes after `AT`."""
     return [(one.name, one.what, minutes_of(one.from_at) or 0, minutes_of(one.to_at)) for one in found]
 
 

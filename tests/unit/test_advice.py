@@ -10,7 +10,7 @@ from shared.systems.answers import Answer, verdict
 
 
 def told(error: StageError | None) -> tuple[str, str]:
-    """Give code and message as a dead letter keeps them."""
+    """Return code and message as a dead letter keeps them."""
     assert error is not None
     return error.code, str(error)
 

@@ -17,7 +17,7 @@ Seen = tuple[str, str, str]
 
 
 def seen(peer: str | None, *headers: tuple[str, str], **changes: str) -> Seen:
-    """Give client, scheme and Host of a request as the app sees them."""
+    """Return client, scheme and Host of a request as the app sees them."""
     found: list[Request] = []
 
     async def app(scope: Any, _receive: Any, _send: Any) -> None:  # noqa: ANN401  # ASGI's

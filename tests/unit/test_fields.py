@@ -14,6 +14,7 @@ from shared.errors import DataError
 from shared.events import Member, MemberEvent, Operation, content_hash, dump_event
 from shared.fields import FIELDS, OF_CONTENT, Part
 from shared.settings import OicSettings, SiebelSettings
+from shared.systems.crowdtwist import echoed
 from shared.systems.oic_mapping import map_member
 
 SETTINGS = OicSettings()
@@ -69,6 +70,13 @@ def test_the_table_has_the_fields_of_the_event_in_its_order_and_those_of_the_use
     )
     assert {name for field in FIELDS for name in field.sent_as} == set(user)
     assert set(OF_CONTENT) == {field.name for field in FIELDS if set(field.sent_as) - {"third_party_id", "is_active"}}
+
+
+def test_whatever_crowdtwist_shows_of_a_synced_field_is_kept() -> None:
+    shown_as = {"country_code": "country", "city_name": "city"}
+    synced = {name for field in FIELDS for name in field.sent_as} - {"third_party_id", "city_id"}
+    shown = {shown_as.get(name, name): "x" for name in synced}
+    assert echoed({"id": 1, "third_party_id": "M-1", **shown, "tier": "gold"}) == shown
 
 
 def test_every_default_is_a_setting() -> None:

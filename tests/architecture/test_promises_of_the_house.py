@@ -13,7 +13,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from dotenv import dotenv_values
 from pydantic import BaseModel
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
+from sqlalchemy.schema import CreateSchema
 
 from deploy.local.programs import inherited_environment
 from shared import errors
@@ -23,6 +24,11 @@ from shared.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 TOP_LEVEL = {"pyproject.toml", "README.md", "Makefile", "workers", "producers", "shared", "tests", "deploy"}
+CHECKS = text("""
+    select r.relname, c.conname, pg_get_constraintdef(c.oid) as said
+    from pg_constraint c join pg_class r on r.oid = c.conrelid
+    where c.contype = 'c' and c.connamespace = cast(:schema as regnamespace)
+""")
 STAGE_CLASSES = [
     kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.MembersyncError)
 ]
@@ -62,6 +68,20 @@ def as_compose_reads(text: str) -> dict[str, str]:
 def test_migrations_make_exactly_the_models(ledger: Engine) -> None:
     with ledger.connect() as tx:
         assert compare_metadata(MigrationContext.configure(tx), Base.metadata) == []
+
+
+def test_migrations_make_exactly_the_checks_of_the_models(ledger: Engine) -> None:
+    with ledger.connect() as tx:
+        tx.execute(CreateSchema("as_modelled"))
+        tx.execute(text("set local search_path to as_modelled"))
+        Base.metadata.create_all(tx)
+        found = {
+            schema: {(one.relname, one.conname, one.said) for one in tx.execute(CHECKS, {"schema": schema})}
+            for schema in ("public", "as_modelled")
+        }
+        tx.rollback()
+    assert len(found["public"]) > 10
+    assert found["public"] == found["as_modelled"]
 
 
 @pytest.mark.parametrize("kind", STAGE_CLASSES, ids=lambda kind: kind.__name__)

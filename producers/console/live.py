@@ -73,7 +73,7 @@ class Streams:
 
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + _LONGEST_S
-        shown = {"trouble": ""}
+        shown: dict[str, str] = {}  # a trouble that an earlier stream left on the page is taken back too
         said_at = loop.time()
         self.open += 1
         try:

@@ -55,7 +55,7 @@ def test_each_cause_of_what_failed_again_has_its_advice_until_it_is_put_right(os
 def test_a_ledger_that_serves_again_takes_back_what_was_said_of_it(oscar: httpx.Client, road: Road) -> None:
     with oscar.stream("GET", "/live/jobs") as answer:
         stream = answer.iter_lines()
-        assert "trouble" not in parts(stream)
+        assert parts(stream)["trouble"] == ""  # what an earlier stream has left on the page goes too
         road.sql("alter table job rename to job_away")
         assert parts(stream) == {"trouble": "The ledger cannot be reached just now; what you see may be old."}
         road.sql("alter table job_away rename to job")

@@ -36,11 +36,12 @@ def stream_of(client: httpx.Client, address: str) -> str:
 
 
 def parts(lines: Iterator[str]) -> dict[str, str]:
-    """Return the parts of the next event that has any but the verdict and the counts, which stand on every page."""
+    """Return the parts of the next event that has any but the verdict, the counts and no trouble, as on every page."""
     for line in lines:
         if line.startswith("data:"):
             sent = json.loads(line.removeprefix("data:"))
-            found = {name: html for name, html in sent.items() if name != "verdict" and not name.startswith("count-")}
+            everywhere = {"verdict": sent.get("verdict"), "trouble": ""}.items()
+            found = dict(part for part in sent.items() if part not in everywhere and not part[0].startswith("count-"))
             if found:
                 return found
     raise AssertionError("the stream has ended")

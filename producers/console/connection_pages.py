@@ -44,7 +44,16 @@ def show_connections(request: Request, _: Visitor) -> Response:
 @router.get("/live/connections")
 async def follow_connections(request: Request, _: Visitor) -> StreamingResponse:
     """Stream the parts of the page; what one types a reason into is a part of its own, which seldom changes."""
-    return stream(request, lambda: _parts(request))
+
+    def parts() -> dict[str, str]:
+        content = _content(request)
+        found = fragments(request, {"outages": "connections/outages.html"}, **content)
+        for one in content["connections"]:
+            names = {f"{one.name}-state": "connections/state.html", f"{one.name}-actions": "connections/actions.html"}
+            found |= fragments(request, names, one=one, **content)
+        return found
+
+    return stream(request, parts)
 
 
 @router.post("/connections/{name}/test")
@@ -112,12 +121,3 @@ def meanings(states: Sequence[ConnectionState], settings: Settings) -> dict[str,
     """Return of each connection that is down what its mail says."""
     down = [one for one in states if one.breaker != Position.CLOSED]
     return {one.name: when_down(Stage(one.name), settings, one.last_error or "") for one in down}
-
-
-def _parts(request: Request) -> dict[str, str]:
-    content = _content(request)
-    parts = fragments(request, {"outages": "connections/outages.html"}, **content)
-    for one in content["connections"]:
-        names = {f"{one.name}-state": "connections/state.html", f"{one.name}-actions": "connections/actions.html"}
-        parts |= fragments(request, names, one=one, **content)
-    return parts

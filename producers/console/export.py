@@ -105,18 +105,16 @@ def _page(ledger: Ledger, where: Filter, message: str, before: int | None) -> tu
 
 
 def _cells(record: InstanceRecord, untold: set[str]) -> list[str]:
+    """Return a line's values as text that a spreadsheet shows as it is."""
+    cells = []
+    for name in _COLUMNS:
+        value = getattr(record, name)
+        words = "" if value is None else str(value)
+        if isinstance(value, datetime):
+            words = value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        cells.append(f"'{words}" if words.startswith(_FORMULA) else words)
     told = "" if record.status is None else "no" if record.instance_id in untold else "yes"
-    return [*(_cell(getattr(record, name)) for name in _COLUMNS), told]
-
-
-def _cell(value: object) -> str:
-    """Return a value as text that a spreadsheet shows as it is."""
-    if value is None:
-        return ""
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    words = str(value)
-    return f"'{words}" if words.startswith(_FORMULA) else words
+    return [*cells, told]
 
 
 def _lines(rows: Iterable[Sequence[str]]) -> str:

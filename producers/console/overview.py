@@ -24,7 +24,7 @@ from shared.ledger.engine import engine, transaction
 from shared.ledger.filters import Filter
 from shared.ledger.jobs import Job, list_jobs
 from shared.ledger.records import Backlog
-from shared.ledger.tallies import MinuteCount, Outage, Percentiles, minutes, outages
+from shared.ledger.tallies import Outage, Percentiles, minutes, outages
 from shared.pipeline import Lane, State
 from shared.settings import Settings
 
@@ -110,24 +110,20 @@ class Overviews:
             counted = minutes(tx, since=since, until=now.at)
             waited = tallies.waits(tx, since=since, until=now.at, step=PLOTTED)
             found = [causes.causes(tx, where, limit=_CAUSES_MAX + 1, looked_at=_LOOKED_AT) for where in (dead, recent)]
-            return Overview(
-                standing=now,
-                dead=found[0][:_CAUSES_MAX],
-                refused=found[1][:_CAUSES_MAX],
-                more_causes=any(len(some) > _CAUSES_MAX for some in found),
-                jobs=[job for job in jobs if not job.over],
-                outages=away,
-                plot=self._plotted(counted, away, now.at),
-                percentiles=tallies.percentiles(waited),
-            )
-
-    def _plotted(self, counted: list[MinuteCount], away: list[Outage], at: datetime) -> Svg:
-        """Draw the last hour; the drawing before, if nothing has changed but the seconds."""
-        shows = (counted, away, at.replace(second=0, microsecond=0))
-        if self._plot is None or self._plot[0] != shows:
-            hour = Range("1h", at, is_now=True)
+        shows = (counted, away, now.at.replace(second=0, microsecond=0))
+        if self._plot is None or self._plot[0] != shows:  # more has changed than the seconds
+            hour = Range("1h", now.at, is_now=True)
             self._plot = shows, outcomes_chart(counted, away, hour.steps, hour.lead)
-        return self._plot[1]
+        return Overview(
+            standing=now,
+            dead=found[0][:_CAUSES_MAX],
+            refused=found[1][:_CAUSES_MAX],
+            more_causes=any(len(some) > _CAUSES_MAX for some in found),
+            jobs=[job for job in jobs if not job.over],
+            outages=away,
+            plot=self._plot[1],
+            percentiles=tallies.percentiles(waited),
+        )
 
 
 @dataclass(frozen=True, slots=True)

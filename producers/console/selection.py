@@ -5,7 +5,7 @@ as a form, as conditions that can be taken away, and as what an action or job wa
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -242,14 +242,17 @@ class Piece:
 
 def pieces(asked: Mapping[str, Any] | None, *, most: int = 100) -> list[Piece]:
     """Return what was asked, of many instances the first *most*."""
-    message = str((asked or {}).get("message", ""))
-    found = [
-        piece
-        for name, value in (asked or {}).items()
-        if name != "and_more"
-        for piece in ([_filter(value, message)] if isinstance(value, Mapping) else _pieces(name, value))
-    ]
-    more = max(0, len(found) - most) + int((asked or {}).get("and_more", 0))
+    asked = asked or {}
+    found: list[Piece] = []
+    for name, value in asked.items():
+        if isinstance(value, Mapping):
+            found.append(_filter(value, str(asked.get("message", ""))))
+        elif name != "and_more":
+            kind = _MEANS.get(name, name)
+            for one in map(str, value if isinstance(value, list) else [value]):
+                address = _PAGES[kind].format(quote(one, safe="")) if kind in _PAGES else ""
+                found.append(Piece(kind, spoken(one) if kind == "connection" else one, address))
+    more = max(0, len(found) - most) + int(asked.get("and_more", 0))
     return [*found[:most], *([Piece("instances", f"and {more} more")] if more else [])]
 
 
@@ -257,13 +260,6 @@ def job_of(answer: str) -> str:
     """Return the address of the job that an action was answered with, or nothing."""
     job = _JOB.fullmatch(answer)
     return f"/jobs/{job[1]}" if job else ""
-
-
-def _pieces(name: str, value: object) -> Iterator[Piece]:
-    kind = _MEANS.get(name, name)
-    for one in value if isinstance(value, list) else [value]:
-        address = _PAGES[kind].format(quote(str(one), safe="")) if kind in _PAGES else ""
-        yield Piece(kind, spoken(str(one)) if kind == "connection" else str(one), address)
 
 
 def _filter(conditions: Mapping[str, Any], message: str) -> Piece:

@@ -45,37 +45,27 @@ def stations(record: InstanceRecord, activity: Sequence[ActivityLine]) -> list[S
     """Return how far an instance is between Siebel and Siebel."""
     first = Station("Siebel", "done", f"sent this {record.operation}")
     way = [first, *(Station(SYSTEMS[stage], *_standing(record, stage)) for stage in STAGES)]
-    if _failure_was_reported(record, activity):
+    # Siebel is also told that it fails, for now or for good, at a stage before.
+    reports = (line for line in activity if line.stage == Stage.SIEBEL and line.took_ms is not None and not line.code)
+    if record.status in FAILURE_STATUS.values() and any(reports):
         way[-1] = Station(SYSTEMS[Stage.SIEBEL], "done", f"was told {record.status}")
     return way
 
 
 def _standing(record: InstanceRecord, stage: Stage) -> tuple[str, str]:
     here, at = STAGES.index(Stage(record.stage)), STAGES.index(stage)
+    failed_at = -1 if record.failed_stage is None else STAGES.index(Stage(record.failed_stage))
     if record.state == State.COMPLETED:
         return "done", "was told" if stage is Stage.SIEBEL else "done"
     if record.state in _FAILED and record.failed_stage == stage:
         return "failed", "Data Error" if record.state == State.REJECTED else "given up"
-    if record.state == State.REJECTED:
-        return _standing_of_refused(record, stage)
-    if at < here:
+    if record.state == State.REJECTED and at > failed_at:
+        return ("done", "was told") if stage is Stage.SIEBEL else ("ahead", "not called")
+    if record.state == State.REJECTED or at < here:
         return "done", "done"
     if record.finished_at is not None:
         return "ahead", "not reached"
     return ("here", record.state) if at == here else ("ahead", "not yet")
-
-
-def _standing_of_refused(record: InstanceRecord, stage: Stage) -> tuple[str, str]:
-    if record.failed_stage is not None and STAGES.index(stage) < STAGES.index(Stage(record.failed_stage)):
-        return "done", "done"
-    return ("done", "was told") if stage is Stage.SIEBEL else ("ahead", "not called")
-
-
-def _failure_was_reported(record: InstanceRecord, activity: Sequence[ActivityLine]) -> bool:
-    """Return whether Siebel was told that it fails, for now or for good, at a stage before."""
-    if record.status not in FAILURE_STATUS.values():
-        return False
-    return any(line.stage == Stage.SIEBEL and line.took_ms is not None and not line.code for line in activity)
 
 
 def shares(record: InstanceRecord, activity: Sequence[ActivityLine], now: datetime) -> list[Share]:

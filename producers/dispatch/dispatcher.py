@@ -9,7 +9,7 @@ worker wakes it, at most `tick_s`.
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -120,19 +120,16 @@ class Dispatcher:
             with transaction(engine()) as tx:
                 count = outages.hold_due(tx, Hold(stage, gate.why, report_after_s), limit=_HOLD_SIZE)
             is_busy |= count == _HOLD_SIZE
-            if gate.wants_probe:
-                self._probe(stage)
+            if not gate.wants_probe:
+                continue
+            token, lease_s = _token(), self._settings.dispatcher.unbegun_lease_s
+            with transaction(engine()) as tx:
+                probe = outages.claim_probe(tx, stage, token=token, lease_s=lease_s)
+            if probe is not None:
+                lane, instance = probe
+                log.info("probe", stage=stage, instance_id=instance.instance_id)
+                self._publish(lane, stage, [instance], token)
         return is_busy
-
-    def _probe(self, stage: Stage) -> None:
-        token = _token()
-        lease_s = self._settings.dispatcher.unbegun_lease_s
-        with transaction(engine()) as tx:
-            probe = outages.claim_probe(tx, stage, token=token, lease_s=lease_s)
-        if probe is not None:
-            lane, instance = probe
-            log.info("probe", stage=stage, instance_id=instance.instance_id)
-            self._publish(lane, stage, [instance], token)
 
     def _ask_a_good_member(self, stage: Stage) -> None:
         """Let a good member decide whether the system fails, or others; where there is none, decide without."""
@@ -227,8 +224,12 @@ class Dispatcher:
 
     def _publish(self, lane: Lane, stage: Stage, instances: Sequence[Claimed], token: int) -> bool:
         """Put *instances* on the broker; those that it does not take are let go and due again at the next tick."""
+        size = self._settings.dispatcher.batch(lane)
+        together = [one for one in instances if not one.apart]
+        batches = [together[start : start + size] for start in range(0, len(together), size)]
+        batches += [[one] for one in instances if one.apart]  # who must go apart has a message alone
         published: set[int] = set()
-        for batch in _batches(instances, self._settings.dispatcher.batch(lane)):
+        for batch in batches:
             ids = [one.id for one in batch]
             instance_ids = [one.instance_id for one in batch]
             try:
@@ -288,13 +289,3 @@ class Dispatcher:
 
 def _token() -> int:
     return secrets.randbits(_TOKEN_BITS) + 1
-
-
-def _batches(instances: Sequence[Claimed], size: int) -> Iterator[Sequence[Claimed]]:
-    """Cut into batches of *size*; who must go apart has one alone."""
-    together = [one for one in instances if not one.apart]
-    for start in range(0, len(together), size):
-        yield together[start : start + size]
-    for one in instances:
-        if one.apart:
-            yield [one]

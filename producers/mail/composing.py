@@ -75,7 +75,28 @@ def _templates() -> Environment:
 
 def of_change(change: Change, settings: Settings, *, now: datetime) -> ComposedMail:
     """Compose the mail about a connection that went down or came back."""
-    content = _back(change, settings) if change.is_up else _down(change, settings)
+    system, url = SYSTEMS[change.stage], f"{settings.api.url}/connections"
+    held = []
+    if change.held:
+        more = " or more" if change.held == HELD_MAX else ""
+        held = [("Held by now", f"{_many(change.held, 'instance')}{more}")]
+    if change.is_up:
+        subject = f"the connection {system} is back"
+        facts = [("Back since", _instant(change.at))]
+        if change.down_at is not None:
+            lasted = _span((change.at - change.down_at).total_seconds())
+            facts = [("Down from", _instant(change.down_at)), *facts, ("Lasted", lasted)]
+            subject += f" after {lasted}"
+        section = Section(advice.when_back(settings), advice.after_outage(), url)
+        headline = f"{system} serves us again: the connection {system} is back."
+        content = Content(Kind.UP, subject, headline, (*facts, *held), (section,))
+    else:
+        error = normalised(change.error) or "(no message)"
+        facts = [("Down since", _instant(change.at)), ("Last error", error)]
+        means = advice.when_down(change.stage, settings, error)
+        section = Section(means, advice.bring_back(change.stage, settings, error), url)
+        headline = f"{system} does not serve us: the connection {system} is down."
+        content = Content(Kind.DOWN, f"the connection {system} is down", headline, (*facts, *held), (section,))
     return rendered(content, written=_instant(now))
 
 
@@ -87,29 +108,6 @@ def of_digest(digest: Digest, settings: Settings, *, now: datetime) -> ComposedM
     sections = tuple(_sections(digest, f"{settings.api.url}/dead-letters"))
     content = Content(Kind.DIGEST, what, f"New since the last digest: {what}.", facts, sections)
     return rendered(content, written=_instant(now))
-
-
-def _down(change: Change, settings: Settings) -> Content:
-    system, stage = SYSTEMS[change.stage], change.stage
-    error = normalised(change.error) or "(no message)"
-    facts = (("Down since", _instant(change.at)), ("Last error", error), *_held(change))
-    means, steps = advice.when_down(stage, settings, error), advice.bring_back(stage, settings, error)
-    section = Section(means, steps, f"{settings.api.url}/connections")
-    headline = f"{system} does not serve us: the connection {system} is down."
-    return Content(Kind.DOWN, f"the connection {system} is down", headline, facts, (section,))
-
-
-def _back(change: Change, settings: Settings) -> Content:
-    system = SYSTEMS[change.stage]
-    subject = f"the connection {system} is back"
-    facts = [("Back since", _instant(change.at))]
-    if change.down_at is not None:
-        lasted = _span((change.at - change.down_at).total_seconds())
-        facts = [("Down from", _instant(change.down_at)), *facts, ("Lasted", lasted)]
-        subject += f" after {lasted}"
-    section = Section(advice.when_back(settings), advice.after_outage(), f"{settings.api.url}/connections")
-    headline = f"{system} serves us again: the connection {system} is back."
-    return Content(Kind.UP, subject, headline, (*facts, *_held(change)), (section,))
 
 
 def _sections(digest: Digest, url: str) -> Iterator[Section]:
@@ -145,13 +143,6 @@ def _total(failures: Iterable[Failure]) -> int:
 
 def _codes(failures: Iterable[Failure]) -> tuple[str, ...]:
     return tuple(sorted({one.code for one in failures}))
-
-
-def _held(change: Change) -> list[tuple[str, str]]:
-    if not change.held:
-        return []
-    more = " or more" if change.held == HELD_MAX else ""
-    return [("Held by now", f"{_many(change.held, 'instance')}{more}")]
 
 
 def _many(count: int, name: str) -> str:

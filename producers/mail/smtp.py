@@ -73,7 +73,11 @@ def send(message: EmailMessage, settings: MailSettings, recipients: Sequence[str
         raise SendingError(_answer(error.smtp_code, error.smtp_error)) from error
     except (smtplib.SMTPException, OSError) as error:
         raise SendingError(mask_text(f"{type(error).__name__}: {error}")) from error
-    return _outcome(to, refused)
+    later = {address: said for address, said in refused.items() if said[0] in _FOR_NOW}
+    for_good = {address: said for address, said in refused.items() if address not in later}
+    complaints = [_refusal(for_good)] if for_good else []
+    complaints += [_refusal(later, "put off")] if later else []
+    return Outcome(len(to) - len(refused), tuple(later), len(for_good), "; ".join(complaints) or None)
 
 
 def _session(settings: MailSettings) -> smtplib.SMTP:
@@ -93,14 +97,6 @@ def _session(settings: MailSettings) -> smtplib.SMTP:
         session.close()
         raise
     return session
-
-
-def _outcome(to: Sequence[str], refused: _Refusals) -> Outcome:
-    later = {address: said for address, said in refused.items() if said[0] in _FOR_NOW}
-    for_good = {address: said for address, said in refused.items() if address not in later}
-    complaints = [_refusal(for_good)] if for_good else []
-    complaints += [_refusal(later, "put off")] if later else []
-    return Outcome(len(to) - len(refused), tuple(later), len(for_good), "; ".join(complaints) or None)
 
 
 def _refusal(refused: _Refusals, what: str = "refused") -> str:

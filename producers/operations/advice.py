@@ -211,6 +211,12 @@ _WAITS = {
     Stage.CROWDTWIST: "Changes of members are held before CrowdTwist.",
     Stage.SIEBEL: "CrowdTwist goes on receiving changes; CT Sync Status and CT Sync Error in Siebel lag behind.",
 }
+_CHECKS = {
+    Stage.OIC: "Make sure that OIC is up, that the integration {flow} is active, that our credentials are right.",
+    Stage.CROWDTWIST: "Make sure that CrowdTwist is up, that this is not its maintenance, and that our API key is "
+    "right.",
+    Stage.SIEBEL: "Make sure that Siebel's REST interface is up, and that our credentials are right.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,10 +257,10 @@ def when_back(settings: Settings) -> str:
 def bring_back(stage: Stage, settings: Settings, error: str = "") -> tuple[Step, ...]:
     """Say how to bring a connection back that is down with this *error*."""
     setting = setting_at_fault(stage, error)
-    cure = f"Correct {setting}, and restart api and workers." if setting else _check(stage, settings)
+    check = _CHECKS[stage].format(flow=settings.oic.flow_code)
     return (
         Step("See how it stands now:", ("membersync connections",)),
-        Step(cure),
+        Step(f"Correct {setting}, and restart api and workers." if setting else check),
         Step("Then test it. A test that passes brings it back at once:", (f"membersync connections test {stage}",)),
         Step(
             "If it is meant to be away for a while, pause it, and resume it afterwards:",
@@ -312,17 +318,6 @@ def correct() -> tuple[Step, ...]:
             ('membersync requeue --state rejected --from-start --reason "the setting is corrected"',),
         ),
     )
-
-
-def _check(stage: Stage, settings: Settings) -> str:
-    match stage:
-        case Stage.OIC:
-            flow = settings.oic.flow_code
-            return f"Make sure that OIC is up, that the integration {flow} is active, that our credentials are right."
-        case Stage.CROWDTWIST:
-            return "Make sure that CrowdTwist is up, that this is not its maintenance, and that our API key is right."
-        case Stage.SIEBEL:
-            return "Make sure that Siebel's REST interface is up, and that our credentials are right."
 
 
 def _options(codes: tuple[str, ...]) -> str:

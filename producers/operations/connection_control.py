@@ -106,19 +106,18 @@ def test(ledger: Ledger, operator: Operator, stage: Stage, reason: str, of: Sett
             seen = Seen(is_up=True, failed={}, ends_wait=True)
             was, now, _ = connections.observe(tx, stage, seen, of.connection(stage).breaker_rules)
             wake(tx)
-        answer = _verdict(found, was.position, now.position, is_paused=before.paused)
+        healed = was.position is not now.position
+        if not found.ok:
+            answer = f"failed: {found.what}"
+        elif before.paused:
+            answer = "passed" + ("; it counts as up again" if healed else "") + ", and it stays paused"
+        elif healed:
+            answer = "passed: it was down and counts as up again, what was held goes out"
+        else:
+            answer = "passed: it is up"
         reason = mask_text(reason.strip())
         _record(tx, Action(operator.name, operator.role, "test", answer, reason or None), stage)
     return Tested(**asdict(found), was=was.position, now=now.position, answer=answer)
-
-
-def _verdict(found: Finding, was: Position, now: Position, *, is_paused: bool) -> str:
-    if not found.ok:
-        return f"failed: {found.what}"
-    healed = was is not now
-    if is_paused:
-        return "passed" + ("; it counts as up again" if healed else "") + ", and it stays paused"
-    return "passed: it was down and counts as up again, what was held goes out" if healed else "passed: it is up"
 
 
 def probed(ledger: Ledger, stage: Stage, of: Settings) -> Finding:
@@ -129,15 +128,12 @@ def probed(ledger: Ledger, stage: Stage, of: Settings) -> Finding:
     found = asyncio.run(examine(stage, of, permits(ledger, of, heeds_wait=False).get(stage)))
     if found.ok:
         return found
-    return replace(found, what=mask_text(marked(found.what, _of_late(ledger).values_in(found.what))))
-
-
-def _of_late(ledger: Ledger) -> Company:
     try:
         with transaction(ledger) as tx:
-            return Company(inputs.of_late(tx, limit=_OF_LATE))
+            company = Company(inputs.of_late(tx, limit=_OF_LATE))
     except LedgerError:  # a test is made all the same, and then phones, streets and addresses are all that can be told
-        return NOBODY
+        company = NOBODY
+    return replace(found, what=mask_text(marked(found.what, company.values_in(found.what))))
 
 
 def _switched(tx: Transaction, action: Action, stage: Stage, of: Settings) -> Switched:

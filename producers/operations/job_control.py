@@ -15,14 +15,13 @@ from shared.ledger import causes, inputs, views
 from shared.ledger.causes import Alike
 from shared.ledger.engine import Ledger, Transaction, repeated, transaction
 from shared.ledger.filters import Filter
-from shared.ledger.inputs import Carried
 from shared.ledger.jobs import ItemState, Job, JobPage, Kind, Plan, list_jobs, put_back, read_job
 from shared.ledger.operators import Action, record
 from shared.ledger.transitions import requeues
 from shared.ledger.transitions.requeues import SELECTION_MAX, Order
 from shared.masking import mask, mask_text
 from shared.pipeline import Lane
-from shared.settings import OicSettings, Settings
+from shared.settings import Settings
 from shared.systems.oic_mapping import map_member
 
 REHEARSED_MAX = 1_000
@@ -235,21 +234,20 @@ def rehearse(ledger: Ledger, operator: Operator, selection: Selection, settings:
         raise RehearsalError("the mapping runs in Oracle Integration (MEMBERSYNC_OIC__MODE=remote), not here")
     with transaction(ledger) as tx:
         carried = inputs.carried(tx, sorted(selection.pick(tx))[-REHEARSED_MAX:])
-    found = [_rehearsed(one, settings.oic) for one in carried if one.event is not None]
+    found = []
+    for one in carried:
+        if one.event is None:
+            continue
+        number = str(one.instance_id)
+        try:
+            changes = compare(one.user or {}, map_member(one.event, settings.oic))
+        except DataError as error:
+            found.append(Rehearsal(number, one.member_number, "refused", error.what, []))
+        else:
+            found.append(Rehearsal(number, one.member_number, "differs" if changes else "same", "", changes))
     with transaction(ledger) as tx:
         record(tx, Action(operator.name, operator.role, "rehearse", "shown", None, selection.asked, len(found)))
     return found
-
-
-def _rehearsed(one: Carried, settings: OicSettings) -> Rehearsal:
-    """Map the event as the oic stage would now, and compare."""
-    number = str(one.instance_id)
-    try:
-        user = map_member(one.event or {}, settings)
-    except DataError as error:
-        return Rehearsal(number, one.member_number, "refused", error.what, [])
-    changes = compare(one.user or {}, user)
-    return Rehearsal(number, one.member_number, "differs" if changes else "same", "", changes)
 
 
 def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:

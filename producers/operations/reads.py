@@ -18,7 +18,7 @@ from shared.ledger import causes, email_addresses, inputs, views
 from shared.ledger.engine import Transaction
 from shared.ledger.filters import Filter, has_control
 from shared.ledger.operators import Action, record
-from shared.ledger.records import ActivityLine, InstanceDetail, InstanceRecord, InstanceWithActivity, MemberRecord, Page
+from shared.ledger.records import InstanceDetail, InstanceRecord, InstanceWithActivity, MemberRecord, Page
 from shared.ledger.refusals import RefusalFilter, RefusalPage, refusals
 from shared.masking import MASK, mask, mask_email, mask_text
 from shared.personal import marked_in, unmarked, values_of
@@ -212,15 +212,14 @@ def revealed(story: _S, event: _Carried, user: _Carried) -> _S:
     known |= user or {}
     addresses_ = {str(one) for one in (member.get("email_address"), known.get("email_address")) if one}
     masks = {masked: address for address in addresses_ if (masked := mask_email(address)) != MASK}
-    return replace(_unhidden(story), activity=[_revealed_line(line, known, masks) for line in story.activity])
-
-
-def _revealed_line(line: ActivityLine, known: Mapping[str, Any], masks: Mapping[str, str]) -> ActivityLine:
-    calls = [
-        call | {name: _filled(name, call[name], known, masks) for name in ("request", "response") if name in call}
-        for call in line.calls
-    ]
-    return replace(line, what=_readdressed(line.what, masks), calls=calls)
+    activity = []
+    for line in story.activity:
+        calls = [
+            call | {name: _filled(name, call[name], known, masks) for name in ("request", "response") if name in call}
+            for call in line.calls
+        ]
+        activity.append(replace(line, what=_readdressed(line.what, masks), calls=calls))
+    return replace(_unhidden(story), activity=activity)
 
 
 def _unhidden(record: _R) -> _R:

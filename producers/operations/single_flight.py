@@ -69,7 +69,12 @@ class SharedLook(Generic[T]):
         return seen
 
     def _newer(self, before: T | LedgerError | None) -> T | LedgerError:
-        look, is_ours = self._begun()
+        """Return the look that is under way, begun if there is none; the one *before*, where it takes too long."""
+        with self._lock:
+            is_ours = self._under_way is None
+            look = self._under_way = self._under_way or _Look(time.monotonic())
+        if is_ours:
+            threading.Thread(target=self._look, args=(look,), name="look", daemon=True).start()
         others_wait_s = min(self._within_s, _OTHERS_WAIT_S) if before is None else 0
         if look.over.wait(self._within_s if is_ours else others_wait_s) and look.found is not None:
             return look.found
@@ -77,16 +82,6 @@ class SharedLook(Generic[T]):
         if before is None or (self._hangs_after_s is not None and took_s > self._hangs_after_s):
             return LedgerSlowError(f"the ledger has been looked at for {took_s:.0f} s")
         return before
-
-    def _begun(self) -> "tuple[_Look[T], bool]":
-        """Return the look that is under way, and whether it was begun for this caller."""
-        with self._lock:
-            if self._under_way is not None:
-                return self._under_way, False
-            look: _Look[T] = _Look(time.monotonic())
-            self._under_way = look
-        threading.Thread(target=self._look, args=(look,), name="look", daemon=True).start()
-        return look, True
 
     def _look(self, look: "_Look[T]") -> None:
         try:

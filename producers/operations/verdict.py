@@ -152,7 +152,10 @@ def _of_processes(found: Overview) -> Iterator[Trouble]:
         yield _nobody(name, gone, waits, start, found.at)
     rest = [one for one in silent(found.processes) if set(one.lanes) - set(idle)]
     if rest:
-        yield _some_silent(rest, workers(found.processes), found.at)
+        since, every = min(one.heard_at for one in rest), len(workers(found.processes))
+        what = f"{len(rest)} of {_many(every, 'worker process', 'es')} silent since {_at(since, found.at)}"
+        todo = f"see what became of {_named(rest)}; others work"
+        yield Trouble(Level.PERSON, what, since, 0, todo, "a silent worker")
     if stuck := _stuck(found):
         yield stuck
 
@@ -168,12 +171,6 @@ def _nobody(name: str, gone: Sequence[Process], waiting: int, start: str, now: d
     what = f"No {name} is at work since {_at(since, now)}: stopped, hanging, or cut off{wait}"
     todo = f"see what became of {_named(gone)}, or start another: `{start}`"
     return Trouble(Level.PERSON, what, since, waiting, todo, f"no {name}")
-
-
-def _some_silent(rest: Sequence[Process], all_of_them: Sequence[Process], now: datetime) -> Trouble:
-    since = min(one.heard_at for one in rest)
-    what = f"{len(rest)} of {_many(len(all_of_them), 'worker process', 'es')} silent since {_at(since, now)}"
-    return Trouble(Level.PERSON, what, since, 0, f"see what became of {_named(rest)}; others work", "a silent worker")
 
 
 def _named(processes: Sequence[Process]) -> str:

@@ -218,7 +218,15 @@ def _take(tx: Transaction, arrivals: Sequence[_Arrival], rules: IntakeRules) -> 
     members = [arrival.event.member.member_number for arrival in arrivals]
     acceptance.lock_members(tx, members)
     known = acceptance.known_events(tx, [arrival.event_id for arrival in arrivals])
-    standings = _with_foreign_rows(tx, arrivals, acceptance.standings(tx, members))
+    standings = acceptance.standings(tx, members)
+    # Which of the rows that events name are known as other members' is added to where each member stands.
+    named = [arrival.event.member for arrival in arrivals if arrival.event.member.row_id]
+    claims = {one.row_id for one in named if one.row_id != standings[one.member_number].row_id}
+    owners = acceptance.row_owners(tx, list(claims)) if claims else {}
+    standings = {
+        number: replace(standing, foreign_rows=frozenset(row for row, owner in owners.items() if owner != number))
+        for number, standing in standings.items()
+    }
     ids, now = acceptance.take_ids(tx, len(arrivals))
     desk = _Desk(known, standings, rules, now)
     receipts = [desk.take(arrival, instance_id) for arrival, instance_id in zip(arrivals, ids, strict=True)]
@@ -231,19 +239,6 @@ def _take(tx: Transaction, arrivals: Sequence[_Arrival], rules: IntakeRules) -> 
     if any(receipt.outcome is Outcome.ACCEPTED for receipt in receipts):
         wake(tx)
     return receipts
-
-
-def _with_foreign_rows(
-    tx: Transaction, arrivals: Sequence[_Arrival], standings: Mapping[str, Standing]
-) -> dict[str, Standing]:
-    """Add to the standings which of the rows that events name are known as other members'."""
-    named = [arrival.event.member for arrival in arrivals if arrival.event.member.row_id]
-    claims = {one.row_id for one in named if one.row_id != standings[one.member_number].row_id}
-    owners = acceptance.row_owners(tx, list(claims)) if claims else {}
-    return {
-        number: replace(standing, foreign_rows=frozenset(row for row, owner in owners.items() if owner != number))
-        for number, standing in standings.items()
-    }
 
 
 def _own_row(event: MemberEvent, standing: Standing) -> str:

@@ -75,22 +75,16 @@ def read_table(stream: io.BufferedReader, terms: Terms) -> Iterator[MemberEvent 
 
 
 def _event(record: dict[str, str], terms: Terms) -> MemberEvent:
-    for name, cell in record.items():
-        field = terms.dialect.field_of(name)
-        if field and _is_damaged(field, cell.strip()):
+    """Read one row; refuse it where a spreadsheet has written the cell of a field, as far as it shows."""
+    for name, text in record.items():
+        field, cell = terms.dialect.field_of(name), text.strip()
+        is_formula = cell.startswith("=") or _FAILED.fullmatch(cell)
+        is_no_code = field in _CODES and (cell.startswith("'") or is_rounded(cell) or _NO_CODE.fullmatch(cell))
+        is_date = field in _NAMES and _DATE.fullmatch(cell)
+        is_no_birth = field == "date_of_birth" and cell == "0"  # how it shows a date of nothing
+        if field and (is_formula or is_no_code or is_date or is_no_birth):
             raise InvalidEventError(name, _DAMAGED)
     return read_member(record, terms)
-
-
-def _is_damaged(field: str, cell: str) -> bool:
-    """Return whether a spreadsheet has written the *cell* of a field, as far as it shows."""
-    if cell.startswith("=") or _FAILED.fullmatch(cell):
-        return True
-    if field in _CODES and (cell.startswith("'") or is_rounded(cell) or _NO_CODE.fullmatch(cell)):
-        return True
-    if field in _NAMES and _DATE.fullmatch(cell):
-        return True
-    return field == "date_of_birth" and cell == "0"  # how it shows a date of nothing
 
 
 def _header(line: str, delimiter: str, where: str, terms: Terms) -> list[str]:
@@ -160,7 +154,11 @@ def _rows(lines: "_Lines", delimiter: str, width: int, longest: int) -> Iterator
         except csv.Error:
             flaw = "is not CSV: a quotation mark stands where none may"
         number = lines.number - len(taken) + 1
-        if len(taken) > 1 and (flaw or _is_swallowed(taken, cells, delimiter, width)):
+        # Several lines are one row where it fits the header, and not each of the lines after the first does so too.
+        is_one = len(taken) == 1 or (
+            not flaw and len(cells) == width and any(len(_cells(line, delimiter)) != width for line in taken[1:])
+        )
+        if not is_one:
             lines.give_back(taken[1:])
             flaw, cells = "opens a quotation mark that is never closed", []
         elif flaw and in_doubt:
@@ -173,13 +171,6 @@ def _rows(lines: "_Lines", delimiter: str, width: int, longest: int) -> Iterator
             in_doubt,
             is_cut_off=not taken[-1].endswith(("\n", "\r")),
         )
-
-
-def _is_swallowed(taken: list[str], cells: list[str], delimiter: str, width: int) -> bool:
-    """Return whether what was read as one row is more than one: it does not fit the header, or its other lines do."""
-    if len(cells) != width:
-        return True
-    return all(len(_cells(line, delimiter)) == width for line in taken[1:])
 
 
 def _cells(line: str, delimiter: str) -> list[str]:

@@ -39,6 +39,7 @@ _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([\w.:-]+)", re.IGNORECASE | re.ASC
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _HEAD_BYTES = 64
 _CHUNK_BYTES = 256 * 1024
+_FIRST_LETTERS = {b"<": "xml", b"{": "json", b"[": "json", b"": "json"}
 _SUFFIXES = {".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".xml": "xml"}
 
 
@@ -134,7 +135,9 @@ def read_file(stream: io.BufferedReader, name: str, terms: Terms) -> Iterator[Po
     terms = replace(terms, max_events=sys.maxsize)
     head = stream.peek(_HEAD_BYTES)[:_HEAD_BYTES]
     refuse_other_formats(head)
-    match _SUFFIXES.get(Path(name).suffix.lower()) or _kind(head):
+    unmarked = head.removeprefix(codecs.BOM_UTF8).removeprefix(_UTF16[0]).removeprefix(_UTF16[1])
+    letter = unmarked.strip(b"\0 \t\r\n")[:1]
+    match _SUFFIXES.get(Path(name).suffix.lower()) or _FIRST_LETTERS.get(letter, "csv"):
         case "csv":
             return _counted(read_table(stream, terms), terms)
         case "xml":
@@ -145,14 +148,6 @@ def read_file(stream: io.BufferedReader, name: str, terms: Terms) -> Iterator[Po
             return _read_lines([_utf8(stream.read(), None)], terms)
         case _:
             return _read_json_file(stream, terms)
-
-
-def _kind(head: bytes) -> str:
-    """Tell XML, JSON and CSV apart by the first letter."""
-    letter = head.removeprefix(codecs.BOM_UTF8).removeprefix(_UTF16[0]).removeprefix(_UTF16[1]).strip(b"\0 \t\r\n")[:1]
-    if letter == b"<":
-        return "xml"
-    return "json" if letter in (b"{", b"[", b"") else "csv"
 
 
 def _read_json_file(stream: io.BufferedReader, terms: Terms) -> Iterator[Position]:

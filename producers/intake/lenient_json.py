@@ -129,8 +129,10 @@ def _with_broken_elements(text: str, error: json.JSONDecodeError) -> object | No
     Return None where no element is to blame (only the list's end is missing), none is good, or it is uncertain where
     one ends.
     """
-    start = _start(text)
-    if start is None or error.pos < start:
+    start = _past_blanks(text, 0)  # of the list that holds the events, or else of the one that holds members
+    if not text.startswith("[", start):
+        start = next((found.end() - 1 for found in _NAMED_LIST.finditer(text) if is_list_of_members(found[1])), -1)
+    if start < 0 or error.pos < start:
         return None
     reading = _Reading(text, is_ours=not text[:start].strip())
     try:
@@ -139,15 +141,6 @@ def _with_broken_elements(text: str, error: json.JSONDecodeError) -> object | No
         return reading.whole(start, end) if reading.has_good and reading.broken and not is_cut_off else None
     except (_UncertainError, json.JSONDecodeError):
         return None
-
-
-def _start(text: str) -> int | None:
-    """Find the list that holds the events or members; None: there is none."""
-    first = _past_blanks(text, 0)
-    if text[first : first + 1] == "[":
-        return first
-    named = (found for found in _NAMED_LIST.finditer(text) if is_list_of_members(found[1]))
-    return next((found.end() - 1 for found in named), None)
 
 
 @dataclass(slots=True)
@@ -315,26 +308,22 @@ def _paired_end(text: str, begin: int) -> int | None:
     opened: list[str] = []
     ends = ",]"
     for token in _PLAIN.finditer(text, begin):
-        if not opened and token[0][0] in ends:
+        sign = token[0][0]
+        if not opened and sign in ends:
             return token.start()
-        if not _is_sound(token, opened):
-            return None
-        if token[0] in _PAIRS:
+        if sign == '"':
+            is_sound = not token["runs_on"] and token[0] != '"'
+        elif sign in _PAIRS:
+            is_sound = bool(opened) and opened.pop() == _PAIRS[sign]
             ends = ",]{"
+        elif sign == ",":
+            is_sound = opened[-1] == "["
+        else:
+            is_sound = True
+            opened.append(sign)
+        if not is_sound:
+            return None
     return None
-
-
-def _is_sound(token: re.Match[str], opened: list[str]) -> bool:
-    """Return whether a token may stand within the brackets that are *opened*; it opens or closes its own."""
-    sign = token[0][0]
-    if sign == '"':
-        return not token["runs_on"] and token[0] != '"'
-    if sign in _PAIRS:
-        return bool(opened) and opened.pop() == _PAIRS[sign]
-    if sign == ",":
-        return opened[-1] == "["
-    opened.append(sign)
-    return True
 
 
 def _past_blanks(text: str, at: int) -> int:

@@ -51,9 +51,7 @@ def install(app: FastAPI) -> None:
 
     def described() -> dict[str, Any]:
         if app.openapi_schema is None:
-            authenticator: Authenticator = app.state.authenticator
-            _complete(of_the_routes(), is_open=not authenticator.known)
-            _illustrate(of_the_routes(), app)
+            _complete(of_the_routes(), app)
         return of_the_routes()  # FastAPI keeps what it has made
 
     app.openapi = described  # type: ignore[method-assign]  # the way FastAPI documents
@@ -64,7 +62,10 @@ def answered(what: str, model: object, example: object, status: int = 200) -> di
     return {status: {"description": what, "model": model, "content": {"application/json": {"example": example}}}}
 
 
-def _complete(document: dict[str, Any], *, is_open: bool) -> None:
+def _complete(document: dict[str, Any], app: FastAPI) -> None:
+    """Add to FastAPI's description what it does not know, and correct what it changed."""
+    authenticator: Authenticator = app.state.authenticator
+    is_open = not authenticator.known
     parts = document.setdefault("components", {})
     parts.setdefault("schemas", {}).update(event_schema.SCHEMAS, Problem=_PROBLEM)
     parts["headers"] = {"RequestId": _REQUEST_ID}
@@ -80,10 +81,7 @@ def _complete(document: dict[str, Any], *, is_open: bool) -> None:
             answer.setdefault("headers", {})["X-Request-Id"] = {"$ref": "#/components/headers/RequestId"}
         if is_open and "security" in operation:
             operation["security"].append({})  # no token is configured: none is asked for
-
-
-def _illustrate(document: dict[str, Any], app: FastAPI) -> None:
-    """Put the examples of answers back as they were given: FastAPI takes out what is null in them."""
+    # The examples of answers go back as they were given: FastAPI takes out what is null in them.
     for route in iter_route_contexts(app.routes):
         path = document["paths"].get(route.path_format, {})
         for operation in (path.get(method.lower(), {}) for method in route.methods or ()):

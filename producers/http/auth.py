@@ -148,19 +148,16 @@ class Authenticator:
         if scheme.lower() != "bearer" or not token.strip():
             raise ProblemError(401, "unauthorised", "send Authorization: Bearer <token>", _CHALLENGE)
         found = self.find(token)
-        if found is None:
-            raise self._refusal(token, client)
-        return found[1]
-
-    def _refusal(self, token: str, client: str) -> ProblemError:
+        if found is not None:
+            return found[1]
         source = source_of(client)
         if wait_s := self.guesses.wait_s(source):
             headers = {"Retry-After": str(math.ceil(wait_s))}
-            return ProblemError(429, "too_many_wrong_tokens", "too many wrong tokens came from this address", headers)
+            raise ProblemError(429, "too_many_wrong_tokens", "too many wrong tokens came from this address", headers)
         self.guesses.count(source, _digest(token.strip()))
         if self.guesses.wait_s(source):
             log.warning("too many wrong tokens", client=client)  # once, until the window has moved on
-        return ProblemError(401, "unauthorised", "this token is not known", _CHALLENGE)
+        raise ProblemError(401, "unauthorised", "this token is not known", _CHALLENGE)
 
     def is_ours(self, origin: str, host: str) -> bool:
         """Return whether pages of *origin* are ours, asked as this `Host`: by that name, or where people open us."""

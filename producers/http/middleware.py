@@ -14,7 +14,7 @@ import re
 import time
 import traceback
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,15 +80,29 @@ class Proxied:
                     headers["location"] = self._prefix + location
             await send(message)
 
-        await self._app(_without(self._prefix, scope), receive, send_prefixed)
+        path: str = scope["path"]
+        if path == self._prefix or path.startswith(f"{self._prefix}/"):
+            raw_path = (scope.get("raw_path") or b"").removeprefix(self._prefix.encode()) or b"/"
+            scope = {**scope, "path": path.removeprefix(self._prefix) or "/", "raw_path": raw_path}
+        await self._app(scope, receive, send_prefixed)
 
     def _as_the_client_asked(self, scope: Scope) -> Scope:
-        """Return *scope* as the client asked for it, if a proxy that is trusted says so."""
-        peer = _address(scope["client"][0]) if scope.get("client") else None
-        if peer is None or not _is_in(peer, self._trusted):
+        """Return *scope* as the client asked for it, if a proxy that is trusted says so: the outermost that is.
+
+        Each proxy has added who asked it at the end, so the hops are followed from there.
+        """
+        client = _address(scope["client"][0]) if scope.get("client") else None
+        if client is None or not _is_in(client, self._trusted):
             return scope
-        chain = list(self._read(Headers(scope=scope)))
-        client, asked = _outermost(peer, chain, self._trusted)
+        asked = _Hop()
+        for hop in reversed(list(self._read(Headers(scope=scope)))):
+            asked = _Hop(hop.node, hop.scheme or asked.scheme, hop.host or asked.host)
+            found = _address(hop.node)
+            if found is None:  # hidden, or nothing that a proxy of ours would write
+                break
+            client = found
+            if not _is_in(client, self._trusted):
+                break
         changes: dict[str, object] = {"client": (str(client), 0)}
         if asked.scheme.lower() in {"http", "https"}:
             changes["scheme"] = asked.scheme.lower()
@@ -96,23 +110,6 @@ class Proxied:
             others = [(name, value) for name, value in scope["headers"] if name != b"host"]
             changes["headers"] = [(b"host", asked.host.encode()), *others]
         return {**scope, **changes}
-
-
-def _outermost(peer: Address, chain: Sequence[_Hop], trusted: Collection[Network]) -> tuple[Address, _Hop]:
-    """Return who asked the outermost proxy that is trusted, and what it says of that.  Pure.
-
-    Shape: *chain* has the outermost first; each proxy has added who asked it at the end.
-    """
-    client, asked = peer, _Hop()
-    for hop in reversed(chain):
-        asked = _Hop(hop.node, hop.scheme or asked.scheme, hop.host or asked.host)
-        found = _address(hop.node)
-        if found is None:  # hidden, or nothing that a proxy of ours would write
-            break
-        client = found
-        if not _is_in(client, trusted):
-            break
-    return client, asked
 
 
 def _x_forwarded(headers: Headers) -> Iterator[_Hop]:
@@ -166,18 +163,6 @@ def _address(node: str) -> Address | None:
 
 def _is_in(address: Address, networks: Collection[Network]) -> bool:
     return any(address in network for network in networks)
-
-
-def _without(prefix: str, scope: Scope) -> Scope:
-    path: str = scope["path"]
-    if path != prefix and not path.startswith(f"{prefix}/"):
-        return scope
-    raw = scope.get("raw_path") or b""
-    return {
-        **scope,
-        "path": path.removeprefix(prefix) or "/",
-        "raw_path": raw.removeprefix(prefix.encode()) or b"/",
-    }
 
 
 class Envelope:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import GenericAlias
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -237,20 +238,16 @@ def operates(what: str) -> Callable[[Request, Principal], Awaitable[Operator]]:
     """Return a dependency for the action *what*; what it denies is recorded."""
 
     async def check(request: Request, who: Annotated[Principal, Depends(principal)]) -> Operator:
-        asked = None if who.may(Right.OPERATE) else await _asked(request)
+        asked: Mapping[str, Any] | None = None
+        if not who.may(Right.OPERATE):
+            # The denial is kept with the instances that the body names, if it can be read.
+            with suppress(ProblemError, AskError, ValueError, TypeError):
+                body = orjson.loads(await read_limited(request, _DENIED_MAX_BYTES) or b"{}")
+                named = {name: body[name] for name in SelectionBody.model_fields if name in body}
+                asked = SelectionBody.model_validate(named).selection().asked
         return await anyio.to_thread.run_sync(permit, request, who, what, asked)
 
     return check
-
-
-async def _asked(request: Request) -> Mapping[str, Any] | None:
-    """Return the instances that a body names, if it can be read."""
-    try:
-        body = orjson.loads(await read_limited(request, _DENIED_MAX_BYTES) or b"{}")
-        named = {name: body[name] for name in SelectionBody.model_fields if name in body}
-        return SelectionBody.model_validate(named).selection().asked
-    except (ProblemError, AskError, ValueError, TypeError):
-        return None
 
 
 def permit(request: Request, who: Principal, what: str, asked: Mapping[str, Any] | None = None) -> Operator:

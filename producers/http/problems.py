@@ -122,19 +122,21 @@ def described(*answers: int | str) -> dict[int | str, dict[str, Any]]:
         status = CODES[answer][0] if isinstance(answer, str) else answer
         codes = [answer] if isinstance(answer, str) else [code for code, (of, _) in CODES.items() if of == status]
         found.setdefault(status, []).extend(codes)
-    return {status: _described(status, codes) for status, codes in found.items()}
-
-
-def _described(status: int, codes: list[str]) -> dict[str, Any]:
-    also = [code for code in (_ALWAYS_POSSIBLE.get(status),) if code and code not in codes]
-    schema = {"allOf": [_PROBLEM, {"properties": {"status": {"const": status}, "code": {"enum": [*codes, *also]}}}]}
-    shown = {code: orjson.loads(problem(status, code, CODES[code][1]).body) for code in codes}
-    examples = {code: {"summary": CODES[code][1], "value": value} for code, value in shown.items()}
-    answer: dict[str, Any] = {
-        "description": f"{HTTPStatus(status).phrase}: {', '.join(codes)}",
-        "content": {MEDIA_TYPE: {"schema": schema, "examples": examples}},
-    }
-    return answer | ({"headers": _HEADERS[status]} if status in _HEADERS else {})
+    documented: dict[int | str, dict[str, Any]] = {}
+    for status, codes in found.items():
+        also = [code for code in (_ALWAYS_POSSIBLE.get(status),) if code and code not in codes]
+        schema = {"allOf": [_PROBLEM, {"properties": {"status": {"const": status}, "code": {"enum": [*codes, *also]}}}]}
+        examples = {
+            code: {"summary": CODES[code][1], "value": orjson.loads(problem(status, code, CODES[code][1]).body)}
+            for code in codes
+        }
+        documented[status] = {
+            "description": f"{HTTPStatus(status).phrase}: {', '.join(codes)}",
+            "content": {MEDIA_TYPE: {"schema": schema, "examples": examples}},
+        }
+        if status in _HEADERS:
+            documented[status]["headers"] = _HEADERS[status]
+    return documented
 
 
 def install(app: FastAPI) -> None:
@@ -167,17 +169,14 @@ def _answer(request: Request, error: Exception) -> Response:
             status = HTTPStatus(error.status_code)
             headers = error.headers
             if status is HTTPStatus.METHOD_NOT_ALLOWED:
-                headers = {"Allow": ", ".join(_methods(request))}
+                # Starlette names the methods of the first route of this path only.
+                routes = [one for one in iter_route_contexts(request.app.routes) if one.methods]
+                matching = [one for one in routes if one.original_route.matches(request.scope)[0] is not Match.NONE]
+                methods = {method for one in matching for method in one.methods or ()}
+                headers = {"Allow": ", ".join(sorted(methods))}
             said = ProblemError(status, status.name.lower(), status.description or status.phrase, headers)
         case ProblemError():
             said = error
         case _:
             raise error
     return problem(said.status, said.code, said.detail, said.headers, **said.more)
-
-
-def _methods(request: Request) -> list[str]:
-    """Return the methods of all routes of this path; Starlette names those of the first only."""
-    routes = [one for one in iter_route_contexts(request.app.routes) if one.methods]
-    matching = [one for one in routes if one.original_route.matches(request.scope)[0] is not Match.NONE]
-    return sorted({method for one in matching for method in one.methods or ()})

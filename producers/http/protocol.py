@@ -100,7 +100,11 @@ class PatientProtocol(HttpToolsProtocol):
         self._wait()
         self._watch(self.limits.head_within_s, self._head_is_late)
         if len(self.connections) > self.most:
-            self._make_room()
+            victim = next((one for one in (*self.waiting, *self.sending) if one is not self), None)
+            if victim is not None:
+                victim.make_way()
+            else:
+                self._refuse(problem(503, "too_many_connections", "too many connections are open", _TRY_AGAIN))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
@@ -307,13 +311,6 @@ class PatientProtocol(HttpToolsProtocol):
         """Be one of those that make room, after those that waited before."""
         self.waiting[self] = None
         self.waiting.move_to_end(self)
-
-    def _make_room(self) -> None:
-        victim = next((one for one in (*self.waiting, *self.sending) if one is not self), None)
-        if victim is not None:
-            victim.make_way()
-            return
-        self._refuse(problem(503, "too_many_connections", "too many connections are open", _TRY_AGAIN))
 
     def make_way(self) -> None:
         """Close it at once, for another one."""

@@ -233,6 +233,8 @@ class Attempt:
             overtaken=len(endings) - sum(piece.written for piece in pieces),
             **Counter(_outcome(ending) for ending in endings),
         )
+        for given_up in (one for one in endings if isinstance(one, ErrandEnded) and one.is_given_up):
+            log.warning("given up", stage=self.stage, instance_id=given_up.instance_id, errand=given_up.errand)
         if self.health.is_in_question:
             self.health.ask_the_system()
         return endings

@@ -7,7 +7,7 @@ needed no call, what could not be paid for, a bug of ours and a conflict about o
 from collections.abc import Sequence
 
 from shared.errors import AddressPendingError, BudgetSpentError, DataError, LeaseLostError
-from shared.instances import Answer, Done, Failed, Result
+from shared.instances import Answer, Done, Errand, Failed, Result
 from shared.lifecycle.breaker import Evidence, Seen
 from shared.lifecycle.retry import RetryPolicy
 from shared.lifecycle.verdicts import kept
@@ -61,6 +61,7 @@ def gives_up_unproven(answers: Sequence[Answer], policy: RetryPolicy) -> bool:
     Then it is to be asked whether the system was up at all: a dead letter means that it was.
     """
     gives_up = any(
-        counts(result) and work.errand is None and work.attempt >= policy.max_attempts for work, result in answers
+        counts(result) and work.errand is not Errand.PROBE and work.attempt >= policy.max_attempts
+        for work, result in answers
     )
     return gives_up and not any(shows_it_up(result) for _, result in answers)

@@ -18,6 +18,7 @@ from shared.pipeline import FAILURE_STATUS, STAGES, SYSTEMS, Stage, State, SyncS
 
 _AFTER = dict(pairwise(STAGES))
 _HELD_ERRAND_S = 5.0
+_SPARED = "; it is not given up, since nothing shows that the system was up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,11 @@ class ErrandEnded:
     unsure: bool = False
     untried: bool = False
 
+    @property
+    def is_given_up(self) -> bool:
+        """Whether nobody will do what the errand was for: it failed, and is not repeated."""
+        return self.facts is None and self.again_in_s is None and self.errand is not Errand.PROBE
+
 
 Ending = Advanced | Parked | ErrandEnded
 
@@ -165,7 +171,7 @@ def _failed(work: Work, failed: Failed, rules: Rules) -> Ending:
             )
         case DeadLetter() if rules.spared and error.counts_for_breaker:
             untried = replace(work, attempt=work.attempt - 1)
-            line = replace(line, what=f"{line.what}; it is not given up, since nothing shows that the system was up")
+            line = replace(line, what=line.what + _SPARED)
             return _waiting(untried, failed, line, rules.policy.cap_s * rules.jitter, rules)
         case Reject() | DeadLetter():
             error_kept = kept(str(error), work, rules.company)
@@ -230,10 +236,17 @@ def _errand_ended(work: Work, errand: Errand, result: Result, rules: Rules) -> E
     if isinstance(result, Done):
         line = Line(result.what, None, result.took_ms, result.calls)
         return replace(_errand_over(work, errand, line), facts=result.facts)
-    verdict = decide(rules.policy, work.attempt, result.error, rules.jitter)
-    again_in_s = verdict.delay_s if isinstance(verdict, RetryIn) else None
-    over = _errand_over(work, errand, _failed_line(work, result, rules))
-    return replace(over, again_in_s=again_in_s, unsure=_may_be_out(result))
+    over = replace(_errand_over(work, errand, _failed_line(work, result, rules)), unsure=_may_be_out(result))
+    match decide(rules.policy, work.attempt, result.error, rules.jitter):
+        case RetryIn(delay_s):
+            return replace(over, again_in_s=delay_s)
+        case DeadLetter() if rules.spared and result.error.counts_for_breaker and errand is not Errand.PROBE:
+            line = replace(over.line, what=over.line.what + _SPARED)
+            return replace(over, line=line, again_in_s=rules.policy.cap_s * rules.jitter, untried=True)
+        case _ if over.is_given_up:
+            return replace(over, line=replace(over.line, what=f"{over.line.what}; the {errand} is given up"))
+        case _:
+            return over
 
 
 def _errand_over(work: Work, errand: Errand, line: Line) -> ErrandEnded:

@@ -100,7 +100,8 @@ def test_the_words_of_a_failure_name_nobody() -> None:
     [
         ([(work(1, attempt=3), failed(DOWN))], True),
         ([(work(1, attempt=2), failed(DOWN))], False),
-        ([(work(1, attempt=3, errand=Errand.REPORT), failed(DOWN))], False),
+        ([(work(1, attempt=3, errand=Errand.REPORT), failed(DOWN))], True),
+        ([(work(1, attempt=3, errand=Errand.PROBE), failed(DOWN))], False),
         ([(work(1, attempt=3), failed(REFUSED))], False),
         ([(work(1, attempt=3), failed(DOWN)), (work(2), WELL)], False),
         ([(work(1, attempt=3), failed(DOWN)), (work(2), failed(REFUSED))], False),

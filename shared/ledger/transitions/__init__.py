@@ -33,7 +33,7 @@ behind, to see whether a system serves.  The instance stays as it is meanwhile.
 | out, begun               | worker                             | attempts.BEGIN_ERRAND          |
 | out, its lease over      | dispatcher                         | claims.LET_GO                  |
 | done, or due again       | worker, dispatcher                 | errands.END                    |
-| handed on to a newer one | intake, worker                     | member_queue.INHERIT           |
+| handed on to a newer one | intake, worker, dispatcher         | member_queue.INHERIT, END      |
 | dropped                  | dispatcher, requeue, discard       | errands.DROP_POINTLESS, ...    |
 
 Whoever is on its way has a token: every write names it, so who has lost the lease writes nothing.  A member never has

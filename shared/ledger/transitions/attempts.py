@@ -324,8 +324,9 @@ PARK = text(f"""
                   case when i.state = 'superseded' or r.report_after_s is null then null
                        when i.state = 'dead' then now()
                        when r.told then null
-                       else i.failing_since + make_interval(secs => r.report_after_s) end as report_at
-    ), {schedule_reports("parked")}, {drop_reports("select id from parked where report_at is null")}
+                       else i.failing_since + make_interval(secs => r.report_after_s) end as report_at,
+                  i.state in ({IS_QUEUED}) and r.report_after_s is null and i.failing_since is not null as fails_on
+    ), {schedule_reports("parked")}, {drop_reports("select id from parked where report_at is null and not fails_on")}
     select id, state from parked
 """)
 """Send instances back whose attempt did not succeed: due again, held, dead or superseded; and have Siebel told."""

@@ -86,16 +86,18 @@ def expired(tx: Connection, *, limit: int) -> list[Lost]:
 def prune(tx: Connection, *, days: int, limit: int) -> int:
     """Delete up to *limit* finished instances older than *days*, with payload and activity.
 
-    Dead letters stay, and whoever has an errand out.
+    Dead letters stay, and whoever has an errand out, or a member that is just being claimed.  A check of a lost answer
+    that was about one of them is due no more.
     """
     old = list(tx.execute(LOCK_OLD, {"days": days, "limit": limit}).scalars())
     if not old:
         return 0
     tx.execute(PRUNE_ERRANDS, {"ids": old})
-    pruned = list(tx.execute(PRUNE, {"ids": old}).scalars())
+    numbers = {row.id: row.member_number for row in tx.execute(PRUNE, {"ids": old})}
     for statement in _PRUNE_BESIDE:
-        tx.execute(statement, {"ids": pruned})
-    return len(pruned)
+        tx.execute(statement, {"ids": list(numbers)})
+    tx.execute(FORGET_CHECKS, {"ids": list(numbers), "numbers": list(numbers.values())})
+    return len(numbers)
 
 
 _UNBEGUN = text("""
@@ -141,19 +143,28 @@ EXPIRED = text("""
 """)
 """Find instances and errands whose lease has run out."""
 LOCK_OLD = text("""
-    select id from instance
-    where finished_at < now() - make_interval(days => :days) and state not in ('dead', 'running')
-    order by finished_at limit :limit for update skip locked
+    select i.id from instance i join member m using (member_number)
+    where i.finished_at < now() - make_interval(days => :days) and i.state not in ('dead', 'running')
+    order by i.finished_at limit :limit for update of i, m skip locked
 """)
-"""Lock instances that finished long ago: nobody can add an errand to them now."""
+"""Lock instances that finished long ago, and their members: nobody can claim an errand for them now."""
 PRUNE_ERRANDS = text("delete from errand where instance_id = any(cast(:ids as bigint[])) and token = 0")
 """Delete what is not out of the errands of locked instances."""
 PRUNE = text("""
     delete from instance i
     where id = any(cast(:ids as bigint[])) and not exists (select from errand e where e.instance_id = i.id)
-    returning id
+    returning id, member_number
 """)
 """Delete locked instances that have no errand out."""
+FORGET_CHECKS = text("""
+    update member
+    set read_back_at = case when applied_id = any(cast(:ids as bigint[])) then null else read_back_at end,
+        tell_again_at = case when told_id = any(cast(:ids as bigint[])) then null else tell_again_at end
+    where member_number = any(cast(:numbers as text[]))
+      and (read_back_at is not null and applied_id = any(cast(:ids as bigint[]))
+           or tell_again_at is not null and told_id = any(cast(:ids as bigint[])))
+""")
+"""Set no time any more for a check of what was pruned; the mark of the loss stays for the next success."""
 _PRUNE_BESIDE = [
     text(f"delete from {table} where instance_id = any(cast(:ids as bigint[]))")
     for table in ("payload", "mapping", "activity")

@@ -9,7 +9,9 @@
 
 A row is there while there is something to do: its token is 0 until it is claimed, and again when it is to be repeated
 at `due_at`; the row of one that is done is deleted.  Who recovers, and is past its stage, leaves its report alone: the
-way through the stages costs nothing more for it, and the claim drops what has become pointless.
+way through the stages costs nothing more for it, and the claim drops what has become pointless.  A report of what was
+overtaken is never sent: it goes to the newer instance, if that inherits the failure, when that is accepted or, if it is
+out by then, when it ends; else it is dropped.
 
 **A member never has two calls out**, be they of instances or errands.  Whoever claims locks the member:
 
@@ -32,7 +34,7 @@ from shared.ledger import learned
 from shared.ledger.engine import json_rows
 from shared.ledger.learned import LEARN_TOLD, LEARN_TOLD_AGAIN
 from shared.ledger.transitions.claims import Claimed, by_lane_and_stage
-from shared.ledger.transitions.member_queue import COMES_BACK, has_nothing_out
+from shared.ledger.transitions.member_queue import COMES_BACK, IS_QUEUED, RESCHEDULED, has_nothing_out, schedule_reports
 from shared.lifecycle.verdicts import ErrandEnded
 from shared.pipeline import Lane, Stage
 
@@ -43,7 +45,8 @@ def claim(
     """Lease errands that are due and go to one of *stages*, of each lane and kind at most its limit.
 
     One of a member at a time, what is nearest to CrowdTwist first.  A report that has become pointless is dropped: the
-    instance has recovered or was discarded, or Siebel was told something newer, or may have been.
+    instance has recovered, was overtaken or discarded, or Siebel was told this already, or something newer that was not
+    discarded since, or may have been.
     """
     parameters = {"lanes": list(limits), "limits": list(limits.values()), "stages": list(stages)}
     numbers = list(tx.execute(LOCK_DUE, parameters).scalars())
@@ -136,13 +139,16 @@ DROP_POINTLESS = text(f"""
     delete from errand e using {_LOCKED}, instance i
     where e.member_number = n.number and e.token = 0 and e.due_at <= now() and i.id = e.instance_id
       and case e.kind
-          when 'report' then i.failing_since is null or i.state = 'discarded' or m.told_id > i.id
+          when 'report' then i.failing_since is null or i.state in ('superseded', 'discarded')
+                             or m.told_id > i.id and not exists (
+                                 select from instance t where t.id = m.told_id and t.state = 'discarded')
                              or m.lost_tell_id > i.id
+                             or i.state in ({IS_QUEUED}) and m.told_status = i.status and m.told_at >= i.failing_since
           when 'read_back' then m.applied_id <> i.id
           when 'tell_again' then m.told_id <> i.id
       end
 """)
-"""Delete due errands of locked members that something newer has made pointless."""
+"""Delete due errands of locked members that have become pointless."""
 
 
 def _take(due: str) -> TextClause:
@@ -200,21 +206,35 @@ TAKE_GOOD = _take(f"""
 """Claim the probe of a locked member, if it is good still."""
 END = text(f"""
     with over as (
-        select e.id, e.instance_id, e.member_number, r.again_in_s, r.apart, r.untried
+        select e.id, e.member_number, i.state, r.apart, r.untried, {RESCHEDULED} as rescheduled,
+               coalesce(now() + make_interval(secs => r.again_in_s), case when {RESCHEDULED} then e.due_at end)
+                   as again_at,
+               e.kind = 'report' and i.state = 'superseded' as overtaken
         from json_to_recordset(cast(:rows as json))
              as r (id bigint, token bigint, again_in_s float8, apart boolean, untried boolean)
         join errand e on e.id = r.id and e.token = r.token
+        join instance i on i.id = e.instance_id
+        for update of e
     ), again as (
         update errand e
-        set {COMES_BACK}, due_at = now() + make_interval(secs => o.again_in_s), apart = e.apart or o.apart,
-            attempt = e.attempt - case when o.untried then 1 else 0 end
-        from over o where e.id = o.id and o.again_in_s is not null
+        set {COMES_BACK}, due_at = o.again_at, apart = e.apart or o.apart,
+            attempt = case when o.rescheduled then 0 when o.untried then e.attempt - 1 else e.attempt end
+        from over o where e.id = o.id and o.again_at is not null and not o.overtaken
     ), done as (
-        delete from errand e using over o where e.id = o.id and o.again_in_s is null
-    ), free as (
+        delete from errand e using over o where e.id = o.id and (o.again_at is null or o.overtaken)
+    ), heirs as (
+        select q.id, q.member_number, q.lane, o.again_at as report_at
+        from over o join instance q on q.member_number = o.member_number
+        where o.overtaken and q.state in ({IS_QUEUED}) and q.failing_since is not null
+        for update of q
+    ), {schedule_reports("heirs")}, free as (
         update member m set errand_id = null from over o where m.member_number = o.member_number and m.errand_id = o.id
     )
-    select o.id, i.state from over o join instance i on i.id = o.instance_id
+    select id, state from over
 """)
-"""End errands of locked members: delete them, or have them repeated; the members are free for what is next."""
+"""End errands of locked members: delete them, or have them repeated; the members are free for what is next.
+
+A report whose instance was overtaken meanwhile is repeated for the newer one, if that has inherited the failure; one
+that was scheduled anew meanwhile is due again.
+"""
 _LEARN = {Errand.REPORT: LEARN_TOLD, Errand.TELL_AGAIN: LEARN_TOLD_AGAIN}

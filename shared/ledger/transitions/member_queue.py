@@ -27,6 +27,10 @@ COMES_BACK = "begun = false, token = 0, lease_until = null"
 """It is on its way no more."""
 
 
+RESCHEDULED = "e.due_at > e.lease_until"
+"""Of an errand `e` that is out: it was scheduled anew meanwhile."""
+
+
 def has_nothing_out(row: str) -> str:
     """Return the condition that no call of a member `m` is out, of an instance or an errand; *row*: of that member."""
     return f"""m.errand_id is null and not exists (
@@ -36,12 +40,17 @@ def has_nothing_out(row: str) -> str:
 def schedule_reports(of: str) -> str:
     """Return the CTE that has Siebel told of instances at their times.
 
-    *of*: names the CTE with their id, member_number, lane and report_at; null: nothing is scheduled.
+    *of*: names the CTE with their id, member_number, lane and report_at; null: nothing is scheduled.  It is a new
+    report, with all its attempts; where the one before is out, it is due after that (`RESCHEDULED`).
     """
     return f"""reports as (
         insert into errand (instance_id, member_number, kind, stage, lane, due_at)
         select id, member_number, 'report', 'siebel', lane, report_at from {of} where report_at is not null
-        on conflict (instance_id, kind) do update set lane = excluded.lane, due_at = excluded.due_at
+        on conflict (instance_id, kind)
+        do update set lane = excluded.lane,
+                      due_at = case when errand.token = 0 then excluded.due_at
+                                    else greatest(excluded.due_at, errand.lease_until + interval '1 ms') end,
+                      attempt = case when errand.token = 0 then 0 else errand.attempt end
     )"""
 
 

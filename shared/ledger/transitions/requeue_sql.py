@@ -257,15 +257,22 @@ PUT_BACK = text(f"""
             resubmits = w.resubmits, lane = w.lane, status = w.status, error = w.error, code = w.code,
             failed_stage = w.failed_stage, failing_since = w.failing_since, reason = w.reason,
             finished_at = w.finished_at
-        from job_item t,
+        from job_item t, member m,
              jsonb_to_record(t.was) as w (state text, stage text, attempt smallint, losses smallint, resubmits smallint,
                                           lane text, status text, error text, code text, failed_stage text,
                                           failing_since timestamptz, reason text, errand_at timestamptz,
                                           finished_at timestamptz)
         where t.job_id = :job and t.state = 'sent' and i.id = t.instance_id and i.state in ('pending', 'held')
+          and m.member_number = i.member_number
           and i.attempt = 0 and i.losses = 0
           and i.stage = case when :from_start then 'oic' else w.failed_stage end
-        returning i.id, i.member_number, i.lane, i.stage, i.state, w.errand_at as report_at
+        returning i.id, i.member_number, i.lane, i.stage, i.state,
+                  case when w.errand_at is not null then w.errand_at
+                       when w.state = 'dead' and w.failing_since is not null
+                            and not coalesce(m.told_id = i.id and m.told_at >= w.finished_at, false)
+                            and not exists (select from errand e where e.id = m.errand_id and e.instance_id = i.id
+                                                                       and e.kind = 'report')
+                       then now() end as report_at
     ), {schedule_reports("back")}, noted as (
         insert into activity (instance_id, stage, state, what) select id, stage, state, cast(:line as text) from back
     ), unsent as (
@@ -274,4 +281,7 @@ PUT_BACK = text(f"""
     update job_item set state = 'put_back', reason = :why
     where job_id = :job and instance_id = any(array(select id from back))
 """)
-"""Put the instances of a stopped job back that nobody has begun, and leave the rest of it unsent."""
+"""Put the instances of a stopped job back that nobody has begun, and leave the rest of it unsent.
+
+A dead letter of which Siebel was not told, nor is being told, is to be reported again: its report was dropped, or out.
+"""

@@ -51,7 +51,21 @@ def main(arguments: list[str]) -> int:
     if program == 0:
         _become(arguments[4:], account, guardian)
     order.say_started(program)
-    return _hold(program, order, grace_s, stop_signal)
+    kill_at: float | None = None
+    # WNOWAIT leaves the zombie: its number, and so its group's, cannot pass to another process before we are done.
+    while os.waitid(os.P_PID, program, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        now = time.monotonic()
+        if order.given and kill_at is None:
+            os.kill(program, stop_signal)
+            os.kill(program, signal.SIGCONT)
+            kill_at = now + grace_s
+        elif kill_at is not None and now >= kill_at:
+            _kill_group(program)
+        order.wait(None if kill_at is None else max(0.05, kill_at - now))
+    _kill_group(program)
+    _kill_strays(program)
+    code = os.waitstatus_to_exitcode(os.waitpid(program, 0)[1])
+    return code if code >= 0 else _KILLED_BY - code
 
 
 class _StopOrder:
@@ -88,25 +102,6 @@ class _StopOrder:
         if self._channel in readable:  # the supervisor never writes: readable is the end of it
             self.given = True
             self._sources.remove(self._channel)
-
-
-def _hold(program: int, order: _StopOrder, grace_s: float, stop_signal: int) -> int:
-    """Wait for the program to end, or end it."""
-    kill_at: float | None = None
-    # WNOWAIT leaves the zombie: its number, and so its group's, cannot pass to another process before we are done.
-    while os.waitid(os.P_PID, program, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-        now = time.monotonic()
-        if order.given and kill_at is None:
-            os.kill(program, stop_signal)
-            os.kill(program, signal.SIGCONT)
-            kill_at = now + grace_s
-        elif kill_at is not None and now >= kill_at:
-            _kill_group(program)
-        order.wait(None if kill_at is None else max(0.05, kill_at - now))
-    _kill_group(program)
-    _kill_strays(program)
-    code = os.waitstatus_to_exitcode(os.waitpid(program, 0)[1])
-    return code if code >= 0 else _KILLED_BY - code
 
 
 def _kill_group(program: int) -> None:

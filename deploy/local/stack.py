@@ -135,7 +135,15 @@ class _Start:
 
     def servers(self, simulated: frozenset[Stage]) -> None:
         """Start the simulators, PostgreSQL and Valkey, and point the settings at them."""
-        simulators = self._simulators(simulated) if simulated else None
+
+        def program_at(port: int) -> Program:
+            program, self._sandbox = programs.sandbox(self._settings, simulated, port)
+            return program
+
+        simulators: Listener | None = None
+        if simulated:
+            place = Place(_CONTROL_PORT)
+            simulators = self._listen(program_at, lambda _: health.simulators_answer(self._sandbox), place)
         if self._settings.ledger_url is None:
             url = self._exits.enter_context(embedded_postgres(self._settings.home, on_event=self._on_event))
             self._set(ledger_url=url)
@@ -148,13 +156,6 @@ class _Start:
             self._wait(simulators)
             self._settings = programs.pointed_at(self._sandbox, self._settings)
             self._announce("sandbox", self._sandbox["control"])
-
-    def _simulators(self, simulated: frozenset[Stage]) -> Listener:
-        def program_at(port: int) -> Program:
-            program, self._sandbox = programs.sandbox(self._settings, simulated, port)
-            return program
-
-        return self._listen(program_at, lambda _: health.simulators_answer(self._sandbox), Place(_CONTROL_PORT))
 
     def migrate(self) -> None:
         """Bring the ledger's schema up to date.

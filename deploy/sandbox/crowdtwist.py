@@ -89,7 +89,11 @@ class CrowdTwist:
             case "PUT":
                 return self._update(user, _body(request))
             case "GET":
-                return self._read(user, request)
+                if request.query.get("pii") != "false":
+                    return json_response(HTTPStatus.OK, user.profile)
+                if request.query.get("id_type", "id") not in ("id", "third_party_id"):
+                    raise RefusedError("param_error", "pii=false needs id_type id or third_party_id")
+                return json_response(HTTPStatus.OK, user.without_pii())
             case _:
                 self._users.remove(user)
                 return json_response(HTTPStatus.OK, {})
@@ -132,20 +136,20 @@ class CrowdTwist:
         self._users.update(user, changes)
         return json_response(HTTPStatus.OK, user.profile)
 
-    def _read(self, user: User, request: Request) -> Response:
-        if request.query.get("pii") != "false":
-            return json_response(HTTPStatus.OK, user.profile)
-        if request.query.get("id_type", "id") not in ("id", "third_party_id"):
-            raise RefusedError("param_error", "pii=false needs id_type id or third_party_id")
-        return json_response(HTTPStatus.OK, user.without_pii())
-
     def _search(self, request: Request) -> Response:
         wanted = {field: value for field, value in _body(request).items() if field in _SEARCHED and value}
         if not wanted:
             raise RefusedError("param_error", "Missing search parameters")
         is_active = request.query.get("is_active", "1") in ("1", "true")
         found = [user.profile for user in self._users.all() if user.profile["is_active"] is is_active]
-        return json_response(HTTPStatus.OK, [profile for profile in found if _matches(profile, wanted)])
+        for field, value in wanted.items():
+            name, text = "id" if field == "member_id" else field, str(value)
+            if field in _BEGINS_WITH:
+                begin = text.casefold()
+                found = [one for one in found if str(one[name] or "").casefold().startswith(begin)]
+            else:
+                found = [one for one in found if str(one[name] or "") == text]
+        return json_response(HTTPStatus.OK, found)
 
     def keys(self, request: Request) -> tuple[str, ...]:
         """Name the member by its third-party id where it is known, else by what the caller calls it."""
@@ -197,14 +201,3 @@ def _body(request: Request) -> Profile:
     if not isinstance(document, dict):
         raise _NOT_JSON
     return document
-
-
-def _matches(profile: Profile, wanted: Profile) -> bool:
-    for field, value in wanted.items():
-        held = str(profile["id" if field == "member_id" else field] or "")
-        if field in _BEGINS_WITH:
-            if not held.casefold().startswith(str(value).casefold()):
-                return False
-        elif held != str(value):
-            return False
-    return True

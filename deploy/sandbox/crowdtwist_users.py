@@ -198,7 +198,18 @@ class UserStore:
         """Hold a new user; the defaults are the documented ones."""
         now = int(time.time())
         user_id = next(self._ids)
-        user = User(user_id, _blank(user_id, now))
+        level = {"title": "Member", "min_value": 0, "max_value": 999}
+        profile: Profile = dict.fromkeys((*_PERSON, "mobile_phone_number"))
+        profile |= {"id": user_id, "third_party_id": None, "is_active": True, "email_is_verified": True}
+        profile |= dict.fromkeys(
+            ("gender_id", "gender", "extra_data", "continent", "country", "us_region", "ca_province")
+        )
+        profile |= dict.fromkeys(("state", "city", "street_address_1", "street_address_2", "postal_code"))
+        profile |= {"receive_email_updates": False, "total_points": 0, "redeemable_points": 0, "date_last_login": None}
+        profile |= {"date_last_updated": now, "date_created": now, "lang_pref": None, "sign_up_channel_id": "1"}
+        profile |= {"fan_level": "Member", "household_id": None, "segments": [], "custom_data": {}}
+        profile["tier_info"] = {"current_level": level, "date_expires": "2035-12-31T23:59:59+00:00"}
+        user = User(user_id, profile)
         self._users[user_id] = user
         self.update(user, body)
         return user
@@ -248,16 +259,3 @@ class UserStore:
 
 def _indexed(key: str, value: str) -> str:
     return value.casefold() if key == "email_address" else value
-
-
-def _blank(user_id: int, now: int) -> Profile:
-    level = {"title": "Member", "min_value": 0, "max_value": 999}
-    profile: Profile = dict.fromkeys((*_PERSON, "mobile_phone_number"))
-    profile |= {"id": user_id, "third_party_id": None, "is_active": True, "email_is_verified": True}
-    profile |= dict.fromkeys(("gender_id", "gender", "extra_data", "continent", "country", "us_region", "ca_province"))
-    profile |= dict.fromkeys(("state", "city", "street_address_1", "street_address_2", "postal_code"))
-    profile |= {"receive_email_updates": False, "total_points": 0, "redeemable_points": 0, "date_last_login": None}
-    profile |= {"date_last_updated": now, "date_created": now, "lang_pref": None, "sign_up_channel_id": "1"}
-    profile |= {"fan_level": "Member", "household_id": None, "segments": [], "custom_data": {}}
-    profile["tier_info"] = {"current_level": level, "date_expires": "2035-12-31T23:59:59+00:00"}
-    return profile

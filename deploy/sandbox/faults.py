@@ -171,7 +171,13 @@ class FaultPlan:
         """Return the fault that happens to this call of the member known by *names*, and count it."""
         self._sweep()
         for fault in self._faults:
-            if self._matches(fault, request, names):
+            if (
+                fault.kind is not Kind.REFUSE
+                and (fault.method is None or fault.method == request.method)
+                and (fault.path is None or request.path.startswith(fault.path))
+                and (not fault.member or not names.isdisjoint(fault.member))
+                and self._dice.random() * 100 < fault.percent
+            ):
                 fault.hits += 1
                 if fault.times is not None:
                     fault.times -= 1
@@ -181,15 +187,6 @@ class FaultPlan:
     def _sweep(self) -> None:
         if any(fault.over() for fault in self._faults):
             self._faults = [fault for fault in self._faults if not fault.over()]
-
-    def _matches(self, fault: Fault, request: Request, names: frozenset[str]) -> bool:
-        return (
-            fault.kind is not Kind.REFUSE
-            and (fault.method is None or fault.method == request.method)
-            and (fault.path is None or request.path.startswith(fault.path))
-            and (not fault.member or not names.isdisjoint(fault.member))
-            and self._dice.random() * 100 < fault.percent
-        )
 
 
 _SETTABLE = {field.name for field in fields(Fault)} - {"id", "hits", "ends_at"}

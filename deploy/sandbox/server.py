@@ -52,30 +52,26 @@ class Sandbox:
 
     async def __aenter__(self) -> Self:
         try:
-            self._bind()
+            # Every port is taken before any of them listens.
+            control = Control(self.simulators)
+            kept: dict[str, dict[str, object]] = {}
+            if self._state_file is not None and self._state_file.exists():
+                kept = orjson.loads(self._state_file.read_bytes())
+            for name, system in SYSTEMS.items():
+                port: int | None = getattr(self._ports, name)
+                if port is None:
+                    continue
+                api = system()
+                api.load(kept.get(name, {}))
+                handler = control.receive_at(name)
+                self.simulators[name] = Simulator(name, api, host=self._host, port=port, control=handler)
+            self._control = Listener(self._host, self._ports.control, control.receive)
             for listener in (self._control, *(simulator.listener for simulator in self.simulators.values())):
-                if listener is not None:
-                    await listener.listen()
+                await listener.listen()
         except BaseException:
             await self._close()
             raise
         return self
-
-    def _bind(self) -> None:
-        """Take every port, with what the state file has for the simulator at it."""
-        control = Control(self.simulators)
-        kept: dict[str, dict[str, object]] = {}
-        if self._state_file is not None and self._state_file.exists():
-            kept = orjson.loads(self._state_file.read_bytes())
-        for name, system in SYSTEMS.items():
-            port: int | None = getattr(self._ports, name)
-            if port is None:
-                continue
-            api = system()
-            api.load(kept.get(name, {}))
-            handler = control.receive_at(name)
-            self.simulators[name] = Simulator(name, api, host=self._host, port=port, control=handler)
-        self._control = Listener(self._host, self._ports.control, control.receive)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

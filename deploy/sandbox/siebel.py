@@ -214,17 +214,16 @@ class Siebel:
         row_id = parts[2] if len(parts) == _ROW_PARTS else None
         match request.method:
             case "GET":
-                return self._query(request, parts[0]) if row_id is None else self._read(row_id, parts[0])
+                if row_id is None:
+                    return self._query(request, parts[0])
+                member = self._members.get(row_id)
+                if member is None:
+                    raise _RefusedError(HTTPStatus.NOT_FOUND, "There is no data for the requested resource")
+                return json_response(HTTPStatus.OK, {"items": _item(member, parts[0], member.fields)})
             case "PUT":
                 return self._write(request, parts[0], row_id)
             case _:
                 raise _RefusedError(HTTPStatus.METHOD_NOT_ALLOWED, f"{request.method} is not allowed")
-
-    def _read(self, row_id: str, name: str) -> Response:
-        member = self._members.get(row_id)
-        if member is None:
-            raise _RefusedError(HTTPStatus.NOT_FOUND, "There is no data for the requested resource")
-        return json_response(HTTPStatus.OK, {"items": _item(member, name, member.fields)})
 
     def _query(self, request: Request, name: str) -> Response:
         found = self._found(request.query.get("searchspec"))
@@ -309,15 +308,10 @@ class Siebel:
 
     def inspect(self, method: str, what: str, request: Request) -> Response | None:
         """Show the members, ``GET members``, or seed them, ``POST members``."""
-        match method, what:
-            case "GET", "members":
-                return self._show(request)
-            case "POST", "members":
-                return self._seed(request.document())
-            case _:
-                return None
-
-    def _show(self, request: Request) -> Response:
+        if (method, what) == ("POST", "members"):
+            return self._seed(request.document())
+        if (method, what) != ("GET", "members"):
+            return None
         number, row_id = request.query.get("member_number"), request.query.get("row_id")
         if number is None and row_id is None:
             return json_response(HTTPStatus.OK, [member.shown() for member in self._members.all()])

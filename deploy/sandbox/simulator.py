@@ -168,7 +168,12 @@ class Simulator:
             case Kind.DROP_AFTER:
                 self.api.answer(request)
             case Kind.APPLY_LATE:
-                late = asyncio.get_running_loop().create_task(self._apply_in(fault.seconds, request))
+
+                async def apply() -> None:
+                    await asyncio.sleep(fault.seconds)
+                    self.api.answer(request)
+
+                late = asyncio.get_running_loop().create_task(apply())
                 self._late.add(late)
                 late.add_done_callback(self._late.discard)
                 if fault.status is not None:
@@ -179,10 +184,6 @@ class Simulator:
                 return fault.answer()
         return None
 
-    async def _apply_in(self, seconds: float, request: Request) -> None:
-        await asyncio.sleep(seconds)
-        self.api.answer(request)
-
     def add_faults(self, descriptions: list[object]) -> list[int]:
         """Add faults and let them begin; return their ids.
 
@@ -190,12 +191,6 @@ class Simulator:
             FaultError: one describes none; those before it stand.
         """
         added = [self.faults.add(description) for description in descriptions]
-        for fault in added:
-            if fault.kind is Kind.REFUSE and fault.for_s is not None:
-                self._reconcile_in(fault.for_s)
-        return [fault.id for fault in added]
-
-    def _reconcile_in(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
 
         def reopen() -> None:
@@ -203,7 +198,10 @@ class Simulator:
             self._reopening.add(task)
             task.add_done_callback(self._reopening.discard)
 
-        self._timers.add(loop.call_later(seconds + 0.001, reopen))
+        for fault in added:
+            if fault.kind is Kind.REFUSE and fault.for_s is not None:
+                self._timers.add(loop.call_later(fault.for_s + 0.001, reopen))
+        return [fault.id for fault in added]
 
     async def reconcile(self) -> None:
         """Listen or refuse, as the faults say now."""

@@ -10,7 +10,7 @@ hide in its own mirror.
 ``crowdtwist*``         the CrowdTwist loyalty API; the users it holds, and what it accepts as one
 ``siebel``              the Siebel REST API for members
 ``oic``                 the OIC token endpoint, the trigger of the member sync flow, its mapping
-``control``             ``/_sandbox/...``: look at and steer the simulators
-``server`` ``client``   all of it in a loop of yours; all of it in a thread, and the control endpoints as methods
+``server``              all of it in a loop of yours; ``/_sandbox/...``: look at and steer the simulators
+``client``              all of it in a thread, and the control endpoints as methods
 ======================  ==============================================================================
 """

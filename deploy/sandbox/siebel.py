@@ -308,28 +308,28 @@ class Siebel:
 
     def inspect(self, method: str, what: str, request: Request) -> Response | None:
         """Show the members, ``GET members``, or seed them, ``POST members``."""
-        if (method, what) == ("POST", "members"):
-            return self._seed(request.document())
-        if (method, what) != ("GET", "members"):
-            return None
-        number, row_id = request.query.get("member_number"), request.query.get("row_id")
-        if number is None and row_id is None:
-            return json_response(HTTPStatus.OK, [member.shown() for member in self._members.all()])
-        member = self._members.by_number(number) if number is not None else self._members.get(row_id or "")
-        if member is None:
-            return json_response(HTTPStatus.NOT_FOUND, {"error": "no such member"})
-        return json_response(HTTPStatus.OK, member.shown())
-
-    def _seed(self, document: object) -> Response:
-        rows = [row for row in document if isinstance(row, dict)] if isinstance(document, list) else []
-        if not rows or not all(row.get("member_number") for row in rows):
-            return json_response(HTTPStatus.BAD_REQUEST, {"error": "a list of {member_number, row_id, ...}"})
-        seeded = []
-        for row in rows:
-            others = {label: value for label, value in row.items() if label not in ("member_number", "row_id")}
-            member = self._members.add(row.get("row_id"), {MEMBER_NUMBER: row["member_number"], **others})
-            seeded.append({"row_id": member.row_id, "member_number": member.member_number})
-        return json_response(HTTPStatus.OK, seeded)
+        match method, what:
+            case "GET", "members":
+                number, row_id = request.query.get("member_number"), request.query.get("row_id")
+                if number is None and row_id is None:
+                    return json_response(HTTPStatus.OK, [member.shown() for member in self._members.all()])
+                found = self._members.by_number(number) if number is not None else self._members.get(row_id or "")
+                if found is None:
+                    return json_response(HTTPStatus.NOT_FOUND, {"error": "no such member"})
+                return json_response(HTTPStatus.OK, found.shown())
+            case "POST", "members":
+                document = request.document()
+                rows = [row for row in document if isinstance(row, dict)] if isinstance(document, list) else []
+                if not rows or not all(row.get("member_number") for row in rows):
+                    return json_response(HTTPStatus.BAD_REQUEST, {"error": "a list of {member_number, row_id, ...}"})
+                seeded = []
+                for row in rows:
+                    others = {label: value for label, value in row.items() if label not in ("member_number", "row_id")}
+                    member = self._members.add(row.get("row_id"), {MEMBER_NUMBER: row["member_number"], **others})
+                    seeded.append({"row_id": member.row_id, "member_number": member.member_number})
+                return json_response(HTTPStatus.OK, seeded)
+            case _:
+                return None
 
     def dump(self) -> dict[str, object]:
         """Return the members."""

@@ -145,23 +145,24 @@ def _hinted(value: object, *, is_personal: bool) -> Iterator[str]:
 
 def _forms(member: Mapping[str, Any]) -> Iterator[str]:
     names = [text for name in _NAMES if (text := _text(member, name))]
-    for text in (*_named(member), *_glued(names)):
+    texts = list(_named(member))
+    for count in range(2, len(names) + 1):  # written as one word, whole or with the first letter of one of them
+        texts += map(_GLUE.join, permutations(names, count))
+    for one, other in permutations(names, 2):
+        texts += (f"{one[0]}{_GLUE}{other}", f"{other}{_GLUE}{one[0]}")
+    for text in texts:
         yield from (text, text.translate(_UMLAUTS))
         yield from _streets(text)
     for name in names:
         yield from (part for part in re.split(r"[\s-]+", name) if len(part) >= _SHORTEST_PART)
-    yield from _grouped(_text(member, "postal_code"))
+    code = _text(member, "postal_code")
+    bare = re.sub(r"[\s-]", "", code)  # with and without what stands between its groups
+    yield from (bare, *(f"{bare[:at]}{glue}{bare[at:]}" for at in (3, 5) if len(bare) > at for glue in " -"))
+    if re.fullmatch(r"\d{5}[\s-]\d{4}", code):
+        yield code[:5]
     yield from _dates(member.get("date_of_birth"))
     if len(local := _text(member, "email_address").rpartition("@")[0]) >= _SHORTEST_PART:
         yield local
-
-
-def _glued(names: list[str]) -> Iterator[str]:
-    """Return names that are written as one word, whole or with the first letter of one of them."""
-    for count in range(2, len(names) + 1):
-        yield from map(_GLUE.join, permutations(names, count))
-    for one, other in permutations(names, 2):
-        yield from (f"{one[0]}{_GLUE}{other}", f"{other}{_GLUE}{one[0]}")
 
 
 def _streets(text: str) -> Iterator[str]:
@@ -175,14 +176,6 @@ def _streets(text: str) -> Iterator[str]:
 def _text(member: Mapping[str, Any], name: str) -> str:
     value = member.get(name)
     return value.strip() if isinstance(value, str) else ""
-
-
-def _grouped(code: str) -> Iterator[str]:
-    """Write a postal code with and without what stands between its groups."""
-    bare = re.sub(r"[\s-]", "", code)
-    yield from (bare, *(f"{bare[:at]}{glue}{bare[at:]}" for at in (3, 5) if len(bare) > at for glue in " -"))
-    if re.fullmatch(r"\d{5}[\s-]\d{4}", code):
-        yield code[:5]
 
 
 def _dates(value: object) -> Iterator[str]:
@@ -232,8 +225,14 @@ def marked(text: str, values: Iterable[str], keep: Iterable[str] = ()) -> str:
     found += [
         one for one in _worded(reading, values) if not any(one[0] < other[1] and other[0] < one[1] for other in stays)
     ]
+    merged: list[_Span] = []
+    for begin, end in sorted(reading.span(*one) for one in found):
+        if merged and begin < merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((begin, end))
     pieces, end = [], 0
-    for begin, stop in _merged(reading.span(*one) for one in found):
+    for begin, stop in merged:
         pieces += [text[end:begin], OPEN, text[begin:stop], CLOSE]
         end = stop
     return "".join((*pieces, text[end:]))
@@ -293,16 +292,6 @@ def _worded(reading: Reading, values: Iterable[str]) -> Iterator[_Span]:
             between = (re.escape(sign) if sign.isdigit() else rf"\s*{re.escape(sign)}\s*" for sign in value)
             form = rf"(?<!\d){''.join(between)}(?!\d)"  # no digit goes on beside
             yield from (found.span() for found in re.finditer(form, reading.signs))
-
-
-def _merged(spans: Iterable[_Span]) -> Sequence[_Span]:
-    merged: list[_Span] = []
-    for begin, end in sorted(spans):
-        if merged and begin < merged[-1][1]:
-            merged[-1] = merged[-1][0], max(end, merged[-1][1])
-        else:
-            merged.append((begin, end))
-    return merged
 
 
 def in_marks(text: str) -> tuple[str, ...]:

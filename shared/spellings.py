@@ -44,22 +44,18 @@ def read(text: str) -> Reading:
     for _ in range(_LAYERS):
         if _ESCAPE.search(reading.signs) is None:
             break
-        reading = _unescaped(reading)
+        signs: list[str] = []
+        spans: list[tuple[int, int]] = []
+        end = 0
+        for found in _ESCAPE.finditer(reading.signs):
+            between = reading.signs[end : found.start()]
+            for part, start, stop in ((between, end, found.start()), (_plain(found), *found.span())):
+                signs.append(part)
+                is_plain = len(part) == stop - start
+                spans += reading.spans[start:stop] if is_plain else [reading.span(start, stop)] * len(part)
+            end = found.end()
+        reading = Reading("".join((*signs, reading.signs[end:])), [*spans, *reading.spans[end:]])
     return reading
-
-
-def _unescaped(reading: Reading) -> Reading:
-    signs: list[str] = []
-    spans: list[tuple[int, int]] = []
-    end = 0
-    for found in _ESCAPE.finditer(reading.signs):
-        plain = _plain(found)
-        for part, start, stop in ((reading.signs[end : found.start()], end, found.start()), (plain, *found.span())):
-            signs.append(part)
-            is_plain = len(part) == stop - start
-            spans += reading.spans[start:stop] if is_plain else [reading.span(start, stop)] * len(part)
-        end = found.end()
-    return Reading("".join((*signs, reading.signs[end:])), [*spans, *reading.spans[end:]])
 
 
 def _plain(found: re.Match[str]) -> str:

@@ -218,13 +218,9 @@ def _fault(form: type[BaseModel], value: object) -> str | None:
     try:
         form.model_validate(value)
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False, include_context=False)
-        places = sorted({_place(fault["type"], fault["loc"]) for fault in faults})
-        return f"not of our making: {', '.join(places[:_PLACES_MAX])}"
+        places = set()
+        for fault in error.errors(include_url=False, include_input=False, include_context=False):
+            path = (*fault["loc"][:-1], "(more)") if fault["type"] == "extra_forbidden" else fault["loc"]
+            places.add(".".join(map(str, path)) or "all of it")
+        return f"not of our making: {', '.join(sorted(places)[:_PLACES_MAX])}"
     return None
-
-
-def _place(kind: str, path: tuple[int | str, ...]) -> str:
-    if kind == "extra_forbidden":
-        return ".".join(map(str, (*path[:-1], "(more)")))
-    return ".".join(map(str, path)) or "all of it"

@@ -108,7 +108,10 @@ def attempt(task: "Task[..., Any]", stage: Stage, ids: Sequence[int]) -> dict[st
     answers = run.call(begun.works)
     endings = begun.endings + run.write(answers, carried=not all(is_data_error(result) for _, result in answers))
     late = len(begun.works) - len(answers)
-    stay_behind = all(_stays_behind(ending) for ending in endings)
+    stay_behind = all(  # who waits, or goes on by itself, needs no message
+        isinstance(ending, Parked) or (isinstance(ending, Advanced) and ending.state is State.PENDING)
+        for ending in endings
+    )
     return _summary(endings, late=late, goes_on=begun.ahead or late > 0 or not stay_behind)
 
 
@@ -219,7 +222,10 @@ class Attempt:
             concluded = self._conclude(answers, carried=carried, spared=True)
         if not concluded:
             return []
-        seen = self._seen(answers)
+        seen = None  # what comes after the lease shows nothing of the connection
+        if lease_clock() < self.lease_ends:
+            was_open = self.gate is not None and self.gate.is_open
+            seen = evidence.seen(answers, self.health.of.policy, was_open=was_open, company=self.company)
         pieces = in_halves(
             [concluded], lambda whole: self._written([one.ending for one in whole[0]], seen), self._written_in_halves
         )
@@ -271,13 +277,6 @@ class Attempt:
                 concluded.append(Concluded(work, error, _ending(work, error, rules)))
         return concluded
 
-    def _seen(self, answers: Sequence[Answer]) -> Seen | None:
-        """Return what *answers* show of the connection, None where they come after the lease."""
-        if lease_clock() >= self.lease_ends:
-            return None
-        was_open = self.gate is not None and self.gate.is_open
-        return evidence.seen(answers, self.health.of.policy, was_open=was_open, company=self.company)
-
     def _written_in_halves(self, concluded: Sequence[Concluded], _: Exception) -> list[Written]:
         """Write what the ledger does not take as a whole: all but the one at fault as they ended."""
         return in_halves(concluded, lambda some: self._written([one.ending for one in some]), self._written_bare)
@@ -289,17 +288,17 @@ class Attempt:
         return in_halves([bare], self._written, lambda _, why: self._written([bug(one.work, why, self.stage)]))
 
     def _written(self, endings: Sequence[Ending], seen: Seen | None = None) -> list[Written]:
-        return [Written(endings, outlasting(lambda: self._finish(endings, seen), _RESULTS_PATIENCE_S))]
+        def write() -> int:
+            with transaction(engine(), durable=False) as tx:
+                count = attempts.finish(tx, self.stage, endings, self.terms)
+                was_well = self.gate is not None and self.gate.is_well
+                if seen is None or not count or (was_well and not seen.failed):
+                    return count
+                change = self.health.take_in(tx, seen)
+            self.health.note(*change)
+            return count
 
-    def _finish(self, endings: Sequence[Ending], seen: Seen | None) -> int:
-        with transaction(engine(), durable=False) as tx:
-            count = attempts.finish(tx, self.stage, endings, self.terms)
-            was_well = self.gate is not None and self.gate.is_well
-            if seen is None or not count or (was_well and not seen.failed):
-                return count
-            change = self.health.take_in(tx, seen)
-        self.health.note(*change)
-        return count
+        return [Written(endings, outlasting(write, _RESULTS_PATIENCE_S))]
 
 
 def _ending(work: Work, result: Result | BaseException, rules: Rules) -> Ending:
@@ -333,11 +332,6 @@ _ERRANDS = {
     Errand.PROBE: "probed",
     Errand.TELL_AGAIN: "told_again",
 }
-
-
-def _stays_behind(ending: Ending) -> bool:
-    """Return whether the instance leaves its batch: who waits, or goes on by itself, needs no message."""
-    return isinstance(ending, Parked) or (isinstance(ending, Advanced) and ending.state is State.PENDING)
 
 
 def _summary(endings: Sequence[Ending], *, late: int, goes_on: bool) -> dict[str, int]:

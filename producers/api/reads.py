@@ -31,13 +31,12 @@ from producers.http.request import (
 from producers.operations import reads
 from producers.operations.filtering import INSTANT_SAID, id_of, instant_of, refusals_of
 from producers.operations.job_control import Operator
-from shared.ledger import operators, refusals, suggestions
+from shared.ledger import operators, refusals
 from shared.ledger.engine import transaction
-from shared.ledger.filters import Filter
+from shared.ledger.filters import SUGGESTED, SUGGESTIONS_DEFAULT, Filter, Suggestion, suggested
 from shared.ledger.operators import ActionFilter, ActionPage
 from shared.ledger.records import InstanceDetail, MemberRecord, Page
 from shared.ledger.refusals import RefusalFilter, RefusalPage
-from shared.ledger.suggestions import SUGGESTED, Suggestion
 
 router = APIRouter()
 
@@ -237,11 +236,11 @@ def list_suggestions(
         Query(description="a condition of the filter, or who or what of the audit", json_schema_extra=_SUGGESTED),
     ],
     beginning: _Beginning = "",
-    limit: Annotated[int, Query(ge=1, le=100, description="at most so many")] = suggestions.LIMIT_DEFAULT,
+    limit: Annotated[int, Query(ge=1, le=100, description="at most so many")] = SUGGESTIONS_DEFAULT,
 ) -> Response:
     """Suggest values for a filter, of the newest 20,000 failed instances, or actions, or of all members."""
     try:
         with transaction(ledger_of(request)) as tx:
-            return json_answer(SuggestionPage(suggestions.suggested(tx, field, beginning, limit=limit)))
+            return json_answer(SuggestionPage(suggested(tx, field, beginning, limit=limit)))
     except ValueError as error:
         raise invalid_parameter(error) from None

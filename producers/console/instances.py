@@ -24,9 +24,8 @@ from producers.operations.filtering import LIMIT_DEFAULT, id_of
 from producers.operations.job_control import Operator
 from shared.ledger import views
 from shared.ledger.engine import Transaction, transaction
-from shared.ledger.filters import CONDITIONS
+from shared.ledger.filters import CONDITIONS, suggested
 from shared.ledger.jobs import DISCARDED_FROM, REQUEUED_FROM, jobs_of
-from shared.ledger.suggestions import suggested
 from shared.pipeline import SYSTEMS
 
 router = APIRouter()

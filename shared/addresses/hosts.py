@@ -197,20 +197,19 @@ def networks(text: str) -> tuple[Network, ...]:
     Raises:
         AddressError: one of them is neither, or is everybody.
     """
+    found = []
     try:
-        found = tuple(_network(one.strip()) for one in text.split(",") if one.strip())
+        for one in filter(None, map(str.strip, text.split(","))):
+            host, slash, bits = one.partition("/")
+            plain = address(host)
+            is_mapped = bits.isdecimal() and plain.version != ipaddress.ip_address(host.strip("[]")).version
+            prefix = int(bits) - (96 if is_mapped else 0) if slash else plain.max_prefixlen
+            found.append(ipaddress.ip_network(f"{plain}/{prefix}"))
     except ValueError:
         raise AddressError(f"must be addresses or networks separated by commas, {_NETWORKS}") from None
     if any(one.prefixlen == 0 for one in found):
         raise AddressError(f"must not be everybody: whoever is named may say who a client is, {_NETWORKS}")
-    return found
-
-
-def _network(text: str) -> Network:
-    host, slash, bits = text.partition("/")
-    found = address(host)
-    mapped = 96 if bits.isdecimal() and found.version != ipaddress.ip_address(host.strip("[]")).version else 0
-    return ipaddress.ip_network(f"{found}/{int(bits) - mapped}" if slash else str(found))
+    return tuple(found)
 
 
 def is_loopback(host: str) -> bool:

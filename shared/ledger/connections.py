@@ -170,30 +170,29 @@ def connections(tx: Connection, budgets: Mapping[Stage, Budget]) -> list[Connect
     suspects = {row.failed_stage: (row.total, row.given_up) for row in tx.execute(_SUSPECTS)}
     found = []
     for stage in STAGES:
+        budget = None
+        if limit := budgets.get(stage):
+            used = spending.used(tx, stage)
+            budget = BudgetState(
+                per_minute=limit.per_minute,
+                used=sum(used.values()),
+                used_live=used.get(Lane.LIVE, 0),
+                used_bulk=used.get(Lane.BULK, 0),
+                free_live=limit.free(Lane.LIVE, used),
+                free_bulk=limit.free(Lane.BULK, used),
+            )
         last_error = rows[stage].last_error
         waiting, given_up = suspects.get(stage, (0, 0))
         found.append(
             ConnectionState(
                 **rows[stage]._asdict() | {"last_error": None if last_error is None else mask_text(last_error)},
                 held=held.get(stage, 0),
-                budget=_standing(tx, budgets[stage]) if stage in budgets else None,
+                budget=budget,
                 suspects=waiting,
                 suspects_given_up=given_up,
             )
         )
     return found
-
-
-def _standing(tx: Connection, limit: Budget) -> BudgetState:
-    used = spending.used(tx, limit.stage)
-    return BudgetState(
-        per_minute=limit.per_minute,
-        used=sum(used.values()),
-        used_live=used.get(Lane.LIVE, 0),
-        used_bulk=used.get(Lane.BULK, 0),
-        free_live=limit.free(Lane.LIVE, used),
-        free_bulk=limit.free(Lane.BULK, used),
-    )
 
 
 def _gate(row: "Row[tuple[object, ...]]") -> Gate:

@@ -10,10 +10,12 @@ What makes the statements fast:
   index that gives its rows in order, their disjunction has none.
 - `since` and `until` become bounds on the id, found by bisection: ids are taken in order of acceptance, give or take.
 - Whatever failed has a code; a code or a failed status is looked for only among those.
+- What somebody may mean who has typed the beginning of a value is suggested by a walk along an index that stops at the
+  limit, or from the newest `_LOOKED_AT` rows.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -27,10 +29,12 @@ from shared.masking import mask_text
 from shared.personal import CLOSE, OPEN
 from shared.pipeline import Lane, Stage, State, SyncStatus
 
+SUGGESTIONS_DEFAULT = 10
 NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*$"
 """What a text of a filter may be, in the grammar that Python and JSON Schema share."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_LOOKED_AT = 20_000
 _ACCEPTANCE_SKEW = timedelta(minutes=10)
 """How far the order of ids and of `accepted_at` may differ: retries of intake, clocks of its hosts."""
 
@@ -218,13 +222,13 @@ class Filter:
 
     def stored(self) -> dict[str, str | list[str]]:
         """Return it as JSON that names nobody: as a job and the audit keep it, by attribute."""
-        return {row.attribute: _plain(value) for row, value in self.given()}
-
-
-def _plain(value: object) -> str | list[str]:
-    if isinstance(value, tuple):
-        return [str(one) for one in value]
-    return value.isoformat() if isinstance(value, datetime) else mask_text(str(value))
+        found: dict[str, str | list[str]] = {}
+        for row, value in self.given():
+            if isinstance(value, tuple):
+                found[row.attribute] = [str(one) for one in value]
+            else:
+                found[row.attribute] = value.isoformat() if isinstance(value, datetime) else mask_text(str(value))
+        return found
 
 
 def _rows() -> Iterator[Condition]:
@@ -287,3 +291,37 @@ _ID_AT = text("""
     )
     select max(low) from search
 """)
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """One value; *count* how often it occurs among the newest 20,000, None: not counted."""
+
+    value: str
+    count: int | None
+
+
+def suggested(tx: Connection, field: str, beginning: str, *, limit: int = SUGGESTIONS_DEFAULT) -> list[Suggestion]:
+    """Return values of *field* that begin so: codes and words of the audit the commonest first, members in order.
+
+    Raises:
+        ValueError: there are no suggestions for this field, or *beginning* holds a NUL.
+    """
+    if "\0" in beginning:
+        raise ValueError("beginning: contains a control character")
+    if field not in SUGGESTED:
+        raise ValueError(f"field: must be one of {', '.join(SUGGESTED)}")
+    rows = tx.execute(SUGGESTED[field], {"beginning": beginning, "limit": limit, "looked_at": _LOOKED_AT})
+    return [Suggestion(row.value, row.total) for row in rows]
+
+
+_AUDITED = """
+    select {field} as value, count(*) as total
+    from (select {field} from operator_action order by id desc limit :looked_at) as newest
+    where {field} ^@ :beginning group by {field} order by total desc, {field} limit :limit
+"""
+SUGGESTED: Mapping[str, TextClause] = {
+    **{row.name: text(row.suggested) for row in CONDITIONS if row.suggested},
+    **{field: text(_AUDITED.format(field=field)) for field in ("who", "what")},
+}
+"""The fields that suggestions are made for: conditions of the filter, and of the audit `who` and `what`."""

@@ -76,18 +76,8 @@ def record(tx: Connection, action: Action) -> None:
 
 def actions(tx: Connection, where: ActionFilter, *, limit: int, before: int | None = None) -> ActionPage:
     """List the newest *limit* actions that match, newest first; *before* is the cursor of the page before."""
-    conditions, parameters = _conditions(where)
-    if before is not None:
-        conditions.append("id < :before")
-    found = text(_ACTIONS.format(" and ".join(conditions) or "true"))
-    items = [ActionRecord(*row) for row in tx.execute(found, parameters | {"limit": limit + 1, "before": before})]
-    return ActionPage(items[:limit], items[limit - 1].action_id if len(items) > limit else None)
-
-
-def _conditions(where: ActionFilter) -> tuple[list[str], dict[str, Any]]:
-    """Return the conditions and their parameters; an instant becomes a bound on the id too, which the walk stops at."""
     conditions = []
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = {"limit": limit + 1}
     if where.who:
         conditions.append("who = any(cast(:who as text[]))")
         parameters["who"] = list(where.who)
@@ -97,6 +87,7 @@ def _conditions(where: ActionFilter) -> tuple[list[str], dict[str, Any]]:
     if where.denied is not None:
         conditions.append("denied = :denied")
         parameters["denied"] = where.denied
+    # An instant becomes a bound on the id too, which the walk stops at.
     if where.since:
         first = "(select id from operator_action where at >= :since_about order by at limit 1)"
         conditions.append(f"at >= :since and id >= {first}")
@@ -105,7 +96,12 @@ def _conditions(where: ActionFilter) -> tuple[list[str], dict[str, Any]]:
         last = "(select id from operator_action where at < :until_about order by at desc limit 1)"
         conditions.append(f"at < :until and id <= {last}")
         parameters |= {"until": where.until, "until_about": where.until + _SKEW}
-    return conditions, parameters
+    if before is not None:
+        conditions.append("id < :before")
+        parameters["before"] = before
+    found = text(_ACTIONS.format(" and ".join(conditions) or "true"))
+    items = [ActionRecord(*row) for row in tx.execute(found, parameters)]
+    return ActionPage(items[:limit], items[limit - 1].action_id if len(items) > limit else None)
 
 
 _ACTIONS = """

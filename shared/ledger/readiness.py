@@ -11,7 +11,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from shared.errors import LedgerConflictError, LedgerError, LedgerUnwritableError
@@ -80,20 +80,16 @@ def write(of: Ledger) -> None:
     """
     with transaction(of) as tx:
         tx.execute(_PATIENCE)
-        _make_room_needed(tx)
+        # An empty table's next row asks the disk for a page.  Not while a backup or another look reads it.
+        try:
+            with tx.begin_nested():
+                tx.execute(_LOCK)
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) != _LOCKED:
+                raise
+        else:
+            tx.execute(_TRUNCATE)
         tx.execute(_INSERT)
-
-
-def _make_room_needed(tx: Connection) -> None:
-    """Empty the table, whose next row then asks the disk for a page; not while a backup or another look reads it."""
-    try:
-        with tx.begin_nested():
-            tx.execute(_LOCK)
-    except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) != _LOCKED:
-            raise
-    else:
-        tx.execute(_TRUNCATE)
 
 
 _LOCKED = "55P03"

@@ -134,16 +134,14 @@ def conclude(work: Work, result: Result, rules: Rules) -> Ending:
         return _untried(work, rules.stage, Line("the lease ran out before it was sent, due again", calls=result.calls))
     if work.errand is not None:
         return _errand_ended(work, work.errand, result, rules)
-    return _advanced(work, result, rules) if isinstance(result, Done) else _failed(work, result, rules)
-
-
-def _advanced(work: Work, done: Done, rules: Rules) -> Advanced:
-    line = Line(done.what, None, done.took_ms, done.calls)
+    if isinstance(result, Failed):
+        return _failed(work, result, rules)
+    line = Line(result.what, None, result.took_ms, result.calls)
     if rules.stage is Stage.SIEBEL:
         state = State.COMPLETED if work.status in {None, SyncStatus.SUCCESS} else State.REJECTED
-        return Advanced(work, state, Stage.SIEBEL, work.status, work.error, line, facts=done.facts)
+        return Advanced(work, state, Stage.SIEBEL, work.status, work.error, line, facts=result.facts)
     status = SyncStatus.SUCCESS if rules.stage is Stage.CROWDTWIST else work.status
-    return Advanced(work, _onward(rules), _AFTER[rules.stage], status, "", line, facts=done.facts)
+    return Advanced(work, _onward(rules), _AFTER[rules.stage], status, "", line, facts=result.facts)
 
 
 def _untried(work: Work, stage: Stage, line: Line, more_in_s: float = 0.0) -> Ending:

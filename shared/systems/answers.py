@@ -160,13 +160,14 @@ def document_of(body: bytes) -> tuple[Any, bool]:
 def _read_again(body: bytes) -> object:
     text = body.decode("utf-8", "replace")
     try:
-        return json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=lambda _: None)
+        return json.loads(
+            text,
+            parse_int=lambda digits: int(digits) if len(digits) <= _LONGEST_WHOLE else _finite(digits),
+            parse_float=_finite,
+            parse_constant=lambda _: None,
+        )
     except (ValueError, RecursionError):
         return None
-
-
-def _whole(digits: str) -> int | float | None:
-    return int(digits) if len(digits) <= _LONGEST_WHOLE else _finite(digits)
 
 
 def _finite(digits: str) -> float | None:

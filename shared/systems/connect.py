@@ -15,7 +15,6 @@ from shared.systems.crowdtwist import CrowdTwist
 from shared.systems.oic import Oic
 from shared.systems.permits import Permits
 from shared.systems.siebel import Siebel
-from shared.systems.transport import Client
 
 _GRACE_S = 1.0
 """What a test may take beyond its calls' time-out, so that the error that names the cause comes first."""
@@ -58,22 +57,19 @@ async def examine(stage: Stage, of: Settings, permits: Permits | None = None) ->
     if of.connection(stage).base_url is None:
         what = f"MEMBERSYNC_{stage.upper()}__BASE_URL is not set"
         return Finding(stage, ok=False, code="not_configured", what=what, took_ms=0.0)
+    timeout_s = of.connection(stage).timeout_s
+    code: str | None = None
+    what = "it answers, and takes our credentials"
     began = time.perf_counter()
-    code, what = await _tested(client, of.connection(stage).timeout_s)
-    return Finding(stage, code is None, code, what, round((time.perf_counter() - began) * 1000, 1))
-
-
-async def _tested(client: Client, timeout_s: float) -> tuple[str | None, str]:
-    """Return the code and the sentence of what came of it."""
     try:
         async with asyncio.timeout(timeout_s + _GRACE_S):
             await client.test()
     except StageError as error:
-        return error.code, str(error)
+        code, what = error.code, str(error)
     except TimeoutError:
-        return OutcomeUnknownError.code, f"no answer within {timeout_s:g} s"
+        code, what = OutcomeUnknownError.code, f"no answer within {timeout_s:g} s"
     except Exception as error:  # noqa: BLE001  # a bug's message may carry a secret: its kind is enough
-        return "bug", f"the test itself failed ({type(error).__name__})"
+        code, what = "bug", f"the test itself failed ({type(error).__name__})"
     finally:
         await client.close()
-    return None, "it answers, and takes our credentials"
+    return Finding(stage, code is None, code, what, round((time.perf_counter() - began) * 1000, 1))

@@ -102,9 +102,11 @@ def refusal(answer: Answer) -> StageError:
     status = answer.status
     if status == HTTPStatus.FORBIDDEN and not is_inactive(answer):
         return UnauthorisedError(SYSTEM, f"refused our credentials (HTTP {status})", status)
-    if _is_about_a_member(answer) and not is_absent(answer):
-        return DataError(SYSTEM, answer.text("message")[:_LONGEST_MESSAGE], status)
-    return UnavailableError(SYSTEM, f"answered something that is not its own (HTTP {status})", status)
+    code = _own_code(answer)
+    is_not_found = status == HTTPStatus.NOT_FOUND and code.endswith("not_found")  # the user, or the path
+    if not code or code in _OF_THE_ACCOUNT or status in _NEVER_ABOUT_A_MEMBER or is_not_found:
+        return UnavailableError(SYSTEM, f"answered something that is not its own (HTTP {status})", status)
+    return DataError(SYSTEM, answer.text("message")[:_LONGEST_MESSAGE], status)
 
 
 def is_absent(answer: Answer) -> bool:
@@ -143,13 +145,6 @@ def is_as_sent(sent: User, stored: User) -> bool:
         for field, value in sent.items()
         if field not in _NEVER_SHOWN and not (value is None and field in _SHOWN_AS)
     )
-
-
-def _is_about_a_member(answer: Answer) -> bool:
-    code, status = _own_code(answer), answer.status
-    if not code or code in _OF_THE_ACCOUNT or status in _NEVER_ABOUT_A_MEMBER:
-        return False
-    return not (status == HTTPStatus.NOT_FOUND and code != _ABSENT and code.endswith("not_found"))
 
 
 def _own_code(answer: Answer) -> str:

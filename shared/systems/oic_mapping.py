@@ -82,12 +82,26 @@ def _address(member: Mapping[str, Any], settings: OicSettings) -> User:
     postal_code = _text(member, "postal_code").upper()
     match country:
         case "US":  # "for domestic addresses only postal_code can be provided" (C11)
-            return _sent(postal_code=_us_postal(postal_code or settings.default_postal_code))
+            found = _US_POSTAL.fullmatch(postal_code or settings.default_postal_code)
+            if found is None:
+                raise DataError(_SYSTEM, "Primary Postal Code is not a US code of five or nine digits")
+            return _sent(postal_code="-".join(filter(None, found.groups())))
         case "CA":
-            return _sent(postal_code=_ca_postal(postal_code), country_code=country)
+            if not postal_code:
+                what = "Primary Postal Code is missing; a Canadian address needs one of the form LXL XLX"
+                raise DataError(_SYSTEM, what)
+            found = _CA_POSTAL.fullmatch(postal_code)
+            if found is None:
+                raise DataError(_SYSTEM, "Primary Postal Code is not a Canadian code of the form LXL XLX")
+            return _sent(postal_code=f"{found[1]} {found[2]}", country_code=country)
         case _:  # no postal code: with one, CrowdTwist takes the address for a domestic one (C11)
-            city_id = _city_id(_text(member, "ct_city_id") or settings.default_city_id)
-            return _sent(country_code=country, city_name=_text(member, "city") or None, city_id=city_id)
+            city_id = _text(member, "ct_city_id") or settings.default_city_id
+            if not (city_id.isascii() and city_id.isdecimal()):
+                raise DataError(_SYSTEM, "CT City Id is not a number")
+            if len(city_id.lstrip("0")) > _CITY_ID_DIGITS:
+                raise DataError(_SYSTEM, f"CT City Id has more than {_CITY_ID_DIGITS} digits")
+            city = _text(member, "city") or None
+            return _sent(country_code=country, city_name=city, city_id=int(city_id.lstrip("0") or "0"))
 
 
 def _sent(
@@ -98,30 +112,6 @@ def _sent(
     city_id: int | None = None,
 ) -> User:
     return {"postal_code": postal_code, "country_code": country_code, "city_name": city_name, "city_id": city_id}
-
-
-def _us_postal(postal_code: str) -> str:
-    found = _US_POSTAL.fullmatch(postal_code)
-    if found is None:
-        raise DataError(_SYSTEM, "Primary Postal Code is not a US code of five or nine digits")
-    return "-".join(filter(None, found.groups()))
-
-
-def _ca_postal(postal_code: str) -> str:
-    if not postal_code:
-        raise DataError(_SYSTEM, "Primary Postal Code is missing; a Canadian address needs one of the form LXL XLX")
-    found = _CA_POSTAL.fullmatch(postal_code)
-    if found is None:
-        raise DataError(_SYSTEM, "Primary Postal Code is not a Canadian code of the form LXL XLX")
-    return f"{found[1]} {found[2]}"
-
-
-def _city_id(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()):
-        raise DataError(_SYSTEM, "CT City Id is not a number")
-    if len(digits := text.lstrip("0")) > _CITY_ID_DIGITS:
-        raise DataError(_SYSTEM, f"CT City Id has more than {_CITY_ID_DIGITS} digits")
-    return int(digits or "0")
 
 
 def _text(member: Mapping[str, Any], field: str) -> str:

@@ -11,7 +11,6 @@ import httpx
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import BuilderError, DetailedPyreqwestError, PyreqwestError
 from pyreqwest.proxy import ProxyBuilder
-from pyreqwest.response import ResponseBodyReader
 
 from shared.systems.permits import calling
 
@@ -89,19 +88,15 @@ class Wire(httpx.AsyncBaseTransport):
         if calling.get().left_s <= 0:  # asked last of all: a process may be frozen on any line
             raise httpx.PoolTimeout("the lease is over", request=request)
         async with built as response:
-            body = await self._body(response.body_reader)
+            body, is_cut = bytearray(), False
+            while not is_cut and (chunk := await response.body_reader.read_chunk()) is not None:
+                body += chunk
+                is_cut = len(body) > self._most_bytes
             # What could not be unpacked stays as it is: the client's response would try, and without a limit.
             headers = [(name, value) for name, value in response.headers.items() if name != "content-encoding"]
-            status, extensions = response.status, {IS_CUT: body is None}
-        return httpx.Response(status, headers=headers, content=body, request=request, extensions=extensions)
-
-    async def _body(self, reader: ResponseBodyReader) -> bytes | None:
-        body = bytearray()
-        while (chunk := await reader.read_chunk()) is not None:
-            body += chunk
-            if len(body) > self._most_bytes:
-                return None
-        return bytes(body)
+            status, extensions = response.status, {IS_CUT: is_cut}
+        content = None if is_cut else bytes(body)
+        return httpx.Response(status, headers=headers, content=content, request=request, extensions=extensions)
 
     def _opened(self) -> Client:
         builder = ClientBuilder().default_headers(self._headers).follow_redirects(enable=False)

@@ -14,8 +14,7 @@ from producers.http.operating import FilterBody
 from producers.operations.filtering import filter_of
 from producers.operations.job_control import Selection
 from shared.ledger.engine import transaction
-from shared.ledger.filters import CONDITIONS, Condition, Filter, matching
-from shared.ledger.suggestions import SUGGESTED
+from shared.ledger.filters import CONDITIONS, SUGGESTED, Condition, Filter, matching
 from tests.commands import options
 
 FILTERED = ("instances", "dead-letters", "requeue", "discard")

@@ -49,16 +49,16 @@ class CrowdTwistStage:
 
     async def run(self, works: Sequence[Work]) -> Sequence[Result]:
         """Bring each member to CrowdTwist, one after the other: facts `ct_user_id`, `echoed`."""
-        return [await self._run(work) for work in works]
-
-    async def _run(self, work: Work) -> Result:
-        talk = Talk(self.client, work)
-        try:
-            return await self._written(talk, work)
-        except StageError as error:
-            # A write may still land: whoever comes next looks first, and the next success is read back.
-            facts = {"unknown_outcome": True} if talk.write_is_out else {}
-            return talk.exchange.failed(error, **facts)
+        results: list[Result] = []
+        for work in works:
+            talk = Talk(self.client, work)
+            try:
+                results.append(await self._written(talk, work))
+            except StageError as error:
+                # A write may still land: whoever comes next looks first, and the next success is read back.
+                facts = {"unknown_outcome": True} if talk.write_is_out else {}
+                results.append(talk.exchange.failed(error, **facts))
+        return results
 
     @staticmethod
     async def _written(talk: "Talk", work: Work) -> Done:

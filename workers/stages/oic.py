@@ -26,14 +26,14 @@ class BuiltinOic:
 
     async def run(self, works: Sequence[Work]) -> Sequence[Result]:
         """Map each member."""
-        return [self._mapped(work) for work in works]
-
-    def _mapped(self, work: Work) -> Result:
-        try:
-            user = map_member(work.event, self._settings)
-        except DataError as error:
-            return Failed(error)
-        return Done("mapped to a CrowdTwist user", {"user": user})
+        results: list[Result] = []
+        for work in works:
+            try:
+                user = map_member(work.event, self._settings)
+                results.append(Done("mapped to a CrowdTwist user", {"user": user}))
+            except DataError as error:
+                results.append(Failed(error))
+        return results
 
 
 class RemoteOic:
@@ -46,17 +46,18 @@ class RemoteOic:
 
     async def run(self, works: Sequence[Work]) -> Sequence[Result]:
         """Let OIC map each member, one after the other."""
-        return [await self._run(work) for work in works]
-
-    async def _run(self, work: Work) -> Result:
-        exchange = self.client.exchange(personal=partial(values_of, work.event.get("member")))
-        message_id = str(work.event.get("event_id") or work.instance_id)
-        try:
-            mapped = await self.client.map(exchange, work.event, message_id)
-        except StageError as error:
-            if isinstance(error, DataError) and work.operation == "delete":
-                inactive = {"third_party_id": work.member_number, "is_active": 0}  # which needs nothing of the mapping
-                return exchange.done("cannot be mapped, and need not be", user=inactive)
-            return exchange.failed(error)
-        facts = {} if mapped.instance_id is None else {"oic_instance_id": mapped.instance_id}
-        return exchange.done("mapped by OIC to a CrowdTwist user", user=mapped.user, **facts)
+        results: list[Result] = []
+        for work in works:
+            exchange = self.client.exchange(personal=partial(values_of, work.event.get("member")))
+            message_id = str(work.event.get("event_id") or work.instance_id)
+            try:
+                mapped = await self.client.map(exchange, work.event, message_id)
+                facts = {} if mapped.instance_id is None else {"oic_instance_id": mapped.instance_id}
+                results.append(exchange.done("mapped by OIC to a CrowdTwist user", user=mapped.user, **facts))
+            except StageError as error:
+                if isinstance(error, DataError) and work.operation == "delete":
+                    inactive = {"third_party_id": work.member_number, "is_active": 0}  # needs nothing of the mapping
+                    results.append(exchange.done("cannot be mapped, and need not be", user=inactive))
+                else:
+                    results.append(exchange.failed(error))
+        return results

@@ -138,12 +138,8 @@ def _options(
     """Siebel Loyalty members to CrowdTwist, and the truth back."""
 
 
-def _unloaded() -> None:
-    """Stand for a command until it is typed."""
-
-
 for _name, _command in COMMANDS.items():
-    app.command(_name, help=_command.help, rich_help_panel=_command.panel)(_unloaded)
+    app.command(_name, help=_command.help, rich_help_panel=_command.panel)(lambda: None)  # loaded when it is typed
 
 
 def run(arguments: Sequence[str] | None = None) -> None:

@@ -21,7 +21,7 @@ from producers.cli.records import instances
 from producers.cli.terminal import Columns, coloured, console, instant, operator, plain, print_json, print_rows
 from producers.operations import advice, job_control
 from producers.operations.filtering import id_of
-from producers.operations.job_control import Ask, AskError, Rehearsal, RehearsalError, Selection
+from producers.operations.job_control import Ask, AskError, RehearsalError, Selection
 from shared.ledger import causes
 from shared.ledger.causes import Alike, Cause
 from shared.ledger.engine import Ledger, engine, transaction
@@ -102,7 +102,7 @@ def dead_letters(
     listed: Annotated[bool, typer.Option("--list", help="Instances instead of causes.")] = False,
     listing: Listing,
 ) -> int:
-    """Show dead letters by cause, or listed."""
+    """Show dead letters by cause, and what to do about each; or listed."""
     if listed:
         return instances(where.of_dead_letters(), listing)
     try:
@@ -114,7 +114,10 @@ def dead_letters(
     if listing.as_json:
         print_json({"items": found, "next": None})
     elif found:
-        _print_causes(found)
+        print_rows(found, _CAUSES, texts=["message"], expendable=["first", "last", "newer coming"])
+        for todo, meant in groupby(sorted(found, key=_todo), key=_todo):
+            whom = ", ".join(f"{cause.count} {cause.code} at {spoken(cause.stage)}" for cause in meant)
+            console().print(plain(f"{whom}: {todo}"))
     else:
         typer.echo("no dead letter matches", err=True)
     if more := len(everything) - len(found):
@@ -173,17 +176,25 @@ def jobs(
 
 
 def _rehearse(selection: Selection, *, as_json: bool) -> int:
+    """Show what would be sent differently, instance by instance."""
     try:
         found = job_control.rehearse(_ledger(), operator(), selection, with_ledger())
     except RehearsalError as error:
         raise TroubleError(str(error)) from error
     if as_json:
         print_json({"items": found, "next": None})
-    elif found:
-        _print_rehearsals(found)
-    else:
+        return DONE if found else NOTHING
+    if not found:
         typer.echo("no instance matches", err=True)
-    return DONE if found else NOTHING
+        return NOTHING
+    out = console()
+    for one in found:
+        what = {"same": "the same would be sent", "differs": "differs"}.get(one.outcome, f"Data Error: {one.error}")
+        out.print(plain(f"instance {one.instance_id} of member {one.member_number}: {what}"), soft_wrap=True)
+        for change in one.changes:
+            values = f"{orjson.dumps(change.before).decode()} -> {orjson.dumps(change.after).decode()}"
+            out.print(plain(f"  {change.change:<8} {change.field}: {values}"), soft_wrap=True)
+    return DONE
 
 
 def _carry_out(ask: Ask, manner: Manner) -> int:
@@ -278,15 +289,6 @@ def _ledger() -> Ledger:
     return engine(with_ledger().ledger_url)
 
 
-def _print_causes(found: Sequence[Cause]) -> None:
-    """Print dead letters by cause, and what to do about each."""
-    print_rows(found, _CAUSES, texts=["message"], expendable=["first", "last", "newer coming"])
-    out = console()
-    for todo, meant in groupby(sorted(found, key=_todo), key=_todo):
-        whom = ", ".join(f"{cause.count} {cause.code} at {spoken(cause.stage)}" for cause in meant)
-        out.print(plain(f"{whom}: {todo}"))
-
-
 def _todo(cause: Cause) -> str:
     return advice.for_failure(cause.stage, cause.code, cause.message)
 
@@ -334,17 +336,6 @@ def _print_jobs(found: Iterable[Job]) -> None:
 
 def _counts(job: Job) -> str:
     return ", ".join(f"{count} {spoken(state)}" for state, count in job.counts.items() if count)
-
-
-def _print_rehearsals(found: Sequence[Rehearsal]) -> None:
-    """Print what would be sent differently, instance by instance."""
-    out = console()
-    for one in found:
-        what = {"same": "the same would be sent", "differs": "differs"}.get(one.outcome, f"Data Error: {one.error}")
-        out.print(plain(f"instance {one.instance_id} of member {one.member_number}: {what}"), soft_wrap=True)
-        for change in one.changes:
-            values = f"{orjson.dumps(change.before).decode()} -> {orjson.dumps(change.after).decode()}"
-            out.print(plain(f"  {change.change:<8} {change.field}: {values}"), soft_wrap=True)
 
 
 _CAUSES: Columns[Cause] = {

@@ -54,10 +54,23 @@ def _findings(*, offline: bool, is_quiet: bool) -> tuple[Sequence[Finding], Verd
         return examine(subject), verdict.result()
 
 
+def _named(one: Finding) -> str:
+    """Return what was looked at, systems as people call them; with --json it keeps the words that commands take."""
+    return " ".join(map(spoken, one.check.split()))
+
+
 def _print(findings: Sequence[Finding]) -> None:
+    """Print the findings: on a terminal a table, below it what to do about those alike; in a pipe a line each."""
     out = console()
     if out.is_terminal:
-        _print_table(findings, out)
+        print_rows(findings, _FINDINGS, texts=["found"])
+        alike: dict[tuple[Level, str, str], list[str]] = {}
+        for one in findings:
+            if one.remedy:
+                alike.setdefault((one.level, one.why, one.remedy), []).append(_named(one))
+        for (level, why, remedy), checks in alike.items():
+            out.print(coloured(level), plain(f"{', '.join(dict.fromkeys(checks))}: {why}"), soft_wrap=True)
+            out.print(plain(f"     {remedy}", "bold"), soft_wrap=True)
     else:
         for one in findings:
             rest = f"; {one.why}; do: {one.remedy}" if one.remedy else ""
@@ -67,22 +80,8 @@ def _print(findings: Sequence[Finding]) -> None:
     out.print(plain(", ".join(f"{counts[level]} {level}" for level in Level if counts[level])))
 
 
-def _named(one: Finding) -> str:
-    """Return what was looked at, systems as people call them; with --json it keeps the words that commands take."""
-    return " ".join(map(spoken, one.check.split()))
-
-
-def _print_table(findings: Sequence[Finding], out: Console) -> None:
-    columns: Columns[Finding] = {
-        "": lambda one: coloured(one.level),
-        "check": _named,
-        "found": lambda one: one.found,
-    }
-    print_rows(findings, columns, texts=["found"])
-    alike: dict[tuple[Level, str, str], list[str]] = {}
-    for one in findings:
-        if one.remedy:
-            alike.setdefault((one.level, one.why, one.remedy), []).append(_named(one))
-    for (level, why, remedy), checks in alike.items():
-        out.print(coloured(level), plain(f"{', '.join(dict.fromkeys(checks))}: {why}"), soft_wrap=True)
-        out.print(plain(f"     {remedy}", "bold"), soft_wrap=True)
+_FINDINGS: Columns[Finding] = {
+    "": lambda one: coloured(one.level),
+    "check": _named,
+    "found": lambda one: one.found,
+}

@@ -57,25 +57,19 @@ def where_of(**words: str | Sequence[str] | None) -> Filter:
 def _option(row: Condition) -> inspect.Parameter:
     is_instant, known = issubclass(row.of, datetime), row.known
     of = str if is_instant else row.of
+    words = (word if spoken(word).lower() == word.lower() else f"{word} ({spoken(word)})" for word in row.choices)
+    choice = f": {', '.join(words)}" if row.choices else ""
+    values = f": {INSTANT_SAID}" if is_instant else f"{choice}{'; repeat for several' if row.several else ''}"
     option = typer.Option(
         [] if row.several else None,
         f"--{row.name}",
         metavar=row.metavar or ("WHEN" if is_instant else row.name.upper()),
-        help=_help(row),
+        help=f"{row.help[0].upper()}{row.help[1:]}{values}.",
         case_sensitive=False,
         autocompletion=known and (lambda incomplete: [word for word in known() if word.startswith(incomplete)]),
     )
     annotation = GenericAlias(list, (of,)) if row.several else of | None
     return inspect.Parameter(row.name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=annotation)
-
-
-def _help(row: Condition) -> str:
-    help_ = f"{row.help[0].upper()}{row.help[1:]}"
-    if issubclass(row.of, datetime):
-        return f"{help_}: {INSTANT_SAID}."
-    words = (word if spoken(word).lower() == word.lower() else f"{word} ({spoken(word)})" for word in row.choices)
-    choice = f": {', '.join(words)}" if row.choices else ""
-    return f"{help_}{choice}{'; repeat for several' if row.several else ''}."
 
 
 FILTER_OPTIONS = tuple(map(_option, CONDITIONS))

@@ -227,12 +227,17 @@ class _Intake:
         """Take in one file."""
         source = "standard input" if name == _STDIN else name
         sender = Sender(operator().name, f"file {Path(name).name}" if name != _STDIN else source)
+
+        def remark(what: str) -> None:
+            self.remarks.append({"file": source, "remark": what})
+            self._complain(f"{source}: {what}")
+
         try:
             with _opened(name) as stream:
                 size = os.fstat(stream.fileno()).st_size if stream.seekable() else None
                 task = self.bar.add_task(source, total=size, count="")
                 terms = Terms.of(configured(), datetime.now(UTC))
-                terms = replace(terms, member_of=self.way.member_of, remark=partial(self._remark, source))
+                terms = replace(terms, member_of=self.way.member_of, remark=remark)
                 for events in _slices(read_file(stream, name, terms)):
                     items = dict(events)
                     for receipt in self.way.send(events, sender):
@@ -246,10 +251,6 @@ class _Intake:
         except OSError as error:
             self._complain(f"{source}: {error.strerror}")
             self.unreadable.append({"file": source, "field": "", "reason": str(error.strerror)})
-
-    def _remark(self, source: str, what: str) -> None:
-        self.remarks.append({"file": source, "remark": what})
-        self._complain(f"{source}: {what}")
 
     def _note(self, source: str, receipt: Receipt, item: MemberEvent | InvalidEventError) -> None:
         self.outcomes[receipt.outcome.value] += 1

@@ -1,9 +1,9 @@
 """`membersync member`, `instances`, `show` and `refusals`: what the ledger knows of each."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 import typer
@@ -20,7 +20,7 @@ from producers.operations.filtering import INSTANT_SAID, LIMIT_DEFAULT, id_of, r
 from shared.ledger import refusals as refused_events
 from shared.ledger import views
 from shared.ledger.engine import engine, transaction
-from shared.ledger.records import ActivityLine, InstanceDetail, InstanceRecord, MemberRecord, Page
+from shared.ledger.records import ActivityLine, InstanceRecord, MemberRecord, Page
 from shared.ledger.refusals import RefusalPage, RefusalRecord
 from shared.pipeline import spoken
 
@@ -47,7 +47,7 @@ def show(
     unmasked: Unmasked = False,
     as_json: AsJson = False,
 ) -> int:
-    """Show one instance with its activity."""
+    """Show one instance with its activity and what it carries."""
     number = id_of(instance_id)
     with transaction(engine(with_ledger().ledger_url)) as tx:
         shown_to = operator() if unmasked else None
@@ -58,8 +58,15 @@ def show(
         return NOTHING
     if as_json:
         print_json(detail)
-    else:
-        _print_instance(detail, unreported)
+        return DONE
+    out = console()
+    _print_story(out, detail, detail.activity, unreported)
+    for name, content in (("event", detail.event), ("CrowdTwist user", detail.user)):
+        if content:
+            out.print(plain(name, "bold"))
+            out.print(plain(_json(content)), soft_wrap=True)
+    if detail.oic_instance_id:
+        out.print(plain(f"OIC instance {detail.oic_instance_id}"))
     return DONE
 
 
@@ -123,7 +130,9 @@ def refusals(meant: Refused, *, limit: Limit = LIMIT_DEFAULT, cursor: Cursor = N
     if as_json:
         print_json(page)
     elif page.items:
-        _print_refusals(page)
+        print_rows(page.items, _REFUSALS, texts=["reason", "excerpt"], expendable=["excerpt", "source", "sender"])
+        if page.next:
+            console().print(plain(f"more: --cursor {page.next}", "dim"))
     else:
         typer.echo("no refused event matches", err=True)
     return DONE if page.items else NOTHING
@@ -147,18 +156,6 @@ def _print_page(page: Page, unreported: Collection[str]) -> None:
     print_rows(page.items, columns, texts=["why"], expendable=["event", "lane", "tries", "accepted", "stage"])
     if page.next:
         console().print(plain(f"more: --cursor {page.next}", "dim"))
-
-
-def _print_instance(detail: InstanceDetail, unreported: Collection[str]) -> None:
-    """Print one instance, its activity and what it carries; *unreported* as in `_print_page`."""
-    out = console()
-    _print_story(out, detail, detail.activity, unreported)
-    for name, content in (("event", detail.event), ("CrowdTwist user", detail.user)):
-        if content:
-            out.print(plain(name, "bold"))
-            out.print(plain(_json(content)), soft_wrap=True)
-    if detail.oic_instance_id:
-        out.print(plain(f"OIC instance {detail.oic_instance_id}"))
 
 
 def _print_member(member: MemberRecord, unreported: Collection[str]) -> None:
@@ -185,7 +182,10 @@ def _print_member(member: MemberRecord, unreported: Collection[str]) -> None:
 def _print_story(
     out: Console, one: InstanceRecord, activity: Iterable[ActivityLine], unreported: Collection[str]
 ) -> None:
-    """Print one instance: a heading, then a line for each change, its calls below it."""
+    """Print one instance: a heading, then a line for each change, its calls below it.
+
+    *unreported* as in `_print_page`.
+    """
     heading = Text.assemble(
         (f"instance {one.instance_id}  ", "bold"),
         plain(f"{one.operation} {one.event_id}  {one.lane}  "),
@@ -219,16 +219,12 @@ def _print_line(out: Console, line: ActivityLine, accepted_at: datetime) -> None
         soft_wrap=True,
     )
     for call in line.calls:
-        _print_call(out, call)
-
-
-def _print_call(out: Console, call: Mapping[str, Any]) -> None:
-    answer = call.get("http_status") or "no answer"
-    took = call.get("took_ms") or 0
-    out.print(plain(f"      {call.get('method')} {call.get('url')} -> {answer}  {took:.0f} ms", "dim"), soft_wrap=True)
-    for name in ("request", "response"):
-        if call.get(name) is not None:
-            out.print(plain(f"        {name:<8} {_json(call[name])}", "dim"), soft_wrap=True)
+        answer = call.get("http_status") or "no answer"
+        spent = f"{call.get('took_ms') or 0:.0f} ms"
+        out.print(plain(f"      {call.get('method')} {call.get('url')} -> {answer}  {spent}", "dim"), soft_wrap=True)
+        for name in ("request", "response"):
+            if call.get(name) is not None:
+                out.print(plain(f"        {name:<8} {_json(call[name])}", "dim"), soft_wrap=True)
 
 
 def _why(one: InstanceRecord) -> str:
@@ -237,12 +233,6 @@ def _why(one: InstanceRecord) -> str:
 
 def _json(content: object) -> str:
     return content if isinstance(content, str) else orjson.dumps(content).decode()
-
-
-def _print_refusals(page: RefusalPage) -> None:
-    print_rows(page.items, _REFUSALS, texts=["reason", "excerpt"], expendable=["excerpt", "source", "sender"])
-    if page.next:
-        console().print(plain(f"more: --cursor {page.next}", "dim"))
 
 
 _REFUSALS: Columns[RefusalRecord] = {

@@ -1,7 +1,7 @@
 """`membersync status` and `connections`: how it goes, and the connections: their test, pause and resumption."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from enum import StrEnum
 from threading import Event
@@ -17,7 +17,7 @@ from producers.operations import connection_control
 from producers.operations.verdict import Level, Verdict, standing, unseen
 from shared.errors import LedgerError, SettingsInvalidError
 from shared.ledger.engine import engine, transaction
-from shared.ledger.records import Backlog, ConnectionState, DeadLetters, Overview, Rate
+from shared.ledger.records import Backlog, ConnectionState, DeadLetters, Rate
 from shared.pipeline import Stage, spoken
 from shared.settings import Settings
 
@@ -71,9 +71,16 @@ def _print_status(of: Settings, *, as_json: bool) -> None:
         found = standing(tx, of)
     if as_json:
         print_json(found)
+        return
+    print_verdict(found.verdict)
+    _print_connections(found.connections)
+    if found.backlog:
+        print_rows(found.backlog, _BACKLOG)
     else:
-        print_verdict(found.verdict)
-        _print_overview(found)
+        typer.echo("nothing is pending")
+    print_rows(found.rates, _RATES, texts=["of them"])
+    if found.dead_letters:
+        print_rows(found.dead_letters, _DEAD_LETTERS)
 
 
 def print_verdict(verdict: Verdict) -> None:
@@ -130,24 +137,22 @@ def _switch(act: Act, stage: Stage, reason: str, *, as_json: bool) -> int:
     return DONE if found.changed else NOTHING
 
 
-def _print_overview(overview: Overview) -> None:
-    _print_connections(overview.connections)
-    if overview.backlog:
-        print_rows(overview.backlog, _BACKLOG)
-    else:
-        typer.echo("nothing is pending")
-    print_rows(overview.rates, _RATES, texts=["of them"])
-    if overview.dead_letters:
-        print_rows(overview.dead_letters, _DEAD_LETTERS)
-
-
 def _print_connections(rows: Sequence[ConnectionState]) -> None:
     """Print how the connections stand, and below them why one does not serve."""
     print_rows(rows, _CONNECTIONS, expendable=["free now", "failures", "breaker", "since"])
     out = console()
     for row in rows:
-        for words in _why(row):
-            out.print(plain(f"{spoken(row.name)}: {words}"))
+        whys = []
+        if row.state == "paused":
+            whys.append(f"paused by {row.paused_by}: {row.paused_reason}")
+        if row.wait_until:
+            whys.append(f"asked us to wait until {instant(row.wait_until)}")
+        if row.suspects:
+            whys.append(f"{row.suspects} suspects: they failed while it served others")
+        if row.last_error:
+            whys.append(f"last error: {row.last_error}")
+        for why in whys:
+            out.print(plain(f"{spoken(row.name)}: {why}"))
 
 
 def _next_probe(row: ConnectionState) -> str:
@@ -156,17 +161,6 @@ def _next_probe(row: ConnectionState) -> str:
     if row.next_probe_in_s is None:
         return ""
     return f"in {age(row.next_probe_in_s)}" if row.next_probe_in_s else "now"
-
-
-def _why(row: ConnectionState) -> Iterable[str]:
-    if row.state == "paused":
-        yield f"paused by {row.paused_by}: {row.paused_reason}"
-    if row.wait_until:
-        yield f"asked us to wait until {instant(row.wait_until)}"
-    if row.suspects:
-        yield f"{row.suspects} suspects: they failed while it served others"
-    if row.last_error:
-        yield f"last error: {row.last_error}"
 
 
 _CONNECTIONS: Columns[ConnectionState] = {

@@ -105,7 +105,8 @@ def print_rows(
     *expendable* those to do without, first the first.
     """
     out = console()
-    cells = [{name: _cell(shown(row)) for name, shown in columns.items()} for row in rows]
+    contents = [{name: shown(row) for name, shown in columns.items()} for row in rows]
+    cells = [{name: one if isinstance(one, Text) else plain(one) for name, one in row.items()} for row in contents]
     names = [name for at, name in enumerate(columns) if at == 0 or any(row[name].plain for row in cells)]
     missing = []
     for name in expendable:
@@ -123,10 +124,6 @@ def print_rows(
     out.print(table)
     if missing:
         out.print(Text(f"no room for {', '.join(missing)}; --json has all", "dim"))
-
-
-def _cell(value: object) -> Text:
-    return value if isinstance(value, Text) else plain(value)
 
 
 def _width(rows: Sequence[Mapping[str, Text]], columns: Sequence[str], texts: Collection[str]) -> int:

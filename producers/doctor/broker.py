@@ -1,7 +1,7 @@
 """Whether the broker takes messages and drops none, how many wait in it, and who consumes its queues."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import redis
@@ -136,22 +136,17 @@ def judge_server(server: Mapping[str, Any], where: str) -> Finding:
 def _of_rabbitmq(subject: Subject, where: str) -> list[Finding]:
     with open_rabbitmq(subject.broker_url) as connection:
         version = str(connection.connection.server_properties.get("version", ""))
-        lengths = {queue: _waiting(connection, queue) for queue in QUEUES}
+        lengths = dict.fromkeys(QUEUES, 0)
+        for queue in QUEUES:
+            channel: Any = connection.channel()
+            with suppress(*connection.channel_errors):  # nobody has declared it yet: it has no messages
+                lengths[queue] = int(channel.queue_declare(queue, passive=True).message_count)
     found = f"RabbitMQ {version} answers"
     if _version(version) < RABBITMQ_LEAST:
         server = fail(BROKER, where, found, "quorum queues need 3.10", "upgrade it to 3.10 or newer")
     else:
         server = ok(BROKER, where, found)
     return [server, _judge_queues(lengths, subject.of, where)]
-
-
-def _waiting(connection: Connection, queue: str) -> int:
-    """Count the messages of a queue; one that nobody has declared yet has none."""
-    channel: Any = connection.channel()
-    try:
-        return int(channel.queue_declare(queue, passive=True).message_count)
-    except connection.channel_errors:
-        return 0
 
 
 def _judge_queues(lengths: Mapping[str, int], of: Settings, where: str) -> Finding:
@@ -179,7 +174,17 @@ def look_for_consumers(subject: Subject) -> list[Finding]:
         why = "what is due goes to the broker and comes back: nothing is synced"
         remedy = "start them: `membersync worker --lane live` and `membersync worker --lane bulk`"
         return [fail(WORKERS, _CONSUMERS, f"no worker answers within {_ANSWERS_WITHIN_S[-1]:g} s", why, remedy)]
-    return [_judge_lane(lane, consumed) for lane in Lane]
+    findings = []
+    for lane in Lane:
+        queues = {stage.queue(lane) for stage in STAGES}
+        if missing := queues - set().union(*consumed.values()):
+            why = f"instances of the {lane} lane are not taken through these stages"
+            remedy = f"start one: `membersync worker --lane {lane}`"
+            findings.append(fail(WORKERS, _CONSUMERS, f"nobody consumes {', '.join(sorted(missing))}", why, remedy))
+        else:
+            names = sorted(name for name, its in consumed.items() if queues & its)
+            findings.append(ok(WORKERS, _CONSUMERS, f"{lane}: {', '.join(names)}"))
+    return findings
 
 
 def _consumed(url: str) -> dict[str, set[str]]:
@@ -192,14 +197,3 @@ def _consumed(url: str) -> dict[str, set[str]]:
         if set().union(*consumed.values()) == set(QUEUES):
             break
     return consumed
-
-
-def _judge_lane(lane: Lane, consumed: Mapping[str, set[str]]) -> Finding:
-    queues = {stage.queue(lane) for stage in STAGES}
-    missing = queues - set().union(*consumed.values())
-    if missing:
-        why = f"instances of the {lane} lane are not taken through these stages"
-        remedy = f"start one: `membersync worker --lane {lane}`"
-        return fail(WORKERS, _CONSUMERS, f"nobody consumes {', '.join(sorted(missing))}", why, remedy)
-    names = sorted(name for name, its in consumed.items() if queues & its)
-    return ok(WORKERS, _CONSUMERS, f"{lane}: {', '.join(names)}")

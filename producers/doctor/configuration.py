@@ -34,7 +34,6 @@ def look_at_settings(subject: Subject) -> list[Finding]:
     found = [
         *_misspelt(subject.of),
         *_addresses(subject.of),
-        *_too_long(subject.of),
         *_credentials(subject.of),
         *_tokens(subject.of),
     ]
@@ -57,6 +56,10 @@ def _misspelt(of: Settings) -> Iterator[Finding]:
 
 
 def _addresses(of: Settings) -> Iterator[Finding]:
+    """Look for addresses that are missing, or end in what is added to them.
+
+    The latter are not refused, for a gateway may have such a path.
+    """
     for stage in Stage:
         if of.connection(stage).base_url is None and not (stage is Stage.OIC and of.oic.mode == "builtin"):
             name = f"MEMBERSYNC_{stage.upper()}__BASE_URL"
@@ -64,10 +67,6 @@ def _addresses(of: Settings) -> Iterator[Finding]:
             yield fail(
                 SETTINGS, name, f"{name} is not set", why, f"set {name}; `membersync up` starts a simulator for it"
             )
-
-
-def _too_long(of: Settings) -> Iterator[Finding]:
-    """Look for addresses that end in what is added to them; not refused, for a gateway may have such a path."""
     for stage, end in _ADDED.items():
         url = of.connection(stage).base_url or ""
         if url.lower().endswith(end):

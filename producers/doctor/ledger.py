@@ -1,12 +1,12 @@
 """Whether the ledger serves, fast enough, with the schema of this version."""
 
-from time import perf_counter
+from timeit import repeat
 
 from producers.doctor.check import Finding, Subject, fail, ok, place, warn
 from shared.errors import LedgerError, LedgerUnwritableError
 from shared.ledger import checkup, readiness
 from shared.ledger.checkup import Server
-from shared.ledger.engine import DISK_FULL, Transaction, engine
+from shared.ledger.engine import DISK_FULL, engine
 
 SERVER, SCHEMA = "ledger", "ledger's schema"
 VERSION_LEAST = 14
@@ -23,41 +23,27 @@ _TRIES = 5
 
 
 def look_at_server(subject: Subject) -> list[Finding]:
-    """Look at the server."""
+    """Look at the server, and write to it as an event is written."""
     where = place(subject.ledger_url)
     try:
         with subject.reading() as tx:
             server = checkup.server(tx)
-            took_ms = min(_took_ms(tx) for _ in range(_TRIES))
+            took_ms = 1000 * min(repeat(lambda: checkup.server(tx), number=1, repeat=_TRIES))
     except LedgerError as error:
+        # what the driver says of a connection that it did not get: who, where, why; no password, nobody's data
+        said = str(getattr(error.__cause__, "orig", error)).strip()
+        cause = said.splitlines()[0] if said else str(error)
         why = "without its ledger nothing is accepted and nothing is sent; what was accepted is safe in it"
         remedy = "start PostgreSQL, or correct MEMBERSYNC_LEDGER_URL; all processes go on by themselves"
-        return [fail(SERVER, where, f"does not serve: {_said(error)}", why, remedy)]
-    return [_unwritable(subject, where) or judge_server(server, took_ms, where)]
-
-
-def _unwritable(subject: Subject, where: str) -> Finding | None:
-    """Write as an event is written; what keeps a write away that is said elsewhere is not said here."""
+        return [fail(SERVER, where, f"does not serve: {cause}", why, remedy)]
     try:
         readiness.write(engine(subject.ledger_url))
     except LedgerUnwritableError as error:
         why = "nothing is accepted and nothing is sent: posts are answered 503, and what was accepted waits"
-        return fail(SERVER, where, str(error), why, _FULL if DISK_FULL in str(error) else _READ_ONLY)
+        return [fail(SERVER, where, str(error), why, _FULL if DISK_FULL in str(error) else _READ_ONLY)]
     except LedgerError:
-        return None
-    return None
-
-
-def _took_ms(tx: Transaction) -> float:
-    began = perf_counter()
-    checkup.server(tx)
-    return (perf_counter() - began) * 1000
-
-
-def _said(error: LedgerError) -> str:
-    """Return what the driver says of a connection that it did not get: who, where, why; no password, nobody's data."""
-    said = str(getattr(error.__cause__, "orig", error)).strip()
-    return said.splitlines()[0] if said else str(error)
+        pass  # what else keeps a write away is said elsewhere
+    return [judge_server(server, took_ms, where)]
 
 
 def judge_server(server: Server, took_ms: float, where: str) -> Finding:

@@ -86,8 +86,16 @@ class LedgerCollector(Collector):
         yield from _throughput(look)
         yield from _durations(look)
         yield from _backlog(look)
-        yield from _connections(look)
-        yield from _mail(look)
+        what = "Whether calls go out: the connection is neither paused nor down"
+        up = {(row.name,): float(row.state == "up") for row in look.connections}
+        yield _family(GaugeMetricFamily, "membersync_connection_up", what, ["name"], up)
+        what = "Calls that count in any 60 s, in parts of the budget"
+        used = {(row.name,): row.budget.used / row.budget.per_minute for row in look.connections if row.budget}
+        yield _family(GaugeMetricFamily, "membersync_budget_used_ratio", what, ["name"], used)
+        what = "Mails that the mail server has not taken yet"
+        yield GaugeMetricFamily("membersync_mail_unsent", what, look.unsent.count)
+        what = "Age of the oldest mail that was not taken yet"
+        yield GaugeMetricFamily("membersync_mail_oldest_seconds", what, look.unsent.oldest_s)
         yield _processes(look)
 
     def _look(self) -> _Look:
@@ -178,21 +186,6 @@ def _backlog(look: _Look) -> Iterator[Metric]:
     dead = {(str(stage), code): 0 for stage, code in product(Stage, OURS)}
     dead |= {(row.stage, row.code): row.count for row in look.dead_letters}
     yield _family(GaugeMetricFamily, "membersync_dead_letters", "Dead letters by cause", ["stage", "code"], dead)
-
-
-def _connections(look: _Look) -> Iterator[Metric]:
-    what = "Whether calls go out: the connection is neither paused nor down"
-    up = {(row.name,): float(row.state == "up") for row in look.connections}
-    yield _family(GaugeMetricFamily, "membersync_connection_up", what, ["name"], up)
-    what = "Calls that count in any 60 s, in parts of the budget"
-    used = {(row.name,): row.budget.used / row.budget.per_minute for row in look.connections if row.budget is not None}
-    yield _family(GaugeMetricFamily, "membersync_budget_used_ratio", what, ["name"], used)
-
-
-def _mail(look: _Look) -> Iterator[Metric]:
-    yield GaugeMetricFamily("membersync_mail_unsent", "Mails that the mail server has not taken yet", look.unsent.count)
-    what = "Age of the oldest mail that was not taken yet"
-    yield GaugeMetricFamily("membersync_mail_oldest_seconds", what, look.unsent.oldest_s)
 
 
 def _processes(look: _Look) -> Metric:

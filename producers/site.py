@@ -17,7 +17,7 @@ from producers.http import problems
 from producers.http.auth import Authenticator
 from producers.http.middleware import Envelope, Heads, Proxied
 from producers.http.protocol import protocol_of
-from producers.metrics.exposition import registry_of
+from producers.metrics import registry_of
 from shared import logs
 from shared.addresses.hosts import listening
 from shared.ledger import readiness

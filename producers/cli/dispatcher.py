@@ -31,7 +31,7 @@ def dispatcher() -> None:
         runs.append(Mailer(of).run)
     with ExitStack() as beside:
         if of.dispatcher.metrics_port:
-            from producers.metrics.server import metrics_served  # noqa: PLC0415  # a web server, which few ask for
+            from producers.metrics import metrics_served  # noqa: PLC0415  # a web server, which few ask for
 
             beside.enter_context(metrics_served(of))
         beside.enter_context(_beside(stop, *runs))

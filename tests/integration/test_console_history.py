@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from producers.console.history import RANGES, Range
 from producers.dispatch.bookkeeper import Bookkeeper
-from producers.metrics.exposition import registry_of
+from producers.metrics import registry_of
 from shared.ledger import tallies
 from shared.ledger.engine import transaction
 from shared.ledger.tallies import WAIT_BOUNDS_S, WaitTotal, percentiles

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import Engine
 
 from producers.dispatch.bookkeeper import Bookkeeper
-from producers.metrics.exposition import LedgerCollector
+from producers.metrics import LedgerCollector
 from shared.ledger import spending
 from shared.ledger.engine import transaction
 from shared.ledger.spending import Budget

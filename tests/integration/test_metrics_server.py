@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 
 from deploy.local.ports import free_port
-from producers.metrics.server import metrics_served
+from producers.metrics import metrics_served
 from shared.settings import ApiSettings, DispatcherSettings, Settings
 from tests.raw_http import connected, head, statuses, to_the_end
 

@@ -1,4 +1,4 @@
-"""The Prometheus metrics of spec section 5, read from the ledger when somebody scrapes.
+"""The Prometheus metrics of spec section 5, read from the ledger when somebody scrapes, and a server for them alone.
 
 | metric | kind | from |
 |---|---|---|
@@ -21,17 +21,28 @@ where they were after a restart.  Queries take the `max by` these labels first, 
 What has not happened yet is there as 0, so that nothing is missing from a plot or an alert.
 """
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, product
 from typing import TypeVar
 
-from prometheus_client import CollectorRegistry
+import anyio.to_thread
+import uvicorn
+from prometheus_client import CollectorRegistry, exposition
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
+from producers.http.middleware import Heads
+from producers.http.protocol import protocol_of
 from producers.intake.accept import Outcome
 from producers.operations.single_flight import SharedLook
+from shared.addresses.hosts import listening
 from shared.budgets import budgets
 from shared.errors import OURS, LedgerError
 from shared.ledger import heartbeats, mail, refusals, views
@@ -199,3 +210,51 @@ def _processes(look: _Look) -> Metric:
         counts[kind, lane, "silent"] = sum(one in silent for one in some)
     what = "Dispatchers and worker processes: at work, or fallen silent with none started in their place"
     return _family(GaugeMetricFamily, "membersync_processes", what, ["kind", "lane", "state"], counts)
+
+
+_STOP_WITHIN_S = 2
+
+
+@contextmanager
+def metrics_served(settings: Settings) -> Iterator[None]:
+    """Serve the metrics of a process that is no api, in a thread of its own, for the length of the block.
+
+    They are served as the api serves its own, to whoever may reach the port: HEAD is answered as GET is, and whoever
+    sends half a head is cut off after the api's `HEAD_WITHIN_S`.
+
+    Raises:
+        PortError: its port cannot be listened on.
+    """
+    of = settings.dispatcher
+    config = uvicorn.Config(
+        _app(settings),
+        log_level="warning",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        http=protocol_of(settings.api),
+        ws="none",
+        lifespan="off",
+        timeout_graceful_shutdown=_STOP_WITHIN_S,
+    )
+    server = uvicorn.Server(config)
+    with listening("metrics", of.metrics_host, of.metrics_port, "MEMBERSYNC_DISPATCHER__METRICS_PORT") as listeners:
+        thread = threading.Thread(target=server.run, args=(listeners,), name="metrics", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            thread.join(_STOP_WITHIN_S * 2)
+
+
+def _app(settings: Settings) -> Heads:
+    registry = registry_of(settings)
+
+    async def metrics(request: Request) -> Response:
+        encode, media_type = exposition.choose_encoder(request.headers.get("accept", ""))
+        encoded = await anyio.to_thread.run_sync(encode, registry, abandon_on_cancel=True)
+        return Response(encoded, headers={"Content-Type": media_type})
+
+    return Heads(Starlette(routes=[Route(path, metrics, methods=["GET"]) for path in ("/", "/metrics")]))

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -97,13 +98,14 @@ def test_nothing_that_sql_can_do_reaches_the_machine(tmp_path: Path) -> None:
 def test_no_server_and_no_process_of_it_inherits_a_power(tmp_path: Path) -> None:
     with embedded_postgres(tmp_path, port=0) as ledger, embedded_valkey(tmp_path, port=0):
         assert query(ledger, "select 1") == [(1,)]
-        running = [pid for pid in processes_of(tmp_path) if pid != os.getpid()]
-        assert len(running) > 5
-        for pid in running:
-            found = _capabilities(pid)
-            assert (found["CapInh"], found["CapAmb"]) == (0, 0)
-            if Path(f"/proc/{pid}").stat().st_uid != 0:
-                assert (found["CapPrm"], found["CapEff"]) == (0, 0)
+        looked_at = 0
+        for pid in set(processes_of(tmp_path)) - {os.getpid()}:
+            with suppress(FileNotFoundError, ProcessLookupError):  # a helper of PostgreSQL's that has ended meanwhile
+                found, owner = _capabilities(pid), Path(f"/proc/{pid}").stat().st_uid
+                assert (found["CapInh"], found["CapAmb"]) == (0, 0)
+                assert owner == 0 or (found["CapPrm"], found["CapEff"]) == (0, 0)
+                looked_at += 1
+        assert looked_at > 5
 
 
 _BEFORE = """

@@ -18,7 +18,7 @@ from tornado.httputil import HTTPServerRequest
 from tornado.template import DictLoader
 from tornado.web import Application, authenticated
 
-from deploy.flower.events import reworded, with_instance_ids
+from deploy.flower import reworded, with_instance_ids
 from shared.pipeline import QUEUES
 from shared.settings import settings as read_settings
 

@@ -11,7 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
-from producers.api import connections, dead_letters, description, events, reads, watching
+from producers.api import dead_letters, description, events, reads, watching
 from producers.console import app as console
 from producers.http import problems
 from producers.http.auth import Authenticator
@@ -60,7 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     app.add_middleware(Heads)
     app.add_middleware(Envelope)
-    for part in (events, reads, dead_letters, connections, watching):
+    for part in (events, reads, dead_letters, watching):
         app.include_router(part.router)
     description.install(app)
     console.install(app)

@@ -9,7 +9,7 @@ from hypothesis import settings as properties
 from sqlalchemy import Engine, TextClause, text
 
 from deploy.local.servers import scratch_postgres, scratch_valkey
-from deploy.sandbox.client import RunningSandbox, running_sandbox
+from deploy.sandbox.server import RunningSandbox, running_sandbox
 from shared.ledger.engine import engine
 from shared.ledger.models import Base
 from shared.ledger.readiness import migrate

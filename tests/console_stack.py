@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 from playwright.sync_api import BrowserContext, Dialog, Page
 
-from deploy.local.ports import free_port
+from deploy.local.programs import free_port
 from producers.intake.accept import IntakeRules, accept
 from shared.events import parse_event
 from shared.pipeline import Lane

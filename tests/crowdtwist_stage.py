@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from deploy.sandbox.client import RunningSandbox, SandboxControl
+from deploy.sandbox.server import RunningSandbox, SandboxControl
 from shared.instances import Done, Failed, Result, Work
 from shared.pipeline import Stage
 from shared.settings import CrowdTwistSettings, Settings

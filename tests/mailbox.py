@@ -14,7 +14,7 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword, Session
 
-from deploy.local.ports import free_port
+from deploy.local.programs import free_port
 
 HOST = "127.0.0.1"
 CERTIFICATE = Path(__file__).with_suffix(".pem")

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from deploy.local.ports import free_port
+from deploy.local.programs import free_port
 
 V6 = "::1"
 

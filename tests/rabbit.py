@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.ports import LOOPBACK, Listener, Place, free_port
+from deploy.local.programs import LOOPBACK, Listener, Place, free_port
 from deploy.local.supervisor import Program, Running
 
 SCRIPTS = Path("/usr/lib/rabbitmq/bin")

@@ -12,7 +12,7 @@ import redis
 from sqlalchemy import Engine, text
 
 from deploy.local.programs import inherited_environment
-from deploy.sandbox.client import RunningSandbox
+from deploy.sandbox.server import RunningSandbox
 from producers.intake.accept import IntakeRules, Receipt, accept
 from shared.events import parse_event
 from shared.pipeline import Lane

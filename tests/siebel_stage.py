@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from deploy.sandbox.client import RunningSandbox, SandboxControl
+from deploy.sandbox.server import RunningSandbox, SandboxControl
 from shared.instances import Done, Failed, Result, Work
 from shared.pipeline import Stage, SyncStatus
 from shared.settings import Settings, SiebelSettings

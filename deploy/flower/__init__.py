@@ -1,1 +1,76 @@
-"""What we add to Flower: our words for the events that it keeps, and templates that lead to the console."""
+"""What we add to Flower: templates that lead to the console, and the events that it keeps in our words.
+
+================  =========================================  ==================================================
+event             from Celery                                as Flower keeps it
+================  =========================================  ==================================================
+task-succeeded    result `{'done': 11, 'data_error': 1}`     result `11 done, 1 Data Error`
+task-retried      a traceback, its last line the summary     result `12 waiting; tried again in 7 s`
+task-failed       the same, all members failed for good      result `12 Data Errors`
+task-failed       anything else: a bug                       class and frames; what it says may name a member
+================  =========================================  ==================================================
+
+Its pages, its API, its search and its file read the same, because this happens before Flower keeps anything.
+"""
+
+import ast
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from celery.events.state import Task
+
+from shared.pipeline import spoken
+
+_SUMMARY = re.compile(r"^(?:celery\.exceptions\.Retry|workers\.tasks\.AllFailedError): (.+)$", re.MULTILINE)
+_COUNT = re.compile(r"\b(\d+) (\w+)")
+_FRAME = re.compile(r'Traceback |  File "')
+_CLASS = re.compile(r"[\w.]+")
+_INSTANCES = re.compile(r"\d+ instances?: ([\d, ]+)")
+_OF_NO_USE = ("retries", "timestamp", "exchange", "clock", "client", "root", "parent")
+"""Celery's own numbers, names of processes, and what another line of the page says already."""
+
+
+def reworded(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a Celery event as Flower shall keep it.  Pure."""
+    match event["type"]:
+        case "task-succeeded":
+            return {**event, "result": counts(event.get("result"))}
+        case "task-retried" | "task-failed":
+            traceback = str(event.get("traceback") or "")
+            if summaries := _SUMMARY.findall(traceback):
+                # Each count in the words that people read; what is no count stays as it is.
+                result = _COUNT.sub(lambda found: f"{found[1]} {spoken(found[2], int(found[1]))}", summaries[-1])
+                return {**event, "result": result, "exception": None, "traceback": None}
+            named = _CLASS.match(str(event.get("exception") or ""))
+            frames = "\n".join(line for line in traceback.splitlines() if _FRAME.match(line))
+            return {**event, "exception": named[0] if named else None, "traceback": frames or None}
+        case _:
+            return dict(event)
+
+
+def counts(result: object) -> object:
+    """Return `11 done, 1 Data Error` for a task's result, or its text; what it is not stays as it is."""
+    try:
+        outcomes = ast.literal_eval(result) if isinstance(result, str) else result
+    except (SyntaxError, ValueError):
+        return result
+    if not isinstance(outcomes, Mapping):
+        return result
+    return ", ".join(f"{count} {spoken(str(outcome), count)}" for outcome, count in outcomes.items()) or "nothing to do"
+
+
+def with_instance_ids(task: Task) -> Task:
+    """Return a task as its page shows it: the ids of its instances beside it, without what is of no use there.
+
+    Flower calls this with a copy.
+    """
+    task.__dict__["instance_ids"] = instance_ids(task.kwargs)
+    for name in _OF_NO_USE:
+        setattr(task, name, None)
+    return task
+
+
+def instance_ids(described: object) -> list[int]:
+    """Return the ids that `12 instances: 4711, 4712, …` names, lowest first."""
+    found = _INSTANCES.match(str(described))
+    return sorted(int(name) for name in found[1].split(",") if name.strip()) if found else []

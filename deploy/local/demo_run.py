@@ -16,10 +16,9 @@ from rich.status import Status
 
 from deploy.local.demo_sample import PROGRAM_ID
 from deploy.local.programs import PREFIX
-from deploy.local.stack import Stack, StoppedError
+from deploy.local.stack import Stack, StoppedError, say
 from deploy.local.supervisor import Stop
-from deploy.local.up import say
-from deploy.sandbox.client import SandboxControl
+from deploy.sandbox.server import SandboxControl
 from shared.pipeline import Stage, spoken
 from shared.settings import Settings
 

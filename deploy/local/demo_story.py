@@ -19,7 +19,7 @@ from rich.table import Table
 from deploy.local import demo_sample as sample
 from deploy.local.demo_run import OPEN, DemoRun, NotSettledError, Record, Scene, clock, console, counted, spoken_calls
 from deploy.local.demo_sample import TAKEN, Expected, Request, differences
-from deploy.local.up import complain, say
+from deploy.local.stack import complain, say
 from shared.pipeline import spoken
 
 _OUTAGE_S = 6.0

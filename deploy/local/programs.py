@@ -1,19 +1,159 @@
-"""The programs of a stack: their command lines, environments and manners of stopping."""
+"""The programs of a stack: the ports they listen on, command lines, environments and manners of stopping.
 
+A port is the one that was asked for, else any free one.
+"""
+
+import errno
 import json
 import os
+import random
+import socket
+import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, SecretStr
 from pydantic_core import to_jsonable_python
 
-from deploy.local.ports import LOOPBACK, free_port
-from deploy.local.supervisor import Program
+from deploy.local.supervisor import Event, ProcessError, Program, Supervisor
 from shared.addresses import hosts
+from shared.addresses.hosts import PortError
 from shared.pipeline import Lane, Stage
 from shared.settings import Settings
+
+LOOPBACK = "127.0.0.1"
+_PORTS_TRIED = 3
+_PORTS_LOOKED_AT = 100
+_UNASKED = range(20_000, 32_000)
+"""Ports that no system gives out by itself: nobody connects from one between our look and the program's start."""
+_DICE = random.SystemRandom()  # a seed would give all who share it the same ports
+_LISTENING = "0A"  # the state TCP_LISTEN in /proc/net/tcp
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a program listens.
+
+    Attributes:
+        port: Tried first; 0 for any.
+        host: An address of this machine.
+        is_asked_for: That port, or none.
+    """
+
+    port: int
+    host: str = LOOPBACK
+    is_asked_for: bool = False
+
+
+class Listener:
+    """Keeps one program that listens; between `start` and `wait` other things can start too.
+
+    Args:
+        program_at: Gives the program for a port.
+        is_ready: Whether the program with this process number takes work on this port: ours, and not another one.
+        place: Where it listens.
+        on_event: As the supervisor's.
+    """
+
+    def __init__(
+        self,
+        program_at: Callable[[int], Program],
+        is_ready: Callable[[int, int], bool],
+        place: Place,
+        on_event: Callable[[Event], None],
+    ) -> None:
+        self.port = place.port if place.is_asked_for else free_port(place.port, place.host)
+        self._place = place
+        self._program_at = program_at
+        self._is_ready = is_ready
+        self._supervisor = Supervisor(on_event)
+
+    @contextmanager
+    def started(self) -> Iterator["Listener"]:
+        """Run the program for the length of the block; it is not ready yet when the block begins."""
+        self._supervisor.start(self._program_at(self.port))
+        try:
+            yield self
+        finally:
+            self._supervisor.stop()
+
+    def wait(self, *, within_s: float, deaths: int = 1, unless: Callable[[], object] = lambda: False) -> None:
+        """Wait until it is ready, on another port when somebody was quicker and any will do, or until *unless* says so.
+
+        Raises:
+            ProcessError: It is not ready within *within_s* seconds, or died *deaths* times at starting.
+        """
+        for attempt in range(1, _PORTS_TRIED + 1):
+            try:
+                self._supervisor.wait_until(
+                    lambda: bool(unless()) or any(self._is_ready(pid, self.port) for pid in self.pids().values()),
+                    within_s=within_s,
+                    deaths=deaths,
+                )
+            except ProcessError:
+                if self._place.is_asked_for or attempt == _PORTS_TRIED:
+                    raise
+                self._supervisor.stop()
+                if free_port(self.port, self._place.host) == self.port:
+                    raise
+                self.port = free_port(host=self._place.host)
+                self._supervisor.start(self._program_at(self.port))
+            else:
+                return
+
+    def pids(self) -> dict[str, int]:
+        """Return the program's process by its name, while it has one."""
+        return self._supervisor.pids()
+
+
+def free_port(preferred: int = 0, host: str = LOOPBACK) -> int:
+    """Return *preferred* when nobody listens there on *host*, else any free port of it (0 prefers none).
+
+    Raises:
+        PortError: *host* is no address of this machine, or has no free port.
+    """
+    try:
+        family, *_, address = socket.getaddrinfo(host or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except socket.gaierror as error:
+        raise PortError(f"{host} is no address of this machine: {error.strerror}") from error
+    for port in (*filter(None, (preferred,)), *_DICE.sample(_UNASKED, _PORTS_LOOKED_AT)):
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address[0], port))
+            except OSError as error:
+                if error.errno == errno.EADDRNOTAVAIL:
+                    raise PortError(f"{host} is no address of this machine") from error
+                continue
+            return port
+    raise PortError(f"no free port on {host}")
+
+
+def is_listening(pid: int, port: int) -> bool:
+    """Return whether this very process listens on this TCP port.  Source: proc_pid_net(5)."""
+    if sys.platform != "linux":
+        command = ["lsof", "-nP", "-a", "-p", str(pid), f"-iTCP:{port}", "-sTCP:LISTEN", "-t"]
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+        return bool(found.stdout.strip())
+    sockets = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with suppress(OSError):
+            for line in Path(table).read_text(encoding="ascii").splitlines()[1:]:
+                columns = line.split()
+                if columns[3] == _LISTENING and int(columns[1].rpartition(":")[2], 16) == port:
+                    sockets.add(f"socket:[{columns[9]}]")
+    if not sockets:
+        return False
+    with suppress(OSError), os.scandir(f"/proc/{pid}/fd") as files:  # it may end meanwhile
+        for file in files:
+            with suppress(OSError):
+                if str(Path(file.path).readlink()) in sockets:
+                    return True
+    return False
+
 
 PREFIX = "MEMBERSYNC_"
 PAGES = {"api": "the api", "flower": "Flower"}

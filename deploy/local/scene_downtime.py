@@ -8,8 +8,8 @@ from functools import partial
 from http import HTTPStatus
 
 from deploy.local.demo_run import DemoRun, Record, Scene, event, faulty, outdated
-from deploy.local.up import say
-from deploy.sandbox.client import SandboxControl
+from deploy.local.stack import say
+from deploy.sandbox.server import SandboxControl
 from shared.pipeline import FAILURE_STATUS, Stage, spoken
 
 OUTAGE_S = 60.0

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import redis
 
-from deploy.local.ports import LOOPBACK, Listener, Place
 from deploy.local.postgres import cluster
+from deploy.local.programs import LOOPBACK, Listener, Place
 from deploy.local.server_folder import ServerError, end_leftover, locked, password, write_private
 from deploy.local.supervisor import Event, ProcessError, Program, write_event
 

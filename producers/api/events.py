@@ -21,8 +21,7 @@ from fastapi.responses import Response
 from structlog.contextvars import get_contextvars
 
 from producers.api import examples as example
-from producers.api.description import answered
-from producers.api.event_schema import REQUEST_BODY
+from producers.api.description import REQUEST_BODY, answered
 from producers.http.auth import Principal, Right, needs
 from producers.http.problems import ProblemError, described, problem
 from producers.http.request import read_limited, settings_of

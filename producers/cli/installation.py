@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
+from deploy.local.demo import SCENES
 from deploy.local.demo import demo as play
-from deploy.local.scenes import SCENES
-from deploy.local.up import up as start
+from deploy.local.stack import up as start
 from producers.cli.command_settings import configured
 
 

@@ -1,20 +1,22 @@
-"""Dead letters and Data Errors: by cause, with what to do about each, one by one, and rehearsed."""
+"""What failed: dead letters and Data Errors by cause, with what to do, and rehearsed; what intake refused."""
 
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response, StreamingResponse
 
-from producers.console.forms import Posted, operates
 from producers.console.live import AsDrawn, Drawn, Rows, follow, instance_rows
 from producers.console.rendering import local, page, redirect
 from producers.console.selection import TypedSelection, Words, cursor_of, failures, pieces
-from producers.console.session import Visitor
+from producers.console.session import Posted, Visitor, operates, typed_into, values_of
 from producers.http.request import ledger_of, settings_of
+from producers.intake.refused import where_of
 from producers.operations import advice, job_control, reads
+from producers.operations.filtering import refusals_of
 from producers.operations.job_control import REHEARSED_MAX, AskError, Operator, RehearsalError
-from shared.ledger import causes, views
+from shared.ledger import causes, refusals, views
 from shared.ledger.engine import Transaction, engine, transaction
 from shared.ledger.filters import CONDITIONS, Filter
 from shared.ledger.jobs import jobs_of
@@ -118,3 +120,27 @@ def rehearse(request: Request, operator: Annotated[Operator, Depends(operates("r
 def back_of(asked: TypedSelection, words: Words) -> str:
     """Return the list that a form was sent from: its own word for it, else that of what is *asked* for."""
     return local(words.get("back", ""), asked.narrowed(ids=None, message=None).address(PATH))
+
+
+_ROWS = 50
+_GROUPS = 50
+_FIELDS = ("sender", "field", "member", "since", "until")
+
+
+@router.get("/refusals")
+def show_refusals(request: Request, _: Visitor) -> Response:
+    """Show the groups of what was refused, and the newest of it."""
+    words = request.query_params
+    typed = typed_into(words, _FIELDS)
+    content: dict[str, Any] = {"typed": typed, "mistake": None, "groups": [], "items": [], "next": None}
+    several = {name: values_of(words, name) for name in ("sender", "field", "member")}
+    try:
+        before = cursor_of(words)
+        where = refusals_of(now=datetime.now(UTC), since=words.get("since"), until=words.get("until"), **several)
+    except ValueError as error:
+        return page(request, "refusals/page.html", status=400, before=None, **content | {"mistake": error})
+    with transaction(ledger_of(request)) as tx:
+        groups = [] if before else refusals.groups(tx, where, limit=_GROUPS)
+        found = refusals.refusals(tx, where, limit=_ROWS, before=before)
+    content |= {"groups": groups, "items": found.items, "next": found.next, "where_of": where_of}
+    return page(request, "refusals/page.html", before=before, **content)

@@ -10,11 +10,10 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response, StreamingResponse
 
 from producers.console import dead_letters
-from producers.console.forms import Posted, asked_in, new_idempotency_key, once
 from producers.console.live import stream_parts
 from producers.console.rendering import local, page, redirect
 from producers.console.selection import Piece, TypedSelection, Words, ask_of, cursor_of, kind_of, pieces
-from producers.console.session import Visitor
+from producers.console.session import Posted, Visitor, asked_in, new_idempotency_key, once
 from producers.http.operating import permit
 from producers.http.problems import ProblemError
 from producers.http.request import ledger_of, settings_of

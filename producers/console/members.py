@@ -7,11 +7,10 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
-from producers.console import timeline
-from producers.console.forms import Posted, new_idempotency_key, once, operates
+from producers.console import instances
 from producers.console.live import stream_parts
 from producers.console.rendering import page, redirect
-from producers.console.session import Visitor, unmasker
+from producers.console.session import Posted, Visitor, new_idempotency_key, once, operates, unmasker
 from producers.http.operating import filed
 from producers.http.problems import ProblemError
 from producers.http.request import ledger_of, settings_of
@@ -165,7 +164,7 @@ def _content(
         "before": before,
         "unmasked": unmasked_for is not None,
         "systems": SYSTEMS,
-        "lines": timeline.lines,
+        "lines": instances.lines,
         "untold": untold,
         "idempotency_key": new_idempotency_key(),
     }

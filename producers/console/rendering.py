@@ -15,8 +15,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from itsdangerous import BadData, URLSafeSerializer
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from producers.console.forms import expected_key
-from producers.console.session import Cookies, new_seed
+from producers.console.session import Cookies, expected_key, new_seed
 from producers.http.auth import Principal, Right
 from producers.http.request import settings_of
 from producers.operations.verdict import Standing, unseen

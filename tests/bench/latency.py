@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from deploy.local.ports import free_port
+from deploy.local.programs import free_port
 from tests.bench.rig import Rig, wait_until
 
 _PAUSE_S = 0.05

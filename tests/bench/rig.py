@@ -9,11 +9,10 @@ from pathlib import Path
 
 from deploy.health import simulators_answer
 from deploy.local import programs
-from deploy.local.ports import free_port
-from deploy.local.programs import inherited_environment
+from deploy.local.programs import free_port, inherited_environment
 from deploy.local.servers import embedded_postgres, embedded_valkey
 from deploy.local.supervisor import Program, Running
-from deploy.sandbox.client import SandboxControl
+from deploy.sandbox.server import SandboxControl
 from shared.pipeline import Stage
 from shared.settings import Settings
 

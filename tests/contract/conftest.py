@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from deploy.sandbox.client import RunningSandbox, SandboxControl, running_sandbox
+from deploy.sandbox.server import RunningSandbox, SandboxControl, running_sandbox
 from shared.settings import Settings
 from tests.crowdtwist_stage import settings_of
 

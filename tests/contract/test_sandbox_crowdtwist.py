@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from deploy.sandbox.client import RunningSandbox
+from deploy.sandbox.server import RunningSandbox
 
 US = {
     "third_party_id": "296-1",

@@ -14,8 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy.sandbox.client import RunningSandbox, SandboxControl, running_sandbox
-from deploy.sandbox.server import Ports
+from deploy.sandbox.server import Ports, RunningSandbox, SandboxControl, running_sandbox
 
 KEYS = {"api_key": "sandbox-key", "id_type": "third_party_id"}
 MEMBER = "/siebel/v1.0/data/LOY%20Member/LOY%20Member"

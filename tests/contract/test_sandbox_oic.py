@@ -5,7 +5,7 @@ import re
 import httpx
 import pytest
 
-from deploy.sandbox.client import RunningSandbox
+from deploy.sandbox.server import RunningSandbox
 
 FLOW = "/ic/api/integration/v1/flows/rest/MEMBERSYNC/1.0/members"
 STATUS = "/ic/api/integration/v1/integrations/MEMBERSYNC%7C01.00.0000/activationStatus"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from deploy.sandbox.client import RunningSandbox
+from deploy.sandbox.server import RunningSandbox
 
 MEMBERS = "/siebel/v1.0/data/LOY%20Member/LOY%20Member"
 SUCCESS = {"CT Sync Status": "Success", "CT Sync Error": ""}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from deploy.sandbox.client import RunningSandbox, SandboxControl
+from deploy.sandbox.server import RunningSandbox, SandboxControl
 from shared.errors import (
     DataError,
     StageError,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deploy.sandbox.client import SandboxControl
+from deploy.sandbox.server import SandboxControl
 from shared.errors import OutcomeUnknownError, ThrottledError
 from shared.instances import Errand
 from shared.settings import Settings

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deploy.sandbox.client import RunningSandbox, SandboxControl, running_sandbox
+from deploy.sandbox.server import RunningSandbox, SandboxControl, running_sandbox
 from shared.errors import (
     DataError,
     OutcomeUnknownError,

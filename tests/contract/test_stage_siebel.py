@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.sandbox.client import RunningSandbox, SandboxControl, running_sandbox
+from deploy.sandbox.server import RunningSandbox, SandboxControl, running_sandbox
 from shared.errors import (
     DataError,
     OutcomeUnknownError,

@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import text
 
-from deploy.sandbox.client import RunningSandbox
+from deploy.sandbox.server import RunningSandbox
 from shared.ledger.engine import engine
 from tests.browser import chromium, page_in, picture
 from tests.conftest import emptied

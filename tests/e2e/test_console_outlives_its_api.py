@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from deploy.local.ports import free_port
+from deploy.local.programs import free_port
 from tests.browser import chromium, page_in
 from tests.console_stack import serves
 from tests.rig import Pipeline, eventually

@@ -16,9 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy.local.ports import free_port
-from deploy.local.programs import inherited_environment
-from deploy.sandbox.client import SandboxControl
+from deploy.local.programs import free_port, inherited_environment
+from deploy.sandbox.server import SandboxControl
 from tests.forked import run_to_end
 from tests.network import port_of_v6
 from tests.proxying import proxied

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from deploy.local.ports import free_port
+from deploy.local.programs import free_port
 from producers.site import create_app
 from shared.settings import ApiSettings, Settings
 from tests.calling import event, served

@@ -12,7 +12,7 @@ import pytest
 import redis
 from celery import Celery
 
-from deploy.local.ports import free_port
+from deploy.local.programs import free_port
 from deploy.local.servers import scratch_valkey
 from producers.doctor import broker as doctor_of_broker
 from producers.doctor.check import Level, Subject

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from deploy.local.ports import free_port
+from deploy.local.programs import free_port
 from producers.cli.command_settings import configured
 from producers.cli.terminal import age, plain
 from shared.settings import settings

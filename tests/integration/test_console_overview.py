@@ -10,7 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from deploy.local.ports import free_port
+from deploy.local.programs import free_port
 from producers.console.charts import outcomes_chart
 from producers.console.history import Range
 from producers.site import create_app

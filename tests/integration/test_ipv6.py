@@ -9,9 +9,8 @@ from pathlib import Path
 import httpx
 from sqlalchemy import Engine
 
-from deploy.local.ports import free_port
-from deploy.local.programs import inherited_environment
-from deploy.sandbox.client import running_sandbox
+from deploy.local.programs import free_port, inherited_environment
+from deploy.sandbox.server import running_sandbox
 from tests.console import logged_in, post
 from tests.forked import run_to_end
 from tests.mailbox import Mailbox, mail_server

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from deploy.sandbox.client import RunningSandbox
+from deploy.sandbox.server import RunningSandbox
 from shared.instances import Result, Work
 from shared.pipeline import Stage
 from shared.settings import settings

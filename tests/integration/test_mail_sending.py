@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine
 
-from deploy.local.ports import free_port
+from deploy.local.programs import free_port
 from shared.ledger import mail
 from shared.ledger.engine import transaction
 from shared.pipeline import Stage

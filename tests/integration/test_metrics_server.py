@@ -8,7 +8,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from deploy.local.ports import free_port
+from deploy.local.programs import free_port
 from producers.metrics import metrics_served
 from shared.settings import ApiSettings, DispatcherSettings, Settings
 from tests.raw_http import connected, head, statuses, to_the_end

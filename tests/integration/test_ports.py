@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from deploy.local.ports import free_port
-from deploy.local.programs import inherited_environment
+from deploy.local.programs import free_port, inherited_environment
 from deploy.local.stack import running_stack
 from shared.addresses.hosts import PortError, listening
 from shared.settings import ApiSettings, DispatcherSettings, FlowerSettings, Settings

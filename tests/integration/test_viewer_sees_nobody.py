@@ -15,8 +15,8 @@ import pytest
 from celery import Celery
 from sqlalchemy import text
 
-from deploy.flower.events import reworded
-from deploy.local.ports import free_port
+from deploy.flower import reworded
+from deploy.local.programs import free_port
 from shared.settings import Settings, settings
 from tests.calling import outcomes
 from tests.console import HTML, console, logged_in

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.ports import free_port
+from deploy.local.programs import free_port
 from deploy.local.servers import embedded_valkey
 from deploy.local.stack import workers_answer
 from shared.broker import ask_workers

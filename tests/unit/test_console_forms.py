@@ -5,7 +5,7 @@ from threading import Event
 
 from fastapi.responses import RedirectResponse, Response
 
-from producers.console.forms import SentForms
+from producers.console.session import SentForms
 
 
 def test_a_form_that_is_sent_again_is_led_to_the_same_job_and_one_that_was_refused_may_start() -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from producers.console.timeline import lines, shares, stations
+from producers.console.instances import lines, shares, stations
 from shared.ledger.records import ActivityLine, InstanceRecord
 from shared.pipeline import State
 

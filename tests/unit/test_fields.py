@@ -7,7 +7,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.api.event_schema import REQUEST_BODY, SCHEMAS
+from producers.api.description import REQUEST_BODY, SCHEMAS
 from producers.intake.formats import read_body
 from producers.intake.siebel_message import OPERATIONS, Dialect, Terms
 from shared.errors import DataError

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deploy.flower.events import counts, instance_ids, reworded
+from deploy.flower import counts, instance_ids, reworded
 from shared.broker import describe_instances
 
 TRACEBACK = """\

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
+from deploy.local.demo import SCENES
 from deploy.local.programs import variables
 from deploy.local.scene_downtime import outage
-from deploy.local.scenes import SCENES
 from shared.settings import Settings
 
 BY_DEFAULT = dict(variables(Settings.model_construct()))

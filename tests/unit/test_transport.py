@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from deploy.local.ports import free_port
+from deploy.local.programs import free_port
 from shared.errors import (
     DataError,
     OutcomeUnknownError,

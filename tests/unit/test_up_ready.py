@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from deploy.local.stack import Stack
-from deploy.local.up import ready_lines
+from deploy.local.stack import Stack, ready_lines
 from shared.settings import Settings
 
 SIMULATORS = {"control": "http://127.0.0.1:9100", "crowdtwist": "http://127.0.0.1:9101", "siebel": "http://[::1]:9102"}

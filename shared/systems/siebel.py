@@ -83,22 +83,44 @@ def may_be_out(error: StageError, answer: Answer | None) -> bool:
     return answer.ok or (is_unserved and not answer.text("ERROR"))
 
 
-def check_written(answer: Answer, row_id: str, member_number: str) -> None:
-    """Read the answer to a write of the row *row_id*.
+class Written:
+    """The answer to a write of one row or of many; read once, however many ask."""
 
-    Raises:
-        StageError: it is no good answer about this row of this member.
-    """
-    if (error := error_of(answer)) is not None:
-        raise error
-    if answer.status == HTTPStatus.NO_CONTENT:
-        return
-    rows = (fitted(_Row, item) for item in _items(answer.document) or [])
-    ours = [row for row in rows if row is not None and row.id == row_id]
-    if not ours:
-        raise UnavailableError(SYSTEM, f"did not answer with the row that was written (HTTP {answer.status})")
-    if any(row.member_number not in {None, member_number} for row in ours):
-        raise UnavailableError(SYSTEM, "answered with the row of another member", answer.status)
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self._error = error_of(answer)
+        self._rows: dict[str, list[dict[str, object]]] = {}
+        for item in _items(answer.document) or []:
+            if isinstance(item, dict) and isinstance(row_id := item.get("Id"), str):
+                self._rows.setdefault(row_id, []).append(item)
+
+    def check(self, row_id: str, member_number: str) -> None:
+        """See whether it says that the row *row_id* was written.
+
+        Raises:
+            StageError: it is no good answer about this row of this member.
+        """
+        status = self._answer.status
+        if self._error is not None:
+            raise self._error
+        if status == HTTPStatus.NO_CONTENT:
+            return
+        fits = (fitted(_Row, item) for item in self._rows.get(row_id, ()))
+        ours = [row for row in fits if row is not None]
+        if not ours:
+            raise UnavailableError(SYSTEM, f"did not answer with the row that was written (HTTP {status})")
+        if any(row.member_number not in {None, member_number} for row in ours):
+            raise UnavailableError(SYSTEM, "answered with the row of another member", status)
+
+    def part(self, row_id: str) -> object:
+        """Return what it says of the row *row_id*.
+
+        Shape: the row, or an error without its words, which may name another member; None: nothing.
+        """
+        document = self._answer.document
+        if isinstance(document, dict) and isinstance(text := document.get("ERROR"), str):
+            return {"ERROR": " ".join(_CODE.findall(text)) or "(about one of many)"}
+        return next(iter(self._rows.get(row_id, ())), None)
 
 
 def row_id_of(answer: Answer, member_number: str, claimed: str | None = None) -> str:
@@ -136,17 +158,6 @@ def found(answer: Answer) -> list[_Row]:
     if items is None or len(rows) < len(items):
         raise UnavailableError(SYSTEM, f"answered something that is not rows (HTTP {answer.status})", answer.status)
     return rows
-
-
-def part_of(document: object, row_id: str) -> object:
-    """Return what an answer to many says of the row *row_id*.
-
-    Shape: the row, or an error without its words, which may name another member; None: nothing.
-    """
-    if isinstance(document, dict) and isinstance(text := document.get("ERROR"), str):
-        return {"ERROR": " ".join(_CODE.findall(text)) or "(about one of many)"}
-    mine = [item for item in _items(document) or [] if isinstance(item, dict) and item.get("Id") == row_id]
-    return mine[0] if mine else None
 
 
 def _items(document: object) -> Sequence[object] | None:

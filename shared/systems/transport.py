@@ -15,15 +15,14 @@ A `Client` is a connection to one system, and what all have alike; an `Exchange`
 `Door` makes each: it has the slots, the lease, the permit and the pool.  Who did not answer is an error here, what was
 answered is judged by `shared.systems.answers.verdict`.
 
-Calls go to our own `shared.systems.wire.Wire` directly; through an `httpx.AsyncClient` on it they would cost twice as
-much (deploy/decisions/0002-http-transport.md).  A Door belongs to one process and one event loop.
+Calls go to our own `shared.systems.wire.Wire` as method, address and bytes; as an `httpx.Request` each would cost three
+times as much (deploy/decisions/0002-http-transport.md).  A Door belongs to one process and one event loop.
 """
 
 import asyncio
 from abc import ABC, abstractmethod
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from http import HTTPStatus
 from time import perf_counter
 from typing import NamedTuple, Protocol
@@ -46,7 +45,7 @@ from shared.personal import marked_in
 from shared.settings import Connection
 from shared.systems.answers import Answer, document_of, verdict, who_answered
 from shared.systems.permits import Permits, calling
-from shared.systems.wire import ANSWER_MAX_BYTES, IS_CUT, Wire
+from shared.systems.wire import ANSWER_MAX_BYTES, Wire
 
 CONNECT_S = 10.0
 LEAST_S = 0.02
@@ -167,33 +166,27 @@ class Door:
             return UnreachableError(self.system, "no time was left for the call; nothing was sent")
         try:
             query = "&".join(part for part in (request.query, self._secret_query) if part)
-            url = f"{self._base_url}{request.path}?{query}" if query else f"{self._base_url}{request.path}"
-            headers = None if request.token is None else {"Authorization": f"Bearer {request.token}"}
-            total = {"total_s": min(left_s, calling.get().left_s)}
-            response = await self._wire.handle_async_request(
-                httpx.Request(request.method, _parsed(url), headers=headers, content=request.body, extensions=total)
+            received = await self._wire.send(
+                request.method,
+                f"{self._base_url}{request.path}?{query}" if query else f"{self._base_url}{request.path}",
+                body=request.body,
+                authorization=None if request.token is None else f"Bearer {request.token}",
+                within_s=min(left_s, calling.get().left_s),
             )
         except httpx.PoolTimeout:
             return LeaseLostError(self.system)
-        except (httpx.UnsupportedProtocol, httpx.InvalidURL):
+        except httpx.UnsupportedProtocol:
             what = f"the base URL or the credentials are not set, or cannot be used{self._through}"
             return UnreachableError(self.system, what)
         except httpx.ConnectError as error:
             return UnreachableError(self.system, f"could not connect{self._through}: {error}")
         except httpx.TransportError:
             return OutcomeUnknownError(self.system, f"no answer came after the request was sent{self._through}")
-        is_cut = bool(response.extensions.get(IS_CUT))
-        document, is_altered = (None, False) if is_cut else document_of(response.content)
-        stated, sender = response.headers, ""
-        if document is None:
-            sender = who_answered(self._base_url, stated.get("server"), response.content)
+        status, stated, body = received
+        document, is_altered = (None, False) if body is None else document_of(body)
+        sender = who_answered(self._base_url, stated.get("server"), body or b"") if document is None else ""
         retry_after, date = stated.get("retry-after"), stated.get("date")
-        return Answer(response.status_code, document, retry_after, is_cut, date, self._through, sender, is_altered)
-
-
-@lru_cache(maxsize=256)
-def _parsed(url: str) -> httpx.URL:
-    return httpx.URL(url)  # half the cost of a request, and most creates have one and the same address
+        return Answer(status, document, retry_after, body is None, date, self._through, sender, is_altered)
 
 
 _USER_SHOWN = ("id", "third_party_id", "is_active")

@@ -1,4 +1,4 @@
-"""The `httpx` transport under every call: pyreqwest, with errors that say truthfully whether anything was sent.
+"""What is under every call: pyreqwest, with the errors of httpx, which say truthfully whether anything was sent.
 
 The adapters to be had report "could not connect" of requests that were sent and got no answer; through them a lost
 create would be repeated blindly (deploy/decisions/0002-http-transport.md).  This one reads the chain of causes.
@@ -6,6 +6,7 @@ create would be repeated blindly (deploy/decisions/0002-http-transport.md).  Thi
 
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import NamedTuple
 
 import httpx
 from pyreqwest.client import Client, ClientBuilder
@@ -18,20 +19,25 @@ IDLE_S = 4.0
 """A connection is kept this long: less than servers keep it (Apache: 5 s), so that none is being closed as we send.
 One that was closed while idle is noticed, one caught before the sending is replaced, both by the client."""
 ANSWER_MAX_BYTES = 2 * 1024 * 1024
-IS_CUT = "is_cut"
-"""The extension of a response whose body is longer than is read, and was given up."""
 _AHEAD_BYTES = 64 * 1024
 _CONNECTING = "client error (Connect)"
 _TIMED_OUT = "operation timed out"
 
 
-class Wire(httpx.AsyncBaseTransport):
+class Received(NamedTuple):
+    """An answer as it came.  Shape: names in *headers* in any case; *body* unpacked, None: longer than is read."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes | None
+
+
+class Wire:
     """One pool of connections.  For one process and one event loop: it opens with its first request, after the fork.
 
-    Units: *connect_s* seconds for a connection, of the *total_s* seconds that a request may take at most; a request's
-    extension `total_s` shortens that.  *most_bytes* of an answer's body are read, counted after unpacking: neither a
-    small body that unpacks to a large one nor one that never ends takes more memory.  *headers* are sent with each
-    request, all of them through *proxy* where there is one.
+    Units: *connect_s* seconds for a connection, of the *total_s* seconds that a request may take at most.  *most_bytes*
+    of an answer's body are read, counted after unpacking: neither a small body that unpacks to a large one nor one that
+    never ends takes more memory.  *headers* are sent with each request, all of them through *proxy* where there is one.
     """
 
     def __init__(
@@ -50,8 +56,12 @@ class Wire(httpx.AsyncBaseTransport):
         self._proxy = proxy
         self._pool: Client | None = None
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send *request*, whose body is in memory, and read the whole answer, or give it up as too long.
+    async def send(
+        self, method: str, url: str, *, body: bytes | None, authorization: str | None, within_s: float
+    ) -> Received:
+        """Send a request, whose parts are encoded, and read the whole answer, or give it up as too long.
+
+        Units: *within_s* seconds that it may take, no more than `total_s`.
 
         Raises:
             httpx.UnsupportedProtocol: the address or a header cannot be used; nothing was sent.
@@ -62,11 +72,11 @@ class Wire(httpx.AsyncBaseTransport):
         """
         error: httpx.TransportError
         try:
-            return await self._send(request)
+            return await self._send(method, url, body, authorization, min(within_s, self._total_s))
         except PyreqwestError as cause:
-            error = _translated(cause, request)
+            error = _translated(cause)
         except ValueError:
-            error = httpx.UnsupportedProtocol("the address or a header cannot be used", request=request)
+            error = httpx.UnsupportedProtocol("the address or a header cannot be used")
         raise error  # outside the except clauses: the cause shows the address, and so an api_key
 
     async def aclose(self) -> None:
@@ -74,29 +84,26 @@ class Wire(httpx.AsyncBaseTransport):
         if self._pool is not None:
             await self._pool.close()
 
-    async def _send(self, request: httpx.Request) -> httpx.Response:
+    async def _send(
+        self, method: str, url: str, body: bytes | None, authorization: str | None, within_s: float
+    ) -> Received:
         if self._pool is None:
             self._pool = self._opened()
-        total_s = float(request.extensions.get("total_s", self._total_s))
-        call = self._pool.request(request.method, str(request.url)).timeout(timedelta(seconds=total_s))
-        for name, value in request.headers.multi_items():
-            if name not in _OF_THE_POOL:
-                call = call.header(name, value, is_sensitive=name == "authorization")
-        if request.content:
-            call = call.body_bytes(request.content)
+        call = self._pool.request(method, url).timeout(timedelta(seconds=within_s))
+        if authorization is not None:
+            call = call.header("authorization", authorization, is_sensitive=True)
+        if body:
+            call = call.body_bytes(body)
         built = call.streamed_read_buffer_limit(_AHEAD_BYTES).build_streamed()
         if calling.get().left_s <= 0:  # asked last of all: a process may be frozen on any line
-            raise httpx.PoolTimeout("the lease is over", request=request)
+            raise httpx.PoolTimeout("the lease is over")
         async with built as response:
-            body, is_cut = bytearray(), False
-            while not is_cut and (chunk := await response.body_reader.read_chunk()) is not None:
-                body += chunk
-                is_cut = len(body) > self._most_bytes
-            # What could not be unpacked stays as it is: the client's response would try, and without a limit.
-            headers = [(name, value) for name, value in response.headers.items() if name != "content-encoding"]
-            status, extensions = response.status, {IS_CUT: is_cut}
-        content = None if is_cut else bytes(body)
-        return httpx.Response(status, headers=headers, content=content, request=request, extensions=extensions)
+            read = bytearray()
+            while (chunk := await response.body_reader.read_chunk()) is not None:
+                read += chunk
+                if len(read) > self._most_bytes:
+                    return Received(response.status, response.headers, None)
+            return Received(response.status, response.headers, bytes(read))
 
     def _opened(self) -> Client:
         builder = ClientBuilder().default_headers(self._headers).follow_redirects(enable=False)
@@ -108,21 +115,18 @@ class Wire(httpx.AsyncBaseTransport):
         return builder.pool_idle_timeout(timedelta(seconds=IDLE_S)).build()
 
 
-_OF_THE_POOL = {"host", "content-length", "transfer-encoding", "connection", "accept-encoding"}
-
-
-def _translated(error: PyreqwestError, request: httpx.Request) -> httpx.TransportError:
+def _translated(error: PyreqwestError) -> httpx.TransportError:
     """Return the error that says whether anything can have been sent.
 
     The client's classes do not (a reset after the sending is a ConnectError too), the chain of causes does.  What is
     not surely before the sending counts as sent: at worst a create is probed for in vain.
     """
     if isinstance(error, BuilderError):
-        return httpx.UnsupportedProtocol("the address or a header cannot be used", request=request)
+        return httpx.UnsupportedProtocol("the address or a header cannot be used")
     causes = (error.details.get("causes") or []) if isinstance(error, DetailedPyreqwestError) else []
     said = [str(cause["message"]) for cause in causes]
     if _CONNECTING in said:
-        return httpx.ConnectError(said[-1], request=request)
+        return httpx.ConnectError(said[-1])
     if _TIMED_OUT in said:
-        return httpx.ReadTimeout("no answer in time", request=request)
-    return httpx.ReadError("no whole answer", request=request)
+        return httpx.ReadTimeout("no answer in time")
+    return httpx.ReadError("no whole answer")

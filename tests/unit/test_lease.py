@@ -61,7 +61,7 @@ def test_the_last_to_ask_is_the_wire() -> None:
             calling.set(Calling(lease_ends=lease_clock()))
             wire = Wire({}, connect_s=1, total_s=1)
             with pytest.raises(httpx.PoolTimeout):
-                await wire.handle_async_request(httpx.Request("PUT", url, content=b"x"))
+                await wire.send("PUT", url, body=b"x", authorization=None, within_s=1)
 
     asyncio.run(run())
     assert heard == []

@@ -19,7 +19,7 @@ from shared.personal import cut, in_marks, unmarked, values_of
 from shared.pipeline import SyncStatus
 from shared.settings import SiebelSettings
 from shared.systems.answers import Answer
-from shared.systems.siebel import AT_ONCE, Siebel, check_written, may_be_gone, may_be_out, part_of
+from shared.systems.siebel import AT_ONCE, Siebel, Written, may_be_gone, may_be_out
 from shared.systems.transport import Exchange
 
 
@@ -59,7 +59,7 @@ class SiebelStage:
             if may_be_gone(answer) and one.row_id == one.work.row_id:  # what we remembered may be true no longer
                 await self._look_up(one)
                 answer = await self._put(one)
-            check_written(answer, one.row_id, one.work.member_number)
+            Written(answer).check(one.row_id, one.work.member_number)
             one.is_written = True
         except StageError as error:
             one.fail(error, one.exchange)
@@ -74,8 +74,9 @@ class SiebelStage:
             await self.client.write_many(exchange, [{"Id": one.row_id, **one.fields} for one in wave])
         except StageError as failure:
             error = failure
+        written = None if exchange.answer is None else Written(exchange.answer)
         for one in wave:
-            one.take_part(exchange, error)
+            one.take_part(exchange, written, error)
         # One of them may be the cause of a refusal, or of an answer that cannot be read: each by itself.
         await asyncio.gather(*(self._write(one) for one in wave if one.is_open))
 
@@ -124,19 +125,18 @@ class StatusWrite:
         """Whether it is still to be written."""
         return not (self.is_shown_already or self.is_written or self.error)
 
-    def take_part(self, exchange: Exchange, error: StageError | None) -> None:
+    def take_part(self, exchange: Exchange, written: Written | None, error: StageError | None) -> None:
         """Record the call that was made for many, each as if it had been for this one alone, and what came of it."""
-        answer = exchange.answer
-        own = None if answer is None else self.exchange.shown(part_of(answer.document, self.row_id))
+        own = None if written is None else self.exchange.shown(written.part(self.row_id))
         shown = {"Id": self.row_id, **self.shown}
         self.exchange.calls += [replace(call, request=shown, response=own) for call in exchange.calls]
         if error is not None:
             self.fail(error, exchange)
-            if answer is not None and answer.ok:
+            if exchange.answer is not None and exchange.answer.ok:
                 self.error = None
-        elif answer is not None:
+        elif written is not None:
             with suppress(StageError):
-                check_written(answer, self.row_id, self.work.member_number)
+                written.check(self.row_id, self.work.member_number)
                 self.is_written = True
 
     def fail(self, error: StageError, exchange: Exchange) -> None:

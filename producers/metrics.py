@@ -14,6 +14,7 @@
 | `membersync_processes{kind,lane,state}` | gauge | dispatchers (no lane) and worker processes, `at_work` or `silent` |
 | `membersync_mail_unsent` | gauge | mails that the mail server has not taken yet |
 | `membersync_mail_oldest_seconds` | gauge | age of the oldest of them, s; 0: there is none |
+| `membersync_snapshot_oldest_seconds` | gauge | age of the oldest snapshot that anybody holds, s |
 | `membersync_ledger_up` | gauge | 0: the ledger does not answer, and the others are missing |
 
 All of it is the ledger's, none of it the process's: every process that is scraped says the same, and counters go on
@@ -45,7 +46,7 @@ from producers.operations.single_flight import SharedLook
 from shared.addresses.hosts import listening
 from shared.budgets import budgets
 from shared.errors import OURS, LedgerError
-from shared.ledger import heartbeats, mail, refusals, views
+from shared.ledger import heartbeats, mail, refusals, snapshots, views
 from shared.ledger.connections import connections
 from shared.ledger.engine import engine, transaction
 from shared.ledger.heartbeats import Kind
@@ -74,6 +75,7 @@ class _Look:
     unsent: mail.Unsent
     processes: list[Process]
     intake: dict[str, int]
+    snapshot_oldest_s: float
 
 
 class LedgerCollector(Collector):
@@ -108,6 +110,8 @@ class LedgerCollector(Collector):
         what = "Age of the oldest mail that was not taken yet"
         yield GaugeMetricFamily("membersync_mail_oldest_seconds", what, look.unsent.oldest_s)
         yield _processes(look)
+        what = "Age of the oldest snapshot of the ledger that anybody holds"
+        yield GaugeMetricFamily("membersync_snapshot_oldest_seconds", what, look.snapshot_oldest_s)
 
     def _look(self) -> _Look:
         with transaction(self._ledger) as tx:
@@ -120,6 +124,7 @@ class LedgerCollector(Collector):
                 mail.unsent(tx),
                 heartbeats.processes(tx),
                 refusals.counts(tx),
+                max((one.age_s for one in snapshots.holders(tx)), default=0.0),
             )
 
 

@@ -272,7 +272,7 @@ class GuardSettings(BaseModel):
 
 
 class MailSettings(BaseModel):
-    """Mail to operators: a connection that is down or back, and a digest of dead letters and Data Errors."""
+    """Mail to operators: a connection down or back, a held snapshot, a digest of dead letters and Data Errors."""
 
     model_config = ConfigDict(populate_by_name=True, hide_input_in_errors=True)
 
@@ -333,6 +333,7 @@ class Settings(BaseSettings):
     )
     program_id: str = Field("", description="ROW_ID of the loyalty programme to sync; empty: every programme")
     requeue_max: int = Field(10, ge=1, description="times that one instance may be requeued; more only by force")
+    snapshot_max_s: float = Field(300, gt=0, description="s; who holds a snapshot of the ledger for longer is named")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is written")
 
     oic: OicSettings = Field(default_factory=OicSettings)

@@ -94,7 +94,7 @@ def _emptying() -> TextClause:
             from pg_sequences where last_value is not null;
         delete from connection;
         insert into connection (name) values ('oic'), ('crowdtwist'), ('siebel');
-        insert into bookmark (name, upto) values ('tally', now()), ('digest', now());
+        insert into bookmark (name, upto) values ('tally', now()), ('digest', now()), ('snapshot', now());
     end $$""")
 
 

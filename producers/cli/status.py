@@ -18,6 +18,7 @@ from producers.operations.verdict import Level, Verdict, standing, unseen
 from shared.errors import LedgerError, SettingsInvalidError
 from shared.ledger.engine import engine, transaction
 from shared.ledger.records import Backlog, ConnectionState, DeadLetters, Rate
+from shared.ledger.snapshots import SnapshotHolder
 from shared.pipeline import Stage, spoken
 from shared.settings import Settings
 
@@ -81,6 +82,8 @@ def _print_status(of: Settings, *, as_json: bool) -> None:
     print_rows(found.rates, _RATES, texts=["of them"])
     if found.dead_letters:
         print_rows(found.dead_letters, _DEAD_LETTERS)
+    if found.held_snapshots.holders:
+        print_rows(found.held_snapshots.holders, _HOLDERS, texts=["query"])
 
 
 def print_verdict(verdict: Verdict) -> None:
@@ -187,6 +190,13 @@ _RATES: Columns[Rate] = {
     "accepted": lambda row: row.accepted,
     "finished": lambda row: sum(row.finished.values()),
     "of them": lambda row: ", ".join(f"{count} {spoken(state, count)}" for state, count in row.finished.items()),
+}
+_HOLDERS: Columns[SnapshotHolder] = {
+    "holds a snapshot": lambda row: f"{row.holds} {row.name}",
+    "who": lambda row: row.who,
+    "state": lambda row: row.state,
+    "for": lambda row: age(row.age_s),
+    "query": lambda row: row.query,
 }
 _DEAD_LETTERS: Columns[DeadLetters] = {
     "dead letters": lambda row: plain(row.count, "bold red"),

@@ -3,7 +3,7 @@
 | module          | looks at                                                                           |
 |-----------------|------------------------------------------------------------------------------------|
 | `configuration` | settings: missing, open, misspelt; connections: switch and breaker, their own test |
-| `ledger`        | the server, its version and speed; the schema                                      |
+| `ledger`        | the server, its version and speed; the schema; who holds an old snapshot           |
 | `broker`        | the server, whether it drops messages, what waits in its queues, who consumes them |
 | `work`          | who is at work, leases that ran out, what is due, jobs; what piles up unseen       |
 | `clocks`        | this machine's against the others'                                                 |

@@ -17,6 +17,7 @@ CHECKS: tuple[Check, ...] = (
     Check(configuration.SETTINGS, configuration.look_at_settings),
     Check(ledger.SERVER, ledger.look_at_server),
     Check(ledger.SCHEMA, ledger.look_at_schema),
+    Check(ledger.SNAPSHOTS, ledger.look_at_snapshots),
     Check(broker.BROKER, broker.look_at_broker),
     Check(work.DISPATCHER, work.look_for_dispatcher),
     Check(broker.WORKERS, broker.look_for_consumers),

@@ -1,14 +1,15 @@
-"""Whether the ledger serves, fast enough, with the schema of this version."""
+"""Whether the ledger serves, fast enough, with the schema of this version; who holds an old snapshot of it."""
 
 from timeit import repeat
 
 from producers.doctor.check import Finding, Subject, fail, ok, place, warn
+from producers.operations import advice
 from shared.errors import LedgerError, LedgerUnwritableError
-from shared.ledger import checkup, readiness
+from shared.ledger import checkup, readiness, snapshots
 from shared.ledger.checkup import Server
 from shared.ledger.engine import DISK_FULL, engine
 
-SERVER, SCHEMA = "ledger", "ledger's schema"
+SERVER, SCHEMA, SNAPSHOTS = "ledger", "ledger's schema", "ledger's snapshots"
 VERSION_LEAST = 14
 SLOW_MS = 50.0
 MAKE_UTF8 = "create another database, `create database membersync encoding 'UTF8' template template0`, and move there"
@@ -73,3 +74,27 @@ def look_at_schema(subject: Subject) -> list[Finding]:
         why = "the ledger was migrated by a newer version; this one reads and writes it wrongly"
         return [fail(SCHEMA, where, found, why, "run the newer version here too")]
     return [fail(SCHEMA, where, found, "statements of this version fail on it", "`membersync migrate`")]
+
+
+def look_at_snapshots(subject: Subject) -> list[Finding]:
+    """Look for sessions, slots, standbys and prepared transactions that keep dead rows from being cleared away."""
+    with subject.reading() as tx:
+        found = snapshots.holders(tx)
+        seen = (
+            "" if snapshots.sees_all(tx) else "; only those of its own user are shown: `grant pg_read_all_stats` to it"
+        )
+    looked_at = f"who has held a snapshot of the ledger for more than {subject.of.snapshot_max_s:g} s"
+    old = [one for one in found if one.age_s > subject.of.snapshot_max_s]
+    if not old:
+        oldest = f"none; the oldest is {found[0].age_s:.0f} s old" if found else "none"
+        return [ok(SNAPSHOTS, looked_at, f"{oldest}{seen}")]
+    return [
+        warn(
+            SNAPSHOTS,
+            looked_at,
+            f"{one.named} for {one.age_s / 60:.0f} min{f': {one.query}' if one.query else ''}",
+            advice.HELD,
+            advice.let_go(one),
+        )
+        for one in old
+    ]

@@ -15,6 +15,7 @@ from producers.operations import advice
 from producers.operations.advice import Step
 from shared.errors import OURS
 from shared.ledger.mail import HELD_MAX, Change, ComposedMail, Digest, Failure, Kind
+from shared.ledger.snapshots import SnapshotHolder
 from shared.messages import normalised
 from shared.pipeline import FAILURE_STATUS, SYSTEMS, Stage, State
 from shared.settings import Settings
@@ -107,6 +108,26 @@ def of_digest(digest: Digest, settings: Settings, *, now: datetime) -> ComposedM
     facts = (("Since", _instant(digest.since)), ("Until", _instant(digest.until)))
     sections = tuple(_sections(digest, f"{settings.api.url}/dead-letters"))
     content = Content(Kind.DIGEST, what, f"New since the last digest: {what}.", facts, sections)
+    return rendered(content, written=_instant(now))
+
+
+def of_snapshots(holders: Sequence[SnapshotHolder], settings: Settings, *, now: datetime) -> ComposedMail:
+    """Compose the mail about those who hold an old snapshot of the ledger, of whom there is at least one."""
+    oldest, others = holders[0], len(holders) - 1
+    subject = f"a snapshot of the ledger is held by {oldest.named}" + (
+        f" and {_many(others, 'other')}" if others else ""
+    )
+    facts = [
+        ("Held since", f"{_instant(one.since)} by {one.named}{f': {one.query}' if one.query else ''}")
+        for one in holders
+    ]
+    steps = (
+        *(Step(f"{one.named}: {advice.let_go(one)}.") for one in holders),
+        Step("See whether it is over:", ("membersync status",)),
+    )
+    section = Section(advice.HELD, steps, f"{settings.api.url}/")
+    headline = f"Somebody has held a snapshot of the ledger for longer than {settings.snapshot_max_s:g} s."
+    content = Content(Kind.SNAPSHOT, subject, headline, tuple(facts), (section,))
     return rendered(content, written=_instant(now))
 
 

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from producers.mail import composing
 from producers.mail.smtp import Outcome, SendingError, message_of, send
 from shared.errors import LedgerConflictError, LedgerError
-from shared.ledger import mail
+from shared.ledger import mail, snapshots
 from shared.ledger.engine import engine, outlasting, transaction
 from shared.ledger.mail import LeasedMail
 from shared.logs import logger
@@ -80,6 +80,10 @@ class Mailer:
         with transaction(self._ledger) as tx:
             for change in mail.take_changes(tx, flap_s=self._settings.mail.flap_s):
                 mail.put(tx, composing.of_change(change, self._settings, now=now))
+        with transaction(self._ledger) as tx:
+            holders = snapshots.take_new(tx, over_s=self._settings.snapshot_max_s)
+            if holders:
+                mail.put(tx, composing.of_snapshots(holders, self._settings, now=now))
         with transaction(self._ledger) as tx:
             digest = mail.take_digest(tx, every_s=self._settings.mail.digest_every_s)
             if digest is not None and digest.failures:

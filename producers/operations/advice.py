@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from shared.errors import DataError
 from shared.ledger.causes import Alike
+from shared.ledger.snapshots import Holds, SnapshotHolder
 from shared.pipeline import FAILURE_STATUS, SYSTEMS, Stage
 from shared.settings import Settings
 
@@ -318,6 +319,28 @@ def correct() -> tuple[Step, ...]:
             ('membersync requeue --state rejected --from-start --reason "the setting is corrected"',),
         ),
     )
+
+
+HELD = (
+    "As long as it is held, no row that has died since can be cleared away: statements walk past them, everything gets "
+    "slower by the minute, and tables grow. Nothing is lost."
+)
+"""What it means that somebody holds an old snapshot of the ledger."""
+
+
+def let_go(holder: SnapshotHolder) -> str:
+    """Say what ends a snapshot that is held."""
+    match holder.holds:
+        case Holds.SESSION:
+            first = "let it end by itself, or " if holder.is_working else ""
+            return f"{first}end it in the ledger: `select pg_terminate_backend({holder.name})`"
+        case Holds.SLOT:
+            gone = f"if that is gone for good: `select pg_drop_replication_slot('{holder.name}')`"
+            return f"bring its consumer back, or {gone}"
+        case Holds.PREPARED:
+            return f"whoever prepared it must end it: `commit prepared '{holder.name}'` or `rollback prepared '…'`"
+        case Holds.STANDBY:
+            return "end the long query on that standby, or set hot_standby_feedback off there"
 
 
 def _options(codes: tuple[str, ...]) -> str:

@@ -90,7 +90,7 @@ def judge(found: Overview, dead: Sequence[Alike]) -> Verdict:
     if dead:
         first_at = min((row.first_at for row in found.dead_letters if row.first_at), default=None)
         troubles.append(_of_dead_letters(dead, first_at))
-    troubles += [*_of_members(found), *_of_mail(found)]
+    troubles += [*_of_members(found), *_of_mail(found), *_of_snapshots(found)]
     waiting = sum(row.count for row in found.backlog if row.state in QUEUED)
     if troubles:
         return _of(sorted(troubles, key=lambda one: one.level is not Level.PERSON), waiting)
@@ -281,6 +281,20 @@ def _of_mail(found: Overview) -> Iterator[Trouble]:
     yield Trouble(Level.PERSON, what, since, 0, todo, "unsent mail")
 
 
+def _of_snapshots(found: Overview) -> Iterator[Trouble]:
+    """Say who holds an old snapshot of the ledger; who is working at it comes to an end."""
+    holders = found.held_snapshots.holders
+    if not holders:
+        return
+    oldest, others = holders[0], len(holders) - 1
+    more = f" and {_many(others, 'other')}" if others else ""
+    what = (
+        f"A snapshot of the ledger held since {_at(oldest.since, found.at)} by {oldest.named}{more}: dead rows pile up"
+    )
+    level = Level.WAITS if all(one.is_working for one in holders) else Level.PERSON
+    yield Trouble(level, what, oldest.since, 0, "see `membersync doctor`", "a held snapshot")
+
+
 def _safely(count: int) -> str:
     return f"{count} {'waits' if count == 1 else 'wait'} safely"
 
@@ -313,6 +327,6 @@ class Standing(Overview):
 
 def standing(tx: Transaction, of: Settings) -> Standing:
     """Look at the ledger, and judge."""
-    found = views.overview(tx, budgets(of))
+    found = views.overview(tx, budgets(of), snapshot_max_s=of.snapshot_max_s)
     values = {one.name: getattr(found, one.name) for one in fields(found)}
     return Standing(**values, verdict=judge(found, causes.dead_alike(tx, TOLD_APART)))

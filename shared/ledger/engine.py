@@ -49,8 +49,8 @@ WAKE = "membersync_due"
 # Every join here is a look-up by key.  Statistics lag behind a burst, and a planner that takes a full table for an
 # empty one then hashes all of it, once per batch (measured: 45 us instead of 12 per row of `finish`).
 _SESSION = (
-    "-c timezone=UTC -c lock_timeout=10s -c statement_timeout=60s -c jit=off "
-    "-c enable_hashjoin=off -c enable_mergejoin=off -c enable_seqscan=off"
+    "-c timezone=UTC -c lock_timeout=10s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s "
+    "-c jit=off -c enable_hashjoin=off -c enable_mergejoin=off -c enable_seqscan=off"
 )
 # A server whose host vanished without a word is given up after a minute, not after the system's two hours.
 _NOTICED: dict[str, Any] = {

@@ -1,8 +1,9 @@
 """Mail to operators: what there is to tell, and the outbox that keeps mail until the mail server takes it.
 
-There is to tell: connections that went down or came back, and who failed since the last digest.  Each change is taken
-once, by whoever has its row locked, however many ask: in the transaction that takes it the mail about it has to be put
-into the outbox.  What is older than an hour is not told: mail may have been off till now.
+There is to tell: connections that went down or came back, and who failed since the last digest (and, of `snapshots`,
+who holds an old one).  Each change is taken once, by whoever has its row locked, however many ask: in the transaction
+that takes it the mail about it has to be put into the outbox.  What is older than an hour is not told: mail may have
+been off till now.
 
 A mail is leased for the time of sending by moving `due_at`, so that no transaction is open while SMTP is spoken.  A
 sender that dies meanwhile leaves a mail that is due again later.
@@ -74,6 +75,7 @@ class Kind(StrEnum):
     DOWN = "down"
     UP = "up"
     DIGEST = "digest"
+    SNAPSHOT = "snapshot"
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,8 +262,8 @@ _LEASE = text("""
     update mail
     set due_at = now() + make_interval(secs => :lease_s), tries = least(tries + 1, 32767)
     where id = (select id from mail l where sent_at is null and due_at <= now()
-                  and (kind = 'digest' or not exists (
-                      select from mail o where o.sent_at is null and o.kind <> 'digest' and o.id < l.id
+                  and (kind not in ('down', 'up') or not exists (
+                      select from mail o where o.sent_at is null and o.kind in ('down', 'up') and o.id < l.id
                                            and o.recipients is null and coalesce(o.last_error, '') !~ '^5'))
                 order by due_at, id limit 1 for update skip locked)
     returning id, created_at, tries, kind, subject, plain, html, recipients

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from shared.ledger.snapshots import SnapshotHolder
+
 
 @dataclass(frozen=True, slots=True)
 class InstanceRecord:
@@ -198,6 +200,14 @@ class UnsentMail:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldSnapshots:
+    """Who has held a snapshot of the ledger for longer than *over_s* seconds, the oldest first."""
+
+    over_s: float
+    holders: list[SnapshotHolder]
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """How it goes, on one page.  Shape: *refused_last_day* events that intake refused within 24 hours."""
 
@@ -209,6 +219,7 @@ class Overview:
     processes: list[Process]
     refused_last_day: int = field(default=0, kw_only=True)
     unsent_mail: UnsentMail = field(default=UnsentMail(0, None), kw_only=True)
+    held_snapshots: HeldSnapshots = field(default=HeldSnapshots(0, []), kw_only=True)
 
 
 def id_text(value: int | None) -> str | None:

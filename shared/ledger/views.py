@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
-from shared.ledger import mail
+from shared.ledger import mail, snapshots
 from shared.ledger.connections import connections
 from shared.ledger.filters import Filter, id_at, matching
 from shared.ledger.heartbeats import processes
@@ -18,6 +18,7 @@ from shared.ledger.records import (
     ActivityLine,
     Backlog,
     DeadLetters,
+    HeldSnapshots,
     InstanceDetail,
     InstanceRecord,
     InstanceWithActivity,
@@ -123,8 +124,8 @@ def unreported(tx: Connection, ids: Sequence[int]) -> set[str]:
     return {str(one) for one in tx.execute(_UNREPORTED, {"ids": list(ids)}).scalars()}
 
 
-def overview(tx: Connection, budgets: Mapping[Stage, Budget]) -> Overview:
-    """Return how it goes; *budgets* of the connections that have one.
+def overview(tx: Connection, budgets: Mapping[Stage, Budget], *, snapshot_max_s: float) -> Overview:
+    """Return how it goes; *budgets* of the connections that have one; *snapshot_max_s* as in the settings.
 
     Shape: the last minute by what stands in the ledger; the last hour by the roll-up, which counts what happened, also
     where it has been put right since.
@@ -152,6 +153,7 @@ def overview(tx: Connection, budgets: Mapping[Stage, Budget]) -> Overview:
         processes=processes(tx),
         refused_last_day=refused_since(tx, now - timedelta(days=1)),
         unsent_mail=UnsentMail(unsent.count, unsent.since),
+        held_snapshots=HeldSnapshots(snapshot_max_s, snapshots.holders(tx, over_s=snapshot_max_s)),
     )
 
 

@@ -29,6 +29,7 @@ NAMES = {
     "MembersyncRefusalsRising",
     "MembersyncBudgetExhausted",
     "MembersyncMailStuck",
+    "MembersyncSnapshotHeld",
     "MembersyncNoWorkers",
     "MembersyncSilent",
 }

@@ -82,7 +82,7 @@ def member_of(ledger: Engine, number: str) -> MemberRecord | None:
 
 def overview_of(ledger: Engine) -> Overview:
     with transaction(ledger) as tx:
-        return views.overview(tx, {})
+        return views.overview(tx, {}, snapshot_max_s=300)
 
 
 @pytest.fixture

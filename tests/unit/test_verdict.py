@@ -23,11 +23,13 @@ from shared.ledger.records import (
     BudgetState,
     ConnectionState,
     DeadLetters,
+    HeldSnapshots,
     Overview,
     Process,
     Rate,
     UnsentMail,
 )
+from shared.ledger.snapshots import Holds, SnapshotHolder
 from shared.pipeline import STAGES
 
 NOW = datetime(2026, 11, 23, 9, 0, 30, tzinfo=UTC)
@@ -52,6 +54,8 @@ def process(kind: str, name: str, lanes: Sequence[str] = (), silent_s: float = 1
 
 DISPATCHER = process("dispatcher", "host/11")
 LIVE, BULK = process("worker", "live@host/1", ["live"]), process("worker", "bulk@host/1", ["bulk"])
+FORGOTTEN = SnapshotHolder(Holds.SESSION, "4711", "psql, ann", "idle in transaction", "select 1", 9_000, AT_0110)
+DUMP = replace(FORGOTTEN, name="4712", who="pg_dump, ann", state="active")
 ALL_WELL = Overview(
     at=NOW,
     connections=[up(stage) for stage in STAGES],
@@ -266,6 +270,26 @@ CASES = [
         Level.WELL,
         "All well: nothing waits",
         "all well",
+    ),
+    (
+        "a snapshot that somebody has forgotten",
+        replace(ALL_WELL, held_snapshots=HeldSnapshots(300, [FORGOTTEN, DUMP])),
+        Level.PERSON,
+        (
+            "A snapshot of the ledger held since 01:10 UTC by pid 4711 (psql, ann, idle in transaction) and 1 other: "
+            "dead rows pile up; see `membersync doctor`"
+        ),
+        "a held snapshot",
+    ),
+    (
+        "a snapshot of somebody who works",
+        replace(ALL_WELL, held_snapshots=HeldSnapshots(300, [DUMP])),
+        Level.WAITS,
+        (
+            "A snapshot of the ledger held since 01:10 UTC by pid 4712 (pg_dump, ann, active): "
+            "dead rows pile up; see `membersync doctor`"
+        ),
+        "a held snapshot",
     ),
     (
         "a long queue that moves",

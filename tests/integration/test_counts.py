@@ -1,0 +1,226 @@
+"""What an event costs, in counts that no busy machine changes: round trips, commits, WAL, messages, calls.
+
+Events of 400 members go in and through, in batches of 200, on a real ledger and broker: a dispatcher takes its turns in
+here, each stage has a worker process of its own, and all look at the ledger through taps that count what they ask.  The
+members are new first, then each of them changes.
+
+A bound is what was measured when it was last lowered; where chance or PostgreSQL's own housekeeping has a part, a tenth
+more.  Who lowers a figure lowers its bound; who has to raise one says why in the commit.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pytest
+import redis
+
+from deploy.local.servers import scratch_postgres
+from deploy.sandbox.server import RunningSandbox
+from producers.dispatch.dispatcher import Dispatcher
+from producers.intake.accept import IntakeRules, accept
+from shared.broker import app, configuration
+from shared.events import parse_event
+from shared.ledger.engine import engine
+from shared.ledger.readiness import migrate
+from shared.pipeline import Lane, Stage
+from shared.settings import settings
+from tests.rig import WORKER, Pipeline, eventually, flush, member_event
+from tests.tapped import Tap, Transaction, tapped
+
+BATCH, BATCHES = 200, 2
+EVENTS = BATCH * BATCHES
+WARM_UP = 8
+"""Singles before anything is counted: psycopg prepares what it has sent five times, in a round trip of its own."""
+BY_THE_CLOCK = ("heartbeat", "show transaction_read_only")
+"""What a process asks once in a while, whatever there is to do, has one of these words."""
+
+BOUNDS = {
+    # what: for members that are new, and for those that changed
+    "round trips of intake for 200 events": (12, 11),
+    "round trips of a dispatcher's turn that finds nothing": (33, 33),
+    "round trips of a dispatcher's turn that publishes 2 batches": (33, 33),
+    "round trips of a batch at oic": (11, 11),
+    "round trips of a batch at crowdtwist": (12, 12),
+    "round trips of a batch at siebel": (12, 12),
+    "round trips to pay for the calls of a batch": (240, 240),  # who asks while a payment is under way shares the next
+    "commits per 100 events, payments aside": (6, 6),
+    "WAL bytes per event, intake": (2_550, 2_000),
+    "WAL bytes per event, dispatcher": (710, 710),
+    "WAL bytes per event, workers": (6_700, 4_250),
+    "messages per batch": (3, 3),
+    "bytes of a batch's first message": (6_600, 6_600),
+    "announcements per batch": (14, 14),
+    "posts of crowdtwist per 100 events": (100, 0),
+    "puts of crowdtwist per 100 events": (0, 100),
+    "gets of crowdtwist per 100 events": (0, 0),
+    "puts of siebel per 100 events": (1, 0),
+    "gets of siebel per 100 events": (100, 0),  # whose row it is, is read before the first status is written
+}
+"""What each may come to at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """A figure, and what it is made of."""
+
+    figure: float
+    made_of: str
+
+
+@pytest.mark.parametrize("what", BOUNDS)
+@pytest.mark.parametrize("members", ["new", "changed"])
+def test_an_event_costs_no_more_than_it_did(counts: Mapping[str, Mapping[str, Count]], members: str, what: str) -> None:
+    count, bound = counts[members][what], dict(zip(counts, BOUNDS[what], strict=True))[members]
+    assert count.figure <= bound, f"{what}: risen from {bound:g} to {count.figure:g}\n{count.made_of}"
+
+
+@pytest.fixture(scope="module")
+def counts(
+    valkey_url: str, running_simulators: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, dict[str, Count]]]:
+    """Send everything through once; return every figure, of new members and of changed ones."""
+    with ExitStack() as stack:
+        ledger_url = stack.enter_context(scratch_postgres())
+        migrate(ledger_url)
+        flush(valkey_url)
+        running_simulators.control.reset()
+        logs = tmp_path_factory.mktemp("counts")
+        pipeline = Pipeline(engine(ledger_url), ledger_url, valkey_url, running_simulators, logs)
+        try:
+            yield _Counting(stack, pipeline).counts()
+        finally:
+            app.close()
+            settings.cache_clear()
+            engine(ledger_url).dispose()
+
+
+class _Counting:
+    """A pipeline that is looked at from all sides."""
+
+    def __init__(self, stack: ExitStack, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._stack = stack
+        self._intake, self._dispatcher = (stack.enter_context(tapped(pipeline.ledger_url)) for _ in range(2))
+        self._workers = {stage: stack.enter_context(tapped(pipeline.ledger_url)) for stage in Stage}
+        self._broker = stack.enter_context(redis.Redis.from_url(pipeline.broker_url))
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setenv("MEMBERSYNC_LEDGER_URL", self._dispatcher.url)
+        patch.setenv("MEMBERSYNC_BROKER_URL", pipeline.broker_url)
+        patch.setenv("MEMBERSYNC_DISPATCHER__TICK_S", "3600")  # no housekeeping after the first turn
+        settings.cache_clear()
+        app.conf.update(configuration(settings()))
+        self._turns = Dispatcher(settings())
+
+    def counts(self) -> dict[str, dict[str, Count]]:
+        """Warm up, then count."""
+        self._turns.turn()
+        self._send("W", range(BATCH))
+        self._turns.turn()
+        bytes_ = len(self._broker.lrange(Stage.OIC.queue(Lane.BULK), 0, 0)[0])
+        first = {"bytes of a batch's first message": Count(bytes_, "its ids stand in it once a stage")}
+        self._start_workers()
+        self._until_done()
+        for index in range(WARM_UP):
+            self._send("W", [BATCH + index])
+            self._turns.turn()
+            self._until_done()
+        return {members: self._counted(minute) | first for minute, members in enumerate(("new", "changed"))}
+
+    def _counted(self, minute: int) -> dict[str, Count]:
+        taps = (self._intake, self._dispatcher, *self._workers.values())
+        for tap in taps:
+            tap.clear()
+        calls = self._calls()
+        self._broker.config_resetstat()
+        wal = [self._wal()]
+        self._send("M", range(EVENTS), minute)
+        wal.append(self._wal())
+        self._turns.turn()
+        busy_turn = _asked(self._dispatcher)
+        wal.append(self._wal())
+        self._until_done()
+        wal.append(self._wal())
+        broker = Counter({name: int(stat["calls"]) for name, stat in self._broker.info("commandstats").items()})
+        asked = [one for tap in taps for one in _asked(tap)]
+        payments = [one for one in self._workers[Stage.CROWDTWIST].transactions() if _pays(one)]
+        self._dispatcher.clear()
+        self._turns.turn()
+        by_part = zip(("intake", "dispatcher", "workers"), wal, wal[1:], strict=False)
+        return {
+            "round trips of intake for 200 events": _round_trips(_asked(self._intake), BATCHES),
+            "round trips of a dispatcher's turn that finds nothing": _round_trips(_asked(self._dispatcher)),
+            "round trips of a dispatcher's turn that publishes 2 batches": _round_trips(busy_turn),
+            **{
+                f"round trips of a batch at {stage}": _round_trips(_asked(tap), BATCHES)
+                for stage, tap in self._workers.items()
+            },
+            "round trips to pay for the calls of a batch": _round_trips(payments, BATCHES),
+            "commits per 100 events, payments aside": _per_100(sum(one.commits for one in asked), _listed(asked)),
+            **{f"WAL bytes per event, {part}": Count((end - start) / EVENTS, "") for part, start, end in by_part},
+            "messages per batch": Count(broker["cmdstat_lpush"] / BATCHES, str(broker)),
+            "announcements per batch": Count(broker["cmdstat_publish"] / BATCHES, str(broker)),
+            **{what: _per_100(now - calls[what], "") for what, now in self._calls().items()},
+        }
+
+    def _send(self, series: str, numbers: Sequence[int], minute: int = 0) -> None:
+        for start in range(0, len(numbers), BATCH):
+            some = numbers[start : start + BATCH]
+            events = [member_event(f"{series}-{number}", minute, last_name=f"Lee {minute}") for number in some]
+            items = [(position, parse_event(event, max_bytes=64_000)) for position, event in enumerate(events)]
+            accept(engine(self._intake.url), items, IntakeRules(Lane.BULK))
+
+    def _start_workers(self) -> None:
+        for stage, tap in self._workers.items():
+            self._pipeline.settings["MEMBERSYNC_LEDGER_URL"] = tap.url
+            command = (*WORKER, "--concurrency=1", "-Q", stage.queue(Lane.BULK), "-n", f"{stage}@counts")
+            log = self._pipeline.logs / f"{len(self._pipeline.running)}.log"
+            started = self._stack.enter_context(self._pipeline.process(*command))
+            eventually(lambda log=log: b" ready." in log.read_bytes(), f"a worker for {stage}")  # type: ignore[misc]
+            assert started.poll() is None
+
+    def _until_done(self) -> None:
+        """Wait until all has ended and every message was acknowledged, which is the last thing a worker does."""
+        eventually(
+            lambda: self._pipeline.states().keys() <= {"completed"} and not self._broker.hlen("unacked"),
+            "all completed",
+        )
+
+    def _wal(self) -> int:
+        """Return how far the log has come.  Units: bytes."""
+        (written,) = self._pipeline.sql("select (pg_current_wal_insert_lsn() - '0/0')::bigint")
+        return int(written)
+
+    def _calls(self) -> dict[str, int]:
+        """Count what each system was asked so far."""
+        states = {name: self._pipeline.sandbox.control.state(name) for name in ("crowdtwist", "siebel")}
+        return {
+            f"{method} of {name} per 100 events": int(state[method])
+            for name, state in states.items()
+            for method in ("posts", "puts", "gets")
+        }
+
+
+def _asked(tap: Tap) -> list[Transaction]:
+    """Return what was asked for a reason, payments aside."""
+    return [one for one in tap.transactions(but_of=BY_THE_CLOCK) if not _pays(one)]
+
+
+def _pays(one: Transaction) -> bool:
+    """Return whether a transaction is about the budget and nothing else."""
+    return any("into spend" in sql for sql in one.asks) and not any("instance" in sql for sql in one.asks)
+
+
+def _round_trips(asked: Sequence[Transaction], times: int = 1) -> Count:
+    return Count(sum(one.round_trips for one in asked) / times, _listed(asked))
+
+
+def _per_100(count: float, made_of: str) -> Count:
+    return Count(count * 100 / EVENTS, made_of)
+
+
+def _listed(asked: Sequence[Transaction]) -> str:
+    """Return the transactions, each with its statements' beginnings, the same ones once."""
+    lines = Counter(f"{one.round_trips} round trips: " + "; ".join(sql[:60] for sql in one.statements) for one in asked)
+    return "\n".join(f"{count} x {line}" for line, count in lines.items())

@@ -1,0 +1,381 @@
+"""How many calls may be in flight to one system at once, learnt from how it answers.  Pure.
+
+A system that is overloaded says so by latency, time-outs and 5xx long before it says 429.  Once a second all workers'
+calls of that second, one `Window`, are looked at together; the first that holds decides:
+
+1. Too little was answered to tell: nothing changes, and the window goes on with the next second.
+2. *Losses* (time-outs, no connection, 5xx) above `LOSS_TOLERATED`: down at once, the more the larger their share, to
+   an eighth if nothing else came.  One alone beside good answers is that member's; 5xx of less than half that go on
+   undiminished at 60 % of the limit are no matter of load.
+3. *Too slow*: the slowest tenth above an absolute cap: down.
+4. *Queueing*: good answers take `QUEUEING` times what they take unloaded, and the last step up gained nothing: down to
+   what the throughput needs without a queue (answers/s x unloaded latency, by Little's law), to a quarter at most.
+5. *Calm* (less than `CALM` times, or the last step up was all gained), and the limit was reached: up, twofold until
+   the first time down, then by its square root.  The last limit that queued is left alone for `WARY_S`.
+6. In between for `PATIENT_S`, and reached: a step up, to see; undone if it gains nothing.
+
+What an answer takes *unloaded* is kept for each operation by itself, for they differ: the lower fifth of the medians of
+about `REMEMBERED` windows.  Under load a window counts at most as much as is known already, so that no overload,
+however long, becomes the new normal; only quiet windows (a limit half used) and those whose throughput grew with the
+limit count as they are.  Where nothing is known yet, such a limit is searched for, up and down.  If answers stay slow
+at the floor, load of ours is not the reason: then that is the new measure.
+
+Refusals (4xx) are neither slow nor lost, however fast they come; 429 and Retry-After are the budget's and breaker's.
+Why so, and what was measured: deploy/decisions/0009-adaptive-concurrency.md.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from math import ceil, exp, inf, log, sqrt
+
+LOSS_TOLERATED = 0.01
+"""Share of calls lost that is nothing to step back for."""
+QUEUEING = 1.45
+CALM = 1.2
+"""Latency over unloaded latency: from `QUEUEING` on the limit goes down, below `CALM` it may go up."""
+HEADROOM = 1.2
+"""What the limit is set to, over what the throughput needs: a short queue keeps the system busy."""
+PATIENT_S = 10.0
+"""A limit in between is tried a step higher after so long.  Units: seconds."""
+WARY_S = 15.0
+"""A limit that queued is not tried again for so long.  Units: seconds."""
+LEAST_S = 0.025
+"""Less is not told apart: so much the event loop of a busy worker adds by itself.  Units: seconds."""
+START = 8
+"""The first limit of all."""
+ENOUGH = 20
+"""Answers that tell something; fewer do where the limit is lower."""
+LONGEST_S = 3.0
+"""A window with less is judged all the same after so long.  Units: seconds."""
+REMEMBERED = 3_600
+"""Windows after which what an operation takes unloaded is half forgotten."""
+_LOW = 0.2
+_LEARNT = 2
+_LEAST_ANSWERS = 3
+_DOUBT = 1.5
+_MOST_OF_IT, _NEXT_TO_NOTHING = 0.5, 0.25
+"""Parts of a step up, or down, that became throughput."""
+_MOSTLY_LOST = 0.5
+_FLOOR = 2
+_FLOOR_WINDOWS = 5
+_STEP = log(1.08)
+_SHORTEST_S = 1e-4
+
+Histogram = Mapping[int, float]
+"""How often which latency came: by `bucket`, 8 % apart, so that those of many processes add up to that of all."""
+
+
+def bucket(latency_s: float) -> int:
+    """Return where in a `Histogram` *latency_s* counts."""
+    return max(0, round(log(latency_s / _SHORTEST_S) / _STEP)) if latency_s > _SHORTEST_S else 0
+
+
+def quantile_s(of: Histogram, share: float) -> float:
+    """Return the latency that *share* of a histogram with something in it does not exceed.  Units: seconds."""
+    left = sum(of.values()) * share
+    for place in sorted(of):
+        left -= of[place]
+        if left <= 0:
+            return _SHORTEST_S * exp(place * _STEP)
+    return _SHORTEST_S * exp(max(of) * _STEP)
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What came of the calls of one operation: good answers by latency, and how many were lost in which way."""
+
+    good: Histogram = field(default_factory=dict)
+    timed_out: int = 0
+    unserved: int = 0
+    unconnected: int = 0
+
+    @property
+    def lost(self) -> int:
+        """Calls that show overload by not being answered."""
+        return self.timed_out + self.unserved + self.unconnected
+
+    @property
+    def count(self) -> int:
+        """Good answers."""
+        return int(sum(self.good.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What all calls to one system showed in a time.
+
+    Shape: *in_flight* the most at once; *reached*: somebody had to wait for the limit.  Units: *lasted_s* seconds.
+    """
+
+    lasted_s: float
+    operations: Mapping[str, Answers]
+    in_flight: int
+    reached: bool
+
+    def beside(self, other: "Window") -> "Window":
+        """Return what both showed, of the same time and of different processes."""
+        return self._joined(other, max(self.lasted_s, other.lasted_s), self.in_flight + other.in_flight)
+
+    def then(self, other: "Window") -> "Window":
+        """Return what both showed, one after the other."""
+        return self._joined(other, self.lasted_s + other.lasted_s, max(self.in_flight, other.in_flight))
+
+    def _joined(self, other: "Window", lasted_s: float, in_flight: int) -> "Window":
+        names = {**self.operations, **other.operations}
+        nothing = Answers()
+        joined = {name: _sum(self.operations.get(name, nothing), other.operations.get(name, nothing)) for name in names}
+        return Window(lasted_s, joined, in_flight, self.reached or other.reached)
+
+
+def _sum(one: Answers, other: Answers) -> Answers:
+    return Answers(
+        Counter(one.good) + Counter(other.good),
+        one.timed_out + other.timed_out,
+        one.unserved + other.unserved,
+        one.unconnected + other.unconnected,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Between which limits it may move, and which latency is too long whatever is usual.  Units: seconds."""
+
+    least: int
+    most: int
+    latency_max_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The limit in force, why, and what is known of the system.
+
+    Shape: *doubles_to* below it a step up is twofold; *age_s* since it changed; *was* and *was_rate* limit and answers
+    per second before the last step up, until that is judged; *queued* the limit that queued last, *queued_s* how long
+    ago; *slow_at_floor* windows in a row; *lossy_from* and *lossy_share* the limit and the share of losses when the
+    present losses began; *usual_loss* the share that is lost at any limit; *unloaded* a histogram of medians for each
+    operation; *backoffs* since ever.
+    """
+
+    limit: int
+    reason: str = "nothing is known yet"
+    doubles_to: float = inf
+    age_s: float = 0.0
+    was: int = 0
+    was_rate: float = 0.0
+    queued: int = 0
+    queued_s: float = inf
+    slow_at_floor: int = 0
+    backoffs: int = 0
+    lossy_from: int = 0
+    lossy_share: float = 0.0
+    usual_loss: float = 0.0
+    unloaded: Mapping[str, Histogram] = field(default_factory=dict)
+
+    def unloaded_s(self, operation: str) -> float | None:
+        """Return what a good answer to *operation* takes when nothing waits, None: not known.  Units: seconds."""
+        known = self.unloaded.get(operation)
+        return quantile_s(known, _LOW) if known else None
+
+
+def first(rules: Rules) -> Limit:
+    """Return the limit to begin with."""
+    return Limit(max(rules.least, min(rules.most, START)))
+
+
+def tells(window: Window, limit: int) -> bool:
+    """Return whether *window* is enough to judge by."""
+    good = sum(answers.count for answers in window.operations.values())
+    lost = sum(answers.lost for answers in window.operations.values())
+    return good + lost >= max(_LEAST_ANSWERS, min(ENOUGH, limit)) or (window.lasted_s >= LONGEST_S and good + lost > 0)
+
+
+def after(known: Limit, window: Window, rules: Rules) -> Limit:
+    """Return the limit after *window*, which tells something."""
+    known = replace(known, age_s=known.age_s + window.lasted_s, queued_s=known.queued_s + window.lasted_s)
+    look = _Look(known, window)
+    if look.is_lossy:
+        return _lossy(known, look, rules)
+    if look.share < known.usual_loss / 2:
+        known = replace(known, usual_loss=known.usual_loss * 0.97)
+    if known.limit >= 0.9 * known.lossy_from:
+        known = replace(known, lossy_from=0)
+    if look.slowest_s > rules.latency_max_s:
+        lowered = min(known.limit - 1, int(known.limit * max(0.5, rules.latency_max_s / look.slowest_s)))
+        why = f"the slowest tenth takes {_shown(look.slowest_s)}, more than {_shown(rules.latency_max_s)}"
+        known = replace(known, doubles_to=min(known.doubles_to, known.limit / 2), queued=known.limit, queued_s=0.0)
+        return _lowered(known, lowered, why, rules)
+    if not look.is_known:
+        return _searched(known, window, look, rules)
+    known = replace(known, unloaded=_learnt(known, window, look))
+    floor = max(rules.least, min(_FLOOR, rules.most))
+    if look.ratio >= QUEUEING * look.doubt and not look.gained:
+        if known.limit <= floor:
+            return _slow_at_floor(known, look)
+        needed = round(look.needed * HEADROOM)
+        if not window.reached:
+            needed = max(needed, 2 * window.in_flight)
+        lowered = max(needed, known.limit // 4)
+        # Calls that were made under a higher limit come back slow, and then few: no reason for a small step more.
+        if lowered < known.limit * (1.0 if look.is_fresh else 0.75):
+            why = f"answers take {look.ratio:.1f} times {_shown(look.unloaded_s)}, what they take unloaded"
+            known = replace(known, queued=known.limit, queued_s=0.0, slow_at_floor=0, doubles_to=lowered)
+            return _lowered(known, lowered, why, rules)
+    known = replace(known, slow_at_floor=0)
+    return _raised(known, window, look, rules)
+
+
+def _lossy(known: Limit, look: "_Look", rules: Rules) -> Limit:
+    """Return the limit after losses: down, but not below what is served all the while; unless that changes nothing."""
+    why = f"{look.lost} of {look.lost + look.good} calls were lost: {look.losses}"
+    if not known.lossy_from:
+        known = replace(known, lossy_from=known.limit, lossy_share=look.share, doubles_to=known.limit / 2)
+    is_of_load = look.timed_out or look.share >= _MOSTLY_LOST or look.share < 0.75 * known.lossy_share
+    if known.limit <= 0.6 * known.lossy_from and not is_of_load:
+        return replace(known, reason=f"{why}; as many as at {known.lossy_from}", usual_loss=look.share)
+    lowered = max(int(known.limit * max(0.125, (1 - look.share) ** 2)), round(look.needed * 0.9))
+    return _lowered(known, min(int(known.limit * 0.9), lowered), why, rules)
+
+
+class _Look:
+    """What a window says, by what is known."""
+
+    def __init__(self, known: Limit, window: Window) -> None:
+        operations = window.operations
+        self.good = sum(answers.count for answers in operations.values())
+        self.lost = sum(answers.lost for answers in operations.values())
+        self.share = self.lost / max(1, self.lost + self.good)
+        self.timed_out = sum(answers.timed_out for answers in operations.values())
+        tolerated = max(LOSS_TOLERATED, 2 * known.usual_loss)
+        self.is_lossy = self.share > tolerated and not (self.lost == 1 and self.good)
+        self.losses = ", ".join(_losses(operations.values()))
+        served = {name: answers for name, answers in operations.items() if answers.count}
+        self.slowest_s = quantile_s(_sum_of(answers.good for answers in served.values()), 0.9) if served else 0.0
+        self.medians = {name: quantile_s(answers.good, 0.5) for name, answers in served.items()}
+        learnt = [name for name in served if sum(known.unloaded.get(name, {}).values()) >= _LEARNT]
+        self.is_known = bool(learnt) or not served
+        spent = needed = deviation = 0.0
+        for name in learnt:
+            answers = served[name]
+            spent += answers.count * max(self.medians[name], LEAST_S)
+            needed += answers.count * max(known.unloaded_s(name) or 0.0, LEAST_S)
+            spread = log(quantile_s(answers.good, 0.84) / self.medians[name])
+            deviation += answers.count * spread
+        self.ratio = spent / needed if needed else 1.0
+        told = sum(served[name].count for name in learnt)
+        self.doubt = exp(_DOUBT * deviation / told / sqrt(told)) if told else 1.0
+        """By what factor the ratio may be wrong for want of answers, as far as they scatter."""
+        self.unloaded_s = needed / told if told else 0.0
+        self.rate = self.good / window.lasted_s
+        self.needed = self.rate * self.unloaded_s
+        self.is_fresh = known.age_s >= self.slowest_s
+        """Whether most of these calls were made under the limit in force."""
+        is_judged = known.was > 0 and self.is_fresh
+        gain = self._gain(known) if is_judged else None
+        self.gained = gain is not None and gain >= _MOST_OF_IT
+        self.gained_nothing = gain is not None and gain < _NEXT_TO_NOTHING
+
+    def _gain(self, known: Limit) -> float:
+        """Return how much of the last step became more, or less, throughput: 1.0 all of it."""
+        if not known.was_rate or known.limit == known.was:
+            return 0.0
+        return (self.rate / known.was_rate - 1) / (known.limit / known.was - 1)
+
+
+def _losses(all_answers: Iterable[Answers]) -> Iterable[str]:
+    answers = list(all_answers)
+    words = {"timed_out": "timed out", "unserved": "answered 5xx", "unconnected": "without a connection"}
+    for name, said in words.items():
+        if count := sum(getattr(one, name) for one in answers):
+            yield f"{count} {said}"
+
+
+def _sum_of(histograms: Iterable[Histogram]) -> Histogram:
+    total: Counter[int] = Counter()
+    for one in histograms:
+        total.update({place: int(count) for place, count in one.items()})
+    return total
+
+
+def _searched(known: Limit, window: Window, look: _Look, rules: Rules) -> Limit:
+    """Return the limit while nothing is known of what answers take unloaded: where throughput follows the limit.
+
+    Up as long as it grows with the limit, else down until it falls with it; there answers wait for nobody.
+    """
+    if look.gained or not window.reached or known.limit <= rules.least:
+        known = replace(known, unloaded=_learnt(known, window, look, is_honest=True))
+        if known.limit < known.was:  # the knee is between the two
+            return replace(known, reason="answers wait for nobody here", was=0, doubles_to=known.was)
+        return _raised(known, window, look, rules)
+    if not look.is_fresh:
+        return known
+    if not known.was or known.was == known.limit:
+        return _raised(known, window, look, rules)
+    at_s = look.rate if known.limit < known.was else known.was_rate
+    before = min(known.limit, known.was)
+    lowered = max(rules.least, before // 2)
+    why = f"{known.limit} at once carry no more than {known.was}" if known.limit > known.was else "no less is carried"
+    return replace(known, limit=lowered, reason=why, age_s=0.0, was=before, was_rate=at_s)
+
+
+def _learnt(known: Limit, window: Window, look: _Look, *, is_honest: bool = False) -> Mapping[str, Histogram]:
+    """Return what operations take unloaded, with what *window* adds to it."""
+    is_honest |= look.gained or (not window.reached and window.in_flight * 2 <= known.limit)
+    unloaded = dict(known.unloaded)
+    for name, median_s in look.medians.items():
+        before = unloaded.get(name, {})
+        if window.operations[name].count < _LEAST_ANSWERS or not (before or is_honest):
+            continue
+        place = bucket(median_s)
+        if not is_honest:
+            place = min(place, bucket(quantile_s(before, _LOW)))
+        is_full = sum(before.values()) >= REMEMBERED
+        kept = {one: count / 2 for one, count in before.items() if count >= 1} if is_full else dict(before)
+        kept[place] = kept.get(place, 0.0) + 1.0
+        unloaded[name] = kept
+    return unloaded
+
+
+def _lowered(known: Limit, limit: int, why: str, rules: Rules) -> Limit:
+    limit = max(rules.least, min(rules.most, limit))
+    if limit >= known.limit:
+        return replace(known, reason=why, was=0)
+    return replace(known, limit=limit, reason=why, age_s=0.0, was=0, backoffs=known.backoffs + 1)
+
+
+def _slow_at_floor(known: Limit, look: _Look) -> Limit:
+    """Return what to think of answers that are slow though next to nothing is in flight: in the end, that they are."""
+    if known.slow_at_floor + 1 < _FLOOR_WINDOWS:
+        return replace(known, reason="slow, though hardly anything is in flight", slow_at_floor=known.slow_at_floor + 1)
+    known = replace(known, doubles_to=inf)
+    measured = {name: {bucket(median_s): float(_LEARNT)} for name, median_s in look.medians.items()}
+    why = "as slow with hardly anything in flight: that is its new measure"
+    return replace(known, reason=why, slow_at_floor=0, was=0, queued=0, unloaded={**known.unloaded, **measured})
+
+
+def _raised(known: Limit, window: Window, look: _Look, rules: Rules) -> Limit:
+    if not window.reached:
+        return replace(known, reason="not reached", was=0 if look.is_fresh else known.was)
+    if not look.is_fresh:
+        return known
+    is_calm = look.ratio <= CALM or look.gained
+    if known.was and look.gained_nothing and not is_calm:
+        known = replace(known, queued=known.limit, queued_s=0.0)
+        return _lowered(known, known.was, f"the step from {known.was} to {known.limit} gained nothing", rules)
+    if not is_calm and known.age_s < PATIENT_S:
+        return replace(known, reason=f"answers take {look.ratio:.1f} times what they take unloaded", was=0)
+    limit = 2 * known.limit if known.limit < known.doubles_to else known.limit + max(1, int(sqrt(known.limit)))
+    if known.limit < known.doubles_to < limit:
+        limit = ceil(known.doubles_to)
+    if known.queued_s < WARY_S and known.queued > known.limit // 2:
+        limit = min(limit, known.queued - 1)
+    limit = min(limit, rules.most)
+    if limit <= known.limit:
+        why = "at the highest allowed" if known.limit >= rules.most else f"{known.queued} queued a moment ago"
+        return replace(known, reason=why, was=0)
+    why = f"reached, and answers take {look.ratio:.1f} times what they take unloaded"
+    return replace(known, limit=limit, reason=why, age_s=0.0, was=known.limit, was_rate=look.rate)
+
+
+def _shown(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"

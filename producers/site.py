@@ -13,7 +13,7 @@ from fastapi.routing import iter_route_contexts
 
 from producers.api import dead_letters, description, events, reads, watching
 from producers.console import app as console
-from producers.http import problems
+from producers.http import request
 from producers.http.auth import Authenticator
 from producers.http.middleware import Envelope, Heads, Proxied
 from producers.http.protocol import protocol_of
@@ -57,7 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.metrics = registry_of(settings)
     app.state.intake_threads = anyio.CapacityLimiter(_INTAKE_THREADS)
     app.state.probe_threads = anyio.CapacityLimiter(_PROBE_THREADS)
-    problems.install(app)
+    request.install_problems(app)
     app.add_middleware(Heads)
     app.add_middleware(Envelope)
     for part in (events, reads, dead_letters, watching):

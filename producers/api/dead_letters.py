@@ -11,8 +11,7 @@ from producers.api import examples as example
 from producers.api.description import answered
 from producers.api.reads import LISTED, Reader, json_answer, unmasked_reader
 from producers.http.operating import DiscardBody, RequeueBody, SelectionBody, body_of, described_body, operates
-from producers.http.problems import ProblemError, described
-from producers.http.request import Paged, failure_parameters, ledger_of, settings_of
+from producers.http.request import Paged, ProblemError, described, failure_parameters, ledger_of, settings_of
 from producers.operations import job_control, reads
 from producers.operations.job_control import Operator, Rehearsal, RehearsalError
 from shared.ledger import causes

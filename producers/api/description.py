@@ -13,7 +13,7 @@ import orjson
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
-from producers.http import problems
+from producers.http import request
 from producers.http.auth import Authenticator
 from producers.intake.siebel_message import OPERATIONS
 from shared.event_values import BIGGEST, EXACT, MODIFICATION_MAX
@@ -321,7 +321,7 @@ _REQUEST_ID = {"description": "names this request in the log", "required": True,
 
 def install(app: FastAPI) -> None:
     """Let *app* describe itself so."""
-    app.description = _DESCRIPTION + problems.table()
+    app.description = _DESCRIPTION + request.table_of_codes()
     app.openapi_tags = [{"name": name, "description": text} for name, text in _TAGS.items()]
     of_the_routes = app.openapi
 

@@ -23,8 +23,7 @@ from structlog.contextvars import get_contextvars
 from producers.api import examples as example
 from producers.api.description import REQUEST_BODY, answered
 from producers.http.auth import Principal, Right, needs
-from producers.http.problems import ProblemError, described, problem
-from producers.http.request import read_limited, settings_of
+from producers.http.request import ProblemError, described, problem, read_limited, settings_of
 from producers.intake.accept import NOT_GOOD, IntakeRules, Receipt, Sender, accept, member_of, refuse_whole
 from producers.intake.formats import Position, TooManyEventsError, UnsupportedMediaTypeError, read_body
 from producers.intake.refused import BodyError

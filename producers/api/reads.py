@@ -16,7 +16,6 @@ from pydantic.json_schema import SkipJsonSchema
 from producers.api import examples as example
 from producers.api.description import answered
 from producers.http.auth import Principal, Right, needs
-from producers.http.problems import ProblemError, described
 from producers.http.request import (
     ID_PATTERN,
     INSTANT,
@@ -24,17 +23,19 @@ from producers.http.request import (
     Cursor,
     Limit,
     Paged,
+    ProblemError,
+    described,
     filter_parameters,
     invalid_parameter,
     ledger_of,
 )
 from producers.operations import reads
-from producers.operations.filtering import INSTANT_SAID, id_of, instant_of, refusals_of
 from producers.operations.job_control import Operator
-from shared.ledger import operators, refusals
+from producers.operations.reads import INSTANT_SAID, id_of, instant_of, refusals_of
+from shared.ledger import jobs, refusals
 from shared.ledger.engine import transaction
 from shared.ledger.filters import SUGGESTED, SUGGESTIONS_DEFAULT, Filter, Suggestion, suggested
-from shared.ledger.operators import ActionFilter, ActionPage
+from shared.ledger.jobs import ActionFilter, ActionPage
 from shared.ledger.records import InstanceDetail, MemberRecord, Page
 from shared.ledger.refusals import RefusalFilter, RefusalPage
 
@@ -214,7 +215,7 @@ def list_actions(
 ) -> Response:
     """List actions with who, when, why, what they touched and the answer; denied ones too."""
     with transaction(ledger_of(request)) as tx:
-        return json_answer(operators.actions(tx, where, limit=page.limit, before=page.before))
+        return json_answer(jobs.actions(tx, where, limit=page.limit, before=page.before))
 
 
 @router.get(

@@ -22,12 +22,19 @@ from producers.api.description import answered
 from producers.api.reads import Reader, json_answer
 from producers.http.auth import Right, needs
 from producers.http.operating import SAID, Reason, body_of, described_body, operates
-from producers.http.problems import described, problem
-from producers.http.request import INSTANT, ConnectionName, invalid_parameter, ledger_of, settings_of
+from producers.http.request import (
+    INSTANT,
+    ConnectionName,
+    described,
+    invalid_parameter,
+    ledger_of,
+    problem,
+    settings_of,
+)
 from producers.operations import connection_control
 from producers.operations.connection_control import ConnectionPage, Switched, Tested
-from producers.operations.filtering import instant_of
 from producers.operations.job_control import Operator
+from producers.operations.reads import instant_of
 from producers.operations.verdict import Standing, standing
 from shared.ledger import readiness, tallies
 from shared.ledger.engine import engine, transaction

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from producers.cli.command_errors import TroubleError
+from producers.cli.command import TroubleError
 from producers.cli.command_settings import Port, port_setting, with_ledger
 from producers.site import serve
 from shared.addresses import hosts

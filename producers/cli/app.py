@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperGroup
 
-from producers.cli.command_errors import DONE, trouble_of
-from producers.cli.option_groups import expanded
+from producers.cli.command import DONE, expanded, trouble_of
 
 if TYPE_CHECKING:
     from typer import _click  # typer's own click, which it gives no public name

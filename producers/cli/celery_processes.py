@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from celery import __main__ as celery
 
-from producers.cli.command_errors import TroubleError
+from producers.cli.command import TroubleError
 from producers.cli.command_settings import Port, configured, port_setting, with_servers
 from shared.addresses.hosts import listening
 from shared.pipeline import QUEUES, STAGES, Lane

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from deploy.local.programs import pointed_at
-from producers.cli.command_errors import TroubleError
+from producers.cli.command import TroubleError
 from shared.pipeline import Stage
 from shared.settings import Settings, settings
 

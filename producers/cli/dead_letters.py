@@ -13,15 +13,30 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from producers.cli.command_errors import DONE, NOTHING, TroubleError
+from producers.cli.command import DONE, NOTHING, Group, TroubleError
 from producers.cli.command_settings import with_ledger
-from producers.cli.option_groups import Group
-from producers.cli.options import FILTER_OPTIONS, AsJson, Cursor, Limit, Listing, Where, before_of, where_of
 from producers.cli.records import instances
-from producers.cli.terminal import Columns, coloured, console, instant, operator, plain, print_json, print_rows
+from producers.cli.terminal import (
+    FILTER_OPTIONS,
+    AsJson,
+    Columns,
+    Cursor,
+    Limit,
+    Listing,
+    Where,
+    before_of,
+    coloured,
+    console,
+    instant,
+    operator,
+    plain,
+    print_json,
+    print_rows,
+    where_of,
+)
 from producers.operations import advice, job_control
-from producers.operations.filtering import id_of
 from producers.operations.job_control import Ask, AskError, RehearsalError, Selection
+from producers.operations.reads import id_of
 from shared.ledger import causes
 from shared.ledger.causes import Alike, Cause
 from shared.ledger.engine import Ledger, engine, transaction

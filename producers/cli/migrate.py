@@ -5,11 +5,10 @@ Apart from `up` and `demo`, whose imports cost more than a migration: it runs be
 
 import typer
 
-from producers.cli.command_errors import DONE, TroubleError
+from producers.cli.command import DONE, TroubleError
 from producers.cli.command_settings import with_ledger
-from producers.cli.options import AsJson
-from producers.cli.terminal import print_json
-from producers.doctor.ledger import MAKE_UTF8
+from producers.cli.terminal import AsJson, print_json
+from producers.doctor.check import MAKE_UTF8
 from shared.ledger import checkup
 from shared.ledger.checkup import Schema, Server
 from shared.ledger.engine import engine, transaction

@@ -10,13 +10,29 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from producers.cli.command_errors import DONE, NOTHING
+from producers.cli.command import DONE, NOTHING
 from producers.cli.command_settings import with_ledger
-from producers.cli.options import AsJson, Cursor, Limit, Listing, Unmasked, Where, before_of
-from producers.cli.terminal import Columns, age, coloured, console, instant, operator, plain, print_json, print_rows
+from producers.cli.terminal import (
+    AsJson,
+    Columns,
+    Cursor,
+    Limit,
+    Listing,
+    Unmasked,
+    Where,
+    age,
+    before_of,
+    coloured,
+    console,
+    instant,
+    operator,
+    plain,
+    print_json,
+    print_rows,
+)
 from producers.intake.refused import where_of
 from producers.operations import reads
-from producers.operations.filtering import INSTANT_SAID, LIMIT_DEFAULT, id_of, refusals_of
+from producers.operations.reads import INSTANT_SAID, LIMIT_DEFAULT, id_of, refusals_of
 from shared.ledger import refusals as refused_events
 from shared.ledger import views
 from shared.ledger.engine import engine, transaction

@@ -9,10 +9,20 @@ from typing import Annotated
 
 import typer
 
-from producers.cli.command_errors import DONE, NOTHING, TroubleError
+from producers.cli.command import DONE, NOTHING, TroubleError
 from producers.cli.command_settings import with_connections, with_ledger
-from producers.cli.options import AsJson
-from producers.cli.terminal import Columns, age, coloured, console, instant, operator, plain, print_json, print_rows
+from producers.cli.terminal import (
+    AsJson,
+    Columns,
+    age,
+    coloured,
+    console,
+    instant,
+    operator,
+    plain,
+    print_json,
+    print_rows,
+)
 from producers.operations import connection_control
 from producers.operations.verdict import Level, Verdict, standing, unseen
 from shared.errors import LedgerError, SettingsInvalidError

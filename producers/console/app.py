@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from producers.console import dead_letters, export, history, instances, jobs, members, overview
+from producers.console import dead_letters, history, instances, jobs, members, overview
 from producers.console.live import Streams
 from producers.console.overview import Overviews
 from producers.console.rendering import STATIC, local, page, redirect
@@ -32,8 +32,7 @@ from producers.console.session import (
     whoever_looks,
 )
 from producers.http.auth import Authenticator, Right
-from producers.http.problems import TOO_SLOW, ProblemError
-from producers.http.request import client_of, settings_of
+from producers.http.request import TOO_SLOW, ProblemError, client_of, settings_of
 from producers.operations.job_control import AskError
 from shared.errors import LedgerError, LedgerSlowError
 from shared.logs import logger
@@ -107,7 +106,10 @@ def install(app: FastAPI) -> None:
     app.state.overviews = Overviews(app.state.settings)
     app.state.streams = Streams()
     app.state.sent_forms = SentForms()
-    for part in (router, *(one.router for one in (overview, instances, export, history, members, dead_letters, jobs))):
+    for part in (
+        router,
+        *(one.router for one in (overview, instances, history, members, dead_letters, jobs)),
+    ):
         app.include_router(part, include_in_schema=False)
     app.mount("/static", _Files(directory=STATIC), name="static")
     _install_error_pages(app)

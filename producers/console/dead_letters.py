@@ -14,8 +14,8 @@ from producers.console.session import Posted, Visitor, operates, typed_into, val
 from producers.http.request import ledger_of, settings_of
 from producers.intake.refused import where_of
 from producers.operations import advice, job_control, reads
-from producers.operations.filtering import refusals_of
 from producers.operations.job_control import REHEARSED_MAX, AskError, Operator, RehearsalError
+from producers.operations.reads import refusals_of
 from shared.ledger import causes, refusals, views
 from shared.ledger.engine import Transaction, engine, transaction
 from shared.ledger.filters import CONDITIONS, Filter

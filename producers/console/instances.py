@@ -1,12 +1,14 @@
-"""Instances: the list and its filter, the search that leads to them, and the page of one.
+"""Instances: the list and its filter, the same as a CSV file, the search that leads to them, and the page of one.
 
 That page tells what happened to it: the stations of its way, and where the time went.
 """
 
-from collections.abc import Iterator, Sequence
+import csv
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import pairwise
+from io import StringIO
+from itertools import chain, pairwise
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
@@ -16,20 +18,21 @@ from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
 from producers.console.live import AsDrawn, Drawn, Rows, follow, instance_rows, stream_parts
 from producers.console.rendering import page
-from producers.console.selection import NAMES, FilterBar
+from producers.console.selection import NAMES, FilterBar, TypedSelection, cursor_of, failures
 from producers.console.session import Posted, Visitor, unmasker
 from producers.http.auth import Right
 from producers.http.operating import filed
-from producers.http.problems import ProblemError
-from producers.http.request import invalid_parameter, ledger_of
+from producers.http.request import ProblemError, invalid_parameter, ledger_of
 from producers.operations import advice, job_control, reads
-from producers.operations.filtering import LIMIT_DEFAULT, id_of
 from producers.operations.job_control import Operator
+from producers.operations.reads import LIMIT_DEFAULT, LIMIT_MAX, id_of
+from shared.errors import LedgerError
 from shared.ledger import views
-from shared.ledger.engine import Transaction, transaction
-from shared.ledger.filters import CONDITIONS, suggested
+from shared.ledger.engine import Ledger, Transaction, transaction
+from shared.ledger.filters import CONDITIONS, Filter, suggested
 from shared.ledger.jobs import DISCARDED_FROM, REQUEUED_FROM, jobs_of
-from shared.ledger.records import ActivityLine, InstanceRecord
+from shared.ledger.records import ActivityLine, InstanceRecord, Page
+from shared.logs import logger
 from shared.pipeline import FAILURE_STATUS, STAGES, SYSTEMS, Stage, State
 
 _FAILED = (State.DEAD, State.REJECTED)
@@ -132,6 +135,7 @@ def lines(activity: Sequence[ActivityLine]) -> Lines:
     return Lines(activity[:_BEGINNING], len(activity) - _BEGINNING - _END, activity[-_END:])
 
 
+log = logger(__name__)
 router = APIRouter()
 
 _PATH = "/instances"
@@ -296,3 +300,99 @@ def _content(request: Request, instance_id: str, *, unmasked_for: Operator | Non
         "may_discard": shown.state in DISCARDED_FROM,
         "advice": advice,
     }
+
+
+ROWS_MAX = 1_000_000
+"""A file ends here, with a line that says so and how to go on: what opens such files takes no more rows."""
+
+_COLUMNS = tuple(InstanceRecord.__dataclass_fields__)
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""What makes a spreadsheet calculate a cell instead of showing it."""
+
+
+@router.get("/instances.csv")
+def export_instances(request: Request, _: Visitor) -> StreamingResponse:
+    """Return the instances that match, people masked, newest first.
+
+    Raises:
+        AskError: the filter or the cursor cannot be understood.
+    """
+    bar = FilterBar.of(request.query_params)
+    if bar.mistake:
+        raise bar.mistake
+    return _file("instances", exported(ledger_of(request), bar.where, bar.before))
+
+
+@router.get("/dead-letters.csv")
+def export_letters(request: Request, _: Visitor) -> StreamingResponse:
+    """Return the dead letters or Data Errors that match, of one cause where a message is given.
+
+    Raises:
+        AskError: the filter or the cursor cannot be understood.
+    """
+    asked = TypedSelection.of(request.query_params)
+    asked = asked if asked.one("state") else asked.narrowed(state=State.DEAD)
+    where, message = failures(asked.where()), asked.message()
+    before = cursor_of(request.query_params)
+    return _file("dead-letters", exported(ledger_of(request), where, before, message=message))
+
+
+def _file(of: str, parts: Iterator[str]) -> StreamingResponse:
+    first = next(parts)  # before the answer begins: a ledger that is away is an error, not a file
+    name = f"membersync-{of}-{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}.csv"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(chain([first], parts), media_type="text/csv; header=present", headers=headers)
+
+
+def exported(
+    ledger: Ledger, where: Filter, before: int | None = None, *, message: str = "", rows_max: int = ROWS_MAX
+) -> Iterator[str]:
+    """Return the file in parts, a page and a transaction each; when the ledger goes away, its last line says so.
+
+    Shape: *message* is that of a cause, where only its instances are wanted.
+
+    Raises:
+        LedgerError: it is away from the start.
+    """
+    part, untold = _found(ledger, where, message, before)
+    yield _lines([(*_COLUMNS, "status_told"), *(_cells(one, untold) for one in part.items)])
+    count = len(part.items)
+    while part.next:
+        if count >= rows_max:
+            yield _lines(
+                [[f"# incomplete: {count} rows are the most; for the rest add cursor={part.next} to the query"]]
+            )
+            return
+        try:
+            part, untold = _found(ledger, where, message, int(part.next))
+        except LedgerError as error:
+            log.error("an export ends early", cause=str(error), rows=count)
+            yield _lines([[f"# incomplete: the ledger went away; for the rest add cursor={part.next} to the query"]])
+            return
+        yield _lines(_cells(one, untold) for one in part.items)
+        count += len(part.items)
+
+
+def _found(ledger: Ledger, where: Filter, message: str, before: int | None) -> tuple[Page, set[str]]:
+    with transaction(ledger) as tx:
+        part = reads.failures(tx, where, message, limit=LIMIT_MAX, before=before)
+        return part, views.unreported(tx, [int(one.instance_id) for one in part.items])
+
+
+def _cells(record: InstanceRecord, untold: set[str]) -> list[str]:
+    """Return a line's values as text that a spreadsheet shows as it is."""
+    cells = []
+    for name in _COLUMNS:
+        value = getattr(record, name)
+        words = "" if value is None else str(value)
+        if isinstance(value, datetime):
+            words = value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        cells.append(f"'{words}" if words.startswith(_FORMULA) else words)
+    told = "" if record.status is None else "no" if record.instance_id in untold else "yes"
+    return [*cells, told]
+
+
+def _lines(rows: Iterable[Sequence[str]]) -> str:
+    written = StringIO()
+    csv.writer(written).writerows(rows)
+    return written.getvalue()

@@ -15,11 +15,10 @@ from producers.console.rendering import local, page, redirect
 from producers.console.selection import Piece, TypedSelection, Words, ask_of, cursor_of, kind_of, pieces
 from producers.console.session import Posted, Visitor, asked_in, new_idempotency_key, once
 from producers.http.operating import permit
-from producers.http.problems import ProblemError
-from producers.http.request import ledger_of, settings_of
+from producers.http.request import ProblemError, ledger_of, settings_of
 from producers.operations import advice, connection_control, job_control, reads
-from producers.operations.filtering import id_of
 from producers.operations.job_control import Ask, AskError, Operator, Selection
+from producers.operations.reads import id_of
 from shared.ledger.engine import Ledger, transaction
 from shared.ledger.jobs import ItemState, Job, JobState, Kind, Plan, Verdict
 from shared.lifecycle import rollout

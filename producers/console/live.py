@@ -20,8 +20,7 @@ from fastapi.sse import format_sse_event
 
 from producers.console.rendering import fragments, heading
 from producers.console.session import whoever_looks
-from producers.http.problems import ProblemError
-from producers.http.request import ledger_of
+from producers.http.request import ProblemError, ledger_of
 from shared.errors import LedgerError
 from shared.ledger.engine import Transaction, transaction
 from shared.ledger.records import InstanceRecord

@@ -12,12 +12,11 @@ from producers.console.live import stream_parts
 from producers.console.rendering import page, redirect
 from producers.console.session import Posted, Visitor, new_idempotency_key, once, operates, unmasker
 from producers.http.operating import filed
-from producers.http.problems import ProblemError
-from producers.http.request import ledger_of, settings_of
+from producers.http.request import ProblemError, ledger_of, settings_of
 from producers.intake.accept import Outcome
 from producers.operations import reads
-from producers.operations.filtering import id_of
 from producers.operations.job_control import SEND_AGAIN, AskError, Operator, send_again
+from producers.operations.reads import id_of
 from shared.ledger import views
 from shared.ledger.engine import transaction
 from shared.ledger.records import InstanceRecord, MemberRecord

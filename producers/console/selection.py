@@ -14,9 +14,9 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import ImmutableMultiDict, QueryParams
 
 from producers.http.operating import FilterBody, RequeueBody
-from producers.http.problems import invalid
-from producers.operations.filtering import id_of
+from producers.http.request import invalid
 from producers.operations.job_control import Ask, AskError, Cause, Rest, Selection
+from producers.operations.reads import id_of
 from shared.ledger.filters import CONDITIONS, Filter, has_control
 from shared.ledger.jobs import REQUEUED_FROM, Kind
 from shared.pipeline import State, spoken

@@ -28,8 +28,7 @@ from starlette.datastructures import ImmutableMultiDict
 from producers.console.selection import TypedSelection
 from producers.http.auth import Authenticator, Guesses, Principal, Right, name_of, source_of
 from producers.http.operating import permit
-from producers.http.problems import ProblemError
-from producers.http.request import ledger_of, read_limited, settings_of
+from producers.http.request import ProblemError, ledger_of, read_limited, settings_of
 from producers.operations import job_control
 from producers.operations.job_control import AskError, Operator
 from shared.addresses.hosts import is_loopback

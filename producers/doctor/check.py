@@ -13,6 +13,8 @@ from shared.ledger import checkup
 from shared.ledger.engine import Transaction, engine, transaction
 from shared.settings import Settings
 
+MAKE_UTF8 = "create another database, `create database membersync encoding 'UTF8' template template0`, and move there"
+
 
 class UnlookedError(Exception):
     """A check cannot be made; *remedy* says what has to be done first."""

@@ -7,7 +7,7 @@ from concurrent.futures import TimeoutError as LateError
 from functools import partial
 from time import monotonic
 
-from producers.doctor import broker, clocks, configuration, ledger, work
+from producers.doctor import configuration, servers, work
 from producers.doctor.check import Check, Finding, Level, Subject, UnlookedError, fail, unlooked
 from shared.errors import LedgerError
 from shared.pipeline import STAGES
@@ -15,18 +15,18 @@ from shared.pipeline import STAGES
 WITHIN_S = 18.0
 CHECKS: tuple[Check, ...] = (
     Check(configuration.SETTINGS, configuration.look_at_settings),
-    Check(ledger.SERVER, ledger.look_at_server),
-    Check(ledger.SCHEMA, ledger.look_at_schema),
-    Check(ledger.SNAPSHOTS, ledger.look_at_snapshots),
-    Check(broker.BROKER, broker.look_at_broker),
+    Check(servers.SERVER, servers.look_at_server),
+    Check(servers.SCHEMA, servers.look_at_schema),
+    Check(servers.SNAPSHOTS, servers.look_at_snapshots),
+    Check(servers.BROKER, servers.look_at_broker),
     Check(work.DISPATCHER, work.look_for_dispatcher),
-    Check(broker.WORKERS, broker.look_for_consumers),
+    Check(servers.WORKERS, servers.look_for_consumers),
     Check(work.PROCESSES, work.look_for_workers),
     Check("connections", configuration.look_at_connections),
     *(Check(f"test of {stage}", partial(configuration.test_connection, stage)) for stage in STAGES),
-    Check("clock of the ledger", clocks.of_ledger),
-    Check("clock of the broker", clocks.of_broker),
-    *(Check(f"clock of {stage}", partial(clocks.of_date, stage)) for stage in STAGES),
+    Check("clock of the ledger", servers.clock_of_ledger),
+    Check("clock of the broker", servers.clock_of_broker),
+    *(Check(f"clock of {stage}", partial(servers.clock_of_system, stage)) for stage in STAGES),
     Check(work.LEASES, work.look_at_leases),
     Check(work.DUE, work.look_at_due),
     Check(work.JOBS, work.look_at_jobs),

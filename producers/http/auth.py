@@ -30,8 +30,7 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
-from producers.http.problems import ProblemError
-from producers.http.request import client_of
+from producers.http.request import ProblemError, client_of
 from shared.addresses.hosts import is_loopback
 from shared.logs import logger
 from shared.settings import ApiSettings, Role

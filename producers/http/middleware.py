@@ -23,7 +23,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from producers.http.problems import problem
+from producers.http.request import problem
 from shared.addresses import hosts
 from shared.addresses.hosts import Address, Network
 from shared.logs import logger

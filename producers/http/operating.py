@@ -22,12 +22,11 @@ from pydantic import (
 )
 
 from producers.http.auth import Principal, Right, principal
-from producers.http.problems import ProblemError, invalid
-from producers.http.request import ID_PATTERN, INSTANT, WORD, ledger_of, read_limited
+from producers.http.request import ID_PATTERN, INSTANT, WORD, ProblemError, invalid, ledger_of, read_limited
 from producers.operations import job_control
 from producers.operations.connection_control import REASON_MAX
-from producers.operations.filtering import INSTANT_SAID, filter_of
 from producers.operations.job_control import Ask, AskError, Operator, Selection
+from producers.operations.reads import INSTANT_SAID, filter_of
 from shared.ledger.filters import CONDITIONS, Condition, Filter
 from shared.ledger.jobs import Kind
 from shared.ledger.transitions.requeues import SELECTION_MAX

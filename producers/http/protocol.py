@@ -30,7 +30,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from producers.http.problems import problem
+from producers.http.request import problem
 from shared.logs import logger
 from shared.settings import ApiSettings
 

@@ -1,21 +1,196 @@
-"""What routes take from a request: the app's settings and ledger, whose machine sent it, its query and its body."""
+"""What routes take from a request, and answer when it cannot be: settings, ledger, client, query, body; problems.
 
-from collections.abc import Sequence
+Errors are `application/problem+json` (RFC 9457): a stable `code`, one sentence, never a member's data or SQL.  `CODES`
+has every `code` that callers may branch on: its status, and what it means.  None changes its sense.
+"""
+
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from http import HTTPStatus
 from inspect import Parameter, Signature
 from types import GenericAlias
 from typing import Annotated, Any, Literal, NamedTuple
 
-from fastapi import Depends, Path, Query, Request
+import orjson
+from fastapi import Depends, FastAPI, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from fastapi.routing import iter_route_contexts
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
-from producers.http.problems import ProblemError
-from producers.operations.filtering import INSTANT_SAID, LIMIT_DEFAULT, LIMIT_MAX, filter_of
+from producers.operations.job_control import AskError, ReasonError
+from producers.operations.reads import INSTANT_SAID, LIMIT_DEFAULT, LIMIT_MAX, filter_of
+from shared.errors import LedgerError, LedgerSlowError, LedgerUnwritableError
 from shared.ledger.engine import Ledger, engine
 from shared.ledger.filters import CONDITIONS, NO_CONTROLS, Condition, Filter
+from shared.logs import logger
 from shared.pipeline import STAGES, Stage
 from shared.settings import Settings
+
+CODES: dict[str, tuple[int, str]] = {
+    "invalid_parameter": (400, "a parameter, or a field of the body, cannot be meant; `field` names it"),
+    "unreadable_body": (400, "the body is not what its media type says"),
+    "unreadable_request": (400, "the request is not HTTP/1.1"),
+    "unauthorised": (401, "no token, or one that is not known"),
+    "forbidden": (403, "the token's role may not do this"),
+    "forbidden_host": (403, "without tokens, only loopback names of this machine are answered"),
+    "forbidden_origin": (403, "without tokens, the page of another site is not answered"),
+    "not_found": (404, "there is nothing at this path"),
+    "no_such_instance": (404, "there is no such instance, or it was pruned"),
+    "no_such_member": (404, "no event of this member was accepted; `refusals` has those that were refused"),
+    "no_such_requeue": (404, "there is no such requeue"),
+    "no_such_discard": (404, "there is no such discard"),
+    "no_such_connection": (404, "there is no such connection"),
+    "method_not_allowed": (405, "this path has other methods; `Allow` names them"),
+    "unfinished_request": (408, "the head or the body of the request did not come in time"),
+    "nothing_matched": (409, "nothing matches the selection now; nothing is done"),
+    "all_refused": (409, "everything that matches is refused, `plan` says why; nothing is done"),
+    "reason_required": (409, "the selection is of more than one instance now, and no reason is given; nothing is done"),
+    "job_is_over": (409, "the job has ended, or was stopped already"),
+    "cannot_rehearse": (409, "today's mapping cannot be asked from here"),
+    "body_too_large": (413, "the body is larger than allowed; nothing is taken in"),
+    "too_many_events": (413, "the body has more events than allowed; nothing is taken in"),
+    "address_too_long": (414, "the address is longer than allowed"),
+    "unsupported_media_type": (415, "send JSON, NDJSON or XML"),
+    "unsupported_encoding": (415, "send the body as it is, not compressed"),
+    "no_good_event": (422, "none of the events could be taken in; `results` says why of each"),
+    "too_many_wrong_tokens": (429, "too many wrong tokens came from this address; one that is known still passes"),
+    "head_too_long": (431, "the headers are longer than allowed"),
+    "internal": (500, "membersync has a bug; its log has it by `X-Request-Id`"),
+    "ledger": (503, "the ledger cannot be reached just now; send the same again"),
+    "too_slow": (503, "the question took the ledger too long; ask a narrower one"),
+    "too_many_connections": (503, "too many connections are open; send the same again"),
+    "not_ready": (503, "something that is needed is away; `missing` says what"),
+}
+
+
+def table_of_codes() -> str:
+    """Return all of them as a table in Markdown."""
+    rows = [f"| {status} {HTTPStatus(status).phrase} | `{code}` | {sense} |" for code, (status, sense) in CODES.items()]
+    return "\n".join(["| status | code | meaning |", "|---|---|---|", *rows])
+
+
+log = logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = 2
+TOO_SLOW = "the ledger took too long to find this; narrow it by state, member or time"
+
+_PROBLEM = {"$ref": "#/components/schemas/Problem"}
+_ALWAYS_POSSIBLE = {404: "not_found"}
+_WANTS_TOKEN, _TOO_MANY_GUESSES = 401, "too_many_wrong_tokens"
+_HEADERS: dict[int, dict[str, Any]] = {
+    401: {"WWW-Authenticate": {"schema": {"type": "string"}, "required": True, "description": "asks for a token"}},
+    429: {"Retry-After": {"schema": {"type": "integer"}, "description": "s; when another one is looked at"}},
+    503: {"Retry-After": {"schema": {"type": "integer"}, "description": "s; when to send the same again"}},
+}
+
+
+class ProblemError(Exception):
+    """An answer that is not what was asked for.  *more* are further members of the problem object."""
+
+    def __init__(
+        self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **more: object
+    ) -> None:
+        super().__init__(status, code, detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.headers = headers
+        self.more = more
+
+
+def problem(status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **more: object) -> Response:
+    """Return the answer for a problem."""
+    content = {
+        "type": f"urn:membersync:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        **more,
+    }
+    return Response(orjson.dumps(content), status, dict(headers or {}), MEDIA_TYPE)
+
+
+def unavailable(why: str = "the ledger cannot be reached just now") -> Response:
+    """Return the answer when the ledger cannot be asked or cannot commit."""
+    detail = f"{why}; nothing is lost by sending the same again"
+    return problem(503, LedgerError.code, detail, {"Retry-After": str(RETRY_AFTER_S)})
+
+
+def described(*answers: int | str) -> dict[int | str, dict[str, Any]]:
+    """Describe these answers for `/openapi.json`: a status with all of its codes, or one code with its status.
+
+    Where a token is asked for, too many wrong ones are an answer too.
+    """
+    found: dict[int, list[str]] = {}
+    for answer in (*answers, *([_TOO_MANY_GUESSES] if _WANTS_TOKEN in answers else [])):
+        status = CODES[answer][0] if isinstance(answer, str) else answer
+        codes = [answer] if isinstance(answer, str) else [code for code, (of, _) in CODES.items() if of == status]
+        found.setdefault(status, []).extend(codes)
+    documented: dict[int | str, dict[str, Any]] = {}
+    for status, codes in found.items():
+        also = [code for code in (_ALWAYS_POSSIBLE.get(status),) if code and code not in codes]
+        schema = {"allOf": [_PROBLEM, {"properties": {"status": {"const": status}, "code": {"enum": [*codes, *also]}}}]}
+        examples = {
+            code: {"summary": CODES[code][1], "value": orjson.loads(problem(status, code, CODES[code][1]).body)}
+            for code in codes
+        }
+        documented[status] = {
+            "description": f"{HTTPStatus(status).phrase}: {', '.join(codes)}",
+            "content": {MEDIA_TYPE: {"schema": schema, "examples": examples}},
+        }
+        if status in _HEADERS:
+            documented[status]["headers"] = _HEADERS[status]
+    return documented
+
+
+def install_problems(app: FastAPI) -> None:
+    """Answer every error of *app* with a problem."""
+    for kind in (ProblemError, AskError, LedgerError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, _answer)
+
+
+def invalid(loc: tuple[int | str, ...], error: Mapping[str, Any]) -> ProblemError:
+    """Return the answer to what pydantic refused at *loc*."""
+    field = ".".join(map(str, loc))
+    said = "contains a control character" if error.get("ctx", {}).get("pattern") == NO_CONTROLS else error["msg"]
+    return ProblemError(400, "invalid_parameter", f"{field or 'body'}: {said}", field=field)
+
+
+def _answer(request: Request, error: Exception) -> Response:
+    match error:
+        case LedgerError():
+            log.error("the ledger does not serve", cause=str(error))
+            if isinstance(error, LedgerSlowError):
+                return problem(503, error.code, TOO_SLOW)
+            return unavailable(str(error)) if isinstance(error, LedgerUnwritableError) else unavailable()
+        case AskError():
+            code = "reason_required" if isinstance(error, ReasonError) else "invalid_parameter"
+            said = ProblemError(CODES[code][0], code, str(error), field=error.field)
+        case RequestValidationError():
+            first = error.errors()[0]
+            said = invalid(first["loc"][1:], first)
+        case HTTPException():
+            status = HTTPStatus(error.status_code)
+            headers = error.headers
+            if status is HTTPStatus.METHOD_NOT_ALLOWED:
+                # Starlette names the methods of the first route of this path only.
+                routes = [one for one in iter_route_contexts(request.app.routes) if one.methods]
+                matching = [one for one in routes if one.original_route.matches(request.scope)[0] is not Match.NONE]
+                methods = {method for one in matching for method in one.methods or ()}
+                headers = {"Allow": ", ".join(sorted(methods))}
+            said = ProblemError(status, status.name.lower(), status.description or status.phrase, headers)
+        case ProblemError():
+            said = error
+        case _:
+            raise error
+    return problem(said.status, said.code, said.detail, said.headers, **said.more)
+
 
 ID_PATTERN = "^[0-9]{1,18}$"
 WORD = Field(pattern=NO_CONTROLS)
@@ -24,7 +199,7 @@ INSTANT: dict[str, Any] = {
     "anyOf": [{"format": "date-time"}, {"format": "date"}, {"pattern": "^([0-9]{1,6}[smhdw])?$"}],
     "examples": ["2026-11-23T08:51:00Z", "2026-11-23", "2h"],
 }
-"""What `producers.operations.filtering` reads as an instant, as a schema."""
+"""What `producers.operations.reads` reads as an instant, as a schema."""
 
 _Absent = SkipJsonSchema[None]
 _Word = Annotated[str, WORD]

@@ -19,7 +19,7 @@ from shared.events import MemberEvent, Operation, Version, content_hash, derived
 from shared.ledger import acceptance, refusals, views
 from shared.ledger.acceptance import Known, Newest, NewInstance, Queued, Standing
 from shared.ledger.engine import Ledger, Transaction, repeated, transaction, wake
-from shared.ledger.operators import Action, record
+from shared.ledger.jobs import Action, record
 from shared.ledger.refusals import Refusal
 from shared.ledger.transitions import member_queue
 from shared.masking import mask_text

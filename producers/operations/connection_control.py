@@ -11,7 +11,7 @@ from shared.budgets import budgets, permits
 from shared.errors import LedgerError
 from shared.ledger import connections, inputs
 from shared.ledger.engine import Ledger, Transaction, transaction, wake
-from shared.ledger.operators import Action, record
+from shared.ledger.jobs import Action, record
 from shared.ledger.records import ConnectionState
 from shared.lifecycle.breaker import Position, Seen
 from shared.masking import mask_text

@@ -15,8 +15,7 @@ from shared.ledger import causes, inputs, views
 from shared.ledger.causes import Alike
 from shared.ledger.engine import Ledger, Transaction, repeated, transaction
 from shared.ledger.filters import Filter
-from shared.ledger.jobs import ItemState, Job, JobPage, Kind, Plan, list_jobs, put_back, read_job
-from shared.ledger.operators import Action, record
+from shared.ledger.jobs import Action, ItemState, Job, JobPage, Kind, Plan, list_jobs, put_back, read_job, record
 from shared.ledger.transitions import requeues
 from shared.ledger.transitions.requeues import SELECTION_MAX, Order
 from shared.masking import mask, mask_text

@@ -6,22 +6,104 @@ wants to; it is recorded in the transaction of the read, so that nobody is shown
 The calls of an instance are masked before they are kept.  What a masked value stood for is looked up, by its name, in
 what the instance carries: its event, and the CrowdTwist user made of it.  It is put back only where its mask is what
 was kept, so that nothing is shown that was not sent; what we do not have, as words of the other side, stays masked.
+
+Which ones they want comes as people and URLs write it: words and instants in text, into the filter of the ledger.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from producers.operations.job_control import Operator, instances_asked
 from shared.fields import labels as siebel_labels
 from shared.ledger import causes, email_addresses, inputs, views
 from shared.ledger.engine import Transaction
-from shared.ledger.filters import Filter, has_control
-from shared.ledger.operators import Action, record
+from shared.ledger.filters import CONDITIONS, Filter, has_control
+from shared.ledger.jobs import Action, record
 from shared.ledger.records import InstanceDetail, InstanceRecord, InstanceWithActivity, MemberRecord, Page
 from shared.ledger.refusals import RefusalFilter, RefusalPage, refusals
 from shared.masking import MASK, mask, mask_email, mask_text
 from shared.personal import marked_in, unmarked, values_of
+
+LIMIT_DEFAULT = 50
+LIMIT_MAX = 1_000
+INSTANT_SAID = "2026-11-23T08:51:00Z (RFC 3339), a date, or an age: 15m, 2h, 7d"
+"""How an instant may be said, as `instant_of` reads it."""
+
+_AGO = re.compile(r"(\d{1,6})\s*([smhdw])", re.ASCII)
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_BLANK_FOR_PLUS = re.compile(r" (?=\d\d:\d\d$)", re.ASCII)
+_EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+_LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+_ID = re.compile(r"\d{1,18}", re.ASCII)
+
+
+def filter_of(now: datetime, **words: str | Sequence[str] | None) -> Filter:
+    """Return the filter that is said in *words*, by the names of its conditions.
+
+    Shape: of an enumeration the member or its word, an instant as `instant_of` reads it; nothing: any.
+
+    Raises:
+        ValueError: with the name of the field and one sentence.
+    """
+    given: dict[str, Any] = {}
+    for row in CONDITIONS:
+        said = words.pop(row.name, None)
+        if said and isinstance(said, str):
+            given[row.attribute] = (
+                instant_of(row.name, said, now) if issubclass(row.of, datetime) else row.of(said.strip())
+            )
+        elif said:
+            given[row.attribute] = tuple(dict.fromkeys(map(row.of, said)))
+    if words:
+        raise TypeError(f"no conditions: {', '.join(words)}")
+    return Filter(**given)
+
+
+def refusals_of(  # noqa: PLR0913  # one word each
+    *,
+    now: datetime,
+    sender: Sequence[str] = (),
+    field: Sequence[str] = (),
+    member: Sequence[str] = (),
+    since: str | None = None,
+    until: str | None = None,
+) -> RefusalFilter:
+    """Build the filter of refusals.
+
+    Raises:
+        ValueError: with the name of the field and one sentence.
+    """
+    bounds = instant_of("since", since, now), instant_of("until", until, now)
+    return RefusalFilter(tuple(sender), tuple(field), tuple(member), *bounds)
+
+
+def id_of(words: str) -> int | None:
+    """Read an instance id or cursor; None: there can be no such id."""
+    return int(words) if _ID.fullmatch(words) else None
+
+
+def instant_of(name: str, words: str | None, now: datetime) -> datetime | None:
+    """Read RFC 3339, a date, both UTC unless they say otherwise, or how long ago: `90s`, `15m`, `2h`, `7d`, `1w`.
+
+    Nothing was before the year 1900 or will be after 2200: such an instant becomes the nearest of those.
+
+    Raises:
+        ValueError: with *name* and one sentence.
+    """
+    if not words:
+        return None
+    try:
+        if ago := _AGO.fullmatch(words.strip()):
+            return now - min(timedelta(seconds=int(ago[1]) * _UNITS_S[ago[2]]), now - _EARLIEST)
+        instant = datetime.fromisoformat(_BLANK_FOR_PLUS.sub("+", words.strip()))  # a URL's + that became a blank
+    except ValueError:
+        raise ValueError(f"{name}: must be an instant like 2026-11-23T08:51:00Z, a date, or an age like 2h") from None
+    aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    return min(max(aware, _EARLIEST), _LATEST).astimezone(UTC)
+
 
 _R = TypeVar("_R", bound=InstanceRecord)
 _S = TypeVar("_S", bound=InstanceWithActivity)

@@ -9,7 +9,7 @@ import jsonschema_rs
 import pytest
 from sqlalchemy import Engine
 
-from producers.http.problems import CODES
+from producers.http.request import CODES
 from producers.site import create_app
 from shared.settings import Settings
 from tests.calling import assert_problem, served

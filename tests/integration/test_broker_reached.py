@@ -14,7 +14,7 @@ from celery import Celery
 
 from deploy.local.programs import free_port
 from deploy.local.servers import scratch_valkey
-from producers.doctor import broker as doctor_of_broker
+from producers.doctor import servers
 from producers.doctor.check import Level, Subject
 from shared.addresses.servers import read_broker
 from shared.broker import ask_workers, configuration
@@ -36,7 +36,7 @@ def client(own_valkey: str) -> Iterator["redis.Redis"]:
 
 
 def found_at(url: str) -> tuple[Level, str]:
-    findings = doctor_of_broker.look_at_broker(Subject(Settings(_env_file=None, broker_url=url)))
+    findings = servers.look_at_broker(Subject(Settings(_env_file=None, broker_url=url)))
     return findings[0].level, findings[0].found
 
 

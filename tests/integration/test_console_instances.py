@@ -12,7 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, create_engine, text
 
-from producers.console.export import exported
+from producers.console.instances import exported
 from producers.intake.accept import IntakeRules, accept
 from producers.site import create_app
 from shared.events import parse_event

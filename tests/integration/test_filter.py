@@ -11,8 +11,8 @@ from starlette.datastructures import QueryParams
 
 from producers.console.selection import TypedSelection, pieces
 from producers.http.operating import FilterBody
-from producers.operations.filtering import filter_of
 from producers.operations.job_control import Selection
+from producers.operations.reads import filter_of
 from shared.ledger.engine import transaction
 from shared.ledger.filters import CONDITIONS, SUGGESTED, Condition, Filter, matching
 from tests.commands import options

@@ -7,8 +7,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from producers.doctor import configuration
-from producers.doctor import ledger as doctor_of_ledger
+from producers.doctor import configuration, servers
 from producers.doctor import work as doctor_of_work
 from producers.doctor.check import Level, Subject
 from producers.site import create_app
@@ -89,7 +88,7 @@ def test_a_read_only_ledger_is_not_ready_and_says_why(client: httpx.Client, sett
     assert client.get("/v1/instances").status_code == 200  # it is still read
 
     subject = Subject(settings)
-    (found,) = doctor_of_ledger.look_at_server(subject)
+    (found,) = servers.look_at_server(subject)
     assert (found.level, found.found) == (Level.FAIL, READ_ONLY)
     assert "target_session_attrs=read-write" in found.remedy
     assert not configuration.can_pay(subject)  # or a test would blame the budget
@@ -119,7 +118,7 @@ def test_a_full_disk_is_not_ready_and_says_why(client: httpx.Client, ledger: Eng
     _alter(ledger, "create trigger full_disk before insert on readiness execute function full_disk()")
     try:
         assert client.get("/readyz").json()["missing"] == [FULL]
-        (found,) = doctor_of_ledger.look_at_server(Subject(settings))
+        (found,) = servers.look_at_server(Subject(settings))
         assert (found.level, found.found) == (Level.FAIL, FULL)
         assert "make room" in found.remedy
     finally:
@@ -215,7 +214,7 @@ def test_a_database_that_does_not_hold_every_name_is_refused(
     assert readiness.missing(engine(url)) == [
         f"the ledger's database is {encoding}, which does not hold every name: it must be UTF8"
     ]
-    (found,) = doctor_of_ledger.look_at_server(Subject(Settings(_env_file=None, ledger_url=url)))
+    (found,) = servers.look_at_server(Subject(Settings(_env_file=None, ledger_url=url)))
     assert (found.level, encoding in found.why) == (Level.FAIL, True)
     monkeypatch.setenv("MEMBERSYNC_LEDGER_URL", url)
     ran = Terminal(capsys)("migrate")

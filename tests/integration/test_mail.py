@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, text
 
-from producers.cli.command_errors import DONE, NOTHING
+from producers.cli.command import DONE, NOTHING
 from producers.mail.mailer import Mailer
 from producers.operations import advice
 from shared.errors import OURS

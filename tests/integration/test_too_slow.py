@@ -6,7 +6,7 @@ from threading import Event
 import pytest
 from sqlalchemy import Engine, text
 
-from producers.cli.command_errors import trouble_of
+from producers.cli.command import trouble_of
 from producers.site import create_app
 from shared.errors import LedgerSlowError
 from shared.ledger.engine import transaction

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 from producers.dispatch.bookkeeper import Bookkeeper
 from producers.intake.accept import IntakeRules, accept
 from producers.operations import reads
-from producers.operations.filtering import filter_of, id_of
+from producers.operations.reads import filter_of, id_of
 from shared.events import parse_event
 from shared.ledger import views
 from shared.ledger.engine import transaction

@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from producers.cli.app import COMMANDS
-from producers.cli.option_groups import Group, expanded
+from producers.cli.command import Group, expanded
 from tests.commands import options
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from threading import Event
 
 import pytest
 
-from producers.doctor import broker, clocks, configuration, ledger, work
+from producers.doctor import configuration, servers, work
 from producers.doctor.check import Check, Finding, Level, Subject, UnlookedError, ok, place
 from producers.doctor.examination import examine, is_well
 from shared.errors import LedgerError
@@ -26,7 +26,7 @@ def server(number: int) -> Server:
     [(140_000, 1.0, Level.OK), (180_006, 50.0, Level.OK), (180_006, 51.0, Level.WARN), (130_014, 1.0, Level.FAIL)],
 )
 def test_a_ledger_is_judged_by_version_and_speed(number: int, took_ms: float, level: Level) -> None:
-    assert ledger.judge_server(server(number), took_ms, "here").level is level
+    assert servers.judge_ledger(server(number), took_ms, "here").level is level
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_a_ledger_is_judged_by_version_and_speed(number: int, took_ms: float, le
     ],
 )
 def test_a_broker_is_judged_by_version_and_by_whether_it_drops_messages(said: dict[str, str], level: Level) -> None:
-    assert broker.judge_server(said, "here").level is level
+    assert servers.judge_broker(said, "here").level is level
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_broker_is_judged_by_version_and_by_whether_it_drops_messages(said: di
     ],
 )
 def test_a_clock_is_judged_by_how_far_it_is_off(ahead_s: float, level: Level) -> None:
-    found = clocks.judge("clock of the ledger", ahead_s)
+    found = servers.judge_clock("clock of the ledger", ahead_s)
     assert found.level is level
     assert level is Level.OK or ("ahead of" if ahead_s > 0 else "behind") in found.found
 

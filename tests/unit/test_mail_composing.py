@@ -7,8 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from producers.mail.composing import of_change, of_digest
-from producers.mail.mailer import wait_s
-from producers.mail.smtp import message_of
+from producers.mail.mailer import message_of, wait_s
 from shared.ledger.mail import Change, ComposedMail, Digest, Failure, Kind, LeasedMail
 from shared.pipeline import Stage, State
 from shared.settings import ApiSettings, MailSettings, OicSettings, Settings

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from producers.doctor.clocks import date_of
+from producers.doctor.servers import date_of
 from shared.addresses.web import proxy_for, trusted
 from shared.errors import StageError
 from shared.systems.answers import verdict

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from producers.cli.command_errors import TroubleError
+from producers.cli.command import TroubleError
 from producers.operations.verdict import (
     MAIL_LATE_S,
     Level,

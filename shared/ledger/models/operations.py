@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.ledger import heartbeats, mail
 from shared.ledger.jobs import ItemState, JobState, Kind, Verdict
-from shared.ledger.models.columns import INSTANT, KEY, Base, one_of
+from shared.ledger.models.pipeline import INSTANT, KEY, Base, one_of
 from shared.pipeline import STAGES
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    DateTime,
     ForeignKey,
     Identity,
     Index,
@@ -19,11 +20,24 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from shared.instances import Errand
-from shared.ledger.models.columns import INSTANT, KEY, Base, one_of
 from shared.pipeline import QUEUED, STAGES, Lane, Stage, State, SyncStatus
+
+INSTANT = DateTime(timezone=True)
+KEY = Text(collation="C")
+"""Compared byte by byte: cheap, and the beginning of one can be searched for on any server."""
+
+
+class Base(DeclarativeBase):
+    """Declarative base; its metadata is what migrations are compared with."""
+
+
+def one_of(column: str, words: tuple[str, ...]) -> str:
+    """Return the condition that *column* holds one of *words*."""
+    return f"{column} in ({', '.join(repr(str(word)) for word in words)})"
+
 
 _ENDED = tuple(state for state in State if state not in (*QUEUED, State.RUNNING))
 

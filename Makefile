@@ -41,8 +41,8 @@ lint: setup ## format, lint, types, imports
 
 check: lint test ## exactly what CI runs: lint and every test
 
-bench: .venv/.bench ## events per second against plain Celery, latency when idle, pages at a million instances
-	@$(BIN)/python -m tests.bench
+bench: .venv/.bench ## against every peer and the bound, and under trouble; QUICK=1: the ratios alone
+	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick)
 
 lock: setup ## rewrite the locks in deploy/ from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \

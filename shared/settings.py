@@ -121,11 +121,10 @@ class SiebelSettings(Connection):
     error_field: str = Field("CT Sync Error", description="member attribute that says why it failed")
     success_status: str = Field("Success", description="text of a good outcome (A)")
     error_max_length: int = Field(250, ge=40, description="characters that CT Sync Error holds (A)")
-    report_after_s: float = Field(
-        300, ge=0, description="s; a failure that lasts this long is told while still retried"
-    )
+    report_after_s: float = Field(300, ge=0, description="s; a failure that lasts so long is told while still retried")
     settle_s: float = Field(60, ge=0, description="s; how late a status that got no answer may still land")
     always_write: bool = Field(default=False, description="write a status even when Siebel already shows it")
+    rows_per_request: int = Field(100, ge=1, le=100, description="statuses in one request; Siebel takes up to 100")
     timezone: str = Field("UTC", description="of Siebel dates that name no zone (A)")
     field_names: dict[str, str] = Field(
         default_factory=dict,

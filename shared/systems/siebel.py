@@ -168,8 +168,6 @@ def _items(document: object) -> Sequence[object] | None:
     return items if isinstance(items, list) else None
 
 
-AT_ONCE = 100
-"""Rows of one request."""
 _CONFLICT_TRIES = 3
 _ROWS_LOOKED_AT = 10
 """Rows of one Member Number that are distinguished by what the event says."""
@@ -218,7 +216,7 @@ class Siebel(Client):
         raise RowConflictError(SYSTEM, "somebody else kept changing the member")
 
     async def write_many(self, exchange: Exchange, rows: Sequence[dict[str, str]]) -> Answer:
-        """PUT up to `AT_ONCE` rows, each with its `Id`."""
+        """PUT up to `rows_per_request` rows, each with its `Id`."""
         return await exchange.ask("PUT", self._path, document=rows, shown="", handed_over=_READ)
 
     async def test(self) -> None:

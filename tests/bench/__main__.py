@@ -1,143 +1,130 @@
-"""`make bench`: events per second through the whole pipeline against plain Celery, latency when idle, and pages.
+"""`make bench`: the race against every peer and the bound, the scenarios, pages at a million instances; one table.
 
-Both sides run on this machine in this run, one after the other in each round, in processes of the same number (four
-prefork children), against the same simulators at zero latency.  The figure is the ratio of the medians; the absolute
-numbers say more about the machine.
+What is measured and how: `deploy/decisions/0010-bench.md`.  Beside the table, `.artifacts/bench.json` has every figure;
+null is one that this run did not measure.
 """
 
 import argparse
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from deploy.local.servers import ServerError, scratch_postgres
-from producers.intake.accept import IntakeRules, accept
-from shared.events import parse_event
-from shared.ledger.engine import engine
-from shared.ledger.readiness import migrate
-from shared.pipeline import Lane
-from tests.bench import plain
-from tests.bench.latency import idle_latency
+from tests.bench import bound, contestants, report, scenarios
+from tests.bench.contestants import Who
 from tests.bench.pages import GOAL_MS, INSTANCES, page_times
-from tests.bench.rig import Rig, rig, wait_until
+from tests.bench.race import Entrant, Ours, Peer, Servers, Size, servers
+from tests.bench.report import BOUND, NEW_MEMBERS, OURS, SAME_CALLS, Result
+from tests.bench.rig import Rig, rig
+from tests.bench.scenarios import Options
+from tests.bench.stub import ARTIFACTS, StubError
 
-GOAL = 8.0
-_SLICE = 1_000
-
-
-def member_event(number: str) -> dict[str, Any]:
-    """Return a realistic enrolment of a US member."""
-    member = {
-        "member_number": number,
-        "row_id": f"1-{number}",
-        "program_id": "1-PROG",
-        "member_type": "Individual",
-        "status": "Active",
-        "language": "en",
-        "first_name": "Andy",
-        "last_name": "Cole",
-        "middle_name": "",
-        "date_of_birth": "1979-11-29",
-        "email_address": f"andy.cole.{number.lower()}@example.org",
-        "postal_code": "10010",
-        "city": "New York",
-        "country_code": "US",
-        "gender": "M",
-    }
-    return {"operation": "enroll", "occurred_at": "2026-11-23T08:51:00Z", "modification": 0, "member": member}
-
-
-class Race:
-    """Sends events on either side and times them from the first send to the last status in Siebel."""
-
-    def __init__(self, on: Rig) -> None:
-        self._rig = on
-        self._sent = 0
-        self._ledger = engine(on.ledger_url)
-
-    def run(self, send: Callable[[list[dict[str, Any]]], None], count: int) -> float:
-        """Send *count* new members; give events per second."""
-        events = [member_event(f"B-{self._sent + index}") for index in range(count)]
-        self._sent += count
-        began = time.perf_counter()
-        send(events)
-        wait_until(lambda: self._told() >= self._sent, 600, f"{count} events")
-        return count / (time.perf_counter() - began)
-
-    def ours(self, events: list[dict[str, Any]]) -> None:
-        """Send through intake, into the ledger."""
-        for start in range(0, len(events), _SLICE):
-            items = [
-                (start + index, parse_event(event, max_bytes=64_000))
-                for index, event in enumerate(events[start : start + _SLICE])
-            ]
-            accept(self._ledger, items, IntakeRules(Lane.BULK))
-
-    def plain(self, events: list[dict[str, Any]]) -> None:
-        """Send a chain per event."""
-        for event in events:
-            plain.send(event)
-
-    def _told(self) -> int:
-        return int(self._rig.control.state("siebel")["members"])
+_ONE_ROW = {"SIEBEL__ROWS_PER_REQUEST": "1"}
 
 
 def main() -> int:
-    """Run the benchmarks; exit 1 when the goal is missed."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--events", type=int, default=10_000, help="events of ours per round")
-    parser.add_argument("--plain-events", type=int, default=1_500, help="events of plain Celery per round")
-    parser.add_argument("--single", type=int, default=100, help="single events for the idle latency")
-    parser.add_argument("--instances", type=int, default=INSTANCES, help="in the ledger while pages are timed")
-    parser.add_argument("--only", choices=["race", "pages"], help="one part of it")
-    options = parser.parse_args()
+    """Run what was asked for; exit 1 when something could not be measured, or a page misses its goal."""
+    options = _options()
+    began = time.monotonic()
+    found: dict[str, float] = {}
+    results: list[Result] = []
     missed = 0
-    if options.only != "pages":
-        missed += _raced(options)
-    if options.only != "race":
-        missed += _paged(options.instances)
+    try:
+        if options.only in (None, "race"):
+            results = _raced(options)
+            found |= report.figures(results)
+        for name in scenarios.names():
+            if options.only == name or (options.only is None and not options.quick):
+                found |= _measured(name, options.scale)
+        if options.only == "pages" or (options.only is None and not options.quick):
+            missed = _paged(options.instances)
+    except (ServerError, StubError, TimeoutError) as error:
+        sys.stderr.write(f"bench: {error}\n")
+        return 1
+    report.write(ARTIFACTS / "bench.json", report.document(found, results, report.machine()))
+    _say(f"\n{ARTIFACTS / 'bench.json'}; {time.monotonic() - began:.0f} s")
     return 1 if missed else 0
 
 
-def _raced(options: argparse.Namespace) -> int:
-    with tempfile.TemporaryDirectory(prefix="membersync-bench-") as home:
-        try:
-            return _race(Path(home), options)
-        except (ServerError, TimeoutError) as error:
-            sys.stderr.write(f"bench: {error}\n")
-            return 1
+def _options() -> argparse.Namespace:
+    parts = ["race", "pages", *scenarios.names()]
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="the ratios alone, in under four minutes")
+    parser.add_argument("--only", choices=parts, metavar="PART", help=f"one part: {', '.join(parts)}")
+    parser.add_argument("--entrants", nargs="*", metavar="NAME", help="in the race: these alone")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--events", type=int, help="events of ours in a lap; 20000, with --quick 5000")
+    parser.add_argument("--seconds", type=float, help="of a contestant's lap; 6, with --quick 1.5")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the scenarios: 0.1 for a try")
+    parser.add_argument("--instances", type=int, default=INSTANCES, help="in the ledger while pages are timed")
+    options = parser.parse_args()
+    options.events = options.events or (5_000 if options.quick else 20_000)
+    options.seconds = options.seconds or (1.5 if options.quick else 6.0)
+    return options
 
 
-def _race(home: Path, options: argparse.Namespace) -> int:
-    with rig(home) as on, ExitStack() as stack:
-        plain.app.conf.update(broker_url=on.plain_broker_url)
-        migrate(on.ledger_url)
-        celery = ("-m", "celery")
-        worker = ("worker", "--concurrency=4", "--loglevel=warning")
-        stack.enter_context(on.process("dispatcher", "-m", "producers.cli", "dispatcher"))
-        stack.enter_context(on.process("worker", "-m", "producers.cli", "worker", "--concurrency", "4"))
-        race = Race(on)
-        race.run(race.ours, 200)
-        ours: list[float] = []
-        theirs: list[float] = []
-        for number in range(options.rounds):
-            ours.append(race.run(race.ours, options.events))
-            with on.process("plain", *celery, "-A", "tests.bench.plain", *worker, "-n", "plain@%h"):
-                race.run(race.plain, 50)
-                theirs.append(race.run(race.plain, options.plain_events))
-            _say(f"round {number + 1}: membersync {ours[-1]:.0f}/s, plain Celery {theirs[-1]:.0f}/s")
-        ratio = statistics.median(ours) / statistics.median(theirs)
-        _say(f"\nmedian: membersync {statistics.median(ours):.0f}/s, plain Celery {statistics.median(theirs):.0f}/s")
-        _say(f"ratio: {ratio:.1f} (goal: at least {GOAL:g})")
-        latency = idle_latency(on, options.single)
-        _say(f"idle, POST to Siebel status: p50 {latency.p50_ms:.0f} ms, p95 {latency.p95_ms:.0f} ms (goal: p50 < 60)")
-    return 0 if ratio >= GOAL else 1
+@contextmanager
+def _start() -> Iterator[Rig]:
+    with _scratch() as home, rig(home) as on:
+        yield on
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="membersync-bench-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def _raced(options: argparse.Namespace) -> list[Result]:
+    with _start() as on, _scratch() as home, servers(on, home) as theirs:
+        entrants = _entrants(on, theirs, options)
+        for number in range(1, options.rounds + 1):
+            _say(f"round {number} of {options.rounds}")
+            for entrant in entrants:
+                entrant.run()
+                _say(report.shown_lap(entrant.who.title, entrant.laps[-1]))
+    results = [report.result(entrant) for entrant in entrants if entrant.laps]
+    _say(f"\n{report.table(results)}\n")
+    for one in results:
+        _say(report.by_process(one))
+    _say(f"the stub: {report.Spread.of(one.stub_ms_per_call for one in results).median:.4f} ms CPU per call")
+    for name, figure in report.figures(results).items():
+        _say(f"{name:<32}{figure:10.4g}")
+    return results
+
+
+def _entrants(on: Rig, theirs: Servers, options: argparse.Namespace) -> list[Entrant]:
+    """Return who runs, in the order in which they do."""
+    size = Size(options.seconds, options.events)
+    entrants: list[Entrant] = [
+        Ours(on, Who(OURS, "membersync"), events=options.events, rows_known=True, settings={}),
+        Ours(
+            on, Who(SAME_CALLS, "membersync, one PUT each"), events=options.events, rows_known=True, settings=_ONE_ROW
+        ),
+        Peer(on, Who(BOUND, bound.TITLE), theirs, bound, size),
+    ]
+    if not options.quick:
+        who = Who(NEW_MEMBERS, "membersync, a look-up each")
+        entrants.append(Ours(on, who, events=options.events, rows_known=False, settings={}))
+    for name in contestants.names():
+        if (peer := contestants.installed(name)) is None:
+            _say(f"{name} is not installed and left out: pip install --editable '.[bench]'")
+            continue
+        contestant, who = peer
+        entrants.append(Peer(on, who, theirs, contestant, size))
+    return [entrant for entrant in entrants if not options.entrants or entrant.who.name in options.entrants]
+
+
+def _measured(name: str, scale: float) -> dict[str, float]:
+    scenario = scenarios.scenario(name)
+    _say(f"\n{scenario.TITLE}")
+    found = scenario.run(_start, Options(scale))
+    for key in scenario.KEYS:
+        _say(f"  {key:<32}{found[key]:10.4g}")
+    return found
 
 
 def _paged(instances: int) -> int:

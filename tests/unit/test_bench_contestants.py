@@ -12,10 +12,10 @@ import respx
 
 from shared.settings import OicSettings
 from shared.systems.oic_mapping import map_member
-from tests.bench.contestants import work
+from tests.bench.contestants import names, work
 
 FOLDER = Path(work.__file__).parent
-CONTESTANTS = sorted(path for path in FOLDER.glob("*.py") if path.stem not in {"work", "work_async"})
+CONTESTANTS = [FOLDER / f"{name}.py" for name in names()]
 SIGNATURES = {"prepare": [], "enqueue": ["events"], "workers": []}
 EVENT: dict[str, Any] = {
     "operation": "enroll",

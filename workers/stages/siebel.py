@@ -19,17 +19,16 @@ from shared.personal import cut, in_marks, unmarked, values_of
 from shared.pipeline import SyncStatus
 from shared.settings import SiebelSettings
 from shared.systems.answers import Answer
-from shared.systems.siebel import AT_ONCE, Siebel, Written, may_be_gone, may_be_out
+from shared.systems.siebel import Siebel, Written, may_be_gone, may_be_out
 from shared.systems.transport import Exchange
 
 
 class SiebelStage:
     """The stage."""
 
-    group = AT_ONCE
-
     def __init__(self, client: Siebel, settings: SiebelSettings) -> None:
         self.client = client
+        self.group = settings.rows_per_request
         self._settings = settings
 
     async def run(self, works: Sequence[Work]) -> Sequence[Result]:
@@ -37,7 +36,7 @@ class SiebelStage:
         began = perf_counter()
         writes = [StatusWrite(work, self.client.exchange(began), self._settings) for work in works]
         await asyncio.gather(*(self._find(one) for one in writes if one.is_open and not one.is_found))
-        for wave in _waves([one for one in writes if one.is_open]):
+        for wave in _waves([one for one in writes if one.is_open], self.group):
             await (self._write(wave[0]) if len(wave) == 1 else self._write_many(wave, began))
         return [one.result() for one in writes]
 
@@ -173,14 +172,14 @@ def texts(work: Work, settings: SiebelSettings) -> tuple[str, str]:
     return work.status.value, f"{what} {suffix}" if what else suffix
 
 
-def _waves(writes: Sequence[StatusWrite]) -> list[list[StatusWrite]]:
-    """Cut into requests: never twice the same row in one, in order for each row, at most `AT_ONCE` rows each."""
+def _waves(writes: Sequence[StatusWrite], at_once: int) -> list[list[StatusWrite]]:
+    """Cut into requests: never twice the same row in one, in order for each row, at most *at_once* rows each."""
     turns: Counter[str] = Counter()
     waves: dict[tuple[int, int], list[StatusWrite]] = {}
     sizes: Counter[int] = Counter()
     for one in writes:
         turn = turns[one.row_id]
         turns[one.row_id] += 1
-        waves.setdefault((turn, sizes[turn] // AT_ONCE), []).append(one)
+        waves.setdefault((turn, sizes[turn] // at_once), []).append(one)
         sizes[turn] += 1
     return [waves[turn] for turn in sorted(waves)]

@@ -3,17 +3,6 @@
 The mapping is the OIC flow's for a member of the US, written as one writes it without a product around it; there are
 exactly two calls, over kept-alive connections.  This module is for processes and threads, whose users take a pooled
 `httpx.Client`; `work_async` is the same for event loops.  An error is raised: what becomes of it is the queue's affair.
-
-A contestant is a module here with the following; the bench imports only those that it runs::
-
-    TITLE            its line in the table
-    DISTRIBUTION     the package whose version is printed beside it
-    prepare()        make an empty queue
-    enqueue(events)  as fast as the tool allows
-    workers()        what to run after `sys.executable`, a list of arguments for each: two worker processes in all
-
-All find the servers in BENCH_REDIS_URL, BENCH_POSTGRES_URL, BENCH_CROWDTWIST_URL and BENCH_SIEBEL_URL, set before the
-import.
 """
 
 import os

@@ -12,7 +12,7 @@ from socket import gethostname
 
 import httpx
 
-from shared.addresses import hosts
+from shared import hosts
 from shared.settings import Settings, settings
 
 _WITHIN_S = 5.0

@@ -43,9 +43,9 @@ from producers.http.middleware import Heads
 from producers.http.protocol import protocol_of
 from producers.intake.accept import Outcome
 from producers.operations.single_flight import SharedLook
-from shared.addresses.hosts import listening
 from shared.budgets import budgets
 from shared.errors import OURS, LedgerError
+from shared.hosts import listening
 from shared.ledger import heartbeats, mail, refusals, snapshots, views
 from shared.ledger.connections import connections
 from shared.ledger.engine import engine, transaction

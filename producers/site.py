@@ -19,8 +19,8 @@ from producers.http.middleware import Envelope, Heads, Proxied
 from producers.http.protocol import protocol_of
 from producers.metrics import registry_of
 from shared import logs
-from shared.addresses.hosts import listening
-from shared.ledger import readiness
+from shared.hosts import listening
+from shared.ledger import checkup
 from shared.ledger.engine import engine
 from shared.settings import Settings
 from shared.settings import settings as settings_of_this_process
@@ -133,7 +133,7 @@ class _Server(uvicorn.Server):
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     anyio.to_thread.current_default_thread_limiter().total_tokens = _READ_THREADS
     ledger = engine(app.state.settings.ledger_url)
-    missing = await anyio.to_thread.run_sync(readiness.missing, ledger)
+    missing = await anyio.to_thread.run_sync(checkup.missing, ledger)
     settings: Settings = app.state.settings
     log.info(
         "serving", host=settings.api.host, port=settings.api.port, tokens=len(settings.api.tokens), missing=missing

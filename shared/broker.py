@@ -14,7 +14,7 @@ from celery import Celery, chain
 from kombu import Queue
 from kombu.exceptions import KombuError
 
-from shared.addresses.servers import is_amqp, read_broker
+from shared.addresses import is_amqp, read_broker
 from shared.pipeline import QUEUES, Lane, Stage
 from shared.settings import Settings, settings
 

@@ -20,8 +20,8 @@ from pydantic import (
 )
 from pydantic_settings import SettingsError as UnreadError
 
-from shared.addresses import hosts, web
-from shared.addresses.servers import canonical_broker, canonical_ledger
+from shared import hosts
+from shared.addresses import base_url, canonical_broker, canonical_ledger, canonical_url, page_url
 from shared.errors import SettingsInvalidError
 
 HIDDEN = ConfigDict(hide_input_in_errors=True)
@@ -83,9 +83,9 @@ Optional = BeforeValidator(lambda value: None if value == "" else value)
 Host = Annotated[str, AfterValidator(hosts.canonical)]
 OptionalHost = Annotated[str | None, _read(hosts.canonical), Optional]
 Networks = Annotated[str, AfterValidator(lambda value: ",".join(map(str, hosts.networks(value))))]
-PageUrl = Annotated[str | None, _read(web.page), Optional]
-Url = Annotated[str | None, _read(web.canonical), Optional]
-BaseUrl = Annotated[str | None, _read(web.base), Optional]
+PageUrl = Annotated[str | None, _read(page_url), Optional]
+Url = Annotated[str | None, _read(canonical_url), Optional]
+BaseUrl = Annotated[str | None, _read(base_url), Optional]
 LedgerUrl = Annotated[str | None, _read(canonical_ledger), Optional]
 BrokerUrl = Annotated[str | None, _read(canonical_broker), Optional]
 Secret = Annotated[SecretStr | None, AfterValidator(_a_secret), Optional]

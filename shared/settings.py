@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadError
 
-from shared.addresses import hosts
+from shared import hosts
 from shared.lifecycle.breaker import Rules
 from shared.lifecycle.retry import RetryPolicy
 from shared.pipeline import Lane, Stage

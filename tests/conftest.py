@@ -10,9 +10,9 @@ from sqlalchemy import Engine, TextClause, text
 
 from deploy.local.servers import scratch_postgres, scratch_valkey
 from deploy.sandbox.server import RunningSandbox, running_sandbox
+from shared.ledger.checkup import migrate
 from shared.ledger.engine import engine
 from shared.ledger.models import Base
-from shared.ledger.readiness import migrate
 from tests.rig import Pipeline, flush
 
 _KEPT = {"connection", "secret"}

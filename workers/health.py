@@ -1,6 +1,6 @@
 """What the attempts of a stage show of its connection: taken into the breaker, and asked on where it is in doubt.
 
-What answers show, `shared.lifecycle.evidence` says; what follows, `shared.lifecycle.breaker`.  Here the ledger and the
+What answers show and what follows, `shared.lifecycle.breaker` says.  Here the ledger and the
 system itself are asked for what these need to know.
 """
 
@@ -11,7 +11,7 @@ from shared.instances import Answer
 from shared.ledger import connections
 from shared.ledger.engine import Transaction, engine, transaction, wake
 from shared.ledger.transitions import errands, outages
-from shared.lifecycle import evidence
+from shared.lifecycle import breaker
 from shared.lifecycle.breaker import Breaker, Position, Seen
 from shared.logs import logger
 from shared.pipeline import Stage
@@ -73,7 +73,7 @@ class Health:
         through of late.  A good member is asked now, for the next time; where there is none, as many members that fail
         as open the breaker are no sign of it, fewer may be at fault themselves.
         """
-        if not evidence.gives_up_unproven(answers, self.of.policy):
+        if not breaker.gives_up_unproven(answers, self.of.policy):
             return False
         if lease_clock() + _TEST_S > lease_ends or not self.loop.is_up(self.stage, _TEST_S):
             return True
@@ -82,7 +82,7 @@ class Health:
                 return False
             if not errands.has_good(tx):
                 failing = connections.gate(tx, self.stage).breaker.failing_members
-                return len(failing | evidence.failing(answers)) >= self.of.breaker_members
+                return len(failing | breaker.failing(answers)) >= self.of.breaker_members
             connections.doubt(tx, self.stage)
             wake(tx)
         return True

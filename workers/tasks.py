@@ -22,12 +22,12 @@ from celery.exceptions import Retry
 
 from shared.broker import app
 from shared.instances import Answer, Errand, Failed, Result, Work
-from shared.ledger import connections, email_addresses, inputs
+from shared.ledger import connections, people
 from shared.ledger.connections import Gate
 from shared.ledger.engine import engine, in_halves, outlasting, transaction
 from shared.ledger.heartbeats import Who
 from shared.ledger.transitions import attempts
-from shared.lifecycle import evidence
+from shared.lifecycle import breaker
 from shared.lifecycle.breaker import Seen
 from shared.lifecycle.verdicts import (
     Advanced,
@@ -176,7 +176,7 @@ class Attempt:
             begun = attempts.begin(tx, self.stage, ids, lease_s=self.of.dispatcher.lease_s)
             works = begun.works
             if not gate.is_well or any(work.attempt > 1 for work in works):
-                self.in_trouble = inputs.in_trouble(tx, limit=_IN_TROUBLE)
+                self.in_trouble = people.in_trouble(tx, limit=_IN_TROUBLE)
             if gate.breaker.seeks is not None:
                 works = [replace(work, must_call=work.instance_id == gate.breaker.seeks) for work in works]
             kept_out = [] if gate.is_open else [work for work in works if not gate.admits(work.instance_id)]
@@ -225,7 +225,7 @@ class Attempt:
         seen = None  # what comes after the lease shows nothing of the connection
         if lease_clock() < self.lease_ends:
             was_open = self.gate is not None and self.gate.is_open
-            seen = evidence.seen(answers, self.health.of.policy, was_open=was_open, company=self.company)
+            seen = breaker.seen(answers, self.health.of.policy, was_open=was_open, company=self.company)
         pieces = in_halves(
             [concluded], lambda whole: self._written([one.ending for one in whole[0]], seen), self._written_in_halves
         )
@@ -253,7 +253,7 @@ class Attempt:
 
         def read() -> dict[int, str]:
             with transaction(engine()) as tx:
-                return email_addresses.giving_up(tx, refused)
+                return people.giving_up(tx, refused)
 
         holders = outlasting(read, _RESULTS_PATIENCE_S)
         return [(work, waiting_for(result, holders.get(work.instance_id))) for work, result in answers]

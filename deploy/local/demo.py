@@ -15,11 +15,11 @@ from pathlib import Path
 from deploy.local import demo_sample as sample
 from deploy.local.demo_run import DemoRun, NotSettledError, Record, Scene, event, faulty, outdated
 from deploy.local.demo_story import MAIN
+from deploy.local.programs import ServerError
 from deploy.local.scene_downtime import OUTAGE_S, oic, outage
-from deploy.local.server_folder import ServerError
 from deploy.local.stack import StoppedError, complain, print_event, running_stack, say, say_ready
 from deploy.local.supervisor import ProcessError, Stop, stop_signals
-from shared.addresses.hosts import PortError
+from shared.hosts import PortError
 from shared.pipeline import spoken
 from shared.settings import ApiSettings, CrowdTwistSettings, FlowerSettings, OicSettings, Settings
 

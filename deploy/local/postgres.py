@@ -29,8 +29,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias
 
-from deploy.local.programs import LOOPBACK
-from deploy.local.server_folder import ServerError, password, write_private
+from deploy.local.programs import LOOPBACK, ServerError, password, write_private
 from deploy.local.supervisor import Program, Running, log_tail
 
 Account: TypeAlias = tuple[int, int]

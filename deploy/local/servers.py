@@ -19,8 +19,7 @@ from pathlib import Path
 import redis
 
 from deploy.local.postgres import cluster
-from deploy.local.programs import LOOPBACK, Listener, Place
-from deploy.local.server_folder import ServerError, end_leftover, locked, password, write_private
+from deploy.local.programs import LOOPBACK, Listener, Place, ServerError, end_leftover, locked, password, write_private
 from deploy.local.supervisor import Event, ProcessError, Program, write_event
 
 __all__ = ["ServerError", "embedded_postgres", "embedded_valkey", "scratch_postgres", "scratch_valkey"]

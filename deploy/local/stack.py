@@ -25,8 +25,7 @@ from pydantic import SecretStr
 
 from deploy import health
 from deploy.local import programs
-from deploy.local.programs import Listener, Place, free_port, is_listening
-from deploy.local.server_folder import ServerError, locked, write_private
+from deploy.local.programs import Listener, Place, ServerError, free_port, is_listening, locked, write_private
 from deploy.local.servers import embedded_postgres, embedded_valkey
 from deploy.local.supervisor import (
     Event,
@@ -40,9 +39,9 @@ from deploy.local.supervisor import (
     write_event,
 )
 from deploy.sandbox.server import SandboxControl
-from shared.addresses import hosts
-from shared.addresses.hosts import PortError, listening
+from shared import hosts
 from shared.broker import ask_workers
+from shared.hosts import PortError, listening
 from shared.pipeline import SYSTEMS, Lane, Stage
 from shared.settings import Page, Settings
 

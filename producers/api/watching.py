@@ -36,7 +36,7 @@ from producers.operations.connection_control import ConnectionPage, Switched, Te
 from producers.operations.job_control import Operator
 from producers.operations.reads import instant_of
 from producers.operations.verdict import Standing, standing
-from shared.ledger import readiness, tallies
+from shared.ledger import checkup, tallies
 from shared.ledger.engine import engine, transaction
 from shared.ledger.tallies import MinuteCount, Outage
 
@@ -227,7 +227,7 @@ async def readyz(request: Request) -> Response:
     """Return whether the ledger answers, has the schema of this version and takes a write; if not, what is missing."""
     missing = ["the ledger does not answer"]
     with anyio.move_on_after(_HANGS_S):
-        missing = await _apart(request, readiness.missing, ledger_of(request))
+        missing = await _apart(request, checkup.missing, ledger_of(request))
     if missing:
         return problem(503, "not_ready", "; ".join(missing), missing=missing)
     return JSONResponse({"status": "ready"})

@@ -7,8 +7,8 @@ import typer
 from producers.cli.command import TroubleError
 from producers.cli.command_settings import Port, port_setting, with_ledger
 from producers.site import serve
-from shared.addresses import hosts
-from shared.addresses.hosts import AddressError
+from shared import hosts
+from shared.hosts import AddressError
 
 
 def api(

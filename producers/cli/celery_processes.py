@@ -11,7 +11,7 @@ from celery import __main__ as celery
 
 from producers.cli.command import TroubleError
 from producers.cli.command_settings import Port, configured, port_setting, with_servers
-from shared.addresses.hosts import listening
+from shared.hosts import listening
 from shared.pipeline import QUEUES, STAGES, Lane
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from typing import get_type_hints
 
-from shared.addresses.hosts import PortError
 from shared.errors import LedgerError, LedgerSlowError, SettingsInvalidError
+from shared.hosts import PortError
 
 DONE = 0
 NOTHING = 1

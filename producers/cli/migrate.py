@@ -10,10 +10,9 @@ from producers.cli.command_settings import with_ledger
 from producers.cli.terminal import AsJson, print_json
 from producers.doctor.check import MAKE_UTF8
 from shared.ledger import checkup
-from shared.ledger.checkup import Schema, Server
+from shared.ledger.checkup import UTF8, Schema, Server
+from shared.ledger.checkup import migrate as bring_up_to_date
 from shared.ledger.engine import engine, transaction
-from shared.ledger.readiness import UTF8
-from shared.ledger.readiness import migrate as bring_up_to_date
 
 
 def migrate(*, as_json: AsJson = False) -> int:

@@ -32,7 +32,7 @@ from producers.intake.accept import NOT_GOOD, IntakeRules, Outcome, Receipt, Sen
 from producers.intake.formats import Position, read_file
 from producers.intake.refused import BodyError, RefusedEventError, RefusedRowError
 from producers.intake.siebel_message import Terms, nobody
-from shared.addresses.web import proxy_for, trusted
+from shared.addresses import proxy_for, trusted
 from shared.errors import InvalidEventError
 from shared.events import MemberEvent, dump_event
 from shared.ledger.engine import engine

@@ -31,7 +31,7 @@ from producers.http.operating import permit
 from producers.http.request import ProblemError, ledger_of, read_limited, settings_of
 from producers.operations import job_control
 from producers.operations.job_control import AskError, Operator
-from shared.addresses.hosts import is_loopback
+from shared.hosts import is_loopback
 
 SESSION_S = 12 * 3600
 """How long a login lasts, s."""

@@ -13,8 +13,8 @@ from deploy.local.programs import PREFIX, variables
 from producers.doctor.check import Finding, Subject, fail, ok, warn
 from producers.operations import connection_control
 from producers.operations.advice import setting_at_fault
-from shared.addresses.hosts import is_loopback
 from shared.errors import LedgerError
+from shared.hosts import is_loopback
 from shared.ledger import checkup
 from shared.ledger.engine import engine
 from shared.ledger.records import ConnectionState

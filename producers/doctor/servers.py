@@ -22,11 +22,10 @@ from redis.retry import Retry
 
 from producers.doctor.check import MAKE_UTF8, Finding, Subject, UnlookedError, fail, ok, place, warn
 from producers.operations import advice
-from shared.addresses.servers import is_amqp, read_broker
-from shared.addresses.web import proxy_for, trusted
+from shared.addresses import is_amqp, proxy_for, read_broker, trusted
 from shared.broker import ask_workers
 from shared.errors import LedgerError, LedgerUnwritableError
-from shared.ledger import checkup, readiness, snapshots
+from shared.ledger import checkup, snapshots
 from shared.ledger.checkup import Server
 from shared.ledger.engine import DISK_FULL, engine
 from shared.pipeline import QUEUES, STAGES, Lane, Stage
@@ -60,7 +59,7 @@ def look_at_server(subject: Subject) -> list[Finding]:
         remedy = "start PostgreSQL, or correct MEMBERSYNC_LEDGER_URL; all processes go on by themselves"
         return [fail(SERVER, where, f"does not serve: {cause}", why, remedy)]
     try:
-        readiness.write(engine(subject.ledger_url))
+        checkup.write(engine(subject.ledger_url))
     except LedgerUnwritableError as error:
         why = "nothing is accepted and nothing is sent: posts are answered 503, and what was accepted waits"
         return [fail(SERVER, where, str(error), why, _FULL if DISK_FULL in str(error) else _READ_ONLY)]
@@ -72,7 +71,7 @@ def look_at_server(subject: Subject) -> list[Finding]:
 def judge_ledger(server: Server, took_ms: float, where: str) -> Finding:
     """Judge a server by its version and how long one statement took.  Pure.  Units: *took_ms* milliseconds."""
     found = f"PostgreSQL {server.version} answers in {took_ms:.1f} ms"
-    if server.encoding != readiness.UTF8:
+    if server.encoding != checkup.UTF8:
         why = f"its database is {server.encoding}: an event with a letter that this does not hold cannot be kept"
         return fail(SERVER, where, found, why, MAKE_UTF8)
     if server.version_number // _PER_MAJOR < VERSION_LEAST:

@@ -31,7 +31,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
 from producers.http.request import ProblemError, client_of
-from shared.addresses.hosts import is_loopback
+from shared.hosts import is_loopback
 from shared.logs import logger
 from shared.settings import ApiSettings, Role
 

@@ -24,8 +24,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from producers.http.request import problem
-from shared.addresses import hosts
-from shared.addresses.hosts import Address, Network
+from shared import hosts
+from shared.hosts import Address, Network
 from shared.logs import logger
 from shared.settings import ApiSettings
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from producers.operations.job_control import AskError, Operator
 from shared.budgets import budgets, permits
 from shared.errors import LedgerError
-from shared.ledger import connections, inputs
+from shared.ledger import connections, people
 from shared.ledger.engine import Ledger, Transaction, transaction, wake
 from shared.ledger.jobs import Action, record
 from shared.ledger.records import ConnectionState
@@ -130,7 +130,7 @@ def probed(ledger: Ledger, stage: Stage, of: Settings) -> Finding:
         return found
     try:
         with transaction(ledger) as tx:
-            company = Company(inputs.of_late(tx, limit=_OF_LATE))
+            company = Company(people.of_late(tx, limit=_OF_LATE))
     except LedgerError:  # a test is made all the same, and then phones, streets and addresses are all that can be told
         company = NOBODY
     return replace(found, what=mask_text(marked(found.what, company.values_in(found.what))))

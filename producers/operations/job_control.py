@@ -11,7 +11,7 @@ from typing import Any, Literal
 from producers.intake.accept import IntakeRules, Receipt, accept
 from shared.errors import DataError
 from shared.events import parse_event
-from shared.ledger import causes, inputs, views
+from shared.ledger import causes, people, views
 from shared.ledger.causes import Alike
 from shared.ledger.engine import Ledger, Transaction, repeated, transaction
 from shared.ledger.filters import Filter
@@ -232,7 +232,7 @@ def rehearse(ledger: Ledger, operator: Operator, selection: Selection, settings:
     if settings.oic.mode != "builtin":
         raise RehearsalError("the mapping runs in Oracle Integration (MEMBERSYNC_OIC__MODE=remote), not here")
     with transaction(ledger) as tx:
-        carried = inputs.carried(tx, sorted(selection.pick(tx))[-REHEARSED_MAX:])
+        carried = people.carried(tx, sorted(selection.pick(tx))[-REHEARSED_MAX:])
     found = []
     for one in carried:
         if one.event is None:

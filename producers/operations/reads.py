@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from producers.operations.job_control import Operator, instances_asked
 from shared.fields import labels as siebel_labels
-from shared.ledger import causes, email_addresses, inputs, views
+from shared.ledger import causes, people, views
 from shared.ledger.engine import Transaction
 from shared.ledger.filters import CONDITIONS, Filter, has_control
 from shared.ledger.jobs import Action, record
@@ -220,7 +220,7 @@ def member_and_ends(
 
 def members_of_address(tx: Transaction, address: str, *, unmasked_for: Operator) -> list[str]:
     """Return the members of an exact e-mail address; that it was asked is recorded, the address is not."""
-    found = email_addresses.members_of(tx, address)
+    found = people.members_of(tx, address)
     if found:
         _unmask(tx, unmasked_for, {"search": "e-mail address"}, len(found))
     return found
@@ -276,7 +276,7 @@ def _member(tx: Transaction, found: MemberRecord, *, unmasked: bool) -> MemberRe
     if not unmasked:
         stories = [_masked_story(one) for one in found.instances]
         return replace(found, told_error=None if words is None else mask_text(words), instances=stories)
-    carried = inputs.carried(tx, [int(one.instance_id) for one in found.instances])
+    carried = people.carried(tx, [int(one.instance_id) for one in found.instances])
     known = {one.instance_id: (one.event, one.user) for one in carried}
     stories = [revealed(one, *known.get(int(one.instance_id), (None, None))) for one in found.instances]
     return replace(found, told_error=None if words is None else unmarked(words), instances=stories)

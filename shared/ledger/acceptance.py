@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from shared.events import Version
-from shared.ledger.email_addresses import key_sql
 from shared.ledger.engine import json_rows
+from shared.ledger.people import key_sql
 from shared.ledger.transitions.member_queue import IS_QUEUED, LOCK_MEMBERS
 from shared.pipeline import State
 

@@ -29,7 +29,7 @@ from sqlalchemy.exc import DataError, DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
-from shared.addresses.servers import ledger_arguments
+from shared.addresses import ledger_arguments
 from shared.errors import LedgerConflictError, LedgerError, LedgerRefusedError, LedgerSlowError, LedgerUnwritableError
 from shared.settings import settings
 

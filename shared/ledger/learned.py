@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, text
 
-from shared.ledger.email_addresses import key_sql
 from shared.ledger.engine import json_rows
+from shared.ledger.people import key_sql
 from shared.pipeline import Stage
 
 

@@ -31,7 +31,7 @@ from urllib.parse import quote
 import httpx
 import orjson
 
-from shared.addresses.web import proxy_for
+from shared.addresses import proxy_for
 from shared.errors import (
     DataError,
     LeaseLostError,

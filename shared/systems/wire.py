@@ -108,7 +108,7 @@ class Wire:
     def _opened(self) -> Client:
         builder = ClientBuilder().default_headers(self._headers).follow_redirects(enable=False)
         builder = builder.connect_timeout(timedelta(seconds=self._connect_s)).timeout(timedelta(seconds=self._total_s))
-        # Which proxy is said once, in shared/addresses/web.py: left to itself, the client has one for loopback too.
+        # Which proxy is said once, in shared/addresses.py: left to itself, the client has one for loopback too.
         builder = builder.no_proxy() if self._proxy is None else builder.proxy(ProxyBuilder.all(self._proxy))
         # Gzip and deflate unpack piece by piece in little memory; a window of zstd alone may be 128 MiB.
         builder = builder.brotli(enable=False).zstd(enable=False)

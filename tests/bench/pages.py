@@ -14,8 +14,8 @@ from sqlalchemy import text
 from producers.console.overview import Overviews
 from producers.site import create_app
 from shared import logs
+from shared.ledger.checkup import migrate
 from shared.ledger.engine import engine
-from shared.ledger.readiness import migrate
 from shared.settings import Settings
 from tests.calling import served
 

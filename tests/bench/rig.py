@@ -14,8 +14,8 @@ from deploy.local.servers import embedded_postgres, embedded_valkey
 from deploy.local.supervisor import Program, Running
 from producers.intake.accept import IntakeRules, accept
 from shared.events import parse_event
+from shared.ledger.checkup import migrate
 from shared.ledger.engine import Ledger, engine
-from shared.ledger.readiness import migrate
 from shared.pipeline import Lane
 from tests.bench.accounting import Accounts
 from tests.bench.contestants import work

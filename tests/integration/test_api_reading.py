@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from producers.site import create_app
-from shared.addresses.hosts import is_loopback
+from shared.hosts import is_loopback
 from shared.settings import Settings
 from tests.calling import XML, assert_problem, event, served, stored
 

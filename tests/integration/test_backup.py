@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import Engine
 
 from deploy.local.servers import scratch_postgres
+from shared.ledger.checkup import is_current, migrate
 from shared.ledger.engine import engine
-from shared.ledger.readiness import is_current, migrate
 from tests.road import Road
 
 RUNBOOK = (Path(__file__).parents[2] / "deploy" / "RUNBOOK.md").read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ from deploy.local.programs import free_port
 from deploy.local.servers import scratch_valkey
 from producers.doctor import servers
 from producers.doctor.check import Level, Subject
-from shared.addresses.servers import read_broker
+from shared.addresses import read_broker
 from shared.broker import ask_workers, configuration
 from shared.settings import Settings
 

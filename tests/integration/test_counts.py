@@ -24,8 +24,8 @@ from producers.dispatch.dispatcher import Dispatcher
 from producers.intake.accept import IntakeRules, accept
 from shared.broker import app, configuration
 from shared.events import parse_event
+from shared.ledger.checkup import migrate
 from shared.ledger.engine import engine
-from shared.ledger.readiness import migrate
 from shared.pipeline import Lane, Stage
 from shared.settings import settings
 from tests.rig import WORKER, Pipeline, eventually, flush, member_event

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from shared.ledger import email_addresses
+from shared.ledger import people
 from shared.ledger.engine import transaction
 from tests.rig import Pipeline, eventually, member_event
 
@@ -34,9 +34,7 @@ def ends(pipeline: Pipeline, **expected: tuple[str | None, str]) -> None:
 
 
 def waits(pipeline: Pipeline, number: str) -> bool:
-    return bool(
-        pipeline.sql(f"select 1 from instance where member_number = '{number}' and code = '{email_addresses.PENDING}'")
-    )
+    return bool(pipeline.sql(f"select 1 from instance where member_number = '{number}' and code = '{people.PENDING}'"))
 
 
 def test_who_takes_an_address_waits_for_who_gives_it_up(pipeline: Pipeline) -> None:
@@ -113,5 +111,5 @@ def test_members_are_found_by_an_exact_address_new_or_held(pipeline: Pipeline, l
         settle(pipeline, ("A-1", X), ("B-1", Y))
     moves(pipeline, ("A-1", Z))
     with transaction(ledger) as tx:
-        found = {address: email_addresses.members_of(tx, address) for address in (X, f" {Y.upper()}", Z, "x@", "")}
+        found = {address: people.members_of(tx, address) for address in (X, f" {Y.upper()}", Z, "x@", "")}
     assert found == {X: ["A-1"], f" {Y.upper()}": ["B-1"], Z: ["A-1"], "x@": [], "": []}

@@ -14,7 +14,7 @@ import pytest
 from deploy.local.postgres import Account, chown_tree, named_account, path_for, server_account, within_reach
 from deploy.local.servers import embedded_postgres, embedded_valkey
 from deploy.local.supervisor import Program, Running
-from shared.ledger.readiness import migrate
+from shared.ledger.checkup import migrate
 from tests.integration.test_embedded_servers import ask, processes_of, query
 
 _NOBODY = 65_534

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine, text
 
-from shared.addresses.servers import ledger_arguments
+from shared.addresses import ledger_arguments
+from shared.ledger.checkup import is_current, migrate
 from shared.ledger.engine import engine, transaction, wake, wake_calls
-from shared.ledger.readiness import is_current, migrate
 
 PASSWORD = "p@ss/w#rd%zz?:"
 EARS = text(

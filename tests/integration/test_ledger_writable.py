@@ -11,9 +11,9 @@ from producers.doctor import configuration, servers
 from producers.doctor import work as doctor_of_work
 from producers.doctor.check import Level, Subject
 from producers.site import create_app
-from shared.addresses.servers import ledger_arguments
+from shared.addresses import ledger_arguments
 from shared.errors import LedgerUnwritableError
-from shared.ledger import readiness
+from shared.ledger import checkup
 from shared.ledger.checkup import Idle
 from shared.ledger.engine import PROVEN_FOR_S, engine, repeated, transaction, wait_for_call, wake_calls
 from shared.settings import Settings
@@ -128,7 +128,7 @@ def test_a_full_disk_is_not_ready_and_says_why(client: httpx.Client, ledger: Eng
 
 def test_each_look_asks_the_disk_for_room_and_leaves_none_taken(ledger: Engine) -> None:
     for _ in range(3):
-        readiness.write(ledger)
+        checkup.write(ledger)
     with ledger.connect() as tx:
         assert tx.execute(text("select count(*), pg_relation_size('readiness') from readiness")).one() == (
             1,
@@ -139,7 +139,7 @@ def test_each_look_asks_the_disk_for_room_and_leaves_none_taken(ledger: Engine) 
 def test_a_backup_that_reads_everything_keeps_nobody_from_being_ready(ledger: Engine) -> None:
     with ledger.begin() as backup:
         backup.execute(text("lock table readiness in access share mode"))
-        assert readiness.missing(ledger) == []
+        assert checkup.missing(ledger) == []
 
 
 def test_the_first_post_after_the_server_ended_its_sessions_is_taken(client: httpx.Client, ledger: Engine) -> None:
@@ -167,11 +167,11 @@ def test_a_write_that_meets_such_a_session_is_repeated_on_another(ledger_url: st
     of = engine(f"{ledger_url}?sslmode=prefer")
     try:
         make_read_only(of, 3)
-        repeated(lambda: readiness.write(of))  # at once: nothing has been proven anew
+        repeated(lambda: checkup.write(of))  # at once: nothing has been proven anew
         make_read_only(of, 3)
         with pytest.raises(LedgerUnwritableError):
-            readiness.write(of)
-        readiness.write(of)  # one refusal has replaced them all
+            checkup.write(of)
+        checkup.write(of)  # one refusal has replaced them all
     finally:
         of.dispose()
 
@@ -211,7 +211,7 @@ def test_a_database_that_does_not_hold_every_name_is_refused(
     other_letters: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url, encoding = other_letters
-    assert readiness.missing(engine(url)) == [
+    assert checkup.missing(engine(url)) == [
         f"the ledger's database is {encoding}, which does not hold every name: it must be UTF8"
     ]
     (found,) = servers.look_at_server(Subject(Settings(_env_file=None, ledger_url=url)))

@@ -17,10 +17,10 @@ from producers.intake.accept import IntakeRules, accept
 from producers.operations import reads
 from producers.operations.job_control import Operator
 from shared.events import parse_event
-from shared.ledger import email_addresses
+from shared.ledger import people
 from shared.ledger.engine import Transaction, transaction
 from shared.ledger.filters import Filter
-from shared.ledger.inputs import Carried
+from shared.ledger.people import Carried
 from shared.ledger.records import InstanceRecord, MemberRecord
 from shared.messages import normalised
 from shared.personal import CLOSE, OPEN
@@ -132,7 +132,7 @@ def holds_people(kind: object, seen: tuple[object, ...] = ()) -> bool:
 
 def reads_of_people() -> set[tuple[str, str]]:
     """Return the functions of the ledger that hand on people as they are, each with its module."""
-    found = {(email_addresses.__name__, email_addresses.members_of.__name__)}
+    found = {(people.__name__, people.members_of.__name__)}
     for info in pkgutil.walk_packages(shared.ledger.__path__, "shared.ledger."):
         if ".migrations" in info.name:
             continue

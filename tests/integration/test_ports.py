@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from deploy.local.programs import free_port, inherited_environment
 from deploy.local.stack import running_stack
-from shared.addresses.hosts import PortError, listening
+from shared.hosts import PortError, listening
 from shared.settings import ApiSettings, DispatcherSettings, FlowerSettings, Settings
 from tests.forked import run_to_end
 from tests.network import V6, port_of_v6

@@ -14,7 +14,7 @@ from producers.doctor.examination import CHECKS, examine
 from producers.mail.mailer import Mailer
 from producers.metrics import registry_of
 from producers.operations.verdict import standing
-from shared.addresses.servers import ledger_arguments
+from shared.addresses import ledger_arguments
 from shared.ledger import snapshots
 from shared.ledger.engine import transaction
 from shared.ledger.snapshots import Holds, SnapshotHolder, without_values

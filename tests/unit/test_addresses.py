@@ -8,9 +8,9 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import URL, make_url
 
-from shared.addresses import web
-from shared.addresses.hosts import AddressError
-from shared.addresses.servers import canonical_broker, canonical_ledger, ledger_arguments, read_broker
+from shared import addresses
+from shared.addresses import canonical_broker, canonical_ledger, ledger_arguments, read_broker
+from shared.hosts import AddressError
 from shared.settings import ApiSettings, FlowerSettings, Settings, Token, settings
 
 SECRET = "S3CR3T"
@@ -211,8 +211,8 @@ def test_a_base_url_that_surely_is_none_is_refused(address: str) -> None:
 
 
 def test_a_base_url_keeps_its_path_and_loses_its_slash() -> None:
-    assert web.base("https://gateway.example.org/crowdtwist/ ") == "https://gateway.example.org/crowdtwist"
-    assert web.base("http://[::1]:9102") == "http://[::1]:9102"
+    assert addresses.base_url("https://gateway.example.org/crowdtwist/ ") == "https://gateway.example.org/crowdtwist"
+    assert addresses.base_url("http://[::1]:9102") == "http://[::1]:9102"
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,7 @@ from shared.errors import (
     UnavailableError,
 )
 from shared.instances import Answer, Call, Done, Errand, Failed, Result, Work
-from shared.lifecycle.breaker import Evidence
-from shared.lifecycle.evidence import failing, gives_up_unproven, seen
+from shared.lifecycle.breaker import Evidence, failing, gives_up_unproven, seen
 from shared.lifecycle.retry import RetryPolicy
 
 POLICY = RetryPolicy(10, 1800, 3)

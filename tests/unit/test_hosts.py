@@ -2,9 +2,10 @@
 
 import pytest
 
-from shared.addresses import hosts, web
-from shared.addresses.hosts import AddressError
+from shared import hosts
+from shared.addresses import page_url
 from shared.errors import SettingsInvalidError
+from shared.hosts import AddressError
 from shared.settings import Settings, settings
 
 
@@ -96,7 +97,7 @@ def test_others_are_not_taken_for_this_machine(host: str) -> None:
     ],
 )
 def test_the_address_of_a_page_is_read_as_browsers_write_it(given: str, read: str) -> None:
-    assert web.page(given) == read
+    assert page_url(given) == read
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from producers.doctor.servers import date_of
-from shared.addresses.web import proxy_for, trusted
+from shared.addresses import proxy_for, trusted
 from shared.errors import StageError
 from shared.systems.answers import verdict
 from shared.systems.transport import Door, Request

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy import Connection, text
 
-from shared.ledger.email_addresses import PENDING
+from shared.ledger.people import PENDING
 from shared.pipeline import QUEUED
 
 

@@ -2,7 +2,7 @@
 
 A field that is synced stands here once.  From it follow the labels that JSON, XML and CSV intake take, the message that
 is sent to a flow in Oracle Integration, the schemas in `/openapi.json`, and which fields `content_hash` covers.  Beside
-it a field has one line in `shared.events.Member`, its type, and one in `shared.systems.oic_mapping`, how it is mapped.
+it a field has one line in `shared.events.Member`, its type, and one in `shared.systems.oic`, how it is mapped.
 
 Source: Siebel Loyalty Administration Guide, Field Mappings (domain.md 1.5, L3); CrowdTwist User Create and Update (2.3,
 C1, C2, C11).  (A): the labels of Id, Mod Id, Updated, Program Id, Member Type, Language and Operation;

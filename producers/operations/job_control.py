@@ -21,7 +21,7 @@ from shared.ledger.transitions.requeues import SELECTION_MAX, Order
 from shared.masking import mask, mask_text
 from shared.pipeline import Lane
 from shared.settings import Settings
-from shared.systems.oic_mapping import map_member
+from shared.systems.oic import map_member
 
 REHEARSED_MAX = 1_000
 """Instances of one rehearsal; who needs more has seen enough in these."""

@@ -2,8 +2,8 @@
 
 | module                        | holds                                                                          |
 |-------------------------------|--------------------------------------------------------------------------------|
-| `crowdtwist`, `siebel`, `oic` | one system each: its calls, its credentials, what its answers mean             |
-| `oic_mapping`                 | what OIC's flow does, as a function: it runs here where `OIC__MODE` is builtin |
+| `crowdtwist`, `siebel`, `oic` | one system each: its calls, its credentials, what its answers mean; OIC's flow |
+|                               | as a function too: it runs here where `OIC__MODE` is builtin                   |
 | `transport`, over `wire`      | connection, calls and their record; every silence an error                     |
 | `answers`                     | which error an answer is, and how it is read                                   |
 | `permits`                     | what a call needs before it goes out: time of the lease, and budget            |

@@ -20,7 +20,7 @@ from shared.errors import (
 from shared.instances import Done, Failed, Result, Work
 from shared.pipeline import Stage
 from shared.settings import OicSettings, Settings, SiebelSettings
-from shared.systems.oic_mapping import map_member
+from shared.systems.oic import map_member
 from tests.stages import attempted, opened, try_connection
 
 NUMBER = "296-180296399"

@@ -13,7 +13,7 @@ from shared.errors import DataError, InvalidEventError
 from shared.events import Member, dump_event, parse_event
 from shared.ledger.engine import json_rows
 from shared.settings import OicSettings
-from shared.systems.oic_mapping import map_member
+from shared.systems.oic import map_member
 
 LONGEST = 2**63 - 1
 digits = st.text("0123456789", max_size=255)

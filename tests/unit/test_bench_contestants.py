@@ -11,7 +11,7 @@ import pytest
 import respx
 
 from shared.settings import OicSettings
-from shared.systems.oic_mapping import map_member
+from shared.systems.oic import map_member
 from tests.bench.contestants import names, work
 
 FOLDER = Path(work.__file__).parent

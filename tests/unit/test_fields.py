@@ -15,7 +15,7 @@ from shared.events import Member, MemberEvent, Operation, content_hash, dump_eve
 from shared.fields import FIELDS, OF_CONTENT, Part
 from shared.settings import OicSettings, SiebelSettings
 from shared.systems.crowdtwist import echoed
-from shared.systems.oic_mapping import map_member
+from shared.systems.oic import map_member
 
 SETTINGS = OicSettings()
 NAMES = [field.name for field in FIELDS if field.part is not Part.EVENT]

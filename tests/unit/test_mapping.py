@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shared.errors import DataError
 from shared.settings import OicSettings
-from shared.systems.oic_mapping import map_member
+from shared.systems.oic import map_member
 
 SETTINGS = OicSettings()
 MEMBER = {

@@ -1,7 +1,7 @@
 """Stage 1 of 3: the OIC member sync flow, run here (`builtin`) or in Oracle Integration (`remote`).
 
 Both map each member to its CrowdTwist user: fact `user`, and `oic_instance_id` where OIC gave one.
-Source: domain.md 1.5 and 2.3 (the flow, in `shared.systems.oic_mapping`).
+Source: domain.md 1.5 and 2.3 (the flow, in `shared.systems.oic`).
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,7 @@ from shared.errors import DataError, StageError
 from shared.instances import Done, Failed, Result, Work
 from shared.personal import values_of
 from shared.settings import OicSettings
-from shared.systems.oic import Oic
-from shared.systems.oic_mapping import map_member
+from shared.systems.oic import Oic, map_member
 
 
 class BuiltinOic:

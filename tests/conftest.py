@@ -1,5 +1,7 @@
 """A real ledger for every test that asks for one: one PostgreSQL a run, emptied before each test."""
 
+import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,8 @@ from shared.ledger.engine import engine
 from shared.ledger.models import Base
 from tests.rig import Pipeline, flush
 
+collect_ignore = [] if shutil.which(os.environ.get("CC", "cc")) else ["unit/test_bench_stub.py"]
+"""Only the benchmark needs a C compiler."""
 _KEPT = {"connection", "secret"}
 """What a migration fills: the first is put back as it was, the second stays."""
 

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint check bench lock clean
+.PHONY: help setup demo up test lint check bench profile lock clean
 PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
@@ -43,6 +43,9 @@ check: lint test ## exactly what CI runs: lint and every test
 
 bench: .venv/.bench ## against every peer and the bound, and under trouble; QUICK=1: the ratios alone
 	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick)
+
+profile: .venv/.bench ## a flame graph of worker, dispatcher and api under load, in .artifacts/
+	@$(BIN)/python -m tests.bench.flames
 
 lock: setup ## rewrite the locks in deploy/ from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \

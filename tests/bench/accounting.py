@@ -41,6 +41,10 @@ class Accounts:
                     used[kind] = used.get(kind, 0.0) + sum(process.cpu_times()[:4])
         return used
 
+    def pids(self, kind: str) -> list[int]:
+        """Return the processes of *kind*, each before what it started."""
+        return [process.pid for pid, other in self._roots.items() if other == kind for process in _tree(pid)]
+
     def rss_mb(self, kind: str) -> list[float]:
         """Return the resident memory of each process of *kind*, in MB."""
         roots = [pid for pid, other in self._roots.items() if other == kind]

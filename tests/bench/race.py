@@ -28,7 +28,6 @@ _WARM_UP = 100
 _PROBED = 200
 _LEAST = 200
 _PATIENCE_S = 180.0
-_OURS = ("worker", "dispatcher")
 _serial = count()
 
 
@@ -54,7 +53,10 @@ class Size:
 
 
 class Entrant(ABC):
-    """Somebody in the race."""
+    """Somebody in the race: the kinds of its *processes*, which are frozen, and of the *servers* that work for it."""
+
+    processes: Sequence[str]
+    servers: Sequence[str]
 
     def __init__(self, on: Rig, who: Who) -> None:
         self.on = on
@@ -68,11 +70,11 @@ class Entrant(ABC):
     @abstractmethod
     def _lap(self) -> Lap: ...
 
-    def _timed(self, lay_up: Callable[[list[Event]], object], events: int, kinds: Sequence[str]) -> Lap:
-        """Lay up a backlog while the processes of *kinds* are frozen; release them, and wait until it is done."""
+    def _timed(self, lay_up: Callable[[list[Event]], object], events: int) -> Lap:
+        """Lay up a backlog while the processes are frozen; release them, and wait until it is done."""
         backlog = new_events(events)
         self.on.stub.reset()
-        with self.on.accounts.frozen(*kinds):
+        with self.on.accounts.frozen(*self.processes):
             lay_up(backlog)
             before = self.on.accounts.cpu_s()
             began = time.time()
@@ -82,32 +84,47 @@ class Entrant(ABC):
         return Lap(
             events,
             events / (counts.last_new_at - began),
-            {kind: seconds / events * 1e3 for kind, seconds in used.items() if kind != "stub" and seconds > 0},
+            {kind: used[kind] / events * 1e3 for kind in (*self.processes, *self.servers)},
             counts.cpu_s / counts.calls * 1e3,
             counts.calls / events,
         )
 
 
-class Ours(Entrant):
-    """Us, everything on: ledger, dispatcher, leases and tokens, activity, masking.
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """How we race.
 
     Shape: *events* of a lap; *settings* by their names after `MEMBERSYNC_`; with *rows_known* the members' rows in
-    Siebel are known, as of everybody who has had a status before; else each costs the look-up of it too.
+    Siebel are known, as of everybody who has had a status before, else each costs the look-up of it too; *commits* are
+    counted, which takes a start more.
     """
 
-    def __init__(self, on: Rig, who: Who, *, events: int, rows_known: bool, settings: Mapping[str, str]) -> None:
+    events: int
+    settings: Mapping[str, str]
+    rows_known: bool = True
+    commits: bool = False
+
+
+class Ours(Entrant):
+    """Us, everything on: ledger, dispatcher, leases and tokens, activity, masking."""
+
+    processes = ("worker", "dispatcher")
+    servers = ("ledger", "broker")
+
+    def __init__(self, on: Rig, who: Who, setup: Setup) -> None:
         super().__init__(on, who)
-        self._events = events
-        self._rows_known = rows_known
-        self._settings = settings
+        self._setup = setup
         self._commits_beside: int | None = None
 
     def _lap(self) -> Lap:
         """Run a lap.  For WAL and commits the intake of the backlog counts too, not for time and CPU."""
+        events = self._setup.events
+        if not self._setup.commits:
+            return self._ran(events)[0]
         if self._commits_beside is None:
             self._commits_beside = self._ran(0)[1]
-        lap, commits = self._ran(self._events)
-        return replace(lap, commits_per_event=(commits - self._commits_beside) / self._events)
+        lap, commits = self._ran(events)
+        return replace(lap, commits_per_event=(commits - self._commits_beside) / events)
 
     def _ran(self, events: int) -> tuple[Lap, int]:
         """Start, warm, run and end; return the commits of all that too: who has hung up has reported all of its own."""
@@ -116,7 +133,7 @@ class Ours(Entrant):
             self._fed(new_events(_WARM_UP))
             self.on.wait_for_members(_WARM_UP, _PATIENCE_S)
             began = ledger_work(self.on.ledger)
-            lap = self._timed(self._fed, events, _OURS) if events else Lap(0, 0, {}, 0, 0)
+            lap = self._timed(self._fed, events) if events else Lap(0, 0, {}, 0, 0)
             wal_bytes = ledger_work(self.on.ledger).since(began).wal_bytes
         did = ledger_work(self.on.ledger).since(before)
         return replace(lap, wal_bytes_per_event=wal_bytes / max(1, events)), did.commits
@@ -124,18 +141,21 @@ class Ours(Entrant):
     @contextmanager
     def _started(self) -> Iterator[None]:
         self.on.stub.reset()
-        worker = self.on.ours("worker", "--concurrency", "2", settings=self._settings)
-        with worker, self.on.ours("dispatcher", settings=self._settings):
+        worker = self.on.ours("worker", "--concurrency", "2", settings=self._setup.settings)
+        with worker, self.on.ours("dispatcher", settings=self._setup.settings):
             yield
 
     def _fed(self, events: list[Event]) -> None:
-        if self._rows_known:
+        if self._setup.rows_known:
             self.on.know_rows([event["member"]["member_number"] for event in events])
         self.on.feed(events)
 
 
 class Peer(Entrant):
     """A contestant, or the bound."""
+
+    processes = ("worker",)
+    servers = ("redis", "postgres")
 
     def __init__(self, on: Rig, who: Who, peers: "Servers", contestant: Contestant, size: Size) -> None:
         super().__init__(on, who)
@@ -153,7 +173,7 @@ class Peer(Entrant):
                 stack.enter_context(self.on.process("worker", command, self._peers.environment()))
             self._sent_and_done(_WARM_UP)
             self._events = self._events or self._fitting()
-            return self._timed(self._contestant.enqueue, self._events, ("worker",))
+            return self._timed(self._contestant.enqueue, self._events)
 
     def _fitting(self) -> int:
         began = time.perf_counter()

@@ -1,6 +1,7 @@
 """What a benchmark runs on: real embedded servers, the stub of the outside, and processes that are all ended again."""
 
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -133,6 +134,20 @@ def rig(home: Path) -> Iterator[Rig]:
         stack.enter_context(accounts.of("stub", outside.pid))
         migrate(ledger_url)
         yield Rig(ledger_url, broker_url, outside, logs, accounts)
+
+
+@contextmanager
+def scratch_rig() -> Iterator[Rig]:
+    """Start a rig whose data is thrown away afterwards."""
+    with scratch_home() as home, rig(home) as on:
+        yield on
+
+
+@contextmanager
+def scratch_home() -> Iterator[Path]:
+    """Give a folder that is thrown away afterwards."""
+    with tempfile.TemporaryDirectory(prefix="membersync-bench-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def server_pid(home: Path, server: str) -> int:

@@ -9,7 +9,7 @@ worker wakes it, at most `tick_s`.
 import secrets
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -17,11 +17,11 @@ from functools import partial
 import kombu.exceptions
 
 from shared.broker import publish
+from shared.budgets import budgets
 from shared.errors import LedgerConflictError, LedgerError
-from shared.ledger import connections, heartbeats, spending
+from shared.ledger import agenda, connections, heartbeats, spending
 from shared.ledger.connections import Gate
-from shared.ledger.engine import Transaction, engine, in_halves, transaction, wait_for_call, wake_calls
-from shared.ledger.spending import Budget
+from shared.ledger.engine import Transaction, engine, in_halves, statements, transaction, wait_for_call, wake_calls
 from shared.ledger.transitions import attempts, claims, errands, outages, requeues
 from shared.ledger.transitions.claims import Claimed
 from shared.ledger.transitions.outages import Hold, Lease
@@ -59,6 +59,9 @@ class Dispatcher:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._url = settings.require_ledger()
+        # What it commits need not be durable: whoever is called for is begun durably first (deploy/decisions/0003).
+        self._ledger = engine(self._url, durable=False)
+        self._budgets = budgets(settings)
         self._tidy_at = 0.0
         self._prune_at = 0.0
         self._who = heartbeats.dispatcher()
@@ -79,22 +82,30 @@ class Dispatcher:
             except LedgerError as error:
                 log.error("the ledger is away", cause=str(error))
                 stop.wait(self._settings.dispatcher.tick_s)
-        with suppress(LedgerError), transaction(engine()) as tx:
+        with suppress(LedgerError), statements(self._ledger) as tx:
             heartbeats.leave(tx, self._who)
 
     def turn(self) -> bool:
-        """Do one turn; say whether there may be more to do at once."""
+        """Do one turn, what is due first; say whether there may be more to do at once."""
         if time.monotonic() >= self._tidy_at:
             self._tidy_at = time.monotonic() + self._settings.dispatcher.tick_s
             self._give_back()  # first: whatever fails below, turn by turn, keeps no lease from coming back
-        with transaction(engine()) as tx:
-            rooms = {lane: self._room(tx, lane, waiting) for lane, waiting in claims.unbegun(tx).items()}
+        token = _token()
+        with statements(self._ledger) as tx:
+            todo = agenda.look(tx)
             gates = connections.gates(tx)
-        is_busy = self._release(gates, rooms)
+            rooms = self._rooms(tx, todo.unbegun)
+            claimed = self._claim(tx, gates, rooms, token)
+        is_busy = any(
+            room.free <= len(claimed.get((lane, stage), ())) for lane, room in rooms.items() for stage in Stage
+        )
+        is_busy = self._publish_all(claimed, token) and is_busy
         self._beat()
-        self._run_errands([stage for stage, gate in gates.items() if gate.is_open], rooms)
-        is_busy |= self._tend(gates)
-        is_busy |= self._carry_on_jobs()
+        if todo.errands:
+            self._run_errands([stage for stage, gate in gates.items() if gate.is_open], rooms)
+        is_busy |= self._tend(gates, todo.held)
+        if todo.jobs:
+            is_busy |= self._carry_on_jobs()
         self._beat()
         self._prune()
         return is_busy
@@ -103,27 +114,27 @@ class Dispatcher:
         """Say that this dispatcher goes round: it reads and writes the ledger, and what was due is published."""
         if time.monotonic() < self._beat_at:
             return
-        with transaction(engine(), durable=False) as tx:
+        with statements(self._ledger) as tx:
             heartbeats.beat(tx, self._who)
         self._beat_at = time.monotonic() + heartbeats.EVERY_S
 
-    def _tend(self, gates: Mapping[Stage, Gate]) -> bool:
+    def _tend(self, gates: Mapping[Stage, Gate], held: Collection[tuple[Stage, Lane]]) -> bool:
         """Hold who is due where nothing may go out, probe what is down, let go who was held; say if there is more."""
         is_busy = False
         for stage, gate in gates.items():
             if gate.is_open:
                 if gate.wants_verdict:
                     self._ask_a_good_member(stage)
-                is_busy |= self._let_go_the_held(gate)
+                is_busy |= self._let_go_the_held(gate, [lane for lane in Lane if (stage, lane) in held])
                 continue
             report_after_s = None if gate.paused else self._settings.siebel.report_after_s
-            with transaction(engine()) as tx:
+            with transaction(self._ledger) as tx:
                 count = outages.hold_due(tx, Hold(stage, gate.why, report_after_s), limit=_HOLD_SIZE)
             is_busy |= count == _HOLD_SIZE
             if not gate.wants_probe:
                 continue
             token, lease_s = _token(), self._settings.dispatcher.unbegun_lease_s
-            with transaction(engine()) as tx:
+            with transaction(self._ledger) as tx:
                 probe = outages.claim_probe(tx, stage, token=token, lease_s=lease_s)
             if probe is not None:
                 lane, instance = probe
@@ -135,7 +146,7 @@ class Dispatcher:
         """Let a good member decide whether the system fails, or others; where there is none, decide without."""
         of, lease_s = self._settings.connection(stage), self._settings.dispatcher.unbegun_lease_s
         lease = Lease(_token(), lease_s, lease_s + of.timeout_s)
-        with transaction(engine()) as tx:
+        with transaction(self._ledger) as tx:
             good, opened = outages.claim_verdict(tx, stage, of.breaker_rules, lease)
             if opened is not None and opened.failing_since is not None:
                 outages.hold_failed(tx, stage, opened.failing_since)
@@ -145,49 +156,41 @@ class Dispatcher:
             log.info("a good member decides", stage=stage, instance_id=good.instance_id)
             self._publish(Lane.LIVE, stage, [good], lease.token)
 
-    def _let_go_the_held(self, gate: Gate) -> bool:
+    def _let_go_the_held(self, gate: Gate, lanes: Sequence[Lane]) -> bool:
         """Make held instances due again, live before bulk, no more at once than the ramp after healing allows."""
-        part = ramp(gate.well_since, gate.now)
-        for lane in Lane:
-            with transaction(engine()) as tx:
-                if not outages.has_held(tx, gate.stage, lane):
-                    continue
-                most = max(1, int(part * self._settings.dispatcher.unbegun(lane)))
+        for lane in lanes[:1]:
+            most = max(1, int(ramp(gate.well_since, gate.now) * self._settings.dispatcher.unbegun(lane)))
+            with transaction(self._ledger) as tx:
                 room = most - outages.waiting_room(tx, gate.stage, lane, at_most=most)
                 if room > 0:
                     outages.release(tx, gate.stage, lane, limit=room)
-                return True
-        return False
+        return bool(lanes)
 
-    def _release(self, gates: Mapping[Stage, Gate], rooms: Mapping[Lane, _Room]) -> bool:
-        """Claim and publish; say whether the broker's queues, and nothing else, were the limit."""
+    def _claim(
+        self, tx: Transaction, gates: Mapping[Stage, Gate], rooms: Mapping[Lane, _Room], token: int
+    ) -> dict[tuple[Lane, Stage], list[Claimed]]:
+        """Claim what is due where calls may go out and there is room."""
         limits = {
             (lane, stage): limit
             for lane, room in rooms.items()
             for stage, limit in room.limits.items()
             if limit > 0 and gates[stage].is_open
         }
-        is_busy = any(room.free <= 0 for room in rooms.values())
         if not limits:
-            return is_busy
-        token = _token()
-        with transaction(engine()) as tx:
-            claimed = claims.claim(tx, limits, token=token, lease_s=self._settings.dispatcher.unbegun_lease_s)
-        is_busy |= any(len(instances) >= rooms[lane].free for (lane, _), instances in claimed.items())
-        return self._publish_all(claimed, token) and is_busy
+            return {}
+        return claims.claim(tx, limits, token=token, lease_s=self._settings.dispatcher.unbegun_lease_s)
 
-    def _room(self, tx: Transaction, lane: Lane, waiting: int) -> _Room:
-        """Say how many instances of *lane* may be put on the broker: by its queues, and by the budgets."""
-        free = self._settings.dispatcher.unbegun(lane) - waiting
-        limits = dict.fromkeys(Stage, free)
-        for stage in Stage:
-            of = self._settings.connection(stage)
-            if of.budget_per_minute:
-                affordable = Budget(stage, of.budget_per_minute, of.live_share).free(lane, spending.used(tx, stage))
-                limits[stage] = min(free, affordable - waiting)
-        # What starts at oic goes on to crowdtwist in the same chain.
-        limits[Stage.OIC] = min(limits[Stage.OIC], limits[Stage.CROWDTWIST])
-        return _Room(free, limits)
+    def _rooms(self, tx: Transaction, unbegun: Mapping[Lane, int]) -> dict[Lane, _Room]:
+        """Say how many instances of each lane may be put on the broker: by its queues, and by the budgets."""
+        frees = {lane: self._settings.dispatcher.unbegun(lane) - waiting for lane, waiting in unbegun.items()}
+        limits = {lane: dict.fromkeys(Stage, free) for lane, free in frees.items()}
+        for stage, budget in self._budgets.items():
+            used = spending.used(tx, stage)
+            for lane, waiting in unbegun.items():
+                limits[lane][stage] = min(frees[lane], budget.free(lane, used) - waiting)
+        for of in limits.values():  # what starts at oic goes on to crowdtwist in the same chain
+            of[Stage.OIC] = min(of[Stage.OIC], of[Stage.CROWDTWIST])
+        return {lane: _Room(free, limits[lane]) for lane, free in frees.items()}
 
     def _run_errands(self, stages: Sequence[Stage], rooms: Mapping[Lane, _Room]) -> None:
         """Claim and publish errands: at most half of a lane's room, on top of what was claimed; so neither starves."""
@@ -196,7 +199,7 @@ class Dispatcher:
             return
         token = _token()
         lease_s = self._settings.dispatcher.unbegun_lease_s
-        with transaction(engine()) as tx:
+        with transaction(self._ledger) as tx:
             claimed = errands.claim(tx, stages, limits, token=token, lease_s=lease_s)
         self._publish_all(claimed, token)
 
@@ -206,7 +209,7 @@ class Dispatcher:
         Cheap when there is no job; a job that another dispatcher has is passed by.
         """
         try:
-            with transaction(engine()) as tx:
+            with transaction(self._ledger) as tx:
                 return requeues.advance(tx, resubmits_max=self._settings.requeue_max)
         except LedgerConflictError as error:
             log.warning("a job's turn met another transaction, and is taken again", cause=str(error))
@@ -244,9 +247,8 @@ class Dispatcher:
             log.info("published", stage=stage, lane=lane, instances=len(ids))
         return True
 
-    @staticmethod
-    def _let_go(ids: Sequence[int], token: int) -> None:
-        with transaction(engine()) as tx:
+    def _let_go(self, ids: Sequence[int], token: int) -> None:
+        with statements(self._ledger) as tx:
             claims.let_go(tx, ids, token=token)
 
     def _give_back(self) -> None:
@@ -254,11 +256,11 @@ class Dispatcher:
         terms = attempts.Terms(
             settings.dispatcher.unbegun_lease_s, settings.crowdtwist.settle_s, settings.siebel.settle_s
         )
-        with transaction(engine()) as tx:
+        with statements(self._ledger) as tx:
             lost = claims.expired(tx, limit=_EXPIRE_SIZE)
 
         def end(stage: Stage, endings: Sequence[Ending]) -> list[int]:
-            with transaction(engine()) as tx:
+            with transaction(self._ledger) as tx:
                 return [attempts.finish(tx, stage, endings, terms)]
 
         def at_fault(ending: Ending, error: Exception) -> list[int]:
@@ -277,7 +279,7 @@ class Dispatcher:
         if time.monotonic() < self._prune_at:
             return
         self._prune_at = time.monotonic() + _PRUNE_EVERY_S
-        with transaction(engine()) as tx:
+        with transaction(self._ledger) as tx:
             spending.forget(tx)
             pruned = claims.prune(tx, days=self._settings.dispatcher.retention_days, limit=_PRUNE_SIZE)
             heartbeats.prune(tx)

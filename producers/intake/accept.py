@@ -8,17 +8,18 @@ Whatever decides when - an event's arrival, whether it lies in the future - is t
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from producers.intake.formats import Position
 from producers.intake.refused import RefusedEventError
-from shared.errors import InvalidEventError
+from shared.errors import InvalidEventError, LedgerError
 from shared.events import MemberEvent, Operation, Version, content_hash, derived_event_id, dump_event, event_hash
 from shared.ledger import acceptance, refusals, views
 from shared.ledger.acceptance import Known, Newest, NewInstance, Queued, Standing
-from shared.ledger.engine import Ledger, Transaction, repeated, transaction, wake
+from shared.ledger.engine import Ledger, Transaction, repeated, statements, transaction, wake
 from shared.ledger.jobs import Action, record
 from shared.ledger.refusals import Refusal
 from shared.ledger.transitions import member_queue
@@ -136,6 +137,9 @@ def accept(
         return receipts
 
     receipts = repeated(commit)
+    if any(receipt.outcome is Outcome.ACCEPTED for receipt in receipts):
+        with suppress(LedgerError), statements(ledger) as tx:  # who is not woken looks at the next tick
+            wake(tx)
     sender.room = max(0, sender.room - sum(receipt.outcome in NOT_GOOD for receipt in receipts))
     return receipts
 
@@ -236,8 +240,6 @@ def _take(tx: Transaction, arrivals: Sequence[_Arrival], rules: IntakeRules) -> 
     acceptance.set_newest(tx, list(desk.newest.values()))
     if rules.forced_by and desk.forced:
         _record_forced(tx, rules.forced_by, desk.forced, receipts)
-    if any(receipt.outcome is Outcome.ACCEPTED for receipt in receipts):
-        wake(tx)
     return receipts
 
 

@@ -59,6 +59,7 @@ _NOTICED: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
+_ASYNCHRONOUSLY = "-c synchronous_commit=off"
 _PROVEN_AT = "proven_at"
 READ_ONLY = "25006"
 DISK_FULL = "53100"
@@ -97,8 +98,11 @@ def connect_arguments(url: str, name: str, session: str = _SESSION) -> dict[str,
 
 
 @cache
-def engine(url: str | None = None) -> Engine:
-    """Return this process's engine for *url*, default the setting.  Never share one across a fork."""
+def engine(url: str | None = None, *, durable: bool = True) -> Engine:
+    """Return this process's engine for *url*, default the setting.  Never share one across a fork.
+
+    *durable* False: whatever is committed by it is committed asynchronously, as `transaction` has it.
+    """
     address = url or settings().require_ledger()
     found = ledger_arguments(address)
     is_one = "," not in found.get("host", "")
@@ -118,7 +122,7 @@ def engine(url: str | None = None) -> Engine:
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,
         hide_parameters=True,
-        connect_args=connect_arguments(address, "membersync"),
+        connect_args=connect_arguments(address, "membersync", _SESSION if durable else f"{_SESSION} {_ASYNCHRONOUSLY}"),
     )
     event.listen(of, "connect", _opened)
     event.listen(of, "checkout", _lent)
@@ -191,11 +195,27 @@ def transaction(of: Engine, *, durable: bool = True) -> Iterator[Connection]:
         LedgerRefusedError: it does not take what it was given.
         LedgerError: it could not be reached, or could not commit.
     """
+    with _translating(), of.begin() as tx:
+        if not durable:
+            tx.execute(_ASYNCHRONOUS)
+        yield tx
+
+
+@contextmanager
+def statements(of: Engine) -> Iterator[Connection]:
+    """Open a connection on which each statement is a transaction of its own: one way there and back instead of three.
+
+    Raises:
+        LedgerError: as `transaction`.
+    """
+    with _translating(), of.connect().execution_options(isolation_level="AUTOCOMMIT") as tx:
+        yield tx
+
+
+@contextmanager
+def _translating() -> Iterator[None]:
     try:
-        with of.begin() as tx:
-            if not durable:
-                tx.execute(_ASYNCHRONOUS)
-            yield tx
+        yield
     except DBAPIError as error:
         raise _translated(error) from error
     except PoolTimeoutError as error:
@@ -245,7 +265,10 @@ def _translated(error: DBAPIError) -> LedgerError:
 
 
 def wake(tx: Connection) -> None:
-    """Tell the dispatchers, at commit, that something is due."""
+    """Tell the dispatchers, at commit, that something is due.
+
+    It locks out all other calls until the commit is through: where that waits for the disk, call after it.
+    """
     tx.execute(_NOTIFY)
 
 

@@ -24,14 +24,6 @@ class Claimed:
     """It must go in a batch of its own."""
 
 
-def unbegun(tx: Connection) -> dict[Lane, int]:
-    """Count the instances and errands that wait in the broker for a worker, by lane."""
-    counts = dict.fromkeys(Lane, 0)
-    for row in tx.execute(_UNBEGUN):
-        counts[Lane(row.lane)] += row.waiting
-    return counts
-
-
 def claim(
     tx: Connection, limits: Mapping[tuple[Lane, Stage], int], *, token: int, lease_s: float
 ) -> dict[tuple[Lane, Stage], list[Claimed]]:
@@ -100,11 +92,6 @@ def prune(tx: Connection, *, days: int, limit: int) -> int:
     return len(numbers)
 
 
-_UNBEGUN = text("""
-    select lane, count(*) as waiting from instance where state = 'running' and not begun group by lane
-    union all
-    select lane, count(*) as waiting from errand where token <> 0 and not begun group by lane
-""")
 CLAIM = text(f"""
     with due as (
         select d.id

@@ -134,11 +134,6 @@ def waiting_room(tx: Connection, stage: Stage, lane: Lane, *, at_most: int) -> i
     return int(tx.execute(_DUE, {"stage": stage, "lane": lane, "at_most": at_most}).scalar_one())
 
 
-def has_held(tx: Connection, stage: Stage, lane: Lane) -> bool:
-    """Return whether anybody of *lane* is held at *stage*."""
-    return bool(tx.execute(_HAS_HELD, {"stage": stage, "lane": lane}).scalar())
-
-
 def _hold_failed(activity: str, of: str = "true") -> TextClause:
     # From their lines since then to the instances, never the other way: the connection's row is locked meanwhile, and a
     # look at all those lines for each instance took 6.7 s for 1,200 of them.
@@ -245,9 +240,6 @@ RELEASE = text("""
     returning i.id
 """)
 """Make who is held due again, the oldest first."""
-_HAS_HELD = text("""
-    select exists (select from instance where state = 'held' and due_stage = :stage and lane = :lane)
-""")
 _DUE = text("""
     select count(*) from (select from instance where state in ('pending', 'waiting') and lane = :lane
                                                  and due_stage = :stage and due_at <= now() limit :at_most) as due

@@ -1,0 +1,54 @@
+"""What a dispatcher's turn finds to do, in one look: most turns find little, and what is not there costs them nothing.
+
+Each question is answered by one probe of an index, however much waits.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+from shared.ledger.transitions.member_queue import words
+from shared.pipeline import Lane, Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Agenda:
+    """What there is beside instances that are due.
+
+    Shape: *unbegun* counts the instances and errands that wait in the broker for a worker; *held* says where anybody
+    is; *errands* and *jobs* whether any may be due.
+    """
+
+    unbegun: dict[Lane, int]
+    held: frozenset[tuple[Stage, Lane]]
+    errands: bool
+    jobs: bool
+
+
+def look(tx: Connection) -> Agenda:
+    """Look what there is to do."""
+    rows = tx.execute(_LOOK).all()
+    return Agenda(
+        unbegun={Lane(row.lane): row.unbegun for row in rows},
+        held=frozenset((Stage(stage), Lane(row.lane)) for row in rows for stage in row.held),
+        errands=rows[0].errands,
+        jobs=rows[0].jobs,
+    )
+
+
+_LOOK = text(f"""
+    with waiting as materialized (
+        select lane, count(*) as unbegun from instance where state = 'running' and not begun group by lane
+        union all
+        select lane, count(*) as unbegun from errand where token <> 0 and not begun group by lane
+    )
+    select l.lane, (select coalesce(sum(unbegun), 0)::int from waiting w where w.lane = l.lane) as unbegun,
+           array(select s.stage from unnest(array[{words(Stage)}]) as s (stage)
+                 where exists (select from instance i
+                               where i.state = 'held' and i.due_stage = s.stage and i.lane = l.lane)) as held,
+           exists (select from errand where token = 0 and lane = any(array[{words(Lane)}]) and due_at <= now())
+           or exists (select from member where read_back_at <= now())
+           or exists (select from member where tell_again_at <= now()) as errands,
+           exists (select from job where ended_at is null and next_at <= now()) as jobs
+    from unnest(array[{words(Lane)}]) as l (lane)
+""")

@@ -112,7 +112,15 @@ class Rig:
         """Wait until Siebel was told of this many different members since the stub's reset."""
         wait_until(lambda: self.stub.counts().members >= count, within_s, f"the status of {count} members")
 
+    def is_quiet(self) -> bool:
+        """Return whether nothing is on its way or waits for its turn."""
+        with self.ledger.connect() as tx:
+            return not tx.execute(_ON_ITS_WAY).scalar()
 
+
+_ON_ITS_WAY = text("""
+    select exists (select from instance where state in ('pending', 'running', 'waiting', 'held'))
+""")
 _KNOW_ROWS = text("""
     insert into member (member_number, row_id, proven_row_id)
     select number, '1-' || number, '1-' || number from unnest(cast(:numbers as text[])) as number order by number

@@ -21,11 +21,12 @@ def run(start: Start, options: Options) -> dict[str, float]:
     """POST single events, each when the one before is told."""
     with start() as on, on.ours("dispatcher"), on.ours("worker"), on.api() as url, httpx.Client() as client:
         count = options.scaled(_SINGLE, 20)
-        took = [_one(on, client, url, f"I-{index}") for index in range(count + _WARM_UP)][_WARM_UP:]
+        took = [told_after_ms(on, client, url, f"I-{index}") for index in range(count + _WARM_UP)][_WARM_UP:]
     return {"idle_p50_ms": statistics.median(took), "idle_p99_ms": statistics.quantiles(took, n=100)[-1]}
 
 
-def _one(on: Rig, client: httpx.Client, url: str, number: str) -> float:
+def told_after_ms(on: Rig, client: httpx.Client, url: str, number: str) -> float:
+    """POST an event of member *number*; return the ms until its status is in Siebel."""
     time.sleep(_PAUSE_S)
     began = time.time()
     client.post(f"{url}/v1/member-events", json=member_event(number)).raise_for_status()

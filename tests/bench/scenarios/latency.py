@@ -1,0 +1,29 @@
+"""What slow outside systems cost: the same backlog with every call at 0, 20 and 100 ms, and with one more process."""
+
+from collections.abc import Sequence
+
+from tests.bench.drain import drained, running
+from tests.bench.scenarios import Options, Start
+
+TITLE = "slow outside systems: every call at 20 and at 100 ms"
+KEYS: Sequence[str] = ("latency20_ratio", "latency100_events_per_s", "scale_2_workers")
+_EVENTS = 20_000
+
+
+def run(start: Start, options: Options) -> dict[str, float]:
+    """Drain one backlog after the other; the settings are the defaults, which are two processes."""
+    events = options.scaled(_EVENTS, 500)
+    rates: dict[tuple[int, int], float] = {}
+    with start() as on:
+        for processes, latencies in ((2, (0, 20, 100)), (1, (100,))):
+            with running(on, processes=processes):
+                for latency_ms in latencies:
+                    on.stub.set_latency(latency_ms)
+                    what = f"{latency_ms} ms, {processes} worker processes"
+                    rates[processes, latency_ms] = drained(on, events, what).events_per_s
+                on.stub.set_latency(0)
+    return {
+        "latency20_ratio": rates[2, 20] / rates[2, 0],
+        "latency100_events_per_s": rates[2, 100],
+        "scale_2_workers": rates[2, 100] / rates[1, 100],
+    }

@@ -170,7 +170,7 @@ class Peer(Entrant):
         self._contestant.prepare()
         with ExitStack() as stack:
             for command in self._contestant.workers():
-                stack.enter_context(self.on.process("worker", command, self._peers.environment()))
+                stack.enter_context(self.on.process("worker", command, dict(os.environ)))
             self._sent_and_done(_WARM_UP)
             self._events = self._events or self._fitting()
             return self._timed(self._contestant.enqueue, self._events)
@@ -195,10 +195,6 @@ class Servers:
     postgres_url: str
     stub_url: str
 
-    def environment(self) -> dict[str, str]:
-        """Return the environment of a contestant's worker."""
-        return dict(os.environ)
-
     def empty(self) -> None:
         """Forget whatever the contestant before has left."""
         with redis.Redis.from_url(self.redis_url) as client:
@@ -207,14 +203,21 @@ class Servers:
             tx.execute(text("drop schema public cascade"))
             tx.execute(text("create schema public"))
 
-    def announce(self) -> None:
-        """Put the addresses into our environment: of this process, which sends, and of the workers."""
+    @contextmanager
+    def announced(self) -> Iterator[None]:
+        """Have the addresses in our environment, of this process, which sends, for the length of the block."""
+        before = dict(os.environ)
         os.environ |= {
             "BENCH_REDIS_URL": self.redis_url,
             "BENCH_POSTGRES_URL": self.postgres_url,
             "BENCH_CROWDTWIST_URL": self.stub_url,
             "BENCH_SIEBEL_URL": self.stub_url,
         }
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ |= before
 
 
 @contextmanager
@@ -226,8 +229,8 @@ def servers(on: Rig, home: Path) -> Iterator[Servers]:
         stack.enter_context(on.accounts.of("postgres", server_pid(home, "postgres")))
         stack.enter_context(on.accounts.of("redis", server_pid(home, "valkey")))
         theirs = Servers(redis_url, postgres_url, on.stub.url)
-        theirs.announce()
-        yield theirs
+        with theirs.announced():
+            yield theirs
 
 
 def new_events(events: int) -> list[Event]:

@@ -2,8 +2,21 @@
 
 import pytest
 
+from tests.bench import scenarios
 from tests.bench.contestants import CELERY, Who
-from tests.bench.report import BOUND, KEYS, NEW_MEMBERS, OURS, SAME_CALLS, Result, Spread, document, figures, table
+from tests.bench.report import (
+    BOUND,
+    GOALS,
+    NEW_MEMBERS,
+    OURS,
+    SAME_CALLS,
+    Result,
+    Spread,
+    document,
+    figures,
+    goals,
+    table,
+)
 
 
 def ran(name: str, events_per_s: float, per_message: int = 1, commits: float | None = None) -> Result:
@@ -56,8 +69,8 @@ def test_who_did_not_run_gives_no_ratio() -> None:
 
 def test_the_file_has_every_key_and_null_for_what_was_not_measured() -> None:
     shown = document({"idle_p50_ms": 17.123456, "wal_bytes_per_event": 5123.4}, RACE[-2:], {"cores": 2})
-    assert [*shown] == [*KEYS, "contestants", "machine"]
-    assert {key for key in KEYS if shown[key] is not None} == {"idle_p50_ms", "wal_bytes_per_event"}
+    assert [*shown] == [*GOALS, "contestants", "machine"]
+    assert {key for key in GOALS if shown[key] is not None} == {"idle_p50_ms", "wal_bytes_per_event"}
     assert (shown["idle_p50_ms"], shown["wal_bytes_per_event"], shown["machine"]) == (17.12, 5123, {"cores": 2})
     assert shown["contestants"]["batched"] == {
         "title": "BATCHED",
@@ -81,3 +94,21 @@ def test_the_table_begins_with_the_fastest() -> None:
     lines = table(RACE).splitlines()
     assert [line.split(" | ")[0].strip("| ") for line in lines[2:5]] == ["BOUND", "BATCHED", "MEMBERSYNC"]
     assert lines[2] == "| BOUND | 8,000 | 7,990 | 8,010 | 0.38 | 2.00 | 1.2 |"
+
+
+def test_what_misses_its_goal_is_named() -> None:
+    lines = goals(
+        {"commits_per_event": 0.04, "ratio_vs_celery": 19.96, "budget_overruns": 0.0, "accepts_per_s": 12_345.6}
+    )
+    assert lines.splitlines()[2:] == [
+        "| events/s against plain Celery | 19.96 | >= 20 | not reached |",
+        "| commits per event | 0.04 | <= 0.05 |  |",
+        "| intake: durable accepts/s, NDJSON, one api process | 12,346 | >= 10,000 |  |",
+        "| the same: overruns in any 60 s | 0.0 | <= 0 |  |",
+    ]
+
+
+def test_every_scenario_gives_figures_that_the_file_has_and_no_two_the_same() -> None:
+    given = [key for name in scenarios.names() for key in scenarios.scenario(name).KEYS]
+    assert len(given) == len(set(given))
+    assert set(given) <= GOALS.keys() - figures(RACE).keys()

@@ -3,7 +3,7 @@
 What a scenario's module has (`Scenario` below is the same for mypy):
 
     TITLE                   what is measured, in a few words
-    KEYS                    the keys of `bench.json` that it gives (`tests.bench.report.KEYS`)
+    KEYS                    the keys of `bench.json` that it gives (`tests.bench.report.GOALS`)
     run(start, options)     measure, and return a figure for each of them
 
 `start()` is a context manager that gives a `tests.bench.rig.Rig`: an empty, migrated ledger, a broker and the stub, and

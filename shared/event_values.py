@@ -29,6 +29,7 @@ _DEEPEST = 32  # levels inside an unknown field; jsonb and orjson have limits of
 _YEARS = range(1800, 2201)
 _YEARS_OF_CHANGES = range(1900, 2201)
 """Of what can be written as a date in any time zone; how far ahead a change may lie is for intake to judge."""
+_NESTING = (dict, list)  # a union would be built anew at each look
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _TIME = r"([T ]\d{1,2}:\d\d(:\d\d(\.\d+)?)?( ?[AaPp][Mm])?(Z|[+-]\d\d:\d\d)?)?"
@@ -89,11 +90,11 @@ def check_names(value: object, path: tuple[str, ...] = (), depth: int = 0) -> No
         return
     if isinstance(value, dict):
         for name, inner in value.items():
-            if isinstance(inner, dict | list):
+            if isinstance(inner, _NESTING):
                 check_names(inner, (*path, str(name)), depth + 1)
     elif isinstance(value, list):
         for position, inner in enumerate(value):
-            if isinstance(inner, dict | list):
+            if isinstance(inner, _NESTING):
                 check_names(inner, (*path, str(position)), depth + 1)
 
 

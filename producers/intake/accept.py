@@ -9,9 +9,10 @@ Whatever decides when - an event's arrival, whether it lies in the future - is t
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any, Self
 
 from producers.intake.formats import Position
 from producers.intake.refused import RefusedEventError
@@ -105,6 +106,16 @@ class _Arrival:
     event: MemberEvent
     event_id: str
     event_hash: bytes
+    dumped: dict[str, Any]
+    """Its canonical form, with its id; of an event that occurred on arrival as of the time when it was read."""
+
+    @classmethod
+    def of(cls, position: int, event: MemberEvent) -> Self:
+        """Name and hash an event."""
+        dumped = dump_event(event)
+        hashed = event_hash(event, dumped)
+        event_id = dumped["event_id"] = event.event_id or derived_event_id(hashed)
+        return cls(position, event, event_id, hashed, dumped)
 
 
 def accept(
@@ -121,7 +132,7 @@ def accept(
         if isinstance(item, InvalidEventError):
             refused[position] = item
         else:
-            arrivals.append(_Arrival(position, item, item.event_id or derived_event_id(item), event_hash(item)))
+            arrivals.append(_Arrival.of(position, item))
     if not refused and not arrivals:
         return []
     sender = sender or Sender()
@@ -210,9 +221,10 @@ def begins_sequence(event: MemberEvent, standing: Standing) -> bool:
 
 def is_overtaken(event: MemberEvent, standing: Standing, *, begins: bool) -> bool:
     """Return whether the member has a newer event.  Between two sequences the clock compares, never modifications."""
-    version, newest = event.version, standing.newest
+    newest = standing.newest
     if newest is None:
         return False
+    version = event.version
     if standing.sequence_from is not None and version.is_before(Version(None, standing.sequence_from)):
         return True
     return version.is_before(newest) if begins else version.is_older_than(newest)
@@ -227,17 +239,15 @@ def _take(tx: Transaction, arrivals: Sequence[_Arrival], rules: IntakeRules) -> 
     named = [arrival.event.member for arrival in arrivals if arrival.event.member.row_id]
     claims = {one.row_id for one in named if one.row_id != standings[one.member_number].row_id}
     owners = acceptance.row_owners(tx, list(claims)) if claims else {}
-    standings = {
-        number: replace(standing, foreign_rows=frozenset(row for row, owner in owners.items() if owner != number))
-        for number, standing in standings.items()
-    }
+    if owners:
+        for number, standing in standings.items():
+            standing.foreign_rows = frozenset(row for row, owner in owners.items() if owner != number)
     ids, now = acceptance.take_ids(tx, len(arrivals))
     desk = _Desk(known, standings, rules, now)
     receipts = [desk.take(arrival, instance_id) for arrival, instance_id in zip(arrivals, ids, strict=True)]
     member_queue.supersede(tx, desk.overtaken)
-    acceptance.insert(tx, desk.instances, now)
+    acceptance.insert(tx, desk.instances, desk.events, list(desk.newest.values()), now)
     member_queue.inherit(tx, desk.failing)
-    acceptance.set_newest(tx, list(desk.newest.values()))
     if rules.forced_by and desk.forced:
         _record_forced(tx, rules.forced_by, desk.forced, receipts)
     return receipts
@@ -273,6 +283,7 @@ class _Desk:
         self._now = now
         self._fresh: dict[int, int] = {}
         self.instances: list[NewInstance] = []
+        self.events: list[dict[str, Any]] = []
         self.newest: dict[str, Newest] = {}
         self.overtaken: dict[int, int] = {}
         self.failing: dict[int, int] = {}
@@ -282,18 +293,20 @@ class _Desk:
         """Judge one event and note what is to be written for it."""
         event, number = arrival.event.arrived(self._now), arrival.event.member.member_number
         known = self._known.get(arrival.event_id)
-        receipt = Receipt(arrival.position, Outcome.DUPLICATE, arrival.event_id, None, number)
-        if known is not None and known.event_hash == arrival.event_hash:
-            return replace(receipt, instance_id=str(known.instance_id))
         if known is not None:
             first = str(known.instance_id)
-            return replace(receipt, outcome=Outcome.CONFLICT, instance_id=first, field="event_id", reason=_USED_BEFORE)
+            if known.event_hash == arrival.event_hash:
+                return Receipt(arrival.position, Outcome.DUPLICATE, arrival.event_id, first, number)
+            conflict = Outcome.CONFLICT, arrival.event_id, first, number, "event_id", _USED_BEFORE
+            return Receipt(arrival.position, *conflict)
         if event.occurred_at > self._now + timedelta(seconds=self._rules.future_s):
             ahead_s, limit_s = (event.occurred_at - self._now).total_seconds(), self._rules.future_s
             reason = f"lies {ahead_s:.0f} s in the future, more than MEMBERSYNC_GUARD__FUTURE_S ({limit_s:g}) allows"
-            return replace(receipt, outcome=Outcome.REFUSED, field="occurred_at", reason=reason)
+            refusal = Outcome.REFUSED, arrival.event_id, None, number, "occurred_at", reason
+            return Receipt(arrival.position, *refusal)
         judgement = self._judged(arrival, event, instance_id)
-        return replace(receipt, outcome=judgement.outcome, instance_id=str(instance_id), reason=judgement.reason)
+        taken = judgement.outcome, arrival.event_id, str(instance_id), number, None, judgement.reason
+        return Receipt(arrival.position, *taken)
 
     def _judged(self, arrival: _Arrival, event: MemberEvent, instance_id: int) -> Judgement:
         """Judge an event that is new, and note its instance."""
@@ -313,8 +326,9 @@ class _Desk:
             occurred_at=event.occurred_at,
             state=State.PENDING if judgement.outcome is Outcome.ACCEPTED else State(judgement.outcome),
             reason=judgement.reason,
-            event={**dump_event(event), "event_id": arrival.event_id},
         )
+        is_whole = not event.occurred_on_arrival
+        self.events.append(arrival.dumped if is_whole else {**dump_event(event), "event_id": arrival.event_id})
         self._fresh[instance_id] = len(self.instances)
         self.instances.append(instance)
         if event.force and self._rules.forced_by:
@@ -325,11 +339,17 @@ class _Desk:
 
     def _move_on(self, event: MemberEvent, instance_id: int, standing: Standing, judgement: Judgement) -> None:
         """Make *event* its member's newest; the one that was queued before it is overtaken."""
-        number = event.member.member_number
+        is_queued = judgement.outcome is Outcome.ACCEPTED
+        is_failing = standing.queued is not None and standing.queued.failing
         if standing.queued is not None:
-            self._overtake(standing.queued, instance_id, inherits=judgement.outcome is Outcome.ACCEPTED)
-        version, row_id = event.version, _own_row(event, standing) or standing.row_id
-        sequence_from = version.occurred_at if judgement.begins else standing.sequence_from
+            self._overtake(standing.queued, instance_id, inherits=is_queued)
+        version = event.version
+        standing.newest = version
+        standing.newest_operation = event.operation
+        standing.row_id = _own_row(event, standing) or standing.row_id
+        standing.sequence_from = version.occurred_at if judgement.begins else standing.sequence_from
+        standing.queued = Queued(instance_id, is_failing) if is_queued else None
+        number = event.member.member_number
         self.newest[number] = Newest(
             member_number=number,
             instance_id=instance_id,
@@ -337,19 +357,9 @@ class _Desk:
             modification=version.modification,
             occurred_at=version.occurred_at,
             occurred_until=version.occurred_until,
-            row_id=row_id,
-            sequence_from=sequence_from,
+            row_id=standing.row_id,
+            sequence_from=standing.sequence_from,
             email=event.member.email_address,
-        )
-        is_queued = judgement.outcome is Outcome.ACCEPTED
-        is_failing = standing.queued is not None and standing.queued.failing
-        self._standings[number] = replace(
-            standing,
-            newest=version,
-            newest_operation=event.operation,
-            row_id=row_id,
-            sequence_from=sequence_from,
-            queued=Queued(instance_id, is_failing) if is_queued else None,
         )
 
     def _overtake(self, queued: Queued, instance_id: int, *, inherits: bool) -> None:
@@ -360,9 +370,7 @@ class _Desk:
                 self.failing[queued.instance_id] = instance_id
             return
         # It came in this same call: it is written as superseded at once, and who it overtook now has a newer heir.
-        self.instances[index] = replace(
-            self.instances[index], state=State.SUPERSEDED, reason=f"overtaken by instance {instance_id}"
-        )
+        self.instances[index] |= {"state": State.SUPERSEDED, "reason": f"overtaken by instance {instance_id}"}
         for older, heir in self.failing.items():
             if heir == queued.instance_id:
                 self.failing[older] = instance_id

@@ -80,6 +80,13 @@ def test_the_database_is_named_as_drivers_other_than_sqlalchemys_read_it() -> No
     assert work.postgres_dsn() == "postgresql://ann:secret@127.0.0.1:1/bench"
 
 
+def test_every_kind_of_queue_is_there() -> None:
+    assert {path.stem for path in CONTESTANTS} == {
+        *("arq", "celery_chain", "dramatiq", "huey", "pgqueuer"),
+        *("procrastinate", "rq", "saq", "taskiq", "taskiq_batched"),
+    }
+
+
 @pytest.mark.parametrize("path", CONTESTANTS, ids=lambda path: path.stem)
 def test_a_contestant_has_what_the_bench_asks_of_it(path: Path) -> None:
     module = ast.parse(path.read_text(encoding="utf-8"))

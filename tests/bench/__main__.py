@@ -46,7 +46,7 @@ def main() -> int:
             sys.stderr.write(f"bench: {part}: {error}\n")
             failed += 1
         report.write(ARTIFACTS / "bench.json", report.document(found, results, report.machine()))
-    _say(f"\n{report.goals(found)}")
+    _say(f"\n{report.against_goals(found)}")
     _say(f"\n{ARTIFACTS / 'bench.json'}; {time.monotonic() - began:.0f} s")
     return 1 if failed else 0
 

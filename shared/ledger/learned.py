@@ -109,42 +109,68 @@ _REFUSED = text("""
     where i.id = any(cast(:ids as bigint[])) and m.member_number = i.member_number and m.lost_write_id = i.id
       and m.read_back_at is not null and m.applied_id <> i.id
 """)
-LEARN_USER = text("""
-    insert into mapping (instance_id, user_object, oic_instance_id)
-    select id, "user", oic_instance_id
-    from json_to_recordset(cast(:rows as json)) as r (id bigint, "user" jsonb, oic_instance_id text)
-    on conflict (instance_id)
-    do update set user_object = excluded.user_object, oic_instance_id = excluded.oic_instance_id
-""")
-"""Keep what the oic stage made of an event."""
-LEARN_APPLIED = text(f"""
-    update member m
-    set applied_id = i.id, applied_hash = i.content_hash, ct_user_id = coalesce(r.ct_user_id, m.ct_user_id),
-        known_in_crowdtwist = m.known_in_crowdtwist or r.ct_user_id is not null, unknown_outcome = false,
-        echoed = coalesce(r.echoed, m.echoed),
-        held_email_key = case
-            when r.echoed = cast('{{}}' as jsonb) then null
-            when i.operation = 'delete' then coalesce({key_sql("r.echoed->>'email_address'")}, m.held_email_key)
-            else coalesce({key_sql("r.echoed->>'email_address'")},
-                          (select {key_sql("p.user_object->>'email_address'")}
-                           from mapping p where p.instance_id = i.id)) end,
-        read_back_at = case when m.lost_write_id is not null then now() + make_interval(secs => :settle_s) end
-    from json_to_recordset(cast(:rows as json)) as r (id bigint, ct_user_id bigint, echoed jsonb)
-    join instance i on i.id = r.id
-    where m.member_number = i.member_number
-""")
-"""Take it that CrowdTwist has an instance: what it showed, and when that is to be checked."""
-LEARN_TOLD = text("""
-    update member m
-    set row_id = coalesce(m.row_id, r.row_id), proven_row_id = coalesce(r.row_id, m.proven_row_id),
-        told_status = r.told_status, told_error = r.told_error, told_id = i.id, told_at = now(),
-        synced = (i.state = 'completed'),
-        tell_again_at = case when m.lost_tell_id is not null then now() + make_interval(secs => :settle_s) end
-    from json_to_recordset(cast(:rows as json)) as r (id bigint, row_id text, told_status text, told_error text)
-    join instance i on i.id = r.id
-    where m.member_number = i.member_number
-""")
-"""Take it that Siebel shows the status of an instance."""
+FACTS = {
+    Stage.OIC: {"user": "jsonb", "oic_instance_id": "text"},
+    Stage.CROWDTWIST: {"ct_user_id": "bigint", "echoed": "jsonb"},
+    Stage.SIEBEL: {"row_id": "text", "told_status": "text", "told_error": "text"},
+}
+"""The facts that a stage learns, with their types."""
+
+
+def learn_sql(stage: Stage, rows: str) -> str:
+    """Return the statement that keeps what *stage* learned.
+
+    Shape: *rows* is a CTE, or a query with a name, of instances as the stage leaves them: id, member_number, operation,
+    content_hash and state, with its `FACTS`, and *learns*: whether there are any.
+    """
+    return _LEARN[stage].format(rows=rows)
+
+
+_LEARN = {
+    # What the oic stage made of an event.
+    Stage.OIC: """
+        insert into mapping (instance_id, user_object, oic_instance_id)
+        select id, "user", oic_instance_id from {rows} as r where r.learns
+        on conflict (instance_id)
+        do update set user_object = excluded.user_object, oic_instance_id = excluded.oic_instance_id
+    """,
+    # CrowdTwist has an instance: what it showed, and when that is to be checked.
+    Stage.CROWDTWIST: f"""
+        update member m
+        set applied_id = r.id, applied_hash = r.content_hash, ct_user_id = coalesce(r.ct_user_id, m.ct_user_id),
+            known_in_crowdtwist = m.known_in_crowdtwist or r.ct_user_id is not null, unknown_outcome = false,
+            echoed = coalesce(r.echoed, m.echoed),
+            held_email_key = case
+                when r.echoed = cast('{{{{}}}}' as jsonb) then null
+                when r.operation = 'delete' then coalesce({key_sql("r.echoed->>'email_address'")}, m.held_email_key)
+                else coalesce({key_sql("r.echoed->>'email_address'")},
+                              (select {key_sql("p.user_object->>'email_address'")}
+                               from mapping p where p.instance_id = r.id)) end,
+            read_back_at = case when m.lost_write_id is not null then now() + make_interval(secs => :settle_s) end
+        from {{rows}} as r where r.learns and m.member_number = r.member_number
+    """,
+    # Siebel shows the status of an instance.
+    Stage.SIEBEL: """
+        update member m
+        set row_id = coalesce(m.row_id, r.row_id), proven_row_id = coalesce(r.row_id, m.proven_row_id),
+            told_status = r.told_status, told_error = r.told_error, told_id = r.id, told_at = now(),
+            synced = (r.state = 'completed'),
+            tell_again_at = case when m.lost_tell_id is not null then now() + make_interval(secs => :settle_s) end
+        from {rows} as r where r.learns and m.member_number = r.member_number
+    """,
+}
+LEARN_TOLD = text(
+    learn_sql(
+        Stage.SIEBEL,
+        """(
+            select i.id, i.member_number, i.state, o.row_id, o.told_status, o.told_error, true as learns
+            from json_to_recordset(cast(:rows as json))
+                 as o (id bigint, row_id text, told_status text, told_error text)
+            join instance i on i.id = o.id
+        )""",
+    )
+)
+"""Take it that Siebel shows the status of an instance, which a report told."""
 LEARN_TOLD_AGAIN = text("""
     update member m
     set row_id = coalesce(r.row_id, m.row_id), told_status = r.told_status, told_error = r.told_error, told_at = now()

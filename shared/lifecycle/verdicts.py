@@ -48,6 +48,11 @@ class Advanced:
     failed_stage: Stage | None = None
     facts: Mapping[str, Any] | None = None
 
+    @property
+    def member_number(self) -> str:
+        """The number of the member that it is about."""
+        return self.work.member_number
+
 
 @dataclass(frozen=True, slots=True)
 class Parked:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, TextClause, text
 from shared.instances import Errand, Work
 from shared.ledger import learned
 from shared.ledger.engine import json_rows, wake
-from shared.ledger.learned import LEARN_APPLIED, LEARN_TOLD, LEARN_USER, TROUBLED
+from shared.ledger.learned import FACTS, TROUBLED, learn_sql
 from shared.ledger.transitions import errands
 from shared.ledger.transitions.member_queue import (
     COMES_BACK,
@@ -46,6 +46,10 @@ class Terms:
     settle_s: float
     tell_settle_s: float
     task_id: str = ""
+
+    def settle_s_at(self, stage: Stage) -> float:
+        """After which a write at *stage* that followed a lost one is checked."""
+        return self.tell_settle_s if stage is Stage.SIEBEL else self.settle_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,23 +107,23 @@ def finish(tx: Connection, stage: Stage, endings: Iterable[Ending], terms: Terms
 
     Returns how many endings were written.
     """
-    lines = [_line(ending) for ending in endings]
-    members = sorted({one.member_number for one in lines})
-    advanced = [one.ending for one in lines if isinstance(one.ending, Advanced)]
-    parked = [one.ending for one in lines if isinstance(one.ending, Parked)]
-    ended = [one.ending for one in lines if isinstance(one.ending, ErrandEnded)]
+    endings = list(endings)
+    members = sorted({one.member_number for one in endings})
+    advanced = [one for one in endings if isinstance(one, Advanced)]
+    parked = [one for one in endings if isinstance(one, Parked)]
+    ended = [one for one in endings if isinstance(one, ErrandEnded)]
     mapped_only = all(one.state is State.RUNNING and one.stage is Stage.CROWDTWIST for one in advanced)
     if parked or ended or not mapped_only:
         tx.execute(LOCK_MEMBERS, {"numbers": members})
     if stage is Stage.CROWDTWIST:
-        over = [one.work.member_number for one in advanced]
+        over = [one.member_number for one in advanced]
         over += [one.member_number for one in parked if one.state is State.DEAD]
         if over and wake_who_waits(tx, over):
             wake(tx)
     states: dict[int, str] = {}
-    settle_s = terms.tell_settle_s if stage is Stage.SIEBEL else terms.settle_s
     if advanced:
-        states |= _advance(tx, stage, advanced, lease_s=terms.lease_s, settle_s=settle_s)
+        states |= _advance(tx, stage, advanced, terms)
+    settle_s = terms.settle_s_at(stage)
     if parked:
         states |= _park(tx, stage, parked)
     if ended:
@@ -127,10 +131,12 @@ def finish(tx: Connection, stage: Stage, endings: Iterable[Ending], terms: Terms
     may_be_next = parked or ended or stage is Stage.SIEBEL or any(one.state is State.PENDING for one in advanced)
     if may_be_next and tx.execute(SOMETHING_DUE, {"numbers": members}).scalar():
         wake(tx)
-    late = [one.instance_id for one in lines if one.id not in states and one.may_have_written]
-    learned.landed_late(tx, stage, late, settle_s=settle_s)
-    if states:
-        noted = [one.noted(states[one.id]) for one in lines if one.id in states]
+    if len(states) < len(endings):
+        lines = [_line(ending) for ending in endings]
+        late = [one.instance_id for one in lines if one.id not in states and one.may_have_written]
+        learned.landed_late(tx, stage, late, settle_s=settle_s)
+    lines = [_line(ending) for ending in endings if not isinstance(ending, Advanced)]
+    if noted := [one.noted(states[one.id]) for one in lines if one.id in states]:
         tx.execute(NOTE, {"rows": json_rows(noted), "stage": stage, "task_id": terms.task_id or None})
     return len(states)
 
@@ -175,26 +181,34 @@ def _line(ending: Ending) -> _Line:
             return _Line(errand_id, ending.instance_id, ending.member_number, 0, ending)
 
 
-def _advance(
-    tx: Connection, stage: Stage, advanced: Sequence[Advanced], *, lease_s: float, settle_s: float
-) -> dict[int, str]:
+def _advance(tx: Connection, stage: Stage, advanced: Sequence[Advanced], terms: Terms) -> dict[int, str]:
     records = [
-        {"id": one.work.instance_id, "token": one.work.token}
-        | {name: getattr(one, name) for name in ("state", "stage", "status", "error", "code", "failed_stage")}
+        {
+            "id": one.work.instance_id,
+            "token": one.work.token,
+            "attempt": one.work.attempt or None,
+            "state": one.state,
+            "stage": one.stage,
+            "status": one.status,
+            "error": one.error,
+            "code": one.code,
+            "failed_stage": one.failed_stage,
+            "what": one.line.what,
+            "line_code": one.line.code,
+            "took_ms": one.line.took_ms,
+            "calls": one.line.calls or None,
+            "learns": one.facts is not None,
+            **(one.facts or {}),
+        }
         for one in advanced
     ]
-    found = tx.execute(ADVANCE, {"rows": json_rows(records), "at": stage, "lease_s": lease_s})
-    written: dict[int, str] = {row.id: row.state for row in found}
-    facts = [
-        {"id": one.work.instance_id, **one.facts}
-        for one in advanced
-        if one.facts is not None and one.work.instance_id in written
-    ]
-    if facts:
-        tx.execute(_LEARN[stage], {"rows": json_rows(facts), "settle_s": settle_s})
+    parameters = {"rows": json_rows(records), "at": stage, "lease_s": terms.lease_s, "task_id": terms.task_id or None}
+    if stage is not Stage.OIC:
+        parameters["settle_s"] = terms.settle_s_at(stage)
+    written: dict[int, str] = {row.id: row.state for row in tx.execute(ADVANCE[stage], parameters)}
     refused = [one.work.instance_id for one in advanced if one.failed_stage and one.work.instance_id in written]
     if refused and stage is Stage.CROWDTWIST:
-        learned.refused(tx, refused, settle_s=settle_s)
+        learned.refused(tx, refused, settle_s=terms.settle_s)
     return written
 
 
@@ -217,7 +231,6 @@ def _park(tx: Connection, stage: Stage, parked: list[Parked]) -> dict[int, str]:
     return written
 
 
-_LEARN = {Stage.OIC: LEARN_USER, Stage.CROWDTWIST: LEARN_APPLIED, Stage.SIEBEL: LEARN_TOLD}
 _BEGINS = f"begun = true, attempt = b.attempt + 1, alone = :alone, {LEASE}"
 _CAN_BEGIN = """b.id = any(cast(:ids as bigint[])) and b.token <> 0 and b.stage = :stage and not b.begun
                   and b.lease_until > now()"""
@@ -275,25 +288,41 @@ BEGIN, BEGIN_ERRAND = (
     for update in (_BEGIN_INSTANCES, _BEGIN_ERRANDS)
 )
 """Count the attempt of instances, or of errands, that a stage has been handed, and read their inputs."""
-ADVANCE = text(f"""
-    update instance i
-    set state = case when r.state = 'pending' and {HAS_QUEUED} then 'superseded' else r.state end,
-        stage = r.stage, due_stage = case when r.state = 'pending' then r.stage else i.due_stage end,
-        status = r.status, error = r.error,
-        code = case when r.status = 'Data Error' then coalesce(r.code, i.code) end,
-        failed_stage = case when r.status = 'Data Error' then coalesce(r.failed_stage, i.failed_stage) end,
-        begun = false, attempt = 0, given_back = 0, suspect = false, apart = false, failing_since = null,
-        due_at = case when r.state = 'running' then i.due_at else now() end,
-        token = case when r.state = 'running' then i.token else 0 end,
-        lease_until = case when r.state = 'running' then now() + make_interval(secs => :lease_s) end,
-        finished_at = case when r.state = 'running' or r.state = 'pending' and not {HAS_QUEUED} then null
-                           else now() end
-    from json_to_recordset(cast(:rows as json))
-         as r (id bigint, token bigint, state text, stage text, status text, error text, code text, failed_stage text)
-    where i.id = r.id and i.token = r.token and i.stage = :at
-    returning i.id, i.state
-""")
-"""Take instances past their stage: on to the next, or to their end."""
+
+
+def _advance_sql(stage: Stage) -> TextClause:
+    facts = {name: f'"{name}" {kind}' for name, kind in FACTS[stage].items()}
+    return text(f"""
+        with advanced as (
+            update instance i
+            set state = case when r.state = 'pending' and {HAS_QUEUED} then 'superseded' else r.state end,
+                stage = r.stage, due_stage = case when r.state = 'pending' then r.stage else i.due_stage end,
+                status = r.status, error = r.error,
+                code = case when r.status = 'Data Error' then coalesce(r.code, i.code) end,
+                failed_stage = case when r.status = 'Data Error' then coalesce(r.failed_stage, i.failed_stage) end,
+                begun = false, attempt = 0, given_back = 0, suspect = false, apart = false, failing_since = null,
+                due_at = case when r.state = 'running' then i.due_at else now() end,
+                token = case when r.state = 'running' then i.token else 0 end,
+                lease_until = case when r.state = 'running' then now() + make_interval(secs => :lease_s) end,
+                finished_at = case when r.state = 'running' or r.state = 'pending' and not {HAS_QUEUED} then null
+                                   else now() end
+            from json_to_recordset(cast(:rows as json))
+                 as r (id bigint, token bigint, attempt int, state text, stage text, status text, error text, code text,
+                       failed_stage text, what text, line_code text, took_ms float8, calls jsonb, learns boolean,
+                       {", ".join(facts.values())})
+            where i.id = r.id and i.token = r.token and i.stage = :at
+            returning i.id, i.member_number, i.operation, i.content_hash, i.state, r.attempt as tried,
+                      r.what, r.line_code, r.took_ms, r.calls, r.learns, {", ".join(f'r."{name}"' for name in facts)}
+        ), learned as ({learn_sql(stage, "advanced")}), noted as (
+            insert into activity (instance_id, stage, attempt, state, what, code, took_ms, task_id, calls)
+            select id, :at, tried, state, what, line_code, took_ms, :task_id, calls from advanced
+        )
+        select id, state from advanced
+    """)
+
+
+ADVANCE = {stage: _advance_sql(stage) for stage in Stage}
+"""Take instances past their stage, on to the next or to their end; keep what it learned, and add a line to each."""
 PARK = text(f"""
     with parked as (
         update instance i

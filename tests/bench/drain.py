@@ -15,6 +15,7 @@ from shared.ledger.transitions import claims
 from shared.pipeline import Lane, Stage
 from tests.bench.events import Event, member_events
 from tests.bench.rig import Rig
+from tests.bench.waiting import wait_until
 from tests.bench.waits import sampled_waits
 
 _WARM_UP = 100
@@ -43,7 +44,11 @@ def running(on: Rig, *, processes: int = 2, settings: Mapping[str, str] | None =
 
 
 def drained(on: Rig, events: int, what: str, within_s: float = 600) -> Drained:
-    """Lay up *events* of new members whose rows are known, drain them, and say *what* that showed."""
+    """Lay up *events* of new members whose rows are known, drain them, and say *what* that showed.
+
+    Whatever is on its way ends before.
+    """
+    wait_until(on.is_quiet, within_s, "what was on its way")
     backlog = fresh_events(on, events)
     on.stub.reset()
     with on.accounts.frozen(*FROZEN):

@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import text
@@ -14,13 +14,13 @@ _SHOWN = 5
 
 
 class Waits:
-    """Samples of active sessions, by what each waited for; *on CPU* those that waited for nothing."""
+    """Samples of active sessions, by what each waited for, or computed: the beginning of its statement."""
 
     def __init__(self) -> None:
         self._seen: Counter[str] = Counter()
         self._samples = 0
 
-    def add(self, sample: list[str]) -> None:
+    def add(self, sample: Iterable[str]) -> None:
         """Add one sample."""
         self._seen.update(sample)
         self._samples += 1
@@ -39,7 +39,7 @@ def sampled_waits(ledger: Ledger) -> Iterator[Waits]:
     def sample() -> None:
         with ledger.connect().execution_options(isolation_level="AUTOCOMMIT") as tx:
             while not stop.wait(EVERY_S):
-                waits.add([row.waits_for for row in tx.execute(_SESSIONS)])
+                waits.add(tx.execute(_SESSIONS).scalars())
 
     thread = threading.Thread(target=sample, name="waits", daemon=True)
     thread.start()
@@ -50,8 +50,9 @@ def sampled_waits(ledger: Ledger) -> Iterator[Waits]:
         thread.join()
 
 
-_SESSIONS = text("""
-    select coalesce(wait_event_type || ':' || wait_event, 'on CPU') as waits_for
+_SESSIONS = text(r"""
+    select coalesce(wait_event_type || ':' || wait_event,
+                    'CPU of "' || left(regexp_replace(trim(query, E' \n'), '\s+', ' ', 'g'), 48) || '"') as waits_for
     from pg_stat_activity
     where state = 'active' and pid <> pg_backend_pid() and backend_type = 'client backend'
 """)

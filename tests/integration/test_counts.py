@@ -82,6 +82,18 @@ def test_an_event_costs_no_more_than_it_did(counts: Mapping[str, Mapping[str, Co
     assert count.figure <= bound, f"{what}: risen from {bound:g} to {count.figure:g}\n{count.made_of}"
 
 
+def test_a_tap_counts_what_a_transaction_asks(ledger_url: str) -> None:
+    with tapped(ledger_url) as tap:
+        with engine(tap.url).begin() as tx:
+            tap.clear()
+            tx.execute(text("select 1"))
+            tx.execute(text("select :two"), {"two": 2})
+        engine(tap.url).dispose()
+        (one,) = tap.transactions()
+    assert one.asks == ("select 1", "select $1")
+    assert (one.round_trips, one.commits) == (4, True)  # begin and commit are two of them
+
+
 @pytest.fixture(scope="module")
 def counts(
     valkey_url: str, running_simulators: RunningSandbox, tmp_path_factory: pytest.TempPathFactory

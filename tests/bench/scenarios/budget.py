@@ -6,6 +6,7 @@ first one that is more than what so many minutes allow, so a burst at either end
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import accumulate
 
 from shared.pipeline import Lane
@@ -35,13 +36,29 @@ def run(start: Start, options: Options) -> dict[str, float]:
         more = _PER_MINUTE * minutes + 1
         wait_until(lambda: on.stub.counts().crowdtwist >= more, 70 * minutes + 60, f"{more} calls")
         slots = on.stub.slots()
+    spent = spending(slots, _PER_MINUTE, minutes)
+    say(f"{minutes * _PER_MINUTE:,} calls in {spent.took_s:.2f} s; busiest 60 s: {spent.busiest:,} calls")
+    return {"budget_used_ratio": minutes * 60 / spent.took_s, "budget_overruns": spent.overruns}
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """How a budget was spent.
+
+    Units: *took_s* seconds from the first call to the first that is beyond what so many minutes allow; *busiest* calls
+    in the busiest 60 s; *overruns* windows of 60 s, one begins with every slot, that have more than the budget.
+    """
+
+    took_s: float
+    busiest: int
+    overruns: int
+
+
+def spending(slots: Sequence[int], per_minute: int, minutes: int) -> Spending:
+    """Read the calls in each 10 ms, of which there are more than *minutes* allow.  Pure."""
     first = next(index for index, calls in enumerate(slots) if calls)
-    beyond = next(index for index, total in enumerate(accumulate(slots)) if total >= more)
-    in_windows = [sum(slots[begin : begin + _WINDOW]) for begin in range(first, max(first, len(slots) - _WINDOW) + 1)]
-    say(
-        f"{minutes * _PER_MINUTE:,} calls in {(beyond - first) / _SLOTS_PER_S:.2f} s; busiest 60 s: {max(in_windows):,}"
-    )
-    return {
-        "budget_used_ratio": minutes * _WINDOW / (beyond - first),
-        "budget_overruns": sum(calls > _PER_MINUTE for calls in in_windows),
-    }
+    beyond = next(index for index, total in enumerate(accumulate(slots)) if total > per_minute * minutes)
+    totals = [0, *accumulate(slots)]
+    ends = (min(begin + _WINDOW, len(slots)) for begin in range(first, len(slots)))
+    windows = [totals[end] - totals[begin] for begin, end in zip(range(first, len(slots)), ends, strict=True)]
+    return Spending((beyond - first) / _SLOTS_PER_S, max(windows), sum(calls > per_minute for calls in windows))

@@ -22,6 +22,7 @@ from shared.errors import LedgerConflictError, LedgerError
 from shared.ledger import agenda, connections, heartbeats, spending
 from shared.ledger.connections import Gate
 from shared.ledger.engine import Transaction, engine, in_halves, statements, transaction, wait_for_call, wake_calls
+from shared.ledger.front import Front
 from shared.ledger.transitions import attempts, claims, errands, outages, requeues
 from shared.ledger.transitions.claims import Claimed
 from shared.ledger.transitions.outages import Hold, Lease
@@ -62,6 +63,7 @@ class Dispatcher:
         # What it commits need not be durable: whoever is called for is begun durably first (deploy/decisions/0003).
         self._ledger = engine(self._url, durable=False)
         self._budgets = budgets(settings)
+        self._front = Front()
         self._tidy_at = 0.0
         self._prune_at = 0.0
         self._who = heartbeats.dispatcher()
@@ -92,7 +94,7 @@ class Dispatcher:
             self._give_back()  # first: whatever fails below, turn by turn, keeps no lease from coming back
         token = _token()
         with statements(self._ledger) as tx:
-            todo = agenda.look(tx)
+            todo = agenda.look(tx, self._front)
             gates = connections.gates(tx)
             rooms = self._rooms(tx, todo.unbegun)
             claimed = self._claim(tx, gates, rooms, token)
@@ -178,7 +180,8 @@ class Dispatcher:
         }
         if not limits:
             return {}
-        return claims.claim(tx, limits, token=token, lease_s=self._settings.dispatcher.unbegun_lease_s)
+        lease_s = self._settings.dispatcher.unbegun_lease_s
+        return claims.claim(tx, limits, token=token, lease_s=lease_s, front=self._front)
 
     def _rooms(self, tx: Transaction, unbegun: Mapping[Lane, int]) -> dict[Lane, _Room]:
         """Say how many instances of each lane may be put on the broker: by its queues, and by the budgets."""
@@ -257,7 +260,7 @@ class Dispatcher:
             settings.dispatcher.unbegun_lease_s, settings.crowdtwist.settle_s, settings.siebel.settle_s
         )
         with statements(self._ledger) as tx:
-            lost = claims.expired(tx, limit=_EXPIRE_SIZE)
+            lost = claims.expired(tx, limit=_EXPIRE_SIZE, front=self._front)
 
         def end(stage: Stage, endings: Sequence[Ending]) -> list[int]:
             with transaction(self._ledger) as tx:

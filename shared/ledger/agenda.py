@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
+from shared.ledger.front import FIRST, OUT, Front, out_from
 from shared.ledger.transitions.member_queue import words
 from shared.pipeline import Lane, Stage
 
@@ -25,9 +26,10 @@ class Agenda:
     jobs: bool
 
 
-def look(tx: Connection) -> Agenda:
-    """Look what there is to do."""
-    rows = tx.execute(_LOOK).all()
+def look(tx: Connection, front: Front) -> Agenda:
+    """Look what there is to do, from *front* on, and move that on: one way there and back for both."""
+    rows = tx.execute(_LOOK, out_from(front) | front.asked()).all()
+    front.advance(rows)
     return Agenda(
         unbegun={Lane(row.lane): row.unbegun for row in rows},
         held=frozenset((Stage(stage), Lane(row.lane)) for row in rows for stage in row.held),
@@ -38,17 +40,19 @@ def look(tx: Connection) -> Agenda:
 
 _LOOK = text(f"""
     with waiting as materialized (
-        select lane, count(*) as unbegun from instance where state = 'running' and not begun group by lane
+        select i.lane, count(*) as unbegun from {OUT} where not i.begun group by i.lane
         union all
         select lane, count(*) as unbegun from errand where token <> 0 and not begun group by lane
-    )
-    select l.lane, (select coalesce(sum(unbegun), 0)::int from waiting w where w.lane = l.lane) as unbegun,
-           array(select s.stage from unnest(array[{words(Stage)}]) as s (stage)
-                 where exists (select from instance i
-                               where i.state = 'held' and i.due_stage = s.stage and i.lane = l.lane)) as held,
-           exists (select from errand where token = 0 and lane = any(array[{words(Lane)}]) and due_at <= now())
-           or exists (select from member where read_back_at <= now())
-           or exists (select from member where tell_again_at <= now()) as errands,
-           exists (select from job where ended_at is null and next_at <= now()) as jobs
-    from unnest(array[{words(Lane)}]) as l (lane)
+    ), found as materialized (
+        select l.lane, (select coalesce(sum(unbegun), 0)::int from waiting w where w.lane = l.lane) as unbegun,
+               array(select s.stage from unnest(array[{words(Stage)}]) as s (stage)
+                     where exists (select from instance i
+                                   where i.state = 'held' and i.due_stage = s.stage and i.lane = l.lane)) as held,
+               exists (select from errand where token = 0 and lane = any(array[{words(Lane)}]) and due_at <= now())
+               or exists (select from member where read_back_at <= now())
+               or exists (select from member where tell_again_at <= now()) as errands,
+               exists (select from job where ended_at is null and next_at <= now()) as jobs
+        from unnest(array[{words(Lane)}]) as l (lane)
+    ), first as materialized ({FIRST})
+    select found.*, first.stage, first.due_at, first.id, first.horizon from first join found using (lane)
 """)

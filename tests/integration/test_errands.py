@@ -16,6 +16,7 @@ from shared.instances import Call, Done, Failed, Work
 from shared.ledger import agenda
 from shared.ledger.checkup import MIGRATIONS, migrate
 from shared.ledger.engine import engine, transaction
+from shared.ledger.front import Front
 from shared.ledger.transitions import attempts, claims, errands
 from shared.lifecycle.retry import RetryPolicy
 from shared.lifecycle.verdicts import Ending, Rules, after_loss, conclude, held
@@ -147,7 +148,7 @@ def test_an_errand_that_did_not_get_to_the_broker_is_due_again(road: Road) -> No
     road.dead("M-1")
     (claimed,) = claim_errands(road)
     with transaction(road.ledger) as tx:
-        assert agenda.look(tx).unbegun == {Lane.LIVE: 1, Lane.BULK: 0}
+        assert agenda.look(tx, Front()).unbegun == {Lane.LIVE: 1, Lane.BULK: 0}
         claims.let_go(tx, [claimed.id], token=9)
     with transaction(road.ledger) as tx:
         (lost,) = claims.expired(tx, limit=10)

@@ -127,6 +127,7 @@ class Instance(Base):
             "id",
             postgresql_where=text("state in ('pending', 'waiting')"),
         ),
+        Index("instance_out", "lane", "due_at", "id", postgresql_where=text("token > 0")),
         Index("instance_held", "due_stage", "lane", "id", postgresql_where=text("state = 'held'")),
         Index("instance_of_member", "member_number", "id"),
         Index(

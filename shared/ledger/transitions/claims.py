@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from shared.instances import Errand
+from shared.ledger.front import OUT, Front, due_from, out_from
 from shared.ledger.transitions.member_queue import GOES_OUT, has_nothing_out
 from shared.lifecycle.verdicts import Lost
 from shared.pipeline import Lane, Stage, SyncStatus
@@ -25,7 +26,12 @@ class Claimed:
 
 
 def claim(
-    tx: Connection, limits: Mapping[tuple[Lane, Stage], int], *, token: int, lease_s: float
+    tx: Connection,
+    limits: Mapping[tuple[Lane, Stage], int],
+    *,
+    token: int,
+    lease_s: float,
+    front: Front | None = None,
 ) -> dict[tuple[Lane, Stage], list[Claimed]]:
     """Lease due instances, of each lane and stage at most its limit: oldest first, none whose member has one running.
 
@@ -35,6 +41,7 @@ def claim(
         "lanes": [lane for lane, _ in limits],
         "stages": [stage for _, stage in limits],
         "limits": list(limits.values()),
+        **due_from(front, limits),
         "token": token,
         "lease_s": lease_s,
     }
@@ -55,7 +62,7 @@ def let_go(tx: Connection, ids: Sequence[int], *, token: int) -> None:
     tx.execute(LET_GO, {"ids": list(ids), "token": token})
 
 
-def expired(tx: Connection, *, limit: int) -> list[Lost]:
+def expired(tx: Connection, *, limit: int, front: Front | None = None) -> list[Lost]:
     """Read instances and errands whose lease has run out; nobody can begin them, and `finish` checks tokens."""
     return [
         Lost(
@@ -71,7 +78,7 @@ def expired(tx: Connection, *, limit: int) -> list[Lost]:
             errand=Errand(row.errand) if row.errand else None,
             status=SyncStatus(row.status) if row.status else None,
         )
-        for row in tx.execute(EXPIRED, {"limit": limit})
+        for row in tx.execute(EXPIRED, {"limit": limit, **out_from(front)})
     ]
 
 
@@ -95,12 +102,13 @@ def prune(tx: Connection, *, days: int, limit: int) -> int:
 CLAIM = text(f"""
     with due as (
         select d.id
-        from unnest(cast(:lanes as text[]), cast(:stages as text[]), cast(:limits as int[])) as l (lane, stage, size),
+        from unnest(cast(:lanes as text[]), cast(:stages as text[]), cast(:limits as int[]),
+                    cast(:from_at as timestamptz[]), cast(:from_id as bigint[])) as l (lane, stage, size, at, id),
         lateral (
             select i.id
             from instance i join member m using (member_number)
             where i.state in ('pending', 'waiting') and i.lane = l.lane and i.due_stage = l.stage and i.due_at <= now()
-              and {has_nothing_out("i")}
+              and (i.due_at, i.id) >= (l.at, l.id) and {has_nothing_out("i")}
             order by i.due_at, i.id
             limit l.size
             for update of i, m skip locked
@@ -108,7 +116,7 @@ CLAIM = text(f"""
     )
     update instance
     set {GOES_OUT}
-    where id = any(array(select id from due)) and state in ('pending', 'waiting')
+    where id = any(array(select id from due))
     returning id, id as instance_id, member_number, lane, stage, apart
 """)
 """Claim due instances, of each lane and stage at most so many, none whose member has a call out."""
@@ -120,9 +128,10 @@ LET_GO = text("""
     update instance set lease_until = now() where id = any(cast(:ids as bigint[])) and token = :token and not begun
 """)
 """End the lease of claimed instances and errands that did not get to the broker."""
-EXPIRED = text("""
-    select id, 0 as errand_id, token, member_number, stage, attempt, begun, losses, alone, null as errand, status
-    from instance where state = 'running' and lease_until < now()
+EXPIRED = text(f"""
+    select i.id, 0 as errand_id, i.token, i.member_number, i.stage, i.attempt, i.begun, i.losses, i.alone,
+           null as errand, i.status
+    from {OUT} where i.lease_until < now()
     union all
     select i.id, e.id, e.token, e.member_number, e.stage, e.attempt, e.begun, 0, e.alone, e.kind, i.status
     from errand e join instance i on i.id = e.instance_id where e.token <> 0 and e.lease_until < now()

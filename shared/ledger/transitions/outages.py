@@ -226,7 +226,7 @@ CLAIM_HELD = text(f"""
         for update of i, m skip locked
     )
     update instance
-    set {GOES_OUT}
+    set {GOES_OUT}, due_at = now()
     where id = any(array(select id from probe)) and state = 'held'
     returning id, id as instance_id, member_number, lane
 """)

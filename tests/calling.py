@@ -1,5 +1,6 @@
 """An api that is really served, what callers send to it, and what they expect of an answer."""
 
+import asyncio
 import json
 import threading
 import time
@@ -93,10 +94,21 @@ def assert_problem(answer: httpx.Response, status: int, code: str) -> None:
     assert answer.headers["x-request-id"]
 
 
+class _Server(uvicorn.Server):
+    """Ends at once: uvicorn's own looks ten times a second whether it shall, which hundreds of tests would wait for."""
+
+    async def main_loop(self) -> None:
+        """Serve until it is told to end."""
+        counter = 0
+        while not await self.on_tick(counter):
+            counter += 1
+            await asyncio.sleep(0.01)
+
+
 @contextmanager
 def served(app: FastAPI, host: str | None = None) -> Iterator[httpx.Client]:
     """Serve *app* as `membersync api` does, and give a client of it that calls it *host*."""
-    server = uvicorn.Server(served_as(app))
+    server = _Server(served_as(app))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

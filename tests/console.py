@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from producers.console.live import Streams
 from producers.site import create_app
 from shared.settings import Settings, Token
 from tests.calling import served
@@ -25,7 +26,9 @@ def console(settings: Settings) -> Iterator[httpx.Client]:
         for name, role in (("vera", "viewer"), ("oscar", "operator"), ("ada", "admin"))
     }
     api = settings.api.model_copy(update={"tokens": tokens})
-    with served(create_app(settings.model_copy(update={"api": api}))) as client:
+    app = create_app(settings.model_copy(update={"api": api}))
+    app.state.streams = Streams(every_s=0.2)
+    with served(app) as client:
         client.headers.update(HTML)
         yield client
 

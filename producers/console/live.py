@@ -37,10 +37,11 @@ _GZIP = 31
 
 
 class Streams:
-    """The streams of this process: not too many, and over when it stops."""
+    """The streams of this process: not too many, each looking *every_s* seconds, and over when it stops."""
 
-    def __init__(self) -> None:
+    def __init__(self, every_s: float = _EVERY_S) -> None:
         self.open = 0
+        self._every_s = every_s
         self._stopping = False
 
     def stop(self) -> None:
@@ -96,8 +97,9 @@ class Streams:
             self.open -= 1
 
     async def _is_over_after_a_turn(self, request: Request) -> bool:
-        for _ in range(int(_EVERY_S / _POLL_S)):
-            await asyncio.sleep(_POLL_S)
+        turn_ends_at = asyncio.get_running_loop().time() + self._every_s
+        while (left_s := turn_ends_at - asyncio.get_running_loop().time()) > 0:
+            await asyncio.sleep(min(_POLL_S, left_s))
             if self._stopping or await request.is_disconnected():
                 return True
         return whoever_looks(request) is None

@@ -1,7 +1,7 @@
 """rq over Redis: one job does all three stages, in workers that do not fork for each; results are not kept.
 
 `SimpleWorker` is what its notes on performance advise where jobs take milliseconds, and several times as quick here as
-the default.  A worker does one job at a time, so that there are four of them.
+the default.  A worker does one job at a time.
 """
 
 import os
@@ -15,7 +15,6 @@ from tests.bench.contestants import work
 
 TITLE = "rq"
 DISTRIBUTION = "rq"
-WORKERS = 4
 SENT_AT_ONCE = 500
 _URL = os.environ["BENCH_REDIS_URL"]
 queue = Queue(connection=Redis.from_url(_URL))
@@ -34,6 +33,6 @@ def enqueue(events: Sequence[Mapping[str, Any]]) -> None:
 
 
 def workers() -> list[list[str]]:
-    """Return the workers."""
+    """Return two workers."""
     options = ["--url", _URL, "--worker-class", "rq.SimpleWorker", "--quiet"]
-    return [["-m", "rq.cli.__main__", "worker", *options]] * WORKERS
+    return [["-m", "rq.cli.__main__", "worker", *options]] * 2

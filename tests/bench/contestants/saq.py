@@ -1,7 +1,8 @@
 """saq over Redis: one job does all three stages, on an event loop.
 
-Twenty jobs at once in each process: its default of ten cost more per event.  Jobs are sent 20 at a time, as many as its
-queue has under way; it has no bulk form.
+Twenty jobs at once in each process: its default of ten costs more per event.  Jobs are sent 20 at a time, as many as
+its queue has under way; it has no bulk form.  Its sweep, at a worker's start and once a minute, starts a job again that
+another worker has just taken and not yet marked: of 1,300 events one was then delivered twice.
 """
 
 import asyncio

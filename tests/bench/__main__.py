@@ -67,12 +67,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", choices=parts, metavar="PART", help=f"one part: {', '.join(parts)}")
     parser.add_argument("--entrants", nargs="*", metavar="NAME", help="in the race: these alone")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--events", type=int, help="events of ours in a lap; 20000, with --quick 5000")
+    parser.add_argument("--events", type=int, help="events of ours in a lap; 20000, with --quick 8000")
     parser.add_argument("--seconds", type=float, help="of a contestant's lap; 6, with --quick 1.5")
     parser.add_argument("--scale", type=float, default=1.0, help="of the scenarios: 0.1 for a try")
     parser.add_argument("--instances", type=int, default=INSTANCES, help="in the ledger while pages are timed")
     options = parser.parse_args()
-    options.events = options.events or (5_000 if options.quick else 20_000)
+    options.events = options.events or (8_000 if options.quick else 20_000)
     options.seconds = options.seconds or (1.5 if options.quick else 6.0)
     return options
 

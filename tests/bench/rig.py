@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from signal import SIGTERM, Signals
 
 import httpx
 from sqlalchemy import text
@@ -59,11 +60,14 @@ class Rig:
         return inherited_environment() | {f"MEMBERSYNC_{name}": value for name, value in own.items()}
 
     @contextmanager
-    def process(self, kind: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Iterator[Running]:
+    def process(
+        self, kind: str, arguments: Sequence[str], environment: Mapping[str, str], stop: Signals = SIGTERM
+    ) -> Iterator[Running]:
         """Run `python ARGUMENTS` for the length of the block; its output goes to a log, its CPU to *kind*."""
         self._names[kind] = number = self._names.get(kind, 0) + 1
         log = self.logs / f"{kind}-{number}.log"
-        program = Program(kind, [sys.executable, *arguments], env=environment, log=log, grace_s=60)
+        command = [sys.executable, *arguments]
+        program = Program(kind, command, env=environment, log=log, grace_s=60, stop_signal=stop)
         with Running(program) as running, self.accounts.of(kind, running.pid):
             yield running
 

@@ -1,6 +1,6 @@
 """dramatiq over Redis: one actor does all three stages, in threads.
 
-Two processes of eight threads each is what its command line starts by itself.
+Two processes of eight threads each is what its command line starts by itself here; with four threads it costs more.
 """
 
 import os

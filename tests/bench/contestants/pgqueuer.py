@@ -2,7 +2,7 @@
 
 asyncpg is the driver that its benchmarks advise; batches of 25 and twice as many jobs at once, the least that it takes,
 are its guide's for short jobs: its default of 10 costs a third more, 50 no less.  Its advice for autovacuum is
-is followed, its default of durable tables kept.
+followed, its default of durable tables kept.
 """
 
 import json

@@ -1,7 +1,7 @@
 """rq over Redis: one job does all three stages, in workers that do not fork for each; results are not kept.
 
-`SimpleWorker` is what its notes on performance advise where jobs take milliseconds, and several times as quick here as
-the default.  A worker does one job at a time.
+`SimpleWorker` is what its notes on performance have for jobs of milliseconds, six times as quick there as the default.
+A worker does one job at a time.
 """
 
 import os

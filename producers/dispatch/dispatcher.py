@@ -88,19 +88,25 @@ class Dispatcher:
             heartbeats.leave(tx, self._who)
 
     def turn(self) -> bool:
-        """Do one turn, what is due first; say whether there may be more to do at once."""
-        if time.monotonic() >= self._tidy_at:
+        """Do one turn, what is due first; say whether there may be more to do at once.
+
+        Between ticks it ends where there is nothing for it: nobody is due in a lane that has room, and nothing else is.
+        """
+        is_tick = time.monotonic() >= self._tidy_at
+        if is_tick:
             self._tidy_at = time.monotonic() + self._settings.dispatcher.tick_s
             self._give_back()  # first: whatever fails below, turn by turn, keeps no lease from coming back
         token = _token()
         with statements(self._ledger) as tx:
             todo = agenda.look(tx, self._front)
+            frees = {lane: self._settings.dispatcher.unbegun(lane) - waiting for lane, waiting in todo.unbegun.items()}
+            is_called_for = todo.held or todo.errands or todo.jobs or any(frees[lane] > 0 for lane, _ in todo.due)
+            if not is_tick and not is_called_for:
+                return bool(todo.due)
             gates = connections.gates(tx)
-            rooms = self._rooms(tx, todo.unbegun)
-            claimed = self._claim(tx, gates, rooms, token)
-        is_busy = any(
-            room.free <= len(claimed.get((lane, stage), ())) for lane, room in rooms.items() for stage in Stage
-        )
+            rooms = self._rooms(tx, frees, todo.unbegun)
+            claimed = self._claim(tx, todo.due, gates, rooms, token)
+        is_busy = any(frees[lane] <= len(claimed.get((lane, stage), ())) for lane, stage in todo.due)
         is_busy = self._publish_all(claimed, token) and is_busy
         self._beat()
         if todo.errands:
@@ -120,14 +126,14 @@ class Dispatcher:
             heartbeats.beat(tx, self._who)
         self._beat_at = time.monotonic() + heartbeats.EVERY_S
 
-    def _tend(self, gates: Mapping[Stage, Gate], held: Collection[tuple[Stage, Lane]]) -> bool:
+    def _tend(self, gates: Mapping[Stage, Gate], held: Collection[tuple[Lane, Stage]]) -> bool:
         """Hold who is due where nothing may go out, probe what is down, let go who was held; say if there is more."""
         is_busy = False
         for stage, gate in gates.items():
             if gate.is_open:
                 if gate.wants_verdict:
                     self._ask_a_good_member(stage)
-                is_busy |= self._let_go_the_held(gate, [lane for lane in Lane if (stage, lane) in held])
+                is_busy |= self._let_go_the_held(gate, [lane for lane in Lane if (lane, stage) in held])
                 continue
             report_after_s = None if gate.paused else self._settings.siebel.report_after_s
             with transaction(self._ledger) as tx:
@@ -169,23 +175,23 @@ class Dispatcher:
         return bool(lanes)
 
     def _claim(
-        self, tx: Transaction, gates: Mapping[Stage, Gate], rooms: Mapping[Lane, _Room], token: int
+        self,
+        tx: Transaction,
+        due: Collection[tuple[Lane, Stage]],
+        gates: Mapping[Stage, Gate],
+        rooms: Mapping[Lane, _Room],
+        token: int,
     ) -> dict[tuple[Lane, Stage], list[Claimed]]:
-        """Claim what is due where calls may go out and there is room."""
-        limits = {
-            (lane, stage): limit
-            for lane, room in rooms.items()
-            for stage, limit in room.limits.items()
-            if limit > 0 and gates[stage].is_open
-        }
+        """Claim who is due where calls may go out and there is room."""
+        limits = {(lane, stage): rooms[lane].limits[stage] for lane, stage in due if gates[stage].is_open}
+        limits = {of: limit for of, limit in limits.items() if limit > 0}
         if not limits:
             return {}
         lease_s = self._settings.dispatcher.unbegun_lease_s
         return claims.claim(tx, limits, token=token, lease_s=lease_s, front=self._front)
 
-    def _rooms(self, tx: Transaction, unbegun: Mapping[Lane, int]) -> dict[Lane, _Room]:
+    def _rooms(self, tx: Transaction, frees: Mapping[Lane, int], unbegun: Mapping[Lane, int]) -> dict[Lane, _Room]:
         """Say how many instances of each lane may be put on the broker: by its queues, and by the budgets."""
-        frees = {lane: self._settings.dispatcher.unbegun(lane) - waiting for lane, waiting in unbegun.items()}
         limits = {lane: dict.fromkeys(Stage, free) for lane, free in frees.items()}
         for stage, budget in self._budgets.items():
             used = spending.used(tx, stage)

@@ -14,14 +14,15 @@ from shared.pipeline import Lane, Stage
 
 @dataclass(frozen=True, slots=True)
 class Agenda:
-    """What there is beside instances that are due.
+    """What there is to do.
 
-    Shape: *unbegun* counts the instances and errands that wait in the broker for a worker; *held* says where anybody
-    is; *errands* and *jobs* whether any may be due.
+    Shape: *unbegun* counts the instances and errands that wait in the broker for a worker; *due* and *held* say where
+    any instance is; *errands* and *jobs* whether any may be due.
     """
 
     unbegun: dict[Lane, int]
-    held: frozenset[tuple[Stage, Lane]]
+    due: frozenset[tuple[Lane, Stage]]
+    held: frozenset[tuple[Lane, Stage]]
     errands: bool
     jobs: bool
 
@@ -32,7 +33,8 @@ def look(tx: Connection, front: Front) -> Agenda:
     front.advance(rows)
     return Agenda(
         unbegun={Lane(row.lane): row.unbegun for row in rows},
-        held=frozenset((Stage(stage), Lane(row.lane)) for row in rows for stage in row.held),
+        due=frozenset((Lane(row.lane), Stage(row.stage)) for row in rows if row.is_due),
+        held=frozenset((Lane(row.lane), Stage(stage)) for row in rows for stage in row.held),
         errands=rows[0].errands,
         jobs=rows[0].jobs,
     )
@@ -54,5 +56,7 @@ _LOOK = text(f"""
                exists (select from job where ended_at is null and next_at <= now()) as jobs
         from unnest(array[{words(Lane)}]) as l (lane)
     ), first as materialized ({FIRST})
-    select found.*, first.stage, first.due_at, first.id, first.horizon from first join found using (lane)
+    select found.*, first.stage, first.due_at, first.id, first.horizon,
+           first.stage is not null and first.due_at <= now() as is_due
+    from first join found using (lane)
 """)

@@ -12,7 +12,7 @@ from celery import __main__ as celery
 from producers.cli.command import TroubleError
 from producers.cli.command_settings import Port, configured, port_setting, with_servers
 from shared.hosts import listening
-from shared.pipeline import QUEUES, STAGES, Lane
+from shared.pipeline import STAGES, Lane
 
 
 def worker(
@@ -25,7 +25,8 @@ def worker(
         TroubleError: ledger or broker is not set.
     """
     of = with_servers()
-    queues = QUEUES if lane is None else [stage.queue(lane) for stage in STAGES]
+    # Live before bulk, and who is nearest to the end first: in this order they are taken from.
+    queues = [stage.queue(one) for one in Lane if lane in {None, one} for stage in reversed(STAGES)]
     _become_celery(
         "workers.app",
         "worker",

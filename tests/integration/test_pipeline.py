@@ -7,8 +7,10 @@ import signal
 import psutil
 import pytest
 import redis
+from kombu import Connection, Consumer, Message, Producer, Queue
 
-from tests.rig import Pipeline, eventually, member_event
+from shared.broker import transport_options
+from tests.rig import Pipeline, eventually, flush, member_event
 
 
 def test_events_arrive_in_crowdtwist_and_their_status_in_siebel(pipeline: Pipeline) -> None:
@@ -155,3 +157,25 @@ def test_the_same_events_sent_twice_cause_no_second_call(pipeline: Pipeline) -> 
         assert {receipt.outcome for receipt in pipeline.send(*later)} == {"unchanged"}
         assert pipeline.settled()
     assert pipeline.sandbox.control.state("crowdtwist")["calls_total"] == calls
+
+
+def test_a_worker_of_both_lanes_takes_live_before_bulk_every_time(valkey_url: str) -> None:
+    flush(valkey_url)
+    taken: list[str] = []
+
+    def take(body: str, message: Message) -> None:
+        taken.append(body)
+        message.ack()
+
+    queues = [Queue(name, routing_key=name) for name in ("oic.live", "oic.bulk")]
+    with (
+        Connection(valkey_url, transport_options=transport_options(valkey_url)) as connection,
+        Consumer(connection, queues, callbacks=[take]),
+        Producer(connection) as producer,
+    ):
+        for sent in ("oic.live",), ("oic.bulk", "oic.live"):  # in turns, the queue that was taken from would be last
+            for name in sent:
+                producer.publish(name, routing_key=name)
+            for _ in sent:
+                connection.drain_events(timeout=5)
+    assert taken == ["oic.live", "oic.live", "oic.bulk"]

@@ -8,6 +8,7 @@ lives on.  Only our producers may write to the broker; this is for the day someb
 
 from collections.abc import Callable, Sequence
 from queue import Empty
+from time import monotonic
 from typing import Any
 
 from celery.worker.consumer import Consumer
@@ -25,6 +26,7 @@ from workers.message_forms import fault_of_command, fault_of_envelope, fault_of_
 
 log = logger(__name__)
 
+_TOLD_WITHIN_S = 0.05
 _CHOKES = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What code raises that was handed something of another shape than it believed."""
 
@@ -42,6 +44,16 @@ class GuardedConsumer(Consumer):
     """Celery's consumer with a net under it.  Source: celery/worker/consumer/consumer.py of 5.7."""
 
     connection_errors: tuple[type[BaseException], ...]
+    hub: Any  # left out by Celery's stubs, as is the next
+    _flush_events: Callable[[], None]
+    _told_at = 0.0
+
+    def on_send_event_buffered(self) -> Callable[[], None]:
+        """Tell Flower of the tasks of a moment together; Celery does it at once, before it hands a task on."""
+        if self.hub and monotonic() >= self._told_at:
+            self._told_at = monotonic() + _TOLD_WITHIN_S
+            self.hub.call_later(_TOLD_WITHIN_S, self._flush_events)
+        return self._flush_events  # as Celery's stubs want it; nobody asks
 
     def create_task_handler(self, promise: type[promise] = promise) -> Callable[[Message], None]:
         """Wrap Celery's handler: what is not of our making, or chokes it, is filed and acknowledged."""

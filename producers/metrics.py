@@ -9,7 +9,7 @@
 | `membersync_pending{lane,stage,state}` | gauge | instances that are not finished |
 | `membersync_oldest_seconds{lane,state}` | gauge | the same: age of the oldest, s since acceptance; 0: there is none |
 | `membersync_connection_up{name}` | gauge | 1: neither paused nor its breaker open |
-| `membersync_budget_used_ratio{name}` | gauge | calls paid for in the last minute (62 s), in parts of the budget |
+| `membersync_budget_used_ratio{name}` | gauge | calls paid for in the last minute (61 s), in parts of the budget |
 | `membersync_dead_letters{stage,code}` | gauge | dead letters now |
 | `membersync_processes{kind,lane,state}` | gauge | dispatchers (no lane) and worker processes, `at_work` or `silent` |
 | `membersync_mail_unsent` | gauge | mails that the mail server has not taken yet |

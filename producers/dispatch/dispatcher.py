@@ -64,6 +64,7 @@ class Dispatcher:
         self._ledger = engine(self._url, durable=False)
         self._budgets = budgets(settings)
         self._front = Front()
+        self._rest_s = settings.dispatcher.tick_s
         self._tidy_at = 0.0
         self._prune_at = 0.0
         self._who = heartbeats.dispatcher()
@@ -80,7 +81,7 @@ class Dispatcher:
                         except LedgerConflictError as error:
                             log.info("met another transaction, and takes the turn again", cause=str(error))
                             is_busy = True
-                        wait_for_call(calls, _BUSY_NAP_S if is_busy else self._settings.dispatcher.tick_s)
+                        wait_for_call(calls, _BUSY_NAP_S if is_busy else self._rest_s)
             except LedgerError as error:
                 log.error("the ledger is away", cause=str(error))
                 stop.wait(self._settings.dispatcher.tick_s)
@@ -92,6 +93,7 @@ class Dispatcher:
 
         Between ticks it ends where there is nothing for it: nobody is due in a lane that has room, and nothing else is.
         """
+        self._rest_s = self._settings.dispatcher.tick_s
         is_tick = time.monotonic() >= self._tidy_at
         if is_tick:
             self._tidy_at = time.monotonic() + self._settings.dispatcher.tick_s
@@ -191,12 +193,17 @@ class Dispatcher:
         return claims.claim(tx, limits, token=token, lease_s=lease_s, front=self._front)
 
     def _rooms(self, tx: Transaction, frees: Mapping[Lane, int], unbegun: Mapping[Lane, int]) -> dict[Lane, _Room]:
-        """Say how many instances of each lane may be put on the broker: by its queues, and by the budgets."""
+        """Say how many instances of each lane may be put on the broker: by its queues, and by the budgets.
+
+        Where a budget allows fewer than the queues, rest no longer than until it allows more.
+        """
         limits = {lane: dict.fromkeys(Stage, free) for lane, free in frees.items()}
         for stage, budget in self._budgets.items():
             used = spending.used(tx, stage)
             for lane, waiting in unbegun.items():
                 limits[lane][stage] = min(frees[lane], budget.free(lane, used) - waiting)
+            if any(limits[lane][stage] < free for lane, free in frees.items()):
+                self._rest_s = min(self._rest_s, spending.more_in_s(tx, stage))
         for of in limits.values():  # what starts at oic goes on to crowdtwist in the same chain
             of[Stage.OIC] = min(of[Stage.OIC], of[Stage.CROWDTWIST])
         return {lane: _Room(free, limits[lane]) for lane, free in frees.items()}

@@ -1,7 +1,8 @@
 """Statements of the budget: calls per minute, counted by all processes together, never exceeded in any 60 s.
 
-A call is paid for right before it is made, by the ledger's clock, into a slot of one second.  A slot weighs for 62 s:
-60, one for its own length, one for the way from the payment to the other side's door.
+A call is paid for right before it is made, by the ledger's clock, into a slot of a quarter of a second.  A slot weighs
+for 60.75 s: 60, one slot for its own length, and half a second for the way from the payment to the other side's door.
+The less a slot weighs over its minute, the more of the budget can be used.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,12 @@ from sqlalchemy import Connection, text
 from shared.pipeline import STAGES, Lane, Stage
 
 _LOCK_SPACE = 7_264
+_SLOTS_PER_S = 4
+_WEIGHS = 60 * _SLOTS_PER_S + 1 + _SLOTS_PER_S // 2
+_NOW = f"floor(extract(epoch from clock_timestamp()) * {_SLOTS_PER_S})::bigint"
+"""The slot that a payment falls into."""
+_GONE = f"(select {_NOW} - {_WEIGHS})"
+"""The newest slot that weighs no more; asked once a statement, or the index would be of no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +62,12 @@ def pay(tx: Connection, budget: Budget, lane: Lane, wanted: int, *, heeds_wait: 
     granted = min(wanted, budget.free(lane, used(tx, stage)))
     if granted:
         tx.execute(_PAY, {"name": stage, "lane": lane, "calls": granted})
-    more_in_s = 0.0 if granted == wanted else float(tx.execute(_MORE_IN, {"name": stage}).scalar() or 1.0)
-    return Grant(granted, more_in_s)
+    return Grant(granted, 0.0 if granted == wanted else more_in_s(tx, stage))
+
+
+def more_in_s(tx: Connection, stage: Stage) -> float:
+    """Return in how many seconds there is more to spend, at least a tenth of one."""
+    return float(tx.execute(_MORE_IN, {"name": stage}).scalar() or 1.0)
 
 
 def forget(tx: Connection) -> None:
@@ -68,17 +79,15 @@ _LOCK = text("""
     select pg_advisory_xact_lock(:space, :stage),
            (select extract(epoch from wait_until - clock_timestamp()) from connection where name = :name) as wait_s
 """)
-_USED = text("""
-    select lane, sum(calls) as calls from spend
-    where name = :name and at_s > floor(extract(epoch from clock_timestamp()))::bigint - 62 group by lane
+_USED = text(f"""
+    select lane, sum(calls) as calls from spend where name = :name and slot > {_GONE} group by lane
 """)
-_PAY = text("""
-    insert into spend (name, at_s, lane, calls)
-    values (:name, floor(extract(epoch from clock_timestamp())), :lane, :calls)
-    on conflict (name, at_s, lane) do update set calls = spend.calls + excluded.calls
+_PAY = text(f"""
+    insert into spend (name, slot, lane, calls) values (:name, {_NOW}, :lane, :calls)
+    on conflict (name, slot, lane) do update set calls = spend.calls + excluded.calls
 """)
-_MORE_IN = text("""
-    select greatest(0.1, min(at_s) + 62 - extract(epoch from clock_timestamp())) from spend
-    where name = :name and at_s > floor(extract(epoch from clock_timestamp()))::bigint - 62
+_MORE_IN = text(f"""
+    select greatest(0.1, (min(slot) + {_WEIGHS}) / {_SLOTS_PER_S}.0 - extract(epoch from clock_timestamp())) from spend
+    where name = :name and slot > {_GONE}
 """)
-_FORGET = text("delete from spend where at_s < floor(extract(epoch from clock_timestamp()))::bigint - 120")
+_FORGET = text(f"delete from spend where slot < {_GONE}")

@@ -24,6 +24,8 @@ MARGIN_S = 4.0
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """It goes on while the machine sleeps, where there is such a clock."""
 _LEDGER_AWAY_S = 1.0
+_FRESH_S = 0.3
+"""How soon after its payment a call goes out: later it would fall into another minute than it was paid for."""
 
 
 def lease_clock() -> float:
@@ -68,23 +70,27 @@ class Permits:
     For one event loop.
     """
 
-    def __init__(self, system: str, pay: Pay) -> None:
+    def __init__(self, system: str, pay: Pay, *, fresh_s: float = _FRESH_S) -> None:
         self._system = system
         self._pay = pay
-        self._waiting: dict[Lane, deque[asyncio.Future[None]]] = {lane: deque() for lane in Lane}
+        self._fresh_s = fresh_s
+        self._waiting: dict[Lane, deque[asyncio.Future[float]]] = {lane: deque() for lane in Lane}
         self._paying: asyncio.Task[None] | None = None
 
     async def take(self) -> None:
-        """Wait for the permission to make one call now.
+        """Wait for the permission to make one call now; one that comes late, after the loop hung, is paid for again.
 
         Raises:
             BudgetSpentError: the budget is spent; nothing was sent.
         """
-        permit: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[calling.get().lane].append(permit)
-        if self._paying is None:
-            self._paying = asyncio.create_task(self._pay_while_any_wait())
-        await permit
+        while True:
+            permit: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+            self._waiting[calling.get().lane].append(permit)
+            if self._paying is None:
+                self._paying = asyncio.create_task(self._pay_while_any_wait())
+            paid_at = await permit
+            if lease_clock() - paid_at < self._fresh_s:
+                return
 
     async def _pay_while_any_wait(self) -> None:
         try:
@@ -92,21 +98,26 @@ class Permits:
                 waiting = self._waiting[lane]
                 count = len(waiting)
                 try:
-                    granted, more_in_s = await asyncio.to_thread(self._pay, lane, count)
+                    granted, more_in_s, paid_at = await asyncio.to_thread(self._paid, lane, count)
                 except LedgerError:
-                    granted, more_in_s = 0, _LEDGER_AWAY_S
-                self._answer([waiting.popleft() for _ in range(granted)], None)
+                    granted, more_in_s, paid_at = 0, _LEDGER_AWAY_S, 0.0
+                self._answer([waiting.popleft() for _ in range(granted)], paid_at)
                 spent = BudgetSpentError(self._system, more_in_s)
                 self._answer([waiting.popleft() for _ in range(count - granted)], spent)
         finally:
             self._paying = None  # in the same step in which nobody was found waiting: whoever comes next starts anew
 
+    def _paid(self, lane: Lane, count: int) -> tuple[int, float, float]:
+        """Pay, and tell too when that was, on `lease_clock`."""
+        granted, more_in_s = self._pay(lane, count)
+        return granted, more_in_s, lease_clock()
+
     @staticmethod
-    def _answer(permits: "list[asyncio.Future[None]]", error: Exception | None) -> None:
+    def _answer(permits: "list[asyncio.Future[float]]", answer: float | Exception) -> None:
         for permit in permits:
             if permit.done():
                 continue  # who waited has given up
-            if error is None:
-                permit.set_result(None)
+            if isinstance(answer, Exception):
+                permit.set_exception(answer)
             else:
-                permit.set_exception(error)
+                permit.set_result(answer)

@@ -1,6 +1,7 @@
 """Permission for each call, out of a budget: nobody waits for ever, nobody goes unpaid."""
 
 import asyncio
+import threading
 
 import pytest
 
@@ -34,6 +35,25 @@ def test_those_who_wait_together_share_a_payment_and_each_is_paid_for() -> None:
     asyncio.run(together())
     assert sum(paid) == 100
     assert len(paid) < 100
+
+
+def test_a_call_that_would_go_out_long_after_its_payment_is_paid_for_again() -> None:
+    paid: list[int] = []
+
+    async def late() -> None:
+        loop = asyncio.get_running_loop()
+
+        def pay(_lane: Lane, wanted: int) -> tuple[int, float]:
+            if not paid:
+                loop.call_soon_threadsafe(threading.Event().wait, 0.03)  # hangs the loop
+            paid.append(wanted)
+            return wanted, 0.0
+
+        async with asyncio.timeout(5):
+            await Permits("CrowdTwist", pay, fresh_s=0.02).take()
+
+    asyncio.run(late())
+    assert paid == [1, 1]
 
 
 def test_what_is_not_granted_is_refused_with_the_time_to_wait() -> None:

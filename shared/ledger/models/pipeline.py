@@ -303,12 +303,12 @@ class Secret(Base):
 
 
 class Spend(Base):
-    """Calls that a connection's budget was spent on, by second and lane; a little over a minute of them."""
+    """Calls that a connection's budget was spent on, by quarter of a second and lane; a minute or two of them."""
 
     __tablename__ = "spend"
 
     name: Mapped[str] = mapped_column(Text, primary_key=True)
-    at_s: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    slot: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     lane: Mapped[str] = mapped_column(Text, primary_key=True)
     calls: Mapped[int]
 

@@ -102,12 +102,14 @@ def _masked(key: str, value: object, depth: int, *, words: bool) -> object:
         return _masked_text(key, value, words=words) if value else value
     if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, int | float):  # before what costs more to tell
+        return value if key in _HARMLESS else MASK
     if isinstance(value, Mapping) and depth:
         parts = islice(value.items(), MOST_ENTRIES)
         return {hidden(name, MASK): _masked(name, part, depth - 1, words=words) for name, part in parts}
     if isinstance(value, list | tuple) and depth:
         return [_masked(key, part, depth - 1, words=words) for part in islice(value, MOST_ENTRIES)]
-    return value if key in _HARMLESS and isinstance(value, int | float) else MASK
+    return MASK
 
 
 def _masked_text(key: str, text: str, *, words: bool) -> str:

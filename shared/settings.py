@@ -259,7 +259,7 @@ class WorkerSettings(BaseModel):
 
     concurrency: int = Field(2, ge=1, description="processes of one worker")
     patience_s: float = Field(2, gt=0, description="s; a batch goes on without members that answer later")
-    calls_in_flight: int = Field(50, ge=1, description="calls that one process makes to one connection at once")
+    calls_in_flight: int = Field(200, ge=1, description="calls that one process makes to one connection at once")
 
 
 class GuardSettings(BaseModel):

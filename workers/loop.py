@@ -61,12 +61,17 @@ class CallLoop:
         """
         runner = self.stages[stage]
         groups = [works[start : start + runner.group] for start in range(0, len(works), runner.group)]
+        kinds = {(one.lane, one.must_call) for one in works}
+        terms_of = {kind: replace(terms, lane=kind[0], out_of_turn=kind[1]) for kind in kinds}
 
         async def answered() -> list[Answer]:
-            tasks = [asyncio.create_task(self._group(runner, group, terms)) for group in groups]
-            done, late = await asyncio.wait(tasks, timeout=patience_s)
+            tasks = [
+                asyncio.create_task(self._group(runner, group, terms_of[group[0].lane, group[0].must_call]))
+                for group in groups
+            ]
+            done, late = await asyncio.wait(tasks, timeout=max(0.0, min(patience_s, terms.left_s)))
             for task in late:
-                self._expect(task, conclude_late)
+                self._expect(task, conclude_late, terms)
             return [answer for task in tasks if task in done for answer in task.result()]
 
         return self.call(answered())
@@ -101,24 +106,33 @@ class CallLoop:
         self._thread.join(timeout_s)
 
     async def _group(self, stage: Runner, works: Sequence[Work], terms: Calling) -> list[Answer]:
-        """Try *works* together; whatever escapes the stage is a bug of one of them, so then each is tried alone."""
-        calling.set(replace(terms, lane=works[0].lane, out_of_turn=works[0].must_call))
-        left_s = terms.left_s
-        if left_s <= 0:
+        """Try *works* together; whatever escapes the stage is a bug of one of them, so then each is tried alone.
+
+        It is cancelled at the end of the lease, by `_expect`.
+        """
+        calling.set(terms)
+        if terms.left_s <= 0:
             return [(work, Failed(LeaseLostError("membersync"))) for work in works]
         try:
-            async with asyncio.timeout(None if isinf(left_s) else left_s):
-                return list(zip(works, await stage.run(works), strict=True))
-        except TimeoutError:
+            return list(zip(works, await stage.run(works), strict=True))
+        except asyncio.CancelledError:
             failed = Failed(OutcomeUnknownError("membersync", "no end within the lease"))
             return [(work, failed) for work in works]
         except Exception as error:  # noqa: BLE001  # it becomes that member's dead letter
             if len(works) == 1:
                 return [(works[0], error)]
-        alone = await asyncio.gather(*(self._group(stage, [work], terms) for work in works))
-        return [answer for answers in alone for answer in answers]
+        alone = [asyncio.create_task(self._group(stage, [work], terms)) for work in works]
+        try:
+            await asyncio.wait(alone)
+        except asyncio.CancelledError:
+            for one in alone:
+                one.cancel()
+            await asyncio.wait(alone)
+        return [answer for one in alone for answer in one.result()]
 
-    def _expect(self, task: "asyncio.Task[list[Answer]]", conclude_late: Callable[[list[Answer]], object]) -> None:
+    def _expect(
+        self, task: "asyncio.Task[list[Answer]]", conclude_late: Callable[[list[Answer]], object], terms: Calling
+    ) -> None:
         finished: Future[None] = Future()
         self._late.add(finished)
 
@@ -131,4 +145,12 @@ class CallLoop:
                 self._late.discard(finished)
                 finished.set_result(None)
 
-        task.add_done_callback(lambda ended: self._writers.submit(write, ended.result()))
+        # Only who is late has a timer: one for each group would cost more than the rest of its bookkeeping.
+        end = None if isinf(terms.left_s) else self._loop.call_later(max(0.0, terms.left_s), task.cancel)
+
+        def ended(task: "asyncio.Task[list[Answer]]") -> None:
+            if end is not None:
+                end.cancel()
+            self._writers.submit(write, task.result())
+
+        task.add_done_callback(ended)

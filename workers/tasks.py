@@ -171,7 +171,7 @@ class Attempt:
 
     def _begin(self, ids: Sequence[int]) -> list[Begun]:
         # Durable where a call follows that must not be repeated beside itself (deploy/decisions/0003).
-        with transaction(engine(), durable=self.stage is not Stage.OIC) as tx:
+        with transaction(engine(durable=self.stage is not Stage.OIC)) as tx:
             self.gate = gate = connections.gate(tx, self.stage)
             begun = attempts.begin(tx, self.stage, ids, lease_s=self.of.dispatcher.lease_s)
             works = begun.works
@@ -289,7 +289,7 @@ class Attempt:
 
     def _written(self, endings: Sequence[Ending], seen: Seen | None = None) -> list[Written]:
         def write() -> int:
-            with transaction(engine(), durable=False) as tx:
+            with transaction(engine(durable=False)) as tx:
                 count = attempts.finish(tx, self.stage, endings, self.terms)
                 was_well = self.gate is not None and self.gate.is_well
                 if seen is None or not count or (was_well and not seen.failed):

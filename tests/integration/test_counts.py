@@ -43,9 +43,9 @@ BOUNDS = {
     "round trips of intake for 200 events": (11, 10),
     "round trips of a dispatcher's turn that finds nothing": (1, 1),
     "round trips of a dispatcher's turn that publishes 2 batches": (4, 4),
-    "round trips of a batch at oic": (9, 9),
-    "round trips of a batch at crowdtwist": (10, 10),
-    "round trips of a batch at siebel": (10, 10),
+    "round trips of a batch at oic": (7, 7),
+    "round trips of a batch at crowdtwist": (9, 9),
+    "round trips of a batch at siebel": (9, 9),
     "round trips to pay for the calls of a batch": (240, 240),  # who asks while a payment is under way shares the next
     "commits per 100 events, payments aside": (6, 6),
     "WAL bytes per event, intake": (2_550, 2_000),

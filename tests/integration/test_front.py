@@ -146,3 +146,12 @@ def test_a_front_is_never_ahead_of_now(road: Road) -> None:
     road.sql("update instance set state = 'waiting', due_at = now() + interval '1 hour'")
     advance(road, front, times=3)
     assert all(mark.due_at <= datetime.now(UTC) + timedelta(seconds=1) for mark in front.due.values())
+
+
+def test_what_changes_with_every_event_is_vacuumed_early_and_without_naps(road: Road) -> None:
+    options = dict(road.sql("select relname::text, array_to_string(reloptions, ' ') from pg_class where relkind = 'r'"))
+    for table in ("instance", "member", "errand"):
+        assert "autovacuum_vacuum_cost_delay=0" in options[table]
+        assert "autovacuum_vacuum_scale_factor=0.01" in options[table]
+    for table in ("payload", "mapping", "activity"):
+        assert "autovacuum_vacuum_insert_scale_factor=0.05" in options[table]

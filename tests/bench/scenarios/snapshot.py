@@ -78,6 +78,7 @@ def _lap(on: Rig, events: int, what: str) -> Lap:
 def _held_snapshot(on: Rig) -> Iterator[None]:
     """Hold a snapshot open for the length of the block, as a report in one transaction does."""
     with on.ledger.connect().execution_options(isolation_level="REPEATABLE READ") as tx:
+        tx.execute(text("set local application_name = 'a report'"))
         tx.execute(text("set local idle_in_transaction_session_timeout = 0"))
         tx.execute(text("select count(*) from member"))
         yield

@@ -10,6 +10,9 @@
 | `membersync_oldest_seconds{lane,state}` | gauge | the same: age of the oldest, s since acceptance; 0: there is none |
 | `membersync_connection_up{name}` | gauge | 1: neither paused nor its breaker open |
 | `membersync_budget_used_ratio{name}` | gauge | calls paid for in the last minute (61 s), in parts of the budget |
+| `membersync_call_limit{name}` | gauge | calls in flight that the connection takes, as far as is known |
+| `membersync_calls_in_flight{name}` | gauge | calls of all workers in flight at once, at most in the last second |
+| `membersync_call_backoffs_total{name}` | counter | how often that limit went down |
 | `membersync_dead_letters{stage,code}` | gauge | dead letters now |
 | `membersync_processes{kind,lane,state}` | gauge | dispatchers (no lane) and worker processes, `at_work` or `silent` |
 | `membersync_mail_unsent` | gauge | mails that the mail server has not taken yet |
@@ -105,6 +108,7 @@ class LedgerCollector(Collector):
         what = "Calls that count in any 60 s, in parts of the budget"
         used = {(row.name,): row.budget.used / row.budget.per_minute for row in look.connections if row.budget}
         yield _family(GaugeMetricFamily, "membersync_budget_used_ratio", what, ["name"], used)
+        yield from _calls(look)
         what = "Mails that the mail server has not taken yet"
         yield GaugeMetricFamily("membersync_mail_unsent", what, look.unsent.count)
         what = "Age of the oldest mail that was not taken yet"
@@ -202,6 +206,20 @@ def _backlog(look: _Look) -> Iterator[Metric]:
     dead = {(str(stage), code): 0 for stage, code in product(Stage, OURS)}
     dead |= {(row.stage, row.code): row.count for row in look.dead_letters}
     yield _family(GaugeMetricFamily, "membersync_dead_letters", "Dead letters by cause", ["stage", "code"], dead)
+
+
+def _calls(look: _Look) -> Iterator[Metric]:
+    """Yield what is known of how many calls each connection takes at once."""
+    calls = {(row.name,): row.calls for row in look.connections if row.calls}
+    what = "Calls in flight that the connection takes, as far as is known"
+    limits = {name: float(one.limit) for name, one in calls.items()}
+    yield _family(GaugeMetricFamily, "membersync_call_limit", what, ["name"], limits)
+    what = "Calls of all workers in flight at once, at most in the last second"
+    in_flight = {name: float(one.in_flight) for name, one in calls.items()}
+    yield _family(GaugeMetricFamily, "membersync_calls_in_flight", what, ["name"], in_flight)
+    what = "How often the limit of calls in flight went down"
+    backoffs = {name: float(one.backoffs) for name, one in calls.items()}
+    yield _family(CounterMetricFamily, "membersync_call_backoffs", what, ["name"], backoffs)
 
 
 def _processes(look: _Look) -> Metric:

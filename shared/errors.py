@@ -11,7 +11,8 @@ MembersyncError                 code = stable word, for logs, ledger and filters
 │   │   ├── OutcomeUnknownError the request went out and no answer came back: probe before repeating a create
 │   │   ├── RowConflictError    somebody else keeps changing this record: no word about the system, never given up
 │   │   └── AddressPendingError refused for an address that another member is just giving up: waits for that member
-│   ├── BudgetSpentError        our own budget for that system is spent: later, at no cost
+│   ├── BudgetSpentError        our own budget for that system is spent, or as many calls as it takes are in flight:
+│   │                           later, at no cost
 │   ├── LeaseLostError          our own time for the attempt ran out before anything was sent: later, at no cost
 │   ├── UnauthorisedError       401/403: ours or theirs to put right; retried by policy, never a Data Error
 │   └── DataError               the member itself is refused: told to Siebel, no retry; a newer event brings the fix
@@ -134,13 +135,15 @@ class AddressPendingError(TransientError):
 
 
 class BudgetSpentError(StageError):
-    """The budget of the connection is spent for now: nothing was sent, no attempt is spent.  Units: seconds."""
+    """What the connection may be asked for is spent for now: nothing was sent, no attempt is spent.  Units: seconds."""
 
     code = "budget_spent"
 
-    def __init__(self, system: str, more_in_s: float) -> None:
-        super().__init__(system, "the budget of calls is spent for this minute")
-        self.args = (system, more_in_s)
+    def __init__(
+        self, system: str, more_in_s: float, what: str = "the budget of calls is spent for this minute"
+    ) -> None:
+        super().__init__(system, what)
+        self.args = (system, more_in_s, what)
         self.more_in_s = more_in_s
 
 

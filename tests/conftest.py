@@ -100,6 +100,7 @@ def _emptying() -> TextClause:
             from pg_sequences where last_value is not null;
         delete from connection;
         insert into connection (name) values ('oic'), ('crowdtwist'), ('siebel');
+        insert into call_limit (name) values ('oic'), ('crowdtwist'), ('siebel');
         insert into bookmark (name, upto) values ('tally', now()), ('digest', now()), ('snapshot', now());
     end $$""")
 

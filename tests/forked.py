@@ -27,7 +27,7 @@ _LIBRARIES = (
 )
 _OURS = (
     *("producers.cli.app", "producers.dispatch.dispatcher", "producers.site"),
-    *("workers.loop", "workers.stages", "workers.guard", "workers.heartbeat"),
+    *("workers.loop", "workers.stages", "workers.guard", "workers.heartbeat", "workers.calls_in_flight"),
 )
 _forking = get_context("forkserver")
 _forking.set_forkserver_preload([*_LIBRARIES, *_OURS])

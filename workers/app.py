@@ -13,7 +13,7 @@ from shared.broker import app
 from shared.budgets import permits
 from shared.ledger.engine import engine, forget_inherited
 from shared.settings import settings
-from workers import heartbeat, stages
+from workers import calls_in_flight, heartbeat, stages
 from workers.guard import guard
 from workers.loop import CallLoop
 from workers.tasks import process
@@ -40,6 +40,8 @@ def _start(sender: object = None, **_: object) -> None:
     engine().connect().close()
     process.who = heartbeat.who(str(sender), app)
     process.loop.keep(heartbeat.beat_for_ever(process.who))
+    if slots := calls_in_flight.adaptive(process.loop.stages, settings()):
+        process.loop.keep(calls_in_flight.follow_for_ever(process.who.name, slots))
     # What is loaded by now stays: looked through again and again for what can go, it would cost a tenth of the work.
     gc.collect()
     gc.freeze()
@@ -52,3 +54,4 @@ def _stop(**_: object) -> None:
         process.loop = None
     if process.who is not None:
         heartbeat.leave(process.who)
+        calls_in_flight.leave(process.who.name)

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, fields, replace
 from typing import Protocol, TypeVar
 from urllib.parse import parse_qsl, quote
@@ -140,11 +140,13 @@ class SettingsError(ValueError):
 class Settings:
     """What every simulator can be told.
 
-    Units: milliseconds; the jitter is drawn evenly from 0 to ``latency_jitter_ms`` and added.
+    Units: milliseconds; the jitter is drawn evenly from 0 to ``latency_jitter_ms`` and added.  ``capacity`` calls are
+    served at once, others wait for that in the order in which they came, which is the knee of its latency; 0: all.
     """
 
     latency_ms: float = 0
     latency_jitter_ms: float = 0
+    capacity: int = 0
     record_calls: bool = True
 
 
@@ -226,6 +228,8 @@ class Simulator:
         self._timers: set[asyncio.TimerHandle] = set()
         self._reopening: set[asyncio.Task[None]] = set()
         self._dice = dice(20240601)
+        self._served = 0
+        self._queue: deque[asyncio.Future[None]] = deque()
 
     def state(self) -> dict[str, object]:
         """Return the summary of everything, as JSON."""
@@ -244,7 +248,7 @@ class Simulator:
         call = self.calls.begin(request, keys)
         fault = self.faults.pick(request, self.api.aliases(keys)) if self.faults else None
         settings = self.api.settings
-        if fault is not None or settings.latency_ms or settings.latency_jitter_ms:
+        if fault is not None or settings.latency_ms or settings.latency_jitter_ms or settings.capacity:
             return self._receive_slowly(request, call, fault)
         try:
             response = self.api.answer(request)
@@ -266,13 +270,37 @@ class Simulator:
         try:
             settings = self.api.settings
             latency_ms = settings.latency_ms + settings.latency_jitter_ms * self._dice.random()
-            await asyncio.sleep(latency_ms / 1000)
+            async with self._place():
+                await asyncio.sleep(latency_ms / 1000)
             answer = self.api.answer(request) if fault is None else await self._fail(request, fault)
             if answer is not None and not ended:
                 call.status = answer.status
             return answer
         finally:
             end()
+
+    @contextlib.asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """Hold one of the places of ``capacity``, waiting for it behind those who wait already."""
+        if self.api.settings.capacity:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._queue.append(turn)
+            self._call_next()
+            await turn
+        else:
+            self._served += 1
+        try:
+            yield
+        finally:
+            self._served -= 1
+            self._call_next()
+
+    def _call_next(self) -> None:
+        while self._queue and (not self.api.settings.capacity or self._served < self.api.settings.capacity):
+            turn = self._queue.popleft()
+            if not turn.done():
+                self._served += 1
+                turn.set_result(None)
 
     async def _fail(self, request: Request, fault: Fault) -> Answer:
         match fault.kind:

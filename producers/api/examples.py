@@ -217,6 +217,15 @@ CONNECTION: dict[str, Any] = {
         "free_live": 8800,
         "free_bulk": 7000,
     },
+    "calls": {
+        "limit": 12,
+        "in_flight": 12,
+        "wanted": 80,
+        "reason": "answers take 3.1 times 210 ms, what they take unloaded",
+        "backoffs": 4,
+        "changed_at": "2026-11-23T08:51:00Z",
+        "unloaded_ms": {"POST": 340.5, "PUT": 210.0},
+    },
 }
 _PAUSED: dict[str, Any] = {
     **CONNECTION,

@@ -152,7 +152,7 @@ def _switch(act: Act, stage: Stage, reason: str, *, as_json: bool) -> int:
 
 def _print_connections(rows: Sequence[ConnectionState]) -> None:
     """Print how the connections stand, and below them why one does not serve."""
-    print_rows(rows, _CONNECTIONS, expendable=["free now", "failures", "breaker", "since"])
+    print_rows(rows, _CONNECTIONS, expendable=["free now", "in flight", "failures", "breaker", "since"])
     out = console()
     for row in rows:
         whys = []
@@ -162,6 +162,8 @@ def _print_connections(rows: Sequence[ConnectionState]) -> None:
             whys.append(f"asked us to wait until {instant(row.wait_until)}")
         if row.suspects:
             whys.append(f"{row.suspects} suspects: they failed while it served others")
+        if row.calls and row.calls.backoffs:
+            whys.append(f"takes {row.calls.limit} calls at once: {row.calls.reason}")
         if row.last_error:
             whys.append(f"last error: {row.last_error}")
         for why in whys:
@@ -185,6 +187,7 @@ _CONNECTIONS: Columns[ConnectionState] = {
     "next probe": _next_probe,
     "held": lambda row: row.held or "",
     "calls/min": lambda row: "no limit" if row.budget is None else f"{row.budget.used} of {row.budget.per_minute}",
+    "in flight": lambda row: row.calls and f"{row.calls.in_flight} of {row.calls.limit}",
     "free now": lambda row: row.budget and f"{row.budget.free_live} live, {row.budget.free_bulk} bulk",
 }
 _BACKLOG: Columns[Backlog] = {

@@ -19,7 +19,7 @@ import kombu.exceptions
 from shared.broker import publish
 from shared.budgets import budgets
 from shared.errors import LedgerConflictError, LedgerError
-from shared.ledger import agenda, connections, heartbeats, spending
+from shared.ledger import agenda, call_limits, connections, heartbeats, spending
 from shared.ledger.connections import Gate
 from shared.ledger.engine import Transaction, engine, in_halves, statements, transaction, wait_for_call, wake_calls
 from shared.ledger.front import Front
@@ -42,6 +42,10 @@ _PRUNE_EVERY_S = 60.0
 _PRUNE_SIZE = 5_000
 _EXPIRE_SIZE = 1_000
 _ERRANDS_SIZE = 200
+_AHEAD_S = 10.0
+"""Workers are given calls for as long ahead as this, where a limit of calls in flight makes them wait."""
+_CROWDED = {Lane.BULK: 1.0, Lane.LIVE: 2.0}
+"""How much of that is enough for a lane; live calls go before bulk calls."""
 _HOLD_SIZE = 2_000
 _TOKEN_BITS = 62
 
@@ -69,6 +73,8 @@ class Dispatcher:
         self._prune_at = 0.0
         self._who = heartbeats.dispatcher()
         self._beat_at = 0.0
+        self._limits_at = 0.0
+        self._crowds: Mapping[Stage, float] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Take turns until *stop*; a ledger or broker that is away is waited for, not died of."""
@@ -98,6 +104,7 @@ class Dispatcher:
         if is_tick:
             self._tidy_at = time.monotonic() + self._settings.dispatcher.tick_s
             self._give_back()  # first: whatever fails below, turn by turn, keeps no lease from coming back
+        self._limit_calls()
         token = _token()
         with statements(self._ledger) as tx:
             todo = agenda.look(tx, self._front)
@@ -128,6 +135,19 @@ class Dispatcher:
             heartbeats.beat(tx, self._who)
         self._beat_at = time.monotonic() + heartbeats.EVERY_S
 
+    def _limit_calls(self) -> None:
+        """Decide and divide anew how many calls may be in flight, once in a while."""
+        if time.monotonic() < self._limits_at:
+            return
+        self._limits_at = time.monotonic() + call_limits.EVERY_S
+        rules = {stage: self._settings.connection(stage).concurrency_rules for stage in Stage}
+        with transaction(self._ledger) as tx:
+            looked = call_limits.look(tx, {stage: one for stage, one in rules.items() if one is not None})
+            self._crowds = call_limits.crowds(tx, _AHEAD_S)
+        for one in looked:
+            if one.now.limit < one.was.limit:
+                log.warning("fewer calls", stage=one.stage, was=one.was.limit, now=one.now.limit, why=one.now.reason)
+
     def _tend(self, gates: Mapping[Stage, Gate], held: Collection[tuple[Lane, Stage]]) -> bool:
         """Hold who is due where nothing may go out, probe what is down, let go who was held; say if there is more."""
         is_busy = False
@@ -139,7 +159,9 @@ class Dispatcher:
                 continue
             report_after_s = None if gate.paused else self._settings.siebel.report_after_s
             with transaction(self._ledger) as tx:
-                count = outages.hold_due(tx, Hold(stage, gate.why, report_after_s), limit=_HOLD_SIZE)
+                count = outages.hold_due(
+                    tx, Hold(stage, gate.why, report_after_s, gate.breaker.failing_since), limit=_HOLD_SIZE
+                )
             is_busy |= count == _HOLD_SIZE
             if not gate.wants_probe:
                 continue
@@ -193,7 +215,7 @@ class Dispatcher:
         return claims.claim(tx, limits, token=token, lease_s=lease_s, front=self._front)
 
     def _rooms(self, tx: Transaction, frees: Mapping[Lane, int], unbegun: Mapping[Lane, int]) -> dict[Lane, _Room]:
-        """Say how many instances of each lane may be put on the broker: by its queues, and by the budgets.
+        """Say how many instances of each lane may be put on the broker: by its queues, the budgets and crowds.
 
         Where a budget allows fewer than the queues, rest no longer than until it allows more.
         """
@@ -204,6 +226,10 @@ class Dispatcher:
                 limits[lane][stage] = min(frees[lane], budget.free(lane, used) - waiting)
             if any(limits[lane][stage] < free for lane, free in frees.items()):
                 self._rest_s = min(self._rest_s, spending.more_in_s(tx, stage))
+        for stage, crowd in self._crowds.items():  # who found no slot in time would only come back
+            for lane, enough in _CROWDED.items():
+                if crowd >= enough:
+                    limits[lane][stage] = 0
         for of in limits.values():  # what starts at oic goes on to crowdtwist in the same chain
             of[Stage.OIC] = min(of[Stage.OIC], of[Stage.CROWDTWIST])
         return {lane: _Room(free, limits[lane]) for lane, free in frees.items()}
@@ -299,6 +325,7 @@ class Dispatcher:
             spending.forget(tx)
             pruned = claims.prune(tx, days=self._settings.dispatcher.retention_days, limit=_PRUNE_SIZE)
             heartbeats.prune(tx)
+            call_limits.forget(tx)
         if pruned:
             log.info("pruned", instances=pruned)
         if pruned == _PRUNE_SIZE:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, Row, text
 
-from shared.ledger import spending
+from shared.ledger import call_limits, spending
 from shared.ledger.records import BudgetState, ConnectionState
 from shared.ledger.spending import Budget
 from shared.lifecycle.breaker import Breaker, Position, Rules, Seen, after, after_test, is_in_question
@@ -167,6 +167,7 @@ def connections(tx: Connection, budgets: Mapping[Stage, Budget]) -> list[Connect
     """Read every connection, in the order of the pipeline; *budgets* of those that have one."""
     rows = {row.name: row for row in tx.execute(_CONNECTIONS)}
     held = {row.due_stage: row.total for row in tx.execute(_HELD)}
+    calls = call_limits.states(tx)
     suspects = {row.failed_stage: (row.total, row.given_up) for row in tx.execute(_SUSPECTS)}
     found = []
     for stage in STAGES:
@@ -190,6 +191,7 @@ def connections(tx: Connection, budgets: Mapping[Stage, Budget]) -> list[Connect
                 budget=budget,
                 suspects=waiting,
                 suspects_given_up=given_up,
+                calls=calls.get(stage),
             )
         )
     return found

@@ -115,13 +115,32 @@ class BudgetState:
 
 
 @dataclass(frozen=True, slots=True)
+class CallsState:
+    """The calls of all workers to a connection that are in flight at once, as far as it takes them.
+
+    Shape: *limit* of them, for *reason*, since *changed_at*; *in_flight* at most in the last second, *wanted* with
+    those that waited for the limit; *backoffs* how often it went down, ever; *unloaded_ms* what an answer takes when
+    nothing waits, by operation, as far as it is known.
+    """
+
+    limit: int
+    in_flight: int
+    wanted: int
+    reason: str
+    backoffs: int
+    changed_at: datetime
+    unloaded_ms: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionState:
     """One outside system.  *state*: `up`, or why nothing goes out: `paused`, `open` (down), `half_open` (being probed).
 
     Shape: *since* when it stands so, None: ever since; *failures* in a row, and the *last_error* of them, masked;
     *held* instances that wait for it; *budget* None: no limit; *suspects* instances that failed there, and wait or were
     given up, while it served others, *suspects_given_up* of them dead letters; *wait_until* the end of a wait that it
-    asked for.  Units: *next_probe_in_s* seconds.
+    asked for; *calls* None: no call was made yet, or their number does not follow how it answers.  Units:
+    *next_probe_in_s* seconds.
     """
 
     name: str
@@ -143,6 +162,7 @@ class ConnectionState:
     suspects: int = field(default=0, kw_only=True)
     suspects_given_up: int = field(default=0, kw_only=True)
     wait_until: datetime | None = field(default=None, kw_only=True)
+    calls: CallsState | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

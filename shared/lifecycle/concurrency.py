@@ -21,7 +21,7 @@ limit count as they are.  Where nothing is known yet, such a limit is searched f
 at the floor, load of ours is not the reason: then that is the new measure.
 
 Refusals (4xx) are neither slow nor lost, however fast they come; 429 and Retry-After are the budget's and breaker's.
-Why so, and what was measured: deploy/decisions/0009-adaptive-concurrency.md.
+Why so, and what was measured: deploy/decisions/0012-adaptive-concurrency.md.
 """
 
 from collections import Counter
@@ -40,9 +40,9 @@ PATIENT_S = 10.0
 """A limit in between is tried a step higher after so long.  Units: seconds."""
 WARY_S = 15.0
 """A limit that queued is not tried again for so long.  Units: seconds."""
-LEAST_S = 0.025
+LEAST_S = 0.05
 """Less is not told apart: so much the event loop of a busy worker adds by itself.  Units: seconds."""
-START = 8
+START = 50
 """The first limit of all."""
 ENOUGH = 20
 """Answers that tell something; fewer do where the limit is lower."""
@@ -177,6 +177,11 @@ class Limit:
         known = self.unloaded.get(operation)
         return quantile_s(known, _LOW) if known else None
 
+    def carries(self, seconds: float) -> float:
+        """Return how many calls it lets through in that time, by the slowest operation; infinity: not known."""
+        slowest_s = max((self.unloaded_s(name) or 0.0 for name in self.unloaded), default=0.0)
+        return max(self.limit, self.limit * seconds / max(slowest_s, LEAST_S)) if slowest_s else inf
+
 
 def first(rules: Rules) -> Limit:
     """Return the limit to begin with."""
@@ -184,10 +189,13 @@ def first(rules: Rules) -> Limit:
 
 
 def tells(window: Window, limit: int) -> bool:
-    """Return whether *window* is enough to judge by."""
-    good = sum(answers.count for answers in window.operations.values())
-    lost = sum(answers.lost for answers in window.operations.values())
-    return good + lost >= max(_LEAST_ANSWERS, min(ENOUGH, limit)) or (window.lasted_s >= LONGEST_S and good + lost > 0)
+    """Return whether *window* is enough to judge by: calls that began together come back together, in lumps."""
+    good = _sum_of(answers.good for answers in window.operations.values())
+    served, lost = sum(good.values()), sum(answers.lost for answers in window.operations.values())
+    if window.lasted_s >= LONGEST_S or lost >= max(_LEAST_ANSWERS, served):
+        return served + lost > 0
+    is_short = not lost and served > 0 and window.lasted_s < quantile_s(good, 0.5)
+    return not is_short and served + lost >= max(_LEAST_ANSWERS, min(ENOUGH, limit))
 
 
 def after(known: Limit, window: Window, rules: Rules) -> Limit:
@@ -266,7 +274,12 @@ class _Look:
         self.doubt = exp(_DOUBT * deviation / told / sqrt(told)) if told else 1.0
         """By what factor the ratio may be wrong for want of answers, as far as they scatter."""
         self.unloaded_s = needed / told if told else 0.0
-        self.rate = self.good / window.lasted_s
+        # The very first calls find nothing in flight: until they are answered there is no rate.
+        empty_s = (
+            quantile_s(_sum_of(one.good for one in served.values()), 0.5) if served and not known.unloaded else 0.0
+        )
+        is_first = not known.was and known.age_s <= window.lasted_s
+        self.rate = self.good / max(window.lasted_s / 4, window.lasted_s - empty_s * is_first)
         self.needed = self.rate * self.unloaded_s
         self.is_fresh = known.age_s >= self.slowest_s
         """Whether most of these calls were made under the limit in force."""
@@ -360,7 +373,7 @@ def _raised(known: Limit, window: Window, look: _Look, rules: Rules) -> Limit:
         return known
     is_calm = look.ratio <= CALM or look.gained
     if known.was and look.gained_nothing and not is_calm:
-        known = replace(known, queued=known.limit, queued_s=0.0)
+        known = replace(known, queued=known.limit, queued_s=0.0, doubles_to=known.was)
         return _lowered(known, known.was, f"the step from {known.was} to {known.limit} gained nothing", rules)
     if not is_calm and known.age_s < PATIENT_S:
         return replace(known, reason=f"answers take {look.ratio:.1f} times what they take unloaded", was=0)

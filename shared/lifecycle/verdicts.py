@@ -134,7 +134,8 @@ class Rules:
 def conclude(work: Work, result: Result, rules: Rules) -> Ending:
     """Return what becomes of *work* after *result*."""
     if isinstance(result, Failed) and isinstance(result.error, BudgetSpentError):
-        return _untried(work, rules.stage, Line("over budget, due again", calls=result.calls), result.error.more_in_s)
+        line = Line(f"{result.error.what}, due again", calls=result.calls)
+        return _untried(work, rules.stage, line, result.error.more_in_s)
     if isinstance(result, Failed) and isinstance(result.error, LeaseLostError):
         return _untried(work, rules.stage, Line("the lease ran out before it was sent, due again", calls=result.calls))
     if work.errand is not None:

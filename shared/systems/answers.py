@@ -26,8 +26,16 @@ from urllib.parse import urlsplit
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from shared.errors import StageError, ThrottledError, UnauthorisedError, UnavailableError
+from shared.errors import (
+    OutcomeUnknownError,
+    StageError,
+    ThrottledError,
+    UnauthorisedError,
+    UnavailableError,
+    UnreachableError,
+)
 from shared.masking import mask_text
+from shared.systems.permits import Came
 
 _GOOD = range(200, 300)
 _LONGEST_WAIT_S = 30 * 86_400.0
@@ -92,6 +100,27 @@ def verdict(system: str, answer: Answer, handed_over: frozenset[int] = frozenset
         case HTTPStatus.SERVICE_UNAVAILABLE if answer.retry_after is not None:
             return _throttled(system, answer)
     return _unavailable(system, answer)
+
+
+def came_of(answer: Answer | StageError, reads: frozenset[int]) -> Came | None:
+    """Return what *answer* says of how busy the other side is, None: nothing.
+
+    A refusal says nothing, nor does a wish for patience, which the breaker obeys, nor words about a record.
+    """
+    match answer:
+        case OutcomeUnknownError():
+            return Came.TIMED_OUT
+        case UnreachableError():
+            return Came.UNCONNECTED
+        case Answer(ok=True):
+            return Came.GOOD
+        case Answer(status=status) if (
+            status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT
+        ):
+            asks_patience = status == HTTPStatus.SERVICE_UNAVAILABLE and answer.retry_after is not None
+            is_about_a_record = status in reads and answer.document is not None
+            return None if asks_patience or is_about_a_record else Came.UNSERVED
+    return None
 
 
 def _throttled(system: str, answer: Answer) -> ThrottledError:

@@ -1,21 +1,24 @@
-"""What a call needs right before it goes out: time left of the lease, and a permit of the connection's budget.
+"""What a call needs right before it goes out: time left of the lease, a slot, and a permit of the connection's budget.
 
 Who is silent for longer than `lease_s` is taken for lost, and another worker may then send something newer.  So the
 time is measured from before the begin, leaves a margin for the writing of the outcome, and is asked again right before
 each call goes out: a process that was frozen, or a machine that slept, wakes up without it and sends nothing.
 
-The budget is shared by all processes; many calls are paid for in one payment.
+The budget is shared by all processes; many calls are paid for in one payment.  So is the limit of calls in flight: how
+many slots a process has is its share, told once a second (`workers.calls_in_flight`); a slot itself costs no question.
 """
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from enum import StrEnum
 from math import inf
 
 from shared.errors import BudgetSpentError, LedgerError
+from shared.lifecycle.concurrency import Answers, Window, bucket
 from shared.personal import NOBODY, Company
 from shared.pipeline import Lane
 
@@ -56,6 +59,104 @@ class Calling:
 _ANYBODY = Calling()
 calling: ContextVar[Calling] = ContextVar("calling", default=_ANYBODY)
 """For whom calls are made in this context; `workers.loop` sets it for each group."""
+
+
+class Came(StrEnum):
+    """What came of a call, as far as it says how busy the other side is."""
+
+    GOOD = "good"
+    TIMED_OUT = "timed_out"
+    UNSERVED = "unserved"
+    UNCONNECTED = "unconnected"
+
+
+class Slots:
+    """How many calls are in flight at once, and what came of them.  For one event loop.
+
+    The limit may change at any time: calls that are in flight above it go on, and their slots are not given again.  Of
+    those who wait the live lane is first, each lane in its order.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.is_shared = False
+        """Whether the limit is a share of one for all processes, which changes with how the other side answers."""
+        self._limit = limit
+        self._in_flight = 0
+        self._waiting: dict[Lane, deque[asyncio.Future[None]]] = {lane: deque() for lane in Lane}
+        self._came: Counter[tuple[str, int | Came]] = Counter()
+        self._peak = self._wanted = 0
+        self._was_reached = False
+
+    def share(self, limit: int) -> None:
+        """Take *limit* as this process's share from now on."""
+        self.is_shared = True
+        self._limit = limit
+        self._call_next()
+
+    async def take(self, within_s: float) -> None:
+        """Wait for a slot.
+
+        Raises:
+            TimeoutError: none was free in time.
+        """
+        if self._in_flight < self._limit:  # so nobody waits
+            self._enter()
+            return
+        self._was_reached = True
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting[calling.get().lane]
+        waiting.append(turn)
+        self._wanted = max(self._wanted, self._wanted_now())
+        try:
+            async with asyncio.timeout(within_s):
+                await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled():
+                self.give_back()  # it was given in the same moment
+            else:
+                waiting.remove(turn)
+            raise
+
+    def give_back(self) -> None:
+        """Return a slot."""
+        self._in_flight -= 1
+        self._call_next()
+
+    def note(self, operation: str, came: Came, took_s: float) -> None:
+        """Count what came of a call, which took *took_s*."""
+        self._came[operation, bucket(took_s) if came is Came.GOOD else came] += 1
+
+    def window(self, lasted_s: float) -> tuple[Window, int]:
+        """Return what was counted in the last *lasted_s*, and how many slots were wanted at once; begin anew."""
+        operations = {}
+        for name in {operation for operation, _ in self._came}:
+            mine = {what: count for (operation, what), count in self._came.items() if operation == name}
+            lost = {came.value: mine.pop(came) for came in Came if came in mine}
+            operations[name] = Answers({int(place): float(count) for place, count in mine.items()}, **lost)
+        window = Window(lasted_s, operations, self._peak, self._was_reached)
+        wanted = self._wanted
+        self._came = Counter()
+        self._peak = self._in_flight
+        self._wanted = self._wanted_now()
+        self._was_reached = self._wanted > self._in_flight
+        return window, wanted
+
+    def _wanted_now(self) -> int:
+        return self._in_flight + sum(map(len, self._waiting.values()))
+
+    def _enter(self) -> None:
+        self._in_flight += 1
+        self._peak = max(self._peak, self._in_flight)
+        self._wanted = max(self._wanted, self._in_flight)
+
+    def _call_next(self) -> None:
+        for waiting in self._waiting.values():
+            while waiting and self._in_flight < self._limit:
+                turn = waiting.popleft()
+                if not turn.done():
+                    self._enter()
+                    turn.set_result(None)
+
 
 Pay = Callable[[Lane, int], tuple[int, float]]
 """Pay for up to so many calls of a lane; return how many are granted, and in how many seconds there are more.

@@ -19,7 +19,6 @@ Calls go to our own `shared.systems.wire.Wire` as method, address and bytes; as 
 times as much (deploy/decisions/0002-http-transport.md).  A Door belongs to one process and one event loop.
 """
 
-import asyncio
 from abc import ABC, abstractmethod
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +32,7 @@ import orjson
 
 from shared.addresses import proxy_for
 from shared.errors import (
+    BudgetSpentError,
     DataError,
     LeaseLostError,
     OutcomeUnknownError,
@@ -43,13 +43,15 @@ from shared.instances import Call, Done, Failed
 from shared.masking import has_words, mask
 from shared.personal import marked_in
 from shared.settings import Connection
-from shared.systems.answers import Answer, document_of, verdict, who_answered
-from shared.systems.permits import Permits, calling
+from shared.systems.answers import Answer, came_of, document_of, verdict, who_answered
+from shared.systems.permits import Permits, Slots, calling
 from shared.systems.wire import ANSWER_MAX_BYTES, Wire
 
 CONNECT_S = 10.0
 LEAST_S = 0.02
 """A call that has less time than this is not begun."""
+_MORE_IN_S = 1.0
+"""Who found no slot is due again after so long."""
 JSON_HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 
 
@@ -64,18 +66,34 @@ class Tokens(Protocol):
 
 
 class Request(NamedTuple):
-    """A request.  Shape: *path* and *query* are percent-encoded; *token* is a bearer token."""
+    """A request.
+
+    Shape: *path* and *query* are percent-encoded; *token* is a bearer token; *rows* in *body*, where it is an array;
+    *reads* statuses whose JSON the caller reads though they would be errors.
+    """
 
     method: str
     path: str
     query: str = ""
     body: bytes | None = None
     token: str | None = None
+    rows: int = 0
+    reads: frozenset[int] = frozenset()
 
     @property
     def url(self) -> str:
         """The address behind the base URL, as it may be shown."""
         return f"{self.path}?{self.query}" if self.query else self.path
+
+    @property
+    def operation(self) -> str:
+        """What is asked for, as far as it decides how long the answer takes."""
+        if not self.rows:
+            return self.method
+        return f"{self.method} {next(least for least in _ROWS if self.rows >= least)}+"
+
+
+_ROWS = (50, 10, 2, 1)
 
 
 class Door:
@@ -105,7 +123,7 @@ class Door:
         self._permits = permits
         self._base_url = base_url or ""
         self._secret_query = secret_query
-        self._slots = asyncio.Semaphore(calls_in_flight)
+        self.slots = Slots(calls_in_flight)
         connect_s = min(CONNECT_S, timeout_s / 3)  # well before the deadline, so that it shows where time ran out
         proxy = proxy_for(self._base_url)
         self._through = f" (through {proxy})" if proxy else ""
@@ -129,20 +147,25 @@ class Door:
         Raises:
             LeaseLostError: the lease is over; nothing was sent.
             UnreachableError: nothing was sent.
-            BudgetSpentError: the connection's budget is spent; nothing was sent.
+            BudgetSpentError: the connection's budget is spent, or its limit of calls in flight; nothing was sent.
             OutcomeUnknownError: it was sent, and no whole answer came.
         """
         ends = perf_counter() + timeout_s
-        slots = asyncio.Semaphore() if calling.get().out_of_turn else self._slots
-        await self._slot(slots, timeout_s)
+        in_turn = not calling.get().out_of_turn
+        if in_turn:
+            await self._slot(timeout_s)
         try:
             self._check_lease()
             if self._permits is not None:
                 await self._permits.take()
                 self._check_lease()
-            answer = await self._send(request, ends - perf_counter())
+            began = perf_counter()
+            answer = await self._send(request, ends - began)
+            if (came := came_of(answer, request.reads)) is not None:
+                self.slots.note(request.operation, came, perf_counter() - began)
         finally:
-            slots.release()
+            if in_turn:
+                self.slots.give_back()
         if isinstance(answer, StageError):
             raise answer  # here, outside every except clause: the client's own error shows the address and so the key
         return answer
@@ -151,15 +174,17 @@ class Door:
         if calling.get().left_s < LEAST_S:
             raise LeaseLostError(self.system)
 
-    async def _slot(self, slots: asyncio.Semaphore, timeout_s: float) -> None:
-        if not slots.locked():
-            await slots.acquire()
+    async def _slot(self, timeout_s: float) -> None:
+        if not self.slots.is_shared:
+            try:
+                await self.slots.take(timeout_s)
+            except TimeoutError:
+                raise UnreachableError(self.system, "no free connection in time; nothing was sent") from None
             return
-        try:
-            async with asyncio.timeout(timeout_s):
-                await slots.acquire()
+        try:  # half the time is left for the call: cut short, it would look like one that timed out
+            await self.slots.take(timeout_s / 2)
         except TimeoutError:
-            raise UnreachableError(self.system, "no free connection in time; nothing was sent") from None
+            raise BudgetSpentError(self.system, _MORE_IN_S, "as many calls as it takes are in flight") from None
 
     async def _send(self, request: Request, left_s: float) -> Answer | StageError:
         if left_s < LEAST_S:
@@ -242,7 +267,9 @@ class Exchange:
             StageError: as the table above says.
         """
         self.answer = None
-        request = Request(method, path, query, None if document is None else orjson.dumps(document))
+        rows = len(document) if isinstance(document, list) else 0
+        body = None if document is None else orjson.dumps(document)
+        request = Request(method, path, query, body, rows=rows, reads=handed_over)
         shown = mask(document) if shown is None else shown
         tokens = self._door.tokens
         if tokens is None:
@@ -314,6 +341,11 @@ class Client(ABC):
             secret_query=secret_query,
             tokens=tokens,
         )
+
+    @property
+    def slots(self) -> Slots:
+        """How many calls it makes at once, and what came of them."""
+        return self._door.slots
 
     def exchange(self, began: float | None = None, personal: Callable[[], Sequence[str]] = tuple) -> Exchange:
         """Begin the calls of one attempt; *began* and *personal* as in `Exchange`."""

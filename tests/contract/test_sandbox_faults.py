@@ -251,6 +251,37 @@ def test_the_state_counts_calls_and_overlaps_of_one_member(sandbox: RunningSandb
     assert (state["max_calls_per_minute"], state["in_flight"]) == (4, 0)
 
 
+def test_calls_beyond_the_capacity_wait_for_those_before_them(sandbox: RunningSandbox, http: httpx.Client) -> None:
+    for number in range(6):
+        create(sandbox, http, f"296-{number}")
+    sandbox.control.set("crowdtwist", latency_ms=100, capacity=2)
+
+    def took_s(number: int) -> float:
+        began = time.monotonic()
+        assert rename(sandbox, http, "One", f"296-{number}").status_code == 200
+        return time.monotonic() - began
+
+    with ThreadPoolExecutor(6) as pool:
+        took = sorted(pool.map(took_s, range(6)))
+    sandbox.control.set("crowdtwist", capacity=0)
+    with ThreadPoolExecutor(6) as pool:
+        unlimited = sorted(pool.map(took_s, range(6)))
+
+    assert took[0] >= 0.1
+    assert took[-1] >= 0.3
+    assert unlimited[-1] < took[-1]
+
+
+def test_more_capacity_is_used_by_those_who_wait(sandbox: RunningSandbox, http: httpx.Client) -> None:
+    create(sandbox, http)
+    sandbox.control.set("crowdtwist", latency_ms=50, capacity=1)
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(rename, sandbox, http, name) for name in ("One", "Two", "Three", "Four")]
+        sandbox.control.set("crowdtwist", capacity=3)
+
+        assert [one.result(5).status_code for one in waiting] == [200] * 4
+
+
 def test_the_last_calls_are_shown_without_the_key(sandbox: RunningSandbox, http: httpx.Client) -> None:
     create(sandbox, http)
     rename(sandbox, http, "Andrew")

@@ -218,6 +218,20 @@ def test_status_says_how_it_goes(cli: Terminal, events: Path) -> None:
     assert "pending" in shown
 
 
+def test_connections_say_how_many_calls_each_takes_and_why(cli: Terminal, ledger: Engine) -> None:
+    known = (
+        '{"limit": 12, "reason": "9 of 80 calls were lost: 9 timed out", "backoffs": 4, "unloaded": {"PUT": {"98": 3}}}'
+    )
+    with ledger.begin() as tx:
+        change = "known = cast(:known as jsonb), in_flight = 11, wanted = 40, changed_at = now()"
+        tx.execute(text(f"update call_limit set {change} where name = 'crowdtwist'"), {"known": known})
+    found = {row["name"]: row["calls"] for row in cli("connections", "--json").json["items"]}
+    assert (found["siebel"], found["crowdtwist"]["limit"], found["crowdtwist"]["in_flight"]) == (None, 12, 11)
+    assert found["crowdtwist"]["unloaded_ms"]["PUT"] == pytest.approx(188, abs=5)
+    shown = " ".join(cli("connections").out.split())
+    assert "CrowdTwist: takes 12 calls at once: 9 of 80 calls were lost: 9 timed out" in shown
+
+
 def test_status_is_watched_until_somebody_has_seen_enough(cli: Terminal, ledger_url: str) -> None:
     assert cli("status").code == 0
     with running("status", "--watch", MEMBERSYNC_LEDGER_URL=ledger_url) as watching:

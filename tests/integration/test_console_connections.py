@@ -79,6 +79,16 @@ def test_who_is_held_is_counted_and_linked(oscar: httpx.Client, road: Road) -> N
     assert '<a href="/instances?state=held&amp;stage=crowdtwist">1 instance</a>' in page.text
 
 
+def test_how_many_calls_it_takes_is_shown_with_the_reason(oscar: httpx.Client, road: Road) -> None:
+    assert "Calls in flight" not in card(oscar.get("/connections"), "crowdtwist")
+    known = '{"limit": 12, "reason": "9 of 80 calls were lost: 9 timed out", "backoffs": 4, "unloaded": {}}'
+    road.sql(f"""update call_limit set known = '{known}', in_flight = 11, wanted = 40, changed_at = now()
+                 where name = 'crowdtwist'""")
+    shown = card(oscar.get("/connections"), "crowdtwist")
+    assert "Calls in flight 11 of 12 that it takes at once" in shown
+    assert "Why 12 9 of 80 calls were lost: 9 timed out" in shown
+
+
 def test_a_viewer_may_look_but_neither_test_nor_pause(client: httpx.Client, road: Road) -> None:
     vera = logged_in(client, "tok-vera")
     page = vera.get("/connections")

@@ -10,6 +10,10 @@ from sqlalchemy import Engine
 
 from producers.dispatch.bookkeeper import Bookkeeper
 from producers.site import create_app
+from shared.ledger import call_limits
+from shared.ledger.engine import transaction
+from shared.lifecycle.concurrency import Rules
+from shared.pipeline import Stage
 from shared.settings import Settings
 from tests import promql
 from tests.calling import served
@@ -45,6 +49,8 @@ def series(ledger: Engine, ledger_url: str) -> list[Series]:
     road.travel(lambda work: REFUSED if work.member_number == "M-2" else None)
     road.dead("M-3")
     Bookkeeper(settings).turn()
+    with transaction(ledger) as tx:
+        call_limits.look(tx, {Stage.CROWDTWIST: Rules(1, 500, 10.0)})
     with served(create_app(settings)) as client:
         told = promql.scraped(client.get("/metrics").text)
     return [*told, *(("up", {"job": job, "instance": "x"}) for job in promql.jobs())]

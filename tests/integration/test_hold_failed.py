@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import Engine
 
+from shared.errors import BudgetSpentError
 from shared.ledger.engine import transaction
 from shared.ledger.transitions import outages
+from shared.ledger.transitions.outages import Hold
 from shared.pipeline import Stage
 from tests.road import ALWAYS_DOWN, ALWAYS_REFUSED, Road
 
@@ -93,3 +95,15 @@ def test_a_dead_letter_that_a_newer_outcome_has_overtaken_stays_one(road: Road) 
     road.travel(ALWAYS_REFUSED)
     assert hold(road, since) == 0
     assert road.sql("select state from instance order by id") == ["dead", "rejected"]
+
+
+def test_who_failed_and_then_came_back_untried_has_lost_nothing_either(road: Road) -> None:
+    since = datetime.now(UTC)
+    road.accept("M-1")
+    road.travel(ALWAYS_DOWN, attempts_max=5)
+    road.sql("update instance set due_at = now()")
+    road.travel(lambda _work: BudgetSpentError("CrowdTwist", 0.0, "as many calls as it takes are in flight"))
+    assert road.sql("select state, attempt from instance") == [("pending", 1)]
+    with transaction(road.ledger) as tx:
+        outages.hold_due(tx, Hold(Stage.CROWDTWIST, "it is down", 300.0, since), limit=10)
+    assert road.sql("select state, attempt from instance") == [("held", 0)]

@@ -8,9 +8,11 @@ from sqlalchemy import Engine
 
 from producers.dispatch.bookkeeper import Bookkeeper
 from producers.metrics import LedgerCollector
-from shared.ledger import spending
+from shared.ledger import call_limits, spending
+from shared.ledger.call_limits import Shown
 from shared.ledger.engine import transaction
 from shared.ledger.spending import Budget
+from shared.lifecycle.concurrency import START, Answers, Rules, Window
 from shared.pipeline import Lane, Stage
 from shared.settings import Settings
 from tests.road import Road
@@ -40,6 +42,11 @@ def test_metrics_count_what_happens_and_never_go_back(ledger: Engine, ledger_url
     road.note(stage="oic", state="pending")
     with transaction(ledger) as tx:
         spending.pay(tx, Budget(Stage.CROWDTWIST, 10_000, 0.2), Lane.LIVE, 2)
+        lost = Shown(Window(1.0, {"PUT": Answers(timed_out=9)}, 8, reached=True), 8)
+        call_limits.tell(tx, "w/1", 0, {Stage.CROWDTWIST: lost})
+    road.sql("update call_limit set looked_at = looked_at - interval '1 s', upto = upto - interval '1 s'")
+    with transaction(ledger) as tx:
+        call_limits.look(tx, {Stage.CROWDTWIST: Rules(1, 500, 10.0)})
     bookkeeper.turn()
     scrapes = [scrape(registry)]
     road.sql("""update instance set state = 'dead', failed_stage = 'siebel', code = 'bug', status = 'Success',
@@ -62,6 +69,9 @@ def test_metrics_count_what_happens_and_never_go_back(ledger: Engine, ledger_url
     assert before['membersync_pending{lane="live",stage="oic",state="pending"}'] == 2
     assert before['membersync_oldest_seconds{lane="live",state="pending"}'] >= 0
     assert before['membersync_connection_up{name="siebel"}'] == 1
+    assert before['membersync_call_limit{name="crowdtwist"}'] == START // 8
+    assert before['membersync_calls_in_flight{name="crowdtwist"}'] == 8
+    assert before['membersync_call_backoffs_total{name="crowdtwist"}'] == 1
     assert after['membersync_dead_letters{code="bug",stage="siebel"}'] == 1
     assert after['membersync_stage_seconds_bucket{le="30.0",stage="siebel"}'] == 0
     assert after['membersync_stage_seconds_bucket{le="+Inf",stage="siebel"}'] == 1

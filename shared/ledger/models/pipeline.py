@@ -313,6 +313,33 @@ class Spend(Base):
     calls: Mapped[int]
 
 
+class CallLimit(Base):
+    """How many calls of all workers may be in flight to a connection, what is known of it, and who has which share."""
+
+    __tablename__ = "call_limit"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    known: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    shares: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+    in_flight: Mapped[int] = mapped_column(server_default=text("0"))
+    wanted: Mapped[int] = mapped_column(server_default=text("0"))
+    upto: Mapped[datetime] = mapped_column(INSTANT, server_default=text("now()"))
+    looked_at: Mapped[datetime] = mapped_column(INSTANT, server_default=text("now()"))
+    changed_at: Mapped[datetime | None] = mapped_column(INSTANT)
+
+
+class CallWindow(Base):
+    """What the calls of a worker process showed in one second; some seconds of it, the oldest overwritten."""
+
+    __tablename__ = "call_window"
+    __table_args__ = ({"prefixes": ["unlogged"]},)
+
+    process: Mapped[str] = mapped_column(Text, primary_key=True)
+    slot: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    at: Mapped[datetime] = mapped_column(INSTANT)
+    calls: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
 class StrayMessage(Base):
     """A message found on the broker that no task could take; filed so that nobody has to guess what was lost."""
 

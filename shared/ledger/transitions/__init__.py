@@ -20,8 +20,8 @@
 | dead, rejected, queued | discarded                                | discard            | requeue_sql.DISCARD    |
 
 Some change an instance and not its state: `member_queue.INHERIT` and `HAND_ON` hand a failure that lasts on to a newer
-instance, `outages.GIVE_BACK_UNBEGUN` gives an attempt back.  What has ended is deleted by `claims.PRUNE`, except dead
-letters.
+instance, `outages.GIVE_BACK_UNBEGUN` and `outages.GIVE_BACK_HELD` give attempts back.  What has ended is deleted by
+`claims.PRUNE`, except dead letters.
 
 An *errand* is a call for an instance beside its own way: to tell Siebel of a failure, to check what a lost answer left
 behind, to see whether a system serves.  The instance stays as it is meanwhile.

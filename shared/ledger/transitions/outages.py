@@ -33,11 +33,13 @@ class Hold:
     """Who is to be held at a stage.
 
     Units: *report_after_s* seconds until Siebel is told that it fails; None: a pause is no failure.
+    Shape: *failing_since* when the connection began to fail, if it did.
     """
 
     stage: Stage
     why: str
     report_after_s: float | None
+    failing_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,11 @@ def hold_failed(tx: Connection, stage: Stage, since: datetime, ids: Sequence[int
 
 
 def hold_due(tx: Connection, hold: Hold, *, limit: int) -> int:
-    """Hold up to *limit* instances that are due at a stage where nothing may go out."""
+    """Hold up to *limit* instances that are due at a stage where nothing may go out.
+
+    Who failed as it went down, and then came back untried, is no longer among those who failed last: its attempts are
+    given back here.
+    """
     parameters = {
         "stage": hold.stage,
         "why": hold.why,
@@ -71,7 +77,10 @@ def hold_due(tx: Connection, hold: Hold, *, limit: int) -> int:
         "status": FAILURE_STATUS.get(hold.stage),
         "limit": limit,
     }
-    return len(tx.execute(HOLD_DUE, parameters).all())
+    ids = tx.execute(HOLD_DUE, parameters).scalars().all()
+    if ids and hold.failing_since is not None:
+        tx.execute(GIVE_BACK_HELD, {"stage": hold.stage, "since": hold.failing_since, "ids": ids})
+    return len(ids)
 
 
 def claim_probe(tx: Connection, stage: Stage, *, token: int, lease_s: float) -> tuple[Lane, Claimed] | None:
@@ -177,6 +186,18 @@ GIVE_BACK_UNBEGUN = text("""
     where i.id = f.instance_id and i.state = 'running' and not i.begun and i.stage = :stage
 """)
 """Give the attempts back of who is on the way to a worker again."""
+GIVE_BACK_HELD = text("""
+    with tried as (
+        select id from instance where id = any(cast(:ids as bigint[])) and state = 'held' and attempt > 0
+    ), failed as (
+        select a.instance_id, count(*) as times from activity as a join tried on tried.id = a.instance_id
+        where a.stage = :stage and a.at >= :since and a.attempt is not null and a.code is not null
+        group by a.instance_id
+    )
+    update instance i set attempt = greatest(0, i.attempt - f.times) from failed f
+    where i.id = f.instance_id and i.state = 'held'
+""")
+"""Give the attempts back of who was just held, and failed since the connection began to."""
 # In no order: all of them are held in the end, and to sort the backlog for each piece of it is most of the work.
 HOLD_DUE = text(f"""
     with due as (

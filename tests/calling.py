@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from sqlalchemy import Engine, text
 
 from producers.site import served_as
+from tests.network import TRUSTS_NOBODY
 
 LOCAL = "http://127.0.0.1"
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -115,9 +116,15 @@ def served(app: FastAPI, host: str | None = None) -> Iterator[httpx.Client]:
         assert thread.is_alive()
         time.sleep(0.005)
     port = server.servers[0].sockets[0].getsockname()[1]
-    headers = {"Host": host} if host else {}
+    client = httpx.Client(
+        base_url=f"{LOCAL}:{port}",
+        headers={"Host": host} if host else {},
+        timeout=60,
+        trust_env=False,
+        verify=TRUSTS_NOBODY,
+    )
     try:
-        with httpx.Client(base_url=f"{LOCAL}:{port}", headers=headers, timeout=60, trust_env=False) as client:
+        with client:
             yield client
     finally:
         server.should_exit = True

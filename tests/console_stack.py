@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 from playwright.sync_api import BrowserContext, Dialog, Page
 
+from deploy import health
 from deploy.local.programs import free_port
 from producers.intake.accept import IntakeRules, accept
 from shared.events import parse_event
@@ -108,6 +109,6 @@ def _make_its_error_hostile(road: Road) -> None:
 def serves(url: str) -> bool:
     """Return whether the api at *url* is ready."""
     try:
-        return httpx.get(f"{url}/readyz", trust_env=False).is_success
+        return health.get(f"{url}/readyz").is_success
     except httpx.TransportError:
         return False

@@ -2,12 +2,15 @@
 
 import os
 import socket
+import ssl
 
 import pytest
 
 from deploy.local.programs import free_port
 
 V6 = "::1"
+TRUSTS_NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For clients of what is served here, in the clear: httpx reads every authority anew for each client, 23 ms."""
 
 
 def port_of_v6() -> int:

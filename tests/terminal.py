@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from deploy import health
 from deploy.local.programs import inherited_environment
 from producers.cli import main
 from shared.settings import settings
@@ -103,7 +104,7 @@ def eventually_answers(url: str) -> None:
     give_up_at = time.monotonic() + 30
     while True:
         try:
-            if httpx.get(url, trust_env=False).is_success:
+            if health.get(url).is_success:
                 return
         except httpx.TransportError:
             pass

@@ -38,7 +38,7 @@ from shared.errors import LedgerError, LedgerSlowError
 from shared.logs import logger
 
 log = logger(__name__)
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 
 _TRY_AGAIN_S = 60
 _KEPT_S = 365 * 24 * 3600
@@ -110,7 +110,7 @@ def install(app: FastAPI) -> None:
         router,
         *(one.router for one in (overview, instances, history, members, dead_letters, jobs)),
     ):
-        app.include_router(part, include_in_schema=False)
+        app.routes.extend(part.routes)
     app.mount("/static", _Files(directory=STATIC), name="static")
     _install_error_pages(app)
 

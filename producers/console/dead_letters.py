@@ -22,7 +22,7 @@ from shared.ledger.filters import CONDITIONS, Filter
 from shared.ledger.jobs import jobs_of
 from shared.pipeline import State
 
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 
 PATH = "/dead-letters"
 

@@ -26,7 +26,7 @@ from shared.ledger.engine import Transaction, transaction
 from shared.ledger.filters import has_control
 from shared.ledger.jobs import ActionFilter, ActionRecord
 
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 RANGES: dict[str, tuple[timedelta, timedelta]] = {

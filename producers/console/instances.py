@@ -136,7 +136,7 @@ def lines(activity: Sequence[ActivityLine]) -> Lines:
 
 
 log = logger(__name__)
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 
 _PATH = "/instances"
 _TYPED_MAX = 200

@@ -24,7 +24,7 @@ from shared.ledger.jobs import ItemState, Job, JobState, Kind, Plan, Verdict
 from shared.lifecycle import rollout
 from shared.pipeline import State
 
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 
 ROWS = 50
 

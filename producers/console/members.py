@@ -22,7 +22,7 @@ from shared.ledger.engine import transaction
 from shared.ledger.records import InstanceRecord, MemberRecord
 from shared.pipeline import SYSTEMS, Stage, State, SyncStatus, is_a, spoken
 
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 
 _UNCHANGED = "the newest event changed nothing that is synced"
 _PARTS = {

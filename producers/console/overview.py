@@ -36,7 +36,7 @@ from shared.lifecycle.breaker import Position
 from shared.pipeline import Lane, Stage, State, spoken
 from shared.settings import Settings
 
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 
 PLOTTED = timedelta(hours=1)
 

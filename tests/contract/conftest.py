@@ -8,6 +8,7 @@ import pytest
 from deploy.sandbox.server import RunningSandbox, SandboxControl, running_sandbox
 from shared.settings import Settings
 from tests.crowdtwist_stage import settings_of
+from tests.network import TRUSTS_NOBODY
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +25,7 @@ def sandbox(running: RunningSandbox) -> RunningSandbox:
 
 @pytest.fixture
 def http() -> Iterator[httpx.Client]:
-    with httpx.Client(timeout=5, trust_env=False) as client:
+    with httpx.Client(timeout=5, trust_env=False, verify=TRUSTS_NOBODY) as client:
         yield client
 
 

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from deploy.sandbox.server import RunningSandbox
+from tests.network import TRUSTS_NOBODY
 
 US = {
     "third_party_id": "296-1",
@@ -24,7 +25,8 @@ Fields = dict[str, object]
 
 @pytest.fixture
 def api(sandbox: RunningSandbox) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=sandbox.crowdtwist, params={"api_key": "sandbox-key"}, trust_env=False) as client:
+    key = {"api_key": "sandbox-key"}
+    with httpx.Client(base_url=sandbox.crowdtwist, params=key, trust_env=False, verify=TRUSTS_NOBODY) as client:
         yield client
 
 

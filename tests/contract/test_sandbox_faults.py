@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from deploy import health
 from deploy.sandbox.server import Ports, RunningSandbox, SandboxControl, running_sandbox
 
 KEYS = {"api_key": "sandbox-key", "id_type": "third_party_id"}
@@ -113,7 +114,7 @@ def test_refuse_ends_by_itself_on_the_same_port(sandbox: RunningSandbox) -> None
 
     def listens() -> bool:
         try:
-            return httpx.get(sandbox.siebel, trust_env=False).status_code == 401
+            return health.get(sandbox.siebel).status_code == 401
         except httpx.TransportError:
             return False
 

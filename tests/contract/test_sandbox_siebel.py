@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from deploy.sandbox.server import RunningSandbox
+from tests.network import TRUSTS_NOBODY
 
 MEMBERS = "/siebel/v1.0/data/LOY%20Member/LOY%20Member"
 SUCCESS = {"CT Sync Status": "Success", "CT Sync Error": ""}
@@ -14,7 +15,7 @@ SUCCESS = {"CT Sync Status": "Success", "CT Sync Error": ""}
 @pytest.fixture
 def api(sandbox: RunningSandbox) -> Iterator[httpx.Client]:
     auth = httpx.BasicAuth("SADMIN", "SADMIN")
-    with httpx.Client(base_url=sandbox.siebel, auth=auth, trust_env=False) as client:
+    with httpx.Client(base_url=sandbox.siebel, auth=auth, trust_env=False, verify=TRUSTS_NOBODY) as client:
         yield client
 
 

@@ -14,6 +14,9 @@ from producers.cli.command_settings import Port, configured, port_setting, with_
 from shared.hosts import listening
 from shared.pipeline import STAGES, Lane
 
+_BULK_NICE = 10
+"""On a machine that has too few cores for both lanes, a bulk worker leaves them to whoever serves live events."""
+
 
 def worker(
     lane: Annotated[Lane | None, typer.Option(metavar="LANE", help="Only live, or bulk; both when left out.")] = None,
@@ -25,6 +28,8 @@ def worker(
         TroubleError: ledger or broker is not set.
     """
     of = with_servers()
+    if lane is Lane.BULK:
+        os.nice(_BULK_NICE)
     # Live before bulk, and who is nearest to the end first: in this order they are taken from.
     queues = [stage.queue(one) for one in Lane if lane in {None, one} for stage in reversed(STAGES)]
     _become_celery(

@@ -258,9 +258,9 @@ class Dispatcher:
             return False
 
     def _publish_all(self, claimed: Mapping[tuple[Lane, Stage], Sequence[Claimed]], token: int) -> bool:
-        """Publish what was claimed; once the broker does not take a batch, all that is left is let go."""
+        """Publish what was claimed, live before bulk; once the broker does not take a batch, what is left is let go."""
         left = dict(claimed)
-        for (lane, stage), instances in claimed.items():
+        for (lane, stage), instances in sorted(claimed.items(), key=lambda one: list(Lane).index(one[0][0])):
             del left[lane, stage]
             if not self._publish(lane, stage, instances, token):
                 self._let_go([one.id for some in left.values() for one in some], token)

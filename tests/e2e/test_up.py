@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from deploy.local.programs import free_port, inherited_environment
 from deploy.sandbox.server import SandboxControl
+from shared.pipeline import Lane
 from tests.forked import run_to_end
 from tests.network import port_of_v6
 from tests.proxying import proxied
@@ -192,6 +194,12 @@ def test_what_is_killed_is_started_again_and_that_is_said(stacks: tuple[Up, Up],
     assert eventually(lambda: is_up(one))
     send(one, f"after-{name}", f"8-{name}", "Again")
     assert eventually(lambda: arrived(one, f"8-{name}"))
+
+
+def test_on_a_full_machine_the_bulk_worker_leaves_the_processor_to_the_others(stacks: tuple[Up, Up]) -> None:
+    one, _ = stacks
+    niceness = {lane: {psutil.Process(pid).nice() for pid in one.processes(f"worker --lane {lane}")} for lane in Lane}
+    assert max(niceness[Lane.LIVE]) < max(niceness[Lane.BULK])
 
 
 def test_no_message_of_its_own_is_taken_for_a_stray_one(stacks: tuple[Up, Up]) -> None:

@@ -25,7 +25,7 @@ class Transaction:
     statements: tuple[str, ...]
     round_trips: int
     commits: bool
-    """Whether it ended with COMMIT."""
+    """Whether it was not rolled back; what was asked outside of any commits by itself."""
 
     @property
     def asks(self) -> tuple[str, ...]:
@@ -103,7 +103,7 @@ class _Reader:
         self._pending: deque[str] = deque()
         self._statements: list[str] = []
         self._round_trips = 0
-        self._commits = False
+        self._fails = False
 
     def asked(self, data: bytes) -> None:
         """Note what the client asks before the server sees it."""
@@ -127,8 +127,7 @@ class _Reader:
         """Note what was answered before the client sees it."""
         self._from_server += data
         for kind, body in _messages(self._from_server):
-            if kind == b"C":
-                self._commits |= body == b"COMMIT\0"
+            self._fails |= kind == b"E" or (kind, body) == (b"C", b"ROLLBACK\0")
             if kind == b"Z":
                 self._ready(in_transaction=body != b"I")
 
@@ -139,8 +138,8 @@ class _Reader:
         if in_transaction:
             return
         if self._statements:  # not the greeting
-            self._report(Transaction(tuple(self._statements), self._round_trips, self._commits))
-        self._statements, self._round_trips, self._commits = [], 0, False
+            self._report(Transaction(tuple(self._statements), self._round_trips, not self._fails))
+        self._statements, self._round_trips, self._fails = [], 0, False
 
 
 def _messages(buffer: bytearray) -> Iterator[tuple[bytes, bytes]]:

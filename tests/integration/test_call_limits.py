@@ -184,7 +184,6 @@ def test_real_workers_settle_near_the_knee_and_follow_it_down(pipeline: Pipeline
         control.set("crowdtwist", capacity=3)
         eventually(lambda: 1 <= limit_of(pipeline)["limit"] <= 6, "a limit near the new knee of 3", 45)
         eventually(lambda: int(control.state("crowdtwist")["in_flight"]) <= 8, "no more calls than that", 30)
-        assert limit_of(pipeline)["backoffs"] >= 1
 
     assert pipeline.sql("select count(*) from activity where code = 'outcome_unknown'") == [0]
     assert pipeline.sql("select breaker from connection where name = 'crowdtwist'") == ["closed"]

@@ -26,15 +26,17 @@ _KEPT = {"connection", "secret"}
 
 # fmt: off
 _LONGEST = (
-    "test_demo", "test_suspects", "test_at_work",
-    "test_scenes", "test_doctor", "test_pipeline",
-    "test_console_in_browser", "test_healing", "test_budget",
-    "test_up", "test_email_addresses", "test_embedded_servers",
+    "test_scenes", "test_suspects", "test_at_work",
+    "test_up", "test_healing", "test_pipeline",
+    "test_demo", "test_doctor", "test_embedded_servers",
+    "test_console_in_browser", "test_budget", "test_email_addresses",
     "test_console_outlives_its_api", "test_newest_wins", "test_kill_anything",
     "test_api_schemathesis", "test_rabbitmq", "test_forged_messages",
-    "test_flower_in_browser", "test_poison_or_outage", "test_connections",
-    "test_revealing", "test_mail_sending", "test_frozen_workers",
-    "test_viewer_sees_nobody", "test_flower", "test_requeue_survives",
+    "test_flower_in_browser", "test_poison_or_outage", "test_revealing",
+    "test_ports", "test_ipv6", "test_feedback",
+    "test_viewer_sees_nobody", "test_connections", "test_console_login",
+    "test_flower", "test_mail_sending", "test_frozen_workers",
+    "test_dashboards", "test_console_newer", "test_requeue_survives",
 )
 # fmt: on
 """The files that take longest, first: in each row one that computes and two that mostly wait, one for each process.

@@ -1,4 +1,4 @@
-"""What a command is made of: its groups of options, its exit codes, and what keeps it from running.
+"""What a command is made of: its groups of options, its exit codes, its JSON, and what keeps it from running.
 
 A command that takes a dataclass, or another `Group`, has an option for each part of it.  A trouble says what, why, and
 what to do about it.
@@ -8,7 +8,10 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
-from typing import get_type_hints
+from typing import Annotated, get_type_hints
+
+import orjson
+import typer
 
 from shared.errors import LedgerError, LedgerSlowError, SettingsInvalidError
 from shared.hosts import PortError
@@ -21,8 +24,15 @@ IMPOSSIBLE = 2
 UNHEARD = 1
 """A port cannot be listened on; as `up` and the servers of others end."""
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
 CORRECT_SETTINGS = "correct them; see .env.example"
 _NO_TABLE, _NO_COLUMN = "42P01", "42703"
+
+
+def print_json(content: object) -> None:
+    """Print one JSON object."""
+    typer.echo(orjson.dumps(content, option=orjson.OPT_UTC_Z | orjson.OPT_INDENT_2).decode())
 
 
 class TroubleError(Exception):

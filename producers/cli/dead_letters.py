@@ -13,12 +13,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from producers.cli.command import DONE, NOTHING, Group, TroubleError
+from producers.cli.command import DONE, NOTHING, AsJson, Group, TroubleError, print_json
 from producers.cli.command_settings import with_ledger
 from producers.cli.records import instances
 from producers.cli.terminal import (
     FILTER_OPTIONS,
-    AsJson,
     Columns,
     Cursor,
     Limit,
@@ -30,7 +29,6 @@ from producers.cli.terminal import (
     instant,
     operator,
     plain,
-    print_json,
     print_rows,
     where_of,
 )

@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from producers.cli.command import CORRECT_SETTINGS, DONE, NOTHING
+from producers.cli.command import CORRECT_SETTINGS, DONE, NOTHING, AsJson, print_json
 from producers.cli.command_settings import at_hand
 from producers.cli.status import print_verdict
-from producers.cli.terminal import AsJson, Columns, coloured, console, plain, print_json, print_rows
+from producers.cli.terminal import Columns, coloured, console, plain, print_rows
 from producers.doctor.check import Finding, Level, Subject, fail
 from producers.doctor.configuration import SETTINGS
 from producers.doctor.examination import examine, is_well

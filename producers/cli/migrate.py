@@ -5,9 +5,8 @@ Apart from `up` and `demo`, whose imports cost more than a migration: it runs be
 
 import typer
 
-from producers.cli.command import DONE, TroubleError
+from producers.cli.command import DONE, AsJson, TroubleError, print_json
 from producers.cli.command_settings import with_ledger
-from producers.cli.terminal import AsJson, print_json
 from producers.doctor.check import MAKE_UTF8
 from shared.ledger import checkup
 from shared.ledger.checkup import UTF8, Schema, Server

@@ -25,9 +25,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from producers.cli.command import DONE, NOTHING, TroubleError
+from producers.cli.command import DONE, NOTHING, AsJson, TroubleError, print_json
 from producers.cli.command_settings import configured, with_ledger
-from producers.cli.terminal import AsJson, operator, plain, print_json
+from producers.cli.terminal import operator, plain
 from producers.intake.accept import NOT_GOOD, IntakeRules, Outcome, Receipt, Sender, accept, member_of, refuse_whole
 from producers.intake.formats import Position, read_file
 from producers.intake.refused import BodyError, RefusedEventError, RefusedRowError

@@ -10,10 +10,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from producers.cli.command import DONE, NOTHING
+from producers.cli.command import DONE, NOTHING, AsJson, print_json
 from producers.cli.command_settings import with_ledger
 from producers.cli.terminal import (
-    AsJson,
     Columns,
     Cursor,
     Limit,
@@ -27,7 +26,6 @@ from producers.cli.terminal import (
     instant,
     operator,
     plain,
-    print_json,
     print_rows,
 )
 from producers.intake.refused import where_of

@@ -9,20 +9,9 @@ from typing import Annotated
 
 import typer
 
-from producers.cli.command import DONE, NOTHING, TroubleError
+from producers.cli.command import DONE, NOTHING, AsJson, TroubleError, print_json
 from producers.cli.command_settings import with_connections, with_ledger
-from producers.cli.terminal import (
-    AsJson,
-    Columns,
-    age,
-    coloured,
-    console,
-    instant,
-    operator,
-    plain,
-    print_json,
-    print_rows,
-)
+from producers.cli.terminal import Columns, age, coloured, console, instant, operator, plain, print_rows
 from producers.operations import connection_control
 from producers.operations.verdict import Level, Verdict, standing, unseen
 from shared.errors import LedgerError, SettingsInvalidError

@@ -1,4 +1,4 @@
-"""The terminal: who types at it; the options that commands share; text, tables and JSON on it.
+"""The terminal: who types at it; the options that commands share; text and tables on it.
 
 Options are of output and lists, and one for each condition of the filter.
 
@@ -13,20 +13,18 @@ from datetime import UTC, datetime
 from types import GenericAlias
 from typing import Annotated, TypeAlias, TypeVar
 
-import orjson
 import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from producers.cli.command import Group
+from producers.cli.command import AsJson, Group
 from producers.operations.job_control import Operator
 from producers.operations.reads import INSTANT_SAID, LIMIT_DEFAULT, LIMIT_MAX, filter_of, id_of
 from shared.ledger.filters import CONDITIONS, Condition, Filter
 from shared.pipeline import spoken
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Unmasked = Annotated[bool, typer.Option("--unmasked", help="Show people as they are.")]
 Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, max=LIMIT_MAX, help="At most so many.")]
 Cursor = Annotated[str | None, typer.Option("--cursor", metavar="CURSOR", help="`next` of the page before.")]
@@ -160,11 +158,6 @@ def age(seconds: float) -> str:
 def instant(at: datetime | None) -> str:
     """Return an instant in UTC; nothing for none."""
     return "" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
-
-
-def print_json(content: object) -> None:
-    """Print one JSON object."""
-    typer.echo(orjson.dumps(content, option=orjson.OPT_UTC_Z | orjson.OPT_INDENT_2).decode())
 
 
 def print_rows(

@@ -7,7 +7,7 @@ ledger makes that harmless: messages carry ids only, a begun instance cannot be 
 begins is due again.  So these settings buy latency and quiet, never correctness.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from celery import Celery, chain
@@ -86,6 +86,42 @@ def transport_options(url: str) -> dict[str, Any]:
     return _AMQP_OPTIONS if is_amqp(url) else _REDIS_OPTIONS
 
 
+class LaneCycle:
+    """The order in which a worker takes from its queues: live before bulk, those of a lane in turns.
+
+    In turns, for members whose calls all hang would else keep others from a stage before or after theirs.  After
+    `LIVE_IN_A_ROW` live messages a bulk one goes first, so that such live members do not hold up all bulk either.
+    Source: kombu's `queue_order_strategy`, which takes a class like those of `kombu.utils.scheduling`.
+    """
+
+    LIVE_IN_A_ROW = 8
+
+    def __init__(self, queues: Sequence[str] = ()) -> None:
+        self._queues = list(queues)
+        self._live_in_a_row = 0
+
+    def update(self, queues: Iterable[str]) -> None:
+        """Take from *queues* from now on."""
+        self._queues = list(queues)
+
+    def consume(self, count: int) -> list[str]:
+        """Return the first *count* queues, in the order in which they are looked at next."""
+        bulk_first = self._live_in_a_row >= self.LIVE_IN_A_ROW
+        return sorted(self._queues, key=lambda queue: _is_bulk(queue) is not bulk_first)[:count]
+
+    def rotate(self, last_used: str) -> str:
+        """Note that a message was taken from *last_used*: it comes last of its lane now."""
+        if last_used in self._queues:
+            self._queues.remove(last_used)
+            self._queues.append(last_used)
+            self._live_in_a_row = 0 if _is_bulk(last_used) else self._live_in_a_row + 1
+        return last_used
+
+
+def _is_bulk(queue: str) -> bool:
+    return queue.endswith(f".{Lane.BULK}")
+
+
 _REDIS_OPTIONS = {
     # How soon messages of a dead worker come back: far over any batch, far under the default hour.
     "visibility_timeout": 300,
@@ -96,8 +132,7 @@ _REDIS_OPTIONS = {
     "socket_connect_timeout": 3,
     "socket_keepalive": True,
     "health_check_interval": 10,
-    # A worker takes from its queues in the order that it names them, not in turns: live messages never wait for bulk.
-    "queue_order_strategy": "priority",
+    "queue_order_strategy": "shared.broker:LaneCycle",
     # Messages have no priorities among themselves: else each queue is asked for at four of them.
     "priority_steps": [0],
 }

@@ -18,7 +18,7 @@ from tests.rig import eventually
 BATCH = [f"41-{position}" for position in range(7)]
 WAITS = "43-0"
 REFUSED = "44-0"
-PERSON = ("Zephyrine", "Quuxworth", "quuxworth", "10042", "1971-05-06")
+PERSON = ("Zephyrine", "Quuxworth", "quuxworth", "10042-6789", "1971-05-06")
 
 
 @dataclass
@@ -120,7 +120,7 @@ def _event(number: str, **changes: str) -> dict[str, object]:
         "first_name": "Zephyrine",
         "last_name": "Quuxworth",
         "email_address": f"quuxworth.{number}@example.org",
-        "postal_code": "10042",
+        "postal_code": "10042-6789",
         "country_code": "US",
         "date_of_birth": "1971-05-06",
     }

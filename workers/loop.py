@@ -11,19 +11,31 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from math import isinf
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import uvloop
 
 from shared.errors import BudgetSpentError, LeaseLostError, OutcomeUnknownError, StageError
 from shared.instances import Answer, Failed, Work
 from shared.logs import logger
-from shared.pipeline import Stage
+from shared.pipeline import Lane, Stage
 from shared.systems.permits import Calling, calling
 from workers.stages import Runner
 
 log = logger(__name__)
 T = TypeVar("T")
+
+
+class _Kind(NamedTuple):
+    """What tells the terms of one group from those of another; as in `Calling`."""
+
+    lane: Lane
+    out_of_turn: bool
+    again: bool
+
+
+def _kind(works: Sequence[Work]) -> _Kind:
+    return _Kind(works[0].lane, works[0].must_call, all(work.attempt > 1 for work in works))
 
 
 class CallLoop:
@@ -61,14 +73,11 @@ class CallLoop:
         """
         runner = self.stages[stage]
         groups = [works[start : start + runner.group] for start in range(0, len(works), runner.group)]
-        kinds = {(one.lane, one.must_call) for one in works}
-        terms_of = {kind: replace(terms, lane=kind[0], out_of_turn=kind[1]) for kind in kinds}
+        kinds = {_kind(group) for group in groups}
+        terms_of = {kind: replace(terms, **kind._asdict()) for kind in kinds}
 
         async def answered() -> list[Answer]:
-            tasks = [
-                asyncio.create_task(self._group(runner, group, terms_of[group[0].lane, group[0].must_call]))
-                for group in groups
-            ]
+            tasks = [asyncio.create_task(self._group(runner, group, terms_of[_kind(group)])) for group in groups]
             done, late = await asyncio.wait(tasks, timeout=max(0.0, min(patience_s, terms.left_s)))
             for task in late:
                 self._expect(task, conclude_late, terms)

@@ -12,7 +12,7 @@ from celery import __main__ as celery
 from producers.cli.command import TroubleError
 from producers.cli.command_settings import Port, configured, port_setting, with_servers
 from shared.hosts import listening
-from shared.pipeline import STAGES, Lane
+from shared.pipeline import QUEUES, STAGES, Lane
 
 _BULK_NICE = 10
 """On a machine that has too few cores for both lanes, a bulk worker leaves them to whoever serves live events."""
@@ -30,8 +30,7 @@ def worker(
     of = with_servers()
     if lane is Lane.BULK:
         os.nice(_BULK_NICE)
-    # Live before bulk, and who is nearest to the end first: in this order they are taken from.
-    queues = [stage.queue(one) for one in Lane if lane in {None, one} for stage in reversed(STAGES)]
+    queues = QUEUES if lane is None else [stage.queue(lane) for stage in STAGES]
     _become_celery(
         "workers.app",
         "worker",

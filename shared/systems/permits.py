@@ -41,12 +41,15 @@ class Calling:
     """For whom calls are made, and until when.
 
     Shape: *out_of_turn* the call is to show that the connection serves: it does not wait behind calls that may all be
-    hanging.  *lease_ends* on `lease_clock`.  *company* who is called for together: an array is answered with one text
-    for all its rows, and a refusal names who is in the way, so what is kept of such words leaves out the values of all.
+    hanging.  *again* they have failed before, all of them: they go behind those who have not, and what they lose may
+    be theirs alone.  *lease_ends* on `lease_clock`.  *company* who is called for together: an array is answered with
+    one text for all its rows, and a refusal names who is in the way, so what is kept of such words leaves out the
+    values of all.
     """
 
     lane: Lane = Lane.LIVE
     out_of_turn: bool = False
+    again: bool = False
     lease_ends: float = inf
     company: Company = NOBODY
 
@@ -74,15 +77,19 @@ class Slots:
     """How many calls are in flight at once, and what came of them.  For one event loop.
 
     The limit may change at any time: calls that are in flight above it go on, and their slots are not given again.  Of
-    those who wait the live lane is first, each lane in its order.
+    those who wait the live lane is first, each lane in its order.  Who has failed before has half of the slots at most,
+    and one at least: a few members whose calls all hang hold up nobody else, and how busy the other side is their
+    losses do not say.
     """
 
     def __init__(self, limit: int) -> None:
         self.is_shared = False
         """Whether the limit is a share of one for all processes, which changes with how the other side answers."""
         self._limit = limit
-        self._in_flight = 0
-        self._waiting: dict[Lane, deque[asyncio.Future[None]]] = {lane: deque() for lane in Lane}
+        self._in_flight = self._again = 0
+        self._waiting: dict[tuple[Lane, bool], deque[asyncio.Future[None]]] = {
+            (lane, again): deque() for lane in Lane for again in (False, True)
+        }
         self._came: Counter[tuple[str, int | Came]] = Counter()
         self._peak = self._wanted = 0
         self._was_reached = False
@@ -99,12 +106,13 @@ class Slots:
         Raises:
             TimeoutError: none was free in time.
         """
-        if self._in_flight < self._limit:  # so nobody waits
-            self._enter()
+        of = calling.get()
+        if self._has_free(again=of.again):  # so nobody waits before it
+            self._enter(again=of.again)
             return
         self._was_reached = True
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiting = self._waiting[calling.get().lane]
+        waiting = self._waiting[of.lane, of.again]
         waiting.append(turn)
         self._wanted = max(self._wanted, self._wanted_now())
         try:
@@ -118,12 +126,15 @@ class Slots:
             raise
 
     def give_back(self) -> None:
-        """Return a slot."""
+        """Return a slot, in the context in which it was taken."""
         self._in_flight -= 1
+        self._again -= calling.get().again
         self._call_next()
 
     def note(self, operation: str, came: Came, took_s: float) -> None:
         """Count what came of a call, which took *took_s*."""
+        if calling.get().again and came is not Came.GOOD:
+            return
         self._came[operation, bucket(took_s) if came is Came.GOOD else came] += 1
 
     def window(self, lasted_s: float) -> tuple[Window, int]:
@@ -144,17 +155,22 @@ class Slots:
     def _wanted_now(self) -> int:
         return self._in_flight + sum(map(len, self._waiting.values()))
 
-    def _enter(self) -> None:
+    def _has_free(self, *, again: bool) -> bool:
+        is_in_turn = not again or self._again < max(1, self._limit // 2)
+        return self._in_flight < self._limit and is_in_turn
+
+    def _enter(self, *, again: bool) -> None:
         self._in_flight += 1
+        self._again += again
         self._peak = max(self._peak, self._in_flight)
         self._wanted = max(self._wanted, self._in_flight)
 
     def _call_next(self) -> None:
-        for waiting in self._waiting.values():
-            while waiting and self._in_flight < self._limit:
+        for (_, again), waiting in self._waiting.items():
+            while waiting and self._has_free(again=again):
                 turn = waiting.popleft()
                 if not turn.done():
-                    self._enter()
+                    self._enter(again=again)
                     turn.set_result(None)
 
 

@@ -160,6 +160,8 @@ class Door:
                 await self._permits.take()
                 self._check_lease()
             began = perf_counter()
+            if ends - began < LEAST_S:
+                raise UnreachableError(self.system, "no time was left for the call; nothing was sent")
             answer = await self._send(request, ends - began)
             if (came := came_of(answer, request.reads)) is not None:
                 self.slots.note(request.operation, came, perf_counter() - began)
@@ -187,8 +189,6 @@ class Door:
             raise BudgetSpentError(self.system, _MORE_IN_S, "as many calls as it takes are in flight") from None
 
     async def _send(self, request: Request, left_s: float) -> Answer | StageError:
-        if left_s < LEAST_S:
-            return UnreachableError(self.system, "no time was left for the call; nothing was sent")
         try:
             query = "&".join(part for part in (request.query, self._secret_query) if part)
             received = await self._wire.send(

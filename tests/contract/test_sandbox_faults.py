@@ -268,8 +268,8 @@ def test_calls_beyond_the_capacity_wait_for_those_before_them(sandbox: RunningSa
     with ThreadPoolExecutor(6) as pool:
         unlimited = sorted(pool.map(took_s, range(6)))
 
-    assert took[0] >= 0.1
-    assert took[-1] >= 0.3
+    assert took[0] >= 0.099
+    assert took[-1] >= 0.297  # the clocks of two processes
     assert unlimited[-1] < took[-1]
 
 

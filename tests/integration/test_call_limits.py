@@ -150,6 +150,7 @@ def test_nobody_is_sent_to_wait_for_a_slot_in_vain(pipeline: Pipeline, monkeypat
             running = f"select lane from instance where state = 'running' and member_number like '%-{turn}'"
             claimed.append(set(pipeline.sql(running)))
     finally:
+        app.close()
         settings.cache_clear()
     assert claimed == [{"live", "bulk"}, {"live"}, set()]
 

@@ -11,7 +11,7 @@ import redis
 from fakeredis import TcpFakeServer
 from fakeredis._clients._tcp_server import TCPFakeRequestHandler
 
-from shared.broker import app, configuration, describe, publish
+from shared.broker import LaneCycle, app, configuration, describe, publish
 from shared.pipeline import QUEUES, Lane, Stage
 from shared.settings import settings
 
@@ -74,3 +74,27 @@ def test_a_queue_that_is_not_on_the_map_is_an_error_not_a_hole(broker_url: str) 
 def _body(message: dict[str, Any]) -> bytes:
     body = message["body"]
     return base64.b64decode(body) if message["properties"].get("body_encoding") == "base64" else body.encode()
+
+
+def taken(waiting: dict[str, int]) -> Iterator[str]:
+    """Take all that is *waiting* by queue, as a worker of both lanes does."""
+    cycle = LaneCycle()
+    cycle.update(QUEUES)
+    while any(waiting.values()):
+        queue = next(name for name in cycle.consume(len(QUEUES)) if waiting.get(name))
+        waiting[queue] -= 1
+        yield cycle.rotate(queue)
+
+
+def test_live_goes_before_bulk() -> None:
+    assert list(taken({"oic.bulk": 3, "crowdtwist.live": 2})) == ["crowdtwist.live"] * 2 + ["oic.bulk"] * 3
+
+
+def test_stages_of_a_lane_take_turns() -> None:
+    order = list(taken({"crowdtwist.live": 5, "oic.live": 2}))
+    assert order[:4].count("oic.live") == 2
+
+
+def test_live_messages_without_end_do_not_hold_up_bulk_for_ever() -> None:
+    order = list(taken({"crowdtwist.live": 100, "oic.bulk": 5}))
+    assert [index for index, queue in enumerate(order) if queue == "oic.bulk"] == [8, 17, 26, 35, 44]

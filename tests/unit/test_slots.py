@@ -61,6 +61,46 @@ def test_the_live_lane_goes_first() -> None:
     assert asyncio.run(story()) == [True, False, False]
 
 
+def test_who_has_failed_before_has_half_of_the_slots_and_goes_behind_its_lane() -> None:
+    async def story() -> list[bool]:
+        slots = Slots(4)
+        calling.set(Calling(again=True))
+        failed = await waiting(slots, 4)
+        calling.set(Calling(lane=Lane.BULK))
+        bulk = await waiting(slots, 1)
+        calling.set(Calling())
+        first = await waiting(slots, 2)
+        found = [task.done() for task in (*failed, *bulk, *first)]
+        for task in (*failed, *bulk, *first):
+            task.cancel()
+        await asyncio.gather(*failed, *bulk, *first, return_exceptions=True)
+        return found
+
+    assert asyncio.run(story()) == [True, True, False, False, True, True, False]
+
+
+def test_of_few_slots_one_is_for_who_has_failed_before() -> None:
+    async def story() -> None:
+        slots = Slots(1)
+        calling.set(Calling(again=True))
+        for _ in range(3):
+            await slots.take(0.01)
+            slots.give_back()
+
+    asyncio.run(story())
+
+
+def test_what_is_lost_of_who_has_failed_before_says_nothing_of_the_other_side() -> None:
+    async def story() -> Mapping[str, Answers]:
+        slots = Slots(9)
+        calling.set(Calling(again=True))
+        slots.note("PUT", Came.TIMED_OUT, 3.0)
+        slots.note("PUT", Came.GOOD, 0.1)
+        return slots.window(1.0)[0].operations
+
+    assert asyncio.run(story()) == {"PUT": Answers({bucket(0.1): 1.0})}
+
+
 def test_a_lower_share_lets_nobody_in_until_enough_are_back() -> None:
     async def story() -> list[bool]:
         slots = Slots(3)

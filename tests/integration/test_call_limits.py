@@ -18,6 +18,7 @@ from shared.settings import settings
 from tests.rig import DISPATCHER, Pipeline, eventually, member_event
 
 RULES = {Stage.CROWDTWIST: Rules(1, 500, 10.0)}
+ADAPTIVE = {"MEMBERSYNC_CROWDTWIST__ADAPTIVE": "true", "MEMBERSYNC_SIEBEL__ADAPTIVE": "true"}
 GOOD = Answers({bucket(0.2): 40.0})
 
 
@@ -128,6 +129,7 @@ def test_a_process_keeps_a_bounded_number_of_rows(tx: Connection) -> None:
 
 
 def test_nobody_is_sent_to_wait_for_a_slot_in_vain(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline.settings |= ADAPTIVE
     for name, value in pipeline.environment.items():
         monkeypatch.setenv(name, value)
     settings.cache_clear()
@@ -170,6 +172,7 @@ def stays(pipeline: Pipeline, least: int, most: int, for_s: float = 4.0) -> bool
 
 
 def test_real_workers_settle_near_the_knee_and_follow_it_down(pipeline: Pipeline) -> None:
+    pipeline.settings |= ADAPTIVE
     control = pipeline.sandbox.control
     control.set("crowdtwist", latency_ms=400, capacity=20)
     with ExitStack() as stack:
@@ -183,7 +186,7 @@ def test_real_workers_settle_near_the_knee_and_follow_it_down(pipeline: Pipeline
         assert int(control.state("crowdtwist")["in_flight"]) <= 40
 
         control.set("crowdtwist", capacity=3)
-        eventually(lambda: 1 <= limit_of(pipeline)["limit"] <= 6, "a limit near the new knee of 3", 45)
+        eventually(lambda: 1 <= limit_of(pipeline)["limit"] <= 6, "a limit near the new knee of 3", 90)
         eventually(lambda: int(control.state("crowdtwist")["in_flight"]) <= 8, "no more calls than that", 30)
 
     assert pipeline.sql("select count(*) from activity where code = 'outcome_unknown'") == [0]

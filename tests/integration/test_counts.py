@@ -137,11 +137,6 @@ class _Counting:
         patch.setenv("MEMBERSYNC_LEDGER_URL", self._dispatcher.url)
         patch.setenv("MEMBERSYNC_BROKER_URL", pipeline.broker_url)
         patch.setenv("MEMBERSYNC_DISPATCHER__TICK_S", "3600")  # no housekeeping after the first turn
-        # How many share a payment hangs on the slots, and those, where they follow the latency, on the clock.
-        fixed = {f"MEMBERSYNC_{name}__ADAPTIVE": "false" for name in ("CROWDTWIST", "SIEBEL")}
-        pipeline.settings |= fixed
-        for name, value in fixed.items():
-            patch.setenv(name, value)
         patch.setenv("MEMBERSYNC_DISPATCHER__UNBEGUN_LEASE_S", "600")  # however long workers take to start
         settings.cache_clear()
         app.conf.update(configuration(settings()))

@@ -157,6 +157,11 @@ def test_nobody_is_sent_to_wait_for_a_slot_in_vain(pipeline: Pipeline, monkeypat
     assert claimed == [{"live", "bulk"}, {"live"}, set()]
 
 
+def enqueue(pipeline: Pipeline, series: str, count: int) -> None:
+    for start in range(0, count, 500):
+        pipeline.send(*(member_event(f"{series}-{number}") for number in range(start, start + 500)), lane=Lane.BULK)
+
+
 def limit_of(pipeline: Pipeline) -> dict[str, Any]:
     found = pipeline.sql("select known from call_limit where name = 'crowdtwist' and known is not null")
     return dict(found[0]) if found else {"limit": 0, "reason": ""}
@@ -179,12 +184,11 @@ def test_real_workers_settle_near_the_knee_and_follow_it_down(pipeline: Pipeline
         stack.enter_context(pipeline.process(*DISPATCHER))
         stack.enter_context(pipeline.worker("w1"))
         stack.enter_context(pipeline.worker("w2"))
-        for start in range(0, 4_000, 500):
-            pipeline.send(*(member_event(f"K-{number}") for number in range(start, start + 500)), lane=Lane.BULK)
-
+        enqueue(pipeline, "K", 4_000)
         eventually(lambda: stays(pipeline, 14, 36), "a limit near the knee of 20", 90)
         assert int(control.state("crowdtwist")["in_flight"]) <= 40
 
+        enqueue(pipeline, "L", 1_000)  # however long that took, there is something to be seen at the new knee
         control.set("crowdtwist", capacity=3)
         eventually(lambda: 1 <= limit_of(pipeline)["limit"] <= 6, "a limit near the new knee of 3", 90)
         eventually(lambda: int(control.state("crowdtwist")["in_flight"]) <= 8, "no more calls than that", 30)

@@ -1,21 +1,24 @@
 """A pipeline for tests: real worker and dispatcher processes on a real ledger and broker, against the sandbox."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 from sqlalchemy import Engine, text
 
 from deploy.local.programs import inherited_environment
 from deploy.sandbox.server import RunningSandbox
 from producers.intake.accept import IntakeRules, Receipt, accept
+from shared.broker import app, configuration
 from shared.events import parse_event
 from shared.pipeline import Lane
+from shared.settings import settings
 from tests.forked import Forked
 
 NOW = datetime.now(UTC) - timedelta(days=1)
@@ -24,6 +27,22 @@ WORKER = (
     *("-m", "celery", "-A", "workers.app", "worker", "--concurrency=2", "--loglevel=info"),
     *("--without-mingle", "--without-gossip"),  # as `membersync worker` has it
 )
+
+
+@contextmanager
+def publishing(environment: Mapping[str, str]) -> Iterator[None]:
+    """Have this process publish, and read its settings, as *environment* says, while the block runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        settings.cache_clear()
+        app.conf.update(configuration(settings()))
+        try:
+            yield
+        finally:
+            del app.amqp  # it keeps the connections to this broker, which closing leaves
+            app.close()
+    settings.cache_clear()
 
 
 def eventually(true: Callable[[], bool], what: str, within_s: float = 60) -> None:

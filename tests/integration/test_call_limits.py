@@ -9,13 +9,12 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from producers.dispatch.dispatcher import Dispatcher
-from shared.broker import app, configuration
 from shared.ledger import call_limits, connections
 from shared.ledger.call_limits import SLOTS, Looked, Shown
 from shared.lifecycle.concurrency import START, Answers, Limit, Rules, Window, bucket
 from shared.pipeline import Lane, Stage
 from shared.settings import settings
-from tests.rig import DISPATCHER, Pipeline, eventually, member_event
+from tests.rig import DISPATCHER, Pipeline, eventually, member_event, publishing
 
 RULES = {Stage.CROWDTWIST: Rules(1, 500, 10.0)}
 ADAPTIVE = {"MEMBERSYNC_CROWDTWIST__ADAPTIVE": "true", "MEMBERSYNC_SIEBEL__ADAPTIVE": "true"}
@@ -128,14 +127,10 @@ def test_a_process_keeps_a_bounded_number_of_rows(tx: Connection) -> None:
     assert tx.execute(text("select count(*) from call_window")).scalar() == 0
 
 
-def test_nobody_is_sent_to_wait_for_a_slot_in_vain(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_is_sent_to_wait_for_a_slot_in_vain(pipeline: Pipeline) -> None:
     pipeline.settings |= ADAPTIVE
-    for name, value in pipeline.environment.items():
-        monkeypatch.setenv(name, value)
-    settings.cache_clear()
-    app.conf.update(configuration(settings()))
-    try:
-        claimed = []
+    claimed = []
+    with publishing(pipeline.environment):
         for turn, wanted in enumerate((0, 150, 250)):  # it lets 100 calls through in 10 s
             dispatcher = Dispatcher(settings())
             known = Limit(4, unloaded={"PUT": {bucket(0.4): 9.0}})
@@ -151,9 +146,6 @@ def test_nobody_is_sent_to_wait_for_a_slot_in_vain(pipeline: Pipeline, monkeypat
             dispatcher.turn()
             running = f"select lane from instance where state = 'running' and member_number like '%-{turn}'"
             claimed.append(set(pipeline.sql(running)))
-    finally:
-        app.close()
-        settings.cache_clear()
     assert claimed == [{"live", "bulk"}, {"live"}, set()]
 
 

@@ -22,13 +22,12 @@ from deploy.local.servers import scratch_postgres
 from deploy.sandbox.server import RunningSandbox
 from producers.dispatch.dispatcher import Dispatcher
 from producers.intake.accept import IntakeRules, accept
-from shared.broker import app, configuration
 from shared.events import parse_event
 from shared.ledger.checkup import migrate
 from shared.ledger.engine import engine
 from shared.pipeline import Lane, Stage
 from shared.settings import settings
-from tests.rig import WORKER, Pipeline, eventually, flush, member_event
+from tests.rig import WORKER, Pipeline, eventually, flush, member_event, publishing
 from tests.tapped import Tap, Transaction, tapped
 
 BATCH, BATCHES = 200, 2
@@ -119,8 +118,6 @@ def counts(
         try:
             yield _Counting(stack, pipeline).counts()
         finally:
-            app.close()
-            settings.cache_clear()
             engine(ledger_url).dispose()
 
 
@@ -133,13 +130,13 @@ class _Counting:
         self._intake, self._dispatcher = (stack.enter_context(tapped(pipeline.ledger_url)) for _ in range(2))
         self._workers = {stage: stack.enter_context(tapped(pipeline.ledger_url)) for stage in Stage}
         self._broker = stack.enter_context(redis.Redis.from_url(pipeline.broker_url))
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
-        patch.setenv("MEMBERSYNC_LEDGER_URL", self._dispatcher.url)
-        patch.setenv("MEMBERSYNC_BROKER_URL", pipeline.broker_url)
-        patch.setenv("MEMBERSYNC_DISPATCHER__TICK_S", "3600")  # no housekeeping after the first turn
-        patch.setenv("MEMBERSYNC_DISPATCHER__UNBEGUN_LEASE_S", "600")  # however long workers take to start
-        settings.cache_clear()
-        app.conf.update(configuration(settings()))
+        environment = {
+            "MEMBERSYNC_LEDGER_URL": self._dispatcher.url,
+            "MEMBERSYNC_BROKER_URL": pipeline.broker_url,
+            "MEMBERSYNC_DISPATCHER__TICK_S": "3600",  # no housekeeping after the first turn
+            "MEMBERSYNC_DISPATCHER__UNBEGUN_LEASE_S": "600",  # however long workers take to start
+        }
+        stack.enter_context(publishing(environment))
         self._turns = Dispatcher(settings())
 
     def counts(self) -> dict[str, dict[str, Count]]:

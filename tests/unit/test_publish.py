@@ -11,9 +11,9 @@ import redis
 from fakeredis import TcpFakeServer
 from fakeredis._clients._tcp_server import TCPFakeRequestHandler
 
-from shared.broker import LaneCycle, app, configuration, describe, publish
+from shared.broker import LaneCycle, app, describe, publish
 from shared.pipeline import QUEUES, Lane, Stage
-from shared.settings import settings
+from tests.rig import publishing
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +23,8 @@ def broker_url() -> Iterator[str]:
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     url = f"redis://127.0.0.1:{server.server_address[1]}/0"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MEMBERSYNC_BROKER_URL", url)
-        settings.cache_clear()
-        app.conf.update(configuration(settings()))
+    with publishing({"MEMBERSYNC_BROKER_URL": url}):
         yield url
-        app.close()
-    settings.cache_clear()
     server.shutdown()
     server.server_close()
     thread.join(5)

@@ -96,8 +96,8 @@ class LaneCycle:
 
     LIVE_IN_A_ROW = 8
 
-    def __init__(self, queues: Sequence[str] = ()) -> None:
-        self._queues = list(queues)
+    def __init__(self) -> None:
+        self._queues: list[str] = []
         self._live_in_a_row = 0
 
     def update(self, queues: Iterable[str]) -> None:

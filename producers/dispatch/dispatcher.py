@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 
 import kombu.exceptions
 
@@ -67,6 +68,8 @@ class Dispatcher:
         # What it commits need not be durable: whoever is called for is begun durably first (deploy/decisions/0003).
         self._ledger = engine(self._url, durable=False)
         self._budgets = budgets(settings)
+        rules = {stage: settings.connection(stage).concurrency_rules for stage in Stage}
+        self._call_rules = {stage: one for stage, one in rules.items() if one is not None}
         self._front = Front()
         self._rest_s = settings.dispatcher.tick_s
         self._tidy_at = 0.0
@@ -136,14 +139,15 @@ class Dispatcher:
         self._beat_at = time.monotonic() + heartbeats.EVERY_S
 
     def _limit_calls(self) -> None:
-        """Decide and divide anew how many calls may be in flight, once in a while."""
+        """Decide and divide anew how many calls may be in flight, once in a while; where all are fixed, just once."""
         if time.monotonic() < self._limits_at:
             return
         self._limits_at = time.monotonic() + call_limits.EVERY_S
-        rules = {stage: self._settings.connection(stage).concurrency_rules for stage in Stage}
         with transaction(self._ledger) as tx:
-            looked = call_limits.look(tx, {stage: one for stage, one in rules.items() if one is not None})
+            looked = call_limits.look(tx, self._call_rules)  # what is known of those that are fixed is forgotten
             self._crowds = call_limits.crowds(tx, _AHEAD_S)
+        if not self._call_rules:
+            self._limits_at = inf
         for one in looked:
             if one.now.limit < one.was.limit:
                 log.warning("fewer calls", stage=one.stage, was=one.was.limit, now=one.now.limit, why=one.now.reason)

@@ -4,7 +4,6 @@ import ast
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -13,32 +12,13 @@ import respx
 from shared.settings import OicSettings
 from shared.systems.oic import map_member
 from tests.bench.contestants import names, work
+from tests.bench.events import member_event
 
 FOLDER = Path(work.__file__).parent
 CONTESTANTS = [FOLDER / f"{name}.py" for name in names()]
 SIGNATURES = {"prepare": [], "enqueue": ["events"], "workers": []}
-EVENT: dict[str, Any] = {
-    "operation": "enroll",
-    "occurred_at": "2026-11-23T08:51:00Z",
-    "modification": 0,
-    "member": {
-        "member_number": "B-1",
-        "row_id": "1-B/1",
-        "program_id": "1-PROG",
-        "member_type": "Individual",
-        "status": "Active",
-        "language": "en",
-        "first_name": "Andy",
-        "last_name": "Cole",
-        "middle_name": "",
-        "date_of_birth": "1979-11-29",
-        "email_address": "andy.cole@example.org",
-        "postal_code": "10010",
-        "city": "New York",
-        "country_code": "US",
-        "gender": "M",
-    },
-}
+EVENT = member_event("B-1")
+EVENT["member"]["row_id"] = "1-B/1"
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ def permits(ledger: Ledger, of: Settings, *, heeds_wait: bool = True) -> dict[St
     """Return the permits of each connection that has a budget; *heeds_wait*: none while they asked us to wait."""
 
     def pay(limit: Budget, lane: Lane, wanted: int) -> tuple[int, float]:
-        with transaction(ledger, durable=False) as tx:
+        with transaction(ledger) as tx:
             grant = spending.pay(tx, limit, lane, wanted, heeds_wait=heeds_wait)
         return grant.calls, grant.more_in_s
 

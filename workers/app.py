@@ -5,12 +5,14 @@ warm for its life.
 """
 
 import gc
+from functools import partial
 
 from celery.signals import celeryd_init, setup_logging, worker_process_init, worker_process_shutdown
 
 from shared import logs
 from shared.broker import app
 from shared.budgets import permits
+from shared.ledger import call_limits, heartbeats
 from shared.ledger.engine import engine, forget_inherited
 from shared.settings import settings
 from workers import calls_in_flight, heartbeat, stages
@@ -36,12 +38,13 @@ def _guard(**_: object) -> None:
 @worker_process_init.connect
 def _start(sender: object = None, **_: object) -> None:
     forget_inherited()
-    process.loop = CallLoop(lambda: stages.build(settings(), permits(engine(), settings())))
+    process.loop = CallLoop(lambda: stages.build(settings(), permits(engine(durable=False), settings())))
     engine().connect().close()
     process.who = heartbeat.who(str(sender), app)
-    process.loop.keep(heartbeat.beat_for_ever(process.who))
+    process.loop.keep(partial(heartbeat.beat, process.who), heartbeats.EVERY_S, "no heartbeat")
     if slots := calls_in_flight.adaptive(process.loop.stages, settings()):
-        process.loop.keep(calls_in_flight.follow_for_ever(process.who.name, slots))
+        follower = calls_in_flight.Follower(process.who.name, slots)
+        process.loop.keep(follower.follow, call_limits.EVERY_S, "the last share of the calls in flight stays")
     # What is loaded by now stays: looked through again and again for what can go, it would cost a tenth of the work.
     gc.collect()
     gc.freeze()
@@ -54,4 +57,3 @@ def _stop(**_: object) -> None:
         process.loop = None
     if process.who is not None:
         heartbeat.leave(process.who)
-        calls_in_flight.leave(process.who.name)

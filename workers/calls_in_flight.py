@@ -8,18 +8,14 @@ from collections.abc import Mapping
 from itertools import count
 from time import monotonic
 
-from shared.errors import LedgerError
 from shared.ledger import call_limits
-from shared.ledger.call_limits import EVERY_S, Shown
+from shared.ledger.call_limits import Shown
 from shared.ledger.engine import engine, statements
 from shared.lifecycle.concurrency import START
-from shared.logs import logger
 from shared.pipeline import Stage
 from shared.settings import Settings
 from shared.systems.permits import Slots
 from workers.stages import Runner
-
-log = logger(__name__)
 
 
 def adaptive(stages: Mapping[Stage, Runner], of: Settings) -> dict[Stage, Slots]:
@@ -35,36 +31,26 @@ def adaptive(stages: Mapping[Stage, Runner], of: Settings) -> dict[Stage, Slots]
     return found
 
 
-async def follow_for_ever(process: str, slots: Mapping[Stage, Slots]) -> None:
-    """Tell what the calls of this *process* showed and obey its shares, out of the loop that this runs on."""
-    before = monotonic()
-    is_logged = False
-    for turn in count():
-        await asyncio.sleep(EVERY_S)
+class Follower:
+    """Tells what the calls of a process showed, and has its slots obey its shares."""
+
+    def __init__(self, process: str, slots: Mapping[Stage, Slots]) -> None:
+        self._process = process
+        self._slots = slots
+        self._turns = count()
+        self._before: float | None = None
+
+    async def follow(self) -> None:
+        """Tell, and take the shares, out of the loop that this runs on; the first time, begin to count."""
         now = monotonic()
-        shown = {stage: Shown(*one.window(now - before)) for stage, one in slots.items()}
-        before = now
-        try:
-            shares = await asyncio.to_thread(_told, process, turn, shown)
-        except LedgerError as error:
-            if not is_logged:
-                log.warning("the last share of the calls in flight stays", cause=str(error))
-            is_logged = True
-            continue
-        is_logged = False
-        for stage in slots.keys() & shares.keys():
-            slots[stage].share(shares[stage])
+        before, self._before = self._before, now
+        if before is None:
+            return
+        shown = {stage: Shown(*one.window(now - before)) for stage, one in self._slots.items()}
+        shares = await asyncio.to_thread(self._told, next(self._turns), shown)
+        for stage in self._slots.keys() & shares.keys():
+            self._slots[stage].share(shares[stage])
 
-
-def _told(process: str, turn: int, shown: Mapping[Stage, Shown]) -> dict[Stage, int]:
-    with statements(engine()) as tx:
-        return call_limits.tell(tx, process, turn, shown)
-
-
-def leave(process: str) -> None:
-    """Give the shares back."""
-    try:
+    def _told(self, turn: int, shown: Mapping[Stage, Shown]) -> dict[Stage, int]:
         with statements(engine()) as tx:
-            call_limits.leave(tx, process)
-    except LedgerError as error:
-        log.info("left without a word", cause=str(error))
+            return call_limits.tell(tx, self._process, turn, shown)

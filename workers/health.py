@@ -60,7 +60,7 @@ class Health:
         passed = self.loop.is_up(self.stage, _TEST_S)
         if passed is None:
             return
-        with transaction(engine(), durable=False) as tx:
+        with transaction(engine(durable=False)) as tx:
             before, now = connections.judge(tx, self.stage, self.of.breaker_rules, passed=passed)
             self._hold_failed(tx, before, now, [])
             wake(tx)
@@ -77,7 +77,7 @@ class Health:
             return False
         if lease_clock() + _TEST_S > lease_ends or not self.loop.is_up(self.stage, _TEST_S):
             return True
-        with transaction(engine(), durable=False) as tx:
+        with transaction(engine(durable=False)) as tx:
             if connections.served(tx, self.stage, within_s=self.of.policy.cap_s + _SERVED_S):
                 return False
             if not errands.has_good(tx):

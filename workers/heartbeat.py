@@ -18,7 +18,7 @@ from celery import Celery, bootsteps
 from celery.worker.consumer import Consumer
 
 from shared.errors import LedgerError
-from shared.ledger import heartbeats
+from shared.ledger import call_limits, heartbeats
 from shared.ledger.engine import engine, transaction
 from shared.ledger.heartbeats import Kind, Who
 from shared.logs import logger
@@ -62,31 +62,23 @@ def who(node: str, app: Celery) -> Who:
     return Who(Kind.WORKER, f"{node}/{getattr(current_process(), 'index', 0) + 1}", lanes)
 
 
-async def beat_for_ever(me: Who) -> None:
-    """Beat out of the loop that this runs on; a ledger that is away is waited for."""
-    is_logged = False
-    while True:
-        try:
-            await asyncio.to_thread(_beat, me)
-            is_logged = False
-        except LedgerError as error:
-            if not is_logged:
-                log.warning("no heartbeat", cause=str(error))
-            is_logged = True
-        await asyncio.sleep(heartbeats.EVERY_S)
+async def beat(me: Who) -> None:
+    """Beat out of the loop that this runs on."""
+    await asyncio.to_thread(_beat, me)
 
 
 def _beat(me: Who) -> None:
     # A child that was not forked has imported this itself, and cannot see what its parent notes.
     aged_s = 0.0 if os.getpid() == _importer else max(0.0, monotonic() - _went_round.value - _NOTE_EVERY_S)
-    with transaction(engine(), durable=False) as tx:
+    with transaction(engine(durable=False)) as tx:
         heartbeats.beat(tx, me, aged_s=aged_s)
 
 
 def leave(me: Who) -> None:
-    """Note that this process ended as it should."""
+    """Note that this process ended as it should, and give back its shares of the calls in flight."""
     try:
         with transaction(engine()) as tx:
             heartbeats.leave(tx, me)
+            call_limits.leave(tx, me.name)
     except LedgerError as error:
         log.info("left without a word", cause=str(error))

@@ -7,7 +7,7 @@ holds up neither its batch nor the next one.
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from math import isinf
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import uvloop
 
-from shared.errors import BudgetSpentError, LeaseLostError, OutcomeUnknownError, StageError
+from shared.errors import BudgetSpentError, LeaseLostError, LedgerError, OutcomeUnknownError, StageError
 from shared.instances import Answer, Failed, Work
 from shared.logs import logger
 from shared.pipeline import Lane, Stage
@@ -54,9 +54,25 @@ class CallLoop:
         """Run *coroutine* on the loop and wait for it."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout_s)
 
-    def keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run *coroutine* on the loop beside all else, for as long as the loop runs."""
-        self._kept.append(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
+    def keep(self, step: Callable[[], Awaitable[object]], every_s: float, without: str) -> None:
+        """Do *step*, which asks the ledger, every *every_s* seconds beside all else, for as long as the loop runs.
+
+        Where the ledger is away, *without* is logged once.
+        """
+
+        async def kept() -> None:
+            is_logged = False
+            while True:
+                try:
+                    await step()
+                    is_logged = False
+                except LedgerError as error:
+                    if not is_logged:
+                        log.warning(without, cause=str(error))
+                    is_logged = True
+                await asyncio.sleep(every_s)
+
+        self._kept.append(asyncio.run_coroutine_threadsafe(kept(), self._loop))
 
     def run(
         self,

@@ -15,7 +15,6 @@ import re
 import select
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
 from threading import Event
 from time import monotonic
 from typing import Any, TypeAlias, TypeVar
@@ -63,7 +62,6 @@ _ASYNCHRONOUSLY = "-c synchronous_commit=off"
 _PROVEN_AT = "proven_at"
 READ_ONLY = "25006"
 DISK_FULL = "53100"
-_ASYNCHRONOUS = text("set local synchronous_commit = off")
 _KINDS = {
     "40001": LedgerConflictError,  # serialization failure
     "40P01": LedgerConflictError,  # deadlock
@@ -97,13 +95,22 @@ def connect_arguments(url: str, name: str, session: str = _SESSION) -> dict[str,
     return {"connect_timeout": 5, **_NOTICED, **found, **ours}
 
 
-@cache
 def engine(url: str | None = None, *, durable: bool = True) -> Engine:
     """Return this process's engine for *url*, default the setting.  Never share one across a fork.
 
-    *durable* False: whatever is committed by it is committed asynchronously, as `transaction` has it.
+    *durable* False: it commits asynchronously: a crash of PostgreSQL may undo a commit together with everything after
+    it, never by itself.  Only for writes whose loss costs a repeated identical call (deploy/decisions/0003).
     """
     address = url or settings().require_ledger()
+    if (address, durable) not in _engines:
+        _engines[address, durable] = _made(address, durable=durable)
+    return _engines[address, durable]
+
+
+_engines: dict[tuple[str, bool], Engine] = {}
+
+
+def _made(address: str, *, durable: bool) -> Engine:
     found = ledger_arguments(address)
     is_one = "," not in found.get("host", "")
     shown = URL.create(  # what SQLAlchemy says of it; it connects with `connect_arguments`
@@ -177,17 +184,14 @@ def _failed(context: ExceptionContext) -> None:
 
 def forget_inherited() -> None:
     """Drop what a forked child inherited: its parent's connections are the parent's."""
-    if engine.cache_info().currsize:
-        engine().dispose(close=False)
-    engine.cache_clear()
+    for of in _engines.values():
+        of.dispose(close=False)
+    _engines.clear()
 
 
 @contextmanager
-def transaction(of: Engine, *, durable: bool = True) -> Iterator[Connection]:
+def transaction(of: Engine) -> Iterator[Connection]:
     """Open a transaction that commits at the end of the block and rolls back when it raises.
-
-    *durable* False commits asynchronously: a crash of PostgreSQL may undo it together with everything after it, never
-    by itself.  Only for writes whose loss costs a repeated identical call (deploy/decisions/0003).
 
     Raises:
         LedgerConflictError: another transaction was in the way; repeat.
@@ -196,8 +200,6 @@ def transaction(of: Engine, *, durable: bool = True) -> Iterator[Connection]:
         LedgerError: it could not be reached, or could not commit.
     """
     with _translating(), of.begin() as tx:
-        if not durable:
-            tx.execute(_ASYNCHRONOUS)
         yield tx
 
 

@@ -42,11 +42,14 @@ class CrowdTwistSettings(Settings):
 
     ``create_takes_is_active``: a creation may say ``is_active`` 0; else it is ignored (A, the record is silent).
     ``inactive_is_forbidden``: an update that does not reactivate an inactive user is 403 "User is inactive." (A).
+    ``email_finds_inactive``: a user is found by e-mail address while inactive (A); a search with ``is_active`` 0 finds
+    it in any case.
     """
 
     api_key: str = "sandbox-key"
     create_takes_is_active: bool = True
     inactive_is_forbidden: bool = False
+    email_finds_inactive: bool = True
 
 
 class CrowdTwist:
@@ -110,7 +113,11 @@ class CrowdTwist:
         return user
 
     def _find(self, id_type: str, raw_id: str) -> User | None:
-        return self._users.find("email_address" if id_type == "email" else id_type, unquote(raw_id))
+        if id_type != "email":
+            return self._users.find(id_type, unquote(raw_id))
+        user = self._users.find("email_address", unquote(raw_id))
+        is_shown = user is None or user.profile["is_active"] or self.settings.email_finds_inactive
+        return user if is_shown else None
 
     def _create(self, request: Request) -> Response:
         body = _body(request)

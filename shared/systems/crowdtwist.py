@@ -3,14 +3,17 @@
 An answer counts as CrowdTwist's word about a member only by its form and by whose it is.  Gateways answer too, in JSON
 and with the same statuses; what they say is about the way there.
 
-Source: domain.md 2.1 (key: C1, E3), 2.2 (calls, id_type), 2.3 (real answers, E5), 2.4 (errors: C8, C9, E1, V5).
+Source: domain.md 2.1 (key: C1, E3), 2.2 (calls, id_type; search C4), 2.3 (real answers, E5), 2.4 (errors: C8, C9, E1,
+V5).
 (A): an `error` that is CrowdTwist's own is one word in small letters; of a 404, one that says what else was not found
 is none; 402, 407, 421 and 451 are never about a member, nor what only a gateway can mean: the method, the size or the
-form of the request.  That a page was not found is no word about a member who is to be created.
+form of the request.  That a page was not found is no word about a member who is to be created.  A search is answered
+with an array of user objects.
 """
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -183,6 +186,7 @@ _PLAIN: dict[str, Callable[[object], str]] = {
 
 
 _USERS = "/v2/users"
+_MEMBERS = "/v2/members"
 _BY_NUMBER = "id_type=third_party_id"
 _FORBIDDEN = frozenset({HTTPStatus.FORBIDDEN})
 
@@ -211,6 +215,41 @@ class CrowdTwist(Client):
             raise refusal(answer)
         return user_of(answer, number)
 
+    async def find_by_email(self, exchange: Exchange, address: str) -> User | None:
+        """Return the user who has this address, None if CrowdTwist shows nobody; the record names the address.
+
+        Whether it shows inactive users so is not documented: `search_inactive` does.
+
+        Raises:
+            StageError: UnavailableError for a user of another address, as for anything that is no answer.
+        """
+        where = f"{_USERS}/{segment(SYSTEM, 'Email Address', address)}"
+        answer = await exchange.ask("GET", where, "id_type=email", handed_over=_FORBIDDEN)
+        if is_absent(answer) or is_inactive(answer):
+            return None
+        if not answer.ok:
+            raise refusal(answer)
+        user = user_of(answer, None)
+        if not _has_address(user, address):
+            raise UnavailableError(SYSTEM, "answered with the user object of another address", answer.status)
+        return user
+
+    async def search_inactive(self, exchange: Exchange, address: str) -> User | None:
+        """Search the inactive users for who has exactly this address, None if CrowdTwist shows nobody.
+
+        A search finds addresses that begin so, and only active users unless told otherwise.
+        """
+        sought = {"email_address": address}
+        answer = await exchange.ask("POST", _MEMBERS, "is_active=0", document=sought, handed_over=_FORBIDDEN)
+        if is_absent(answer):
+            return None
+        if not answer.ok:
+            raise refusal(answer)
+        if not isinstance(answer.document, list):
+            raise UnavailableError(SYSTEM, f"did not answer with users (HTTP {answer.status})", answer.status)
+        found = [user_of(replace(answer, document=one), None) for one in answer.document]
+        return next((one for one in found if _has_address(one, address)), None)
+
     async def create(self, exchange: Exchange, number: str, user: User, shown: User) -> tuple[Answer, User | None]:
         """POST *user*; return the answer and, with a good one, the user object in it.  *shown*: for the record."""
         return await self._write(exchange, number, ("POST", _USERS, ""), user, shown)
@@ -232,6 +271,10 @@ class CrowdTwist(Client):
             user_of(answer, None)
         elif not is_absent(answer):
             raise refusal(answer)
+
+
+def _has_address(user: User, address: str) -> bool:
+    return _same("email_address", address, user.get("email_address"))
 
 
 def _path(number: str) -> str:

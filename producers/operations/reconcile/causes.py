@@ -1,0 +1,210 @@
+"""The cause of each difference, from what the three sides say of one member.  Pure.
+
+Compared is Siebel now with the newest accepted event, and CrowdTwist now with what CrowdTwist showed at our last
+success: so what it makes of a value (five digits of a postal code, a city of its own) never looks like drift.  What is
+in the table of `shared.reconciling` becomes of that so:
+
+| Siebel                      | CrowdTwist                       | ledger           | class                    |
+|-----------------------------|----------------------------------|------------------|--------------------------|
+| not a member                | active                           |                  | `orphan`                 |
+| member                      | not there, other values, unasked | no event         | `never_sent`             |
+| other than the newest event | other than Siebel, unasked       |                  | `missed_event`           |
+| as the newest event         | not there                        | acknowledged     | `gone_at_destination`    |
+|                             | other, its date before ours      | acknowledged     | `rolled_back`            |
+|                             | other                            | acknowledged     | `changed_at_destination` |
+| any                         | as Siebel                        | other, no event  | `ledger_behind`          |
+
+Beside these, status or error other than the outcome of the newest event: `status_lies`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from shared.reconciling import DriftClass, Stratum
+
+_CLOCKS = timedelta(seconds=5)
+"""How far CrowdTwist's clock may be off before its date tells that it is older than our acknowledgement."""
+_ALSO_SAID = 6
+
+
+class Order(StrEnum):
+    """Where Siebel's row stands beside the newest accepted event, by modification and date."""
+
+    NEWER = "newer"
+    SAME = "same"
+    OLDER = "older"
+
+
+@dataclass(frozen=True, slots=True)
+class Unlike:
+    """A field whose values differ, with what each side has of it; None: nothing, or that side was not compared."""
+
+    field: str
+    siebel: Any = None
+    crowdtwist: Any = None
+    ledger: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class InSiebel:
+    """What Siebel says.
+
+    Shape: *is_member* its row is there, an Individual of our programme; *unlike* the newest accepted event, in *order*;
+    *status* where its two status fields are unlike the outcome of the newest event.
+    """
+
+    is_member: bool
+    unlike: Sequence[Unlike] = ()
+    order: Order = Order.SAME
+    status: Sequence[Unlike] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InCrowdTwist:
+    """What CrowdTwist says, where it was asked.
+
+    Shape: *unlike* what it showed at our last success; *agrees* with Siebel's row, as we would send that, None: that
+    cannot be told; *updated_at* its own date of the last change.
+    """
+
+    is_there: bool
+    is_active: bool = False
+    unlike: Sequence[Unlike] = ()
+    agrees: bool | None = None
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InLedger:
+    """What the ledger knows.
+
+    Shape: *has_event* one was accepted and not passed over; *acknowledged_at* when CrowdTwist last took one, None:
+    never; *was_there* it showed the member then.
+    """
+
+    has_event: bool
+    acknowledged_at: datetime | None = None
+    was_there: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A class of difference, with the three values of the field that tells it; *field* None: the member as a whole."""
+
+    drift_class: DriftClass
+    evidence: str
+    field: str | None = None
+    siebel: Any = None
+    crowdtwist: Any = None
+    ledger: Any = None
+
+
+def causes(siebel: InSiebel, crowdtwist: InCrowdTwist | None, ledger: InLedger) -> list[Cause]:
+    """Return what is different about one member and why; *crowdtwist* None: it was not asked."""
+    found = _of_content(siebel, crowdtwist, ledger)
+    lies = []
+    if siebel.is_member and siebel.status:
+        lies = [
+            _told(DriftClass.STATUS_LIES, siebel.status, "Siebel shows another outcome than that of the newest event")
+        ]
+    return [cause for cause in [found, *lies] if cause is not None]
+
+
+def _of_content(siebel: InSiebel, crowdtwist: InCrowdTwist | None, ledger: InLedger) -> Cause | None:
+    agrees = crowdtwist is not None and bool(crowdtwist.agrees)
+    cause = None
+    if not siebel.is_member:
+        if crowdtwist is not None and crowdtwist.is_there and crowdtwist.is_active:
+            cause = Cause(DriftClass.ORPHAN, "active in CrowdTwist, and not a member of the programme in Siebel")
+    elif not ledger.has_event:
+        cause = _without_event(crowdtwist)
+    elif siebel.unlike and agrees:
+        cause = _told(DriftClass.LEDGER_BEHIND, siebel.unlike, "CrowdTwist has what Siebel has; no event of it came")
+    elif siebel.unlike:
+        cause = _told(DriftClass.MISSED_EVENT, siebel.unlike, _MISSED[siebel.order])
+    elif crowdtwist is not None and ledger.acknowledged_at is not None:
+        cause = _after_success(crowdtwist, ledger, ledger.acknowledged_at)
+    elif agrees:  # else: what never succeeded is a dead letter or Data Error, and told as such
+        cause = Cause(DriftClass.LEDGER_BEHIND, "CrowdTwist has what Siebel has; by our record it never took it")
+    return cause
+
+
+def _without_event(crowdtwist: InCrowdTwist | None) -> Cause:
+    if crowdtwist is not None and crowdtwist.agrees:
+        return Cause(DriftClass.LEDGER_BEHIND, "CrowdTwist has what Siebel has; no event of the member ever came")
+    where = {None: "", False: "; not in CrowdTwist", True: "; CrowdTwist has other values"}
+    known = where[None if crowdtwist is None else crowdtwist.is_there]
+    return Cause(DriftClass.NEVER_SENT, f"in Siebel, and no event of it ever came{known}")
+
+
+def _after_success(crowdtwist: InCrowdTwist, ledger: InLedger, acknowledged_at: datetime) -> Cause | None:
+    if not crowdtwist.is_there:
+        if not ledger.was_there:
+            return None
+        what = f"CrowdTwist took it on {_instant(acknowledged_at)} and has it no more; it may have been erased lawfully"
+        return Cause(DriftClass.GONE_AT_DESTINATION, what)
+    if not crowdtwist.unlike:
+        return None
+    if crowdtwist.agrees:
+        what = "CrowdTwist has what Siebel has; our record of what it showed is another"
+        return _told(DriftClass.LEDGER_BEHIND, crowdtwist.unlike, what)
+    changed = crowdtwist.updated_at
+    if changed is not None and changed < acknowledged_at - _CLOCKS:
+        what = (
+            f"CrowdTwist's own date, {_instant(changed)}, is before its acknowledgement of {_instant(acknowledged_at)}"
+        )
+        return _told(DriftClass.ROLLED_BACK, crowdtwist.unlike, what)
+    when = "" if changed is None else f", on {_instant(changed)}"
+    what = f"changed in CrowdTwist{when} after its acknowledgement of {_instant(acknowledged_at)}"
+    return _told(DriftClass.CHANGED_AT_DESTINATION, crowdtwist.unlike, what)
+
+
+_MISSED = {
+    Order.NEWER: "Siebel's row is newer than the newest accepted event",
+    Order.SAME: "Siebel's row has the version of the newest accepted event, and other values",
+    Order.OLDER: "Siebel's row is older than the newest accepted event: Siebel may have been restored",
+}
+
+
+def _told(of: DriftClass, unlike: Sequence[Unlike], evidence: str) -> Cause:
+    """Return the cause as its first field tells it; the other fields are named."""
+    first, others = unlike[0], [one.field for one in unlike[1:]]
+    if others:
+        more = f" and {len(others) - _ALSO_SAID} more" if len(others) > _ALSO_SAID else ""
+        evidence = f"{evidence}; also {', '.join(others[:_ALSO_SAID])}{more}"
+    return Cause(of, evidence, first.field, first.siebel, first.crowdtwist, first.ledger)
+
+
+def _instant(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%SZ}"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What decides how likely a member differs."""
+
+    in_siebel: bool
+    in_ledger: bool
+    differs_in_siebel: bool = False
+    is_given_up: bool = False
+    is_unsure: bool = False
+    is_requeued: bool = False
+    is_recent: bool = False
+
+
+def stratum_of(of: Standing) -> Stratum:
+    """Return the stratum of a member: the first that applies."""
+    applies: Mapping[Stratum, bool] = {
+        Stratum.ONLY_IN_FILE: not of.in_siebel and not of.in_ledger,
+        Stratum.NOT_IN_SIEBEL: not of.in_siebel,
+        Stratum.NEVER_IN_LEDGER: not of.in_ledger,
+        Stratum.NEWER_IN_SIEBEL: of.differs_in_siebel,
+        Stratum.GIVEN_UP: of.is_given_up,
+        Stratum.UNSURE: of.is_unsure,
+        Stratum.REQUEUED: of.is_requeued,
+        Stratum.RECENT: of.is_recent,
+    }
+    return next((stratum for stratum, is_so in applies.items() if is_so), Stratum.LONG_UNTOUCHED)

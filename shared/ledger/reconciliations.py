@@ -1,0 +1,230 @@
+"""The runs of reconciliation as people and programs read them, and the differences that they found.
+
+What a run has not looked at it does not call equal: the zeros of a class stand only in one that is done, and of one
+that failed the differences found so far stay.  The values of a difference name people: `producers.operations.reads`
+masks them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+from shared.reconciling import DriftClass, RunState
+
+CONFIDENCE = 0.95
+_UNKNOWN = {"estimate": None, "low": None, "high": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run, as JSON shows it (spec section 8).
+
+    Shape: *members* and *calls* by system; *differences* members by class; *drift* and each of *classes* the part of
+    all members that differs, with the bounds of its interval, null: not known; *compared* members that CrowdTwist was
+    looked at for, *covered* the part of all that they are; *unread* members that could not be looked at; *repaired*
+    differences that a repair took up.  *waiting* what it waits for, *why* why it failed or was stopped; *progress*
+    how far its *phase* is; *meaning* the figures in one sentence; *findings* what many differences have in common.
+    """
+
+    id: str
+    state: str
+    mode: str
+    started_at: datetime | None
+    ended_at: datetime | None
+    members: Mapping[str, int]
+    compared: int
+    moving: int
+    differences: Mapping[str, int]
+    drift: Mapping[str, Any]
+    classes: Mapping[str, Mapping[str, Any]]
+    calls: Mapping[str, int]
+    covered: float
+    repaired: int
+    unread: int
+    scheduled: bool
+    requested_by: str
+    asked: Mapping[str, Any]
+    created_at: datetime
+    phase: str
+    progress: Mapping[str, int]
+    waiting: str | None
+    why: str | None
+    meaning: str
+    strata: Sequence[Mapping[str, Any]]
+    findings: Sequence[Mapping[str, Any]]
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, one way or another."""
+        return self.ended_at is not None
+
+    @property
+    def found(self) -> int:
+        """How many differences it found, of all classes."""
+        return sum(self.differences.values())
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """Runs, newest first; *next* is the cursor of the page after this one, None at the end."""
+
+    items: list[Run]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One class of one member, with the three values of the field that tells it.
+
+    Shape: *field* None: it is about the member as a whole; values null where a side has none, or was not asked;
+    *evidence* one sentence that names nobody; *repairs* how often a repair took it up, the last at *repaired_at*.
+    """
+
+    id: str
+    member_number: str
+    drift_class: str
+    field: str | None
+    siebel: Any
+    crowdtwist: Any
+    ledger: Any
+    first_seen_at: datetime
+    seen_at: datetime
+    evidence: str
+    repairs: int
+    repaired_at: datetime | None
+
+    def shown(self) -> dict[str, Any]:
+        """Return it as JSON shows it (spec section 8)."""
+        names = ("member_number", "field", "siebel", "crowdtwist", "ledger", "first_seen_at", "seen_at", "evidence")
+        return {name: getattr(self, name) for name in names[:1]} | {
+            "class": self.drift_class,
+            **{name: getattr(self, name) for name in names[1:]},
+            "repairs": self.repairs,
+            "repaired_at": self.repaired_at,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class DifferencePage:
+    """Differences in the order in which they were found; *next* is the cursor of the page after this one."""
+
+    items: list[Difference]
+    next: str | None
+
+
+def read_run(tx: Connection, run_id: int) -> Run | None:
+    """Read one run; None: there is none."""
+    found = _runs(tx, tx.execute(_RUN, {"id": run_id}).all())
+    return found[0] if found else None
+
+
+def list_runs(tx: Connection, *, limit: int, before: int | None = None) -> RunPage:
+    """List runs, newest first; *before* is the cursor of the page before."""
+    rows = tx.execute(_RUNS, {"limit": limit + 1, "before": before}).all()
+    items = _runs(tx, rows[:limit])
+    return RunPage(items, items[-1].id if len(rows) > limit else None)
+
+
+def last_done(tx: Connection) -> Run | None:
+    """Read the newest run over all members that came to its end; None: there was none."""
+    found = _runs(tx, tx.execute(_LAST_DONE).all())
+    return found[0] if found else None
+
+
+def differences(  # noqa: PLR0913  # the ways to choose among them
+    tx: Connection,
+    run_id: int,
+    *,
+    classes: Sequence[str] = (),
+    members: Sequence[str] = (),
+    limit: int,
+    after: int | None = None,
+) -> DifferencePage:
+    """List the differences of a run, of some *classes* and *members* where given; *after* is a page's cursor."""
+    conditions = ["run_id = :run_id", "id > :after"]
+    parameters: dict[str, Any] = {"run_id": run_id, "after": after or 0}
+    for column, words in (("class", classes), ("member_number", members)):
+        if words:
+            conditions.append(f"{column} = any(cast(:{column} as text[]))")
+            parameters |= {column: list(words)}
+    rows = tx.execute(text(_DIFFERENCES.format(" and ".join(conditions))), parameters | {"limit": limit + 1}).all()
+    items = [Difference(*row) for row in rows[:limit]]
+    return DifferencePage(items, items[-1].id if len(rows) > limit else None)
+
+
+def repairs_of(tx: Connection, members: Sequence[str]) -> dict[tuple[str, str], int]:
+    """Count how often each class of these members was repaired so far, in whatever run; absent: never."""
+    rows = tx.execute(_REPAIRS_OF, {"members": list(members)})
+    return {(row.member_number, row.drift_class): row.repairs for row in rows}
+
+
+def repaired_since(tx: Connection, since: datetime) -> int:
+    """Count the differences that a repair has taken up since *since*."""
+    return int(tx.execute(_REPAIRED_SINCE, {"since": since}).scalar_one())
+
+
+def note_repaired(tx: Connection, ids: Sequence[int]) -> None:
+    """Note that a repair has taken these differences up."""
+    tx.execute(_NOTE_REPAIRED, {"ids": list(ids)})
+
+
+def _runs(tx: Connection, rows: Sequence[Row[Any]]) -> list[Run]:
+    counts: dict[int, dict[str, int]] = {
+        row.id: {one.value: 0 for one in DriftClass} if row.state == RunState.DONE else {} for row in rows
+    }
+    repaired = dict.fromkeys(counts, 0)
+    for row in tx.execute(_COUNTS, {"ids": list(counts)}):
+        counts[row.run_id][row.drift_class] = row.total
+        repaired[row.run_id] += row.repaired
+    return [_run(row, counts[row.id], repaired[row.id]) for row in rows]
+
+
+def _run(row: Row[Any], counts: Mapping[str, int], repaired: int) -> Run:
+    drift = row.drift or {}
+    same = (
+        "state", "mode", "started_at", "ended_at", "compared", "moving", "classes", "covered", "unread", "scheduled",
+        "requested_by", "asked", "created_at", "phase", "waiting", "why", "strata", "findings",
+    )  # fmt: skip
+    return Run(
+        id=str(row.id),
+        members={"siebel": row.in_siebel, "ledger": row.in_ledger, "crowdtwist": row.in_crowdtwist},
+        differences=counts,
+        drift={**_UNKNOWN, **{name: drift[name] for name in _UNKNOWN if name in drift}, "confidence": CONFIDENCE},
+        calls={"siebel": row.calls_siebel, "crowdtwist": row.calls_crowdtwist},
+        repaired=repaired,
+        progress={"looked_at": row.compared + row.unread, "to_look_at": row.to_look_at},
+        meaning=str(drift.get("meaning") or ""),
+        **{name: getattr(row, name) for name in same},
+    )
+
+
+_RUN = text("select * from reconciliation where id = :id")
+_RUNS = text("""
+    select * from reconciliation where id < coalesce(cast(:before as bigint), 9223372036854775807)
+    order by id desc limit :limit
+""")
+# Of one that somebody asked for a few members, or what changed since, the figures say nothing of all.
+_LAST_DONE = text("""
+    select * from reconciliation where state = 'done' and not asked ? 'members' and not asked ? 'since'
+    order by id desc limit 1
+""")
+_COUNTS = text("""
+    select run_id, class as drift_class, count(*) as total, count(*) filter (where repairs > 0) as repaired
+    from difference where run_id = any(cast(:ids as bigint[])) group by 1, 2 order by 1, 2
+""")
+_DIFFERENCES = """
+    select id::text, member_number, class, field, siebel, crowdtwist, ledger, first_seen_at, seen_at, evidence,
+           repairs, repaired_at
+    from difference where {} order by id limit :limit
+"""
+_REPAIRS_OF = text("""
+    select member_number, class as drift_class, sum(repairs)::int as repairs from difference
+    where member_number = any(cast(:members as text[])) and repairs > 0 group by 1, 2
+""")
+_REPAIRED_SINCE = text("select count(*) from difference where repaired_at >= :since")
+_NOTE_REPAIRED = text("""
+    update difference set repairs = repairs + 1, repaired_at = now() where id = any(cast(:ids as bigint[]))
+""")

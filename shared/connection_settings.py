@@ -107,6 +107,10 @@ class CrowdTwistSettings(Connection):
     settle_s: float = Field(60, ge=0, description="s; how late a lost write may still land")
 
 
+ReadParameter = Literal["sortspec", "ViewMode", "Fields", "Childlinks", "ExecutionMode", "recordcountneeded"]
+"""What a query of Siebel's members says beside `searchspec` and `PageSize`."""
+
+
 class SiebelSettings(Connection):
     """Siebel's inbound REST, where the status is written back, and the shapes of what Siebel sends."""
 
@@ -125,6 +129,14 @@ class SiebelSettings(Connection):
     settle_s: float = Field(60, ge=0, description="s; how late a status that got no answer may still land")
     always_write: bool = Field(default=False, description="write a status even when Siebel already shows it")
     rows_per_request: int = Field(100, ge=1, le=100, description="statuses in one request; Siebel takes up to 100")
+    read_without: tuple[ReadParameter, ...] = Field(
+        (),
+        description='JSON; what this Siebel does not take in a query, e.g. ["Childlinks"]; of sortspec ViewMode Fields'
+        " Childlinks ExecutionMode recordcountneeded (A)",
+    )
+    read_overlap_s: float = Field(
+        300, ge=0, description="s; changes since an instant are read from so much earlier: clocks, late commits (A)"
+    )
     timezone: str = Field("UTC", description="of Siebel dates that name no zone (A)")
     field_names: dict[str, str] = Field(
         default_factory=dict,

@@ -8,7 +8,8 @@ JSON in and out.  ``POST /_sandbox/reset`` on the control port resets all.
 GET state                         counts of calls, members, the busiest minute, calls of one member at once
 GET users / members               what CrowdTwist holds / what Siebel holds; one by ``?third_party_id=``, or by
                                   ``?member_number=`` or ``?row_id=``
-POST members                      seed Siebel: ``[{"member_number", "row_id", ...}]``
+POST, DELETE members              seed Siebel, in bulk: ``[{"member_number", "row_id", label: value, ...}]``; remove
+                                  those of ``?member_number=``, one or more with commas between them
 GET calls                         the last calls, newest last: ``?limit=`` (100), ``?key=`` (a member)
 GET, PUT settings                 look; change some
 GET, POST, DELETE faults          look; add one or a list; end all, or one at ``faults/{id}``
@@ -189,6 +190,8 @@ class Sandbox:
 
 
 _TIMEOUT_S = 10.0
+_SEEDED_AT_ONCE = 5_000
+_REMOVED_AT_ONCE = 100
 
 
 class SandboxControl:
@@ -250,8 +253,15 @@ class SandboxControl:
         return dict(answer.json())
 
     def seed(self, *members: dict[str, str]) -> None:
-        """Let Siebel have these members: ``member_number``, ``row_id``, fields by label."""
-        self.call("POST", "siebel/members", list(members))
+        """Let Siebel have these members: ``member_number``, ``row_id``, fields by label; one it has is changed."""
+        for first in range(0, len(members), _SEEDED_AT_ONCE):
+            self.call("POST", "siebel/members", members[first : first + _SEEDED_AT_ONCE])
+
+    def remove(self, *member_numbers: str) -> None:
+        """Let Siebel have these members no more."""
+        for first in range(0, len(member_numbers), _REMOVED_AT_ONCE):
+            chunk = member_numbers[first : first + _REMOVED_AT_ONCE]
+            self.call("DELETE", "siebel/members", member_number=",".join(chunk))
 
     def calls(self, name: str, *, limit: int = 100, key: str | None = None) -> list[dict[str, Any]]:
         """Return the last calls of the simulator *name*, newest last, of the member *key* if given."""

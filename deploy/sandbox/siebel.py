@@ -1,142 +1,40 @@
 """Siebel's REST API for loyalty members.
 
 Source: domain.md 3.1 (S1 addresses, S2 and S3 upserts, S4 codes, S5 errors, S7 parameters, S8 authentication, L11
-object names). Assumed (A): the texts of errors, the answer to an insert being 200, a batch being applied whole or not
-at all, one comparison per searchspec, POST and DELETE not being offered.
+object names); facts.md 1.3 (the parameters of queries, the limit of 9,900 rows, Total-Record-Count). Assumed (A): the
+texts of errors, the answer to an insert being 200, a batch being applied whole or not at all, searchspecs being
+comparisons with AND between them, POST and DELETE not being offered, `Updated` and literals of instants being UTC, a
+sortspec of one field, which members a sales rep does not see.
 """
 
-import re
-import time
 from base64 import b64encode
-from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from http import HTTPStatus
-from itertools import count
+from itertools import islice
 from urllib.parse import quote, unquote
 
+from deploy.sandbox.siebel_members import (
+    MEMBER_NUMBER,
+    Fields,
+    Member,
+    MemberStore,
+    Query,
+    QueryError,
+    comparisons,
+    order,
+)
 from deploy.sandbox.simulator import Settings, SettingsError, changed
 from deploy.sandbox.wire import Request, Response, json_response
 
-Fields = dict[str, object]
-
-STATUS = "CT Sync Status"
-ERROR = "CT Sync Error"
-MEMBER_NUMBER = "Member Number"
-MOD_ID = "Mod Id"
-_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
-
-@dataclass(slots=True)
-class Member:
-    """One member: its fields by Siebel's labels, and the writes of its sync status, oldest first."""
-
-    row_id: str
-    fields: Fields = field(default_factory=dict)
-    history: deque[Fields] = field(default_factory=deque)
-    writes: int = 0
-
-    @property
-    def member_number(self) -> str | None:
-        """The member number, once it is known."""
-        number = self.fields.get(MEMBER_NUMBER)
-        return None if number is None else str(number)
-
-    def write(self, fields: Fields, *, history_limit: int, touch: bool) -> None:
-        """Write *fields*; remember a write of the sync status, at most *history_limit* of them.
-
-        ``touch`` counts the member's modification number up: what fires the sync workflow again.
-        """
-        self.fields.update(fields)
-        if touch:
-            self.fields[MOD_ID] = str(int(str(self.fields.get(MOD_ID) or 0)) + 1)
-        if STATUS not in fields and ERROR not in fields:
-            return
-        self.writes += 1
-        if history_limit:
-            shown: Fields = {"at": time.time(), "status": self.fields.get(STATUS), "error": self.fields.get(ERROR)}
-            self.history.append(shown)
-            while len(self.history) > history_limit:
-                self.history.popleft()
-
-    def shown(self) -> Fields:
-        """Return all of it as JSON, for the control endpoints and the state file."""
-        return {
-            "row_id": self.row_id,
-            "member_number": self.member_number,
-            "status": self.fields.get(STATUS),
-            "error": self.fields.get(ERROR),
-            "fields": self.fields,
-            "writes": self.writes,
-            "history": list(self.history),
-        }
-
-
-class MemberStore:
-    """Members by ROW_ID and by member number."""
-
-    def __init__(self) -> None:
-        self._by_row_id: dict[str, Member] = {}
-        self._by_number: dict[str, Member] = {}
-        self._serial = count(46_656)
-
-    def __len__(self) -> int:
-        return len(self._by_row_id)
-
-    def all(self) -> Iterable[Member]:
-        """Return every member, oldest first."""
-        return self._by_row_id.values()
-
-    def get(self, row_id: str) -> Member | None:
-        """Return the member with this ROW_ID."""
-        return self._by_row_id.get(row_id)
-
-    def by_number(self, member_number: str) -> Member | None:
-        """Return the member with this member number."""
-        return self._by_number.get(member_number)
-
-    def add(self, row_id: str | None, fields: Fields) -> Member:
-        """Hold the member with this ROW_ID, a new one when None, and write *fields* to it."""
-        row_id = row_id or self._new_row_id()
-        member = self._by_row_id.setdefault(row_id, Member(row_id))
-        member.fields.update(fields)
-        self.renumber(member)
-        return member
-
-    def renumber(self, member: Member) -> None:
-        """Let the member be found by its member number."""
-        number = member.member_number
-        if number:
-            self._by_number[number] = member
-
-    def free_row_id(self, member_number: str) -> str | None:
-        """Return a ROW_ID made of the member number, None where another member has it: tests can foretell it."""
-        row_id = f"1-{member_number}"
-        return row_id if row_id not in self._by_row_id else None
-
-    def _new_row_id(self) -> str:
-        number, digits = next(self._serial), ""
-        while number:
-            number, digit = divmod(number, len(_DIGITS))
-            digits = _DIGITS[digit] + digits
-        return f"1-{digits}" if f"1-{digits}" not in self._by_row_id else self._new_row_id()
-
-    def load(self, kept: Iterable[Fields]) -> None:
-        """Hold members that were dumped."""
-        for shown in kept:
-            fields, history = shown["fields"], shown["history"]
-            if isinstance(fields, dict) and isinstance(history, list):
-                member = self.add(str(shown["row_id"]), fields)
-                member.history.extend(history)
-                member.writes = int(str(shown["writes"]))
-
-
 _DATA = "/siebel/v1.0/data/"
 _OBJECTS = frozenset({"LOY Member", "LWA LOY Member", "Loyalty Member"})
-_SEARCHSPEC = re.compile(r"\(?\s*\[(?P<field>[^\]]+)\]\s*=\s*'(?P<value>(?:[^']|'')*)'\s*\)?")
 _BATCH_MAX = 100
 _PAGE_MAX = 100
 _PAGE_DEFAULT = "10"
+_SELECTED_MAX = 9_900
+_SALES_REP, _ALL_VIEWS = "Sales Rep", frozenset({"All", "Organization"})
+_COUNTED = frozenset({"true", "y"})
+_NO_DATA = "There is no data for the requested resource"
 _OBJECT_PARTS = 2
 _ROW_PARTS = 3
 _SAMPLE_PASSWORD, _SAMPLE_TOKEN = "SADMIN", "sandbox-token"
@@ -161,6 +59,7 @@ class SiebelSettings(Settings):
     ``history_limit``: remembered writes per member; 0 remembers none.
     ``single_as_object``: one found member is answered as an object, not as an array of one (A).
     ``workflow_loop``: each write counts the member's Mod Id up.
+    ``sales_rep_sees``: of a hundred members, those that a list in the view of a sales rep shows: the default view.
     """
 
     username: str = "SADMIN"
@@ -171,6 +70,7 @@ class SiebelSettings(Settings):
     history_limit: int = 50
     single_as_object: bool = False
     workflow_loop: bool = False
+    sales_rep_sees: int = 90
 
     def __post_init__(self) -> None:
         if self.empty_query not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND):
@@ -218,7 +118,7 @@ class Siebel:
                     return self._query(request, parts[0])
                 member = self._members.get(row_id)
                 if member is None:
-                    raise _RefusedError(HTTPStatus.NOT_FOUND, "There is no data for the requested resource")
+                    raise _RefusedError(HTTPStatus.NOT_FOUND, _NO_DATA)
                 return json_response(HTTPStatus.OK, {"items": _item(member, parts[0], member.fields)})
             case "PUT":
                 return self._write(request, parts[0], row_id)
@@ -226,34 +126,52 @@ class Siebel:
                 raise _RefusedError(HTTPStatus.METHOD_NOT_ALLOWED, f"{request.method} is not allowed")
 
     def _query(self, request: Request, name: str) -> Response:
-        found = self._found(request.query.get("searchspec"))
-        start, size = _number(request, "StartRowNum", "0"), _number(request, "PageSize", _PAGE_DEFAULT)
+        asked = request.query
+        size = _number(request, "PageSize", _PAGE_DEFAULT)
         if not 1 <= size <= _PAGE_MAX:
             raise _RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, f"PageSize must be 1 to {_PAGE_MAX}")
-        items = [_item(member, name, member.fields) for member in found[start : start + size]]
+        start = _number(request, "StartRowNum", "0")
+        query = self._asked(request)
+        self._come_into_being(query.key(MEMBER_NUMBER))
+        if asked.get("ExecutionMode") != "ForwardOnly" and self._selects_too_many(query):
+            text = "There were more rows than could be returned. Please refine your query.(SBL-DAT-00500)"
+            raise _RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, text)
+        found = islice(self._members.select(query), start, start + size)
+        items = [_item(member, name, _chosen(member, asked.get("Fields"))) for member in found]
         if not items and self.settings.empty_query == HTTPStatus.NO_CONTENT:
             return Response(HTTPStatus.NO_CONTENT)
         if not items:
-            raise _RefusedError(HTTPStatus.NOT_FOUND, "There is no data for the requested resource")
-        single = self.settings.single_as_object and len(items) == 1 and request.query.get("uniformresponse") != "y"
-        return json_response(HTTPStatus.OK, {"items": items[0] if single else items})
+            raise _RefusedError(HTTPStatus.NOT_FOUND, f"{_NO_DATA}.(SBL-EAI-04378)")
+        if asked.get("Childlinks") != "None":
+            items = [item | {"Link": [item["Link"], _contacts_of(item)]} for item in items]
+        single = self.settings.single_as_object and len(items) == 1 and asked.get("uniformresponse") != "y"
+        answer = json_response(HTTPStatus.OK, {"items": items[0] if single else items})
+        if asked.get("recordcountneeded", "").lower() in _COUNTED:
+            total = sum(1 for _ in self._members.select(query))
+            answer = answer._replace(headers=(("Total-Record-Count", str(total)),))
+        return answer
 
-    def _found(self, searchspec: str | None) -> list[Member]:
-        if searchspec is None:
-            return list(self._members.all())
-        parsed = _SEARCHSPEC.fullmatch(searchspec.strip())
-        if parsed is None:
-            raise _RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, "Syntax error in searchspec")
-        label, value = parsed["field"], parsed["value"].replace("''", "'")
-        if label == MEMBER_NUMBER:
-            member = self._members.by_number(value)
-            if member is None and self.settings.auto_members and value:
-                member = self._members.add(self._members.free_row_id(value), {MEMBER_NUMBER: value})
-            return [] if member is None else [member]
-        if label == "Id":
-            member = self._members.get(value)
-            return [] if member is None else [member]
-        return [member for member in self._members.all() if member.fields.get(label) == value]
+    def _asked(self, request: Request) -> Query:
+        """Return what the query selects, and in which order."""
+        asked = request.query
+        try:
+            where = comparisons(asked["searchspec"]) if "searchspec" in asked else ()
+            order_by, descending = order(asked["sortspec"]) if "sortspec" in asked else (None, False)
+        except QueryError as reason:
+            raise _RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, str(reason)) from None
+        view = asked.get("ViewMode", _SALES_REP)
+        if view != _SALES_REP and view not in _ALL_VIEWS:
+            raise _RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, f"Invalid ViewMode {view}")
+        query = Query(where, order_by, descending)
+        by_key = query.key("Id") is not None or query.key(MEMBER_NUMBER) is not None
+        return query if by_key or view != _SALES_REP else replace(query, seen=self.settings.sales_rep_sees)
+
+    def _come_into_being(self, number: str | None) -> None:
+        if number and self.settings.auto_members and self._members.by_number(number) is None:
+            self._members.add(self._members.free_row_id(number), {MEMBER_NUMBER: number})
+
+    def _selects_too_many(self, query: Query) -> bool:
+        return next(islice(self._members.select(query), _SELECTED_MAX, None), None) is not None
 
     def _write(self, request: Request, name: str, row_id: str | None) -> Response:
         content_type = request.header(b"content-type")
@@ -290,8 +208,12 @@ class Siebel:
             rows = request.document()
             named = [row.get("Id") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
             return tuple(dict.fromkeys(self._name(str(row_id)) for row_id in named))
-        parsed = _SEARCHSPEC.fullmatch(request.query.get("searchspec", "").strip())
-        return (parsed["value"].replace("''", "'"),) if parsed else ()
+        try:
+            query = Query(comparisons(request.query.get("searchspec", "")))
+        except QueryError:
+            return ()
+        key = query.key(MEMBER_NUMBER) or query.key("Id")
+        return () if key is None else (key,)
 
     def _name(self, row_id: str) -> str:
         member = self._members.get(row_id)
@@ -307,29 +229,37 @@ class Siebel:
         return {"members": len(self._members), "inserted_by_put": self._inserted_by_put}
 
     def inspect(self, method: str, what: str, request: Request) -> Response | None:
-        """Show the members, ``GET members``, or seed them, ``POST members``."""
+        """Show the members, ``GET members``, seed them, ``POST members``, or remove them, ``DELETE members``."""
         match method, what:
             case "GET", "members":
-                number, row_id = request.query.get("member_number"), request.query.get("row_id")
-                if number is None and row_id is None:
-                    return json_response(HTTPStatus.OK, [member.shown() for member in self._members.all()])
-                found = self._members.by_number(number) if number is not None else self._members.get(row_id or "")
-                if found is None:
-                    return json_response(HTTPStatus.NOT_FOUND, {"error": "no such member"})
-                return json_response(HTTPStatus.OK, found.shown())
+                return self._shown(request)
             case "POST", "members":
-                document = request.document()
-                rows = [row for row in document if isinstance(row, dict)] if isinstance(document, list) else []
-                if not rows or not all(row.get("member_number") for row in rows):
-                    return json_response(HTTPStatus.BAD_REQUEST, {"error": "a list of {member_number, row_id, ...}"})
-                seeded = []
-                for row in rows:
-                    others = {label: value for label, value in row.items() if label not in ("member_number", "row_id")}
-                    member = self._members.add(row.get("row_id"), {MEMBER_NUMBER: row["member_number"], **others})
-                    seeded.append({"row_id": member.row_id, "member_number": member.member_number})
-                return json_response(HTTPStatus.OK, seeded)
+                return self._seeded(request.document())
+            case "DELETE", "members":
+                numbers = request.query.get("member_number", "").split(",")
+                return json_response(HTTPStatus.OK, {"removed": sum(self._members.remove(one) for one in numbers)})
             case _:
                 return None
+
+    def _shown(self, request: Request) -> Response:
+        number, row_id = request.query.get("member_number"), request.query.get("row_id")
+        if number is None and row_id is None:
+            return json_response(HTTPStatus.OK, [member.shown() for member in self._members.all()])
+        found = self._members.by_number(number) if number is not None else self._members.get(row_id or "")
+        if found is None:
+            return json_response(HTTPStatus.NOT_FOUND, {"error": "no such member"})
+        return json_response(HTTPStatus.OK, found.shown())
+
+    def _seeded(self, document: object) -> Response:
+        rows = [row for row in document if isinstance(row, dict)] if isinstance(document, list) else []
+        if not rows or not all(row.get("member_number") for row in rows):
+            return json_response(HTTPStatus.BAD_REQUEST, {"error": "a list of {member_number, row_id, ...}"})
+        seeded = []
+        for row in rows:
+            others = {label: value for label, value in row.items() if label not in ("member_number", "row_id")}
+            member = self._members.add(row.get("row_id"), {MEMBER_NUMBER: row["member_number"], **others})
+            seeded.append({"row_id": member.row_id, "member_number": member.member_number})
+        return json_response(HTTPStatus.OK, seeded)
 
     def dump(self) -> dict[str, object]:
         """Return the members."""
@@ -353,6 +283,19 @@ def _number(request: Request, name: str, default: str) -> int:
     if not value.isdecimal():
         raise _RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, f"{name} is not a number")
     return int(value)
+
+
+def _chosen(member: Member, wanted: str | None) -> Fields:
+    """Return the fields that were asked for, as far as the member has them; all where none are named."""
+    if wanted is None:
+        return member.fields
+    return {label: member.fields[label] for label in wanted.split(",") if label in member.fields}
+
+
+def _contacts_of(item: Fields) -> Fields:
+    link = item["Link"]
+    href = link["href"] if isinstance(link, dict) else ""
+    return {"rel": "child", "href": f"{href}/Contact", "name": "Contact"}
 
 
 def _item(member: Member, name: str, fields: Fields) -> Fields:

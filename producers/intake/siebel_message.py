@@ -32,7 +32,7 @@ LABEL_MAX = 200
 """Longer names are not remembered: a thousand of them could fill the memory for good."""
 _CONTACTS = {"listofcontact", "contact"}
 _PRIMARY = {"isprimarymvg", "ssaprimaryfield", "primarycontactflag"}
-_DELETED = "isdeleted"
+OF_DELETED = "isdeleted"
 """Source: the CSV of Siebel's Data Export; a deleted row may have nothing else but its Row Id."""
 _EVENT_FIELDS = ("event_id", "operation", "occurred_at", "modification", "lane", "force")
 OPERATIONS = {
@@ -40,9 +40,9 @@ OPERATIONS = {
     **dict.fromkeys(("insert", "create", "new", "enroll", "enrol"), Operation.ENROLL),
     **dict.fromkeys(("delete", "remove"), Operation.DELETE),
 }
-_SIEBEL_DATE = re.compile(
-    r"(?P<date>\d\d?/\d\d?/\d{4})( (?P<time>\d\d?:\d\d:\d\d|\d\d?:\d\d))?( ?(?P<half>[AP]M))?", re.ASCII
-)
+_SIEBEL_DATE = re.compile(r"(\d\d?)/(\d\d?)/(\d{4})(?: (\d\d?):(\d\d)(?::(\d\d))?)?(?: ?(?P<half>[AP]M))?", re.ASCII)
+_HALF_DAY_H = 12
+_NO_SUCH_TIME = "is a date or time that does not exist"
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
 
 
@@ -164,7 +164,7 @@ def read_member(record: object, terms: Terms) -> MemberEvent:
     if isinstance(record, Element) and record.flaw:
         raise record.flaw
     check_names(record)
-    dialect, arrival, is_xml = terms.dialect, terms.arrival, isinstance(record, Element)
+    dialect, is_xml = terms.dialect, isinstance(record, Element)
     found = _Found()
     contact, rest = _primary_contact(record)
     if contact is not None:
@@ -175,13 +175,25 @@ def read_member(record: object, terms: Terms) -> MemberEvent:
     if _is_deleted(unknown):
         event["operation"] = Operation.DELETE.value
         found.name_by_row(terms.member_of)
+    return event_of(event, {**unknown, **found.values}, found.labels, terms)
+
+
+def event_of(stated: dict[str, Any], member: Mapping[str, Any], spelt: Mapping[str, str], terms: Terms) -> MemberEvent:
+    """Read an event whose fields have our names and Siebel's values.
+
+    Shape: *stated* of the change; *member* of the member; *spelt* by which label each of them came.
+
+    Raises:
+        InvalidEventError: its field is the label.
+    """
+    dialect, arrival = terms.dialect, terms.arrival
     try:
-        until = _translate(event, dialect.zone, has_default=arrival is not None)
-        document = {**event, "member": {**unknown, **found.values}}
+        until = _translate(stated, dialect.zone, has_default=arrival is not None)
+        document = {**stated, "member": member}
         return parse_event(document, max_bytes=terms.max_event_bytes, arrival=arrival).or_until(until)
     except InvalidEventError as refusal:
         name = refusal.field.removeprefix("member.")
-        label = found.labels.get(name) or (dialect.labels.get(name, name) if arrival else name)
+        label = spelt.get(name) or (dialect.labels.get(name, name) if arrival else name)
         raise InvalidEventError(label, refusal.reason) from None
 
 
@@ -201,15 +213,16 @@ class _Found:
         unknown = {}
         spelt: dict[str, Any] = {}
         for label, given in record.items():
-            name = names.get(fold(label))
+            folded = fold(label)
+            name = names.get(folded)
             if name is None:
                 unknown[label] = given
                 continue
             values = given if repeats and isinstance(given, list) else [given]
-            known = [value for value in (spelt.get(fold(label)), *values) if value not in (None, "")]
+            known = [value for value in (spelt.get(folded), *values) if value not in (None, "")]
             if any(value != known[0] for value in known):
                 raise InvalidEventError(label, REPEATED)
-            value = spelt[fold(label)] = known[0] if known else values[-1] if values else None
+            value = spelt[folded] = known[0] if known else values[-1] if values else None
             if self.values.get(name) in (None, ""):
                 self.values[name], self.labels[name] = value, label
         return unknown
@@ -314,15 +327,17 @@ def _primary_contact(record: Mapping[Any, Any]) -> tuple[Mapping[str, Any] | Non
 
 
 def _is_deleted(unknown: dict[str, Any]) -> bool:
-    """Take Siebel's own mark of a deleted row out of the fields that are no member's, and return what it says.
+    """Take Siebel's own mark of a deleted row out of the fields that are no member's, and return what it says."""
+    label = next((label for label in unknown if fold(label) == OF_DELETED), None)
+    return label is not None and is_deleted(label, unknown.pop(label))
+
+
+def is_deleted(label: str, said: object) -> bool:
+    """Return what Siebel's own mark of a deleted row says.
 
     Raises:
         InvalidEventError: it says neither Y nor N: a guess would bring a deleted member back, or lose a living one.
     """
-    label = next((label for label in unknown if fold(label) == _DELETED), None)
-    if label is None:
-        return False
-    said = unknown.pop(label)
     said = said.strip() if isinstance(said, str) else said
     if said not in ("Y", "N"):
         raise InvalidEventError(label, "must be Y or N")
@@ -356,11 +371,12 @@ def instants(text: str, zone: ZoneInfo) -> tuple[datetime, datetime]:
     text = text.strip().upper()
     try:
         if found := _SIEBEL_DATE.fullmatch(text):
-            time = found["time"] or "00:00"
-            clock = ("%I" if found["half"] else "%H") + (":%M:%S" if time.count(":") == len("::") else ":%M")
-            stamp = f"{found['date']} {time} {found['half'] or ''}".strip()
-            spelt = f"%m/%d/%Y {clock}" + (" %p" if found["half"] else "")
-            instant = datetime.strptime(stamp, spelt).replace(tzinfo=zone)
+            month, day, year, hour, minute, seconds = (int(digits or 0) for digits in found.groups()[:6])
+            if found["half"] and not 1 <= hour <= _HALF_DAY_H:
+                raise InvalidEventError("occurred_at", _NO_SUCH_TIME)
+            if found["half"]:
+                hour = hour % _HALF_DAY_H + (_HALF_DAY_H if found["half"] == "PM" else 0)
+            instant = datetime(year, month, day, hour, minute, seconds, tzinfo=zone)
         elif _ISO_DATE.fullmatch(text):
             stated = datetime.fromisoformat(text)
             instant = stated if stated.tzinfo else stated.replace(tzinfo=zone)
@@ -368,5 +384,5 @@ def instants(text: str, zone: ZoneInfo) -> tuple[datetime, datetime]:
             raise InvalidEventError("occurred_at", "must be MM/DD/YYYY HH:MM:SS or ISO 8601")
         first, second = sorted(instant.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
     except (ValueError, OverflowError):
-        raise InvalidEventError("occurred_at", "is a date or time that does not exist") from None
+        raise InvalidEventError("occurred_at", _NO_SUCH_TIME) from None
     return first, second

@@ -68,6 +68,8 @@ class Answer:
     """Who answered, of an answer that is no JSON."""
     is_altered: bool = False
     """Something in it cannot be stored and was replaced: good to decide by, not to be sent on."""
+    total_records: str | None = None
+    """The header `Total-Record-Count`: how many rows of Siebel's there are in all."""
 
     @property
     def ok(self) -> bool:

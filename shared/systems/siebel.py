@@ -1,22 +1,34 @@
-"""Siebel's loyalty members over its REST API: look up, write one, write many; the only place that reads its SBL codes.
+"""Siebel's loyalty members over its REST API: look up, read, write; the only place that reads its SBL codes.
 
 The words of an error come in the language of the server; its SBL code does not.  A good answer names the rows that it
 is about: one that does not name ours is no word about our member.
 
+All members are read by key, for a query that selects more than 9,900 fails and one that skips rows misses those that
+move.  A page counts when its rows stand behind the last one and in order, so that none is read twice and no reading
+goes on for ever; only Siebel's own word that there are no more rows is the end.
+
 Source: domain.md 3.1 (addresses S1, one S2, many S3, statuses S4, the form of errors S5 S6, parameters S7, credentials
-S8 S9, SBL-DAT-00523 S17).
+S8 S9, SBL-DAT-00523 S17); facts.md 1.3 (PageSize, ViewMode, Fields, Total-Record-Count, the limit of 9,900).
 (A): the path of the member object; SBL-EAI-04378 means no such record, as does a 404 without a code that says so in
-English; a 400, 409 or 422 is about the values, a 500 may pass.
+English; a 400, 409 or 422 is about the values, a 500 may pass; ROW_IDs are sorted by code points, none before `0`; an
+instant in a searchspec is of the zone of Siebel's dates.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from http import HTTPStatus
+from itertools import pairwise
+from typing import Any
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, Field
 
+from shared.connection_settings import ReadParameter
 from shared.errors import DataError, OutcomeUnknownError, RowConflictError, StageError, UnavailableError
+from shared.fields import FIELDS
 from shared.settings import SiebelSettings
 from shared.systems.answers import STRICT, Answer, Text, Word, fitted
 from shared.systems.permits import Permits
@@ -29,17 +41,53 @@ _CHANGED_BY_ANOTHER = "SBL-DAT-00523"
 _NO_ROWS = "SBL-EAI-04378"
 _NO_DATA = "there is no data"
 _ABOUT_VALUES = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY})
+_REPLACED = "\N{REPLACEMENT CHARACTER}"
+_COUNT = re.compile(r"\d{1,12}", re.ASCII)
+PAGE_ROWS = 100
+"""The most that Siebel answers at once."""
+FIRST_ID = "0"
+"""Before every ROW_ID.  An empty text would not do: in Oracle's SQL it is null, and nothing is greater."""
 _LONGEST = 2000
 """Whoever shows it cuts it, when people are taken out of it: half a name would not be found."""
 
 
 class _Row(BaseModel):
-    """The part of a row that we read."""
+    """The part of a row by which it is known."""
 
     model_config = STRICT
 
     id: Word = Field(alias="Id")
     member_number: Text | None = Field(None, alias=MEMBER_NUMBER)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A member as Siebel answered it.
+
+    Shape: *fields* by Siebel's labels, as they came; *is_altered*: something in them cannot be stored, and was
+    replaced.
+    """
+
+    row_id: str
+    member_number: str | None
+    fields: Mapping[str, Any]
+    is_altered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Members in the order of their ROW_IDs; no rows: there are no more.
+
+    Shape: *total* how many the query selects in all, None: Siebel did not say.
+    """
+
+    rows: tuple[Row, ...]
+    total: int | None
+
+    @property
+    def last_id(self) -> str | None:
+        """After which ROW_ID the next page begins, None: this was the end."""
+        return self.rows[-1].row_id if self.rows else None
 
 
 def error_of(answer: Answer) -> StageError | None:
@@ -130,20 +178,51 @@ def row_id_of(answer: Answer, member_number: str, claimed: str | None = None) ->
         DataError: there is none, or more than one.
         UnavailableError: Siebel did not answer the question.
     """
-    rows = found(answer)
-    ours = [row.id for row in rows if row.member_number == member_number]
-    if not rows:
+    row = row_of(answer, member_number, claimed)
+    if row is None:
         raise DataError(SYSTEM, "no member with this Member Number", answer.status)
-    if not ours:
+    return row.row_id
+
+
+def row_of(answer: Answer, member_number: str, claimed: str | None = None) -> Row | None:
+    """Return the row of the one member that a query by member number found; of several the *claimed* one; None: none.
+
+    Raises:
+        DataError: there is more than one.
+        UnavailableError: Siebel did not answer the question.
+    """
+    rows = found(answer)
+    ours = [row for row in rows if row.member_number == member_number]
+    if rows and not ours:
         raise UnavailableError(SYSTEM, "answered with members that were not asked for", answer.status)
-    if claimed in ours:
-        return str(claimed)
     if len(ours) > 1:
-        raise DataError(SYSTEM, "several members with this Member Number", answer.status)
-    return ours[0]
+        ours = [row for row in ours if row.row_id == claimed]
+        if len(ours) != 1:
+            raise DataError(SYSTEM, "several members with this Member Number", answer.status)
+    return ours[0] if ours else None
 
 
-def found(answer: Answer) -> list[_Row]:
+def page_of(answer: Answer, after: str) -> Page:
+    """Return the page that *answer* is, to a query for the members after the ROW_ID *after*.
+
+    Raises:
+        StageError: Siebel did not answer that question.
+    """
+    rows = found(answer)
+    ids = [row.row_id for row in rows]
+    if not rows and answer.document is not None and answer.ok:
+        raise UnavailableError(SYSTEM, "answered no rows, and not that there are no more", answer.status)
+    if len(rows) > PAGE_ROWS:
+        raise UnavailableError(SYSTEM, f"answered {len(rows)} rows of {PAGE_ROWS} asked for", answer.status)
+    if ids and ids[0] <= after:
+        raise UnavailableError(SYSTEM, f"answered with row {ids[0]}, asked for those after {after}", answer.status)
+    if (turn := next(((one, other) for one, other in pairwise(ids) if other <= one), None)) is not None:
+        raise UnavailableError(SYSTEM, f"answered row {turn[1]} after row {turn[0]}, not in order", answer.status)
+    total = answer.total_records
+    return Page(tuple(rows), int(total) if total is not None and _COUNT.fullmatch(total) else None)
+
+
+def found(answer: Answer) -> list[Row]:
     """Return the rows that a query found.
 
     Raises:
@@ -154,7 +233,11 @@ def found(answer: Answer) -> list[_Row]:
     if (error := error_of(answer)) is not None:
         raise error
     items = _items(answer.document)
-    rows = [row for item in items or [] if (row := fitted(_Row, item)) is not None]
+    rows = [
+        Row(row.id, row.member_number, item, answer.is_altered and _REPLACED in str(item))
+        for item in items or []
+        if isinstance(item, dict) and (row := fitted(_Row, item)) is not None
+    ]
     if items is None or len(rows) < len(items):
         raise UnavailableError(SYSTEM, f"answered something that is not rows (HTTP {answer.status})", answer.status)
     return rows
@@ -170,6 +253,7 @@ def _items(document: object) -> Sequence[object] | None:
 
 _CONFLICT_TRIES = 3
 _ROWS_LOOKED_AT = 10
+_NOT_IN_ROWS = frozenset({"operation", "row_id", "member_number"})
 """Rows of one Member Number that are distinguished by what the event says."""
 _READ = frozenset({500})
 """Statuses whose JSON is read all the same: Siebel answers 500 for almost everything."""
@@ -189,6 +273,26 @@ class Siebel(Client):
         super().__init__(SYSTEM, settings, calls_in_flight, permits, headers={"Authorization": authorization})
         parts = (settings.business_object, settings.business_component)
         self._path = "/siebel/v1.0/data/" + "/".join(quote(part, safe="") for part in parts)
+        self._zone = ZoneInfo(settings.timezone)
+        self._overlap = timedelta(seconds=settings.read_overlap_s)
+        known = (
+            settings.field_names.get(field.name, field.labels[0]) for field in FIELDS if field.name not in _NOT_IN_ROWS
+        )
+        read: dict[ReadParameter, str] = {
+            "sortspec": "Id:asc",
+            "ViewMode": "All",  # left out it is Sales Rep, and the rows of others are silently missing
+            "Fields": ",".join(("Id", MEMBER_NUMBER, *known, settings.status_field, settings.error_field)),
+            "Childlinks": "None",
+            "ExecutionMode": "ForwardOnly",
+            "recordcountneeded": "true",
+        }
+        self._read = {name: value for name, value in read.items() if name not in settings.read_without}
+
+    def _query(self, searchspec: str, rows: int, *parameters: ReadParameter) -> str:
+        """Return a query for *rows* rows with those of *parameters* that this Siebel takes."""
+        stated = [(name, self._read[name]) for name in parameters if name in self._read]
+        asked = [("searchspec", searchspec), ("PageSize", str(rows)), *stated]
+        return "&".join(f"{name}={quote(value, safe=',:')}" for name, value in asked)
 
     async def look_up(self, exchange: Exchange, number: str, claimed_row_id: str | None) -> str:
         """Return the ROW_ID of the member's own row; of several, the one that is claimed.
@@ -196,10 +300,37 @@ class Siebel(Client):
         Raises:
             DataError: Siebel has no such member, or several.
         """
-        quoted = number.replace("'", "''")
-        query = "searchspec=" + quote(f"([{MEMBER_NUMBER}]='{quoted}')", safe="") + f"&PageSize={_ROWS_LOOKED_AT}"
+        query = self._query(f"([{MEMBER_NUMBER}]={_literal(number)})", _ROWS_LOOKED_AT, "ViewMode")
         answer = await exchange.ask("GET", self._path, query, handed_over=_READ)
         return row_id_of(answer, number, claimed_row_id)
+
+    async def read(self, exchange: Exchange, number: str, claimed_row_id: str | None = None) -> Row | None:
+        """Return the member's own row; of several, the one that is claimed; None: Siebel has no such member.
+
+        Raises:
+            DataError: it has several.
+        """
+        query = self._query(f"([{MEMBER_NUMBER}]={_literal(number)})", _ROWS_LOOKED_AT, *_OF_A_ROW)
+        answer = await exchange.ask("GET", self._path, query, handed_over=_READ)
+        return row_of(answer, number, claimed_row_id)
+
+    async def page(self, exchange: Exchange, after: str = FIRST_ID, since: datetime | None = None) -> Page:
+        """Return the next page of members, those after the ROW_ID *after*; *since*: of those changed since then.
+
+        More than were changed since come: the window begins `read_overlap_s` earlier.
+        """
+        spec = f"[Id] > {_literal(after)}"
+        if since is not None:
+            spec += f" AND [Updated] > {_literal(self._wall_clock(since - self._overlap))}"
+        counted: tuple[ReadParameter, ...] = ("recordcountneeded",) if after == FIRST_ID else ()
+        query = self._query(f"({spec})", PAGE_ROWS, "sortspec", *_OF_A_ROW, *counted)
+        return page_of(await exchange.ask("GET", self._path, query, handed_over=_READ), after)
+
+    def _wall_clock(self, at: datetime) -> str:
+        """Return *at* as a Siebel date, the earlier hour where the clock shows it twice."""
+        shown = at.astimezone(self._zone)
+        first, second = (shown.replace(fold=fold).utcoffset() or timedelta() for fold in (0, 1))
+        return f"{shown - max(first - second, timedelta()):%m/%d/%Y %H:%M:%S}"
 
     async def write(self, exchange: Exchange, row_id: str, fields: dict[str, str], shown: object) -> Answer:
         """PUT *fields* on one row; *shown*: for the record.
@@ -220,5 +351,14 @@ class Siebel(Client):
         return await exchange.ask("PUT", self._path, document=rows, shown="", handed_over=_READ)
 
     async def test(self) -> None:
-        """Ask for one member."""
-        found(await self.exchange().ask("GET", self._path, "PageSize=1", handed_over=_READ))
+        """Ask for a member that nobody is: a query that selects all of them fails where they are many."""
+        query = self._query(f"([Id]={_literal(FIRST_ID)})", 1, "ViewMode")
+        found(await self.exchange().ask("GET", self._path, query, handed_over=_READ))
+
+
+_OF_A_ROW: tuple[ReadParameter, ...] = ("ViewMode", "Fields", "Childlinks", "ExecutionMode")
+
+
+def _literal(value: str) -> str:
+    """Return *value* as a text in a searchspec."""
+    return "'" + value.replace("'", "''") + "'"

@@ -211,7 +211,8 @@ class Door:
         document, is_altered = (None, False) if body is None else document_of(body)
         sender = who_answered(self._base_url, stated.get("server"), body or b"") if document is None else ""
         retry_after, date = stated.get("retry-after"), stated.get("date")
-        return Answer(status, document, retry_after, body is None, date, self._through, sender, is_altered)
+        total = stated.get("total-record-count")
+        return Answer(status, document, retry_after, body is None, date, self._through, sender, is_altered, total)
 
 
 _USER_SHOWN = ("id", "third_party_id", "is_active")

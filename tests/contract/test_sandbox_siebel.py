@@ -1,6 +1,7 @@
 """The Siebel simulator keeps the rules of domain.md 3.1."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -128,6 +129,7 @@ def test_queries_are_paged(
 ) -> None:
     sandbox.control.seed(*({"member_number": str(number)} for number in range(12)))
 
+    query = {"ViewMode": "All", **query}
     found = [int(item["Member Number"]) for item in api.get(MEMBERS, params=query).json()["items"]]
 
     assert found == numbers
@@ -171,3 +173,100 @@ def test_the_workflow_loop_counts_the_modification_up(sandbox: RunningSandbox, a
     api.put(f"{MEMBERS}/1-1", json=SUCCESS)
 
     assert api.get(f"{MEMBERS}/1-1").json()["items"]["Mod Id"] == "8"
+
+
+ALL = {"ViewMode": "All", "sortspec": "Id:asc", "PageSize": "100", "ExecutionMode": "ForwardOnly"}
+
+
+def page(api: httpx.Client, spec: str, **details: str) -> list[dict[str, Any]]:
+    answer = api.get(MEMBERS, params={**ALL, "searchspec": spec, **details})
+    if answer.status_code == 404:
+        assert "SBL-EAI-04378" in answer.json()["ERROR"]
+        return []
+    assert answer.status_code == 200, answer.text
+    return list(answer.json()["items"])
+
+
+def test_members_are_read_by_key_in_order_until_there_are_no_more(sandbox: RunningSandbox, api: httpx.Client) -> None:
+    ids = [f"1-{serial:03}" for serial in range(250)]
+    sandbox.control.seed(*({"member_number": row_id, "row_id": row_id} for row_id in reversed(ids)))
+
+    read: list[str] = []
+    sizes = []
+    while items := page(api, f"([Id] > '{read[-1] if read else '0'}')"):
+        read += [item["Id"] for item in items]
+        sizes.append(len(items))
+
+    assert (read, sizes) == (ids, [100, 100, 50])
+
+
+def test_comparisons_are_joined_with_and(sandbox: RunningSandbox, api: httpx.Client) -> None:
+    sandbox.control.seed(
+        {"member_number": "1", "row_id": "1-1", "Updated": "12/31/2025 23:59:59"},
+        {"member_number": "2", "row_id": "1-2", "Updated": "01/02/2026 00:00:00"},
+        {"member_number": "3", "row_id": "1-3", "Updated": "02/01/2026 00:00:00"},
+    )
+
+    assert [item["Id"] for item in page(api, "([Id] > '1-1' AND [Updated] > '01/15/2026 00:00:00')")] == ["1-3"]
+    assert [item["Id"] for item in page(api, "[Updated] > '01/01/2026' AND [Updated] <= '01/02/2026 00:00:00'")] == [
+        "1-2"
+    ]
+
+
+def test_a_write_and_a_change_by_siebels_people_count_as_updates(sandbox: RunningSandbox, api: httpx.Client) -> None:
+    sandbox.control.seed(
+        *({"member_number": str(n), "row_id": f"1-{n}", "Updated": "01/01/2020 00:00:00"} for n in range(3))
+    )
+
+    api.put(f"{MEMBERS}/1-1", json=SUCCESS)
+    sandbox.control.seed({"member_number": "2", "row_id": "1-2", "Contact First Name": "Eve"})
+
+    assert [item["Id"] for item in page(api, "([Id] > '0' AND [Updated] > '01/01/2021 00:00:00')")] == ["1-1", "1-2"]
+
+
+def test_fields_cut_the_answer_and_childlinks_too(sandbox: RunningSandbox, api: httpx.Client) -> None:
+    sandbox.control.seed({"member_number": "1", "row_id": "1-1", "Status": "Active", "Contact First Name": "Eve"})
+
+    (cut,) = page(api, "([Id] > '0')", Fields="Member Number,Status,M/F", Childlinks="None")
+    (whole,) = page(api, "([Id] > '0')")
+
+    assert cut.keys() == {"Id", "Member Number", "Status", "Link"}
+    assert cut["Link"]["rel"] == "self"
+    assert whole["Contact First Name"] == "Eve"
+    assert [link["rel"] for link in whole["Link"]] == ["self", "child"]
+
+
+def test_a_sales_rep_does_not_see_them_all(sandbox: RunningSandbox, api: httpx.Client) -> None:
+    sandbox.control.set("siebel", sales_rep_sees=50)
+    sandbox.control.seed(*({"member_number": str(n), "row_id": f"1-{n:02}"} for n in range(60)))
+    rows = {view: page(api, "([Id] > '0')", ViewMode=view) for view in ("All", "Organization", "Sales Rep")}
+    default = api.get(MEMBERS, params={"searchspec": "([Id] > '0')", "PageSize": "100"}).json()["items"]
+
+    assert (len(rows["All"]), len(rows["Organization"])) == (60, 60)
+    assert 0 < len(rows["Sales Rep"]) < 60
+    assert {item["Id"] for item in default} == {item["Id"] for item in rows["Sales Rep"]}
+    assert api.get(MEMBERS, params={"ViewMode": "Mine"}).status_code == 500
+
+
+def test_a_query_that_selects_more_than_9900_fails_unless_it_only_reads_forward(
+    sandbox: RunningSandbox, api: httpx.Client
+) -> None:
+    sandbox.control.seed(*({"member_number": str(n), "row_id": f"1-{n:05}"} for n in range(9_901)))
+    regular = {name: value for name, value in ALL.items() if name != "ExecutionMode"}
+
+    assert "SBL-DAT-00500" in api.get(MEMBERS, params=regular).text
+    assert api.get(MEMBERS, params=ALL).status_code == 200
+    sandbox.control.remove("9900")
+    counted = api.get(MEMBERS, params={**regular, "recordcountneeded": "true"})
+    assert counted.headers["Total-Record-Count"] == "9900"
+    assert "Total-Record-Count" not in api.get(MEMBERS, params=regular).headers
+
+
+def test_a_removed_member_is_not_there(sandbox: RunningSandbox, api: httpx.Client) -> None:
+    sandbox.control.set("siebel", auto_members=False)
+    sandbox.control.seed(*({"member_number": f"296-{n}", "row_id": f"1-{n}"} for n in range(3)))
+
+    sandbox.control.remove("296-0", "296-2", "296-7")
+
+    assert [item["Id"] for item in page(api, "([Id] > '0')")] == ["1-1"]
+    assert find(api, "296-0").status_code == 404

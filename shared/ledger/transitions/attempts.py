@@ -69,7 +69,13 @@ def begin(tx: Connection, stage: Stage, ids: Sequence[int], *, lease_s: float, u
     for statements, some in ((BEGIN, [one for one in ids if one > 0]), (BEGIN_ERRAND, [one for one in ids if one < 0])):
         if some:
             statement = statements[None if unread else stage]
-            parameters = {"ids": some, "alone": len(ids) == 1, "stage": stage, "lease_s": lease_s}
+            parameters = {
+                "ids": some,
+                "asked": len(some),
+                "alone": len(ids) == 1,
+                "stage": stage,
+                "lease_s": lease_s,
+            }
             found += tx.execute(statement, parameters).all()
     works = [
         Work(
@@ -263,7 +269,7 @@ _READS = {
 
 
 _AHEAD = """
-    case when (select count(*) from mine) < cardinality(cast(:ids as bigint[]))
+    case when (select count(*) from mine) < :asked
          then exists (select from instance a where a.id = any(cast(:ids as bigint[]))
                       and a.token <> 0 and not a.begun and a.stage <> :stage)
          else false end as ahead

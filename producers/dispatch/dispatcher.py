@@ -3,7 +3,7 @@
 A turn: claim what is due, no more than keeps the broker's queues short and breakers and budgets allow, and publish it
 as chains; hold, probe and let go where a connection is down or back; take operators' jobs further; once a tick give
 back expired leases.  Any number of dispatchers may run; row locks decide.  Between turns it naps until intake or a
-worker wakes it, at most `tick_s`.
+worker wakes it, at most `tick_s`; while the broker's queues are full, until workers have taken some of it (`_Pace`).
 """
 
 import secrets
@@ -39,6 +39,9 @@ LOSSES_MAX = 3
 """A worker that dies with the same instance this often is killed by it: poison."""
 
 _BUSY_NAP_S = 0.02
+_FULL_NAP_S = 0.2
+_PART = 0.25
+"""Of what may wait in the broker: when so much has been taken, the queues are filled up again."""
 _PRUNE_EVERY_S = 60.0
 _PRUNE_SIZE = 5_000
 _EXPIRE_SIZE = 1_000
@@ -59,6 +62,27 @@ class _Room:
     limits: dict[Stage, int]
 
 
+@dataclass(slots=True)
+class _Pace:
+    """How fast workers take what waits in the broker: a look at full queues shows nothing, and costs the ledger."""
+
+    full_at: float | None = None
+    nap_s: float = _BUSY_NAP_S
+
+    def full(self, part: float, at: float) -> None:
+        """Note that the queues are full *at*, and which *part* of what may wait was taken since they were last."""
+        if part <= 0:
+            self.nap_s = min(2 * self.nap_s, _FULL_NAP_S)
+            return
+        if self.full_at is not None:
+            self.nap_s = min(max(_BUSY_NAP_S, (at - self.full_at) * _PART / part), _FULL_NAP_S)
+        self.full_at = at
+
+    def not_full(self) -> None:
+        """Forget how fast it was."""
+        self.full_at, self.nap_s = None, _BUSY_NAP_S
+
+
 class Dispatcher:
     """One dispatcher process."""
 
@@ -72,6 +96,7 @@ class Dispatcher:
         self._call_rules = {stage: one for stage, one in rules.items() if one is not None}
         self._front = Front()
         self._rest_s = settings.dispatcher.tick_s
+        self._pace = _Pace()
         self._tidy_at = 0.0
         self._prune_at = 0.0
         self._who = heartbeats.dispatcher()
@@ -101,6 +126,7 @@ class Dispatcher:
         """Do one turn, what is due first; say whether there may be more to do at once.
 
         Between ticks it ends where there is nothing for it: nobody is due in a lane that has room, and nothing else is.
+        Where the broker's queues are full, it is rested until workers have taken some of it.
         """
         self._rest_s = self._settings.dispatcher.tick_s
         is_tick = time.monotonic() >= self._tidy_at
@@ -114,21 +140,32 @@ class Dispatcher:
             frees = {lane: self._settings.dispatcher.unbegun(lane) - waiting for lane, waiting in todo.unbegun.items()}
             is_called_for = todo.held or todo.errands or todo.jobs or any(frees[lane] > 0 for lane, _ in todo.due)
             if not is_tick and not is_called_for:
-                return bool(todo.due)
+                self._rest(frees, {lane for lane, _ in todo.due})
+                return False
             gates = connections.gates(tx)
             rooms = self._rooms(tx, frees, todo.unbegun)
             claimed = self._claim(tx, todo.due, gates, rooms, token)
-        is_busy = any(frees[lane] <= len(claimed.get((lane, stage), ())) for lane, stage in todo.due)
-        is_busy = self._publish_all(claimed, token) and is_busy
+        if self._publish_all(claimed, token):
+            full = {lane for lane, stage in todo.due if frees[lane] <= len(claimed.get((lane, stage), ()))}
+            self._rest(frees, full)
         self._beat()
         if todo.errands:
             self._run_errands([stage for stage, gate in gates.items() if gate.is_open], rooms)
-        is_busy |= self._tend(gates, todo.held)
+        is_busy = self._tend(gates, todo.held)
         if todo.jobs:
             is_busy |= self._carry_on_jobs()
         self._beat()
         self._prune()
         return is_busy
+
+    def _rest(self, frees: Mapping[Lane, int], full: Collection[Lane]) -> None:
+        """Rest, where lanes are *full* and more of them is due, until workers have taken some of it."""
+        if not full:
+            self._pace.not_full()
+            return
+        part = max(frees[lane] / self._settings.dispatcher.unbegun(lane) for lane in full)
+        self._pace.full(part, time.monotonic())
+        self._rest_s = min(self._rest_s, self._pace.nap_s)
 
     def _beat(self) -> None:
         """Say that this dispatcher goes round: it reads and writes the ledger, and what was due is published."""

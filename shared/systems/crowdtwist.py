@@ -21,6 +21,7 @@ from urllib.parse import quote
 from pydantic import BaseModel
 
 from shared.errors import DataError, OutcomeUnknownError, StageError, UnauthorisedError, UnavailableError
+from shared.fields import FIELDS
 from shared.settings import CrowdTwistSettings
 from shared.systems.answers import STRICT, Answer, Key, Plain, Text, fitted
 from shared.systems.permits import Permits
@@ -144,10 +145,17 @@ def is_as_sent(sent: User, stored: User) -> bool:
     harmless, a missed difference is not.  What it never shows (`city_id`) is not asked for.
     """
     return all(
-        _same(field, value, stored.get(_SHOWN_AS.get(field, field)))
+        same(field, value, stored.get(_SHOWN_AS.get(field, field)))
         for field, value in sent.items()
         if field not in _NEVER_SHOWN and not (value is None and field in _SHOWN_AS)
     )
+
+
+def shown_as(name: str) -> str | None:
+    """Return under which name CrowdTwist shows the member's field *name* (of `shared.fields`), None: it never does."""
+    sent = _SENT_AS.get(name, ())
+    field = name if name in sent else next(iter(sent), None)
+    return None if field is None or field in _NEVER_SHOWN else _SHOWN_AS.get(field, field)
 
 
 def _own_code(answer: Answer) -> str:
@@ -156,7 +164,8 @@ def _own_code(answer: Answer) -> str:
     return code if _OWN_CODE.fullmatch(code) and answer.text("message") else ""
 
 
-def _same(field: str, sent: object, stored: object) -> bool:
+def same(field: str, sent: object, stored: object) -> bool:
+    """Return whether two values of CrowdTwist's *field* say the same, whatever their types and forms."""
     if sent in _EMPTY or stored in _EMPTY:
         return sent in _EMPTY and stored in _EMPTY
     plain = _PLAIN.get(field, str)
@@ -174,6 +183,7 @@ def _postal(value: object) -> str:
 
 _NEVER_SHOWN = frozenset({"city_id"})
 _SHOWN_AS = {"country_code": "country", "city_name": "city"}
+_SENT_AS = {field.name: field.sent_as for field in FIELDS}
 _PLAIN: dict[str, Callable[[object], str]] = {
     "email_address": _folded,
     "country_code": _folded,
@@ -274,7 +284,7 @@ class CrowdTwist(Client):
 
 
 def _has_address(user: User, address: str) -> bool:
-    return _same("email_address", address, user.get("email_address"))
+    return same("email_address", address, user.get("email_address"))
 
 
 def _path(number: str) -> str:

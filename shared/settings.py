@@ -18,6 +18,7 @@ from pydantic_settings import SettingsError as UnreadError
 
 from shared import hosts
 from shared.connection_settings import Connection, CrowdTwistSettings, OicSettings, SiebelSettings
+from shared.lifecycle.floods import FloodRules
 from shared.pipeline import Lane, Stage
 from shared.setting_types import (
     HIDDEN,
@@ -177,6 +178,30 @@ class GuardSettings(BaseModel):
     future_s: float = Field(
         300, ge=0, description="s; an event that occurred further ahead of the ledger's clock is refused"
     )
+    same_error_count: int = Field(
+        50, ge=0, description="members; more that meet one Data Error within the window are held, not told; 0: never"
+    )
+    same_error_share: float = Field(
+        0.2, gt=0, le=1, description="part of what went out in the window that must have met it, too"
+    )
+    same_error_window_s: float = Field(600, ge=60, le=43_200, description="s; the window")
+    same_error_try_s: float = Field(
+        600, ge=1, description="s; one that is held is sent again by itself, then each time twice as long apart"
+    )
+    same_error_held_max_s: float = Field(
+        86_400, gt=0, description="s; what is held for longer, and nobody decides, is told after all"
+    )
+
+    @property
+    def flood_rules(self) -> FloodRules:
+        """When a Data Error is a flood, and for how long its members are held."""
+        return FloodRules(
+            self.same_error_count,
+            self.same_error_share,
+            self.same_error_window_s,
+            self.same_error_try_s,
+            self.same_error_held_max_s,
+        )
 
 
 class MailSettings(BaseModel):

@@ -26,7 +26,7 @@ from shared.ledger import connections, people
 from shared.ledger.connections import Gate
 from shared.ledger.engine import engine, in_halves, outlasting, transaction
 from shared.ledger.heartbeats import Who
-from shared.ledger.transitions import attempts
+from shared.ledger.transitions import attempts, floods
 from shared.lifecycle import breaker
 from shared.lifecycle.breaker import Seen
 from shared.lifecycle.verdicts import (
@@ -288,17 +288,18 @@ class Attempt:
         return in_halves([bare], self._written, lambda _, why: self._written([bug(one.work, why, self.stage)]))
 
     def _written(self, endings: Sequence[Ending], seen: Seen | None = None) -> list[Written]:
-        def write() -> int:
+        def write() -> Written:
             with transaction(engine(durable=False)) as tx:
-                count = attempts.finish(tx, self.stage, endings, self.terms)
+                guarded = floods.guard(tx, self.stage, endings, self.of.guard.flood_rules)
+                written = Written(guarded, attempts.finish(tx, self.stage, guarded, self.terms))
                 was_well = self.gate is not None and self.gate.is_well
-                if seen is None or not count or (was_well and not seen.failed):
-                    return count
+                if seen is None or not written.written or (was_well and not seen.failed):
+                    return written
                 change = self.health.take_in(tx, seen)
             self.health.note(*change)
-            return count
+            return written
 
-        return [Written(endings, outlasting(write, _RESULTS_PATIENCE_S))]
+        return [outlasting(write, _RESULTS_PATIENCE_S)]
 
 
 def _ending(work: Work, result: Result | BaseException, rules: Rules) -> Ending:

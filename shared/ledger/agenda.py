@@ -49,7 +49,8 @@ _LOOK = text(f"""
         select l.lane, (select coalesce(sum(unbegun), 0)::int from waiting w where w.lane = l.lane) as unbegun,
                array(select s.stage from unnest(array[{words(Stage)}]) as s (stage)
                      where exists (select from instance i
-                                   where i.state = 'held' and i.due_stage = s.stage and i.lane = l.lane)) as held,
+                                   where i.state = 'held' and i.hold_id is null and i.due_stage = s.stage
+                                         and i.lane = l.lane)) as held,
                exists (select from errand where token = 0 and lane = any(array[{words(Lane)}]) and due_at <= now())
                or exists (select from member where read_back_at <= now())
                or exists (select from member where tell_again_at <= now()) as errands,

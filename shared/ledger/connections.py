@@ -275,7 +275,9 @@ _CONNECTIONS = text("""
            end as next_probe_in_s
     from connection
 """)
-_HELD = text("select due_stage, count(*) as total from instance where state = 'held' group by due_stage")
+_HELD = text(
+    "select due_stage, count(*) as total from instance where state = 'held' and hold_id is null group by due_stage"
+)
 # Those that wait or were given up by an index of theirs, those that are just being tried among the few that run.
 _SUSPECTS = text("""
     select failed_stage, count(*) as total, count(*) filter (where state = 'dead') as given_up from (

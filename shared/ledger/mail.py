@@ -76,6 +76,7 @@ class Kind(StrEnum):
     UP = "up"
     DIGEST = "digest"
     SNAPSHOT = "snapshot"
+    GUARD = "guard"
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +231,8 @@ _TAKE_CHANGES = text(f"""
               not t.is_damped and (c.at >= now() - cast(:news as interval) or c.what = 'down' and not exists (
                   select from connection_change l where l.name = c.name and l.what in ('down', 'up') and l.id > c.id
               )) as is_news,
-              (select count(*) from (select from instance i where i.state = 'held' and i.due_stage = c.name
+              (select count(*) from (select from instance i
+                                     where i.state = 'held' and i.hold_id is null and i.due_stage = c.name
                                      limit :held_max) as h) as held
 """)
 # `finished_at` is when the transaction that wrote it began, so nobody can finish any more before the oldest that is

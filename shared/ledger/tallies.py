@@ -216,6 +216,17 @@ def happened(tx: Connection, outcomes: Sequence[str], *, since: datetime, until:
     return list(tx.execute(_HAPPENED, parameters).scalars())
 
 
+def decided(tx: Connection, stage: Stage, *, since: datetime, at_least: float) -> int:
+    """Count the attempts since *since*, a whole minute, in which *stage* took or refused a member; exact up to now.
+
+    What is counted already is read from the minutes, the rest from activity; where the minutes alone say *at_least*, no
+    more is read.
+    """
+    parameters = {"stage": stage, "since": since}
+    counted = int(tx.execute(_DECIDED, parameters).scalar_one())
+    return counted if counted >= at_least else counted + int(tx.execute(_DECIDED_SINCE, parameters).scalar_one())
+
+
 def outages(tx: Connection, *, since: datetime) -> list[Outage]:
     """List the outages and pauses that were not over at *since*, from their beginning on, oldest first."""
     return [
@@ -332,6 +343,17 @@ _COUNTS = {
 _HAPPENED = text(f"""
     select distinct instance_id from ({outcome_sql("at >= :since and at < :until")}) as lines
     where outcome = any(cast(:outcomes as text[])) order by instance_id desc limit :limit
+""")
+_DECIDED = text("""
+    select coalesce(sum(count), 0) from minute
+    where at >= :since and stage = :stage and outcome in ('done', 'data_error')
+""")
+_DECIDED_SINCE = text(f"""
+    select count(*) from ({
+    outcome_sql('''stage = :stage and at >= greatest(
+        cast(:since as timestamptz), (select upto from bookmark where name = 'tally'))''')
+}) as lines
+    where outcome in ('done', 'data_error')
 """)
 # Downs and ups alternate, pauses and resumes too: each is written while the connection's row is locked.
 _OUTAGES = text("""

@@ -56,7 +56,7 @@ class Advanced:
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """The attempt did not succeed: the instance leaves the batch.
+    """The attempt did not succeed: the instance leaves the batch; *hold_id* is the guard's hold that has it then.
 
     Units: *delay_s* until it is due again, *report_after_s* from its first failure until it is reported (None: not).
     *attempt* is what the ledger counts for the stage; less than was begun when the attempt is given back.
@@ -81,6 +81,7 @@ class Parked:
     """A worker died with it in company: it goes alone from now on, so that only the one at fault is counted."""
     unsure: bool = False
     """What was called for at CrowdTwist or Siebel may have been applied, or may yet be, without our knowing."""
+    hold_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,8 +266,7 @@ def _failed_line(work: Work, failed: Failed, rules: Rules) -> Line:
 def kept(words: str, work: Work, company: Company) -> str:
     """Return what was said, with what names the member, or another of its *company*, marked."""
     keep = (work.member_number, work.row_id or "", str(work.ct_user_id or ""))
-    values = (*values_of(work.user, work.event.get("member")), *company.values_in(words))
-    return marked(words, values, keep)
+    return marked(words, (*values_of(work.user, work.event.get("member")), *company.values_in(words)), keep)
 
 
 def _onward(rules: Rules) -> State:

@@ -128,7 +128,15 @@ class Instance(Base):
             postgresql_where=text("state in ('pending', 'waiting')"),
         ),
         Index("instance_out", "lane", "due_at", "id", postgresql_where=text("token > 0")),
-        Index("instance_held", "due_stage", "lane", "id", postgresql_where=text("state = 'held'")),
+        CheckConstraint("hold_id is null or state in ('held', 'superseded', 'discarded')", "instance_guarded_is_held"),
+        Index(
+            "instance_held",
+            "due_stage",
+            "lane",
+            "id",
+            postgresql_where=text("state = 'held' and hold_id is null"),
+        ),
+        Index("instance_guarded", "hold_id", "id", postgresql_where=text("state = 'held' and hold_id is not null")),
         Index("instance_of_member", "member_number", "id"),
         Index(
             "instance_address_pending", "id", postgresql_where=text("state = 'waiting' and code = 'address_pending'")
@@ -180,6 +188,8 @@ class Instance(Base):
     failing_since: Mapped[datetime | None] = mapped_column(INSTANT)
     reason: Mapped[str | None] = mapped_column(Text)
     finished_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    hold_id: Mapped[int | None] = mapped_column(BigInteger)
+    """The guard's hold that it is held by, where no connection is the reason."""
 
 
 class ErrandRow(Base):

@@ -15,7 +15,9 @@
 | held                   | pending                                  | dispatcher         | outages.RELEASE        |
 | waiting                | waiting, named a suspect                 | worker             | outages.SUSPECT        |
 | waiting                | waiting, due now: an address is free     | worker             | member_queue.WAKE      |
-| dead, rejected         | pending, superseded                      | requeue            | requeue_sql.SEND       |
+| running                | held, with the id of a guard's hold      | worker             | attempts.PARK          |
+| held by a guard        | pending, to be told: a Data Error        | dispatcher         | floods.TELL            |
+| dead, rejected, held   | pending, superseded                      | requeue            | requeue_sql.SEND       |
 | pending, held          | where it was before                      | requeue that stops | requeue_sql.PUT_BACK   |
 | dead, rejected, queued | discarded                                | discard            | requeue_sql.DISCARD    |
 

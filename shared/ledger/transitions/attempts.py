@@ -334,10 +334,11 @@ PARK = text(f"""
         update instance i
         set state = r.next_state, stage = r.stage, due_stage = r.stage, attempt = r.attempt, {COMES_BACK},
             due_at = now() + make_interval(secs => r.delay_s),
-            status = coalesce(r.status, i.status), error = case when r.code is null then i.error else r.error end,
+            status = case when r.hold_id is null then coalesce(r.status, i.status) end,
+            error = case when r.code is null then i.error else r.error end,
             code = coalesce(r.code, i.code), failed_stage = coalesce(r.failed_stage, i.failed_stage),
-            failing_since = case when r.report_after_s is null then i.failing_since
-                                 else coalesce(i.failing_since, now()) end,
+            failing_since = case when r.hold_id is not null then null when r.report_after_s is null then i.failing_since
+                                 else coalesce(i.failing_since, now()) end, hold_id = r.hold_id,
             losses = i.losses + case when r.lost then 1 else 0 end, apart = i.apart or r.apart,
             reason = case when r.next_state = 'superseded' then 'a newer event is due' else i.reason end,
             finished_at = case when r.next_state in ({IS_QUEUED}) then null else now() end
@@ -349,7 +350,7 @@ PARK = text(f"""
             from json_to_recordset(cast(:rows as json))
                  as r (id bigint, token bigint, state text, stage text, attempt int, delay_s float8, status text,
                        error text, code text, failed_stage text, report_after_s float8, lost boolean,
-                       apart boolean)
+                       apart boolean, hold_id bigint)
             join instance o on o.id = r.id
             join member m on m.member_number = o.member_number
             left join instance q on q.member_number = o.member_number and q.state in ({IS_QUEUED})

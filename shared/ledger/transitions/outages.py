@@ -229,7 +229,7 @@ HOLD_DUE = text(f"""
 # them lane by lane, however many are held.
 _HELD = """
     (select id, {rank} as rank from instance h
-     where state = 'held' and due_stage = :stage and lane = '{lane}' and {which}
+     where state = 'held' and hold_id is null and due_stage = :stage and lane = '{lane}' and {which}
        and exists (select from member m where m.member_number = h.member_number and {free})
      order by id limit 1)
 """
@@ -243,7 +243,7 @@ CLAIM_HELD = text(f"""
     with probe as (
         select i.id from instance i join member m using (member_number)
         where i.id = (select id from ({_NEXT_HELD}) as next order by rank, id limit 1)
-          and i.state = 'held' and m.errand_id is null
+          and i.state = 'held' and i.hold_id is null and m.errand_id is null
         for update of i, m skip locked
     )
     update instance
@@ -254,7 +254,7 @@ CLAIM_HELD = text(f"""
 """Claim who is held, as the probe."""
 RELEASE = text("""
     with free as (
-        select id from instance where state = 'held' and due_stage = :stage and lane = :lane
+        select id from instance where state = 'held' and hold_id is null and due_stage = :stage and lane = :lane
         order by id limit :limit for update skip locked
     )
     update instance i set state = 'pending', due_at = now() from free where i.id = free.id and i.state = 'held'

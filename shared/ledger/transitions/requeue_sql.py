@@ -49,12 +49,14 @@ def _answered(judged: str, whys: Mapping[str, tuple[Verdict, str]]) -> str:
 _WAS = """jsonb_build_object(
     'state', i.state, 'stage', i.stage, 'attempt', i.attempt, 'losses', i.losses, 'resubmits', i.resubmits,
     'lane', i.lane, 'status', i.status, 'error', i.error, 'code', i.code, 'failed_stage', i.failed_stage,
-    'failing_since', i.failing_since, 'reason', i.reason, 'finished_at', i.finished_at,
+    'failing_since', i.failing_since, 'reason', i.reason, 'finished_at', i.finished_at, 'hold_id', i.hold_id,
     'errand_at', (select e.due_at from errand e where e.instance_id = i.id and e.kind = 'report' and e.token = 0))"""
+GUARDED = "(:guarded and i.state = 'held' and i.hold_id is not null)"
+"""Of an instance `i`, in a job that releases a guard's hold: it is held by one."""
 _JUDGED = f"""
     select p.id, i.member_number, i.state, {_WAS} as was, n.done, n.going, n.failed, q.id as older, m.applied_id,
            case when i.id is null then 'gone'
-                when i.state not in ({words(REQUEUED_FROM)}) then 'is_' || i.state
+                when i.state not in ({words(REQUEUED_FROM)}) and not {GUARDED} then 'is_' || i.state
                 when n.done is not null or m.applied_id > i.id then 'newer_done'
                 when n.going is not null then 'newer_going'
                 when n.failed is not null then 'newer_failed'
@@ -139,7 +141,7 @@ SET_SIZE = text("update job set size = :size where id = :job")
 """Note how many instances a job is to send."""
 _JOB = """
     select id, kind, state, requested_by, reason, from_start, forced, rate_per_minute, size, step, stopped_why,
-           paid_until, now() as now
+           paid_until, asked->'guard' is not null as guarded, now() as now
     from job
 """
 NEXT_JOB = text(f"{_JOB} where ended_at is null and next_at <= now() order by next_at limit 1 for update skip locked")
@@ -181,8 +183,9 @@ SEND = text(f"""
             due_stage = case when :from_start then 'oic' else i.failed_stage end,
             lane = case when :bulk then 'bulk' else i.lane end,
             attempt = 0, losses = 0, suspect = false, resubmits = i.resubmits + 1, due_at = now(), finished_at = null,
-            reason = null, failing_since = null
-        from fate f where i.id = f.id and f.verdict = 'send' and i.state in ({words(REQUEUED_FROM)})
+            reason = null, failing_since = null, hold_id = null
+        from fate f
+        where i.id = f.id and f.verdict = 'send' and (i.state in ({words(REQUEUED_FROM)}) or {GUARDED})
         returning i.id, i.stage
     ), closed as (
         update instance i
@@ -232,7 +235,7 @@ _FAILED_AGAIN = """
          when i.state = 'completed' then 'succeeded'
          when i.state in ('dead', 'rejected') then 'failed'
          when i.state in ('superseded', 'unchanged', 'skipped', 'discarded') then 'closed'
-         when i.state = 'held' then null
+         when i.state = 'held' then case when i.hold_id is not null then 'failed' end
          when i.attempt > case when i.begun then 1 else 0 end then 'failed' end
 """
 """What came of an instance that was sent; null: nothing yet.  More attempts than the one under way: it failed again."""
@@ -256,12 +259,12 @@ PUT_BACK = text(f"""
         set state = w.state, stage = w.stage, due_stage = w.stage, attempt = w.attempt, losses = w.losses,
             resubmits = w.resubmits, lane = w.lane, status = w.status, error = w.error, code = w.code,
             failed_stage = w.failed_stage, failing_since = w.failing_since, reason = w.reason,
-            finished_at = w.finished_at
+            finished_at = w.finished_at, hold_id = w.hold_id
         from job_item t, member m,
              jsonb_to_record(t.was) as w (state text, stage text, attempt smallint, losses smallint, resubmits smallint,
                                           lane text, status text, error text, code text, failed_stage text,
                                           failing_since timestamptz, reason text, errand_at timestamptz,
-                                          finished_at timestamptz)
+                                          finished_at timestamptz, hold_id bigint)
         where t.job_id = :job and t.state = 'sent' and i.id = t.instance_id and i.state in ('pending', 'held')
           and m.member_number = i.member_number
           and i.attempt = 0 and i.losses = 0

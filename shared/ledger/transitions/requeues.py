@@ -52,7 +52,7 @@ def select(tx: Connection, where: Filter, *, limit: int = SELECTION_MAX) -> list
 
 def plan(tx: Connection, kind: Kind, ids: Sequence[int], *, resubmits_max: int, forced: bool = False) -> Plan:
     """Return what would become of *ids*; changes nothing."""
-    parameters = {"ids": sorted(set(ids)), "resubmits_max": resubmits_max, "forced": forced}
+    parameters = {"ids": sorted(set(ids)), "resubmits_max": resubmits_max, "forced": forced, "guarded": False}
     return plan_of(kind, tx.execute(sql.PLAN[kind], parameters))
 
 
@@ -71,7 +71,13 @@ def create(tx: Connection, order: Order, ids: Sequence[int], *, resubmits_max: i
             "rate": order.rate_per_minute,
         },
     ).scalar_one()
-    parameters = {"job": job, "ids": sorted(set(ids)), "resubmits_max": resubmits_max, "forced": order.forced}
+    parameters = {
+        "job": job,
+        "ids": sorted(set(ids)),
+        "resubmits_max": resubmits_max,
+        "forced": order.forced,
+        "guarded": "guard" in order.asked,
+    }
     verdicts = Counter(tx.execute(sql.INSERT_ITEMS[order.kind], parameters).scalars())
     if not verdicts.keys() - {Verdict.REFUSED}:
         tx.execute(sql.DELETE_JOB, {"job": job})
@@ -190,6 +196,7 @@ class _Turn:
             "closing": closing,
             "from_start": self._row.from_start,
             "forced": self._row.forced,
+            "guarded": self._row.guarded,
             "bulk": self._row.size > 1,
             "step": self._step,
             "line": self._line,

@@ -301,7 +301,7 @@ def in_marks(text: str) -> tuple[str, ...]:
 
 def unmarked(text: str) -> str:
     """Return *text* as it was said."""
-    return text.translate(_MARKS)
+    return text.translate(_MARKS) if OPEN in text or CLOSE in text else text
 
 
 def hidden(text: str, instead: str) -> str:

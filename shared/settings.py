@@ -165,7 +165,7 @@ class WorkerSettings(BaseModel):
 
     model_config = HIDDEN
 
-    concurrency: int = Field(2, ge=1, description="processes of one worker")
+    concurrency: int = Field(4, ge=1, description="processes of one worker, each with one batch at a time")
     patience_s: float = Field(2, gt=0, description="s; a batch goes on without members that answer later")
     calls_in_flight: int = Field(
         200, ge=1, description="calls that one process makes at once to a connection that is not ADAPTIVE"

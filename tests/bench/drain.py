@@ -34,11 +34,15 @@ class Drained:
 
 
 @contextmanager
-def running(on: Rig, *, processes: int = 2, settings: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Run a dispatcher and a worker of so many *processes* for the length of the block, warm once it begins."""
+def running(on: Rig, *, processes: int | None = None, settings: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Run a dispatcher and a worker for the length of the block, warm once it begins.
+
+    Shape: *processes* of the worker, None: as many as it has by default.
+    """
+    options = [] if processes is None else ["--concurrency", str(processes)]
     with ExitStack() as stack:
         stack.enter_context(on.ours("dispatcher", settings=settings))
-        stack.enter_context(on.ours("worker", "--concurrency", str(processes), settings=settings))
+        stack.enter_context(on.ours("worker", *options, settings=settings))
         on.stub.reset()
         on.feed(fresh_events(on, _WARM_UP))
         on.wait_for_members(_WARM_UP)

@@ -26,10 +26,12 @@ from shared.event_values import is_rounded
 from shared.events import MemberEvent
 
 _DAMAGED = "is as a spreadsheet writes it, and not as it was: make the column text, and export again"
-_CODES = frozenset({"member_number", "row_id", "program_id", "event_id", "postal_code", "ct_city_id"})
+CODES = frozenset({"member_number", "row_id", "program_id", "event_id", "postal_code", "ct_city_id"})
 """Fields whose digits are no number."""
 _NAMES = frozenset({"member_number", "row_id", "event_id"})
 _FAILED = re.compile(r"#(?:N/A|REF!|VALUE!|NAME\?|NULL!|NUM!|DIV/0!|#+)", re.IGNORECASE)
+_PLAIN_CODE = re.compile(r"\d+(-\d\w*)?", re.ASCII)
+"""No spreadsheet's work: the digits of a number, a ROW_ID."""
 _NO_CODE = re.compile(r"[+-]?\d+(?:(?:[.,]\d+)?E[+-]?\d+|[.,]0*)", re.IGNORECASE | re.ASCII)
 _MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 _DATE = re.compile(rf"\d{{1,2}}-(?:{_MONTHS})(?:-\d{{2,4}})?|(?:{_MONTHS})-\d{{2,4}}", re.IGNORECASE | re.ASCII)
@@ -42,79 +44,124 @@ _COLUMNS_NAMED = 10
 _LONGEST_NAME = 60
 
 
-def read_table(stream: io.BufferedReader, terms: Terms) -> Iterator[MemberEvent | InvalidEventError]:
-    """Read the rows below the header; blank ones count for nothing.
+class Table:
+    """A CSV file as far as its header; its rows can be read once.
 
     Shape: UTF-8, or UTF-16; `,`, `;`, tab or `|` between columns, as a first line `sep=;` says, or whichever the
-    header has most of.  A byte that is not UTF-8 refuses its row.
+    header has most of.
 
     Raises:
-        BodyError: it has no header, or cannot be read further.
+        BodyError: it has no header, or one that names a column twice.
     """
-    codec = codec_of(stream.peek(_HEAD_BYTES)[:_HEAD_BYTES], None)
-    text = io.TextIOWrapper(stream, codec, errors="surrogateescape", newline="")
-    try:
-        lines = _Lines(text)
-        first, delimiter = lines.take() or "", None
+
+    def __init__(self, stream: io.BufferedReader) -> None:
+        codec = codec_of(stream.peek(_HEAD_BYTES)[:_HEAD_BYTES], None)
+        self._text = io.TextIOWrapper(stream, codec, errors="surrogateescape", newline="")
+        try:
+            self._lines = _Lines(self._text)
+            self._read_header()
+        except BodyError:
+            self.leave()
+            raise
+
+    def _read_header(self) -> None:
+        first, delimiter = self._lines.take() or "", None
         if stated := _SEPARATOR.fullmatch(first.removeprefix("\ufeff")):
-            first, delimiter = lines.take() or "", stated[1].replace("\\t", "\t")
-        delimiter = delimiter or max(_DELIMITERS, key=_QUOTED.sub("", first).count)
-        header = _header(first, delimiter, f"line {lines.number or 1}", terms)
+            first, delimiter = self._lines.take() or "", stated[1].replace("\\t", "\t")
+        self._delimiter = delimiter or max(_DELIMITERS, key=_QUOTED.sub("", first).count)
+        self.where = f"line {self._lines.number or 1}"
+        self.names = [name.strip() for name in _cells(first, self._delimiter)]
+        if not any(self.names):
+            raise BodyError(self.where, "must be a header with the names of the columns")
+        folded = [fold(name) for name in self.names]
+        for index, name in enumerate(folded):
+            if self.names[index] and name in folded[:index]:  # not which name: without a header it is somebody's
+                raise BodyError(self.where, f"names a column twice: {folded.index(name) + 1} and {index + 1}")
+
+    def rows(self, longest: int) -> Iterator["TableRow"]:
+        """Yield each row below the header, blank ones too.  Units: of *longest* characters at most.
+
+        Raises:
+            BodyError: it cannot be read further.
+        """
+        return _rows(self._lines, self._delimiter, len(self.names), longest)
+
+    def leave(self) -> None:
+        """Leave the stream to the caller, whose it is."""
+        self._text.detach()
+
+
+def read_table(stream: io.BufferedReader, terms: Terms) -> Iterator[MemberEvent | InvalidEventError]:
+    """Read the rows below the header; blank ones count for nothing.  A byte that is not UTF-8 refuses its row.
+
+    Raises:
+        BodyError: it has no header of ours, or cannot be read further.
+    """
+    table = Table(stream)
+    try:
+        _check_header(table, terms)
+        header = table.names
         if "member_number" in header:
             terms = replace(terms, arrival=None)
-        for row in _rows(lines, delimiter, len(header), terms.max_event_bytes):
+        for row in table.rows(terms.max_event_bytes):
             record = {name: cell for name, cell in zip(header, row.cells, strict=False) if name}
             try:
                 row.check(len(header))
-                if any(cell.strip() for cell in row.cells):
+                if not row.is_blank:
                     yield _event(record, terms)
             except InvalidEventError as refusal:
                 yield refused(refusal, record or row.raw, row.line, RefusedRowError)
     finally:
-        text.detach()  # the stream is the caller's
+        table.leave()
 
 
 def _event(record: dict[str, str], terms: Terms) -> MemberEvent:
     """Read one row; refuse it where a spreadsheet has written the cell of a field, as far as it shows."""
     for name, text in record.items():
-        field, cell = terms.dialect.field_of(name), text.strip()
-        is_formula = cell.startswith("=") or _FAILED.fullmatch(cell)
-        is_no_code = field in _CODES and (cell.startswith("'") or is_rounded(cell) or _NO_CODE.fullmatch(cell))
-        is_date = field in _NAMES and _DATE.fullmatch(cell)
-        is_no_birth = field == "date_of_birth" and cell == "0"  # how it shows a date of nothing
-        if field and (is_formula or is_no_code or is_date or is_no_birth):
-            raise InvalidEventError(name, _DAMAGED)
+        if (field := terms.dialect.field_of(name)) is not None:
+            check_cell(name, field, text)
     return read_member(record, terms)
 
 
-def _header(line: str, delimiter: str, where: str, terms: Terms) -> list[str]:
-    """Return the names of the columns; remark on those that are not synced: one misspelt would go unnoticed.
+def check_cell(name: str, field: str, text: str) -> None:
+    """Refuse the cell of a *field*, in the column *name*, where a spreadsheet has written it.
+
+    Raises:
+        InvalidEventError: as far as it shows.
+    """
+    cell = text.strip()
+    if field in CODES and _PLAIN_CODE.fullmatch(cell):
+        return
+    is_formula = cell.startswith("=") or _FAILED.fullmatch(cell)
+    is_no_code = field in CODES and (cell.startswith("'") or is_rounded(cell) or _NO_CODE.fullmatch(cell))
+    is_date = field in _NAMES and _DATE.fullmatch(cell)
+    is_no_birth = field == "date_of_birth" and cell == "0"  # how it shows a date of nothing
+    if is_formula or is_no_code or is_date or is_no_birth:
+        raise InvalidEventError(name, _DAMAGED)
+
+
+def _check_header(table: Table, terms: Terms) -> None:
+    """See whose the rows are; remark on the columns that are not synced: one misspelt would go unnoticed.
 
     Raises:
         BodyError: it is no header of ours, or leaves open whose the rows are.
     """
-    names = [name.strip() for name in _cells(line, delimiter)]
-    if not any(names):
-        raise BodyError(where, "must be a header with the names of the columns")
+    names = table.names
     folded = [fold(name) for name in names]
-    for index, name in enumerate(folded):
-        if names[index] and name in folded[:index]:  # which name is not said: without a header it is somebody's
-            raise BodyError(where, f"names a column twice: {folded.index(name) + 1} and {index + 1}")
     known = {name: terms.dialect.field_of(name) for name in names}
     fields, has_deleted = set(known.values()), "isdeleted" in folded
     if "member_number" not in fields and not ("row_id" in fields and has_deleted):
-        raise BodyError(where, f"has no column {terms.dialect.labels['member_number']}, or member_number")
+        raise BodyError(table.where, f"has no column {terms.dialect.labels['member_number']}, or member_number")
     strangers = [name for name, field in known.items() if field is None and fold(name) != "isdeleted"]
     if "" in strangers:
         terms.remark("columns without a name are left out")
     if shown := [name[:_LONGEST_NAME] for name in strangers if name]:
         more = f" and {len(shown) - _COLUMNS_NAMED} more" if len(shown) > _COLUMNS_NAMED else ""
         terms.remark(f"not known, so kept in the ledger and not synced: {', '.join(shown[:_COLUMNS_NAMED])}{more}")
-    return names
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class TableRow:
     """A row as it stands in the file, or what is no row; *flaw* says why."""
 
     line: int
@@ -124,8 +171,15 @@ class _Row:
     in_doubt: bool = False
     is_cut_off: bool = False
 
-    def check(self, width: int) -> None:
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing stands in it."""
+        return not any(map(str.strip, self.cells))
+
+    def check(self, width: int, *, exactly: bool = False) -> None:
         """Hold it against the header's *width*: empty cells may be missing at its end, as Excel leaves them out.
+
+        Shape: *exactly*: none may; for who does not quote a comma, so that one cell too many is one that was split.
 
         Raises:
             InvalidEventError: it is no row of this table.
@@ -133,7 +187,7 @@ class _Row:
         if self.flaw:
             raise InvalidEventError("", self.flaw)
         count = len(self.cells)
-        if any(cell.strip() for cell in self.cells[width:]):
+        if any(cell.strip() for cell in self.cells[width:]) or (exactly and count != width and not self.is_blank):
             raise InvalidEventError("", f"has {count} columns, the header {width}")
         if self.in_doubt and (count != width or any('"' in cell for cell in self.cells)):
             raise InvalidEventError("", "follows a quotation mark that is never closed, and may belong to it")
@@ -141,7 +195,7 @@ class _Row:
             raise InvalidEventError("", f"has {count} columns, the header {width}, and the file ends within the line")
 
 
-def _rows(lines: "_Lines", delimiter: str, width: int, longest: int) -> Iterator[_Row]:
+def _rows(lines: "_Lines", delimiter: str, width: int, longest: int) -> Iterator[TableRow]:
     """Yield each row below the header."""
     while True:
         in_doubt = lines.in_doubt
@@ -163,7 +217,7 @@ def _rows(lines: "_Lines", delimiter: str, width: int, longest: int) -> Iterator
             flaw, cells = "opens a quotation mark that is never closed", []
         elif flaw and in_doubt:
             flaw = "follows a quotation mark that is never closed, and may belong to it"
-        yield _Row(
+        yield TableRow(
             number,
             taken[0].encode("utf-8", "replace"),
             cells,

@@ -358,7 +358,7 @@ def _translate(event: dict[str, Any], zone: ZoneInfo, *, has_default: bool) -> d
         event["operation"] = operation.value
     if isinstance(event.get("occurred_at"), str):
         earliest, latest = instants(event["occurred_at"], zone)
-        event["occurred_at"] = earliest.isoformat()
+        event["occurred_at"] = earliest
         return latest if latest > earliest else None
     return None
 
@@ -382,7 +382,7 @@ def instants(text: str, zone: ZoneInfo) -> tuple[datetime, datetime]:
             instant = stated if stated.tzinfo else stated.replace(tzinfo=zone)
         else:
             raise InvalidEventError("occurred_at", "must be MM/DD/YYYY HH:MM:SS or ISO 8601")
-        first, second = sorted(instant.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
+        first, second = instant.astimezone(UTC), instant.replace(fold=1).astimezone(UTC)
     except (ValueError, OverflowError):
         raise InvalidEventError("occurred_at", _NO_SUCH_TIME) from None
-    return first, second
+    return min(first, second), max(first, second)

@@ -6,15 +6,22 @@ a name), and what else a row leaves out is named: `untold`.  A row that makes no
 
 The update that a row stands for is as new as its `Updated` and `Mod Id`, which also our own status writes move.
 
-Source: facts.md 1.3 (light-weight components), 1.7 (a deleted row has its Row Id and nothing else); (A): what every
-row has, `NEEDED`.
+Siebel's Data Export quotes a cell that holds a line end or a quotation mark; of commas its book says nothing.  So a row
+of its file counts only if it has exactly as many cells as the header.
+
+Source: facts.md 1.3 (light-weight components), 1.7 (the columns of the export; a deleted row has its Row Id and nothing
+else); (A): what every row has, `NEEDED`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
+from producers.intake.csv_rows import CODES, Table, TableRow, check_cell
+from producers.intake.refused import BodyError, RefusedRowError
 from producers.intake.siebel_message import OF_DELETED, Terms, event_of, fold, is_deleted
 from shared.errors import InvalidEventError
 from shared.events import Member, MemberEvent
@@ -25,6 +32,9 @@ from shared.systems.siebel import Row
 NEEDED: Final = ("status", "first_name", "last_name", "email_address")
 """Fields that a whole row has, filled or empty."""
 _OF_CHANGE = ("operation", "modification", "occurred_at")
+_LONGEST_ROW = 64_000
+_FORMS_KNOWN = 100
+_FORMULA = re.compile(r"\0\s*[=#]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +60,21 @@ class SiebelRecord:
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """What the labels of a row mean; rows of one reading have the same ones.
+    """What the places of a row mean; rows of one reading have the same ones.
 
-    Shape: labels by field, in the order of preference; *lacks* is the label that a whole row would have.
+    Shape: the places of each field, in the order of preference; *codes* those of fields whose digits are no number;
+    *lacks* is the label that a whole row would have.
     """
 
-    of_change: tuple[tuple[str, tuple[str, ...]], ...]
-    of_member: tuple[tuple[str, tuple[str, ...]], ...]
+    of_change: tuple[tuple[str, tuple[int, ...]], ...]
+    of_member: tuple[tuple[str, tuple[int, ...]], ...]
     spelt: Mapping[str, str]
-    status: str | None
-    error: str | None
-    deleted: str | None
+    labels: tuple[str, ...]
+    fields: tuple[str | None, ...]
+    codes: tuple[int, ...]
+    status: int | None
+    error: int | None
+    deleted: int | None
     untold: frozenset[str]
     lacks: str | None
 
@@ -76,23 +90,51 @@ class RecordReader:
 
     def of_row(self, row: Row) -> SiebelRecord:
         """Read a row that Siebel answered."""
-        fields = {label: value for label, value in row.fields.items() if label != "Id"} | {"row_id": row.row_id}
         if row.is_altered:
             flaw = InvalidEventError("", "holds something that cannot be stored")
             return SiebelRecord(row.row_id, row.member_number, None, flaw)
-        return self.read(fields)
+        labels = tuple("Row Id" if label == "Id" else label for label in row.fields)
+        return self._read(self._columns(labels), tuple(row.fields.values()))
 
-    def read(self, fields: Mapping[str, Any], line: int | None = None) -> SiebelRecord:
-        """Read a row by its labels; *line*: of its file."""
-        labels = tuple(fields)
-        columns = self._known.get(labels)
-        if columns is None:
-            columns = self._known[labels] = self._columns(labels)
-        member = {name: _first(fields, spelt) for name, spelt in columns.of_member}
+    def read_export(self, stream: io.BufferedReader) -> Iterator[SiebelRecord]:
+        """Read a file of Siebel's Data Export, full or incremental, in its order; blank rows count for nothing.
+
+        Shape: the flaw of a row is a `RefusedRowError`, which says its line and column.
+
+        Raises:
+            BodyError: it is no such file, or cannot be read further.
+        """
+        table = Table(stream)
+        try:
+            columns = self._columns(tuple(table.names))
+            for name in ("row_id", "member_number", *NEEDED):
+                if name not in columns.fields:
+                    raise BodyError(table.where, f"has no column {self._terms.dialect.labels[name]}")
+            for row in table.rows(_LONGEST_ROW):
+                if row.flaw or not row.is_blank:
+                    yield self._exported(columns, row)
+        finally:
+            table.leave()
+
+    def _exported(self, columns: _Columns, row: TableRow) -> SiebelRecord:
+        try:
+            row.check(len(columns.labels), exactly=True)
+            _check_cells(columns, row.cells)
+            found = self._read(columns, row.cells, row.line)
+        except InvalidEventError as flaw:
+            whose = dict(zip(columns.fields, row.cells, strict=True)) if len(row.cells) == len(columns.fields) else {}
+            found = SiebelRecord(whose.get("row_id", ""), whose.get("member_number") or None, None, flaw, line=row.line)
+        if found.flaw is None:
+            return found
+        return replace(found, flaw=RefusedRowError(found.flaw.field, found.flaw.reason, row.line, found.member_number))
+
+    def _read(self, columns: _Columns, values: Sequence[Any], line: int | None = None) -> SiebelRecord:
+        member = {name: _first(values, places) for name, places in columns.of_member}
         event, flaw, deleted = None, None, False
         try:
-            deleted = columns.deleted is not None and is_deleted(columns.deleted, fields[columns.deleted])
-            event = self._event(fields, member, columns, deleted=deleted)
+            at = columns.deleted
+            deleted = at is not None and is_deleted(columns.labels[at], values[at])
+            event = self._event(columns, values, member, deleted=deleted)
         except InvalidEventError as error:
             flaw = error
         number = event.member.member_number if event else _text(member.get("member_number"))
@@ -101,17 +143,17 @@ class RecordReader:
             number or None,
             event,
             flaw,
-            None if columns.status is None else _text(fields[columns.status]),
-            None if columns.error is None else _text(fields[columns.error]),
+            None if columns.status is None else _text(values[columns.status]),
+            None if columns.error is None else _text(values[columns.error]),
             columns.untold,
             deleted,
             line,
         )
 
     def _event(
-        self, fields: Mapping[str, Any], member: dict[str, Any], columns: _Columns, *, deleted: bool
+        self, columns: _Columns, values: Sequence[Any], member: dict[str, Any], *, deleted: bool
     ) -> MemberEvent | None:
-        stated = {name: value for name, spelt in columns.of_change if (value := _first(fields, spelt)) != ""}
+        stated = {name: value for name, places in columns.of_change if (value := _first(values, places)) != ""}
         if deleted:
             stated["operation"] = "delete"
             if member.get("member_number", "") == "":
@@ -121,29 +163,47 @@ class RecordReader:
         return event_of(stated, member, columns.spelt, self._terms)
 
     def _columns(self, labels: tuple[str, ...]) -> _Columns:
+        known = self._known.get(labels)
+        if known is not None:
+            return known
         dialect = self._terms.dialect
-        meant: dict[str, list[str]] = {}
-        folded = {fold(label): label for label in labels}
-        for label in labels:
-            if (name := dialect.field_of(label)) is not None:
-                meant.setdefault(name, []).append(label)
-        lacking = next((name for name in NEEDED if name not in meant), None)
-        return _Columns(
-            tuple((name, tuple(meant[name])) for name in _OF_CHANGE if name in meant),
-            tuple((name, tuple(meant[name])) for name in Member.model_fields if name in meant),
-            {name: spelt[0] for name, spelt in meant.items()},
-            folded.get(self._status),
-            folded.get(self._error),
-            folded.get(OF_DELETED),
-            frozenset(OF_CONTENT) - meant.keys(),
-            lacking and dialect.labels[lacking],
+        folded = {fold(label): at for at, label in enumerate(labels)}
+        fields = tuple(dialect.field_of(label) for label in labels)
+        places = {name: tuple(at for at, field in enumerate(fields) if field == name) for name in fields if name}
+        lacking = next((name for name in NEEDED if name not in places), None)
+        if len(self._known) >= _FORMS_KNOWN:
+            self._known.clear()
+        return self._known.setdefault(
+            labels,
+            _Columns(
+                tuple((name, places[name]) for name in _OF_CHANGE if name in places),
+                tuple((name, places[name]) for name in Member.model_fields if name in places),
+                {name: labels[at[0]] for name, at in places.items()},
+                labels,
+                fields,
+                tuple(at for at, field in enumerate(fields) if field in CODES or field == "date_of_birth"),
+                folded.get(self._status),
+                folded.get(self._error),
+                folded.get(OF_DELETED),
+                frozenset(OF_CONTENT) - places.keys(),
+                lacking and dialect.labels[lacking],
+            ),
         )
 
 
-def _first(fields: Mapping[str, Any], labels: tuple[str, ...]) -> Any:  # noqa: ANN401 - whatever JSON has
+def _check_cells(columns: _Columns, cells: Sequence[str]) -> None:
+    """Refuse a row in which a spreadsheet has written."""
+    has_formula = _FORMULA.search("\0" + "\0".join(cells)) is not None
+    for at in range(len(cells)) if has_formula else columns.codes:
+        if (field := columns.fields[at]) is not None:
+            check_cell(columns.labels[at], field, cells[at])
+
+
+def _first(values: Sequence[Any], places: tuple[int, ...]) -> Any:  # noqa: ANN401 - whatever JSON has
     """Return the first filled value, an empty text if all are null."""
-    for label in labels:
-        if (value := fields[label]) not in (None, ""):
+    for at in places:
+        value = values[at]
+        if value is not None and value != "":
             return value
     return ""
 

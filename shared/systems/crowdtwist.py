@@ -81,6 +81,10 @@ class _Stored(BaseModel):
     city: Plain = None
 
 
+SYNCED = frozenset(_Stored.model_fields) - _IDS
+"""The synced fields by the names under which CrowdTwist shows them."""
+
+
 def user_of(answer: Answer, number: str | None) -> User:
     """Return the user object of a 2xx answer; *number* is whose it must be, None: anybody's.
 
@@ -98,7 +102,7 @@ def user_of(answer: Answer, number: str | None) -> User:
 
 def echoed(stored: User) -> dict[str, Any]:
     """Return what CrowdTwist showed of the synced fields, under its names."""
-    return {name: stored[name] for name in _Stored.model_fields if name in stored and name not in _IDS}
+    return {name: stored[name] for name in _Stored.model_fields if name in stored and name in SYNCED}
 
 
 def refusal(answer: Answer) -> StageError:

@@ -10,9 +10,10 @@ from producers.operations.reconcile.fields import NAMES, Compared, agrees, compa
 from shared.events import MemberEvent, dump_event, parse_event
 from shared.settings import OicSettings, Settings
 from shared.systems.oic import map_member
+from shared.systems.siebel import Row
 
 ROW = {
-    "row_id": "1-2AB3",
+    "Id": "1-2AB3",
     "Mod Id": "7",
     "Updated": "11/23/2026 08:51:00",
     "Member Number": "296-1",
@@ -47,7 +48,9 @@ SHOWN: dict[str, Any] = {
 
 def record(**changes: Any) -> SiebelRecord:  # noqa: ANN401 - whatever JSON has
     fields = {label: value for label, value in (ROW | changes).items() if value is not ...}
-    found = RecordReader(Settings(_env_file=None), datetime(2026, 11, 28, tzinfo=UTC)).read(fields)
+    found = RecordReader(Settings(_env_file=None), datetime(2026, 11, 28, tzinfo=UTC)).of_row(
+        Row("1-2AB3", "296-1", fields)
+    )
     assert found.event is not None, found.flaw
     return found
 

@@ -1,10 +1,13 @@
 """A row of Siebel's becomes the event of its member, or says which field is at fault."""
 
+import io
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from producers.intake.refused import BodyError
 from producers.intake.siebel_message import Terms, read_member
 from producers.intake.siebel_rows import NEEDED, RecordReader, SiebelRecord
 from shared.events import Operation, content_hash
@@ -151,3 +154,89 @@ def test_a_member_that_is_not_active_is_an_update_to_inactive() -> None:
 
     assert found.event is not None
     assert (found.event.operation, found.event.is_active) == (Operation.UPDATE, False)
+
+
+HEADER = (
+    "RowID,Created,Updated,isDeleted,Mod Id,Member Number,Status,Contact First Name,Contact Last Name,Email Address,"
+    "Date of Birth,CT Sync Status,CT Sync Error"
+)
+
+
+def exported(*rows: str, header: str = HEADER) -> list[SiebelRecord]:
+    content = "\r\n".join([header, *rows, ""]).encode()
+    return list(RecordReader(settings(), NOW).read_export(io.BufferedReader(io.BytesIO(content))))
+
+
+def line(row_id: str, **cells: str) -> str:
+    known = {
+        "Created": "01/02/2020 10:00:00",
+        "Updated": "11/23/2026 08:51:00",
+        "isDeleted": "N",
+        "Mod Id": "7",
+        "Member Number": f"296-{row_id}",
+        "Status": "Active",
+        "Contact First Name": "Ann",
+        "Contact Last Name": "Lee",
+        "Email Address": "ann@example.org",
+        "Date of Birth": "11/29/1979",
+        "CT Sync Status": "Success",
+        "CT Sync Error": "",
+    } | cells
+    return ",".join([row_id, *known.values()])
+
+
+def test_an_exported_row_says_the_same_as_an_answered_one() -> None:
+    (found,) = exported(line("1-2AB3", **{"Member Number": "296-1"}))
+    answered = record({label: WHOLE[label] for label in HEADER.split(",")[2:] if label in WHOLE} | {"Id": "1-2AB3"})
+
+    assert replace(found, line=None) == answered
+    assert found.line == 2
+    assert "language" in found.untold
+
+
+def test_a_deleted_row_has_its_row_id_and_nothing_else() -> None:
+    deleted, nameless = exported(line("1-1", isDeleted="Y"), "1-2,,,Y,,,,,,,,,", header=HEADER)
+
+    assert deleted.event is not None
+    assert (deleted.event.operation, deleted.is_deleted, deleted.flaw) == (Operation.DELETE, True, None)
+    assert (nameless.row_id, nameless.member_number, nameless.is_deleted) == ("1-2", None, True)
+    assert (nameless.event, nameless.flaw) == (None, None)
+
+
+def test_a_broken_row_is_counted_with_its_line_and_column_and_the_others_are_read() -> None:
+    rows = exported(
+        line("1-1"),
+        line("1-2", **{"Date of Birth": "31/31/1979"}),
+        line("1-3", isDeleted="maybe"),
+        line("1-4", **{"Contact Last Name": "Lee, Jr."}),  # a comma that was not quoted
+        line("1-5", **{"Member Number": "1.23457E+11"}),
+        line("1-Feb"),
+        line("1-7", **{"Contact Last Name": '"Lee'}),
+        "",
+        line("1-9", **{"Contact Last Name": "=A1"}),
+        line("1-10", **{"Contact Last Name": '"Lee, Jr."'}),
+    )
+
+    assert [one.row_id for one in rows if one.flaw is None] == ["1-1", "1-10"]
+    assert [str(one.flaw) for one in rows if one.flaw is not None][:3] == [
+        "line 3, column Date of Birth: is a date that does not exist",
+        "line 4, column isDeleted: must be Y or N",
+        "line 5: has 14 columns, the header 13",
+    ]
+    assert [(one.line, one.row_id, one.member_number) for one in rows if one.flaw is not None] == [
+        (3, "1-2", "296-1-2"),
+        (4, "1-3", "296-1-3"),
+        (5, "", None),
+        (6, "1-5", "1.23457E+11"),
+        (7, "1-Feb", "296-1-Feb"),
+        (8, "", None),
+        (10, "1-9", "296-1-9"),
+    ]
+
+
+@pytest.mark.parametrize("label", ["RowID", "Member Number", "Status", "Contact First Name", "Email Address"])
+def test_a_file_without_a_column_that_rows_need_is_refused_as_a_whole(label: str) -> None:
+    header = ",".join(name for name in HEADER.split(",") if name != label)
+
+    with pytest.raises(BodyError, match="has no column"):
+        exported(header=header)

@@ -154,7 +154,8 @@ class Instance(Base):
     event_id: Mapped[str] = mapped_column(KEY, unique=True)
     event_hash: Mapped[bytes] = mapped_column(BYTEA)
     content_hash: Mapped[bytes] = mapped_column(BYTEA)
-    member_number: Mapped[str] = mapped_column(KEY, ForeignKey("member.member_number"))
+    member_number: Mapped[str] = mapped_column(KEY)
+    """No foreign key: intake makes and locks the member in the same transaction, and nothing deletes one."""
     operation: Mapped[str] = mapped_column(Text)
     lane: Mapped[str] = mapped_column(Text)
     modification: Mapped[int | None] = mapped_column(BigInteger)

@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 from sqlalchemy import Connection, text
 
 from shared.events import Version
-from shared.ledger.engine import json_rows
+from shared.ledger.engine import json_lines, json_rows
 from shared.ledger.people import key_sql
 from shared.ledger.transitions.member_queue import IS_QUEUED
 from shared.pipeline import State
@@ -136,7 +136,7 @@ def insert(
 ) -> None:
     """Write the instances with the event of each and the first line of their activity; move their members on."""
     if instances:
-        rows = {"rows": json_rows(instances), "events": json_rows(events), "newest": json_rows(newest)}
+        rows = {"rows": json_rows(instances), "events": json_lines(events), "newest": json_rows(newest)}
         tx.execute(_INSERT, rows | {"now": now})
 
 
@@ -174,14 +174,14 @@ _TAKE_IDS = text("""
     select nextval((select cast(pg_get_serial_sequence('instance', 'id') as regclass))) as id, c.now
     from (select clock_timestamp() as now) as c, generate_series(1, :count) order by id
 """)
-# The events apart from their rows: json_to_recordset takes three times as long for a column of jsonb.
+# The events apart from their rows, line by line: taken out of one array of JSON, each would be read twice more.
 _INSERT = text(f"""
     with arrived as materialized (
         select * from rows from (
             json_to_recordset(cast(:rows as json))
                 as (instance_id bigint, event_id text, event_hash text, content_hash text, member_number text,
                     operation text, lane text, modification bigint, occurred_at timestamptz, state text, reason text),
-            jsonb_array_elements(cast(:events as jsonb))
+            string_to_table(:events, chr(10))
         ) as r
     ), instances as (
         insert into instance (id, event_id, event_hash, content_hash, member_number, operation, lane, modification,
@@ -204,5 +204,5 @@ _INSERT = text(f"""
         insert into activity (instance_id, state, what)
         select instance_id, state, coalesce(reason, 'accepted') from arrived
     )
-    insert into payload (instance_id, event) select instance_id, value from arrived
+    insert into payload (instance_id, event_json) select instance_id, cast(string_to_table as json) from arrived
 """)

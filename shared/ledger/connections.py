@@ -241,10 +241,10 @@ _DOUBT = text("""
 # The newest lines only: while many are held, their lines are the newest, and the answer is then "not as far as I see".
 _SERVED = text("""
     select exists (
-        select from (select code, calls from activity
+        select from (select code, calls, calls_json from activity
                      where stage = :stage and at >= now() - make_interval(secs => :within_s)
                      order by at desc limit 2000) as a
-        where code is null and calls is not null
+        where code is null and num_nonnulls(calls, calls_json) > 0
     )
 """)
 _PAUSE = text("""

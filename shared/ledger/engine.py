@@ -330,5 +330,13 @@ def json_rows(records: Iterable[object]) -> str:
     NUL characters, which PostgreSQL cannot hold and no system means, become replacement characters; the six letters
     `\u0000` that somebody wrote stay what they are.
     """
-    written = orjson.dumps(list(records), default=bytes.hex)
+    return _without_nul(orjson.dumps(list(records), default=bytes.hex))
+
+
+def json_lines(records: Iterable[object]) -> str:
+    """Return *records* as one JSON document a line, for a column of them; NUL as in `json_rows`."""
+    return _without_nul(b"\n".join(map(orjson.dumps, records)))
+
+
+def _without_nul(written: bytes) -> str:
     return (_NUL.sub(rb"\1\\ufffd", written) if b"\\u0000" in written else written).decode()

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Connection, text
 
 from shared.ledger.engine import json_rows
-from shared.ledger.people import key_sql
+from shared.ledger.people import key_sql, user_sql
 from shared.pipeline import Stage
 
 
@@ -110,7 +110,7 @@ _REFUSED = text("""
       and m.read_back_at is not null and m.applied_id <> i.id
 """)
 FACTS = {
-    Stage.OIC: {"user": "jsonb", "oic_instance_id": "text"},
+    Stage.OIC: {"user": "json", "oic_instance_id": "text"},
     Stage.CROWDTWIST: {"ct_user_id": "bigint", "echoed": "jsonb"},
     Stage.SIEBEL: {"row_id": "text", "told_status": "text", "told_error": "text"},
 }
@@ -129,10 +129,10 @@ def learn_sql(stage: Stage, rows: str) -> str:
 _LEARN = {
     # What the oic stage made of an event.
     Stage.OIC: """
-        insert into mapping (instance_id, user_object, oic_instance_id)
+        insert into mapping (instance_id, user_json, oic_instance_id)
         select id, "user", oic_instance_id from {rows} as r where r.learns
         on conflict (instance_id)
-        do update set user_object = excluded.user_object, oic_instance_id = excluded.oic_instance_id
+        do update set user_json = excluded.user_json, user_object = null, oic_instance_id = excluded.oic_instance_id
     """,
     # CrowdTwist has an instance: what it showed, and when that is to be checked.
     Stage.CROWDTWIST: f"""
@@ -144,7 +144,7 @@ _LEARN = {
                 when r.echoed = cast('{{{{}}}}' as jsonb) then null
                 when r.operation = 'delete' then coalesce({key_sql("r.echoed->>'email_address'")}, m.held_email_key)
                 else coalesce({key_sql("r.echoed->>'email_address'")},
-                              (select {key_sql("p.user_object->>'email_address'")}
+                              (select {key_sql(user_sql("p") + "->>'email_address'")}
                                from mapping p where p.instance_id = r.id)) end,
             read_back_at = case when m.lost_write_id is not null then now() + make_interval(secs => :settle_s) end
         from {{rows}} as r where r.learns and m.member_number = r.member_number

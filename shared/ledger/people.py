@@ -47,18 +47,29 @@ def of_late(tx: Connection, *, limit: int) -> list[Persons]:
     return newest + in_trouble(tx, limit=limit)
 
 
-_NEWEST = text("""
-    select p.event->'member' as member, m.user_object
+def event_sql(payload: str) -> str:
+    """Return the expression of the event, as json, of *payload*, a row of that table."""
+    return f"coalesce({payload}.event_json, cast({payload}.event as json))"
+
+
+def user_sql(mapping: str) -> str:
+    """Return the expression of the CrowdTwist user, as json, of *mapping*, a row of that table."""
+    return f"coalesce({mapping}.user_json, cast({mapping}.user_object as json))"
+
+
+_CARRIES = f"{event_sql('p')}->'member' as member, {user_sql('m')} as user_object"
+_NEWEST = text(f"""
+    select {_CARRIES}
     from (select id from instance order by id desc limit :limit) as i
     left join payload p on p.instance_id = i.id left join mapping m on m.instance_id = i.id
 """)
-_IN_TROUBLE = text("""
-    select p.event->'member' as member, m.user_object
+_IN_TROUBLE = text(f"""
+    select {_CARRIES}
     from (select id from instance where code is not null order by id desc limit :limit) as i
     left join payload p on p.instance_id = i.id left join mapping m on m.instance_id = i.id
 """)
-_CARRIED = text("""
-    select i.id, i.member_number, p.event, m.user_object
+_CARRIED = text(f"""
+    select i.id, i.member_number, {event_sql("p")}, {user_sql("m")}
     from instance i left join payload p on p.instance_id = i.id left join mapping m on m.instance_id = i.id
     where i.id = any(cast(:ids as bigint[])) order by i.id
 """)
@@ -98,7 +109,7 @@ _GIVING_UP = text(f"""
         select i.id, h.member_number, h.member_number, h.email_key, 1
         from instance i
         join mapping p on p.instance_id = i.id
-        join member h on h.held_email_key = {key_sql("p.user_object->>'email_address'")}
+        join member h on h.held_email_key = {key_sql(user_sql("p") + "->>'email_address'")}
                      and h.member_number <> i.member_number
         where i.id = any(cast(:ids as bigint[])) and i.operation <> 'delete' and {_GIVES_UP}
         union all

@@ -14,6 +14,7 @@ from shared.ledger import mail, snapshots
 from shared.ledger.connections import connections
 from shared.ledger.filters import Filter, id_at, matching
 from shared.ledger.heartbeats import processes
+from shared.ledger.people import event_sql, user_sql
 from shared.ledger.records import (
     ActivityLine,
     Backlog,
@@ -184,14 +185,15 @@ _RECORD = ", ".join(
 )
 _INSTANCES = text(f"select {_RECORD} from instance i where i.id = any(cast(:ids as bigint[])) order by i.id desc")
 _INSTANCE = text(f"""
-    select {_RECORD}, p.event, m.user_object as "user", m.oic_instance_id
+    select {_RECORD}, {event_sql("p")} as event, {user_sql("m")} as "user", m.oic_instance_id
     from instance i
     left join payload p on p.instance_id = i.id
     left join mapping m on m.instance_id = i.id
     where i.id = :id
 """)
 _ACTIVITY = text("""
-    select instance_id, at, stage, attempt, state, what, code, took_ms, task_id, coalesce(calls, '[]')
+    select instance_id, at, stage, attempt, state, what, code, took_ms, task_id,
+           coalesce(calls_json, cast(calls as json), '[]')
     from activity where instance_id = any(cast(:ids as bigint[])) order by instance_id, id
 """)
 _MEMBER = text("""

@@ -90,7 +90,7 @@ def test_letters_that_look_like_an_escape_are_taken_as_they_are(
     number = json.loads(f'"{letters}"')
     assert (results[0]["event_id"], results[1]["member_number"]) == (f"e{number}", number)
     with ledger.connect() as tx:
-        newest = "select event -> 'member' from payload order by instance_id desc limit 1"
+        newest = "select event_json -> 'member' from payload order by instance_id desc limit 1"
         kept = tx.execute(text(newest)).scalar_one()
     assert (kept["member_number"], kept["Custom"]) == (number, {"a": number, number: [number]})
 

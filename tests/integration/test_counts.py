@@ -47,8 +47,8 @@ BOUNDS = {
     "round trips of a batch at siebel": (9, 9),
     "round trips to pay for the calls of a batch": (240, 240),  # who asks while a payment is under way shares the next
     "commits per 100 events, payments aside": (5, 5),  # 10 a batch
-    "WAL bytes per event, intake": (2_550, 2_000),
-    "WAL bytes per event, dispatcher and workers": (7_200, 4_900),
+    "WAL bytes per event, intake": (2_420, 1_930),
+    "WAL bytes per event, dispatcher and workers": (7_100, 4_880),
     "messages per batch": (3, 3),
     "bytes of a batch's first message": (6_600, 6_600),
     "announcements per batch": (10, 10),

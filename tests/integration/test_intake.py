@@ -340,7 +340,7 @@ def test_what_states_no_instant_occurred_when_the_ledger_got_it_whatever_the_cal
         off_s = tx.execute(
             text("""select max(abs(extract(epoch from i.occurred_at - clock_timestamp()))
                                + abs(extract(epoch from i.due_at - clock_timestamp()))
-                               + abs(extract(epoch from (p.event ->> 'occurred_at')::timestamptz - i.occurred_at)))
+                               + abs(extract(epoch from (p.event_json ->> 'occurred_at')::timestamptz - i.occurred_at)))
                     from instance i join payload p on p.instance_id = i.id where i.id > 1""")
         )
         assert off_s.scalar_one() < 60

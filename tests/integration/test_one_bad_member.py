@@ -90,7 +90,8 @@ def test_an_event_that_cannot_be_read_back_from_the_ledger_is_its_own_dead_lette
     nested = "[" * 1500 + "]" * 1500
     with ledger.begin() as tx:
         tx.execute(
-            text("""update payload set event = jsonb_set(event, '{extra}', cast(:nested as jsonb))
+            text("""update payload
+                    set event_json = jsonb_set(cast(event_json as jsonb), '{extra}', cast(:nested as jsonb))
                     where instance_id = (select id from instance where member_number = :bad)"""),
             {"nested": nested, "bad": BAD},
         )

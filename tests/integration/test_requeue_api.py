@@ -161,7 +161,9 @@ def test_who_requeues_more_than_one_is_asked_why(client: httpx.Client, road: Roa
 
 def test_a_rehearsal_names_nobody(client: httpx.Client, road: Road) -> None:
     road.dead("M-1")
-    road.sql("""update payload set event = jsonb_set(event, '{member,first_name}', '"Anastasia"')""")
+    road.sql(
+        """update payload set event_json = jsonb_set(cast(event_json as jsonb), '{member,first_name}', '"Anastasia"')"""
+    )
     answer = client.post("/v1/requeues/rehearse", json={"ids": ["1"]})
     assert answer.status_code == 200
     (shown,) = answer.json()["items"]

@@ -210,8 +210,10 @@ def test_discarding_wants_a_reason_and_is_final(cli: Terminal, road: Road) -> No
 
 def test_a_rehearsal_shows_what_would_be_sent_differently_and_names_nobody(cli: Terminal, road: Road) -> None:
     road.dead("M-1")
-    road.sql("""update payload set event = jsonb_set(event, '{member,first_name}', '"Anastasia"')""")
-    road.sql("""update mapping set user_object = '{"third_party_id": "M-1", "country_code": "FR", "city_id": 7}'""")
+    road.sql(
+        """update payload set event_json = jsonb_set(cast(event_json as jsonb), '{member,first_name}', '"Anastasia"')"""
+    )
+    road.sql("""update mapping set user_json = '{"third_party_id": "M-1", "country_code": "FR", "city_id": 7}'""")
     ran = cli("requeue", "1", "--rehearse")
     assert ran.code == 0
     assert '  changed  country_code: "FR" -> "IN"' in ran.out
@@ -220,5 +222,5 @@ def test_a_rehearsal_shows_what_would_be_sent_differently_and_names_nobody(cli: 
     (shown,) = cli("requeue", "1", "--rehearse", "--json").json["items"]
     assert (shown["outcome"], shown["member_number"]) == ("differs", "M-1")
     assert road.states() == {"dead": 1}
-    road.sql("""update payload set event = jsonb_set(event, '{member,last_name}', '""')""")
+    road.sql("""update payload set event_json = jsonb_set(cast(event_json as jsonb), '{member,last_name}', '""')""")
     assert "Data Error: Contact" in cli("requeue", "1", "--rehearse").out

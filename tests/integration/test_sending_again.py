@@ -45,7 +45,7 @@ def test_what_crowdtwist_is_believed_to_have_is_sent_again(oscar: httpx.Client, 
     assert f"It is sent again as instance {newest}." in said(oscar.get(PAGE))
     road.travel()
     assert states(road) == ["completed", "completed"]
-    first, second = road.sql("select event->'member' from payload order by instance_id")
+    first, second = road.sql("select event_json->'member' from payload order by instance_id")
     assert first == second
     (line,) = road.sql("select who || ': ' || what || ', ' || reason || ': ' || answer from operator_action")
     assert line == f"oscar: send again, Siebel was restored: instance {newest}"
@@ -68,7 +68,7 @@ def test_a_pending_event_is_overtaken_by_its_own_content_and_a_newer_one_goes_on
     road.accept("M-1", minute=1)
     post(oscar, PAGE, AGAIN, reason="x")
     assert states(road) == ["completed", "superseded", "pending"]
-    names = road.sql("select event->'member'->>'last_name' from payload order by instance_id")
+    names = road.sql("select event_json->'member'->>'last_name' from payload order by instance_id")
     assert names == ["Lee the 0th", "Lee the 1th", "Lee the 1th"]
     road.accept("M-1", minute=2)
     assert states(road) == ["completed", "superseded", "superseded", "pending"]

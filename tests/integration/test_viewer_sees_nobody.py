@@ -95,7 +95,7 @@ def test_what_siebel_says_to_many_names_nobody_on_the_page_of_another(pipeline: 
     pipeline.send(member_event("M-1", **PERSON), *(member_event(f"M-{index}") for index in range(2, 9)))
     with pipeline.whole():
         eventually(pipeline.settled, "all told")
-    assert pipeline.sql("select count(*) from activity where stage = 'siebel' and calls::text like '%400%'") != [0]
+    assert pipeline.sql("select count(*) from activity where stage = 'siebel' and calls_json::text like '%400%'") != [0]
     _nobody_is_shown(pipeline)
 
 

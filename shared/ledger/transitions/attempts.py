@@ -18,6 +18,7 @@ from shared.instances import Errand, Work
 from shared.ledger import learned
 from shared.ledger.engine import json_rows, wake
 from shared.ledger.learned import FACTS, TROUBLED, learn_sql
+from shared.ledger.people import event_sql, user_sql
 from shared.ledger.transitions import errands
 from shared.ledger.transitions.member_queue import (
     COMES_BACK,
@@ -254,15 +255,15 @@ _UNREAD = ("null as event, null as user_object, null as told_of_this", "")
 # Each stage is told who the member is: what the other side says of it is kept without its names.
 _READS = {
     Stage.OIC: (
-        "f.event, null as user_object, null as told_of_this",
+        f"{event_sql('f')} as event, null as user_object, null as told_of_this",
         "join payload f on f.instance_id = mine.id",
     ),
     Stage.CROWDTWIST: (
-        "p.event, f.user_object, null as told_of_this",
+        f"{event_sql('p')} as event, {user_sql('f')} as user_object, null as told_of_this",
         "left join mapping f on f.instance_id = mine.id left join payload p on p.instance_id = mine.id",
     ),
     Stage.SIEBEL: (
-        "f.event, null as user_object, t.content_hash = mine.content_hash as told_of_this",
+        f"{event_sql('f')} as event, null as user_object, t.content_hash = mine.content_hash as told_of_this",
         "left join payload f on f.instance_id = mine.id left join instance t on t.id = m.told_id",
     ),
 }
@@ -314,13 +315,13 @@ def _advance_sql(stage: Stage) -> TextClause:
                                    else now() end
             from json_to_recordset(cast(:rows as json))
                  as r (id bigint, token bigint, attempt int, state text, stage text, status text, error text, code text,
-                       failed_stage text, what text, line_code text, took_ms float8, calls jsonb, learns boolean,
+                       failed_stage text, what text, line_code text, took_ms float8, calls json, learns boolean,
                        {", ".join(facts.values())})
             where i.id = r.id and i.token = r.token and i.stage = :at
             returning i.id, i.member_number, i.operation, i.content_hash, i.state, r.attempt as tried,
                       r.what, r.line_code, r.took_ms, r.calls, r.learns, {", ".join(f'r."{name}"' for name in facts)}
         ), learned as ({learn_sql(stage, "advanced")}), noted as (
-            insert into activity (instance_id, stage, attempt, state, what, code, took_ms, task_id, calls)
+            insert into activity (instance_id, stage, attempt, state, what, code, took_ms, task_id, calls_json)
             select id, :at, tried, state, what, line_code, took_ms, :task_id, calls from advanced
         )
         select id, state from advanced
@@ -374,9 +375,9 @@ SOMETHING_DUE = text(f"""
 """)
 """Look whether anything of these members is due, so that a dispatcher is to be woken."""
 NOTE = text("""
-    insert into activity (instance_id, stage, attempt, state, what, code, took_ms, task_id, calls)
+    insert into activity (instance_id, stage, attempt, state, what, code, took_ms, task_id, calls_json)
     select id, :stage, attempt, state, what, code, took_ms, :task_id, calls
     from json_to_recordset(cast(:rows as json))
-         as r (id bigint, attempt int, state text, what text, code text, took_ms float8, calls jsonb)
+         as r (id bigint, attempt int, state text, what text, code text, took_ms float8, calls json)
 """)
 """Add a line to the activity of each."""

@@ -186,6 +186,9 @@ class Dispatcher:
         with transaction(self._ledger) as tx:
             looked = call_limits.look(tx, self._call_rules)  # what is known of those that are fixed is forgotten
             self._crowds = call_limits.crowds(tx, _AHEAD_S)
+            for one in looked:
+                if one.now.answers_nobody and one.now != one.was:
+                    connections.doubt(tx, one.stage)
         if not self._call_rules:
             self._limits_at = inf
         for one in looked:

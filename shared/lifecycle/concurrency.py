@@ -20,6 +20,9 @@ however long, becomes the new normal; only quiet windows (a limit half used) and
 limit count as they are.  Where nothing is known yet, such a limit is searched for, up and down.  If answers stay slow
 at the floor, load of ours is not the reason: then that is the new measure.
 
+Whether the system serves at all is the breaker's to say, and it learns that from calls: the fewer are let through, the
+later.  So where nobody is answered any more (`Limit.answers_nobody`) it is told so, and asks.
+
 Refusals (4xx) are neither slow nor lost, however fast they come; 429 and Retry-After are the budget's and breaker's.
 Why so, and what was measured: deploy/decisions/0012-adaptive-concurrency.md.
 """
@@ -153,8 +156,8 @@ class Limit:
     Shape: *doubles_to* below it a step up is twofold; *age_s* since it changed; *was* and *was_rate* limit and answers
     per second before the last step up, until that is judged; *queued* the limit that queued last, *queued_s* how long
     ago; *slow_at_floor* windows in a row; *lossy_from* and *lossy_share* the limit and the share of losses when the
-    present losses began; *usual_loss* the share that is lost at any limit; *unloaded* a histogram of medians for each
-    operation; *backoffs* since ever.
+    present losses began; *lost_in_a_row* calls since the last good answer; *usual_loss* the share that is lost at any
+    limit; *unloaded* a histogram of medians for each operation; *backoffs* since ever.
     """
 
     limit: int
@@ -169,8 +172,14 @@ class Limit:
     backoffs: int = 0
     lossy_from: int = 0
     lossy_share: float = 0.0
+    lost_in_a_row: int = 0
     usual_loss: float = 0.0
     unloaded: Mapping[str, Histogram] = field(default_factory=dict)
+
+    @property
+    def answers_nobody(self) -> bool:
+        """Whether so many calls in a row were lost that it may be down; each of another member (`permits.Slots`)."""
+        return self.lost_in_a_row >= _LEAST_ANSWERS
 
     def unloaded_s(self, operation: str) -> float | None:
         """Return what a good answer to *operation* takes when nothing waits, None: not known.  Units: seconds."""
@@ -202,6 +211,7 @@ def after(known: Limit, window: Window, rules: Rules) -> Limit:
     """Return the limit after *window*, which tells something."""
     known = replace(known, age_s=known.age_s + window.lasted_s, queued_s=known.queued_s + window.lasted_s)
     look = _Look(known, window)
+    known = replace(known, lost_in_a_row=0 if look.good else known.lost_in_a_row + look.lost)
     if look.is_lossy:
         return _lossy(known, look, rules)
     if look.share < known.usual_loss / 2:

@@ -121,7 +121,7 @@ class Slots:
         except BaseException:
             if turn.done() and not turn.cancelled():
                 self.give_back()  # it was given in the same moment
-            else:
+            elif turn in waiting:  # else it was passed over in the same moment
                 waiting.remove(turn)
             raise
 

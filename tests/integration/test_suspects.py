@@ -149,8 +149,10 @@ def test_two_bad_members_alone_are_given_up_after_their_attempts(brisk: Pipeline
         assert brisk.sql(OPENED) == [0]
 
 
-def test_a_slow_death_opens_it_and_buries_nobody(brisk: Pipeline) -> None:
+@pytest.mark.parametrize("adaptive", ["false", "true"])
+def test_a_slow_death_opens_it_and_buries_nobody(brisk: Pipeline, adaptive: str) -> None:
     brisk.settings |= {"MEMBERSYNC_CROWDTWIST__MAX_ATTEMPTS": "4", "MEMBERSYNC_CROWDTWIST__RETRY_BASE_S": "0.3"}
+    brisk.settings["MEMBERSYNC_CROWDTWIST__ADAPTIVE"] = adaptive
     control = brisk.sandbox.control
     with brisk.whole():
         served(brisk)

@@ -250,3 +250,13 @@ def test_a_loss_of_everything_is_never_answered_with_more(window: Window, limit:
 
     if lost:
         assert after(known, replace(window, operations=lost), RULES).limit < limit
+
+
+@given(st.lists(windows, min_size=1, max_size=20))
+def test_that_nobody_is_answered_shows_in_calls_lost_in_a_row_and_in_nothing_else(seen: list[Window]) -> None:
+    known, in_a_row = first(RULES), 0
+    for window in seen:
+        known = after(known, window, RULES)
+        answers = window.operations.values()
+        in_a_row = 0 if any(one.count for one in answers) else in_a_row + sum(one.lost for one in answers)
+        assert known.answers_nobody == (in_a_row >= 3)

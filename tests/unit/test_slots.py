@@ -129,6 +129,20 @@ def test_no_share_lets_nobody_in() -> None:
     asyncio.run(story())
 
 
+def test_who_gives_up_in_the_moment_in_which_a_slot_comes_back_just_gives_up() -> None:
+    async def story() -> object:
+        slots = Slots(1)
+        await slots.take(1)
+        (late,) = await waiting(slots, 1)
+        late.cancel()
+        slots.give_back()
+        (found,) = await asyncio.gather(late, return_exceptions=True)
+        await slots.take(0.01)  # nobody has it
+        return found
+
+    assert isinstance(asyncio.run(story()), asyncio.CancelledError)
+
+
 def test_who_gave_up_waiting_takes_no_slot() -> None:
     async def story() -> int:
         slots = Slots(1)

@@ -35,7 +35,7 @@ class Connection(BaseModel):
     probe_first_s: float = Field(1, gt=0, description="s; from opening to the first probe, then doubling")
     probe_cap_s: float = Field(60, gt=0, description="s; longest time between two probes")
     adaptive: bool = Field(
-        default=False,
+        default=True,
         description="calls in flight follow how it answers; false: WORKER__CALLS_IN_FLIGHT for each process",
     )
     adaptive_min: int = Field(1, ge=1, description="calls of all workers together that are in flight in any case")

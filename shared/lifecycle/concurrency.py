@@ -20,8 +20,7 @@ however long, becomes the new normal; only quiet windows (a limit half used) and
 limit count as they are.  Where nothing is known yet, such a limit is searched for, up and down.  If answers stay slow
 at the floor, load of ours is not the reason: then that is the new measure.
 
-Whether the system serves at all is the breaker's to say, and it learns that from calls: the fewer are let through, the
-later.  So where nobody is answered any more (`Limit.answers_nobody`) it is told so, and asks.
+Whether it serves at all the breaker learns from calls, the later the fewer go out: so `Limit.answers_nobody` tells it.
 
 Refusals (4xx) are neither slow nor lost, however fast they come; 429 and Retry-After are the budget's and breaker's.
 Why so, and what was measured: deploy/decisions/0012-adaptive-concurrency.md.
@@ -178,7 +177,7 @@ class Limit:
 
     @property
     def answers_nobody(self) -> bool:
-        """Whether so many calls in a row were lost that it may be down; each of another member (`permits.Slots`)."""
+        """Whether so many calls in a row, each of another member (`permits.Slots`), were lost that it may be down."""
         return self.lost_in_a_row >= _LEAST_ANSWERS
 
     def unloaded_s(self, operation: str) -> float | None:
@@ -239,8 +238,7 @@ def after(known: Limit, window: Window, rules: Rules) -> Limit:
             why = f"answers take {look.ratio:.1f} times {_shown(look.unloaded_s)}, what they take unloaded"
             known = replace(known, queued=known.limit, queued_s=0.0, slow_at_floor=0, doubles_to=lowered)
             return _lowered(known, lowered, why, rules)
-    known = replace(known, slow_at_floor=0)
-    return _raised(known, window, look, rules)
+    return _raised(replace(known, slow_at_floor=0), window, look, rules)
 
 
 def _lossy(known: Limit, look: "_Look", rules: Rules) -> Limit:
@@ -314,10 +312,8 @@ def _losses(all_answers: Iterable[Answers]) -> Iterable[str]:
 
 
 def _sum_of(histograms: Iterable[Histogram]) -> Histogram:
-    total: Counter[int] = Counter()
-    for one in histograms:
-        total.update({place: int(count) for place, count in one.items()})
-    return total
+    parts = (Counter({place: int(count) for place, count in one.items()}) for one in histograms)
+    return sum(parts, Counter())
 
 
 def _searched(known: Limit, window: Window, look: _Look, rules: Rules) -> Limit:

@@ -204,6 +204,15 @@ class GuardSettings(BaseModel):
         )
 
 
+class CasesSettings(BaseModel):
+    """Data Errors as cases, and who has an address that was refused."""
+
+    look_ups_per_minute: int = Field(
+        60, ge=0, description="cases in any 60 s of which CrowdTwist is asked who has the address; 0: only when wanted"
+    )
+    holder_fresh_s: float = Field(21_600, gt=0, description="s; who has the address is asked again after so long")
+
+
 class MailSettings(BaseModel):
     """Mail to operators: a connection down or back, a held snapshot, a digest of dead letters and Data Errors."""
 
@@ -278,6 +287,7 @@ class Settings(BaseSettings):
     intake: IntakeSettings = Field(default_factory=IntakeSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     guard: GuardSettings = Field(default_factory=GuardSettings)
+    cases: CasesSettings = Field(default_factory=CasesSettings)
     mail: MailSettings = Field(default_factory=MailSettings)
 
     @model_validator(mode="after")

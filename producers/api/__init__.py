@@ -4,6 +4,7 @@
 |----------------|--------------------------------------------------------------------------------------|
 | `events`       | `POST /v1/member-events`                                                             |
 | `reads`        | instances, members, refusals, the audit, suggestions                                 |
+| `cases`        | Data Errors as cases                                                                 |
 | `dead_letters` | dead letters, requeues, discards, rehearsals, and the jobs that come of them         |
 | `watching`     | status, throughput and connections for people; probes and metrics for machines       |
 | `description`  | what `/openapi.json` says, what intake takes with it; `examples` of answers           |

@@ -297,6 +297,7 @@ Errors are `application/problem+json` with a stable `code`:
 _TAGS = {
     "intake": "Member events in: accepted means committed, nothing of it is lost from then on.",
     "reading": "Instances and members.  People are masked, but for the role `admin`; what that reads is recorded.",
+    "cases": "Data Errors as cases: of which kind, who is in the way, who must do what.",
     "repairing": "Dead letters, and the jobs that requeue or discard them.",
     "connections": "The outside systems: how they stand; test, pause, resume.",
     "watching": "How it goes, and how it went.",

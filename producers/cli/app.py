@@ -58,6 +58,11 @@ COMMANDS = {
         _LOOKING,
         "List the events that were refused, newest first: position, field, reason, sender; people masked.",
     ),
+    "cases": Command(
+        "cases",
+        _LOOKING,
+        "Show Data Errors as cases, what unblocks most first: of which kind, who is in the way, who must do what.",
+    ),
     "dead-letters": Command(
         "dead_letters", _REPAIRING, "Show dead letters by cause, or listed; --state rejected: Data Errors."
     ),

@@ -1,4 +1,4 @@
-"""`membersync dispatcher`: sends what is due to the workers; beside it bookkeeping, mail and metrics."""
+"""`membersync dispatcher`: sends what is due to the workers; beside it bookkeeping, the desk, mail and metrics."""
 
 import signal
 import threading
@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 from producers.cli.command_settings import with_servers
 from producers.dispatch.bookkeeper import Bookkeeper
+from producers.dispatch.desk import Desk
 from producers.dispatch.dispatcher import Dispatcher
 from producers.mail.mailer import Mailer
 from shared import logs
@@ -26,7 +27,7 @@ def dispatcher() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    runs = [Bookkeeper(of).run]
+    runs = [Bookkeeper(of).run, Desk(of).run]
     if of.mail.host:
         runs.append(Mailer(of).run)
     with ExitStack() as beside:

@@ -41,6 +41,7 @@ CODES: dict[str, tuple[int, str]] = {
     "not_found": (404, "there is nothing at this path"),
     "no_such_instance": (404, "there is no such instance, or it was pruned"),
     "no_such_member": (404, "no event of this member was accepted; `refusals` has those that were refused"),
+    "no_such_case": (404, "there is no such case, and no open one of a member of this number"),
     "no_such_requeue": (404, "there is no such requeue"),
     "no_such_discard": (404, "there is no such discard"),
     "no_such_connection": (404, "there is no such connection"),

@@ -29,6 +29,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 
 from shared.errors import DataError, OutcomeUnknownError, StageError, UnauthorisedError, UnavailableError
 from shared.fields import Part, labels
+from shared.published_rules import NAME_SIGNS
 from shared.settings import OicSettings, SiebelSettings
 from shared.systems.answers import STRICT, Answer, Number, Plain, Text, Word, fitted, verdict
 from shared.systems.permits import Permits
@@ -38,7 +39,6 @@ SYSTEM = "OIC"
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _DAY_S = 86_400
 _HOUR_S = 3_600
-_NAME_SIGNS = frozenset("-' \u2019_@.,0123456789")
 _US_POSTAL = re.compile(r"(\d{5})[- ]?(\d{4})?", re.ASCII)
 _CA_POSTAL = re.compile(r"([A-Z]\d[A-Z])[- ]?(\d[A-Z]\d)", re.ASCII)
 _CITY_ID_DIGITS = 15
@@ -78,7 +78,7 @@ def _name(member: Mapping[str, Any], field: str, label: str) -> str:
     name = unicodedata.normalize("NFC", _text(member, field))
     if not name:
         raise DataError(SYSTEM, f"{label} is missing")
-    if not (name.isalpha() or all(sign.isalpha() or sign in _NAME_SIGNS for sign in name)):
+    if not (name.isalpha() or all(sign.isalpha() or sign in NAME_SIGNS for sign in name)):
         raise DataError(SYSTEM, f"{label} may hold only letters, digits, spaces and - ' _ @ . ,")
     return name
 

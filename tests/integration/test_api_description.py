@@ -13,7 +13,7 @@ from producers.http.request import CODES
 from producers.site import create_app
 from shared.settings import Settings
 from tests.calling import assert_problem, served
-from tests.road import Road
+from tests.road import ALWAYS_REFUSED, Road
 
 Operation = tuple[str, str, dict[str, Any]]
 OPEN = {"/healthz", "/readyz"}
@@ -96,7 +96,7 @@ def test_what_needs_a_token_says_so(ledger: Engine, ledger_url: str, document: d
             assert one.get("security", []) == ([] if path in OPEN else [{"token": []}]), (path, method)
             if path not in OPEN:
                 address = path.format_map(
-                    dict.fromkeys(("instance_id", "member_number", "job_id"), "1") | {"name": "oic"}
+                    dict.fromkeys(("instance_id", "member_number", "job_id", "case_id"), "1") | {"name": "oic"}
                 )
                 assert_problem(guarded.request(method, address), 401, "unauthorised")
     for path, method, one in operations(document):
@@ -108,6 +108,8 @@ def test_lists_are_paged_by_the_cursor_that_they_give(
 ) -> None:
     road = Road(ledger)
     road.dead("M-1", "M-2", "M-3")
+    road.accept("M-4", "M-5")
+    road.travel(ALWAYS_REFUSED)
     for number in (1, 2):
         client.post("/v1/requeues", json={"ids": [number]})
         client.post("/v1/discards", json={"ids": [number], "reason": "a test member"})
@@ -117,9 +119,8 @@ def test_lists_are_paged_by_the_cursor_that_they_give(
         for path, _, one in operations(document)
         if "cursor" in {parameter["name"] for parameter in one.get("parameters", [])} and "{" not in path
     ]
-    assert {"/v1/instances", "/v1/dead-letters", "/v1/requeues", "/v1/discards", "/v1/audit", "/v1/refusals"} == set(
-        paged
-    )
+    lists = ("instances", "cases", "dead-letters", "requeues", "discards", "audit", "refusals")
+    assert {f"/v1/{name}" for name in lists} == set(paged)
     for path in paged:
         whole = client.get(path, params={"list": "true"}).json()
         assert (len(whole["items"]) > 1, whole["next"]) == (True, None), path

@@ -15,6 +15,7 @@
 | held                   | pending                                  | dispatcher         | outages.RELEASE        |
 | waiting                | waiting, named a suspect                 | worker             | outages.SUSPECT        |
 | waiting                | waiting, due now: an address is free     | worker             | member_queue.WAKE      |
+| rejected               | pending: an address is free              | worker, dispatcher | member_queue.SEND_...  |
 | running                | held, with the id of a guard's hold      | worker             | attempts.PARK          |
 | held by a guard        | pending, to be told: a Data Error        | dispatcher         | floods.TELL            |
 | dead, rejected, held   | pending, superseded                      | requeue            | requeue_sql.SEND       |

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, TextClause, text
 
 from shared.instances import Errand, Work
-from shared.ledger import learned
+from shared.ledger import cases, learned
 from shared.ledger.engine import json_rows, wake
 from shared.ledger.learned import FACTS, TROUBLED, learn_sql
 from shared.ledger.people import event_sql, user_sql
@@ -29,6 +29,7 @@ from shared.ledger.transitions.member_queue import (
     LOCK_MEMBERS,
     drop_reports,
     schedule_reports,
+    send_freed,
     wake_who_waits,
 )
 from shared.lifecycle.verdicts import Advanced, Ending, ErrandEnded, Parked
@@ -122,14 +123,11 @@ def finish(tx: Connection, stage: Stage, endings: Iterable[Ending], terms: Terms
     mapped_only = all(one.state is State.RUNNING and one.stage is Stage.CROWDTWIST for one in advanced)
     if parked or ended or not mapped_only:
         tx.execute(LOCK_MEMBERS, {"numbers": members})
-    if stage is Stage.CROWDTWIST:
-        over = [one.member_number for one in advanced]
-        over += [one.member_number for one in parked if one.state is State.DEAD]
-        if over and wake_who_waits(tx, over):
-            wake(tx)
-    states: dict[int, str] = {}
-    if advanced:
-        states |= _advance(tx, stage, advanced, terms)
+    over = [one.member_number for one in advanced] + [one.member_number for one in parked if one.state is State.DEAD]
+    is_wanted = stage is Stage.CROWDTWIST and bool(over) and wake_who_waits(tx, over)
+    states = _advance(tx, stage, advanced, terms) if advanced else {}
+    if is_wanted:
+        send_freed(tx, over)
     settle_s = terms.settle_s_at(stage)
     if parked:
         states |= _park(tx, stage, parked)
@@ -214,6 +212,8 @@ def _advance(tx: Connection, stage: Stage, advanced: Sequence[Advanced], terms: 
         parameters["settle_s"] = terms.settle_s_at(stage)
     written: dict[int, str] = {row.id: row.state for row in tx.execute(ADVANCE[stage], parameters)}
     refused = [one.work.instance_id for one in advanced if one.failed_stage and one.work.instance_id in written]
+    if refused:
+        cases.opened(tx, refused)
     if refused and stage is Stage.CROWDTWIST:
         learned.refused(tx, refused, settle_s=terms.settle_s)
     return written

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from shared.ledger import tallies
+from shared.ledger import cases, tallies
 from shared.ledger.engine import wake
 from shared.ledger.guards import HoldState, held_members
 from shared.ledger.jobs import Action, JobState, Kind, record
@@ -182,6 +182,7 @@ def _tell(tx: Connection, row: Row[Any]) -> bool:
     tx.execute(LOCK_MEMBERS, {"numbers": list(tx.execute(MEMBERS, {"ids": ids}).scalars())})
     what = f"condemned by {row.decided_by}, guard {row.id}: {row.reason}"
     tx.execute(TELL, {"ids": ids, "hold": row.id, "what": what})
+    cases.opened(tx, ids)
     wake(tx)
     return True
 

@@ -1,12 +1,16 @@
 """A member's queue: one instance of it waits at most, and a newer event closes it; parts that statements share.
 
 What waits is `pending`, `waiting` or `held`.  Whatever would queue again while a newer one does is superseded instead.
+
+Who was refused for an address is sent again once that is free: at once when the call of who had it has ended, and else
+by the desk (`producers.dispatch.desk`), which looks after those whose member was locked just then.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
+from shared.ledger.engine import wake
 from shared.ledger.people import PENDING
 from shared.pipeline import QUEUED
 
@@ -84,11 +88,32 @@ def inherit(tx: Connection, overtaken: Mapping[int, int]) -> None:
 
 
 def wake_who_waits(tx: Connection, members: Sequence[str]) -> bool:
-    """Make due at once who waits for an address of these members, whose calls have ended; return whether anybody did.
+    """Make due at once who waits for an address of these members, whose calls have ended.
 
     Call it before what they ended with is learned: it goes by the addresses that they had.
+
+    Returns whether somebody was refused for such an address: `send_freed`, once it is learned.
     """
-    return tx.execute(WAKE, {"numbers": list(members)}).first() is not None
+    row = tx.execute(WAKE, {"numbers": list(members)}).one()
+    if row.woken:
+        wake(tx)
+    return bool(row.is_wanted)
+
+
+def send_freed(tx: Connection, holders: Sequence[str]) -> None:
+    """Send again who was refused for an address that these members had, and nobody has now."""
+    if tx.execute(SEND_FREED, {"numbers": list(holders)}).rowcount:
+        wake(tx)
+
+
+def send_all_freed(tx: Connection, *, limit: int) -> int:
+    """Send again at most *limit* of those who were refused for an address that nobody has now; return how many."""
+    return tx.execute(SEND_ALL_FREED, {"limit": limit}).rowcount
+
+
+def send_case(tx: Connection, case_id: int) -> bool:
+    """Send again who was refused with this case, since CrowdTwist shows its address to be free; say whether it was."""
+    return tx.execute(SEND_CASE, {"id": case_id}).rowcount > 0
 
 
 SUPERSEDE = text("""
@@ -133,11 +158,57 @@ HAND_ON = text(f"""
 """)
 """Hand the failure of instances that failed while a newer one was queued on to that one."""
 WAKE = text(f"""
-    update instance set due_at = now() where id = any(array(
-        select b.id from instance b join member m on m.member_number = b.member_number
-        where b.state = 'waiting' and b.code = '{PENDING}' and b.due_at > now()
-          and m.email_key in (select held_email_key from member where member_number = any(cast(:numbers as text[])))
-        for update of b skip locked))
-    returning id
+    with woken as (
+        update instance set due_at = now() where id = any(array(
+            select b.id from instance b join member m on m.member_number = b.member_number
+            where b.state = 'waiting' and b.code = '{PENDING}' and b.due_at > now()
+              and m.email_key in (select held_email_key from member where member_number = any(cast(:numbers as text[])))
+            for update of b skip locked))
+        returning id
+    )
+    select (select count(*) from woken) as woken,
+           exists (select from data_case where closed_at is null and held_by = any(cast(:numbers as text[])))
+               as is_wanted
 """)
-"""Make due at once who waits for an address that these members have had."""
+"""Make due at once who waits for an address that these members have had; look whether anybody was refused for one."""
+_IS_FREE = """c.held_by is not null and not exists (
+    select from member h where h.held_email_key = c.wants_key and h.member_number <> c.member_number)"""
+"""Of a case `c`: by the ledger nobody has the address any more."""
+
+
+def _send_again(cases: str) -> TextClause:
+    """Return the statement that sends the instances of open *cases* again, of members that have nothing newer.
+
+    Members are locked out of their order, so whoever is locked is passed by.
+    """
+    return text(f"""
+        with free as materialized (
+            select c.id as case_id, b.id
+            from data_case c
+            join instance b on b.id = c.instance_id
+            join member m on m.member_number = c.member_number
+            where c.closed_at is null and {cases}
+              and b.state = 'rejected' and b.failed_stage = 'crowdtwist' and m.newest_id = b.id
+              and not exists (select from instance q where q.member_number = m.member_number
+                                                       and q.state in ({IS_QUEUED}))
+            for update of c, b, m skip locked
+        ), noted as (
+            insert into activity (instance_id, stage, state, what)
+            select id, 'crowdtwist', 'pending', 'sent again: the e-mail address has become free' from free
+        ), counted as (
+            update data_case c set retries = c.retries + 1 from free f where c.id = f.case_id
+        )
+        update instance i
+        set state = 'pending', stage = 'crowdtwist', due_stage = 'crowdtwist', attempt = 0, losses = 0, given_back = 0,
+            suspect = false, due_at = now(), finished_at = null
+        from free f where i.id = f.id
+    """)
+
+
+SEND_FREED = _send_again(f"c.held_by = any(cast(:numbers as text[])) and {_IS_FREE}")
+"""Send again who was refused for an address that these members had."""
+SEND_ALL_FREED = _send_again(f"""c.id = any(array(
+    select c.id from data_case c where c.closed_at is null and {_IS_FREE} limit :limit))""")
+"""Send again who was refused for an address that has become free, whoever had it."""
+SEND_CASE = _send_again("c.id = :id")
+"""Send again who was refused with a case."""

@@ -1,0 +1,179 @@
+"""Cases as people get them, and one table of advice: by kind, who must do what.  Pure.
+
+Source: domain.md section 0 (a Data Error: correct the data), 1.3 (deleted members stay in CrowdTwist, inactive: L5).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from shared.lifecycle.cases import CaseKind
+
+
+class Who(StrEnum):
+    """Who must do something."""
+
+    SIEBEL = "siebel"
+    """Whoever corrects members in Siebel."""
+    CROWDTWIST = "crowdtwist"
+    """Whoever has CrowdTwist's Member Care."""
+    NOBODY = "nobody"
+
+
+@dataclass(frozen=True, slots=True)
+class CaseHolder:
+    """Who has the address.
+
+    Shape: *found_by* `ledger` or `crowdtwist`; *active* null: not known; *moves*: it wants another address, and does
+    not have it yet.  Units: *age_s* seconds since CrowdTwist showed it.
+    """
+
+    member_number: str | None
+    ct_user_id: str | None
+    in_ledger: bool
+    active: bool | None
+    moves: bool
+    found_by: str
+    looked_up_at: datetime | None
+    age_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A field of the member beside the same of who has the address; *same*: both say the same."""
+
+    field: str
+    label: str
+    member: object
+    holder: object
+    same: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CaseRecord:
+    """One case.
+
+    Shape: *path*: who has the address, who has what that one wants, and so on; *unblocks*: how many other cases wait
+    for it; *coming_instance_id*: a try that may end it is on its way; *beside* only where one case is asked for.
+    """
+
+    case_id: str
+    state: str
+    member_number: str
+    instance_id: str
+    kind: str
+    field: str | None
+    label: str | None
+    value: object
+    character: str | None
+    rule: str | None
+    message: str
+    refused_by: str | None
+    holder: CaseHolder | None
+    path: list[str]
+    who: str
+    what_to_do: str
+    unblocks: int
+    coming_instance_id: str | None
+    looked_up: str | None
+    opened_at: datetime
+    acknowledged_at: datetime | None
+    acknowledged_by: str | None
+    note: str | None
+    closed_at: datetime | None
+    closed_how: str | None
+    beside: list[Beside] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CasePage:
+    """Cases, what unblocks most first; *next* is the cursor of the page after this one, null at the end."""
+
+    items: list[CaseRecord]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CaseAnswer:
+    """What became of what was asked for a case; *done* False: nothing, *answer* says why."""
+
+    case_id: str
+    done: bool
+    answer: str
+    case: CaseRecord
+
+
+def advice(one: CaseRecord) -> tuple[Who, str]:
+    """Say who must do something about a case, and what, in one sentence."""
+    if one.state == "closed":
+        return Who.NOBODY, "Nothing: it is closed."
+    if one.coming_instance_id is not None:
+        return Who.NOBODY, f"Nothing yet: instance {one.coming_instance_id} of the member is on its way."
+    if one.kind == CaseKind.OTHER and one.field == "email_address" and one.looked_up is None:
+        return Who.NOBODY, "Nothing yet: CrowdTwist has not been asked who has the address."
+    who, say = _ADVICE[CaseKind(one.kind)]
+    return who, say(one, _named(one.holder))
+
+
+def _of_chain(one: CaseRecord, holder: str) -> str:
+    what = f"Nothing for member {one.member_number} itself: it is sent again as soon as {holder} has another address"
+    return f"{what}; the case of member {one.path[-1]} holds it up." if len(one.path) > 1 else f"{what}."
+
+
+def _of_cycle(one: CaseRecord, _: str) -> str:
+    ring = ", ".join((one.member_number, *one.path))
+    what = f"Members {ring} want each other's addresses: give one of them another address in Siebel for a while"
+    return f"{what}, then its own; the others follow by themselves."
+
+
+def _of_outsider(one: CaseRecord, holder: str) -> str:
+    if one.holder is None:
+        return "Ask CrowdTwist's support: it refuses the address as taken, and shows nobody who has it."
+    if one.holder.member_number is None:
+        return f"Correct or remove {holder}, who has the address and no Member Number, in CrowdTwist's Member Care."
+    what = f"No event of {holder}, who has the address, ever came: correct that user in CrowdTwist's Member Care"
+    return f"{what}, or the member in Siebel if there is one."
+
+
+def _of_format(one: CaseRecord, _: str) -> str:
+    wrong = f", and it has {one.character}" if one.character else ""
+    return f"Correct {one.label} of member {one.member_number} in Siebel: {one.rule or one.message}{wrong}."
+
+
+_ADVICE: dict[CaseKind, tuple[Who, Callable[[CaseRecord, str], str]]] = {
+    CaseKind.TAKEN_BY_ACTIVE: (
+        Who.SIEBEL,
+        lambda one, holder: (
+            f"Correct the e-mail address of member {one.member_number} or of {holder} in Siebel: "
+            "only one of them can have it."
+        ),
+    ),
+    CaseKind.TAKEN_BY_INACTIVE: (
+        Who.CROWDTWIST,
+        lambda one, holder: (
+            f"Give {holder}, who is inactive and keeps the address, another one in CrowdTwist's Member Care, "
+            f"or take that membership up again in Siebel instead of member {one.member_number}."
+        ),
+    ),
+    CaseKind.CHAIN: (Who.NOBODY, _of_chain),
+    CaseKind.CYCLE: (Who.SIEBEL, _of_cycle),
+    CaseKind.OUTSIDE_HOLDER: (Who.CROWDTWIST, _of_outsider),
+    CaseKind.FORMAT: (Who.SIEBEL, _of_format),
+    CaseKind.MISSING: (
+        Who.SIEBEL,
+        lambda one, _: f"Fill in {one.label} of member {one.member_number} in Siebel.",
+    ),
+    CaseKind.OTHER: (
+        Who.SIEBEL,
+        lambda one, _: f"Read what was said of member {one.member_number}, and correct it in Siebel: {one.message}",
+    ),
+}
+
+
+def _named(holder: CaseHolder | None) -> str:
+    if holder is None:
+        return "somebody"
+    if holder.member_number is not None:
+        return f"member {holder.member_number}"
+    return f"CrowdTwist's user {holder.ct_user_id}"

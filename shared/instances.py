@@ -7,10 +7,21 @@ each with one `Result`; `attempt` in `workers/tasks.py` turns it into what the l
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar, dataclass_transform
 
 from shared.errors import StageError
 from shared.pipeline import Lane, SyncStatus
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def unchanging(cls: type[T]) -> type[T]:
+    """Make a slotted dataclass whose instances nobody changes; the type checker sees to that, the interpreter does not.
+
+    For what is made for each event at each stage: checked at run time too, it takes nine times as long to make.
+    """
+    return dataclass(slots=True)(cls)
 
 
 class Errand(StrEnum):
@@ -26,7 +37,7 @@ class Errand(StrEnum):
     """Tell Siebel once more what it was told last: a lost older status may have landed late."""
 
 
-@dataclass(frozen=True, slots=True)
+@unchanging
 class Work:
     """One instance at one attempt of one stage.
 
@@ -66,7 +77,7 @@ class Work:
     """What Siebel was told last is of the content that this instance has too."""
 
 
-@dataclass(frozen=True, slots=True)
+@unchanging
 class Call:
     """One HTTP exchange for the instance's activity.  PII and secrets are masked before it gets here.
 
@@ -81,7 +92,7 @@ class Call:
     response: Any = None
 
 
-@dataclass(frozen=True, slots=True)
+@unchanging
 class Done:
     """The stage succeeded.
 
@@ -95,7 +106,7 @@ class Done:
     took_ms: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@unchanging
 class Failed:
     """The stage failed for this instance; the error's class says what is done about it.
 

@@ -124,8 +124,7 @@ class Begun:
     ahead: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Concluded:
+class Concluded(NamedTuple):
     """What came of one member, and how its attempt ended by that."""
 
     work: Work

@@ -21,6 +21,8 @@ from typing import Any, TypeAlias, TypeVar
 
 import orjson
 import psycopg
+from psycopg.abc import Buffer
+from psycopg.types.array import ListDumper
 from psycopg.types.json import set_json_dumps, set_json_loads
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.engine.interfaces import ExceptionContext
@@ -82,6 +84,24 @@ _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 set_json_loads(orjson.loads)
 set_json_dumps(orjson.dumps)
+
+
+class Lists(ListDumper):
+    """Writes a list of whole numbers or of texts as one; psycopg's own calls and searches for each of them."""
+
+    def dump(self, obj: list[Any]) -> Buffer | None:
+        """Return *obj* as PostgreSQL reads it; anything else, or with signs to escape, as psycopg writes it."""
+        kinds = set(map(type, obj))
+        if kinds == {int}:
+            return f"{{{','.join(map(str, obj))}}}".encode()
+        if kinds == {str}:
+            text = "\0".join(obj)
+            if not ('"' in text or "\\" in text or text.count("\0") >= len(obj)):
+                return f'{{"{text}"}}'.replace("\0", '","').encode()
+        return super().dump(obj)
+
+
+psycopg.adapters.register_dumper(list, Lists)
 
 
 def connect_arguments(url: str, name: str, session: str = _SESSION) -> dict[str, Any]:

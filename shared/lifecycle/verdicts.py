@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from shared.errors import AddressPendingError, BudgetSpentError, DataError, LeaseLostError, OutcomeUnknownError
-from shared.instances import Call, Done, Errand, Failed, Result, Work
+from shared.instances import Call, Done, Errand, Failed, Result, Work, unchanging
 from shared.lifecycle.retry import DeadLetter, Reject, RetryIn, RetryPolicy, decide
 from shared.masking import mask_text
 from shared.personal import NOBODY, Company, marked, values_of
@@ -21,7 +21,7 @@ _HELD_ERRAND_S = 5.0
 _SPARED = "; it is not given up, since nothing shows that the system was up"
 
 
-@dataclass(frozen=True, slots=True)
+@unchanging
 class Line:
     """One line of an instance's activity."""
 
@@ -31,7 +31,7 @@ class Line:
     calls: tuple[Call, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@unchanging
 class Advanced:
     """The stage is done: the instance goes on to *stage* (state `running`), or has ended there.
 
@@ -54,7 +54,7 @@ class Advanced:
         return self.work.member_number
 
 
-@dataclass(frozen=True, slots=True)
+@unchanging
 class Parked:
     """The attempt did not succeed: the instance leaves the batch; *hold_id* is the guard's hold that has it then.
 
@@ -84,7 +84,7 @@ class Parked:
     hold_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@unchanging
 class ErrandEnded:
     """An errand is over; the instance is where it was.
 

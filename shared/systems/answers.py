@@ -14,7 +14,6 @@ import codecs
 import json
 import math
 import re
-from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from html import unescape
@@ -34,6 +33,7 @@ from shared.errors import (
     UnavailableError,
     UnreachableError,
 )
+from shared.instances import unchanging
 from shared.masking import mask_text
 from shared.systems.permits import Came
 
@@ -49,7 +49,7 @@ _UNSTORED = re.compile("[\0\ud800-\udfff]")
 _REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 
-@dataclass(frozen=True, slots=True)
+@unchanging
 class Answer:
     """An answer over HTTP.
 

@@ -79,33 +79,38 @@ def begin(tx: Connection, stage: Stage, ids: Sequence[int], *, lease_s: float, u
                 "lease_s": lease_s,
             }
             found += tx.execute(statement, parameters).all()
-    works = [
-        Work(
-            instance_id=row.id,
-            errand_id=row.errand_id,
-            token=row.token,
-            attempt=row.attempt,
-            member_number=row.member_number,
-            operation=row.operation,
-            event=row.event or {},
-            user=row.user_object,
-            row_id=row.proven_row_id,
-            claimed_row_id=row.row_id,
-            ct_user_id=row.ct_user_id,
-            known_in_crowdtwist=row.known_in_crowdtwist,
-            unknown_outcome=row.unknown_outcome,
-            errand=Errand(row.errand) if row.errand else None,
-            lane=Lane(row.lane),
-            suspect=row.suspect,
-            status=SyncStatus(row.status) if row.status else None,
-            error=row.error,
-            told_status=row.told_status,
-            told_error=row.told_error,
-            told_of_this=bool(row.told_of_this),
-        )
-        for row in found
-    ]
+    works = [_work(row) for row in found]
     return Begun(works, ahead=not found or found[0].ahead)
+
+
+def _work(row: Sequence[Any]) -> Work:
+    """Return whom a *row* of a begin is about; taken apart by place: by name, each column costs a search."""
+    instance_id, errand_id, errand, token, attempt, number, operation, lane, status, error, suspect, _, *read = row
+    _, event, user, told_of_this, row_id, claimed_row_id, ct_user_id, is_known, unknown_outcome, *told = read
+    told_status, told_error = told
+    return Work(
+        instance_id=instance_id,
+        errand_id=errand_id,
+        token=token,
+        attempt=attempt,
+        member_number=number,
+        operation=operation,
+        event=event or {},
+        user=user,
+        row_id=row_id,
+        claimed_row_id=claimed_row_id,
+        ct_user_id=ct_user_id,
+        known_in_crowdtwist=is_known,
+        unknown_outcome=unknown_outcome,
+        errand=Errand(errand) if errand else None,
+        lane=Lane(lane),
+        suspect=suspect,
+        status=SyncStatus(status) if status else None,
+        error=error,
+        told_status=told_status,
+        told_error=told_error,
+        told_of_this=bool(told_of_this),
+    )
 
 
 def finish(tx: Connection, stage: Stage, endings: Iterable[Ending], terms: Terms) -> int:
@@ -294,7 +299,10 @@ BEGIN, BEGIN_ERRAND = (
     {None: _begin(update, _UNREAD)} | {stage: _begin(update, reads) for stage, reads in _READS.items()}
     for update in (_BEGIN_INSTANCES, _BEGIN_ERRANDS)
 )
-"""Count the attempt of instances, or of errands, that a stage has been handed, and read their inputs."""
+"""Count the attempt of instances, or of errands, that a stage has been handed, and read their inputs.
+
+Shape: the columns of all of them are in the order in which `_work` takes them.
+"""
 
 
 def _advance_sql(stage: Stage) -> TextClause:

@@ -35,6 +35,10 @@ class Errand(StrEnum):
     """Repeat what was acknowledged last, to see whether the system serves."""
     TELL_AGAIN = "tell_again"
     """Tell Siebel once more what it was told last: a lost older status may have landed late."""
+    RESEND = "resend"
+    """Send CrowdTwist once more what it acknowledged last, if it has the member still; an operator's job wants it."""
+    RECREATE = "recreate"
+    """The same, and create the member again where CrowdTwist has it no longer."""
 
 
 @unchanging

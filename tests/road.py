@@ -71,7 +71,7 @@ class Road:
     def claim_reports(self) -> list[Claimed]:
         self.sql("update errand set due_at = now() where token = 0")
         with self.ledger.begin() as tx:
-            claimed = errands.claim(tx, [Stage.SIEBEL], dict.fromkeys(Lane, 100), token=9, lease_s=60)
+            claimed = errands.claim(tx, {(lane, Stage.SIEBEL): 100 for lane in Lane}, token=9, lease_s=60)
         return [one for some in claimed.values() for one in some]
 
     def end_reports(self, some: list[Claimed]) -> None:

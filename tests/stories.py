@@ -241,8 +241,7 @@ class Play:
                 self._attempt(stage, [one.instance_id for one in some], mid)
         self._arrive(self._arriving(2 * turn + 1))
         with self._ledger.begin() as tx:
-            lanes = dict.fromkeys(Lane, 1_000_000)
-            claimed = errands.claim(tx, list(Stage), lanes, token=turn * 10 + 2, lease_s=600)
+            claimed = errands.claim(tx, limits, token=turn * 10 + 2, lease_s=600)
         for (_, stage), some in claimed.items():
             moved = True
             self._attempt(stage, [one.id for one in some], list)

@@ -331,6 +331,8 @@ _ERRANDS = {
     Errand.READ_BACK: "read_back",
     Errand.PROBE: "probed",
     Errand.TELL_AGAIN: "told_again",
+    Errand.RESEND: "resent",
+    Errand.RECREATE: "recreated",
 }
 
 

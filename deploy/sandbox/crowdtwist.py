@@ -4,6 +4,7 @@ Source: domain.md 2.1 (auth), 2.2 (calls, id types), 2.3 (fields), 2.4 (errors).
 to an unknown path and to a deletion; the list form of a search result; ``is_active`` on create (a setting).
 """
 
+from copy import deepcopy
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import unquote
@@ -62,6 +63,7 @@ class CrowdTwist:
         """Forget everything, settings included."""
         self.settings = CrowdTwistSettings()
         self._users = UserStore()
+        self._backup: dict[str, object] = {"users": []}
 
     def configure(self, changes: object) -> None:
         """Change settings."""
@@ -181,9 +183,23 @@ class CrowdTwist:
         return {"users": len(self._users)}
 
     def inspect(self, method: str, what: str, request: Request) -> Response | None:
-        """Show the users: ``GET users``, one of them with ``?third_party_id=``."""
-        if (method, what) != ("GET", "users"):
-            return None
+        """Show the users: ``GET users``, one of them with ``?third_party_id=``; ``POST backup`` and ``POST restore``.
+
+        A restore loses whatever came after the backup, as CrowdTwist's own disaster recovery may for up to 24 hours.
+        """
+        match method, what:
+            case "POST", "backup":
+                self._backup = deepcopy(self.dump())
+                return json_response(HTTPStatus.OK, self.counts())
+            case "POST", "restore":
+                self._users = UserStore()
+                self.load(deepcopy(self._backup))
+                return json_response(HTTPStatus.OK, self.counts())
+            case "GET", "users":
+                return self._shown(request)
+        return None
+
+    def _shown(self, request: Request) -> Response:
         third_party_id = request.query.get("third_party_id")
         if third_party_id is None:
             return json_response(HTTPStatus.OK, [user.profile for user in self._users.all()])

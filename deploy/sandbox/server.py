@@ -280,6 +280,14 @@ class SandboxControl:
         """End one fault of the simulator *name*, or all."""
         self.call("DELETE", f"{name}/faults" if fault_id is None else f"{name}/faults/{fault_id}")
 
+    def back_up(self) -> None:
+        """Keep CrowdTwist's users as they are now."""
+        self.call("POST", "crowdtwist/backup")
+
+    def restore(self) -> None:
+        """Bring CrowdTwist's users back to where they were when they were kept; what came since is lost."""
+        self.call("POST", "crowdtwist/restore")
+
     def revoke_tokens(self) -> None:
         """Make OIC's tokens worth nothing."""
         self.call("POST", "oic/revoke-tokens")

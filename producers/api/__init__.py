@@ -6,6 +6,7 @@
 | `reads`        | instances, members, refusals, the audit, suggestions                                 |
 | `cases`        | Data Errors as cases                                                                 |
 | `dead_letters` | dead letters, requeues, discards, rehearsals, and the jobs that come of them         |
+| `repairs`      | resends: what CrowdTwist may have lost is sent once more                             |
 | `watching`     | status, throughput and connections for people; probes and metrics for machines       |
 | `description`  | what `/openapi.json` says, what intake takes with it; `examples` of answers           |
 

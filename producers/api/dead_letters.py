@@ -8,12 +8,13 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 
 from producers.api import examples as example
+from producers.api import job_examples as job_example
 from producers.api.description import answered
 from producers.api.reads import LISTED, Reader, json_answer, unmasked_reader
 from producers.http.operating import DiscardBody, RequeueBody, SelectionBody, body_of, described_body, operates
 from producers.http.request import Paged, ProblemError, described, failure_parameters, ledger_of, settings_of
 from producers.operations import job_control, reads
-from producers.operations.job_control import Operator, Rehearsal, RehearsalError
+from producers.operations.job_control import Ask, Operator, Rehearsal, RehearsalError
 from shared.ledger import causes
 from shared.ledger.causes import Cause
 from shared.ledger.engine import Ledger, transaction
@@ -23,9 +24,9 @@ from shared.ledger.records import Page
 
 router = APIRouter(tags=["repairing"])
 
-_ASKED = {
-    **answered("Dry run: what would become of them", Plan, example.PLAN),
-    **answered("The job, which goes on by itself; `Location` is where to look at it", Job, example.JOB, 202),
+ASKED = {
+    **answered("Dry run: what would become of them", Plan, job_example.PLAN),
+    **answered("The job, which goes on by itself; `Location` is where to look at it", Job, job_example.JOB, 202),
 }
 
 
@@ -78,7 +79,7 @@ def list_dead_letters(
     status_code=202,
     summary="Requeue dead letters, or Data Errors after a setting was corrected",
     responses={
-        **_ASKED,
+        **ASKED,
         **described(
             "invalid_parameter", 401, 403, "nothing_matched", "all_refused", "reason_required", "body_too_large", 503
         ),
@@ -96,7 +97,7 @@ def post_requeue(
     body: Annotated[RequeueBody, Depends(body_of(RequeueBody))],
 ) -> Response:
     """Plan, and unless it is a dry run make the job; dead letters only, where the filter names no state."""
-    return _asked(request, operator, body)
+    return asked(request, operator, body.ask(), dry_run=body.dry_run)
 
 
 @router.post(
@@ -130,7 +131,7 @@ def post_rehearsal(
     status_code=202,
     summary="Discard instances for good",
     responses={
-        **_ASKED,
+        **ASKED,
         **described("invalid_parameter", 401, 403, "nothing_matched", "all_refused", "body_too_large", 503),
     },
     openapi_extra=described_body(
@@ -145,13 +146,13 @@ def post_discard(
     body: Annotated[DiscardBody, Depends(body_of(DiscardBody))],
 ) -> Response:
     """Plan, and unless it is a dry run make the job: dead letters, Data Errors and whatever waits, never what runs."""
-    return _asked(request, operator, body)
+    return asked(request, operator, body.ask(), dry_run=body.dry_run)
 
 
-def _asked(request: Request, operator: Operator, body: RequeueBody | DiscardBody) -> Response:
+def asked(request: Request, operator: Operator, ask: Ask, *, dry_run: bool) -> Response:
+    """Answer with the plan of a dry run, or with the job that is made."""
     ledger, settings = ledger_of(request), settings_of(request)
-    ask = body.ask()
-    if body.dry_run:
+    if dry_run:
         return json_answer(job_control.plan(ledger, ask, settings))
     plan, job = job_control.start(ledger, operator, ask, settings)
     if job is None:
@@ -184,7 +185,7 @@ def _add_job_routes(kind: Kind) -> None:
         summary=f"List {kind}s, newest first",
         description=f"List {kind}s with their progress.",
         responses={
-            **answered(f"A page of {kind}s", JobPage, example.JOBS),
+            **answered(f"A page of {kind}s", JobPage, job_example.JOBS),
             **LISTED,
         },
     )
@@ -197,14 +198,14 @@ def _add_job_routes(kind: Kind) -> None:
         summary=f"How far a {kind} is",
         description=f"Give the progress or result of a {kind}.",
         responses={
-            **answered(f"The {kind}", Job, example.JOB),
+            **answered(f"The {kind}", Job, job_example.JOB),
             **described("invalid_parameter", 401, 403, f"no_such_{kind}", 503),
         },
     )
     def show_job(request: Request, _: Reader, job_id: JobId) -> Response:
         return json_answer(_job(ledger_of(request), kind, job_id))
 
-    stopped = example.JOB | {"state": "stopped", "stopped_why": "stopped by oscar"}
+    stopped = job_example.JOB | {"state": "stopped", "stopped_why": "stopped by oscar"}
 
     @router.post(
         f"/v1/{kind}s/{{job_id:int}}/stop",

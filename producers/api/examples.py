@@ -98,49 +98,6 @@ CAUSES: dict[str, Any] = {
     ],
     "next": None,
 }
-_OVERTAKEN = {
-    "instance_id": "4710",
-    "member_number": "296-180296398",
-    "verdict": "superseded",
-    "reason": "a newer event of the member succeeded",
-    "newer_instance_id": "4732",
-    "state": "planned",
-}
-PLAN: dict[str, Any] = {
-    "kind": "requeue",
-    "matched": 412,
-    "counts": {"send": 411, "merged": 0, "superseded": 1, "refused": 0},
-    "reasons": [{"verdict": "superseded", "reason": "a newer event of the member succeeded", "count": 1}],
-    "items": [_OVERTAKEN],
-}
-JOB: dict[str, Any] = {
-    "job_id": "12",
-    "kind": "requeue",
-    "state": "running",
-    "requested_by": "oscar",
-    "reason": "CrowdTwist is well again",
-    "asked": {"filter": {"codes": ["unavailable"]}},
-    "from_start": False,
-    "forced": False,
-    "rate_per_minute": 6000,
-    "step": 3,
-    "created_at": _LATER,
-    "started_at": _LATER,
-    "ended_at": None,
-    "stopped_why": None,
-    "total": 412,
-    "counts": {
-        "planned": 301,
-        "sent": 50,
-        "succeeded": 60,
-        "failed": 0,
-        "put_back": 0,
-        "closed": 1,
-        "refused": 0,
-    },
-    "troubled": [],
-}
-JOBS = {"items": [JOB], "next": None}
 REHEARSALS: dict[str, Any] = {
     "items": [
         {

@@ -72,7 +72,12 @@ COMMANDS = {
         "Send dead letters on from where they failed; first 1, then 10, then the rest.",
     ),
     "discard": Command("dead_letters", _REPAIRING, "Give instances up for good."),
-    "jobs": Command("dead_letters", _REPAIRING, "Show requeues and discards, how far they are, and stop one."),
+    "resend": Command(
+        "repairs",
+        _REPAIRING,
+        "Send CrowdTwist once more what it acknowledged and may have lost; first 1, then 10, then the rest.",
+    ),
+    "jobs": Command("dead_letters", _REPAIRING, "Show requeues, discards and resends, how far they are; stop one."),
     "connections": Command("status", _REPAIRING, "Show how the connections stand; test, pause or resume one."),
 }
 

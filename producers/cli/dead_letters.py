@@ -149,12 +149,12 @@ def requeue(
     if rehearse:
         return _rehearse(selection, as_json=manner.as_json)
     ask = Ask(Kind.REQUEUE, selection, manner.reason, sending.rate, sending.from_start, sending.force)
-    return _carry_out(ask, manner)
+    return carry_out(ask, manner)
 
 
 def discard(selection: Chosen, manner: Manner) -> int:
     """Give instances up for good."""
-    return _carry_out(Ask(Kind.DISCARD, selection, manner.reason), manner)
+    return carry_out(Ask(Kind.DISCARD, selection, manner.reason), manner)
 
 
 def jobs(
@@ -165,7 +165,7 @@ def jobs(
     cursor: Cursor = None,
     as_json: AsJson = False,
 ) -> int:
-    """Show requeues and discards, or one of them; stop one."""
+    """Show requeues, discards and resends, or one of them; stop one."""
     if job_id is None:
         if stop:
             raise typer.BadParameter("--stop: name the job")
@@ -210,8 +210,8 @@ def _rehearse(selection: Selection, *, as_json: bool) -> int:
     return DONE
 
 
-def _carry_out(ask: Ask, manner: Manner) -> int:
-    """Plan, show, ask, and carry out a requeue or discard."""
+def carry_out(ask: Ask, manner: Manner) -> int:
+    """Plan, show, ask, and carry out a requeue, discard or resend."""
     ledger, settings = _ledger(), with_ledger()
     plan = job_control.plan(ledger, ask, settings)
     if not manner.as_json:
@@ -247,7 +247,7 @@ def _is_confirmed(ask: Ask, plan: Plan, manner: Manner) -> bool:
         BadParameter: a reason is needed, or nobody can be asked.
     """
     is_many = plan.touched > 1
-    if (is_many or ask.kind is Kind.DISCARD) and not ask.reason.strip():
+    if (is_many or ask.needs_reason) and not ask.reason.strip():
         raise typer.BadParameter("--reason: say why")
     if not is_many or manner.yes:
         return True

@@ -1,4 +1,4 @@
-"""Requeues and discards: the plan that confirms one, what was asked, how far each is, and how to stop it."""
+"""Requeues, discards and resends: the plan that confirms one, what was asked, how far each is, how to stop it."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -38,6 +38,7 @@ _MEANING = {
     ItemState.PUT_BACK: "as they were before, because the job stopped",
     ItemState.CLOSED: "superseded or discarded",
     ItemState.REFUSED: "nothing was done to them",
+    ItemState.GONE: "CrowdTwist has them no longer: nothing was changed there",
 }
 _NOT_ENDED = (ItemState.PLANNED, ItemState.SENT, ItemState.PUT_BACK)
 _CAME_TO = {
@@ -46,9 +47,14 @@ _CAME_TO = {
         (ItemState.FAILED, "failed again"),
         (ItemState.CLOSED, closed),
         (ItemState.REFUSED, "refused"),
+        (ItemState.GONE, "gone in CrowdTwist"),
         (ItemState.PUT_BACK, "put back as before"),
     )
-    for kind, closed in ((Kind.REQUEUE, "closed, as overtaken"), (Kind.DISCARD, "discarded"))
+    for kind, closed in (
+        (Kind.REQUEUE, "closed, as overtaken"),
+        (Kind.DISCARD, "discarded"),
+        (Kind.RESEND, "closed, as overtaken"),
+    )
 }
 _STEPS = (f"first {rollout.SIZES[1]}", f"then {rollout.SIZES[2]}", "then the rest")
 _SHOWN = 10
@@ -104,7 +110,7 @@ def outcome(job: Job) -> str:
 
 @router.get("/jobs")
 def list_jobs(request: Request, _: Visitor) -> Response:
-    """List requeues and discards, newest first."""
+    """List them, newest first."""
     return page(request, "jobs/page.html", **_listed(request, cursor_of(request.query_params)))
 
 
@@ -147,7 +153,7 @@ def _listed(request: Request, before: int | None) -> dict[str, Any]:
 def _content(request: Request, job_id: str) -> dict[str, Any]:
     ledger = ledger_of(request)
     progress = Progress.of(_job(ledger, job_id), datetime.now(UTC))
-    is_sending = progress.job.kind == Kind.REQUEUE and not progress.job.over
+    is_sending = progress.job.kind != Kind.DISCARD and not progress.job.over
     down = (
         [one for one in connection_control.states(ledger, settings_of(request)) if one.state != "up"]
         if is_sending
@@ -168,7 +174,7 @@ def _job(ledger: Ledger, words: str) -> Job:
     number = id_of(words)
     job = None if number is None else job_control.progress(ledger, None, number)
     if job is None:
-        raise ProblemError(404, "no_such_job", "there is no such requeue or discard")
+        raise ProblemError(404, "no_such_job", "there is no such job")
     return job
 
 

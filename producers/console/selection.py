@@ -246,9 +246,10 @@ def pieces(asked: Mapping[str, Any] | None, *, most: int = 100) -> list[Piece]:
     found: list[Piece] = []
     for name, value in asked.items():
         if isinstance(value, Mapping):
-            found.append(_filter(value, str(asked.get("message", ""))))
+            is_resend = "acknowledged_since" in asked
+            found.append(_filter(value, str(asked.get("message", "")), {} if is_resend else _DEAD))
         elif name != "and_more":
-            kind = _MEANS.get(name, name)
+            kind = _MEANS.get(name, name.replace("_", " "))
             for one in map(str, value if isinstance(value, list) else [value]):
                 address = _PAGES[kind].format(quote(one, safe="")) if kind in _PAGES else ""
                 found.append(Piece(kind, spoken(one) if kind == "connection" else one, address))
@@ -262,9 +263,12 @@ def job_of(answer: str) -> str:
     return f"/jobs/{job[1]}" if job else ""
 
 
-def _filter(conditions: Mapping[str, Any], message: str) -> Piece:
+_DEAD = {"states": [State.DEAD.value]}
+
+
+def _filter(conditions: Mapping[str, Any], message: str, unless_named: Mapping[str, Any]) -> Piece:
     """Show a filter in the words of its address, which lists what matches it now; of one cause, if there is one."""
-    given = {"states": [State.DEAD.value], **conditions}
+    given = {**unless_named, **conditions}
     words = {row.name: given[row.attribute] for row in CONDITIONS if given.get(row.attribute)}
     said = [
         f"{name} {', '.join(map(spoken, value)) if isinstance(value, list) else value}" for name, value in words.items()

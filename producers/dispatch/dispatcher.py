@@ -150,9 +150,9 @@ class Dispatcher:
             full = {lane for lane, stage in todo.due if frees[lane] <= len(claimed.get((lane, stage), ()))}
             self._rest(frees, full)
         self._beat()
-        if todo.errands:
-            self._run_errands([stage for stage, gate in gates.items() if gate.is_open], rooms)
-        is_busy = self._tend(gates, todo.held)
+        stages = [stage for stage, gate in gates.items() if gate.is_open]
+        is_busy = todo.errands and self._run_errands(stages, rooms)
+        is_busy |= self._tend(gates, todo.held)
         if todo.jobs:
             is_busy |= self._carry_on_jobs()
         if is_tick or self._has_floods:
@@ -281,16 +281,25 @@ class Dispatcher:
             of[Stage.OIC] = min(of[Stage.OIC], of[Stage.CROWDTWIST])
         return {lane: _Room(free, limits[lane]) for lane, free in frees.items()}
 
-    def _run_errands(self, stages: Sequence[Stage], rooms: Mapping[Lane, _Room]) -> None:
-        """Claim and publish errands: at most half of a lane's room, on top of what was claimed; so neither starves."""
-        limits = {lane: min(_ERRANDS_SIZE, room.free // 2) for lane, room in rooms.items() if room.free > 1}
-        if not limits or not stages:
-            return
+    def _run_errands(self, stages: Sequence[Stage], rooms: Mapping[Lane, _Room]) -> bool:
+        """Claim and publish errands: at most half of a lane's room, on top of what was claimed; so neither starves.
+
+        Nor more than the stage's budget allows.
+        Say whether there may be more to do at once.
+        """
+        sizes = {
+            (lane, stage): min(_ERRANDS_SIZE, room.free // 2, room.limits[stage])
+            for lane, room in rooms.items()
+            for stage in stages
+        }
+        limits = {of: size for of, size in sizes.items() if size > 0}
+        if not limits:
+            return False
         token = _token()
         lease_s = self._settings.dispatcher.unbegun_lease_s
         with transaction(self._ledger) as tx:
-            claimed = errands.claim(tx, stages, limits, token=token, lease_s=lease_s)
-        self._publish_all(claimed, token)
+            claimed = errands.claim(tx, limits, token=token, lease_s=lease_s)
+        return self._publish_all(claimed, token) and bool(claimed)
 
     def _carry_on_jobs(self) -> bool:
         """Take one job of an operator a step further; say whether to go on at once.

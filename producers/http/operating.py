@@ -1,4 +1,4 @@
-"""Operating over HTTP: who may - whoever else tries is recorded - and the bodies of requeues, discards, rehearsals."""
+"""Operating over HTTP: who may - whoever else tries is recorded - and the bodies of what they ask for."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,8 +25,8 @@ from producers.http.auth import Principal, Right, principal
 from producers.http.request import ID_PATTERN, INSTANT, WORD, ProblemError, invalid, ledger_of, read_limited
 from producers.operations import job_control
 from producers.operations.connection_control import REASON_MAX
-from producers.operations.job_control import Ask, AskError, Operator, Selection
-from producers.operations.reads import INSTANT_SAID, filter_of
+from producers.operations.job_control import RESENT_MAX, Acknowledged, Ask, AskError, Operator, Selection
+from producers.operations.reads import INSTANT_SAID, filter_of, instant_of
 from shared.ledger.filters import CONDITIONS, Condition, Filter
 from shared.ledger.jobs import Kind
 from shared.ledger.transitions.requeues import SELECTION_MAX
@@ -72,6 +72,7 @@ Id = Annotated[
 _Whole = BeforeValidator(_whole)
 _Word = Annotated[str, WORD]
 _Instant = Annotated[str | None, WithJsonSchema({"anyOf": [INSTANT, {"type": "null"}]})]
+_StatedInstant = Annotated[str, WithJsonSchema({**INSTANT, "minLength": 1})]
 Reason = Annotated[str, Field(max_length=REASON_MAX, pattern=r"^[^\x00]*$")]
 
 
@@ -106,12 +107,10 @@ def _is_given(row: Condition) -> JsonValue:
     return _given(row.name, type="string", **({} if row.choices else {"minLength": 1}))
 
 
-class _Limited(BaseModel):
-    """How many, beside the conditions."""
+class _Conditions(BaseModel):
+    """The conditions of a filter, which a body adds."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"anyOf": [_is_given(row) for row in CONDITIONS]})
-
-    limit: Annotated[int, _Whole] = Field(SELECTION_MAX, ge=1, le=SELECTION_MAX, description="the newest so many")
+    model_config = ConfigDict(extra="forbid")
 
     def read(self) -> Filter:
         """Return the filter that the ledger understands.
@@ -125,14 +124,38 @@ class _Limited(BaseModel):
             raise AskError.of(error) from None
 
 
+class _Some(_Conditions):
+    """How many, beside the conditions, of which there is one at least."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [_is_given(row) for row in CONDITIONS]})
+
+    limit: Annotated[int, _Whole] = Field(SELECTION_MAX, ge=1, le=SELECTION_MAX, description="the newest so many")
+
+
+class _Any(_Conditions):
+    """How many, beside the conditions."""
+
+    limit: Annotated[int | None, _Whole] = Field(
+        None, ge=1, le=RESENT_MAX, description="the newest so many; null: all that match"
+    )
+
+
 if TYPE_CHECKING:
-    FilterBody = _Limited
+    FilterBody = _Some
+    NarrowingBody = _Any
 else:
+    _FIELDS = {row.name: _condition(row) for row in CONDITIONS}
     FilterBody = create_model(
         "FilterBody",
-        __base__=_Limited,
+        __base__=_Some,
         __doc__="The filter of spec section 5, dead letters where it names no state; at least one condition.",
-        **{row.name: _condition(row) for row in CONDITIONS},
+        **_FIELDS,
+    )
+    NarrowingBody = create_model(
+        "NarrowingBody",
+        __base__=_Any,
+        __doc__="The filter of spec section 5; without a condition everything.",
+        **_FIELDS,
     )
 
 
@@ -155,17 +178,15 @@ class SelectionBody(BaseModel):
         return Selection(tuple(map(int, self.ids)), self.filter.read(), self.filter.limit)
 
 
+_REASON_OR_DRY_RUN: dict[str, JsonValue] = {
+    "anyOf": [_given("reason", **SAID), _given("dry_run", const=True)],
+}
+
+
 class DiscardBody(SelectionBody):
     """What is to be discarded, and why."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "allOf": [
-                {"anyOf": _IDS_OR_FILTER},
-                {"anyOf": [_given("reason", **SAID), _given("dry_run", const=True)]},
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"allOf": [{"anyOf": _IDS_OR_FILTER}, _REASON_OR_DRY_RUN]})
 
     reason: Reason = Field("", description="required, unless it is a dry run")
     dry_run: bool = Field(default=False, description="only say what would become of them")
@@ -199,6 +220,45 @@ class RequeueBody(SelectionBody):
             AskError: with the name of the field.
         """
         return Ask(Kind.REQUEUE, self.selection(), self.reason, self.rate, self.from_start, self.force)
+
+
+class ResendBody(BaseModel):
+    """Which members are to be sent to CrowdTwist once more, and why."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"allOf": [_REASON_OR_DRY_RUN]})
+
+    acknowledged_since: _StatedInstant = Field(
+        description=f"what CrowdTwist acknowledged then or later it may have lost; {INSTANT_SAID}"
+    )
+    acknowledged_until: _Instant = Field(None, description="what it acknowledged then or later it has for certain")
+    filter: NarrowingBody | None = Field(None, description="of these only whose instances match; null: all")
+    reason: Reason = Field("", description="required, unless it is a dry run")
+    rate: Annotated[int | None, _Whole] = Field(
+        None, ge=1, le=_RATE_MAX, description="members per minute; null: as fast as the budget allows"
+    )
+    recreate: bool = Field(
+        default=False, description="also create again whom CrowdTwist created since then and has no longer"
+    )
+    dry_run: bool = Field(default=False, description="only say what would become of them")
+
+    def ask(self) -> Ask:
+        """Return what is asked.
+
+        Raises:
+            AskError: with the name of the field.
+        """
+        if not self.dry_run and not self.reason.strip():
+            raise AskError("reason", "say why")
+        now = datetime.now(UTC)
+        try:
+            since = instant_of("acknowledged_since", self.acknowledged_since, now)
+            until = instant_of("acknowledged_until", self.acknowledged_until, now)
+        except ValueError as error:
+            raise AskError.of(error) from None
+        narrowed = self.filter or NarrowingBody()
+        limit = narrowed.limit or RESENT_MAX + 1
+        selection = Acknowledged(where=narrowed.read(), limit=limit, since=since, until=until)
+        return Ask(Kind.RESEND, selection, self.reason, self.rate, recreate=self.recreate)
 
 
 def body_of(model: type[_B]) -> Callable[[Request], Awaitable[_B]]:

@@ -1,10 +1,11 @@
-"""What operators can do to instances: plan, requeue, discard, stop, rehearse, send again; for api, console and cli.
+"""What operators can do to instances: plan, requeue, discard, resend, stop, rehearse, send again; for all three sides.
 
 Whatever changes something is recorded with who asked, in the transaction that does it; so is what was denied.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from secrets import token_hex
 from typing import Any, Literal
 
@@ -16,13 +17,15 @@ from shared.ledger.causes import Alike
 from shared.ledger.engine import Ledger, Transaction, repeated, transaction
 from shared.ledger.filters import Filter
 from shared.ledger.jobs import Action, ItemState, Job, JobPage, Kind, Plan, list_jobs, put_back, read_job, record
-from shared.ledger.transitions import requeues
+from shared.ledger.transitions import requeues, resends
 from shared.ledger.transitions.requeues import SELECTION_MAX, Order
 from shared.masking import mask, mask_text
 from shared.pipeline import Lane
 from shared.settings import Settings
 from shared.systems.oic import map_member
 
+RESENT_MAX = 1_000_000
+"""Members of one resend."""
 REHEARSED_MAX = 1_000
 """Instances of one rehearsal; who needs more has seen enough in these."""
 SEND_AGAIN = "send again"
@@ -123,8 +126,52 @@ class Rest(Selection):
 
 
 @dataclass(frozen=True, slots=True)
+class Acknowledged(Selection):
+    """The newest acknowledged content of whom CrowdTwist acknowledged from *since* on, *until* not included.
+
+    Shape: *where* a filter of the instances that brought it, which may let everything through.
+
+    Raises:
+        AskError: there is no *since*.
+    """
+
+    limit: int = RESENT_MAX + 1
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if self.since is None:
+            raise AskError("acknowledged_since", "say since when")
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What was asked, to be kept and shown."""
+        bounds = {"acknowledged_since": self.since, "acknowledged_until": self.until}
+        said: dict[str, Any] = {name: at.isoformat() for name, at in bounds.items() if at is not None}
+        return said if self.where is None or self.where.is_empty else said | {"filter": self.where.stored()}
+
+    def pick(self, tx: Transaction) -> Sequence[int]:
+        """Return the ids.
+
+        Raises:
+            AskError: they are more than one job takes, and nobody said how many.
+        """
+        if self.since is None:
+            return []
+        where = self.where or Filter()
+        found = resends.acknowledged(tx, where, self.since, self.until, limit=min(self.limit, RESENT_MAX + 1))
+        if len(found) > RESENT_MAX:
+            raise AskError("limit", f"more than {RESENT_MAX} members match: name a limit, a filter or an end")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
-    """A requeue or discard as somebody asks for it.  Units: *rate* instances per minute; None: as fast as it goes."""
+    """A requeue, discard or resend as somebody asks for it.
+
+    Units: *rate* instances per minute; None: as fast as it goes.  Shape: *recreate* of a resend: create again whom
+    CrowdTwist created since then and does not have any more.
+    """
 
     kind: Kind
     selection: Selection
@@ -132,6 +179,12 @@ class Ask:
     rate: int | None = None
     from_start: bool = False
     force: bool = False
+    recreate: bool = False
+
+    @property
+    def needs_reason(self) -> bool:
+        """Whether it must be said why, however few it is about."""
+        return self.kind is not Kind.REQUEUE
 
 
 class RehearsalError(Exception):
@@ -177,10 +230,10 @@ def start(ledger: Ledger, operator: Operator, ask: Ask, settings: Settings) -> t
         with transaction(ledger) as tx:
             ids = ask.selection.pick(tx)
             planned = _plan(tx, ask, ids, settings)
-            if not reason and (planned.touched > 1 or ask.kind is Kind.DISCARD):
+            if not reason and (planned.touched > 1 or ask.needs_reason):
                 raise ReasonError("reason", "say why")
             asked = ask.selection.asked
-            order = Order(ask.kind, operator.name, reason, asked, ask.from_start, ask.force, ask.rate)
+            order = Order(ask.kind, operator.name, reason, asked, ask.from_start, ask.force, ask.rate, ask.recreate)
             job_id = requeues.create(tx, order, ids, resubmits_max=settings.requeue_max) if ids else None
             answer = "refused: nothing to do" if job_id is None else f"job {job_id}"
             touched = 0 if job_id is None else planned.touched

@@ -242,11 +242,11 @@ CONDITIONS = tuple(_rows())
 
 
 def matching(
-    tx: Connection, where: Filter, *, limit: int, before: int | None = None
+    tx: Connection, where: Filter, *, limit: int, before: int | None = None, among: str = ""
 ) -> tuple[TextClause, dict[str, Any]]:
     """Return the statement, and its parameters, that selects the ids of the newest matching instances, newest first.
 
-    *before* continues below an id.
+    *before* continues below an id; *among* is another condition, whose parameters are the caller's.
     """
     parameters: dict[str, Any] = {"limit": limit}
     ways: list[list[str]] = []
@@ -263,6 +263,8 @@ def matching(
     if before is not None:
         ways.append(["id < :before"])
         parameters["before"] = before
+    if among:
+        ways.append([among])
     parts = [
         f"(select id from instance where {' and '.join(part) or 'true'} order by id desc limit :limit)"
         for part in product(*ways)

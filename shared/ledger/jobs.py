@@ -1,6 +1,6 @@
-"""Jobs: a requeue or discard that an operator asked for, in the words of ledger, api and command line.
+"""Jobs: a requeue, discard or resend that an operator asked for, in the words of ledger, api and command line.
 
-A job is durable and belongs to nobody: whichever dispatcher is alive carries it on.  A requeue goes in steps, first 1,
+A job is durable and belongs to nobody: whichever dispatcher is alive carries it on.  What sends goes in steps, first 1,
 then 10, then the rest, and stops by itself when more than half of a step fails again.
 
 The audit stands here too: what operators did, and what they were not allowed to do, is filed and read again.
@@ -27,6 +27,8 @@ class Kind(StrEnum):
 
     REQUEUE = "requeue"
     DISCARD = "discard"
+    RESEND = "resend"
+    """Sends CrowdTwist once more what it acknowledged; the instances stay as they are."""
 
 
 class JobState(StrEnum):
@@ -42,7 +44,7 @@ class Verdict(StrEnum):
     """What is to become of one instance."""
 
     SEND = "send"
-    """Sent on from the stage that failed."""
+    """Sent on from the stage that failed; in a resend, to CrowdTwist once more."""
     SUPERSEDED = "superseded"
     """Closed: a newer event of the member succeeded."""
     MERGED = "merged"
@@ -64,6 +66,8 @@ class ItemState(StrEnum):
     CLOSED = "closed"
     """Superseded or discarded, by this job or while it was on its way."""
     REFUSED = "refused"
+    GONE = "gone"
+    """CrowdTwist does not have the member any more: nothing was changed there."""
 
 
 REQUEUED_FROM: tuple[State, ...] = (State.DEAD, State.REJECTED)
@@ -119,8 +123,9 @@ class Job:
     """A job and how far it is.
 
     Shape: *asked* is the selection as it was asked for: `filter`, or the first `ids` and how many there are beside
-    them, `and_more`.  *counts* has every `ItemState`; *troubled* are the first of those that failed again or were
-    refused.  *step* 1: the first, 2: ten, 3: the rest.
+    them, `and_more`; of a resend `acknowledged_since` too.  *counts* has every `ItemState`; *troubled* are the first
+    of those that failed again, were refused or are gone.  *step* 1: the first, 2: ten, 3: the rest, 4 and more: who was
+    refused once more.  *recreates*: a resend also creates whom CrowdTwist created since and does not have any more.
     """
 
     job_id: str
@@ -131,6 +136,7 @@ class Job:
     asked: Mapping[str, Any]
     from_start: bool
     forced: bool
+    recreates: bool
     rate_per_minute: int | None
     step: int
     created_at: datetime
@@ -161,6 +167,7 @@ SHOWN = 100
 _VERDICTS = {
     Kind.REQUEUE: (Verdict.REFUSED, Verdict.SUPERSEDED, Verdict.MERGED, Verdict.SEND),
     Kind.DISCARD: (Verdict.REFUSED, Verdict.DISCARD),
+    Kind.RESEND: (Verdict.REFUSED, Verdict.SUPERSEDED, Verdict.MERGED, Verdict.SEND),
 }
 
 
@@ -255,7 +262,7 @@ _COUNTS = text("""
 """)
 _TROUBLED = text("""
     select j.*, i.error from job_item j left join instance i on i.id = j.instance_id
-    where j.job_id = :id and j.state in ('failed', 'refused')
+    where j.job_id = :id and j.state in ('failed', 'refused', 'gone')
     order by j.state, j.instance_id limit :limit
 """)
 _JOBS_OF = text("""

@@ -89,8 +89,9 @@ _CHECK = {
         {_OF_IDS} and m.told_id >= i.id
     """),
 }
+_SEEN = {Stage.CROWDTWIST: ", acknowledged_at = now()", Stage.SIEBEL: ""}
 _CHECKED = {
-    stage: text(f"update member m set {mark} = null, {due} = null {_OF_IDS} and m.{due} <= now()")
+    stage: text(f"update member m set {mark} = null, {due} = null{_SEEN[stage]} {_OF_IDS} and m.{due} <= now()")
     for stage, (mark, due) in _MARKS.items()
 }
 _CHECK_AGAIN = {
@@ -137,7 +138,8 @@ _LEARN = {
     # CrowdTwist has an instance: what it showed, and when that is to be checked.
     Stage.CROWDTWIST: f"""
         update member m
-        set applied_id = r.id, applied_hash = r.content_hash, ct_user_id = coalesce(r.ct_user_id, m.ct_user_id),
+        set applied_id = r.id, acknowledged_at = now(), applied_hash = r.content_hash,
+            ct_user_id = coalesce(r.ct_user_id, m.ct_user_id),
             known_in_crowdtwist = m.known_in_crowdtwist or r.ct_user_id is not null, unknown_outcome = false,
             echoed = coalesce(r.echoed, m.echoed),
             held_email_key = case

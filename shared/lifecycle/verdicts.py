@@ -89,7 +89,7 @@ class ErrandEnded:
     """An errand is over; the instance is where it was.
 
     Units: *again_in_s* until it is repeated.  Shape: *facts* None when it failed, and is not repeated if *again_in_s*
-    is None too; *unsure* as in `Parked`; *untried*: its attempt is given back.
+    is None too; *unsure* as in `Parked`; *untried*: its attempt is given back; *refused*: in which words it was.
     """
 
     errand_id: int
@@ -103,6 +103,7 @@ class ErrandEnded:
     apart: bool = False
     unsure: bool = False
     untried: bool = False
+    refused: str | None = None
 
     @property
     def is_given_up(self) -> bool:
@@ -187,11 +188,8 @@ def _failed(work: Work, failed: Failed, rules: Rules) -> Ending:
 
 def _is_unsure(failed: Failed, stage: Stage) -> bool:
     """Return whether a write to CrowdTwist or Siebel may have been applied, or may still be."""
-    return stage is not Stage.OIC and _may_be_out(failed)
-
-
-def _may_be_out(failed: Failed) -> bool:
-    return isinstance(failed.error, OutcomeUnknownError) or bool(failed.facts.get("unknown_outcome"))
+    may_be_out = isinstance(failed.error, OutcomeUnknownError) or bool(failed.facts.get("unknown_outcome"))
+    return stage is not Stage.OIC and may_be_out
 
 
 def _waiting(work: Work, failed: Failed, line: Line, delay_s: float, rules: Rules) -> Parked:
@@ -241,17 +239,19 @@ def _errand_ended(work: Work, errand: Errand, result: Result, rules: Rules) -> E
     if isinstance(result, Done):
         line = Line(result.what, None, result.took_ms, result.calls)
         return replace(_errand_over(work, errand, line), facts=result.facts)
-    over = replace(_errand_over(work, errand, _failed_line(work, result, rules)), unsure=_may_be_out(result))
-    match decide(rules.policy, work.attempt, result.error, rules.jitter):
-        case RetryIn(delay_s):
-            return replace(over, again_in_s=delay_s)
-        case DeadLetter() if rules.spared and result.error.counts_for_breaker and errand is not Errand.PROBE:
-            line = replace(over.line, what=over.line.what + _SPARED)
-            return replace(over, line=line, again_in_s=rules.policy.cap_s * rules.jitter, untried=True)
-        case _ if over.is_given_up:
-            return replace(over, line=replace(over.line, what=f"{over.line.what}; the {errand} is given up"))
-        case _:
-            return over
+    over = _errand_over(work, errand, _failed_line(work, result, rules))
+    over = replace(over, unsure=_is_unsure(result, rules.stage))
+    verdict = decide(rules.policy, work.attempt, result.error, rules.jitter)
+    if isinstance(verdict, RetryIn):
+        return replace(over, again_in_s=verdict.delay_s)
+    if errand is Errand.PROBE:
+        return over
+    if isinstance(verdict, DeadLetter) and rules.spared and result.error.counts_for_breaker:
+        line = replace(over.line, what=over.line.what + _SPARED)
+        return replace(over, line=line, again_in_s=rules.policy.cap_s * rules.jitter, untried=True)
+    line = replace(over.line, what=f"{over.line.what}; the {errand} is given up")
+    words = kept(result.error.what, work, rules.company) if isinstance(verdict, Reject) else None
+    return replace(over, line=line, refused=words)
 
 
 def _errand_over(work: Work, errand: Errand, line: Line) -> ErrandEnded:

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from producers.http.request import CODES
 from producers.site import create_app
+from shared.ledger.jobs import Kind
 from shared.settings import Settings
 from tests.calling import assert_problem, served
 from tests.road import ALWAYS_REFUSED, Road
@@ -110,7 +111,11 @@ def test_lists_are_paged_by_the_cursor_that_they_give(
     road.dead("M-1", "M-2", "M-3")
     road.accept("M-4", "M-5")
     road.travel(ALWAYS_REFUSED)
+    road.accept("M-6", "M-7")
+    road.travel()
     for number in (1, 2):
+        resent = {"acknowledged_since": "1h", "filter": {"member": [f"M-{5 + number}"]}, "reason": "restored"}
+        client.post("/v1/resends", json=resent)
         client.post("/v1/requeues", json={"ids": [number]})
         client.post("/v1/discards", json={"ids": [number], "reason": "a test member"})
         client.post("/v1/member-events", json={"operation": str(number)})
@@ -119,7 +124,7 @@ def test_lists_are_paged_by_the_cursor_that_they_give(
         for path, _, one in operations(document)
         if "cursor" in {parameter["name"] for parameter in one.get("parameters", [])} and "{" not in path
     ]
-    lists = ("instances", "cases", "dead-letters", "requeues", "discards", "audit", "refusals")
+    lists = {"instances", "cases", "dead-letters", "audit", "refusals", *(f"{kind}s" for kind in Kind)}
     assert {f"/v1/{name}" for name in lists} == set(paged)
     for path in paged:
         whole = client.get(path, params={"list": "true"}).json()

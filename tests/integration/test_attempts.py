@@ -73,7 +73,7 @@ def travel(ledger: Engine, results: Mapping[Stage, StageError] | None = None, *,
 
 def errands(ledger: Engine, result: Callable[[Stage, Work], Result] = good) -> list[Errand]:
     with ledger.begin() as tx:
-        claimed = claim_errands(tx, list(Stage), dict.fromkeys(Lane, 100), token=9, lease_s=60)
+        claimed = claim_errands(tx, dict.fromkeys(ALL, 100), token=9, lease_s=60)
     ran: list[Errand] = []
     for (_, stage), some in claimed.items():
         for work in begin(ledger, stage, [one.id for one in some]):
@@ -355,8 +355,8 @@ def test_errands_of_a_lane_are_as_many_as_it_has_room_for(ledger: Engine) -> Non
         send(ledger, number)
     travel(ledger, {Stage.CROWDTWIST: OUTAGE})
     with ledger.begin() as tx:
-        limits = {Lane.LIVE: 2, Lane.BULK: 5}
-        claimed = claim_errands(tx, list(Stage), limits, token=9, lease_s=60)
+        limits = {(lane, stage): 2 if lane is Lane.LIVE else 5 for lane, stage in ALL}
+        claimed = claim_errands(tx, limits, token=9, lease_s=60)
     assert {queue: len(some) for queue, some in claimed.items()} == {(Lane.LIVE, Stage.SIEBEL): 2}
 
 
@@ -364,7 +364,7 @@ def test_a_worker_lost_on_an_errand_costs_the_instance_nothing(ledger: Engine) -
     send(ledger)
     travel(ledger, {Stage.CROWDTWIST: OUTAGE})
     with ledger.begin() as tx:
-        ((claimed,),) = claim_errands(tx, list(Stage), dict.fromkeys(Lane, 1), token=9, lease_s=60).values()
+        ((claimed,),) = claim_errands(tx, dict.fromkeys(ALL, 1), token=9, lease_s=60).values()
     assert len(begin(ledger, Stage.SIEBEL, [claimed.id])) == 1
     lapse(ledger)
     assert rows(ledger, "state, stage, attempt, losses") == [("waiting", "crowdtwist", 1, 0)]

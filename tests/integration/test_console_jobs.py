@@ -132,7 +132,7 @@ def test_the_history_is_listed_newest_first_page_by_page(oscar: httpx.Client, ro
 def test_a_job_that_is_none_is_a_page_that_says_so(oscar: httpx.Client, address: str) -> None:
     answer = oscar.get(address)
     assert answer.status_code == 404
-    assert "there is no such requeue or discard" in said(answer)
+    assert "there is no such job" in said(answer)
 
 
 def test_a_cursor_that_is_none_of_ours_is_said(oscar: httpx.Client) -> None:

@@ -49,7 +49,7 @@ def reported_and_queued(road: Road, *numbers: str) -> None:
 
 def claim_errands(road: Road, limit: int = 5) -> list[claims.Claimed]:
     with transaction(road.ledger) as tx:
-        claimed = errands.claim(tx, list(Stage), dict.fromkeys(Lane, limit), token=9, lease_s=60)
+        claimed = errands.claim(tx, dict.fromkeys(LIMITS, limit), token=9, lease_s=60)
     return [one for some in claimed.values() for one in some]
 
 

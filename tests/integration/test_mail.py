@@ -168,7 +168,7 @@ def test_whoever_failed_is_told_in_one_digest_by_cause_and_never_again(road: Roa
 def test_a_dead_letter_that_is_just_being_reported_is_in_the_digest(road: Road, mailbox: Mailbox) -> None:
     road.dead("D-1")
     with transaction(road.ledger) as tx:
-        errands.claim(tx, list(Stage), dict.fromkeys(Lane, 10), token=8, lease_s=60)
+        errands.claim(tx, {(lane, stage): 10 for lane in Lane for stage in Stage}, token=8, lease_s=60)
     assert road.states() == {"dead": 1}
     assert road.sql("select count(*) from errand where token <> 0") == [1]
     digest_is_due(road)

@@ -49,7 +49,7 @@ def begin_due(road: Road, stage: Stage = Stage.SIEBEL) -> list[Work]:
     """Claim and begin the errands that are scheduled, as if it were time."""
     road.sql("update errand set due_at = now() where token = 0")
     with transaction(road.ledger) as tx:
-        claimed = errands.claim(tx, [stage], dict.fromkeys(Lane, 9), token=9, lease_s=60)
+        claimed = errands.claim(tx, {(lane, stage): 9 for lane in Lane}, token=9, lease_s=60)
         ids = [one.id for some in claimed.values() for one in some]
         return attempts.begin(tx, stage, ids, lease_s=60).works
 
@@ -257,7 +257,8 @@ def test_nothing_is_pruned_while_an_errand_of_its_member_is_being_claimed(road: 
     road.sql("update member set read_back_at = now(), lost_write_id = applied_id")
     road.sql("update instance set finished_at = now() - interval '91 days'")
     with transaction(road.ledger) as tx:
-        parameters = {"lanes": list(Lane), "limits": [5, 5], "stages": list(Stage)}
+        at = [Stage.CROWDTWIST, Stage.CROWDTWIST]
+        parameters = {"lanes": list(Lane), "at": at, "limits": [5, 5], "stages": list(Stage)}
         assert tx.execute(errands.LOCK_DUE, parameters).scalars().all() == ["M-1"]
         with transaction(road.ledger) as other:
             assert claims.prune(other, days=90, limit=10) == 0

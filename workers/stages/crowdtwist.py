@@ -7,6 +7,7 @@ not known:                             POST  refused -> GET: ours is there -> PU
 deleted in Siebel:                     PUT is_active 0   404 page_not_found, or inactive already -> done
 read back:                             GET   as sent -> done | otherwise as if known
 probe:                                 PUT   again what was acknowledged last; any answer of its own -> done
+resend, recreate:                      PUT   the same; 404 page_not_found -> fact `gone`, or of a recreate POST
 ```
 A POST or PUT that CrowdTwist itself did not answer may be out: fact `unknown_outcome`; a POST is looked for at once.
 
@@ -62,18 +63,21 @@ class CrowdTwistStage:
 
     @staticmethod
     async def _written(talk: "Talk", work: Work) -> Done:
-        if work.errand is Errand.READ_BACK:
-            return await talk.read_back(deleted=work.operation == "delete")
-        if work.errand is Errand.PROBE:
-            return await talk.repeat()
-        if work.operation == "delete":
+        is_deletion = work.operation == "delete"
+        match work.errand:
+            case Errand.READ_BACK:
+                return await talk.read_back(deleted=is_deletion)
+            case Errand.PROBE:
+                return await talk.repeat()
+            case Errand.RESEND | Errand.RECREATE if not is_deletion:
+                return await talk.resend(creates=work.errand is Errand.RECREATE)
+        if is_deletion:
             return await talk.deactivate()
         if work.unknown_outcome:
             found = await talk.find()
             return await (talk.create() if found is None else talk.settle(found))
-        if work.known_in_crowdtwist or work.ct_user_id is not None:
-            return await talk.update_or_create()
-        return await talk.create()
+        is_known = work.known_in_crowdtwist or work.ct_user_id is not None
+        return await (talk.update_or_create() if is_known else talk.create())
 
 
 class Talk:
@@ -158,6 +162,17 @@ class Talk:
         if stored is None:
             raise refusal(answer)
         return self._done("probe: took again what it has already", stored)
+
+    async def resend(self, *, creates: bool) -> Done:
+        """PUT what was acknowledged last; who is not there is created only if that is wanted: fact `gone` otherwise."""
+        answer, stored = await self._put(self._user)
+        if is_absent(answer):
+            return (
+                await self.create() if creates else self.exchange.done("resend: CrowdTwist has no such user", gone=True)
+            )
+        if stored is None:
+            raise refusal(answer)
+        return self._done("resend: taken by CrowdTwist", stored)
 
     async def read_back(self, *, deleted: bool) -> Done:
         """GET; repeat the write if something else, such as a late older write, is there."""

@@ -18,7 +18,7 @@ from shared.pipeline import STAGES
 
 
 class JobRow(Base):
-    """A requeue or discard; whichever dispatcher locks the row carries it on."""
+    """A requeue, discard or resend; whichever dispatcher locks the row carries it on."""
 
     __tablename__ = "job"
     __table_args__ = (
@@ -39,6 +39,7 @@ class JobRow(Base):
     asked: Mapped[dict[str, Any]] = mapped_column(JSONB)
     from_start: Mapped[bool] = mapped_column(server_default=text("false"))
     forced: Mapped[bool] = mapped_column(server_default=text("false"))
+    recreates: Mapped[bool] = mapped_column(server_default=text("false"))
     rate_per_minute: Mapped[int | None]
     size: Mapped[int]
     step: Mapped[int] = mapped_column(SmallInteger, server_default=text("1"))

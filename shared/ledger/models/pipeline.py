@@ -71,6 +71,8 @@ class Member(Base):
     newest_occurred_until: Mapped[datetime | None] = mapped_column(INSTANT)
     newest_operation: Mapped[str | None] = mapped_column(Text)
     applied_id: Mapped[int | None] = mapped_column(BigInteger)
+    acknowledged_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    """When CrowdTwist last showed that it has what `applied_id` wrote."""
     applied_hash: Mapped[bytes | None] = mapped_column(BYTEA)
     email_key: Mapped[bytes | None] = mapped_column(BYTEA)
     held_email_key: Mapped[bytes | None] = mapped_column(BYTEA)

@@ -20,11 +20,12 @@
 | held by a guard        | pending, to be told: a Data Error        | dispatcher         | floods.TELL            |
 | dead, rejected, held   | pending, superseded                      | requeue            | requeue_sql.SEND       |
 | pending, held          | where it was before                      | requeue that stops | requeue_sql.PUT_BACK   |
+| completed              | rejected                                 | resend, worker     | resends.CONDEMN        |
 | dead, rejected, queued | discarded                                | discard            | requeue_sql.DISCARD    |
 
 Some change an instance and not its state: `member_queue.INHERIT` and `HAND_ON` hand a failure that lasts on to a newer
-instance, `outages.GIVE_BACK_UNBEGUN` and `outages.GIVE_BACK_HELD` give attempts back.  What has ended is deleted by
-`claims.PRUNE`, except dead letters.
+instance, `outages.GIVE_BACK_UNBEGUN` and `outages.GIVE_BACK_HELD` give attempts back, `resends.CONDEMN` changes what is
+to be told of one that waits for Siebel.  What has ended is deleted by `claims.PRUNE`, except dead letters.
 
 An *errand* is a call for an instance beside its own way: to tell Siebel of a failure, to check what a lost answer left
 behind, to see whether a system serves.  The instance stays as it is meanwhile.
@@ -32,12 +33,13 @@ behind, to see whether a system serves.  The instance stays as it is meanwhile.
 | an errand is             | who                                | statement                      |
 |--------------------------|------------------------------------|--------------------------------|
 | scheduled                | whoever parks or holds an instance | member_queue.schedule_reports  |
+| scheduled                | resend                             | resends.SEND                   |
 | scheduled and out        | dispatcher                         | errands.TAKE_DUE, TAKE_GOOD    |
 | out, begun               | worker                             | attempts.BEGIN_ERRAND          |
 | out, its lease over      | dispatcher                         | claims.LET_GO                  |
 | done, or due again       | worker, dispatcher                 | errands.END                    |
 | handed on to a newer one | intake, worker, dispatcher         | member_queue.INHERIT, END      |
-| dropped                  | dispatcher, requeue, discard       | errands.DROP_POINTLESS, ...    |
+| dropped                  | dispatcher, requeue, discard, stop | errands.DROP_POINTLESS, ...    |
 
 Whoever is on its way has a token: every write names it, so who has lost the lease writes nothing.  A member never has
 two calls out, be they of instances or errands (`errands` says how that is kept).  Where members are locked, they are

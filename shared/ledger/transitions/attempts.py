@@ -254,7 +254,7 @@ _BEGIN_INSTANCES = f"""
 _BEGIN_ERRANDS = f"""
             update errand b set {_BEGINS} from instance i where {_CAN_BEGIN} and i.id = b.instance_id
             returning i.id, b.id as errand_id, b.kind as errand, b.token, b.attempt,
-                      i.member_number, i.operation, i.lane, i.status, i.error, i.suspect, i.content_hash
+                      i.member_number, i.operation, b.lane, i.status, i.error, i.suspect, i.content_hash
 """
 _UNREAD = ("null as event, null as user_object, null as told_of_this", "")
 # Each stage is told who the member is: what the other side says of it is kept without its names.

@@ -6,6 +6,8 @@
 | `read_back`  | see what CrowdTwist shows after a lost answer            | `member.read_back_at`     | crowdtwist   |
 | `tell_again` | tell Siebel once more after a lost answer                | `member.tell_again_at`    | siebel       |
 | `probe`      | repeat what was acknowledged last, of a good member      | the breaker               | the one down |
+| `resend`     | the same, since CrowdTwist may have lost it              | a job (`resends`)         | crowdtwist   |
+| `recreate`   | the same, and create whom it has no longer               | a job                     | crowdtwist   |
 
 A row is there while there is something to do: its token is 0 until it is claimed, and again when it is to be repeated
 at `due_at`; the row of one that is done is deleted.  Who recovers, and is past its stage, leaves its report alone: the
@@ -33,27 +35,42 @@ from shared.instances import Errand
 from shared.ledger import learned
 from shared.ledger.engine import json_rows
 from shared.ledger.learned import LEARN_TOLD, LEARN_TOLD_AGAIN
+from shared.ledger.transitions import resends
 from shared.ledger.transitions.claims import Claimed, by_lane_and_stage
-from shared.ledger.transitions.member_queue import COMES_BACK, IS_QUEUED, RESCHEDULED, has_nothing_out, schedule_reports
+from shared.ledger.transitions.member_queue import (
+    COMES_BACK,
+    IS_QUEUED,
+    RESCHEDULED,
+    has_nothing_out,
+    schedule_reports,
+    words,
+)
+from shared.ledger.transitions.resends import IS_OVERTAKING, RESENDING
 from shared.lifecycle.verdicts import ErrandEnded
 from shared.pipeline import Lane, Stage
 
 
 def claim(
-    tx: Connection, stages: Sequence[Stage], limits: Mapping[Lane, int], *, token: int, lease_s: float
+    tx: Connection, limits: Mapping[tuple[Lane, Stage], int], *, token: int, lease_s: float
 ) -> dict[tuple[Lane, Stage], list[Claimed]]:
-    """Lease errands that are due and go to one of *stages*, of each lane and kind at most its limit.
+    """Lease errands that are due, of each kind at most the limit of its lane and stage; without a limit none.
 
     One of a member at a time, what is nearest to CrowdTwist first.  A report that has become pointless is dropped: the
     instance has recovered, was overtaken or discarded, or Siebel was told this already, or something newer that was not
     discarded since, or may have been.
     """
-    parameters = {"lanes": list(limits), "limits": list(limits.values()), "stages": list(stages)}
+    stages = list({stage for _, stage in limits})
+    parameters = {
+        "lanes": [lane for lane, _ in limits],
+        "at": [stage for _, stage in limits],
+        "limits": list(limits.values()),
+        "stages": stages,
+    }
     numbers = list(tx.execute(LOCK_DUE, parameters).scalars())
     if not numbers:
         return {}
     tx.execute(DROP_POINTLESS, {"numbers": numbers})
-    parameters = {"numbers": numbers, "stages": list(stages), "token": token, "lease_s": lease_s}
+    parameters = {"numbers": numbers, "stages": stages, "token": token, "lease_s": lease_s}
     return by_lane_and_stage(tx.execute(TAKE_DUE, parameters))
 
 
@@ -85,9 +102,11 @@ def finish(tx: Connection, stage: Stage, ended: Sequence[ErrandEnded], *, settle
         if told:
             tx.execute(statement, {"rows": json_rows(told), "settle_s": settle_s})
     learned.lost(tx, stage, [one.instance_id for one in ended if one.unsure])
-    probes = [one.instance_id for one in ended if one.unsure and one.errand is Errand.PROBE]
     # It repeated what is newest, and may land after something newer still: nobody else will look.
-    learned.check(tx, stage, probes, settle_s=settle_s)
+    repeats = [one.instance_id for one in ended if one.unsure and one.errand in {Errand.PROBE, *RESENDING}]
+    learned.check(tx, stage, repeats, settle_s=settle_s)
+    if resent := [one for one in ended if one.errand in RESENDING]:
+        resends.finish(tx, resent, settle_s=settle_s)
     checks = [one for one in ended if one.errand in {Errand.READ_BACK, Errand.TELL_AGAIN}]
     learned.checked(tx, stage, [one.instance_id for one in checks if one.facts is not None])
     # What this check itself lost may land as late as what it was to check.
@@ -113,26 +132,45 @@ def _due_check(stage: Stage, kind: Errand, of: str, lost: str, at: str) -> str:
     """
 
 
-_DUE = (
-    _due_check(Stage.CROWDTWIST, Errand.READ_BACK, "applied_id", "lost_write_id", "read_back_at"),
-    f"""
-        select e.instance_id, e.member_number, e.kind, e.stage, e.lane, e.due_at
-        from errand e
-        where e.member_number = m.member_number and e.kind = 'report' and e.token = 0 and e.due_at <= now()
-          and '{Stage.SIEBEL}' = any(cast(:stages as text[]))
-    """,
-    _due_check(Stage.SIEBEL, Errand.TELL_AGAIN, "told_id", "lost_tell_id", "tell_again_at"),
-)
-"""What is due of a member `m`, a query for each kind."""
+_DUE = {
+    Errand.READ_BACK: (
+        Stage.CROWDTWIST,
+        _due_check(Stage.CROWDTWIST, Errand.READ_BACK, "applied_id", "lost_write_id", "read_back_at"),
+    ),
+    Errand.REPORT: (
+        Stage.SIEBEL,
+        f"""
+            select e.instance_id, e.member_number, e.kind, e.stage, e.lane, e.due_at
+            from errand e
+            where e.member_number = m.member_number and e.kind = 'report' and e.token = 0 and e.due_at <= now()
+              and '{Stage.SIEBEL}' = any(cast(:stages as text[]))
+        """,
+    ),
+    Errand.TELL_AGAIN: (
+        Stage.SIEBEL,
+        _due_check(Stage.SIEBEL, Errand.TELL_AGAIN, "told_id", "lost_tell_id", "tell_again_at"),
+    ),
+    Errand.RESEND: (
+        Stage.CROWDTWIST,
+        f"""
+            select e.instance_id, e.member_number, e.kind, e.stage, e.lane, e.due_at
+            from errand e
+            where e.member_number = m.member_number and e.kind in ({words(RESENDING)}) and e.token = 0
+              and e.due_at <= now() and '{Stage.CROWDTWIST}' = any(cast(:stages as text[])) and not {IS_OVERTAKING}
+        """,
+    ),
+}
+"""What is due of a member `m`, and at which stage: a query for each kind."""
 _IS_FREE = has_nothing_out("m")
 LOCK_DUE = text(" union all ".join(f"""
     select f.member_number
-    from unnest(cast(:lanes as text[]), cast(:limits as int[])) as l (lane, size), lateral (
+    from unnest(cast(:lanes as text[]), cast(:at as text[]), cast(:limits as int[])) as l (lane, stage, size), lateral (
         select m.member_number from member m, lateral ({due}) as d
         where d.lane = l.lane and {_IS_FREE} order by d.due_at limit l.size for update of m skip locked
     ) as f
-""" for due in _DUE))  # fmt: skip
-"""Lock the members of whom an errand is due, of each lane and kind at most so many."""
+    where l.stage = '{stage}'
+""" for stage, due in _DUE.values()))  # fmt: skip
+"""Lock the members of whom an errand is due, of each lane, stage and kind at most so many."""
 # From the members to their errands, whatever the planner believes: statistics lag behind a burst of reports.
 _LOCKED = "unnest(cast(:numbers as text[])) as n (number) join member m on m.member_number = n.number"
 DROP_POINTLESS = text(f"""
@@ -146,6 +184,7 @@ DROP_POINTLESS = text(f"""
                              or i.state in ({IS_QUEUED}) and m.told_status = i.status and m.told_at >= i.failing_since
           when 'read_back' then m.applied_id <> i.id
           when 'tell_again' then m.told_id <> i.id
+          else m.applied_id <> i.id
       end
 """)
 """Delete due errands of locked members that have become pointless."""
@@ -172,7 +211,7 @@ def _take(due: str) -> TextClause:
 
 TAKE_DUE = _take(f"""
     select distinct on (m.member_number) d.*
-    from {_LOCKED}, lateral ({" union all ".join(_DUE)}) as d
+    from {_LOCKED}, lateral ({" union all ".join(due for _, due in _DUE.values())}) as d
     where {_IS_FREE} order by m.member_number, d.kind, d.due_at
 """)
 """Claim what is due of locked members, one each."""

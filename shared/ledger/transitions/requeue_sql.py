@@ -1,4 +1,4 @@
-"""The statements of `requeues`.
+"""The statements of `requeues`, and those that all jobs share.
 
 `_JUDGED` is the heart: for each picked instance one word, `why`, that says what is to become of it.  The same text
 plans a selection and judges again at the moment of sending, when the members are locked.  Ids of a member ascend with
@@ -9,11 +9,12 @@ from collections.abc import Mapping
 
 from sqlalchemy import TextClause, text
 
-from shared.ledger.jobs import DISCARDED_FROM, REQUEUED_FROM, Verdict
+from shared.ledger.jobs import DISCARDED_FROM, REQUEUED_FROM, Kind, Verdict
 from shared.ledger.transitions.member_queue import IS_QUEUED, drop_reports, schedule_reports, words
 from shared.pipeline import State, is_a
 
-_GONE = (Verdict.REFUSED, "there is no such instance, or it was pruned")
+GONE = (Verdict.REFUSED, "there is no such instance, or it was pruned")
+STOPPED = "the job stopped"
 _IS: dict[str, tuple[Verdict, str]] = {f"is_{state}": (Verdict.REFUSED, f"it is {is_a(state)}") for state in State}
 REQUEUE_WHY: dict[str, tuple[Verdict, str]] = {
     "send": (Verdict.SEND, ""),
@@ -24,10 +25,10 @@ REQUEUE_WHY: dict[str, tuple[Verdict, str]] = {
     "older_going": (Verdict.REFUSED, "an older event of the member is on its way"),
     "worn_out": (Verdict.REFUSED, "it was requeued as often as MEMBERSYNC_REQUEUE_MAX allows"),
     "taken": (Verdict.REFUSED, "a requeue that is under way has it"),
-    "gone": _GONE,
+    "gone": GONE,
     **_IS,
 }
-DISCARD_WHY: dict[str, tuple[Verdict, str]] = {"discard": (Verdict.DISCARD, ""), "gone": _GONE, **_IS}
+DISCARD_WHY: dict[str, tuple[Verdict, str]] = {"discard": (Verdict.DISCARD, ""), "gone": GONE, **_IS}
 CHANGED = "it would be sent now, which the plan did not say; plan again"
 
 
@@ -35,7 +36,7 @@ def _case(whys: Mapping[str, tuple[Verdict, str]], part: int) -> str:
     return "case why " + " ".join(f"when '{why}' then '{words[part]}'" for why, words in whys.items()) + " end"
 
 
-def _answered(judged: str, whys: Mapping[str, tuple[Verdict, str]]) -> str:
+def answered(judged: str, whys: Mapping[str, tuple[Verdict, str]]) -> str:
     """Turn `why` into a verdict, its reason, and the other instance that decided."""
     return f"""
         select f.*, {_case(whys, 0)} as verdict, {_case(whys, 1)} as reason,
@@ -79,7 +80,7 @@ _JUDGED = f"""
 """
 ONE_AT_A_TIME = text("select pg_advisory_xact_lock(7264013111)")
 """Two who make jobs at once do not both take the same instances."""
-_PLANNED = _answered(
+_PLANNED = answered(
     f"""
     select id, member_number, state, was, done, going, failed, older, applied_id,
            case when why = 'newer_failed'
@@ -93,7 +94,7 @@ _PLANNED = _answered(
     """,
     REQUEUE_WHY,
 )
-_AGAIN = _answered(
+_AGAIN = answered(
     f"""
     select id, member_number, state, was, done, going, failed, older, applied_id,
            case when why = 'newer_failed' and exists (
@@ -103,7 +104,7 @@ _AGAIN = _answered(
     """,
     REQUEUE_WHY,
 )
-_DISCARDABLE = _answered(
+_DISCARDABLE = answered(
     f"""
     select p.id, i.member_number, i.state, cast(null as bigint) as done, cast(null as bigint) as going,
            cast(null as bigint) as failed, cast(null as bigint) as older, cast(null as bigint) as applied_id,
@@ -115,24 +116,32 @@ _DISCARDABLE = _answered(
     """,
     DISCARD_WHY,
 )
-_JUDGE = {"requeue": _PLANNED, "discard": _DISCARDABLE}
-PLAN = {
-    kind: text(f"select id, coalesce(member_number, '') as member_number, verdict, reason, newer_id from ({j}) as j")
-    for kind, j in _JUDGE.items()
-}
-"""Say what would become of instances; changes nothing."""
-_ITEMS = """
-    insert into job_item (job_id, instance_id, member_number, verdict, reason, newer_id, state)
-    select :job, id, coalesce(member_number, ''), verdict, reason, newer_id,
-           case verdict when 'refused' then 'refused' else 'planned' end
-    from ({}) as j
-    returning verdict
-"""
-INSERT_ITEMS = {kind: text(_ITEMS.format(j)) for kind, j in _JUDGE.items()}
-"""Take instances into a job, judged."""
+
+
+def planning(judged: str) -> TextClause:
+    """Return the statement that says what would become of instances, as *judged*, a query; changes nothing."""
+    return text(
+        f"select id, coalesce(member_number, '') as member_number, verdict, reason, newer_id from ({judged}) as j"
+    )
+
+
+def taking(judged: str) -> TextClause:
+    """Return the statement that takes instances into a job, as *judged*, a query."""
+    return text(f"""
+        insert into job_item (job_id, instance_id, member_number, verdict, reason, newer_id, state)
+        select :job, id, coalesce(member_number, ''), verdict, reason, newer_id,
+               case verdict when 'refused' then 'refused' else 'planned' end
+        from ({judged}) as j
+        returning verdict
+    """)
+
+
+_JUDGE = {Kind.REQUEUE: _PLANNED, Kind.DISCARD: _DISCARDABLE}
+PLAN = {kind: planning(judged) for kind, judged in _JUDGE.items()}
+INSERT_ITEMS = {kind: taking(judged) for kind, judged in _JUDGE.items()}
 INSERT_JOB = text("""
-    insert into job (kind, requested_by, reason, asked, from_start, forced, rate_per_minute, size)
-    values (:kind, :who, :reason, cast(:asked as jsonb), :from_start, :forced, :rate, 0) returning id
+    insert into job (kind, requested_by, reason, asked, from_start, forced, rate_per_minute, recreates, size)
+    values (:kind, :who, :reason, cast(:asked as jsonb), :from_start, :forced, :rate, :recreates, 0) returning id
 """)
 """Make a job."""
 DELETE_JOB = text("delete from job where id = :job")
@@ -140,8 +149,8 @@ DELETE_JOB = text("delete from job where id = :job")
 SET_SIZE = text("update job set size = :size where id = :job")
 """Note how many instances a job is to send."""
 _JOB = """
-    select id, kind, state, requested_by, reason, from_start, forced, rate_per_minute, size, step, stopped_why,
-           paid_until, asked->'guard' is not null as guarded, now() as now
+    select id, kind, state, requested_by, reason, asked, from_start, forced, recreates, rate_per_minute, size, step,
+           stopped_why, paid_until, asked->'guard' is not null as guarded, now() as now
     from job
 """
 NEXT_JOB = text(f"{_JOB} where ended_at is null and next_at <= now() order by next_at limit 1 for update skip locked")

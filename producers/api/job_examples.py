@@ -1,0 +1,103 @@
+"""Examples of plans and jobs, for `/openapi.json`."""
+
+from typing import Any
+
+_LATER = "2026-11-23T10:07:41Z"
+_NUMBER = "296-180296399"
+
+_OVERTAKEN = {
+    "instance_id": "4710",
+    "member_number": "296-180296398",
+    "verdict": "superseded",
+    "reason": "a newer event of the member succeeded",
+    "newer_instance_id": "4732",
+    "state": "planned",
+}
+PLAN: dict[str, Any] = {
+    "kind": "requeue",
+    "matched": 412,
+    "counts": {"send": 411, "merged": 0, "superseded": 1, "refused": 0},
+    "reasons": [{"verdict": "superseded", "reason": "a newer event of the member succeeded", "count": 1}],
+    "items": [_OVERTAKEN],
+}
+JOB: dict[str, Any] = {
+    "job_id": "12",
+    "kind": "requeue",
+    "state": "running",
+    "requested_by": "oscar",
+    "reason": "CrowdTwist is well again",
+    "asked": {"filter": {"codes": ["unavailable"]}},
+    "from_start": False,
+    "forced": False,
+    "recreates": False,
+    "rate_per_minute": 6000,
+    "step": 3,
+    "created_at": _LATER,
+    "started_at": _LATER,
+    "ended_at": None,
+    "stopped_why": None,
+    "total": 412,
+    "counts": {
+        "planned": 301,
+        "sent": 50,
+        "succeeded": 60,
+        "failed": 0,
+        "put_back": 0,
+        "closed": 1,
+        "refused": 0,
+        "gone": 0,
+    },
+    "troubled": [],
+}
+RESEND_PLAN: dict[str, Any] = {
+    "kind": "resend",
+    "matched": 98_412,
+    "counts": {"send": 98_400, "merged": 12, "superseded": 0, "refused": 0},
+    "reasons": [
+        {
+            "verdict": "merged",
+            "reason": "a newer event of the member is on its way; sent only if that is refused",
+            "count": 12,
+        }
+    ],
+    "items": [
+        {
+            "instance_id": "4711",
+            "member_number": _NUMBER,
+            "verdict": "send",
+            "reason": "",
+            "newer_instance_id": None,
+            "state": "planned",
+        }
+    ],
+}
+RESEND: dict[str, Any] = {
+    **JOB,
+    "job_id": "13",
+    "kind": "resend",
+    "reason": "CrowdTwist was restored to 08:00 of yesterday",
+    "asked": {"acknowledged_since": "2026-11-22T08:00:00+00:00", "acknowledged_until": "2026-11-23T06:30:00+00:00"},
+    "rate_per_minute": None,
+    "total": 98_412,
+    "counts": {
+        "planned": 96_000,
+        "sent": 1_000,
+        "succeeded": 1_409,
+        "failed": 0,
+        "put_back": 0,
+        "closed": 0,
+        "refused": 0,
+        "gone": 3,
+    },
+    "troubled": [
+        {
+            "instance_id": "4690",
+            "member_number": "296-180296398",
+            "verdict": "send",
+            "reason": "CrowdTwist has it no longer; it may have been erased, and is not created again",
+            "newer_instance_id": None,
+            "state": "gone",
+        }
+    ],
+}
+JOBS = {"items": [JOB], "next": None}

@@ -1,0 +1,38 @@
+"""The crowdtwist stage against its simulator, as a resend has it: sent once more, and nobody is created by mistake."""
+
+from dataclasses import replace
+
+from deploy.sandbox.server import SandboxControl
+from shared.errors import DataError
+from shared.instances import Errand
+from shared.settings import Settings
+from tests.crowdtwist_stage import CREATE, DELETE, UPDATE, USER, done, failed, methods, stored
+
+
+def test_a_resend_is_one_put_of_what_was_acknowledged(settings: Settings, control: SandboxControl) -> None:
+    done(settings, CREATE)
+    result = done(settings, replace(UPDATE, errand=Errand.RESEND, user=USER | {"last_name": "Smith"}))
+    assert methods(result) == ["PUT"]
+    assert result.facts["echoed"]["last_name"] == stored(control)["last_name"] == "Smith"
+    assert methods(done(settings, replace(DELETE, errand=Errand.RESEND))) == ["PUT"]
+    assert stored(control)["is_active"] is False
+
+
+def test_a_resend_creates_nobody_and_a_recreate_does(settings: Settings, control: SandboxControl) -> None:
+    gone = done(settings, replace(UPDATE, errand=Errand.RESEND))
+    assert (methods(gone), gone.facts) == (["PUT"], {"gone": True})
+    assert control.users() == []
+    again = done(settings, replace(UPDATE, errand=Errand.RECREATE))
+    assert methods(again) == ["PUT", "POST"]
+    assert again.facts["ct_user_id"] == stored(control)["id"]
+    nobody = done(settings, replace(DELETE, errand=Errand.RECREATE, member_number="296-9"))
+    assert methods(nobody) == ["PUT"]
+    assert control.user("296-9") is None
+
+
+def test_a_resend_that_is_refused_stands_in_their_words(settings: Settings, control: SandboxControl) -> None:
+    done(settings, CREATE)
+    refused = replace(UPDATE, errand=Errand.RESEND, user=USER | {"postal_code": "00000"})
+    result = failed(settings, refused)
+    assert (type(result.error), result.error.what) == (DataError, "Postal Code is invalid")
+    assert stored(control)["postal_code"] == "10010"

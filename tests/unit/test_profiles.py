@@ -16,7 +16,7 @@ def packed(*files: tuple[str, bytes], how: int = zipfile.ZIP_DEFLATED) -> bytes:
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w", how) as archive:
         for name, content in files:
-            archive.writestr(name, content)
+            archive.writestr(zipfile.ZipInfo(name), content, how)  # of no date: each run names its tests by the bytes
     return held.getvalue()
 
 

@@ -17,6 +17,7 @@ from producers.http import request
 from producers.http.auth import Authenticator
 from producers.http.middleware import Envelope, Heads, Proxied
 from producers.http.protocol import protocol_of
+from producers.intake.together import Together
 from producers.metrics import registry_of
 from shared import logs
 from shared.hosts import listening
@@ -42,7 +43,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             prefix cannot be told from its own paths.
     """
     settings = settings or settings_of_this_process()
-    settings.require_ledger()
+    ledger_url = settings.require_ledger()
     app = FastAPI(
         title="membersync",
         version="1",
@@ -56,6 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.authenticator = Authenticator(settings.api)
     app.state.metrics = registry_of(settings)
     app.state.intake_threads = anyio.CapacityLimiter(_INTAKE_THREADS)
+    app.state.together = Together(ledger_url, app.state.intake_threads)
     app.state.probe_threads = anyio.CapacityLimiter(_PROBE_THREADS)
     request.install_problems(app)
     app.add_middleware(Heads)

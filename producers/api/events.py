@@ -1,8 +1,8 @@
 """`POST /v1/member-events`: a body becomes instances, and the answer says what became of each event.
 
-The whole body is read before the first event is committed, so that one over a limit leaves nothing behind.  Then the
-events go in by the thousand, each thousand one transaction; a request that fails in the middle may be sent again: what
-was taken in already is a duplicate then.
+The whole body is read before the first event is committed, so that one over a limit leaves nothing behind.  A few
+events go in with those of other requests, many by the thousand, each thousand one transaction; a request that fails in
+the middle may be sent again: what was taken in already is a duplicate then.
 """
 
 from collections import Counter
@@ -24,7 +24,7 @@ from producers.api import examples as example
 from producers.api.description import REQUEST_BODY, answered
 from producers.http.auth import Principal, Right, needs
 from producers.http.request import ProblemError, described, problem, read_limited, settings_of
-from producers.intake.accept import NOT_GOOD, IntakeRules, Receipt, Sender, accept, member_of, refuse_whole
+from producers.intake.accept import NOT_GOOD, Delivery, IntakeRules, Receipt, Sender, accept, member_of, refuse_whole
 from producers.intake.formats import Position, TooManyEventsError, UnsupportedMediaTypeError, read_body
 from producers.intake.refused import BodyError
 from producers.intake.siebel_message import Terms
@@ -41,7 +41,8 @@ log = logger(__name__)
 
 SLICE = 1_000
 """Events in one transaction: enough to be fast, few enough that nobody waits long for a member's lock."""
-
+_SMALL = 10
+"""Events of a request that share a transaction with those of others (`producers.intake.together`)."""
 _ANSWER_WITHIN_S = 60.0
 """A ledger that hangs is one that cannot commit.  What it commits later nevertheless is a duplicate when sent again."""
 _LOGGED_MAX = 5
@@ -90,18 +91,24 @@ async def post_member_events(
     forced_by = (who.name, who.role) if who.may(Right.OPERATE) else None
     rules = IntakeRules(lane, settings.program_id, settings.guard.future_s, forced_by)
 
-    def take() -> list[Receipt]:
+    def read() -> list[Position]:
         items = _read(settings, request.headers.get("content-type", ""), body, sender)
         if not who.may(Right.PRODUCE) and not all(isinstance(item, MemberEvent) and item.force for _, item in items):
             raise ProblemError(403, "forbidden", f"the role {who.role} may post no events but with force")
+        return items
+
+    def take() -> list[Receipt]:
         slices = (items[start : start + SLICE] for start in range(0, len(items), SLICE))
         return [receipt for events in slices for receipt in accept(ledger, events, rules, sender)]
 
+    in_a_thread = partial(anyio.to_thread.run_sync, limiter=request.app.state.intake_threads, abandon_on_cancel=True)
     try:
         with anyio.fail_after(_ANSWER_WITHIN_S):
-            receipts = await anyio.to_thread.run_sync(
-                take, limiter=request.app.state.intake_threads, abandon_on_cancel=True
-            )
+            items = await in_a_thread(read)
+            if len(items) <= _SMALL:
+                receipts = await request.app.state.together.accept(Delivery(items, sender), rules)
+            else:
+                receipts = await in_a_thread(take)
     except TimeoutError:
         raise LedgerError(f"nothing was committed within {_ANSWER_WITHIN_S:g} s") from None
     counts = Counter(str(receipt.outcome) for receipt in receipts)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import chain, islice
 from typing import Any, Self
 
 from producers.intake.formats import Position
@@ -74,6 +75,14 @@ class Sender:
 
 
 @dataclass(frozen=True, slots=True)
+class Delivery:
+    """What a request or file brings: each event, or why it cannot be taken, with its position."""
+
+    items: Sequence[Position]
+    sender: Sender
+
+
+@dataclass(frozen=True, slots=True)
 class IntakeRules:
     """What intake depends on beside the events.
 
@@ -126,33 +135,50 @@ def accept(
     Raises:
         LedgerError: nothing was stored.
     """
-    refused: dict[int, InvalidEventError] = {}
-    arrivals: list[_Arrival] = []
-    for position, item in items:
-        if isinstance(item, InvalidEventError):
-            refused[position] = item
-        else:
-            arrivals.append(_Arrival.of(position, item))
-    if not refused and not arrivals:
-        return []
-    sender = sender or Sender()
+    return accept_together(ledger, [Delivery(list(items), sender or Sender())], rules)[0]
 
-    def commit() -> list[Receipt]:
+
+def accept_together(ledger: Ledger, deliveries: Sequence[Delivery], rules: IntakeRules) -> list[list[Receipt]]:
+    """Take several deliveries in, one after the other, in one transaction; return the receipts of each.
+
+    Raises:
+        LedgerError: nothing was stored.
+    """
+    arrivals = [
+        [_Arrival.of(position, item) for position, item in one.items if not isinstance(item, InvalidEventError)]
+        for one in deliveries
+    ]
+
+    def commit() -> list[list[Receipt]]:
         with transaction(ledger) as tx:
-            receipts = _take(tx, arrivals, rules) if arrivals else []
-            for position, error in refused.items():
-                number = error.member_number if isinstance(error, RefusedEventError) else None
-                receipts.append(Receipt(position, Outcome.REFUSED, None, None, number, error.field, error.reason))
-            receipts.sort(key=lambda receipt: receipt.position)
-            _account(tx, receipts, refused, sender)
+            judged = iter(_take(tx, list(chain.from_iterable(arrivals)), rules) if any(arrivals) else [])
+            receipts = [
+                _answered(one, islice(judged, len(good))) for one, good in zip(deliveries, arrivals, strict=True)
+            ]
+            for one, answered in zip(deliveries, receipts, strict=True):
+                _keep_refused(tx, answered, one)
+            refusals.count(tx, Counter(receipt.outcome for answered in receipts for receipt in answered))
         return receipts
 
+    if not any(one.items for one in deliveries):
+        return [[] for _ in deliveries]
     receipts = repeated(commit)
-    if any(receipt.outcome is Outcome.ACCEPTED for receipt in receipts):
+    if any(receipt.outcome is Outcome.ACCEPTED for answered in receipts for receipt in answered):
         with suppress(LedgerError), statements(ledger) as tx:  # who is not woken looks at the next tick
             wake(tx)
-    sender.room = max(0, sender.room - sum(receipt.outcome in NOT_GOOD for receipt in receipts))
+    for one, answered in zip(deliveries, receipts, strict=True):
+        one.sender.room = max(0, one.sender.room - sum(receipt.outcome in NOT_GOOD for receipt in answered))
     return receipts
+
+
+def _answered(delivery: Delivery, judged: Iterable[Receipt]) -> list[Receipt]:
+    """Return the receipts of a delivery by position: those of its good events, and one for each of the others."""
+    receipts = list(judged)
+    for position, error in delivery.items:
+        if isinstance(error, InvalidEventError):
+            number = error.member_number if isinstance(error, RefusedEventError) else None
+            receipts.append(Receipt(position, Outcome.REFUSED, None, None, number, error.field, error.reason))
+    return sorted(receipts, key=lambda receipt: receipt.position)
 
 
 def member_of(ledger: Ledger, row_id: str) -> str | None:
@@ -177,21 +203,19 @@ def refuse_whole(ledger: Ledger, error: InvalidEventError, sender: Sender) -> No
         refusals.count(tx, {Outcome.REFUSED: 1})
 
 
-def _account(
-    tx: Transaction, receipts: Sequence[Receipt], refused: Mapping[int, InvalidEventError], sender: Sender
-) -> None:
-    """Keep what was refused, as far as there is room for it, and count everything."""
+def _keep_refused(tx: Transaction, receipts: Sequence[Receipt], delivery: Delivery) -> None:
+    """Keep what of a delivery was refused, as far as there is room for it."""
     bad = [receipt for receipt in receipts if receipt.outcome in NOT_GOOD]
+    if not bad:
+        return
+    errors, sender = dict(delivery.items), delivery.sender
     kept = []
     for receipt in bad[: sender.room]:
-        error = refused.get(receipt.position)
+        error = errors[receipt.position]
         line, excerpt = (error.line, error.excerpt) if isinstance(error, RefusedEventError) else (None, None)
         field, reason = mask_text(receipt.field or ""), mask_text(receipt.reason or "")
-        number = receipt.member_number
-        kept.append(Refusal(receipt.outcome, receipt.position, line, field, reason, number, excerpt))
-    if bad:
-        refusals.keep(tx, sender.name, sender.source, kept, more=len(bad) - len(kept))
-    refusals.count(tx, Counter(receipt.outcome for receipt in receipts))
+        kept.append(Refusal(receipt.outcome, receipt.position, line, field, reason, receipt.member_number, excerpt))
+    refusals.keep(tx, sender.name, sender.source, kept, more=len(bad) - len(kept))
 
 
 def judge(event: MemberEvent, standing: Standing, content: bytes, rules: IntakeRules) -> Judgement:

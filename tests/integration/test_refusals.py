@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -90,6 +91,21 @@ def test_a_conflict_is_kept_too(client: httpx.Client) -> None:
     post(client, event("M-1", event_id="E-1", member={"last_name": "Other"}))
     (one,) = listed(client)
     assert (one["outcome"], one["field"], one["member_number"]) == ("conflict", "event_id", "M-1")
+
+
+def test_requests_that_come_at_once_are_answered_and_kept_each_by_itself(client: httpx.Client) -> None:
+    def sent(number: int) -> httpx.Response:
+        member = BAD if number % 3 == 0 else {}
+        headers = {**PRODUCER, "X-Request-Id": f"r-{number}"}
+        return client.post("/v1/member-events", json=event(f"M-{number}", member=member), headers=headers)
+
+    with ThreadPoolExecutor(12) as senders:
+        answers = list(senders.map(sent, range(36)))
+    for number, answer in enumerate(answers):
+        (one,) = answer.json()["results"]
+        outcome = "refused" if number % 3 == 0 else "accepted"
+        assert (one["outcome"], one["member_number"], one["position"]) == (outcome, f"M-{number}", 0)
+    assert {one["source"] for one in listed(client)} == {f"request r-{number}" for number in range(0, 36, 3)}
 
 
 @pytest.mark.parametrize(

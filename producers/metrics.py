@@ -18,6 +18,7 @@
 | `membersync_mail_unsent` | gauge | mails that the mail server has not taken yet |
 | `membersync_mail_oldest_seconds` | gauge | age of the oldest of them, s; 0: there is none |
 | `membersync_snapshot_oldest_seconds` | gauge | age of the oldest snapshot that anybody holds, s |
+| `membersync_guard_held{guard,stage}` | gauge | members that a guard holds: `flood`, of one Data Error |
 | `membersync_ledger_up` | gauge | 0: the ledger does not answer, and the others are missing |
 
 All of it is the ledger's, none of it the process's: every process that is scraped says the same, and counters go on
@@ -49,13 +50,14 @@ from producers.operations.single_flight import SharedLook
 from shared.budgets import budgets
 from shared.errors import OURS, LedgerError
 from shared.hosts import listening
-from shared.ledger import heartbeats, mail, refusals, snapshots, views
+from shared.ledger import guards, heartbeats, mail, refusals, snapshots, views
 from shared.ledger.connections import connections
 from shared.ledger.engine import engine, transaction
+from shared.ledger.guards import Hold
 from shared.ledger.heartbeats import Kind
 from shared.ledger.records import Backlog, ConnectionState, DeadLetters, Process
 from shared.ledger.tallies import BOUNDS_S, OUTCOMES, WAIT_BOUNDS_S, Tally, WaitTotal, tallies, wait_totals
-from shared.pipeline import QUEUED, Lane, Stage, State
+from shared.pipeline import FAILURE_STATUS, QUEUED, Lane, Stage, State
 from shared.settings import Settings
 
 Labels = TypeVar("Labels", bound=tuple[str, ...])
@@ -79,6 +81,7 @@ class _Look:
     processes: list[Process]
     intake: dict[str, int]
     snapshot_oldest_s: float
+    guards: list[Hold]
 
 
 class LedgerCollector(Collector):
@@ -116,6 +119,12 @@ class LedgerCollector(Collector):
         yield _processes(look)
         what = "Age of the oldest snapshot of the ledger that anybody holds"
         yield GaugeMetricFamily("membersync_snapshot_oldest_seconds", what, look.snapshot_oldest_s)
+        held = {("flood", str(stage)): 0 for stage in FAILURE_STATUS}
+        for hold in look.guards:
+            held[hold.kind, hold.stage] = held.get((hold.kind, hold.stage), 0) + hold.held
+        yield _family(
+            GaugeMetricFamily, "membersync_guard_held", "Members that a guard holds", ["guard", "stage"], held
+        )
 
     def _look(self) -> _Look:
         with transaction(self._ledger) as tx:
@@ -129,6 +138,7 @@ class LedgerCollector(Collector):
                 heartbeats.processes(tx),
                 refusals.counts(tx),
                 max((one.age_s for one in snapshots.holders(tx)), default=0.0),
+                guards.open_holds(tx),
             )
 
 

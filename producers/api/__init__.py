@@ -7,6 +7,7 @@
 | `cases`        | Data Errors as cases                                                                 |
 | `dead_letters` | dead letters, requeues, discards, rehearsals, and the jobs that come of them         |
 | `repairs`      | resends: what CrowdTwist may have lost is sent once more                             |
+| `guards`       | what guards hold: a flood of one Data Error; release, discard                        |
 | `watching`     | status, throughput and connections for people; probes and metrics for machines       |
 | `description`  | what `/openapi.json` says, what intake takes with it; `examples` of answers           |
 

@@ -298,7 +298,7 @@ _TAGS = {
     "intake": "Member events in: accepted means committed, nothing of it is lost from then on.",
     "reading": "Instances and members.  People are masked, but for the role `admin`; what that reads is recorded.",
     "cases": "Data Errors as cases: of which kind, who is in the way, who must do what.",
-    "repairing": "Dead letters, and the jobs that requeue or discard them; what CrowdTwist lost.",
+    "repairing": "Dead letters, the jobs that requeue or discard them, what CrowdTwist lost, what guards hold.",
     "connections": "The outside systems: how they stand; test, pause, resume.",
     "watching": "How it goes, and how it went.",
     "audit": "What operators did, what they were not allowed to do, and who was shown people unmasked.",

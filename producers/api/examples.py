@@ -246,6 +246,7 @@ STATUS: dict[str, Any] = {
     "refused_last_day": 3,
     "unsent_mail": {"count": 0, "since": None},
     "held_snapshots": {"over_s": 300, "holders": []},
+    "guards": [],
     "verdict": {
         "level": "waits",
         "sentence": f"{_DOWN}; {_NOTHING_TODO}",

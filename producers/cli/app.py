@@ -78,6 +78,9 @@ COMMANDS = {
         "Send CrowdTwist once more what it acknowledged and may have lost; first 1, then 10, then the rest.",
     ),
     "jobs": Command("dead_letters", _REPAIRING, "Show requeues, discards and resends, how far they are; stop one."),
+    "guards": Command(
+        "guards", _REPAIRING, "Show what guards hold, a flood of one Data Error for one; release or discard it."
+    ),
     "connections": Command("status", _REPAIRING, "Show how the connections stand; test, pause or resume one."),
 }
 

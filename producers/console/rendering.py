@@ -206,6 +206,7 @@ def _standing(request: Request, who: Principal | None) -> dict[str, Any]:
         "dead-letters": sum(one.count for one in found.dead_letters),
         "refusals": found.refused_last_day,
         "connections": sum(one.held for one in found.connections),
+        "guards": sum(one.held for one in found.guards),
     }
     return {"verdict": found.verdict, "page_counts": counts}
 

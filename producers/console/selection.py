@@ -32,6 +32,7 @@ _PAGES = {
     "instance": "/instances/{}",
     "member": "/members/{}",
     "job": "/jobs/{}",
+    "guard": "/guards#guard-{}",
     "connection": "/connections#{}",
 }
 _MEANS = {
@@ -40,6 +41,7 @@ _MEANS = {
     "member_number": "member",
     "number": "member",
     "job_id": "job",
+    "hold_id": "guard",
     "name": "connection",
 }
 """What the keys of an action stand for that was denied: there it is the parameters of its address."""

@@ -7,15 +7,16 @@ import shutil
 from pathlib import Path
 
 from producers.doctor.check import Finding, Subject, UnlookedError, fail, ok, warn
+from producers.operations import advice
 from producers.operations.verdict import MAIL_LATE_S, Verdict, standing, unseen
 from shared.errors import LedgerError
-from shared.ledger import checkup, heartbeats, mail
+from shared.ledger import checkup, guards, heartbeats, mail
 from shared.ledger.checkup import Idle
 from shared.ledger.records import Process
 from shared.pipeline import Lane, spoken
 
 DISPATCHER, PROCESSES, LEASES, DUE, JOBS = "dispatcher", "worker processes", "leases", "due instances", "jobs"
-SHUT, STRAYS, MAIL, DISK = "members that are shut", "stray messages", "mail", "disk"
+SHUT, STRAYS, MAIL, DISK, GUARDS = "members that are shut", "stray messages", "mail", "disk", "guards"
 OVERDUE_S = 60.0
 """A lease that ran out is given back at the next tick of a dispatcher, a job's turn comes as soon."""
 IDLE_S = 300.0
@@ -131,6 +132,25 @@ def look_at_jobs(subject: Subject) -> list[Finding]:
 
 def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.0f} min"
+
+
+def look_at_guards(subject: Subject) -> list[Finding]:
+    """Look for what guards hold, and nobody has decided on."""
+    with subject.reading() as tx:
+        found = [one for one in guards.open_holds(tx) if one.held]
+    looked_at = "members that a guard holds"
+    if not found:
+        return [ok(GUARDS, looked_at, "none")]
+    return [
+        warn(
+            GUARDS,
+            f"guard {one.id}, at {spoken(one.stage)}",
+            f"{one.held} held since {one.opened_at:%Y-%m-%d %H:%MZ}, {one.state}: {one.message}",
+            "one Data Error of many at once looks like a broken mapping; they are not told, and not in sync",
+            f"{advice.about_hold(one)} `membersync guards release {one.id} --reason …`",
+        )
+        for one in found
+    ]
 
 
 def look_for_shut_members(subject: Subject) -> list[Finding]:

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from producers.operations import advice
 from producers.operations.advice import Step
 from shared.errors import OURS
+from shared.ledger.guards import Hold
 from shared.ledger.mail import HELD_MAX, Change, ComposedMail, Digest, Failure, Kind
 from shared.ledger.snapshots import SnapshotHolder
 from shared.messages import normalised
@@ -129,6 +130,23 @@ def of_snapshots(holders: Sequence[SnapshotHolder], settings: Settings, *, now: 
     headline = f"Somebody has held a snapshot of the ledger for longer than {settings.snapshot_max_s:g} s."
     content = Content(Kind.SNAPSHOT, subject, headline, tuple(facts), (section,))
     return rendered(content, written=_instant(now))
+
+
+def of_hold(hold: Hold, settings: Settings, *, now: datetime) -> ComposedMail:
+    """Compose the mail about what a guard has begun to hold."""
+    system = SYSTEMS[Stage(hold.stage)]
+    facts = (
+        ("Held since", _instant(hold.opened_at)),
+        ("Data Error", hold.message),
+        ("Refused at", system),
+        ("Opened on", f"{hold.alike} of {hold.went_out} members"),
+        ("Held by now", _many(hold.held, "member")),
+        ("Told before", _many(hold.told, "member")),
+    )
+    section = Section(advice.FLOOD, advice.decide(hold, settings.guard), f"{settings.api.url}/guards")
+    subject = f"guard {hold.id} holds members: one Data Error of many at {system}"
+    headline = f"Many members meet the same Data Error at {system}: they are held, and Siebel is not told."
+    return rendered(Content(Kind.GUARD, subject, headline, facts, (section,)), written=_instant(now))
 
 
 def _sections(digest: Digest, url: str) -> Iterator[Section]:

@@ -25,7 +25,7 @@ from email.policy import SMTP
 
 from producers.mail import composing
 from shared.errors import LedgerConflictError, LedgerError
-from shared.ledger import mail, snapshots
+from shared.ledger import guards, mail, snapshots
 from shared.ledger.engine import engine, outlasting, transaction
 from shared.ledger.mail import LeasedMail
 from shared.logs import logger
@@ -189,6 +189,9 @@ class Mailer:
             holders = snapshots.take_new(tx, over_s=self._settings.snapshot_max_s)
             if holders:
                 mail.put(tx, composing.of_snapshots(holders, self._settings, now=now))
+        with transaction(self._ledger) as tx:
+            for hold in guards.take_new(tx):
+                mail.put(tx, composing.of_hold(hold, self._settings, now=now))
         with transaction(self._ledger) as tx:
             digest = mail.take_digest(tx, every_s=self._settings.mail.digest_every_s)
             if digest is not None and digest.failures:

@@ -90,7 +90,7 @@ def judge(found: Overview, dead: Sequence[Alike]) -> Verdict:
     if dead:
         first_at = min((row.first_at for row in found.dead_letters if row.first_at), default=None)
         troubles.append(_of_dead_letters(dead, first_at))
-    troubles += [*_of_members(found), *_of_mail(found), *_of_snapshots(found)]
+    troubles += [*_of_guards(found), *_of_members(found), *_of_mail(found), *_of_snapshots(found)]
     waiting = sum(row.count for row in found.backlog if row.state in QUEUED)
     if troubles:
         return _of(sorted(troubles, key=lambda one: one.level is not Level.PERSON), waiting)
@@ -269,6 +269,16 @@ def _of_members(found: Overview) -> Iterator[Trouble]:
             again = "tried again by itself" if alone == 1 else "tried again by themselves"
             todo = f"nothing to do: {again}, and a dead letter at last"
             yield Trouble(Level.WAITS, what, None, alone, todo, _many(alone, "suspect"))
+
+
+def _of_guards(found: Overview) -> Iterator[Trouble]:
+    """Say what guards hold: somebody has to decide, unless it is decided already."""
+    for hold in found.guards:
+        what = f"{_many(hold.held, 'member')} held by guard {hold.id} since {_at(hold.opened_at, found.at)}"
+        what += f": one Data Error of many at once, which looks like a broken mapping: {hold.message}"
+        level = Level.PERSON if hold.waits_for_decision else Level.WAITS
+        todo = "see `membersync guards`" if hold.waits_for_decision else f"{hold.state}, as {hold.decided_by} decided"
+        yield Trouble(level, what, hold.opened_at, hold.held, todo, "a guard holds")
 
 
 def _of_mail(found: Overview) -> Iterator[Trouble]:

@@ -3,11 +3,12 @@
 Ids are text, because JSON readers lose digits of large numbers.  Instants are aware, UTC.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from shared.ledger.guards import Hold
 from shared.ledger.snapshots import SnapshotHolder
 
 
@@ -229,7 +230,10 @@ class HeldSnapshots:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """How it goes, on one page.  Shape: *refused_last_day* events that intake refused within 24 hours."""
+    """How it goes, on one page.
+
+    Shape: *refused_last_day* events that intake refused within 24 hours; *guards* their holds that are not over.
+    """
 
     at: datetime
     connections: list[ConnectionState]
@@ -240,6 +244,7 @@ class Overview:
     refused_last_day: int = field(default=0, kw_only=True)
     unsent_mail: UnsentMail = field(default=UnsentMail(0, None), kw_only=True)
     held_snapshots: HeldSnapshots = field(default=HeldSnapshots(0, []), kw_only=True)
+    guards: Sequence[Hold] = field(default=(), kw_only=True)
 
 
 def id_text(value: int | None) -> str | None:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
-from shared.ledger import mail, snapshots
+from shared.ledger import guards, mail, snapshots
 from shared.ledger.connections import connections
 from shared.ledger.filters import Filter, id_at, matching
 from shared.ledger.heartbeats import processes
@@ -155,6 +155,7 @@ def overview(tx: Connection, budgets: Mapping[Stage, Budget], *, snapshot_max_s:
         refused_last_day=refused_since(tx, now - timedelta(days=1)),
         unsent_mail=UnsentMail(unsent.count, unsent.since),
         held_snapshots=HeldSnapshots(snapshot_max_s, snapshots.holders(tx, over_s=snapshot_max_s)),
+        guards=guards.open_holds(tx),
     )
 
 

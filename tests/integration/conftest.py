@@ -8,7 +8,10 @@ from sqlalchemy import Engine
 
 from shared.settings import Settings
 from tests.console import console, logged_in
+from tests.flooding import made_flood as flood
 from tests.road import Road
+
+__all__ = ["flood"]
 
 
 @pytest.fixture

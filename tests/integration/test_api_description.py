@@ -97,7 +97,8 @@ def test_what_needs_a_token_says_so(ledger: Engine, ledger_url: str, document: d
             assert one.get("security", []) == ([] if path in OPEN else [{"token": []}]), (path, method)
             if path not in OPEN:
                 address = path.format_map(
-                    dict.fromkeys(("instance_id", "member_number", "job_id", "case_id"), "1") | {"name": "oic"}
+                    dict.fromkeys(("instance_id", "member_number", "job_id", "case_id", "hold_id"), "1")
+                    | {"name": "oic"}
                 )
                 assert_problem(guarded.request(method, address), 401, "unauthorised")
     for path, method, one in operations(document):

@@ -34,6 +34,7 @@ NAMES = {
     "MembersyncBudgetExhausted",
     "MembersyncMailStuck",
     "MembersyncSnapshotHeld",
+    "MembersyncGuardHolds",
     "MembersyncNoWorkers",
     "MembersyncSilent",
 }

@@ -1,0 +1,69 @@
+"""What a guard holds, in a real browser: readable on a desk and on a phone, and decided in one click."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+from sqlalchemy import Engine
+
+from shared.settings import Settings
+from tests.browser import chromium, page_in, picture
+from tests.console import console
+from tests.e2e.test_console_in_browser import barriers
+from tests.flooding import BROKEN, Flood, numbers
+from tests.flooding import made_flood as flood
+
+__all__ = ["flood"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def url(ledger: Engine) -> Iterator[str]:
+    of = Settings(_env_file=None, ledger_url=ledger.url.render_as_string(hide_password=False))
+    with console(of) as client:
+        yield str(client.base_url).rstrip("/")
+
+
+def opened(page: Page, url: str, address: str) -> Page:
+    """Log *page* in as an operator, and open *address*."""
+    page.goto(f"{url}/login")
+    page.get_by_label("Your token").fill("tok-oscar")
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url(f"{url}/")
+    page.goto(f"{url}{address}")
+    return page
+
+
+def assert_reads_well(page: Page, name: str) -> Path:
+    """Look for barriers and for what is too wide; leave a picture."""
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    shown = picture(page, name)
+    assert barriers(page) == []
+    too_wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert too_wide <= 0, f"{name} scrolls sideways"
+    return shown
+
+
+@pytest.mark.parametrize("phone", [False, True], ids=["desk", "phone"])
+def test_a_hold_reads_well_and_is_released_in_one_click(
+    flood: Flood, browser: Browser, url: str, *, phone: bool
+) -> None:
+    flood.send(*numbers(60), error=BROKEN)
+    with page_in(browser, phone=phone) as page:
+        opened(page, url, "/guards")
+        assert_reads_well(page, f"guards-{'phone' if phone else 'desk'}")
+        expect(page.locator("#guard-1")).to_contain_text("Country Code is invalid")
+        flood.refused = {}
+        page.get_by_placeholder("reason").first.fill("the lookup row is mended")
+        page.get_by_role("button", name="Release").click()
+        expect(page.get_by_role("status")).to_contain_text("Guard 1: released")
+        flood.travel()
+        expect(page.locator("#guard-1")).to_contain_text("Released by oscar")
+        assert_reads_well(page, f"guards-released-{'phone' if phone else 'desk'}")
+    assert flood.road.states() == {"completed": 60}

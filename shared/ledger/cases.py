@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 
 from shared.ledger.case_facts import HAS_IT, CaseFacts, read
 from shared.ledger.engine import json_rows
-from shared.ledger.people import key_sql
+from shared.ledger.people import key_sql, user_sql
 from shared.lifecycle import cases
 from shared.lifecycle.cases import LONGEST_PATH, CaseKind, Finding, Holder, LookUp, Refused
 
@@ -150,7 +150,7 @@ _OPEN = text(f"""
     from instance i
     join member m on m.member_number = i.member_number and m.newest_id = i.id
     left join mapping p on p.instance_id = i.id,
-    lateral (select {key_sql("p.user_object->>'email_address'")} as key) as w
+    lateral (select {key_sql(user_sql("p") + "->>'email_address'")} as key) as w
     where i.id = any(cast(:ids as bigint[])) and i.status = 'Data Error'
     on conflict (member_number) where closed_at is null
     do update set instance_id = excluded.instance_id, refused_at = clock_timestamp(), kind = null,
@@ -214,7 +214,7 @@ _WEIGH = text("""
 """)
 _ONE_AT_A_TIME = text("select pg_try_advisory_xact_lock(7264013112)")
 """Two dispatchers do not together ask more than may be asked in a minute."""
-_ADDRESS = "(select p.user_object->>'email_address' from mapping p where p.instance_id = c.instance_id)"
+_ADDRESS = f"(select {user_sql('p')}->>'email_address' from mapping p where p.instance_id = c.instance_id)"
 _CLAIM_LOOK_UPS = text(f"""
     update data_case c set look_at = now() + make_interval(secs => :lease_s), looked_up_at = now()
     where c.id = any(array(

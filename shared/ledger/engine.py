@@ -354,8 +354,8 @@ def json_rows(records: Iterable[object]) -> str:
 
 
 def json_lines(records: Iterable[object]) -> str:
-    """Return *records* as one JSON document a line, for a column of them; NUL as in `json_rows`."""
-    return _without_nul(b"\n".join(map(orjson.dumps, records)))
+    """Return *records* as one JSON document a line, nothing for None: a column of them; NUL as in `json_rows`."""
+    return _without_nul(b"\n".join(b"" if one is None else orjson.dumps(one) for one in records))
 
 
 def _without_nul(written: bytes) -> str:

@@ -111,18 +111,23 @@ _REFUSED = text("""
       and m.read_back_at is not null and m.applied_id <> i.id
 """)
 FACTS = {
-    Stage.OIC: {"user": "json", "oic_instance_id": "text"},
-    Stage.CROWDTWIST: {"ct_user_id": "bigint", "echoed": "jsonb"},
+    Stage.OIC: {"oic_instance_id": "text"},
+    Stage.CROWDTWIST: {"ct_user_id": "bigint"},
     Stage.SIEBEL: {"row_id": "text", "told_status": "text", "told_error": "text"},
 }
-"""The facts that a stage learns, with their types."""
+"""The facts that a stage learns, with their types; documents apart."""
+DOCUMENTS: dict[Stage, dict[str, str]] = {
+    Stage.OIC: {"user": "json"},
+    Stage.CROWDTWIST: {"echoed": "jsonb"},
+    Stage.SIEBEL: {},
+}
 
 
 def learn_sql(stage: Stage, rows: str) -> str:
     """Return the statement that keeps what *stage* learned.
 
     Shape: *rows* is a CTE, or a query with a name, of instances as the stage leaves them: id, member_number, operation,
-    content_hash and state, with its `FACTS`, and *learns*: whether there are any.
+    content_hash and state, with its `FACTS` and `DOCUMENTS`, and *learns*: whether there are any.
     """
     return _LEARN[stage].format(rows=rows)
 

@@ -113,7 +113,7 @@ def test_an_instance_travels_to_completed_and_the_member_remembers(ledger: Engin
     assert rows(ledger, "applied_id, ct_user_id, known_in_crowdtwist, row_id, told_status, synced", "member") == [
         (1, 42, True, "1-R", "Success", True)
     ]
-    assert rows(ledger, "user_json", "mapping") == [{"third_party_id": "M-1"}]
+    assert rows(ledger, "cast(user_json as jsonb)", "mapping") == [{"third_party_id": "M-1"}]
     states = [state for _, state in rows(ledger, "id, state", "activity")]
     assert states == ["pending", "running", "running", "completed"]
 

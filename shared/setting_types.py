@@ -23,6 +23,7 @@ from pydantic_settings import SettingsError as UnreadError
 from shared import hosts
 from shared.addresses import base_url, canonical_broker, canonical_ledger, canonical_url, page_url
 from shared.errors import SettingsInvalidError
+from shared.reconciling import DriftClass
 
 HIDDEN = ConfigDict(hide_input_in_errors=True)
 """For every model of settings."""
@@ -79,6 +80,13 @@ def _recipients(value: str) -> str:
     return ", ".join(found)
 
 
+def _drift_classes(value: str) -> str:
+    found = [part.strip() for part in value.split(",") if part.strip()]
+    if not set(found) <= set(DriftClass):
+        raise ValueError(f"must be of {', '.join(DriftClass)}, separated by commas")
+    return ",".join(found)
+
+
 Optional = BeforeValidator(lambda value: None if value == "" else value)
 Host = Annotated[str, AfterValidator(hosts.canonical)]
 OptionalHost = Annotated[str | None, _read(hosts.canonical), Optional]
@@ -92,6 +100,7 @@ Secret = Annotated[SecretStr | None, AfterValidator(_a_secret), Optional]
 Tokens = Annotated[dict[str, Token], WrapValidator(_tokens)]
 Sender = Annotated[str, AfterValidator(_a_sender)]
 Recipients = Annotated[str, AfterValidator(_recipients)]
+DriftClasses = Annotated[str, AfterValidator(_drift_classes)]
 
 
 _FIELD = re.compile(r'field "(\w+)"')

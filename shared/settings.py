@@ -20,9 +20,11 @@ from shared import hosts
 from shared.connection_settings import Connection, CrowdTwistSettings, OicSettings, SiebelSettings
 from shared.lifecycle.floods import FloodRules
 from shared.pipeline import Lane, Stage
+from shared.reconciling import DriftClass
 from shared.setting_types import (
     HIDDEN,
     BrokerUrl,
+    DriftClasses,
     Host,
     LedgerUrl,
     Networks,
@@ -213,6 +215,28 @@ class CasesSettings(BaseModel):
     holder_fresh_s: float = Field(21_600, gt=0, description="s; who has the address is asked again after so long")
 
 
+class ReconcileSettings(BaseModel):
+    """Comparing Siebel, CrowdTwist and ledger."""
+
+    model_config = HIDDEN
+
+    every_h: float = Field(24, ge=0, description="h; from one scheduled run to the next; 0: none by itself")
+    sample: int = Field(3000, ge=1, description="members that a sampled run asks CrowdTwist about")
+    share: float = Field(0.05, gt=0, le=1, description="part of CrowdTwist's budget that a run may use")
+    settle_s: float = Field(
+        60, ge=0, description="s; a difference counts that is there still so long after the first look"
+    )
+    auto_repair: DriftClasses = Field(
+        "", description="classes, comma separated, that a scheduled run repairs by itself; empty: none"
+    )
+    repair_cap_per_day: int = Field(1000, ge=0, description="members that repairs may send in 24 h, all together")
+
+    @property
+    def repaired_by_itself(self) -> tuple[DriftClass, ...]:
+        """The classes that a scheduled run repairs by itself."""
+        return tuple(DriftClass(one) for one in self.auto_repair.split(",") if one)
+
+
 class MailSettings(BaseModel):
     """Mail to operators: a connection down or back, a held snapshot, a digest of dead letters and Data Errors."""
 
@@ -288,6 +312,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     guard: GuardSettings = Field(default_factory=GuardSettings)
     cases: CasesSettings = Field(default_factory=CasesSettings)
+    reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
     mail: MailSettings = Field(default_factory=MailSettings)
 
     @model_validator(mode="after")

@@ -183,11 +183,16 @@ class CrowdTwist:
         return {"users": len(self._users)}
 
     def inspect(self, method: str, what: str, request: Request) -> Response | None:
-        """Show the users: ``GET users``, one of them with ``?third_party_id=``; ``POST backup`` and ``POST restore``.
+        """Show the users: ``GET users``, one with ``?third_party_id=``; ``POST users``, ``backup``, ``restore``.
 
-        A restore loses whatever came after the backup, as CrowdTwist's own disaster recovery may for up to 24 hours.
+        What is posted as users is planted by no rule.  A restore loses whatever came after the backup, as CrowdTwist's
+        own disaster recovery may for up to 24 hours.
         """
         match method, what:
+            case "POST", "users":
+                planted = request.document()
+                rows = [row for row in planted if isinstance(row, dict)] if isinstance(planted, list) else []
+                return json_response(HTTPStatus.OK, {"planted": sum(map(self._users.plant, rows))})
             case "POST", "backup":
                 self._backup = deepcopy(self.dump())
                 return json_response(HTTPStatus.OK, self.counts())

@@ -234,6 +234,20 @@ class UserStore:
             profile["city"] = None
         profile["date_last_updated"] = int(time.time())
 
+    def plant(self, fields: Fields) -> bool:
+        """Let the user of *fields*' ``third_party_id`` be so, new or known, by no rule: an agent, or a restore.
+
+        What they say goes into the object as it is, the date of its last change included.
+        """
+        number = fields.get("third_party_id")
+        if not isinstance(number, str) or not number:
+            return False
+        user = self.find("third_party_id", number) or self.create({"third_party_id": number})
+        self.update(user, {name: value for name, value in fields.items() if name in self._index})
+        user.profile |= {name: value for name, value in fields.items() if name in user.profile}
+        user.given |= {name: value for name, value in fields.items() if name in user.given}
+        return True
+
     def _rekey(self, user: User, key: str, value: object) -> None:
         old = user.profile[key]
         if isinstance(old, str):
@@ -254,6 +268,7 @@ class UserStore:
             user = User(user_id, {**profile, **dict.fromkeys(_KEYS)})
             self._users[user_id] = user
             self.update(user, given)
+            user.profile["date_last_updated"] = profile["date_last_updated"]
         self._ids = count(max(self._users, default=_FIRST_ID - 1) + 1)
 
 

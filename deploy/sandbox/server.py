@@ -8,6 +8,7 @@ JSON in and out.  ``POST /_sandbox/reset`` on the control port resets all.
 GET state                         counts of calls, members, the busiest minute, calls of one member at once
 GET users / members               what CrowdTwist holds / what Siebel holds; one by ``?third_party_id=``, or by
                                   ``?member_number=`` or ``?row_id=``
+POST users                        change CrowdTwist's users by no rule, dates included: ``[{"third_party_id", ...}]``
 POST, DELETE members              seed Siebel, in bulk: ``[{"member_number", "row_id", label: value, ...}]``; remove
                                   those of ``?member_number=``, one or more with commas between them
 GET calls                         the last calls, newest last: ``?limit=`` (100), ``?key=`` (a member)
@@ -236,6 +237,11 @@ class SandboxControl:
     def user(self, third_party_id: str) -> dict[str, Any] | None:
         """Return one CrowdTwist user, None when there is none."""
         return self._one("crowdtwist/users", third_party_id=third_party_id)
+
+    def plant(self, *users: dict[str, Any]) -> None:
+        """Let CrowdTwist's users of these ``third_party_id`` be so, by no rule: a restore, or an agent's change."""
+        for first in range(0, len(users), _SEEDED_AT_ONCE):
+            self.call("POST", "crowdtwist/users", users[first : first + _SEEDED_AT_ONCE])
 
     def members(self) -> list[dict[str, Any]]:
         """Return Siebel's members."""

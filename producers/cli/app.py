@@ -29,7 +29,7 @@ class Command(NamedTuple):
 
 
 _MACHINE, _PROCESS, _MEMBERS = "On one machine", "One process each", "Members"
-_LOOKING, _REPAIRING = "Looking", "Repairing"
+_LOOKING, _REPAIRING, _TRUTH = "Looking", "Repairing", "Truth"
 
 COMMANDS = {
     "up": Command("installation", _MACHINE, "Run the whole stack on this machine until Ctrl-C."),
@@ -80,6 +80,10 @@ COMMANDS = {
     "jobs": Command("dead_letters", _REPAIRING, "Show requeues, discards and resends, how far they are; stop one."),
     "guards": Command(
         "guards", _REPAIRING, "Show what guards hold, a flood of one Data Error for one; release or discard it."
+    ),
+    "reconcile": Command("reconciliations", _TRUTH, "Compare Siebel, CrowdTwist and the ledger; a job, prints its id."),
+    "reconciliations": Command(
+        "reconciliations", _TRUTH, "Show reconciliations, one with its figures, or its differences; stop one."
     ),
     "connections": Command("status", _REPAIRING, "Show how the connections stand; test, pause or resume one."),
 }

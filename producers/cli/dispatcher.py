@@ -1,4 +1,4 @@
-"""`membersync dispatcher`: sends what is due to the workers; beside it bookkeeping, the desk, mail and metrics."""
+"""`membersync dispatcher`: sends what is due to the workers; beside it books, the desk, runs, mail and metrics."""
 
 import signal
 import threading
@@ -10,6 +10,7 @@ from producers.dispatch.bookkeeper import Bookkeeper
 from producers.dispatch.desk import Desk
 from producers.dispatch.dispatcher import Dispatcher
 from producers.mail.mailer import Mailer
+from producers.operations.reconcile.runner import Runner
 from shared import logs
 
 _STOP_WITHIN_S = 5.0
@@ -27,7 +28,7 @@ def dispatcher() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    runs = [Bookkeeper(of).run, Desk(of).run]
+    runs = [Bookkeeper(of).run, Desk(of).run, Runner(of).run]
     if of.mail.host:
         runs.append(Mailer(of).run)
     with ExitStack() as beside:

@@ -46,6 +46,7 @@ CODES: dict[str, tuple[int, str]] = {
     "no_such_discard": (404, "there is no such discard"),
     "no_such_resend": (404, "there is no such resend"),
     "no_such_guard": (404, "there is no such hold of a guard"),
+    "no_such_reconciliation": (404, "there is no such reconciliation"),
     "no_such_connection": (404, "there is no such connection"),
     "method_not_allowed": (405, "this path has other methods; `Allow` names them"),
     "unfinished_request": (408, "the head or the body of the request did not come in time"),

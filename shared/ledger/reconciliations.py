@@ -208,7 +208,7 @@ _RUNS = text("""
 """)
 # Of one that somebody asked for a few members, or what changed since, the figures say nothing of all.
 _LAST_DONE = text("""
-    select * from reconciliation where state = 'done' and not asked ? 'members' and not asked ? 'since'
+    select * from reconciliation where state = 'done' and not asked ?| array['members', 'since', 'partial']
     order by id desc limit 1
 """)
 _COUNTS = text("""

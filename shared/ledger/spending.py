@@ -65,6 +65,23 @@ def pay(tx: Connection, budget: Budget, lane: Lane, wanted: int, *, heeds_wait: 
     return Grant(granted, 0.0 if granted == wanted else more_in_s(tx, stage))
 
 
+def pay_share(tx: Connection, budget: Budget, share: float, wanted: int) -> Grant:
+    """Pay, in the bulk lane, for up to *wanted* calls of those who may use a *share* of the budget together.
+
+    Shape: *share* above 0, at most 1.  In any 60 s they have no more than that, however many there are.
+    """
+    tx.execute(_LOCK, {"space": _LOCK_SPACE, "stage": STAGES.index(budget.stage), "name": budget.stage})
+    name = f"{budget.stage}{_SHARED}"
+    theirs = sum(int(row.calls) for row in tx.execute(_USED, {"name": name}))
+    allowed = max(1, int(budget.per_minute * share))
+    free = min(allowed - theirs, budget.free(Lane.BULK, used(tx, budget.stage)))
+    granted = max(0, min(wanted, free))
+    if granted:
+        tx.execute(_PAY, {"name": budget.stage, "lane": Lane.BULK, "calls": granted})
+        tx.execute(_PAY, {"name": name, "lane": Lane.BULK, "calls": granted})
+    return Grant(granted, 0.0 if granted == wanted else _AGAIN_S)
+
+
 def more_in_s(tx: Connection, stage: Stage) -> float:
     """Return in how many seconds there is more to spend, at least a tenth of one."""
     return float(tx.execute(_MORE_IN, {"name": stage}).scalar() or 1.0)
@@ -75,6 +92,9 @@ def forget(tx: Connection) -> None:
     tx.execute(_FORGET)
 
 
+_SHARED = "/share"
+"""Beside the name of a connection: what was paid for out of a share of its budget."""
+_AGAIN_S = 0.5
 _LOCK = text("""
     select pg_advisory_xact_lock(:space, :stage),
            (select extract(epoch from wait_until - clock_timestamp()) from connection where name = :name) as wait_s

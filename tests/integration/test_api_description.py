@@ -10,7 +10,9 @@ import pytest
 from sqlalchemy import Engine
 
 from producers.http.request import CODES
+from producers.operations.reconcile.runs import Ask
 from producers.site import create_app
+from shared.ledger import run_turns
 from shared.ledger.jobs import Kind
 from shared.settings import Settings
 from tests.calling import assert_problem, served
@@ -97,7 +99,7 @@ def test_what_needs_a_token_says_so(ledger: Engine, ledger_url: str, document: d
             assert one.get("security", []) == ([] if path in OPEN else [{"token": []}]), (path, method)
             if path not in OPEN:
                 address = path.format_map(
-                    dict.fromkeys(("instance_id", "member_number", "job_id", "case_id", "hold_id"), "1")
+                    dict.fromkeys(("instance_id", "member_number", "job_id", "case_id", "hold_id", "run_id"), "1")
                     | {"name": "oic"}
                 )
                 assert_problem(guarded.request(method, address), 401, "unauthorised")
@@ -120,12 +122,15 @@ def test_lists_are_paged_by_the_cursor_that_they_give(
         client.post("/v1/requeues", json={"ids": [number]})
         client.post("/v1/discards", json={"ids": [number], "reason": "a test member"})
         client.post("/v1/member-events", json={"operation": str(number)})
+        with ledger.begin() as tx:
+            run_turns.create(tx, Ask(sample=number).request("oscar", Settings(_env_file=None)))
     paged = [
         path
         for path, _, one in operations(document)
         if "cursor" in {parameter["name"] for parameter in one.get("parameters", [])} and "{" not in path
     ]
-    lists = {"instances", "cases", "dead-letters", "audit", "refusals", *(f"{kind}s" for kind in Kind)}
+    jobs = (f"{kind}s" for kind in Kind)
+    lists = {"instances", "cases", "dead-letters", "audit", "refusals", "reconciliations", *jobs}
     assert {f"/v1/{name}" for name in lists} == set(paged)
     for path in paged:
         whole = client.get(path, params={"list": "true"}).json()

@@ -1,5 +1,6 @@
 """Each class of difference from what the three sides say of a member; and what is no difference."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -24,7 +25,7 @@ NAME = Unlike("first_name", siebel="Ann", ledger="Anna")
 CT_NAME = Unlike("first_name", crowdtwist="Hanna", ledger="Ann")
 STATUS = Unlike("CT Sync Status", siebel="Success", ledger="CT Failure")
 MEMBER = InSiebel(is_member=True)
-SYNCED = InLedger(has_event=True, acknowledged_at=THEN, was_there=True)
+SYNCED = InLedger(has_event=True, acknowledged=True, acknowledged_at=THEN, was_there=True)
 THERE = InCrowdTwist(is_there=True, is_active=True, agrees=True)
 
 
@@ -64,7 +65,7 @@ FAILED = InLedger(has_event=True)
         (MEMBER, THERE, FAILED, ["ledger_behind"]),
         (MEMBER, in_crowdtwist(), FAILED, []),
         (MEMBER, GONE, FAILED, []),
-        (MEMBER, GONE, InLedger(has_event=True, acknowledged_at=THEN), []),
+        (MEMBER, GONE, InLedger(has_event=True, acknowledged=True, acknowledged_at=THEN), []),
         (STRANGER, THERE, SYNCED, ["orphan"]),
         (STRANGER, InCrowdTwist(is_there=True, is_active=False), SYNCED, []),
         (STRANGER, GONE, SYNCED, []),
@@ -96,8 +97,27 @@ def test_the_first_field_tells_a_difference_and_the_others_are_named() -> None:
     )
 
 
-def test_clocks_that_differ_a_little_are_no_restore() -> None:
-    assert classes(MEMBER, in_crowdtwist(updated_at=THEN - timedelta(seconds=3)), SYNCED) == ["changed_at_destination"]
+@pytest.mark.parametrize(
+    ("seconds", "is_earlier", "expected"),
+    [
+        (-3, False, "changed_at_destination"),
+        (-3, True, "rolled_back"),
+        (3, True, "rolled_back"),
+        (60, True, "changed_at_destination"),
+        (-60, False, "rolled_back"),
+    ],
+)
+def test_near_the_acknowledgement_what_it_took_before_tells_a_restore(
+    *, seconds: int, is_earlier: bool, expected: str
+) -> None:
+    found = replace(in_crowdtwist(updated_at=THEN + timedelta(seconds=seconds)), is_earlier=is_earlier)
+    assert classes(MEMBER, found, SYNCED) == [expected]
+
+
+def test_without_dates_what_it_took_before_tells_a_restore() -> None:
+    assert classes(MEMBER, replace(in_crowdtwist(), is_earlier=True), SYNCED) == ["rolled_back"]
+    undated = InLedger(has_event=True, acknowledged=True, was_there=True)
+    assert classes(MEMBER, in_crowdtwist(updated_at=THEN), undated) == ["changed_at_destination"]
 
 
 SIEBELS = st.builds(
@@ -116,7 +136,11 @@ CROWDTWISTS = st.none() | st.builds(
     updated_at=st.none() | st.datetimes(timezones=st.just(UTC)),
 )
 LEDGERS = st.builds(
-    InLedger, has_event=st.booleans(), acknowledged_at=st.none() | st.just(THEN), was_there=st.booleans()
+    InLedger,
+    has_event=st.booleans(),
+    acknowledged=st.booleans(),
+    acknowledged_at=st.none() | st.just(THEN),
+    was_there=st.booleans(),
 )
 
 

@@ -40,9 +40,12 @@ class Order(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Unlike:
-    """A field whose values differ, with what each side has of it; None: nothing, or that side was not compared."""
+    """A field whose values differ, with what each side has of it; None: nothing, or that side was not compared.
 
-    field: str
+    Shape: *field* None: something differs, and which field is not known any more.
+    """
+
+    field: str | None
     siebel: Any = None
     crowdtwist: Any = None
     ledger: Any = None
@@ -75,17 +78,19 @@ class InCrowdTwist:
     unlike: Sequence[Unlike] = ()
     agrees: bool | None = None
     updated_at: datetime | None = None
+    is_earlier: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class InLedger:
     """What the ledger knows.
 
-    Shape: *has_event* one was accepted and not passed over; *acknowledged_at* when CrowdTwist last took one, None:
-    never; *was_there* it showed the member then.
+    Shape: *has_event* one was accepted and not passed over; *acknowledged* CrowdTwist took one, last at
+    *acknowledged_at*, None: that is not known any more; *was_there* it showed the member then.
     """
 
     has_event: bool
+    acknowledged: bool = False
     acknowledged_at: datetime | None = None
     was_there: bool = False
 
@@ -125,8 +130,8 @@ def _of_content(siebel: InSiebel, crowdtwist: InCrowdTwist | None, ledger: InLed
         cause = _told(DriftClass.LEDGER_BEHIND, siebel.unlike, "CrowdTwist has what Siebel has; no event of it came")
     elif siebel.unlike:
         cause = _told(DriftClass.MISSED_EVENT, siebel.unlike, _MISSED[siebel.order])
-    elif crowdtwist is not None and ledger.acknowledged_at is not None:
-        cause = _after_success(crowdtwist, ledger, ledger.acknowledged_at)
+    elif crowdtwist is not None and ledger.acknowledged:
+        cause = _after_success(crowdtwist, ledger)
     elif agrees:  # else: what never succeeded is a dead letter or Data Error, and told as such
         cause = Cause(DriftClass.LEDGER_BEHIND, "CrowdTwist has what Siebel has; by our record it never took it")
     return cause
@@ -140,26 +145,33 @@ def _without_event(crowdtwist: InCrowdTwist | None) -> Cause:
     return Cause(DriftClass.NEVER_SENT, f"in Siebel, and no event of it ever came{known}")
 
 
-def _after_success(crowdtwist: InCrowdTwist, ledger: InLedger, acknowledged_at: datetime) -> Cause | None:
-    if not crowdtwist.is_there:
-        if not ledger.was_there:
-            return None
-        what = f"CrowdTwist took it on {_instant(acknowledged_at)} and has it no more; it may have been erased lawfully"
+def _after_success(crowdtwist: InCrowdTwist, ledger: InLedger) -> Cause | None:
+    taken = "" if ledger.acknowledged_at is None else f" on {_instant(ledger.acknowledged_at)}"
+    if not crowdtwist.is_there and ledger.was_there:
+        what = f"CrowdTwist took it{taken} and has it no more; it may have been erased lawfully"
         return Cause(DriftClass.GONE_AT_DESTINATION, what)
     if not crowdtwist.unlike:
         return None
     if crowdtwist.agrees:
         what = "CrowdTwist has what Siebel has; our record of what it showed is another"
         return _told(DriftClass.LEDGER_BEHIND, crowdtwist.unlike, what)
-    changed = crowdtwist.updated_at
-    if changed is not None and changed < acknowledged_at - _CLOCKS:
-        what = (
-            f"CrowdTwist's own date, {_instant(changed)}, is before its acknowledgement of {_instant(acknowledged_at)}"
-        )
+    changed = "" if crowdtwist.updated_at is None else f" on {_instant(crowdtwist.updated_at)}"
+    if _is_rolled_back(crowdtwist, ledger.acknowledged_at):
+        earlier = ", and has what it took before that" if crowdtwist.is_earlier else ""
+        what = f"CrowdTwist took a change{taken}; by its own date it was last changed{changed or ' before'}{earlier}"
         return _told(DriftClass.ROLLED_BACK, crowdtwist.unlike, what)
-    when = "" if changed is None else f", on {_instant(changed)}"
-    what = f"changed in CrowdTwist{when} after its acknowledgement of {_instant(acknowledged_at)}"
+    what = f"changed in CrowdTwist{changed}, after it took our last change{taken}"
     return _told(DriftClass.CHANGED_AT_DESTINATION, crowdtwist.unlike, what)
+
+
+def _is_rolled_back(crowdtwist: InCrowdTwist, acknowledged_at: datetime | None) -> bool:
+    """Return whether CrowdTwist is older than its own acknowledgement; near that, by whether it has what was before."""
+    changed = crowdtwist.updated_at
+    if changed is None or acknowledged_at is None:
+        return crowdtwist.is_earlier
+    if abs(changed - acknowledged_at) <= _CLOCKS:
+        return crowdtwist.is_earlier
+    return changed < acknowledged_at
 
 
 _MISSED = {
@@ -171,7 +183,7 @@ _MISSED = {
 
 def _told(of: DriftClass, unlike: Sequence[Unlike], evidence: str) -> Cause:
     """Return the cause as its first field tells it; the other fields are named."""
-    first, others = unlike[0], [one.field for one in unlike[1:]]
+    first, others = unlike[0], [one.field for one in unlike[1:] if one.field]
     if others:
         more = f" and {len(others) - _ALSO_SAID} more" if len(others) > _ALSO_SAID else ""
         evidence = f"{evidence}; also {', '.join(others[:_ALSO_SAID])}{more}"

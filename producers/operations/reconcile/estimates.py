@@ -63,25 +63,29 @@ def allocation(sizes: Mapping[str, int], sample: int) -> dict[str, int]:
 
 
 def estimate(strata: Iterable[Looked], confidence: float = CONFIDENCE) -> Estimate | None:
-    """Combine the strata; None: there is nobody.
+    """Combine the strata; None: nobody was looked at.
 
-    Of a stratum that nobody was looked at in, anything is possible, and its whole weight goes into the interval.
+    Of a stratum in which nobody was, anything is possible: its whole weight goes into the interval, and the guess is
+    what was found in those that were sampled.
     """
     strata = [one for one in strata if one.size]
-    whole = sum(one.size for one in strata)
-    if not whole:
-        return None
     looked = [one for one in strata if one.looked]
-    known = sum(one.size for one in looked)
-    rate = sum(one.size * one.found / one.looked for one in looked) / known if known else 0.0
-    below, above = 0.0, 0.0
+    if not looked:
+        return None
+    whole = sum(one.size for one in strata)
+    found = below = above = 0.0
     for one in looked:
         low, high = bounds(one, confidence)
         weight, part = one.size / whole, one.found / one.looked
+        found += weight * part
         below += (weight * (part - low / one.size)) ** 2
         above += (weight * (high / one.size - part)) ** 2
-    of_these, unknown = rate * known / whole, (whole - known) / whole
-    return Estimate(rate, max(0.0, of_these - sqrt(below)), min(1.0, of_these + sqrt(above) + unknown))
+    unknown = 1 - sum(one.size for one in looked) / whole
+    sampled = [one for one in looked if one.looked < one.size]
+    rate = sum(one.size * one.found / one.looked for one in sampled) / max(1, sum(one.size for one in sampled))
+    return Estimate(
+        min(1.0, found + unknown * rate), max(0.0, found - sqrt(below)), min(1.0, found + sqrt(above) + unknown)
+    )
 
 
 def bounds(of: Looked, confidence: float = CONFIDENCE) -> tuple[int, int]:
@@ -144,7 +148,7 @@ def said(found: Estimate | None, *, members: int, compared: int, differ: int, al
     Shape: *differ* members of those that were looked at; *all_take_s* how long it would take to look at all.
     """
     if found is None:
-        return "there is nobody to compare"
+        return "nobody was compared"
     at_most = f"{found.high:.2%} of {members:,} members ({round(found.high * members):,})"
     if found.low == found.high:
         return f"all of {members:,} members were looked at: {differ:,} differ"

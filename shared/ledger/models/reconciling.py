@@ -158,6 +158,7 @@ class DifferenceRow(Base):
     first_seen_at: Mapped[datetime] = mapped_column(INSTANT)
     seen_at: Mapped[datetime] = mapped_column(INSTANT)
     evidence: Mapped[str] = mapped_column(Text)
+    acknowledged_at: Mapped[datetime | None] = mapped_column(INSTANT)
     repairs: Mapped[int] = mapped_column(SmallInteger, server_default=_NONE)
     repaired_at: Mapped[datetime | None] = mapped_column(INSTANT)
     """When a repair took it up last."""

@@ -1,0 +1,390 @@
+"""Carries a run on, step by step: each step reads outside, then writes what it saw and how far it is, in one go.
+
+| phase      | a step is                                        | cursor                         |
+|------------|--------------------------------------------------|--------------------------------|
+| siebel     | a page of Siebel, some rows of its file, or some | the last ROW_ID, or the place  |
+|            | of the members that were named                   |                                |
+| ledger     | some of the ledger's members                     | the last Member Number         |
+| file       | some rows of CrowdTwist's file                   | the place                      |
+| draw       | all                                              |                                |
+| crowdtwist | some of those that were drawn                    | none: who is left says it      |
+| second     | some of those that are suspected and have settled| none: the same                 |
+
+So a run that is killed anywhere goes on where it was.  It is carried in a process of its own, so that it takes nothing
+from the dispatcher but the machine's idle time; it ends with its parent.
+"""
+
+import asyncio
+import os
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+
+from producers.intake.siebel_rows import RecordReader, SiebelRecord
+from producers.operations.reconcile import estimates, files, looks
+from producers.operations.reconcile.figures import figures
+from producers.operations.reconcile.looks import Now, Row
+from producers.operations.reconcile.outside import LEASE_S, GaveUpError, Outside, Unread
+from producers.operations.reconcile.sides import NOTHING, Sides
+from shared import logs
+from shared.errors import LedgerError
+from shared.ledger import run_turns, sightings
+from shared.ledger.engine import Ledger, Transaction, engine, transaction
+from shared.ledger.run_turns import RunLostError, Turn
+from shared.ledger.sightings import Found, Sighting
+from shared.reconciling import Outcome, Phase, RunMode, RunState, Side
+from shared.settings import Settings, settings
+from shared.systems.crowdtwist import User
+from shared.systems.siebel import FIRST_ID
+
+log = logs.logger(__name__)
+
+PATIENCE_S = 6 * 3600.0
+_MEMBERS_AT_ONCE = 2_000
+_ROWS_AT_ONCE = 100
+_TOKEN_BITS = 62
+_NICE = 10
+_PARENT_EVERY_S = 2.0
+
+
+def main() -> None:
+    """Carry on what is open, then end; the process of a `runner`."""
+    of = settings()
+    logs.configure("reconcile", of.log_level)
+    with suppress(OSError):
+        os.nice(_NICE)
+    try:
+        while carry_on(of):
+            pass
+    except LedgerError as error:
+        log.warning("nothing is reconciled", cause=str(error))
+
+
+def carry_on(of: Settings, *, patience_s: float = PATIENCE_S) -> bool:
+    """Take the oldest open run and carry it on to its end; False: there was none to be had."""
+    ledger = engine(of.require_ledger(), durable=False)
+    with transaction(ledger) as tx:
+        turn = run_turns.take(tx, secrets.randbits(_TOKEN_BITS) + 1, lease_s=LEASE_S)
+    if turn is None:
+        return False
+    log.info("reconciles", run=turn.id, mode=turn.mode, phase=turn.phase)
+    asyncio.run(_watched(Carrier(of, ledger, turn, patience_s=patience_s)))
+    return True
+
+
+async def _watched(carrier: "Carrier") -> None:
+    """Carry a run on while the parent lives."""
+    parent = os.getppid()
+    task = asyncio.create_task(carrier.run())
+    while not task.done():
+        await asyncio.wait([task], timeout=_PARENT_EVERY_S)
+        if os.getppid() != parent:
+            task.cancel()
+            break
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+class Carrier:
+    """One run, in the hands of this process."""
+
+    def __init__(self, of: Settings, ledger: Ledger, turn: Turn, *, patience_s: float) -> None:
+        self._settings = of
+        self._ledger = ledger
+        self._turn = turn
+        self._patience_s = patience_s
+        self._phase = turn.phase
+        self._cursor = turn.cursor
+        self._reader = RecordReader(of, turn.now)
+
+    async def run(self) -> None:
+        """Carry it on to its end, whatever that is; one that was lost is left alone."""
+        self._outside = Outside(self._settings, self._ledger, self._turn, patience_s=self._patience_s)
+        try:
+            while self._phase is not Phase.END:
+                await self._step()
+            self._finish(RunState.DONE, None)
+        except RunLostError:
+            log.info("the run was stopped, or another carries it on", run=self._turn.id)
+        except GaveUpError as error:
+            self._finish(RunState.FAILED, str(error))
+        except LedgerError:
+            raise
+        except Exception as error:  # noqa: BLE001  # whoever takes it up next would meet the same
+            log.error("a bug ends the run", run=self._turn.id, error=type(error).__name__)
+            self._finish(RunState.FAILED, f"a bug of membersync ended it ({type(error).__name__})")
+        finally:
+            await self._outside.close()
+
+    async def _step(self) -> None:
+        match self._phase:
+            case Phase.SIEBEL:
+                await self._siebel()
+            case Phase.LEDGER:
+                self._members_of_ledger()
+            case Phase.FILE:
+                self._file()
+            case Phase.DRAW:
+                self._draw()
+            case Phase.CROWDTWIST:
+                await self._crowdtwist()
+            case Phase.SECOND:
+                await self._second()
+            case Phase.END:
+                pass
+
+    def _advance(self, tx: Transaction, phase: Phase, cursor: str = "", **more: int) -> None:
+        more |= self._outside.take_calls()
+        run_turns.advance(tx, self._turn, lease_s=LEASE_S, phase=phase, cursor=cursor, more=more)
+        self._phase, self._cursor = phase, cursor
+
+    def _sides(self, tx: Transaction) -> Sides:
+        return Sides(self._settings, run_turns.now(tx))
+
+    @property
+    def _asks_all(self) -> bool:
+        return self._turn.mode is RunMode.FULL and self._outside.has_crowdtwist
+
+    async def _siebel(self) -> None:
+        turn = self._turn
+        if Side.SIEBEL in turn.files:
+            self._rows_of_file()
+        elif turn.members:
+            await self._named()
+        elif not self._outside.has_siebel:
+            raise GaveUpError("MEMBERSYNC_SIEBEL__BASE_URL is not set, and no file of Siebel's members was given")
+        else:
+            began = time.monotonic()
+            after = self._cursor or FIRST_ID
+            page = await self._outside.page(after, turn.since)
+            if page.last_id is None:
+                self._end_of_siebel()
+                return
+            took_s = time.monotonic() - began
+            self._see([Row(self._reader.of_row(row), after) for row in page.rows], Phase.SIEBEL, page.last_id)
+            await self._outside.nap(max(0.0, time.monotonic() - began - took_s))
+
+    def _end_of_siebel(self) -> None:
+        with transaction(self._ledger) as tx:
+            self._advance(tx, Phase.LEDGER if self._turn.is_whole else Phase.FILE)
+
+    def _rows_of_file(self) -> None:
+        place = int(self._cursor or 0)
+        with transaction(self._ledger) as tx:
+            packed = run_turns.handed_over(tx, self._turn.id, Side.SIEBEL, place)
+        if packed is None:
+            self._end_of_siebel()
+            return
+        rows = [(said, files.record_of(said)) for said in files.unpacked(packed)]
+        wanted = set(self._turn.members)
+        since = self._turn.since
+        chosen = [
+            Row(record, kept=None if self._outside.has_siebel else said)
+            for said, record in rows
+            if (not wanted or record.member_number in wanted) and _is_since(record, since)
+        ]
+        self._see(chosen, Phase.SIEBEL, str(place + 1))
+
+    async def _named(self) -> None:
+        """Read the next of the members that were named; of one that Siebel has not, what CrowdTwist has is judged."""
+        place = int(self._cursor or 0)
+        numbers = self._turn.members[place : place + _ROWS_AT_ONCE]
+        if not numbers:
+            self._end_of_siebel()
+            return
+        found = await self._outside.rows([(number, None) for number in numbers])
+        rows = [Row(self._reader.of_row(row)) for row in found if row is not None and not isinstance(row, Unread)]
+        absent = [number for number, row in zip(numbers, found, strict=True) if row is None]
+        unread = [number for number, row in zip(numbers, found, strict=True) if isinstance(row, Unread)]
+        self._see(rows, Phase.SIEBEL, str(place + len(numbers)), absent, unread)
+
+    def _see(
+        self, rows: Sequence[Row], phase: Phase, cursor: str, absent: Sequence[str] = (), unread: Sequence[str] = ()
+    ) -> None:
+        """Take the first look at these rows, and move on."""
+        numbers = [row.record.member_number for row in rows if row.record.member_number is not None]
+        with transaction(self._ledger) as tx:
+            sides = self._sides(tx)
+            known = sightings.known(tx, [*numbers, *absent])
+            unlike = [
+                row.record.member_number or ""
+                for row in rows
+                if looks.is_unlike(
+                    sides.in_siebel(row.record, known.get(row.record.member_number or "")),
+                    known.get(row.record.member_number or ""),
+                )
+            ]
+            details = sightings.details(tx, unlike) if unlike else {}
+            seen = [
+                found
+                for row in rows
+                if (number := row.record.member_number) is not None
+                and (found := looks.first_at_row(sides, row, known.get(number), details.get(number))) is not None
+            ]
+            members = sum(sides.is_member(row.record) for row in rows)
+            seen += [looks.not_in_siebel(known[number]) for number in absent if number in known]
+            seen += [looks.unread(number) for number in unread]
+            self._write(tx, seen)
+            named = len(known) if not self._turn.is_whole else 0
+            self._advance(tx, phase, cursor, in_siebel=members, in_ledger=named)
+
+    def _write(self, tx: Transaction, seen: Sequence[Sighting]) -> None:
+        drawn = self._asks_all
+        sightings.see(tx, self._turn.id, self._turn.seed, [looks.drawn(one) for one in seen] if drawn else seen)
+
+    def _members_of_ledger(self) -> None:
+        with transaction(self._ledger) as tx:
+            after = self._cursor
+            unseen, last, count = sightings.unseen(tx, self._turn.id, after=after, limit=_MEMBERS_AT_ONCE)
+            self._write(tx, [looks.not_in_siebel(one) for one in sightings.known(tx, unseen).values()])
+            self._advance(tx, Phase.FILE if last is None else Phase.LEDGER, last or "", in_ledger=count)
+
+    def _file(self) -> None:
+        place = int(self._cursor or 0)
+        with transaction(self._ledger) as tx:
+            packed = run_turns.handed_over(tx, self._turn.id, Side.CROWDTWIST, place)
+            if packed is None:
+                self._advance(tx, Phase.DRAW)
+                return
+            users = files.by_member(files.unpacked(packed), lambda ids: sightings.members_of_users(tx, ids))
+            if self._turn.members:
+                users = {number: user for number, user in users.items() if number in self._turn.members}
+            sides, known = self._sides(tx), sightings.known(tx, list(users))
+            seen = sightings.seen(tx, self._turn.id, list(users))
+            fresh = [looks.only_in_file(number, known.get(number)) for number in users if number not in seen]
+            if self._turn.is_whole:
+                sightings.see(tx, self._turn.id, self._turn.seed, fresh)
+                seen |= {one.member_number: one for one in fresh}
+            kept = not self._outside.has_crowdtwist
+            acknowledged = {number: one.acknowledged_at for number, one in sightings.details(tx, list(seen)).items()}
+            changed = [
+                looks.first_at_user(sides, one, users[number], known.get(number), users[number] if kept else None)
+                for number, one in seen.items()
+                if one.outcome is None and not files.is_stale(users[number], acknowledged.get(number))
+            ]
+            sightings.looked(tx, self._turn.id, changed)
+            self._advance(tx, Phase.FILE, str(place + 1), in_crowdtwist=len(users))
+
+    def _draw(self) -> None:
+        with transaction(self._ledger) as tx:
+            sizes = {one.stratum: one.size for one in sightings.sizes(tx, self._turn.id) if one.size}
+            sample = self._turn.sample
+            drawn = sizes
+            if self._turn.mode is RunMode.SAMPLE and sample is not None:
+                others = {name: size for name, size in sizes.items() if name not in looks.SUSPECT_STRATA}
+                drawn = {name: min(size, sample) for name, size in sizes.items() if name not in others}
+                drawn |= estimates.allocation(others, sample)
+            if not self._outside.has_crowdtwist:
+                drawn = {}
+            elif not self._asks_all:
+                sightings.draw(tx, self._turn.id, drawn)
+            self._advance(tx, Phase.CROWDTWIST, to_look_at=sum(drawn.values()))
+
+    async def _crowdtwist(self) -> None:
+        with transaction(self._ledger) as tx:
+            seen = sightings.to_look_at(tx, self._turn.id, limit=self._outside.chunk)
+        if not seen:
+            with transaction(self._ledger) as tx:
+                self._advance(tx, Phase.SECOND)
+            return
+        numbers = [one.member_number for one in seen]
+        users = await self._outside.users(numbers)
+        with transaction(self._ledger) as tx:
+            sides, known = self._sides(tx), sightings.known(tx, numbers)
+            looked = [
+                looks.unread_of(one)
+                if isinstance(user, Unread)
+                else looks.first_at_user(sides, one, user, known.get(one.member_number))
+                for one, user in zip(seen, users, strict=True)
+            ]
+            sightings.looked(tx, self._turn.id, looked)
+            unread = sum(one.outcome == Outcome.UNREAD for one in looked)
+            there = sum(user is not None and not isinstance(user, Unread) for user in users)
+            compared = len(looked) - unread
+            self._advance(tx, Phase.CROWDTWIST, compared=compared, unread=unread, in_crowdtwist=there)
+
+    async def _second(self) -> None:
+        settle_s = self._turn.settle_s
+        with transaction(self._ledger) as tx:
+            ripe = sightings.suspected(tx, self._turn.id, settle_s=settle_s, limit=_ROWS_AT_ONCE)
+            left_s = None if ripe else sightings.settles_in_s(tx, self._turn.id, settle_s=settle_s)
+            if not ripe and left_s is None:
+                self._advance(tx, Phase.END)
+                return
+        if not ripe:
+            await self._outside.nap(min(left_s or 0.0, LEASE_S), "what differs to settle before the second look")
+            return
+        records = await self._records(ripe)
+        users = await self._users(ripe)
+        self._conclude(ripe, records, users)
+
+    async def _records(self, ripe: Sequence[Sighting]) -> dict[str, SiebelRecord | Unread | None]:
+        """Read Siebel's rows of these again: the page where they stood, and by number who is not there any more."""
+        found: dict[str, SiebelRecord | Unread | None] = {}
+        if not self._outside.has_siebel:
+            for one in ripe:
+                kept = (one.from_file or {}).get("siebel")
+                found[one.member_number] = None if kept is None else files.record_of(kept)
+            return found
+        for after, some in looks.pages(ripe).items():
+            if after:
+                page = await self._outside.page(after, self._turn.since)
+                rows = {row.row_id: row for row in page.rows}
+                for one in some:
+                    row = rows.get(one.row_id or "")
+                    if row is not None and row.member_number == one.member_number:
+                        found[one.member_number] = self._reader.of_row(row)
+        rest = [one for one in ripe if one.member_number not in found]
+        answers = await self._outside.rows([(one.member_number, one.row_id) for one in rest])
+        for one, answer in zip(rest, answers, strict=True):
+            is_row = answer is not None and not isinstance(answer, Unread)
+            found[one.member_number] = self._reader.of_row(answer) if is_row else answer  # type: ignore[arg-type,assignment]
+        return found
+
+    async def _users(self, ripe: Sequence[Sighting]) -> dict[str, User | Unread | None]:
+        asked = [one for one in ripe if one.crowdtwist is not None]
+        if not self._outside.has_crowdtwist:
+            return {one.member_number: (one.from_file or {}).get("crowdtwist") for one in asked}
+        numbers = [one.member_number for one in asked]
+        return dict(zip(numbers, await self._outside.users(numbers), strict=True))
+
+    def _conclude(
+        self,
+        ripe: Sequence[Sighting],
+        records: Mapping[str, SiebelRecord | Unread | None],
+        users: Mapping[str, User | Unread | None],
+    ) -> None:
+        outcomes: dict[str, Outcome] = {}
+        differences: list[Found] = []
+        with transaction(self._ledger) as tx:
+            sides = self._sides(tx)
+            known = sightings.known(tx, list(records))
+            details = sightings.details(tx, list(records))
+            for one in ripe:
+                number = one.member_number
+                record, user = records[number], users.get(number)
+                if isinstance(record, Unread) or isinstance(user, Unread):
+                    outcomes[number] = Outcome.UNREAD
+                    continue
+                now = Now(record, user, number in users)
+                outcome, found = looks.second(sides, one, now, known.get(number), details.get(number, NOTHING))
+                outcomes[number] = outcome
+                differences += found
+            sightings.conclude(tx, self._turn.id, outcomes, differences)
+            moving = sum(outcome is Outcome.MOVING for outcome in outcomes.values())
+            self._advance(tx, Phase.SECOND, moving=moving)
+
+    def _finish(self, state: RunState, why: str | None) -> None:
+        """End the run, durably, with what it has."""
+        with transaction(engine(self._settings.require_ledger())) as tx:
+            if state is not RunState.DONE:
+                sightings.leave_moving(tx, self._turn.id)
+            found = figures(tx, self._turn.id, per_minute=self._outside.per_minute)
+            run_turns.finish(tx, self._turn, state, why, found)
+        log.info("reconciled", run=self._turn.id, state=state, why=why)
+
+
+def _is_since(record: SiebelRecord, since: datetime | None) -> bool:
+    return since is None or record.event is None or record.event.occurred_at >= since

@@ -1,0 +1,176 @@
+"""Runs as operators and the schedule have them: start one, with files or without, stop it; for api, console and cli.
+
+Whatever changes something is recorded with who asked, in the transaction that does it.  A file is read by whoever asks,
+where it lies, and its rows are handed over through the ledger: the dispatcher that carries the run on may be on another
+machine.  They go with the end of the run.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from producers.operations.job_control import AskError, Operator
+from producers.operations.reconcile.figures import figures
+from producers.operations.reconcile.files import HandedOver, packed
+from producers.operations.reconcile.outside import CONTRACT_PER_MINUTE
+from shared.ledger import reconciliations, run_turns
+from shared.ledger.engine import Ledger, Transaction, repeated, transaction
+from shared.ledger.filters import has_control
+from shared.ledger.jobs import Action, record
+from shared.ledger.reconciliations import Run, RunPage
+from shared.ledger.run_turns import Request
+from shared.reconciling import RunMode, Side
+from shared.settings import Settings
+
+MEMBERS_MAX = 10_000
+_FILED = 50
+_SEED_BITS = 62
+_SCHEDULE = "schedule"
+"""Who asks for a run that nobody asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A run as somebody asks for it; nothing said: a sample of the usual size.
+
+    Shape: *full* about everybody, *sample* about so many; of a CrowdTwist file alone nobody is drawn beside it.
+    """
+
+    full: bool = False
+    sample: int | None = None
+    since: datetime | None = None
+    members: Sequence[str] = ()
+    share: float | None = None
+    files: Mapping[Side, HandedOver] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself.
+
+        Raises:
+            AskError: with the field.
+        """
+        if self.full and self.sample is not None:
+            raise AskError("sample", "give full or sample, one of them")
+        if self.sample is not None and self.sample < 1:
+            raise AskError("sample", "must be 1 or more")
+        if self.share is not None and not 0 < self.share <= 1:
+            raise AskError("share", "must be above 0 and at most 1")
+        if len(self.members) > MEMBERS_MAX:
+            raise AskError("members", f"are more than {MEMBERS_MAX}")
+        if any(not number.strip() or has_control(number) for number in self.members):
+            raise AskError("members", "holds something that is no member number")
+
+    def request(self, asker: str, of: Settings, *, scheduled: bool = False) -> Request:
+        """Return the run that is asked for, with what is said in *of* where nothing was."""
+        asked: dict[str, Any] = {}
+        if self.members:
+            asked["members"] = list(dict.fromkeys(number.strip() for number in self.members))
+        if self.since is not None:
+            asked["since"] = self.since.isoformat()
+        if self.files:
+            asked["files"] = {side.value: file.name for side, file in self.files.items()}
+        if Side.SIEBEL in self.files and self.files[Side.SIEBEL].is_partial:
+            asked["partial"] = True
+        is_full = self.full or (bool(self.members) and self.sample is None)
+        sample = None if is_full else self.sample or (0 if Side.CROWDTWIST in self.files else of.reconcile.sample)
+        return Request(
+            mode=RunMode.FULL if is_full else RunMode.SAMPLE,
+            requested_by=asker,
+            asked=asked,
+            sample=sample,
+            share=self.share or of.reconcile.share,
+            settle_s=of.reconcile.settle_s,
+            seed=secrets.randbits(_SEED_BITS),
+            scheduled=scheduled,
+        )
+
+
+def start(ledger: Ledger, operator: Operator, ask: Ask, of: Settings) -> Run:
+    """Make a run, hand its files over; it goes on by itself from here.
+
+    Raises:
+        AskError: Siebel's members are nowhere to be read.
+        BodyError: a file cannot be read; the run is stopped.
+    """
+    if of.siebel.base_url is None and Side.SIEBEL not in ask.files:
+        raise AskError("siebel_file", "MEMBERSYNC_SIEBEL__BASE_URL is not set, so give a file of Siebel's members")
+    request = ask.request(operator.name, of)
+
+    def made() -> int:
+        with transaction(ledger) as tx:
+            run_id = run_turns.create(tx, request)
+            _record(tx, operator, "reconcile", f"run {run_id}", request.asked)
+        return run_id
+
+    run_id = repeated(made)
+    try:
+        for side, file in ask.files.items():
+            for place, rows in enumerate(packed(file.rows)):
+                with transaction(ledger) as tx:
+                    run_turns.hand_over(tx, run_id, side, place, rows)
+    except BaseException:
+        stop(ledger, operator, run_id, why="its file could not be read whole")
+        raise
+    with transaction(ledger) as tx:
+        if ask.files:
+            run_turns.loaded(tx, run_id)
+        return _read(tx, run_id)
+
+
+def stop(ledger: Ledger, operator: Operator, run_id: int, *, why: str | None = None) -> bool:
+    """Stop a run; what it found stays.  False: there is none, or it is over."""
+
+    def stopped() -> bool:
+        with transaction(ledger) as tx:
+            run = reconciliations.read_run(tx, run_id)
+            if run is None or run.over:
+                is_stopped = False
+            else:
+                found = figures(tx, run_id, per_minute=CONTRACT_PER_MINUTE)
+                is_stopped = run_turns.stop(tx, run_id, why or f"stopped by {operator.name}", found)
+            answer = "stopped" if is_stopped else "refused: no such run, or it is over"
+            _record(tx, operator, "stop reconcile", answer, {"run": str(run_id)})
+        return is_stopped
+
+    return repeated(stopped)
+
+
+def read(ledger: Ledger, run_id: int) -> Run | None:
+    """Return one run; None: there is none."""
+    with transaction(ledger) as tx:
+        return reconciliations.read_run(tx, run_id)
+
+
+def listed(ledger: Ledger, *, limit: int, before: int | None = None) -> RunPage:
+    """List runs, newest first."""
+    with transaction(ledger) as tx:
+        return reconciliations.list_runs(tx, limit=limit, before=before)
+
+
+def why_not_scheduled(of: Settings) -> str | None:
+    """Say why no run is made by itself; None: they are."""
+    if not of.reconcile.every_h:
+        return "MEMBERSYNC_RECONCILE__EVERY_H is 0"
+    unset = [name for name in ("SIEBEL", "CROWDTWIST") if getattr(of, name.lower()).base_url is None]
+    return " and ".join(f"MEMBERSYNC_{name}__BASE_URL" for name in unset) + " not set" if unset else None
+
+
+def schedule(tx: Transaction, of: Settings) -> int | None:
+    """Make the scheduled run if it is time; None: it is not."""
+    request = Ask().request(_SCHEDULE, of, scheduled=True)
+    return run_turns.schedule(tx, request, every_h=of.reconcile.every_h)
+
+
+def _read(tx: Transaction, run_id: int) -> Run:
+    run = reconciliations.read_run(tx, run_id)
+    if run is None:
+        raise LookupError(f"run {run_id} is gone")
+    return run
+
+
+def _record(tx: Transaction, operator: Operator, what: str, answer: str, asked: Mapping[str, Any]) -> None:
+    members = asked.get("members", ())
+    filed = dict(asked) if len(members) <= _FILED else {**asked, "members": members[:_FILED], "and_more": len(members)}
+    record(tx, Action(operator.name, operator.role, what, answer, asked=filed, count=len(members)))

@@ -123,7 +123,7 @@ def outcomes_chart(
         if drawn:
             chart.add_xml_filter(lambda root: _with_places(root, chart, outages, steps, leads))
         said = f"Outcomes per {steps.named} from {steps.label(0)}, outages of connections above"
-        return _rendered(chart, steps, drawn, said, leads)
+        return _drawn(chart, drawn, said, steps, leads)
 
     return Svg("".join(draw(*size) for size in _SIZES))
 
@@ -153,9 +153,52 @@ def waits_chart(waited: Sequence[Waits], steps: Steps) -> Svg:
             columns = [found.get(column) for column in range(steps.count)]
             chart.add(name, [round(getattr(one, field), 3) if one else None for one in columns])
         said = f"Wait from acceptance to Siebel per {steps.named} from {steps.label(0)}"
-        return _rendered(chart, steps, [(name, number) for number, (name, _) in enumerate(WAITS)], said, None)
+        return _drawn(chart, [(name, number) for number, (name, _) in enumerate(WAITS)], said, steps, None)
 
     return Svg("".join(draw(*size) for size in _SIZES))
+
+
+@dataclass(frozen=True, slots=True)
+class Estimated:
+    """What one run estimates: parts of all members, with the bounds of its interval; *label* says which run it is."""
+
+    label: str
+    estimate: float
+    low: float
+    high: float
+
+    @property
+    def whisker(self) -> dict[str, object]:
+        """What pygal draws of it."""
+        said = f"{share(self.estimate)}, between {share(self.low)} and {share(self.high)}"
+        return {"value": self.estimate, "ci": {"low": self.low, "high": self.high}, "formatter": lambda _: said}
+
+
+def drift_chart(estimated: Sequence[Estimated]) -> Svg:
+    """Draw what runs estimate, oldest first, each with its interval as a whisker."""
+
+    def draw(kind: str, width: int, labels: int) -> str:
+        every = -(-len(estimated) // labels) or 1
+        chart = Line(
+            css=[], js=[], classes=["plot", kind], disable_xml_declaration=True, no_prefix=True, show_legend=False,
+            width=width, height=_HEIGHT, margin=4, margin_right=40, margin_top=_STRIP + 4,
+            spacing=4, min_scale=2, max_scale=5,
+            truncate_label=-1, show_minor_x_labels=False, dots_size=3, no_data_text="nothing yet", include_x_axis=True,
+            x_labels=[one.label for one in estimated], x_labels_major=[one.label for one in estimated[::every]],
+            value_formatter=share,
+        )  # fmt: skip
+        if estimated:
+            chart.range = (0, max(1e-6, *(one.high for one in estimated)))
+            chart.add("differ", [one.whisker for one in estimated])
+        said = "Part of all members that differ, by run, with its 95 % interval"
+        return _drawn(chart, [("differ", 0)], said, None, None)
+
+    return Svg("".join(draw(*size) for size in _SIZES))
+
+
+def share(part: float | None) -> str:
+    """Return a part of all members in per cent, with as many digits as say something."""
+    return "" if part is None else f"{100 * part:.2g} %"
 
 
 def _options(steps: Steps, kind: str, width: int, labels: int) -> dict[str, object]:
@@ -181,7 +224,7 @@ def _options(steps: Steps, kind: str, width: int, labels: int) -> dict[str, obje
     }
 
 
-def _rendered(chart: Graph, steps: Steps, names: Sequence[tuple[str, int]], said: str, leads: Leads | None) -> str:
+def _drawn(chart: Graph, names: Sequence[tuple[str, int]], said: str, steps: Steps | None, leads: Leads | None) -> str:
     """Render *chart*: its series have the *names*, each with the number of its colour; *said* is read aloud."""
 
     def ours(root: "Element") -> "Element":
@@ -244,7 +287,7 @@ def _strip(root: "Element") -> None:
                 parent.remove(child)
 
 
-def _give_tooltips(series: "Element", name: str, steps: Steps, leads: Leads | None) -> None:
+def _give_tooltips(series: "Element", name: str, steps: Steps | None, leads: Leads | None) -> None:
     """Make one title of what pygal says of a bar or dot to its script, and of the bar a link."""
     marks = [one for one in series.iter() if one.get("class") in {"bar", "dots"}]
     parents = {child: parent for parent in series.iter() for child in parent}
@@ -258,7 +301,7 @@ def _give_tooltips(series: "Element", name: str, steps: Steps, leads: Leads | No
         title = mark.makeelement("title", {})
         title.text = f"{said.get('x_label')} {name}: {said.get('value')}"
         mark.append(title)
-        if address := leads and leads(steps.begin(number), steps.begin(number + 1), name):
+        if address := leads and steps and leads(steps.begin(number), steps.begin(number + 1), name):
             mark.tag = mark.tag.replace("}g", "}a") if "}" in mark.tag else "a"
             mark.attrib |= {"href": address, "tabindex": "-1"}
 

@@ -1,4 +1,4 @@
-"""What a guard holds, in a real browser: readable on a desk and on a phone, and decided in one click."""
+"""What a guard holds and what differs, in a real browser: readable on a desk and on a phone, decided in one click."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from shared.settings import Settings
 from tests.browser import chromium, page_in, picture
 from tests.console import console
+from tests.drifting import VALUES, a_run
 from tests.e2e.test_console_in_browser import barriers
 from tests.flooding import BROKEN, Flood, numbers
 from tests.flooding import made_flood as flood
@@ -67,3 +68,25 @@ def test_a_hold_reads_well_and_is_released_in_one_click(
         expect(page.locator("#guard-1")).to_contain_text("Released by oscar")
         assert_reads_well(page, f"guards-released-{'phone' if phone else 'desk'}")
     assert flood.road.states() == {"completed": 60}
+
+
+@pytest.mark.parametrize("phone", [False, True], ids=["desk", "phone"])
+def test_runs_and_a_difference_of_every_class_read_well(
+    ledger: Engine, browser: Browser, url: str, *, phone: bool
+) -> None:
+    look = "phone" if phone else "desk"
+    for number, estimate in enumerate((0.004, 0.0035, 0.002, 0.0022)):
+        a_run(ledger, number, estimate=estimate)
+    a_run(ledger, 4, state="failed")
+    run = a_run(ledger, 5, estimate=0.001, with_differences=True)
+    with page_in(browser, phone=phone) as page:
+        opened(page, url, "/reconciliations")
+        assert_reads_well(page, f"reconciliations-{look}")
+        page.get_by_role("link", name=f"{run}", exact=True).click()
+        expect(page.get_by_role("heading", level=1)).to_have_text(f"Reconciliation {run}")
+        for *_, evidence in VALUES.values():
+            expect(page.locator("#differences")).to_contain_text(evidence)
+        assert_reads_well(page, f"reconciliation-{look}")
+        page.get_by_role("link", name="orphan", exact=True).click()
+        expect(page.get_by_role("heading", name="Differences: orphan")).to_be_visible()
+        expect(page.locator("#differences").locator("tbody tr")).to_have_count(1)

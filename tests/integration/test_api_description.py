@@ -124,13 +124,17 @@ def test_lists_are_paged_by_the_cursor_that_they_give(
         client.post("/v1/member-events", json={"operation": str(number)})
         with ledger.begin() as tx:
             run_turns.create(tx, Ask(sample=number).request("oscar", Settings(_env_file=None)))
+        road.sql(f"""
+            insert into guard_hold (kind, state, fingerprint, stage, message, alike, went_out, told, try_at)
+            values ('flood', 'holding', 'f{number}', 'oic', 'Last Name is missing', 51, 60, 0, now())
+        """)
     paged = [
         path
         for path, _, one in operations(document)
         if "cursor" in {parameter["name"] for parameter in one.get("parameters", [])} and "{" not in path
     ]
     jobs = (f"{kind}s" for kind in Kind)
-    lists = {"instances", "cases", "dead-letters", "audit", "refusals", "reconciliations", *jobs}
+    lists = {"instances", "cases", "dead-letters", "audit", "refusals", "guards", "reconciliations", *jobs}
     assert {f"/v1/{name}" for name in lists} == set(paged)
     for path in paged:
         whole = client.get(path, params={"list": "true"}).json()

@@ -5,7 +5,7 @@ marks, of the code points that Unicode leaves to private use; `mask_text` puts s
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from itertools import permutations
@@ -89,10 +89,13 @@ def values_of(*members: Member) -> tuple[str, ...]:
 
 
 class Company:
-    """Members who were in one batch, or in one call: each may be named in what is said to another."""
+    """Members who were in one batch, or in one call: each may be named in what is said to another.
 
-    def __init__(self, members: Iterable[Persons] = ()) -> None:
-        self._members = list(members)
+    Shape: *members* may be a function that gives them; it is asked once there are words in which they may be named.
+    """
+
+    def __init__(self, members: Iterable[Persons] | Callable[[], Iterable[Persons]] = ()) -> None:
+        self._given = members
         self._found: dict[str, tuple[str, ...]] = {}
 
     def values_in(self, text: str) -> tuple[str, ...]:
@@ -103,6 +106,10 @@ class Company:
             named = [one for one, words in pairs if any(word in sought for word in words)]
             self._found[text] = tuple(value for one in named for value in values_of(*one))
         return self._found[text]
+
+    @cached_property
+    def _members(self) -> list[Persons]:
+        return list(self._given() if callable(self._given) else self._given)
 
     @cached_property
     def _words(self) -> list[tuple[str, ...]]:

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from math import inf
 from typing import Any, NamedTuple
 
@@ -205,7 +206,9 @@ class Attempt:
         """
         if not works:
             return []
-        self.company = Company((*((work.user, work.event.get("member")) for work in works), *self.in_trouble))
+        self.company = Company(
+            lambda: chain(((work.user, work.event.get("member")) for work in works), self.in_trouble)
+        )
         calling = Calling(lease_ends=self.lease_ends, company=self.company)
         write_late = partial(self.write, carried=False)
         return self.loop.run(self.stage, works, self.of.worker.patience_s, write_late, calling)

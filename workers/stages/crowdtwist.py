@@ -16,7 +16,6 @@ update; a create may ignore `is_active`, so an inactive member is made so by a P
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 
 from shared.errors import DataError, StageError, ThrottledError, UnavailableError
 from shared.instances import Done, Errand, Result, Work
@@ -87,7 +86,7 @@ class Talk:
         if work.user is None:
             raise ValueError(f"instance {work.instance_id} came to crowdtwist without a user object")
         self._client = client
-        self.exchange = client.exchange(personal=partial(values_of, work.user, work.event.get("member")))
+        self.exchange = client.exchange(personal=lambda: values_of(work.user, work.event.get("member")))
         self.write_is_out = work.unknown_outcome
         self._number = work.member_number
         self._user = dict(work.user)

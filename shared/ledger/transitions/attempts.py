@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, TextClause, text
 
 from shared.instances import Errand, Work
 from shared.ledger import cases, learned
-from shared.ledger.engine import json_lines, json_rows, wake
+from shared.ledger.engine import Unread, json_lines, json_rows, wake
 from shared.ledger.learned import DOCUMENTS, FACTS, TROUBLED, learn_sql
 from shared.ledger.people import event_sql, user_sql
 from shared.ledger.transitions import errands
@@ -89,7 +89,7 @@ def _work(row: Sequence[Any]) -> Work:
         attempt=attempt,
         member_number=number,
         operation=operation,
-        event=event or {},
+        event=Unread(event) if isinstance(event, str) else event or {},
         user=user,
         row_id=row_id,
         claimed_row_id=claimed_row_id,
@@ -255,18 +255,19 @@ _BEGIN_ERRANDS = f"""
                       i.member_number, i.operation, b.lane, i.status, i.error, i.suspect, i.content_hash
 """
 _UNREAD = ("null as event, null as user_object, null as told_of_this", "")
-# Each stage is told who the member is: what the other side says of it is kept without its names.
+# What another side says of a member is kept without its names.  Only oic needs each event; a text is read where asked.
 _READS = {
     Stage.OIC: (
         f"{event_sql('f')} as event, null as user_object, null as told_of_this",
         "join payload f on f.instance_id = mine.id",
     ),
     Stage.CROWDTWIST: (
-        f"{event_sql('p')} as event, {user_sql('f')} as user_object, null as told_of_this",
+        f"cast({event_sql('p')} as text) as event, {user_sql('f')} as user_object, null as told_of_this",
         "left join mapping f on f.instance_id = mine.id left join payload p on p.instance_id = mine.id",
     ),
     Stage.SIEBEL: (
-        f"{event_sql('f')} as event, null as user_object, t.content_hash = mine.content_hash as told_of_this",
+        f"""cast({event_sql("f")} as text) as event, null as user_object,
+            t.content_hash = mine.content_hash as told_of_this""",
         "left join payload f on f.instance_id = mine.id left join instance t on t.id = m.told_id",
     ),
 }
@@ -299,7 +300,7 @@ BEGIN, BEGIN_ERRAND = (
 )
 """Count the attempt of instances, or of errands, that a stage has been handed, and read their inputs.
 
-Shape: the columns of all of them are in the order in which `_work` takes them.
+Shape: the columns of all of them are in the order of `_work`.
 """
 
 

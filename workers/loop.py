@@ -89,11 +89,12 @@ class CallLoop:
         """
         runner = self.stages[stage]
         groups = [works[start : start + runner.group] for start in range(0, len(works), runner.group)]
-        kinds = {_kind(group) for group in groups}
-        terms_of = {kind: replace(terms, **kind._asdict()) for kind in kinds}
+        kinds = [_kind(group) for group in groups]
+        terms_of = {kind: replace(terms, **kind._asdict()) for kind in set(kinds)}
 
         async def answered() -> list[Answer]:
-            tasks = [asyncio.create_task(self._group(runner, group, terms_of[_kind(group)])) for group in groups]
+            pairs = zip(groups, kinds, strict=True)
+            tasks = [asyncio.create_task(self._group(runner, group, terms_of[kind])) for group, kind in pairs]
             done, late = await asyncio.wait(tasks, timeout=max(0.0, min(patience_s, terms.left_s)))
             for task in late:
                 self._expect(task, conclude_late, terms)

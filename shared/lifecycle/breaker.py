@@ -239,6 +239,8 @@ def ramp(healed_at: datetime | None, now: datetime, first: float = 0.1, double_s
 
 def seen(answers: Sequence[Answer], policy: RetryPolicy, *, was_open: bool, company: Company = NOBODY) -> Seen:
     """Return what *answers* show; *was_open*: whoever was due could go when they set out; *company* as in `Rules`."""
+    if all(isinstance(result, Done) and result.calls for _, result in answers):  # as mostly: told at a glance
+        return Seen(bool(answers), {}, evidence=Evidence.UNASKED)
     failures = [(work, result.error) for work, result in answers if isinstance(result, Failed) and counts(result)]
     is_up = any(shows_it_up(result) for _, result in answers)
     # A suspect that is asked to wait waits alone: others were served since it was asked first.

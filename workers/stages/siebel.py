@@ -8,11 +8,10 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from time import perf_counter
 
 from shared.errors import StageError
-from shared.instances import Result, Work
+from shared.instances import Call, Result, Work
 from shared.masking import mask
 from shared.messages import is_same_told
 from shared.personal import cut, in_marks, unmarked, values_of
@@ -128,7 +127,9 @@ class StatusWrite:
         """Record the call that was made for many, each as if it had been for this one alone, and what came of it."""
         own = None if written is None else self.exchange.shown(written.part(self.row_id))
         shown = {"Id": self.row_id, **self.shown}
-        self.exchange.calls += [replace(call, request=shown, response=own) for call in exchange.calls]
+        self.exchange.calls += [
+            Call(call.method, call.url, call.http_status, call.took_ms, shown, own) for call in exchange.calls
+        ]
         if error is not None:
             self.fail(error, exchange)
             if exchange.answer is not None and exchange.answer.ok:

@@ -249,7 +249,7 @@ def variables(model: BaseModel, prefix: str = PREFIX) -> Iterator[tuple[str, str
                 yield variable, ""
             case SecretStr():
                 yield variable, value.get_secret_value()
-            case dict() | list():
+            case dict() | list() | tuple():
                 yield variable, json.dumps(to_jsonable_python(value))
             case _:
                 yield variable, str(value)

@@ -16,6 +16,14 @@ def test_the_four_scenes_are_there() -> None:
     assert list(SCENES) == ["outage", "oic", "dead-letter", "overtaken"]
 
 
+def test_what_a_process_is_handed_is_read_as_it_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    lists = {"read_without": ["Childlinks", "sortspec"], "field_names": {"row_id": "Id"}}
+    meant = Settings(siebel=lists, ledger_url="postgresql+psycopg://x:y@127.0.0.1/z", crowdtwist={"api_key": "k"})
+    for name, value in variables(meant):
+        monkeypatch.setenv(name, value)
+    assert Settings() == meant
+
+
 @pytest.mark.parametrize("name", SCENES)
 def test_a_scene_plays_with_the_settings_that_it_says_it_changes(name: str) -> None:
     scene = SCENES[name]

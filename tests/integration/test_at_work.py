@@ -135,7 +135,9 @@ def test_one_that_stands_still_among_others_is_said_too(watched: Watched) -> Non
 
 
 def test_a_child_that_was_killed_is_no_trouble_once_another_took_its_place(watched: Watched) -> None:
-    os.kill(watched.children()[0], signal.SIGKILL)
+    killed = watched.children()[0]
+    os.kill(killed, signal.SIGKILL)
+    eventually(lambda: killed not in watched.children(), "another in its place")
     ends = time.monotonic() + WITHIN_S
     while time.monotonic() < ends:
         assert watched.verdict() == WELL

@@ -54,8 +54,8 @@ class SiebelSettings(Settings):
     """What the Siebel simulator can be told.
 
     ``empty_query``: 204 or 404 when a query finds nobody; the record knows both.
-    ``auto_members``: a member that is asked for or written to comes into being; off, a write to an unknown ROW_ID
-    inserts (the danger of an upsert) and is counted in ``inserted_by_put``.
+    ``auto_members``: a member that is looked up, no fields named, or written to comes into being; off, a write to an
+    unknown ROW_ID inserts (the danger of an upsert) and is counted in ``inserted_by_put``.
     ``history_limit``: remembered writes per member; 0 remembers none.
     ``single_as_object``: one found member is answered as an object, not as an array of one (A).
     ``workflow_loop``: each write counts the member's Mod Id up.
@@ -132,7 +132,8 @@ class Siebel:
             raise _RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, f"PageSize must be 1 to {_PAGE_MAX}")
         start = _number(request, "StartRowNum", "0")
         query = self._asked(request)
-        self._come_into_being(query.key(MEMBER_NUMBER))
+        if "Fields" not in asked:  # who reads a member whole does not ask for its ROW_ID alone
+            self._come_into_being(query.key(MEMBER_NUMBER))
         if asked.get("ExecutionMode") != "ForwardOnly" and self._selects_too_many(query):
             text = "There were more rows than could be returned. Please refine your query.(SBL-DAT-00500)"
             raise _RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, text)

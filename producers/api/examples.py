@@ -83,6 +83,62 @@ MEMBER: dict[str, Any] = {
     "instances": [{**INSTANCE, "activity": [_LINE]}],
     "next": None,
 }
+COMPARISON: dict[str, Any] = {
+    "member_number": _NUMBER,
+    "at": _LATER,
+    "verdict": "different",
+    "means": "Changed in CrowdTwist on 2026-11-23 09:58:12Z, after it took our last change on 2026-11-23 08:51:03Z.",
+    "siebel": {
+        "found": True,
+        "trouble": None,
+        "row_id": "1-2AB3",
+        "is_member": True,
+        "status": "Success",
+        "error": "",
+        "modification": 8,
+        "updated_at": "2026-11-23T08:51:04Z",
+    },
+    "crowdtwist": {
+        "found": True,
+        "trouble": None,
+        "user_id": 81_245_003,
+        "is_active": True,
+        "updated_at": "2026-11-23T09:58:12Z",
+    },
+    "ledger": {
+        "found": True,
+        "row_id": "1-2AB3",
+        "newest_instance_id": "4711",
+        "state": "completed",
+        "status": "Success",
+        "modification": 7,
+        "occurred_at": _AT,
+        "told_status": "Success",
+        "told_error": "",
+        "applied_instance_id": "4711",
+        "acknowledged_at": "2026-11-23T08:51:03Z",
+        "ct_user_id": 81_245_003,
+        "on_its_way": [],
+    },
+    "fields": [
+        {
+            "field": "first_name",
+            "siebel": "A***",
+            "crowdtwist": "E***",
+            "ledger": "A***",
+            "acknowledged": "A***",
+            "differs": ["crowdtwist"],
+        }
+    ],
+    "differences": [
+        {
+            "class": "changed_at_destination",
+            "field": "first_name",
+            "evidence": "changed in CrowdTwist on 2026-11-23 09:58:12Z, after it took our last change on"
+            " 2026-11-23 08:51:03Z",
+        }
+    ],
+}
 CAUSES: dict[str, Any] = {
     "items": [
         {

@@ -6,8 +6,10 @@ People are masked unless the role may see them, and whoever is shown them is rec
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
+import anyio.to_thread
 import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
@@ -16,6 +18,7 @@ from pydantic.json_schema import SkipJsonSchema
 from producers.api import examples as example
 from producers.api.description import answered
 from producers.http.auth import Principal, Right, needs
+from producers.http.operating import COMPARISONS
 from producers.http.request import (
     ID_PATTERN,
     INSTANT,
@@ -28,10 +31,13 @@ from producers.http.request import (
     filter_parameters,
     invalid_parameter,
     ledger_of,
+    settings_of,
 )
 from producers.operations import reads
 from producers.operations.job_control import Operator
 from producers.operations.reads import INSTANT_SAID, id_of, instant_of, refusals_of
+from producers.operations.reconcile.compare import compare
+from producers.operations.reconcile.side_by_side import Comparison
 from shared.ledger import jobs, refusals
 from shared.ledger.engine import transaction
 from shared.ledger.filters import SUGGESTED, SUGGESTIONS_DEFAULT, Filter, Suggestion, suggested
@@ -109,6 +115,30 @@ def show_member(
         more = {"refusals": refused.items} if refused.items else {}
         raise ProblemError(404, "no_such_member", reads.unknown_member(refused), None, **more)
     return json_answer(member)
+
+
+@router.get(
+    "/v1/members/{member_number}/comparison",
+    tags=["reading"],
+    summary="Compare one member now",
+    responses={
+        **answered("The member in Siebel, in CrowdTwist and in the ledger", Comparison, example.COMPARISON),
+        **described("invalid_parameter", 401, 403, "no_such_member", 503),
+    },
+)
+async def show_comparison(request: Request, who: Reader, member_number: MemberNumber) -> Response:
+    """Ask Siebel and CrowdTwist for one member now, and show them beside the ledger, field by field.
+
+    A side that cannot be read says why in its `trouble`.
+    """
+    compared = partial(
+        compare, ledger_of(request), member_number, settings_of(request), unmasked_for=unmasked_reader(who)
+    )
+    found = await anyio.to_thread.run_sync(compared, limiter=COMPARISONS)
+    if found is None:
+        said = "no such member in Siebel, in CrowdTwist or in the ledger"
+        raise ProblemError(404, "no_such_member", said)
+    return json_answer(found.shown())
 
 
 def unmasked_reader(who: Principal) -> Operator | None:

@@ -46,6 +46,9 @@ COMMANDS = {
     "member": Command(
         "records", _LOOKING, "Show one member's timeline: events, attempts, calls, what Siebel was told."
     ),
+    "compare": Command(
+        "compare", _LOOKING, "Ask Siebel and CrowdTwist for one member now, and show them beside the ledger."
+    ),
     "instances": Command("records", _LOOKING, "List instances, newest first."),
     "show": Command("records", _LOOKING, "Show one instance with its activity."),
     "doctor": Command(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
+import anyio.to_thread
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
@@ -11,12 +12,13 @@ from producers.console import instances
 from producers.console.live import stream_parts
 from producers.console.rendering import page, redirect
 from producers.console.session import Posted, Visitor, new_idempotency_key, once, operates, unmasker
-from producers.http.operating import filed
+from producers.http.operating import COMPARISONS, filed
 from producers.http.request import ProblemError, ledger_of, settings_of
 from producers.intake.accept import Outcome
 from producers.operations import reads
 from producers.operations.job_control import SEND_AGAIN, AskError, Operator, send_again
 from producers.operations.reads import id_of
+from producers.operations.reconcile.compare import compare
 from shared.ledger import views
 from shared.ledger.engine import transaction
 from shared.ledger.records import InstanceRecord, MemberRecord
@@ -93,6 +95,16 @@ def show_masked(_: Visitor, number: Number) -> Response:
     return RedirectResponse(_address(number), 303)
 
 
+@router.get("/members/{number:path}/comparison")
+async def compare_member(request: Request, _: Visitor, number: Number) -> Response:
+    """Ask Siebel and CrowdTwist for the member now, and show them beside the ledger, people masked.
+
+    Raises:
+        ProblemError: 404 nobody knows of such a member.
+    """
+    return await anyio.to_thread.run_sync(_comparison, request, number, limiter=COMPARISONS)
+
+
 @router.get("/members/{number:path}")
 def show_member(request: Request, _: Visitor, number: Number, cursor: Cursor = "") -> Response:
     """Show one member and a page of its events, people masked."""
@@ -135,6 +147,33 @@ def show_people(request: Request, who: Visitor, _: Posted, number: Number, curso
     asked = {"member": filed(number)}
     operator = unmasker(request, who, asked)
     return _page(request, _content(request, number, cursor, unmasked_for=operator))
+
+
+@router.post("/members/{number:path}/comparison")
+async def compare_people(request: Request, who: Visitor, _: Posted, number: Number) -> Response:
+    """Compare the member with its people as they are, this once; it is recorded before.
+
+    Raises:
+        ProblemError: 403, or 404 nobody knows of such a member.
+    """
+
+    def compared() -> Response:
+        return _comparison(request, number, unmasker(request, who, {"member": filed(number), "comparison": True}))
+
+    return await anyio.to_thread.run_sync(compared, limiter=COMPARISONS)
+
+
+def _comparison(request: Request, number: str, unmasked_for: Operator | None = None) -> Response:
+    found = compare(ledger_of(request), number, settings_of(request), unmasked_for=unmasked_for)
+    if found is None:
+        raise ProblemError(404, "no_such_member", "No such member in Siebel, in CrowdTwist or in the ledger.")
+    content: dict[str, Any] = {
+        "compared": found,
+        "address": f"{_address(number)}/comparison",
+        "member_address": _address(number),
+        "unmasked": unmasked_for is not None,
+    }
+    return page(request, "members/comparison.html", **content)
 
 
 def _page(request: Request, content: dict[str, Any]) -> Response:

@@ -34,6 +34,9 @@ from shared.ledger.transitions.requeues import SELECTION_MAX
 SAID: dict[str, JsonValue] = {"pattern": r"\S"}
 """A reason that says something."""
 
+COMPARISONS = anyio.CapacityLimiter(4)
+"""Whoever has other systems asked now waits for them: not in a thread of those who read."""
+
 _BODY_MAX_BYTES = 2 * 1024 * 1024
 _UNFILED = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _FILED_MAX = 100

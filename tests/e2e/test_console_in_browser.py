@@ -26,6 +26,7 @@ PAGES = {
     "instances-bad-filter": "/instances?since=yesterday",
     "instance-dead": "/instances/{dead}",
     "member": "/members/R-1",
+    "member-compared": "/members/R-1/comparison",
     "dead-letters": "/dead-letters",
     "data-errors": "/dead-letters?state=rejected",
     "plan": "/dead-letters/plan?kind=requeue&state=dead&stage=crowdtwist",

@@ -76,7 +76,7 @@ class Sides:
         return InCrowdTwist(
             is_there=True,
             is_active=user.get("is_active") in _TRUE,
-            unlike=_unlike_shown(ours, user, _shown_then(known)),
+            unlike=_unlike_shown(ours, user, shown_then(known)),
             agrees=agrees(ours, user, self.settings.oic),
             updated_at=instant_of(user.get("date_last_updated")),
             is_earlier=any(is_as_sent(_sent(one), user) for one in details.earlier),
@@ -179,7 +179,7 @@ def _unlike_shown(record: SiebelRecord | None, user: User, then: Mapping[str, An
     return [Unlike(one.field, one.siebel, one.crowdtwist, one.acknowledged) for one in found if one.in_crowdtwist]
 
 
-def _shown_then(known: Known | None) -> Mapping[str, Any]:
+def shown_then(known: Known | None) -> Mapping[str, Any]:
     """Return what CrowdTwist showed at our last success; one that was inactive already answered no more than that."""
     shown = dict(known.echoed or {}) if known is not None else {}
     if shown and known is not None and known.applied_operation == Operation.DELETE:

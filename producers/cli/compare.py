@@ -1,0 +1,113 @@
+"""`membersync compare`: one member in Siebel, in CrowdTwist and in the ledger, now."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from producers.cli.command import DONE, NOTHING, AsJson, print_json
+from producers.cli.command_settings import with_connections
+from producers.cli.terminal import Columns, Unmasked, coloured, console, instant, operator, plain, print_rows
+from producers.operations.reconcile.compare import compare as compare_now
+from producers.operations.reconcile.side_by_side import Comparison, CrowdTwistNow, FieldNow, SiebelNow
+from shared.ledger.engine import engine
+
+_STYLES = {"same": "green", "different": "bold red", "moving": "yellow", "unknown": "yellow"}
+
+
+def compare(
+    number: Annotated[str, typer.Argument(metavar="NUMBER", help="Member number.")],
+    *,
+    unmasked: Unmasked = False,
+    as_json: AsJson = False,
+) -> int:
+    """Ask Siebel and CrowdTwist for one member now, and show them beside the ledger, field by field."""
+    of = with_connections()
+    shown_to = operator() if unmasked else None
+    found = compare_now(engine(of.ledger_url), number, of, unmasked_for=shown_to)
+    if found is None:
+        typer.echo(f"no member {number} in Siebel, in CrowdTwist or in the ledger", err=True)
+        return NOTHING
+    if as_json:
+        print_json(found.shown())
+    else:
+        _print(console(), found)
+    return DONE
+
+
+def _print(out: Console, found: Comparison) -> None:
+    out.print(
+        Text.assemble(
+            plain(f"member {found.member_number}  ", "bold"),
+            plain(found.verdict, _STYLES[found.verdict]),
+            plain(f"  {found.means}"),
+        ),
+        soft_wrap=True,
+    )
+    for name, words in (
+        ("Siebel", _siebel(found.siebel)),
+        ("CrowdTwist", _crowdtwist(found.crowdtwist)),
+        ("ledger", _ledger(found)),
+    ):
+        out.print(plain(f"{name:<11} {words}"), soft_wrap=True)
+    for one in found.differences:
+        out.print(Text.assemble(coloured(one.drift_class), plain(f"  {one.evidence}")), soft_wrap=True)
+    out.print()
+    print_rows(found.fields, _FIELDS, texts=["Siebel", "CrowdTwist", "ledger"], expendable=["at last success"])
+
+
+def _siebel(side: SiebelNow) -> str:
+    if side.found is None and side.trouble is not None:
+        return f"could not be read: {side.trouble.message}"
+    if not side.found:
+        return "has no such member"
+    said = [f"ROW_ID {side.row_id}"]
+    if side.updated_at is not None:
+        said.append(f"updated {instant(side.updated_at)}")
+    if side.modification is not None:
+        said.append(f"modification {side.modification}")
+    if side.is_member is False:
+        said.append("not an Individual of the programme")
+    if side.trouble is not None:
+        said.append(side.trouble.message)
+    return ", ".join(said)
+
+
+def _crowdtwist(side: CrowdTwistNow) -> str:
+    if side.found is None and side.trouble is not None:
+        return f"could not be read: {side.trouble.message}"
+    if not side.found:
+        return "has no such member"
+    said = [f"user {side.user_id}", "active" if side.is_active else "inactive"]
+    if side.updated_at is not None:
+        said.append(f"updated {instant(side.updated_at)}")
+    return ", ".join(said)
+
+
+def _ledger(found: Comparison) -> str:
+    side = found.ledger
+    if not side.found:
+        return "knows no event of it"
+    said = []
+    if side.newest_instance_id is not None:
+        outcome = side.status or side.state
+        said.append(f"newest instance {side.newest_instance_id}: {outcome}")
+    said += [f"instance {one.instance_id} is {one.state}" for one in side.on_its_way]
+    taken = "never" if side.applied_instance_id is None else instant(side.acknowledged_at) or "once"
+    said.append(f"CrowdTwist acknowledged: {taken}")
+    return ", ".join(said)
+
+
+def _shown(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+_FIELDS: Columns[FieldNow] = {
+    "field": lambda one: one.field,
+    "Siebel": lambda one: _shown(one.siebel),
+    "CrowdTwist": lambda one: _shown(one.crowdtwist),
+    "ledger": lambda one: _shown(one.ledger),
+    "at last success": lambda one: _shown(one.acknowledged),
+    "differs": lambda one: plain(", ".join(one.differs), "bold red"),
+}

@@ -17,6 +17,7 @@ from deploy.local.demo_run import DemoRun, NotSettledError, Record, Scene, event
 from deploy.local.demo_story import MAIN
 from deploy.local.programs import ServerError
 from deploy.local.scene_downtime import OUTAGE_S, oic, outage
+from deploy.local.scene_drift import drift
 from deploy.local.stack import StoppedError, complain, print_event, running_stack, say, say_ready
 from deploy.local.supervisor import ProcessError, Stop, stop_signals
 from shared.hosts import PortError
@@ -175,6 +176,7 @@ SCENES: Mapping[str, Scene] = {
         act=overtaken,
         changes=_GIVES_UP_SOON,
     ),
+    "drift": drift(),
 }
 
 

@@ -89,6 +89,7 @@ class DemoRun:
         self.control: SandboxControl = stack.control
         self.api = httpx.Client(base_url=stack.api_url, timeout=30, trust_env=False)
         self.kept = True
+        self._stack = stack
         self._known: set[str] = set()
         self._stop = stop
         self._status: Status | None = None
@@ -118,6 +119,13 @@ class DemoRun:
         if new:
             self.control.seed(*new)
         self._known |= row_ids.keys()
+
+    def erase(self, number: str) -> None:
+        """Let CrowdTwist have a member no more, as its agent may do."""
+        key = self._stack.settings.crowdtwist.api_key
+        query = {"id_type": "third_party_id", "api_key": "" if key is None else key.get_secret_value()}
+        url = f"{self._stack.sandbox[Stage.CROWDTWIST.value]}/v2/users/{number}"
+        httpx.delete(url, params=query, trust_env=False).raise_for_status()
 
     def instances(self, *states: str) -> list[Record]:
         """Return the instances in these states, all of them when none is named, newest first."""

@@ -23,7 +23,7 @@ def demo(
         typer.Option(
             "--scene",
             metavar="SCENE",
-            help="Only outage, oic, dead-letter or overtaken.",
+            help="Only outage, oic, dead-letter, overtaken or drift.",
             autocompletion=lambda incomplete: [name for name in SCENES if name.startswith(incomplete)],
         ),
     ] = None,

@@ -12,8 +12,8 @@ from shared.settings import Settings
 BY_DEFAULT = dict(variables(Settings.model_construct()))
 
 
-def test_the_four_scenes_are_there() -> None:
-    assert list(SCENES) == ["outage", "oic", "dead-letter", "overtaken"]
+def test_the_five_scenes_are_there() -> None:
+    assert list(SCENES) == ["outage", "oic", "dead-letter", "overtaken", "drift"]
 
 
 def test_what_a_process_is_handed_is_read_as_it_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,3 +47,10 @@ def number(text: str) -> float | str:
         return float(text)
     except ValueError:
         return text
+
+
+def test_what_a_program_is_handed_it_reads_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = SCENES["drift"].settings(Settings(_env_file=None))
+    for name, value in variables(given):
+        monkeypatch.setenv(name, value)
+    assert Settings(_env_file=None).model_dump() == given.model_dump()

@@ -42,6 +42,13 @@ class Lane(StrEnum):
     BULK = "bulk"
 
 
+class Origin(StrEnum):
+    """Where an event comes from that no producer sent."""
+
+    RECONCILE = "reconcile"
+    """A repair made it of Siebel's current row."""
+
+
 class State(StrEnum):
     """Where an instance is in its life (spec section 4)."""
 

@@ -230,6 +230,12 @@ class ReconcileSettings(BaseModel):
         "", description="classes, comma separated, that a scheduled run repairs by itself; empty: none"
     )
     repair_cap_per_day: int = Field(1000, ge=0, description="members that repairs may send in 24 h, all together")
+    repair_cap_per_run: int = Field(1000, ge=0, description="members that repairs of one reconciliation may send")
+
+    @property
+    def repair_caps(self) -> tuple[int, int]:
+        """How many members repairs may send: in 24 h, and of one run."""
+        return self.repair_cap_per_day, self.repair_cap_per_run
 
     @property
     def repaired_by_itself(self) -> tuple[DriftClass, ...]:

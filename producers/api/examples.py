@@ -42,6 +42,7 @@ INSTANCE: dict[str, Any] = {
     "finished_at": _LATER,
     "resubmits": 0,
     "suspect": False,
+    "origin": None,
 }
 _LINE: dict[str, Any] = {
     "at": _LATER,

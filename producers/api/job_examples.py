@@ -100,4 +100,45 @@ RESEND: dict[str, Any] = {
         }
     ],
 }
+REPAIR_PLAN: dict[str, Any] = {
+    "kind": "repair",
+    "matched": 97,
+    "counts": {"send": 90, "overtaken": 2, "moving": 1, "refused": 4},
+    "reasons": [
+        {
+            "verdict": "refused",
+            "reason": "CrowdTwist has it no more, which may be a lawful erasure: a person decides",
+            "count": 4,
+        }
+    ],
+    "items": [
+        {
+            "instance_id": "",
+            "member_number": _NUMBER,
+            "verdict": "send",
+            "reason": "",
+            "newer_instance_id": None,
+            "state": "planned",
+        }
+    ],
+}
+REPAIR: dict[str, Any] = {
+    **JOB,
+    "job_id": "14",
+    "kind": "repair",
+    "reason": "the workflow was inactive",
+    "asked": {"run": "12", "class": ["never_sent", "missed_event"]},
+    "rate_per_minute": None,
+    "total": 97,
+    "counts": {
+        "planned": 40,
+        "sent": 30,
+        "succeeded": 20,
+        "failed": 0,
+        "put_back": 0,
+        "closed": 3,
+        "refused": 4,
+        "gone": 0,
+    },
+}
 JOBS = {"items": [JOB], "next": None}

@@ -1,4 +1,4 @@
-"""Putting right what CrowdTwist lost: resends.  The jobs that come of them are listed beside those of dead letters."""
+"""Putting right what CrowdTwist lost, and what differs: resends and repairs.  `dead_letters` lists their jobs."""
 
 from typing import Annotated
 
@@ -8,8 +8,9 @@ from fastapi.responses import Response
 from producers.api import job_examples as job_example
 from producers.api.dead_letters import asked
 from producers.api.description import answered
-from producers.http.operating import ResendBody, body_of, described_body, operates
-from producers.http.request import described
+from producers.http.operating import RepairBody, ResendBody, body_of, described_body, operates
+from producers.http.request import ProblemError, described, ledger_of
+from producers.operations import job_control
 from producers.operations.job_control import Operator
 from shared.ledger.jobs import Job, Plan
 
@@ -52,3 +53,43 @@ def post_resend(
     Newer events go before it, Siebel is told nothing, and whom CrowdTwist has no longer is counted as `gone`.
     """
     return asked(request, operator, body.ask(), dry_run=body.dry_run)
+
+
+@router.post(
+    "/v1/repairs",
+    status_code=202,
+    summary="Repair differences that a reconciliation found",
+    responses={
+        **answered("Dry run: what would become of them", Plan, job_example.REPAIR_PLAN),
+        **answered("The job, which goes on by itself; `Location` is where to look at it", Job, job_example.REPAIR, 202),
+        **described(
+            "invalid_parameter",
+            401,
+            403,
+            "no_such_reconciliation",
+            "nothing_matched",
+            "all_refused",
+            "body_too_large",
+            503,
+        ),
+    },
+    openapi_extra=described_body(
+        RepairBody,
+        dry_run={"run": "12", "dry_run": True},
+        of_some_classes={"run": "12", "class": ["never_sent", "missed_event"], "reason": "the workflow was inactive"},
+        of_one_member={"run": "12", "filter": {"member": ["296-180296399"]}, "reason": "ticket 77"},
+    ),
+)
+def post_repair(
+    request: Request,
+    operator: Annotated[Operator, Depends(operates("repair"))],
+    body: Annotated[RepairBody, Depends(body_of(RepairBody))],
+) -> Response:
+    """Plan, and unless it is a dry run make the job: an event of Siebel's row of that moment, or a status told anew.
+
+    An orphan, and whom CrowdTwist has no more, are refused: a person decides.
+    """
+    ask = body.ask()
+    if not job_control.has_run(ledger_of(request), int(body.run)):
+        raise ProblemError(404, "no_such_reconciliation", "there is no such reconciliation")
+    return asked(request, operator, ask, dry_run=body.dry_run)

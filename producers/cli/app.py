@@ -80,7 +80,12 @@ COMMANDS = {
         _REPAIRING,
         "Send CrowdTwist once more what it acknowledged and may have lost; first 1, then 10, then the rest.",
     ),
-    "jobs": Command("dead_letters", _REPAIRING, "Show requeues, discards and resends, how far they are; stop one."),
+    "repair": Command(
+        "repairs",
+        _REPAIRING,
+        "Repair what a reconciliation found, from Siebel's rows of this moment; first 1, then 10, then the rest.",
+    ),
+    "jobs": Command("dead_letters", _REPAIRING, "Show requeues, discards, resends and repairs; stop one."),
     "guards": Command(
         "guards", _REPAIRING, "Show what guards hold, a flood of one Data Error for one; release or discard it."
     ),

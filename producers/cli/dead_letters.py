@@ -52,6 +52,8 @@ _MEANING = {
     Verdict.MERGED: "merged into a newer pending event",
     Verdict.DISCARD: "will be discarded, for good",
     Verdict.REFUSED: "refused",
+    Verdict.OVERTAKEN: "overtaken since",
+    Verdict.MOVING: "moving: an event of the member is on its way",
 }
 
 
@@ -324,7 +326,10 @@ def _print_plan(plan: Plan) -> None:
 
 
 def _named(item: Item) -> str:
-    return f"instance {item.instance_id}" + (f" of member {item.member_number}" if item.member_number else "")
+    whose = f"member {item.member_number}" if item.member_number else ""
+    if not item.instance_id:
+        return whose
+    return f"instance {item.instance_id}" + (f" of {whose}" if whose else "")
 
 
 def _print_job(job: Job, failed: Sequence[Alike]) -> None:

@@ -10,6 +10,7 @@ from producers.dispatch.bookkeeper import Bookkeeper
 from producers.dispatch.desk import Desk
 from producers.dispatch.dispatcher import Dispatcher
 from producers.mail.mailer import Mailer
+from producers.operations.reconcile.repairer import Repairer
 from producers.operations.reconcile.runner import Runner
 from shared import logs
 
@@ -28,7 +29,7 @@ def dispatcher() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    runs = [Bookkeeper(of).run, Desk(of).run, Runner(of).run]
+    runs = [Bookkeeper(of).run, Desk(of).run, Runner(of).run, Repairer(of).run]
     if of.mail.host:
         runs.append(Mailer(of).run)
     with ExitStack() as beside:

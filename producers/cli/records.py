@@ -202,7 +202,7 @@ def _print_story(
     """
     heading = Text.assemble(
         (f"instance {one.instance_id}  ", "bold"),
-        plain(f"{one.operation} {one.event_id}  {one.lane}  "),
+        plain(f"{one.operation} {one.event_id}  {one.lane}  " + (f"origin {one.origin}  " if one.origin else "")),
         coloured(one.state),
         plain(f" at {spoken(one.failed_stage or one.stage)}  " if one.finished_at is None or one.code else "  "),
         plain(f"not told yet: {one.status}", "dim") if one.instance_id in unreported else coloured(one.status),

@@ -54,6 +54,7 @@ _CAME_TO = {
         (Kind.REQUEUE, "closed, as overtaken"),
         (Kind.DISCARD, "discarded"),
         (Kind.RESEND, "closed, as overtaken"),
+        (Kind.REPAIR, "overtaken or moving"),
     )
 }
 _STEPS = (f"first {rollout.SIZES[1]}", f"then {rollout.SIZES[2]}", "then the rest")
@@ -65,6 +66,8 @@ _BECOMES = {
     Verdict.MERGED: "merged into a newer pending event, which carries it",
     Verdict.DISCARD: "will be discarded, for good",
     Verdict.REFUSED: "refused: nothing happens to it",
+    Verdict.OVERTAKEN: "overtaken since it was seen",
+    Verdict.MOVING: "moving: an event of the member is on its way",
 }
 _AT_A_FIELD = ("reason", "rate")
 _CARRIED = ("kind", "reason", "rate", "from_start", "force", "back")

@@ -26,6 +26,7 @@ from shared.ledger.engine import Transaction, engine, in_halves, statements, tra
 from shared.ledger.front import Front
 from shared.ledger.transitions import attempts, claims, errands, floods, outages, requeues
 from shared.ledger.transitions.claims import Claimed
+from shared.ledger.transitions.job_turns import Caps
 from shared.ledger.transitions.outages import Hold, Lease
 from shared.lifecycle.breaker import ramp
 from shared.lifecycle.verdicts import Advanced, Ending, after_loss
@@ -308,7 +309,8 @@ class Dispatcher:
         """
         try:
             with transaction(self._ledger) as tx:
-                return requeues.advance(tx, resubmits_max=self._settings.requeue_max)
+                caps = Caps(*self._settings.reconcile.repair_caps)
+                return requeues.advance(tx, resubmits_max=self._settings.requeue_max, caps=caps)
         except LedgerConflictError as error:
             log.warning("a job's turn met another transaction, and is taken again", cause=str(error))
             return False

@@ -25,11 +25,13 @@ from producers.http.auth import Principal, Right, principal
 from producers.http.request import ID_PATTERN, INSTANT, WORD, ProblemError, invalid, ledger_of, read_limited
 from producers.operations import job_control
 from producers.operations.connection_control import REASON_MAX
-from producers.operations.job_control import RESENT_MAX, Acknowledged, Ask, AskError, Operator, Selection
+from producers.operations.job_control import Ask, AskError, Operator, Selection
+from producers.operations.job_selections import RESENT_MAX, Acknowledged, Differences
 from producers.operations.reads import INSTANT_SAID, filter_of, instant_of
 from shared.ledger.filters import CONDITIONS, Condition, Filter
 from shared.ledger.jobs import Kind
 from shared.ledger.transitions.requeues import SELECTION_MAX
+from shared.reconciling import DriftClass
 
 SAID: dict[str, JsonValue] = {"pattern": r"\S"}
 """A reason that says something."""
@@ -262,6 +264,44 @@ class ResendBody(BaseModel):
         limit = narrowed.limit or RESENT_MAX + 1
         selection = Acknowledged(where=narrowed.read(), limit=limit, since=since, until=until)
         return Ask(Kind.RESEND, selection, self.reason, self.rate, recreate=self.recreate)
+
+
+class RepairBody(BaseModel):
+    """Which differences of a reconciliation are to be repaired, and why."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        populate_by_name=True,
+        json_schema_extra={"allOf": [_REASON_OR_DRY_RUN]},
+    )
+
+    run: Id = Field(description="the reconciliation's id")
+    classes: list[DriftClass] = Field(default_factory=list, alias="class", description="of these classes; none: of all")
+    filter: NarrowingBody | None = Field(
+        None, description="of these members only, or whose newest instance matches; null: all"
+    )
+    reason: Reason = Field("", description="required, unless it is a dry run")
+    rate: Annotated[int | None, _Whole] = Field(
+        None, ge=1, le=_RATE_MAX, description="members per minute; null: as fast as it goes"
+    )
+    dry_run: bool = Field(default=False, description="only say what would become of them")
+
+    def ask(self) -> Ask:
+        """Return what is asked.
+
+        Raises:
+            AskError: with the name of the field.
+        """
+        if not self.dry_run and not self.reason.strip():
+            raise AskError("reason", "say why")
+        narrowed = self.filter or NarrowingBody()
+        selection = Differences(
+            where=narrowed.read(),
+            limit=narrowed.limit or RESENT_MAX,
+            run_id=int(self.run),
+            classes=tuple(dict.fromkeys(self.classes)),
+        )
+        return Ask(Kind.REPAIR, selection, self.reason, self.rate)
 
 
 def body_of(model: type[_B]) -> Callable[[Request], Awaitable[_B]]:

@@ -45,6 +45,7 @@ CODES: dict[str, tuple[int, str]] = {
     "no_such_requeue": (404, "there is no such requeue"),
     "no_such_discard": (404, "there is no such discard"),
     "no_such_resend": (404, "there is no such resend"),
+    "no_such_repair": (404, "there is no such repair"),
     "no_such_reconciliation": (404, "there is no such reconciliation"),
     "no_such_guard": (404, "there is no such hold of a guard"),
     "no_such_connection": (404, "there is no such connection"),

@@ -26,7 +26,7 @@ from shared.ledger.jobs import Action, record
 from shared.ledger.refusals import Refusal
 from shared.ledger.transitions import member_queue
 from shared.masking import mask_text
-from shared.pipeline import Lane, State
+from shared.pipeline import Lane, Origin, State
 
 OLDER = "older than the newest event of the member"
 _INDIVIDUAL = "individual"
@@ -86,15 +86,16 @@ class Delivery:
 class IntakeRules:
     """What intake depends on beside the events.
 
-    Shape: *lane* is that of events which name none; *program_id* the programme to sync, empty for all; *forced_by* the
-    name and role of an operator, whose `force` goes before order and is recorded.  Anybody else's sends what is
-    unchanged, no more.  Units: *future_s* seconds that an event may lie ahead.
+    Shape: *lane* that of events which name none; *program_id* the programme to sync, empty for all; *forced_by* the
+    name and role of an operator, whose `force` goes before order and is recorded; anybody else's sends what is
+    unchanged.  *origin* that of events which no producer sent.  Units: *future_s* seconds that one may lie ahead.
     """
 
     lane: Lane
     program_id: str = ""
     future_s: float = 300.0
     forced_by: tuple[str, str] | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,8 +240,7 @@ def begins_sequence(event: MemberEvent, standing: Standing) -> bool:
     """Return whether Siebel counts anew from here: another row for the member, or an enrolment after a deletion."""
     row_id = _own_row(event, standing)
     is_another_row = bool(row_id and standing.row_id and row_id != standing.row_id)
-    is_enrolled_again = event.operation is Operation.ENROLL and standing.newest_operation == Operation.DELETE
-    return is_another_row or is_enrolled_again
+    return is_another_row or (event.operation is Operation.ENROLL and standing.newest_operation == Operation.DELETE)
 
 
 def is_overtaken(event: MemberEvent, standing: Standing, *, begins: bool) -> bool:
@@ -279,8 +279,7 @@ def _take(tx: Transaction, arrivals: Sequence[_Arrival], rules: IntakeRules) -> 
 
 def _own_row(event: MemberEvent, standing: Standing) -> str:
     """Return the row that an event names, if it can be its member's."""
-    row_id = event.member.row_id
-    return "" if row_id in standing.foreign_rows else row_id
+    return "" if event.member.row_id in standing.foreign_rows else event.member.row_id
 
 
 def _record_forced(
@@ -346,6 +345,7 @@ class _Desk:
             member_number=event.member.member_number,
             operation=event.operation,
             lane=event.lane or self._rules.lane,
+            origin=self._rules.origin,
             modification=event.modification,
             occurred_at=event.occurred_at,
             state=State.PENDING if judgement.outcome is Outcome.ACCEPTED else State(judgement.outcome),

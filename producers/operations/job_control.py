@@ -5,27 +5,25 @@ Whatever changes something is recorded with who asked, in the transaction that d
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from secrets import token_hex
 from typing import Any, Literal
 
 from producers.intake.accept import IntakeRules, Receipt, accept
 from shared.errors import DataError
 from shared.events import parse_event
-from shared.ledger import causes, people, views
+from shared.ledger import causes, people, reconciliations, views
 from shared.ledger.causes import Alike
 from shared.ledger.engine import Ledger, Transaction, repeated, transaction
 from shared.ledger.filters import Filter
 from shared.ledger.jobs import Action, ItemState, Job, JobPage, Kind, Plan, list_jobs, put_back, read_job, record
-from shared.ledger.transitions import requeues, resends
+from shared.ledger.transitions import repairs, requeues
+from shared.ledger.transitions.job_turns import Caps
 from shared.ledger.transitions.requeues import SELECTION_MAX, Order
 from shared.masking import mask, mask_text
 from shared.pipeline import Lane
 from shared.settings import Settings
 from shared.systems.oic import map_member
 
-RESENT_MAX = 1_000_000
-"""Members of one resend."""
 REHEARSED_MAX = 1_000
 """Instances of one rehearsal; who needs more has seen enough in these."""
 SEND_AGAIN = "send again"
@@ -126,48 +124,8 @@ class Rest(Selection):
 
 
 @dataclass(frozen=True, slots=True)
-class Acknowledged(Selection):
-    """The newest acknowledged content of whom CrowdTwist acknowledged from *since* on, *until* not included.
-
-    Shape: *where* a filter of the instances that brought it, which may let everything through.
-
-    Raises:
-        AskError: there is no *since*.
-    """
-
-    limit: int = RESENT_MAX + 1
-    since: datetime | None = None
-    until: datetime | None = None
-
-    def __post_init__(self) -> None:
-        if self.since is None:
-            raise AskError("acknowledged_since", "say since when")
-
-    @property
-    def asked(self) -> dict[str, Any]:
-        """What was asked, to be kept and shown."""
-        bounds = {"acknowledged_since": self.since, "acknowledged_until": self.until}
-        said: dict[str, Any] = {name: at.isoformat() for name, at in bounds.items() if at is not None}
-        return said if self.where is None or self.where.is_empty else said | {"filter": self.where.stored()}
-
-    def pick(self, tx: Transaction) -> Sequence[int]:
-        """Return the ids.
-
-        Raises:
-            AskError: they are more than one job takes, and nobody said how many.
-        """
-        if self.since is None:
-            return []
-        where = self.where or Filter()
-        found = resends.acknowledged(tx, where, self.since, self.until, limit=min(self.limit, RESENT_MAX + 1))
-        if len(found) > RESENT_MAX:
-            raise AskError("limit", f"more than {RESENT_MAX} members match: name a limit, a filter or an end")
-        return found
-
-
-@dataclass(frozen=True, slots=True)
 class Ask:
-    """A requeue, discard or resend as somebody asks for it.
+    """A requeue, discard, resend or repair as somebody asks for it.
 
     Units: *rate* instances per minute; None: as fast as it goes.  Shape: *recreate* of a resend: create again whom
     CrowdTwist created since then and does not have any more.
@@ -234,7 +192,8 @@ def start(ledger: Ledger, operator: Operator, ask: Ask, settings: Settings) -> t
                 raise ReasonError("reason", "say why")
             asked = ask.selection.asked
             order = Order(ask.kind, operator.name, reason, asked, ask.from_start, ask.force, ask.rate, ask.recreate)
-            job_id = requeues.create(tx, order, ids, resubmits_max=settings.requeue_max) if ids else None
+            caps, most = Caps(*settings.reconcile.repair_caps), settings.requeue_max
+            job_id = requeues.create(tx, order, ids, resubmits_max=most, caps=caps) if ids else None
             answer = "refused: nothing to do" if job_id is None else f"job {job_id}"
             touched = 0 if job_id is None else planned.touched
             record(tx, Action(operator.name, operator.role, ask.kind, answer, reason, asked, touched))
@@ -254,6 +213,12 @@ def stop(ledger: Ledger, operator: Operator, kind: Kind, job_id: int) -> bool:
         return is_stopped
 
     return repeated(stopped)
+
+
+def has_run(ledger: Ledger, run_id: int) -> bool:
+    """Return whether there is such a reconciliation."""
+    with transaction(ledger) as tx:
+        return reconciliations.read_run(tx, run_id) is not None
 
 
 def progress(ledger: Ledger, kind: Kind | None, job_id: int) -> Job | None:
@@ -355,4 +320,6 @@ def instances_asked(ids: Sequence[str]) -> dict[str, Any]:
 
 
 def _plan(tx: Transaction, ask: Ask, ids: Sequence[int], settings: Settings) -> Plan:
+    if ask.kind is Kind.REPAIR:
+        return repairs.plan(tx, ids, Caps(*settings.reconcile.repair_caps))
     return requeues.plan(tx, ask.kind, ids, resubmits_max=settings.requeue_max, forced=ask.force)

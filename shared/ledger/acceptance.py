@@ -62,6 +62,7 @@ class NewInstance(TypedDict):
     member_number: str
     operation: str
     lane: str
+    origin: str | None
     modification: int | None
     occurred_at: datetime
     state: State
@@ -174,20 +175,22 @@ _TAKE_IDS = text("""
     select nextval((select cast(pg_get_serial_sequence('instance', 'id') as regclass))) as id, c.now
     from (select clock_timestamp() as now) as c, generate_series(1, :count) order by id
 """)
+_REPAIRED = "; a repair made it of Siebel''s row"
 # The events apart from their rows, line by line: taken out of one array of JSON, each would be read twice more.
 _INSERT = text(f"""
     with arrived as materialized (
         select * from rows from (
             json_to_recordset(cast(:rows as json))
                 as (instance_id bigint, event_id text, event_hash text, content_hash text, member_number text,
-                    operation text, lane text, modification bigint, occurred_at timestamptz, state text, reason text),
+                    operation text, lane text, origin text, modification bigint, occurred_at timestamptz, state text,
+                    reason text),
             string_to_table(:events, chr(10))
         ) as r
     ), instances as (
-        insert into instance (id, event_id, event_hash, content_hash, member_number, operation, lane, modification,
-                              occurred_at, accepted_at, state, reason, due_at, finished_at)
+        insert into instance (id, event_id, event_hash, content_hash, member_number, operation, lane, origin,
+                              modification, occurred_at, accepted_at, state, reason, due_at, finished_at)
         select instance_id, event_id, decode(event_hash, 'hex'), decode(content_hash, 'hex'), member_number, operation,
-               lane, modification, occurred_at, :now, state, reason, :now,
+               lane, origin, modification, occurred_at, :now, state, reason, :now,
                case when state = 'pending' then null else cast(:now as timestamptz) end
         from arrived
     ), newest as (
@@ -202,7 +205,9 @@ _INSERT = text(f"""
         where m.member_number = r.member_number
     ), lines as (
         insert into activity (instance_id, state, what)
-        select instance_id, state, coalesce(reason, 'accepted') from arrived
+        select instance_id, state,
+               coalesce(reason, 'accepted') || case origin when 'reconcile' then '{_REPAIRED}' else '' end
+        from arrived
     )
     insert into payload (instance_id, event_json) select instance_id, cast(string_to_table as json) from arrived
 """)

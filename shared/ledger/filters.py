@@ -27,7 +27,7 @@ from sqlalchemy import Connection, TextClause, text
 from shared.errors import failure_codes
 from shared.masking import mask_text
 from shared.personal import CLOSE, OPEN
-from shared.pipeline import Lane, Stage, State, SyncStatus
+from shared.pipeline import Lane, Origin, Stage, State, SyncStatus
 
 SUGGESTIONS_DEFAULT = 10
 NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*$"
@@ -189,6 +189,9 @@ class Filter:
         ),
     ] = None
     lane: Annotated[Lane | None, Condition("lane", "Lane", "which queue it takes", sql=("lane = :lane",))] = None
+    origin: Annotated[
+        Origin | None, Condition("origin", "Origin", "where its event comes from", sql=("origin = :origin",))
+    ] = None
     text: Annotated[
         str,
         Condition(

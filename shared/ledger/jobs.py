@@ -1,4 +1,4 @@
-"""Jobs: a requeue, discard or resend that an operator asked for, in the words of ledger, api and command line.
+"""Jobs: a requeue, discard, resend or repair that an operator asked for, in the words of ledger, api and command line.
 
 A job is durable and belongs to nobody: whichever dispatcher is alive carries it on.  What sends goes in steps, first 1,
 then 10, then the rest, and stops by itself when more than half of a step fails again.
@@ -29,6 +29,8 @@ class Kind(StrEnum):
     DISCARD = "discard"
     RESEND = "resend"
     """Sends CrowdTwist once more what it acknowledged; the instances stay as they are."""
+    REPAIR = "repair"
+    """Sends differences on that a reconciliation found; its items are those, and not instances."""
 
 
 class JobState(StrEnum):
@@ -51,6 +53,10 @@ class Verdict(StrEnum):
     """Closed: a newer event of the member is on its way."""
     DISCARD = "discard"
     REFUSED = "refused"
+    OVERTAKEN = "overtaken"
+    """Of a difference: an event of the member came since it was seen, or Siebel was told."""
+    MOVING = "moving"
+    """Of a difference: an event of the member is on its way."""
 
 
 class ItemState(StrEnum):
@@ -79,6 +85,7 @@ class Item:
     """One instance of a plan or job.
 
     *reason* says why it is not simply sent; *newer_instance_id* is the other instance of the member that decided it.
+    In a repair *instance_id* is the instance that was made of Siebel's row; empty: none so far.
     """
 
     instance_id: str
@@ -115,6 +122,8 @@ class Plan:
     @property
     def touched(self) -> int:
         """How many instances it would change."""
+        if self.kind == Kind.REPAIR:
+            return self.counts[Verdict.SEND]
         return self.matched - self.counts[Verdict.REFUSED]
 
 
@@ -168,6 +177,7 @@ _VERDICTS = {
     Kind.REQUEUE: (Verdict.REFUSED, Verdict.SUPERSEDED, Verdict.MERGED, Verdict.SEND),
     Kind.DISCARD: (Verdict.REFUSED, Verdict.DISCARD),
     Kind.RESEND: (Verdict.REFUSED, Verdict.SUPERSEDED, Verdict.MERGED, Verdict.SEND),
+    Kind.REPAIR: (Verdict.REFUSED, Verdict.MOVING, Verdict.OVERTAKEN, Verdict.SEND),
 }
 
 
@@ -181,8 +191,9 @@ def plan_of(kind: Kind, rows: Iterable[Row[Any]]) -> Plan:
         if row.reason:
             reasons[row.verdict, row.reason] += 1
         if len(shown[row.verdict]) < SHOWN:
+            instance_id = "" if kind is Kind.REPAIR else str(row.id)
             shown[row.verdict].append(
-                Item(str(row.id), row.member_number, row.verdict, row.reason, id_text(row.newer_id))
+                Item(instance_id, row.member_number, row.verdict, row.reason, id_text(row.newer_id))
             )
     return Plan(
         kind=kind,
@@ -200,11 +211,11 @@ def read_job(tx: Connection, kind: Kind | None, job_id: int) -> Job | None:
         return None
     troubled = [
         Item(
-            str(one.instance_id),
+            str(one.newer_id or "") if row.kind == Kind.REPAIR else str(one.instance_id),
             one.member_number,
             one.verdict,
             mask_text(one.error) if one.state == ItemState.FAILED and one.error else one.reason,
-            id_text(one.newer_id),
+            None if row.kind == Kind.REPAIR else id_text(one.newer_id),
             one.state,
         )
         for one in tx.execute(_TROUBLED, {"id": job_id, "limit": SHOWN})
@@ -261,13 +272,16 @@ _COUNTS = text("""
     select job_id, state, count(*) as total from job_item where job_id = any(cast(:ids as bigint[])) group by 1, 2
 """)
 _TROUBLED = text("""
-    select j.*, i.error from job_item j left join instance i on i.id = j.instance_id
+    select j.*, i.error
+    from job_item j join job o on o.id = j.job_id
+    left join instance i on i.id = case o.kind when 'repair' then j.newer_id else j.instance_id end
     where j.job_id = :id and j.state in ('failed', 'refused', 'gone')
     order by j.state, j.instance_id limit :limit
 """)
 _JOBS_OF = text("""
     select t.instance_id, t.job_id from job o join job_item t on t.job_id = o.id
-    where o.ended_at is null and t.instance_id = any(cast(:ids as bigint[])) and t.state in ('planned', 'sent')
+    where o.ended_at is null and o.kind <> 'repair' and t.instance_id = any(cast(:ids as bigint[]))
+      and t.state in ('planned', 'sent')
 """)
 _PUT_BACK = text("""
     select i.id from job_item t join instance i on i.id = t.instance_id

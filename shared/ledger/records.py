@@ -38,6 +38,8 @@ class InstanceRecord:
     resubmits: int
     suspect: bool = field(default=False, kw_only=True)
     """It failed at its stage while the system served others."""
+    origin: str | None = field(default=None, kw_only=True)
+    """Where its event comes from; None: a producer sent it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from shared.ledger import run_turns
 from shared.ledger.jobs import Kind
 from shared.settings import Settings
 from tests.calling import assert_problem, served
+from tests.integration.test_repair import differs
 from tests.road import ALWAYS_REFUSED, Road
 
 Operation = tuple[str, str, dict[str, Any]]
@@ -123,11 +124,14 @@ def test_lists_are_paged_by_the_cursor_that_they_give(
         client.post("/v1/discards", json={"ids": [number], "reason": "a test member"})
         client.post("/v1/member-events", json={"operation": str(number)})
         with ledger.begin() as tx:
-            run_turns.create(tx, Ask(sample=number).request("oscar", Settings(_env_file=None)))
+            run = run_turns.create(tx, Ask(sample=number).request("oscar", Settings(_env_file=None)))
         road.sql(f"""
             insert into guard_hold (kind, state, fingerprint, stage, message, alike, went_out, told, try_at)
             values ('flood', 'holding', 'f{number}', 'oic', 'Last Name is missing', 51, 60, 0, now())
         """)
+        differs(road, f"M-{number}", "never_sent", run=run)
+        differs(road, f"N-{number}", "never_sent", run=run)
+        client.post("/v1/repairs", json={"run": run, "reason": "the workflow was inactive"})
     paged = [
         path
         for path, _, one in operations(document)

@@ -8,7 +8,8 @@ import httpx
 import psutil
 
 from producers.operations import job_control
-from producers.operations.job_control import Acknowledged, Ask, Operator
+from producers.operations.job_control import Ask, Operator
+from producers.operations.job_selections import Acknowledged
 from shared.ledger.jobs import Job, Kind
 from shared.settings import settings
 from tests.rig import Pipeline, eventually, member_event, publishing

@@ -23,7 +23,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSON, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from shared.instances import Errand
-from shared.pipeline import QUEUED, STAGES, Lane, Stage, State, SyncStatus
+from shared.pipeline import QUEUED, STAGES, Lane, Origin, Stage, State, SyncStatus
 
 INSTANT = DateTime(timezone=True)
 KEY = Text(collation="C")
@@ -112,6 +112,7 @@ class Instance(Base):
         CheckConstraint(one_of("lane", tuple(Lane)), "instance_lane"),
         CheckConstraint(f"status is null or {one_of('status', tuple(SyncStatus))}", "instance_status"),
         CheckConstraint("operation in ('enroll', 'update', 'delete')", "instance_operation"),
+        CheckConstraint(f"origin is null or {one_of('origin', tuple(Origin))}", "instance_origin"),
         CheckConstraint("(state = 'running') = (token <> 0)", "instance_running_has_token"),
         CheckConstraint("(state = 'running') = (lease_until is not null)", "instance_running_has_lease"),
         CheckConstraint("state = 'running' or not begun", "instance_only_running_is_begun"),
@@ -147,6 +148,7 @@ class Instance(Base):
             "instance_open", "state", "id", postgresql_where=text("state not in ('pending', 'running', 'completed')")
         ),
         Index("instance_troubled", "id", postgresql_where=text("code is not null")),
+        Index("instance_origin", "id", postgresql_where=text("origin is not null")),
         Index("instance_finished", "finished_at", postgresql_where=text("finished_at is not null")),
         Index("instance_completed", "finished_at", postgresql_where=text("state = 'completed'")),
         Index("instance_suspect", "failed_stage", postgresql_where=text("suspect and state in ('waiting', 'dead')")),
@@ -160,6 +162,8 @@ class Instance(Base):
     """No foreign key: intake makes and locks the member in the same transaction, and nothing deletes one."""
     operation: Mapped[str] = mapped_column(Text)
     lane: Mapped[str] = mapped_column(Text)
+    origin: Mapped[str | None] = mapped_column(Text)
+    """Null: a producer sent it."""
     modification: Mapped[int | None] = mapped_column(BigInteger)
     occurred_at: Mapped[datetime] = mapped_column(INSTANT)
     accepted_at: Mapped[datetime] = mapped_column(INSTANT)

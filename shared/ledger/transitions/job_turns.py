@@ -6,17 +6,19 @@ nothing half done, and the next process goes on from there.
 """
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, TextClause
 
 from shared.ledger.engine import wake
-from shared.ledger.jobs import ItemState, JobState
+from shared.ledger.jobs import ItemState, JobState, Verdict
 from shared.ledger.transitions import requeue_sql as sql
 from shared.ledger.transitions.member_queue import LOCK_MEMBERS
-from shared.lifecycle.rollout import Tally
+from shared.lifecycle.rollout import Finished, Send, Stop, Tally, Wait, next_step
 
 CHUNK = 500
 """Instances of one turn: their members are locked meanwhile, and intake of the same members waits."""
@@ -25,14 +27,27 @@ _BURST_S = 2.0
 """How much of its rate a job may catch up on when no dispatcher came by for a while."""
 
 
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """How many members repairs may send: in 24 h, and of one run."""
+
+    per_day: int = 0
+    per_run: int = 0
+
+    def parameters(self) -> dict[str, int]:
+        """Return them for a statement."""
+        return {"cap_per_day": self.per_day, "cap_per_run": self.per_run}
+
+
 class Turn(ABC):
     """One turn of one locked job."""
 
-    def __init__(self, tx: Connection, row: Row[Any], resubmits_max: int = 0) -> None:
+    def __init__(self, tx: Connection, row: Row[Any], resubmits_max: int = 0, caps: Caps | None = None) -> None:
         self._tx = tx
         self._row = row
         self._job: int = row.id
         self._resubmits_max = resubmits_max
+        self._caps = caps or Caps()
         self._step: int = row.step
         self._paid_until: datetime | None = row.paid_until
         self._line = f"{row.kind} by {row.requested_by}, job {row.id}" + (f": {row.reason}" if row.reason else "")
@@ -53,9 +68,36 @@ class Turn(ABC):
     def _send(self, some: dict[int, str], *, closing: bool) -> int:
         """Send or close *some*, ids with their members, as they are judged now; return how many were sent."""
 
-    @abstractmethod
     def _tallies(self) -> tuple[dict[int, Tally], int]:
         """Count by step how those sent stand, and those that are yet to be sent."""
+        counts: dict[int, Counter[str]] = {}
+        unsent = 0
+        for row in self._tx.execute(sql.TALLIES, {"job": self._job}):
+            if row.step is not None:
+                counts.setdefault(row.step, Counter())[row.state] += row.total
+            elif row.state == ItemState.PLANNED and row.verdict == Verdict.SEND:
+                unsent += row.total
+        tallies = {
+            step: Tally(count[ItemState.SENT], count[ItemState.SUCCEEDED], count[ItemState.FAILED])
+            for step, count in counts.items()
+        }
+        return tallies, unsent
+
+    def _by_steps(self) -> bool:
+        """Send as the steps allow; return whether it can go on at once."""
+        tallies, unsent = self._tallies()
+        match next_step(self._step, tallies.get(self._step, Tally()), unsent):
+            case Send(step, count):
+                self._step = step
+                return self._send_some(count)
+            case Wait():
+                return self._go_on(at_once=False)
+            case Stop(why):
+                self.stop(why)
+                return False
+            case Finished():
+                self._settle(ItemState.SENT, ItemState.FAILED)
+                return self._done()
 
     def see_out(self) -> bool:
         """Note the outcomes of a stopped job until nothing of it is on its way."""

@@ -239,7 +239,7 @@ DISCARD = text(f"""
     select verdict, count(*) as total from fate group by verdict
 """)
 """Discard instances of locked members, and note it in their job."""
-_FAILED_AGAIN = """
+FAILED_AGAIN = """
     case when i.id is null then 'closed'
          when i.state = 'completed' then 'succeeded'
          when i.state in ('dead', 'rejected') then 'failed'
@@ -251,7 +251,7 @@ _FAILED_AGAIN = """
 SETTLE = text(f"""
     update job_item t set state = o.outcome, reason = coalesce(o.said, t.reason)
     from (
-        select t.instance_id, {_FAILED_AGAIN} as outcome,
+        select t.instance_id, {FAILED_AGAIN} as outcome,
                case i.state when 'superseded' then i.reason when 'discarded' then 'it was discarded'
                              else i.code end as said
         from job_item t left join instance i on i.id = t.instance_id

@@ -14,10 +14,9 @@ from sqlalchemy import Connection
 from shared.ledger.engine import wake
 from shared.ledger.filters import Filter, matching
 from shared.ledger.jobs import ItemState, JobState, Kind, Plan, Verdict, plan_of
+from shared.ledger.transitions import repairs, resends
 from shared.ledger.transitions import requeue_sql as sql
-from shared.ledger.transitions import resends
-from shared.ledger.transitions.job_turns import CHUNK, Turn
-from shared.lifecycle import rollout
+from shared.ledger.transitions.job_turns import CHUNK, Caps, Turn
 
 SELECTION_MAX = 100_000
 """Instances of one job."""
@@ -49,7 +48,9 @@ def plan(tx: Connection, kind: Kind, ids: Sequence[int], *, resubmits_max: int, 
     return plan_of(kind, tx.execute(_PLAN[kind], parameters))
 
 
-def create(tx: Connection, order: Order, ids: Sequence[int], *, resubmits_max: int) -> int | None:
+def create(
+    tx: Connection, order: Order, ids: Sequence[int], *, resubmits_max: int, caps: Caps | None = None
+) -> int | None:
     """Make a job of *ids*; return its id, or None where nothing of it would be done, and there is no job then."""
     tx.execute(sql.ONE_AT_A_TIME)
     job: int = tx.execute(
@@ -71,9 +72,10 @@ def create(tx: Connection, order: Order, ids: Sequence[int], *, resubmits_max: i
         "resubmits_max": resubmits_max,
         "forced": order.forced,
         "guarded": "guard" in order.asked,
+        **(caps or Caps()).parameters(),
     }
     verdicts = Counter(tx.execute(_INSERT_ITEMS[order.kind], parameters).scalars())
-    if not verdicts.keys() - {Verdict.REFUSED}:
+    if not verdicts.keys() - {Verdict.REFUSED} or (order.kind is Kind.REPAIR and not verdicts[Verdict.SEND]):
         tx.execute(sql.DELETE_JOB, {"job": job})
         return None
     tx.execute(sql.SET_SIZE, {"job": job, "size": verdicts[Verdict.SEND]})
@@ -81,7 +83,7 @@ def create(tx: Connection, order: Order, ids: Sequence[int], *, resubmits_max: i
     return job
 
 
-def advance(tx: Connection, *, resubmits_max: int) -> bool:
+def advance(tx: Connection, *, resubmits_max: int, caps: Caps | None = None) -> bool:
     """Take one job that nobody else has a little further; return whether it can go on at once.
 
     One look by an index when there is no job.
@@ -89,7 +91,7 @@ def advance(tx: Connection, *, resubmits_max: int) -> bool:
     row = tx.execute(sql.NEXT_JOB).one_or_none()
     if row is None:
         return False
-    turn = _TURNS[Kind(row.kind)](tx, row, resubmits_max)
+    turn = _TURNS[Kind(row.kind)](tx, row, resubmits_max, caps or Caps())
     return turn.see_out() if row.state == JobState.STOPPED else turn.take()
 
 
@@ -114,19 +116,7 @@ class _Requeue(Turn):
             self._lock(closings.values())
             self._send(closings, closing=True)
             return self._go_on(at_once=True)
-        tallies, unsent = self._tallies()
-        match rollout.next_step(self._step, tallies.get(self._step, rollout.Tally()), unsent):
-            case rollout.Send(step, count):
-                self._step = step
-                return self._send_some(count)
-            case rollout.Wait():
-                return self._go_on(at_once=False)
-            case rollout.Stop(why):
-                self.stop(why)
-                return False
-            case rollout.Finished():
-                self._settle(ItemState.SENT, ItemState.FAILED)
-                return self._done()
+        return self._by_steps()
 
     def _put_back(self) -> None:
         parameters = {
@@ -156,20 +146,6 @@ class _Requeue(Turn):
     def _settle(self, *states: ItemState) -> None:
         self._tx.execute(sql.SETTLE, {"job": self._job, "states": list(states)})
 
-    def _tallies(self) -> tuple[dict[int, rollout.Tally], int]:
-        counts: dict[int, Counter[str]] = {}
-        unsent = 0
-        for row in self._tx.execute(sql.TALLIES, {"job": self._job}):
-            if row.step is not None:
-                counts.setdefault(row.step, Counter())[row.state] += row.total
-            elif row.state == ItemState.PLANNED and row.verdict == Verdict.SEND:
-                unsent += row.total
-        tallies = {
-            step: rollout.Tally(count[ItemState.SENT], count[ItemState.SUCCEEDED], count[ItemState.FAILED])
-            for step, count in counts.items()
-        }
-        return tallies, unsent
-
 
 class _Discard(_Requeue):
     """A turn of a discard."""
@@ -189,6 +165,7 @@ _TURNS: Mapping[Kind, type[Turn]] = {
     Kind.REQUEUE: _Requeue,
     Kind.DISCARD: _Discard,
     Kind.RESEND: resends.Resend,
+    Kind.REPAIR: repairs.Repair,
 }
 _PLAN = sql.PLAN | {Kind.RESEND: resends.PLAN}
-_INSERT_ITEMS = sql.INSERT_ITEMS | {Kind.RESEND: resends.INSERT_ITEMS}
+_INSERT_ITEMS = sql.INSERT_ITEMS | {Kind.RESEND: resends.INSERT_ITEMS, Kind.REPAIR: repairs.INSERT_ITEMS}

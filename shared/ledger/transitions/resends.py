@@ -189,7 +189,7 @@ _ACKNOWLEDGED = """
 NEWEST_ACKNOWLEDGED = text(f"{_ACKNOWLEDGED} order by applied_id desc limit :limit")
 """Find what members had acknowledged last within a time: one look at all members, for no index names it."""
 _CLOSED_FOR_GOOD = words((State.SUPERSEDED, State.UNCHANGED, State.SKIPPED, State.DISCARDED))
-_HAS_NEWER = f"""exists (select from instance n where n.member_number = i.member_number and n.id > i.id
+HAS_NEWER = f"""exists (select from instance n where n.member_number = i.member_number and n.id > i.id
                                               and n.state not in ({_CLOSED_FOR_GOOD}))"""
 """Of an instance `i`: the member has had a newer event that counts."""
 IS_OVERTAKING = f"""exists (select from instance q where q.member_number = e.member_number and q.id > e.instance_id
@@ -337,7 +337,7 @@ CONDEMN = text(f"""
         from json_to_recordset(cast(:rows as json)) as r (id bigint, error text), member m
         where i.id = r.id and m.member_number = i.member_number and m.applied_id = i.id
           and (i.state = 'completed' and m.told_id = i.id or i.state in ({IS_QUEUED}) and i.stage = 'siebel')
-          and not {_HAS_NEWER}
+          and not {HAS_NEWER}
         returning i.id, i.member_number, i.state
     ), told as (
         update member m
@@ -370,6 +370,6 @@ BACK_IN_SYNC = text(f"""
     update member m set synced = true from instance i
     where i.id = any(cast(:ids as bigint[])) and m.member_number = i.member_number and not m.synced
       and m.applied_id = i.id and m.told_id = i.id and m.lost_tell_id is null and i.state = 'completed'
-      and not {_HAS_NEWER}
+      and not {HAS_NEWER}
 """)
 """Take it that members are in sync again whose newest event CrowdTwist has once more, and Siebel shows it."""

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from producers.console import dead_letters, guards, history, instances, jobs, members, overview, reconciliations
+from producers.console import cases, dead_letters, guards, history, instances, jobs, members, overview, reconciliations
 from producers.console.live import Streams
 from producers.console.overview import Overviews
 from producers.console.rendering import STATIC, local, page, redirect
@@ -108,7 +108,10 @@ def install(app: FastAPI) -> None:
     app.state.sent_forms = SentForms()
     for part in (
         router,
-        *(one.router for one in (overview, instances, history, members, dead_letters, guards, jobs, reconciliations)),
+        *(
+            one.router
+            for one in (overview, instances, history, members, cases, dead_letters, guards, jobs, reconciliations)
+        ),
     ):
         app.routes.extend(part.routes)
     app.mount("/static", _Files(directory=STATIC), name="static")

@@ -118,7 +118,7 @@ def advice(one: CaseRecord) -> tuple[Who, str]:
 
 def _of_chain(one: CaseRecord, holder: str) -> str:
     what = f"Nothing for member {one.member_number} itself: it is sent again as soon as {holder} has another address"
-    return f"{what}; the case of member {one.path[-1]} holds it up." if len(one.path) > 1 else f"{what}."
+    return f"{what}; what holds it up is the case of member {one.path[-2]}." if len(one.path) > 1 else f"{what}."
 
 
 def _of_cycle(one: CaseRecord, _: str) -> str:

@@ -101,10 +101,11 @@ def find(ledger: Ledger, words: str, sees: Sees) -> CaseRecord | None:
         return None
     with transaction(ledger) as tx:
         case_id = _id_of(tx, words)
-        if case_id is None:
-            return None
-        with suppress(LedgerUnwritableError):
-            cases.judged(tx, [case_id])
+    if case_id is None:
+        return None
+    with suppress(LedgerUnwritableError, LedgerConflictError), transaction(ledger) as tx:
+        cases.judged(tx, [case_id])
+    with transaction(ledger) as tx:
         facts = case_facts.case(tx, case_id)
         if facts is None:
             return None

@@ -16,6 +16,7 @@ from shared.ledger.engine import json_rows
 from shared.ledger.people import key_sql, user_sql
 from shared.lifecycle import cases
 from shared.lifecycle.cases import LONGEST_PATH, CaseKind, Finding, Holder, LookUp, Refused
+from shared.personal import unmarked
 
 _WAITS_MAX = 100_000
 """Cases that wait for another member, of which it is counted who waits for whom."""
@@ -139,9 +140,11 @@ def _judged(facts: CaseFacts, *, in_ring: bool) -> Finding:
     shown = facts.holder
     holder = None if shown is None else Holder(shown.member_number, shown.is_ours, shown.is_active, shown.moves)
     looked = LookUp(facts.looked) if facts.looked else None
-    return cases.judge(Refused(facts.words, facts.user, facts.member), holder, looked, in_ring=in_ring)
+    return cases.judge(Refused(unmarked(facts.words), facts.user, facts.member), holder, looked, in_ring=in_ring)
 
 
+_EMAIL = f"{user_sql('p')}->>'email_address'"
+"""Of a mapping `p`: the address that was sent."""
 _OPEN = text(f"""
     insert into data_case (member_number, instance_id, wants_key, held_by)
     select i.member_number, i.id, w.key,
@@ -150,7 +153,7 @@ _OPEN = text(f"""
     from instance i
     join member m on m.member_number = i.member_number and m.newest_id = i.id
     left join mapping p on p.instance_id = i.id,
-    lateral (select {key_sql(user_sql("p") + "->>'email_address'")} as key) as w
+    lateral (select {key_sql(_EMAIL)} as key) as w
     where i.id = any(cast(:ids as bigint[])) and i.status = 'Data Error'
     on conflict (member_number) where closed_at is null
     do update set instance_id = excluded.instance_id, refused_at = clock_timestamp(), kind = null,
@@ -199,8 +202,8 @@ _CLOSE = text("""
     from json_to_recordset(cast(:rows as json)) as r (id bigint, how text) where c.id = r.id
 """)
 _WAITS = text(f"""
-    select c.member_number, {HAS_IT.format("c")} as holder
-    from data_case c where c.closed_at is null and (c.held_by is not null or c.looked = 'found') limit :limit
+    select c.member_number, {HAS_IT.format("c")} as holder from data_case c
+    where c.closed_at is null and {HAS_IT.format("c")} is not null limit :limit
 """)
 _WEIGH = text("""
     with counted as (
@@ -209,12 +212,13 @@ _WEIGH = text("""
         left join json_to_recordset(cast(:rows as json)) as r (member_number text, unblocks int)
                on r.member_number = c.member_number
         where c.closed_at is null and (r.unblocks is not null or c.unblocks > 0)
+        for update of c skip locked
     )
     update data_case c set unblocks = r.unblocks from counted r where c.id = r.id and c.unblocks <> r.unblocks
 """)
 _ONE_AT_A_TIME = text("select pg_try_advisory_xact_lock(7264013112)")
 """Two dispatchers do not together ask more than may be asked in a minute."""
-_ADDRESS = f"(select {user_sql('p')}->>'email_address' from mapping p where p.instance_id = c.instance_id)"
+_ADDRESS = f"(select {_EMAIL} from mapping p where p.instance_id = c.instance_id)"
 _CLAIM_LOOK_UPS = text(f"""
     update data_case c set look_at = now() + make_interval(secs => :lease_s), looked_up_at = now()
     where c.id = any(array(

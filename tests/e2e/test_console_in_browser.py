@@ -29,6 +29,8 @@ PAGES = {
     "member-compared": "/members/R-1/comparison",
     "dead-letters": "/dead-letters",
     "data-errors": "/dead-letters?state=rejected",
+    "cases": "/cases",
+    "case": "/cases/R-2",
     "plan": "/dead-letters/plan?kind=requeue&state=dead&stage=crowdtwist",
     "jobs": "/jobs",
     "connections": "/connections",

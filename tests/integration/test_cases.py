@@ -193,6 +193,20 @@ def test_an_outside_holder(pipeline: Pipeline, ledger: Engine, number: str | Non
     assert closed(ledger) == {"B-1": "holder_moved"}
 
 
+def test_a_holder_that_events_begin_to_come_of_gives_the_address_up(pipeline: Pipeline, ledger: Engine) -> None:
+    user = {"first_name": "Una", "last_name": "Foreign", "email_address": X, "postal_code": "10010"}
+    with pipeline.whole():
+        users = f"{pipeline.sandbox.crowdtwist}/v2/users"
+        body = user | {"third_party_id": "A-1"}
+        assert httpx.post(users, params={"api_key": "sandbox-key"}, json=body, trust_env=False).is_success
+        moves(pipeline, ("B-1", X))
+        refused(pipeline, ledger, "B-1")
+        eventually(lambda: kinds(ledger) == {"B-1": "outside_holder"}, "found")
+        moves(pipeline, ("A-1", Y))
+        eventually(lambda: addresses(pipeline, "A-1", "B-1") == [Y, X] and pipeline.settled(), "both have their own")
+    assert closed(ledger) == {"B-1": "holder_moved"}
+
+
 def test_a_wrong_character_a_missing_name_and_another_word(pipeline: Pipeline, ledger: Engine) -> None:
     def says(number: str, message: str) -> None:
         body = {"error": "input_error", "message": message}

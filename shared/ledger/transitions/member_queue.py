@@ -207,8 +207,13 @@ def _send_again(cases: str) -> TextClause:
 
 SEND_FREED = _send_again(f"c.held_by = any(cast(:numbers as text[])) and {_IS_FREE}")
 """Send again who was refused for an address that these members had."""
+_HAS_MOVED = """c.looked = 'found' and exists (
+    select from member t join instance a on a.id = t.applied_id
+    where t.member_number = c.holder->>'third_party_id' and t.held_email_key <> c.wants_key
+      and a.finished_at > c.looked_up_at)"""
+"""Of a case `c`: whom CrowdTwist showed to have the address has got another one since."""
 SEND_ALL_FREED = _send_again(f"""c.id = any(array(
-    select c.id from data_case c where c.closed_at is null and {_IS_FREE} limit :limit))""")
+    select c.id from data_case c where c.closed_at is null and ({_IS_FREE} or {_HAS_MOVED}) limit :limit))""")
 """Send again who was refused for an address that has become free, whoever had it."""
 SEND_CASE = _send_again("c.id = :id")
 """Send again who was refused with a case."""

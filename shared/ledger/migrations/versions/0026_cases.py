@@ -70,7 +70,7 @@ def upgrade() -> None:
         from instance i
         join member m on m.newest_id = i.id and m.member_number = i.member_number
         left join mapping p on p.instance_id = i.id,
-        lateral (select {key.format("p.user_object->>'email_address'")} as key) as w
+        lateral (select {key.format("coalesce(p.user_json, cast(p.user_object as json))->>'email_address'")} as key) as w
         where i.state = 'rejected'
     """)
 

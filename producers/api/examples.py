@@ -375,6 +375,7 @@ _CASE: dict[str, Any] = {
     "note": None,
     "closed_at": None,
     "closed_how": None,
+    "held_by_guard": None,
     "beside": None,
 }
 CASES = {"items": [_CASE], "next": None}

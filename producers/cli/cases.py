@@ -64,6 +64,8 @@ def cases(
 ) -> int:
     """List cases, or show one."""
     of = with_ledger()
+    if doing.note and not doing.acknowledge:
+        raise typer.BadParameter("--note: goes with --acknowledge, and is not kept without")
     sees = Sees(holder=True, unmasked_for=operator() if listing.unmasked else None)
     if case and (doing.acknowledge or doing.look_up):
         return _do(of, case, doing, sees, as_json=listing.as_json)

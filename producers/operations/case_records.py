@@ -55,7 +55,8 @@ class CaseRecord:
     """One case.
 
     Shape: *path*: who has the address, who has what that one wants, and so on; *unblocks*: how many other cases wait
-    for it; *coming_instance_id*: a try that may end it is on its way; *beside* only where one case is asked for.
+    for it; *coming_instance_id*: a try that may end it is on its way, or is held; *held_by_guard*: by which guard;
+    *beside* only where one case is asked for.
     """
 
     case_id: str
@@ -83,6 +84,7 @@ class CaseRecord:
     note: str | None
     closed_at: datetime | None
     closed_how: str | None
+    held_by_guard: str | None = None
     beside: list[Beside] | None = None
 
 
@@ -108,6 +110,11 @@ def advice(one: CaseRecord) -> tuple[Who, str]:
     """Say who must do something about a case, and what, in one sentence."""
     if one.state == "closed":
         return Who.NOBODY, "Nothing: it is closed."
+    if one.held_by_guard is not None:
+        what = (
+            f"Nothing for this member alone: its instance {one.coming_instance_id} is held by guard {one.held_by_guard}"
+        )
+        return Who.NOBODY, f"{what}; it is released or discarded there, with all who met the same."
     if one.coming_instance_id is not None:
         return Who.NOBODY, f"Nothing yet: instance {one.coming_instance_id} of the member is on its way."
     if one.kind == CaseKind.OTHER and one.field == "email_address" and one.looked_up is None:

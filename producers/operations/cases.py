@@ -229,6 +229,7 @@ def _shown(facts: CaseFacts, sees: Sees) -> CaseRecord:
         note=facts.note,
         closed_at=facts.closed_at,
         closed_how=facts.closed_how,
+        held_by_guard=None if facts.coming_hold_id is None else str(facts.coming_hold_id),
     )
     who, what = advice(shown)
     return replace(shown, who=who, what_to_do=what)
@@ -251,7 +252,9 @@ def _holder(facts: HolderFacts, sees: Sees) -> CaseHolder:
 
 def _value(facts: CaseFacts, name: str, sees: Sees) -> object:
     sent = next((one for one in _SENT_AS[name] if facts.user and one in facts.user), None)
-    value = facts.user[sent] if facts.user and sent else facts.member.get(name)
+    value = facts.user[sent] if facts.user and sent else None
+    if value in _EMPTY:  # the flow left it out, or it never came to that
+        value = facts.member.get(name)
     return value if sees.unmasked_for else mask({name: value})[name]
 
 

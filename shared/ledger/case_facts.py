@@ -70,6 +70,7 @@ class CaseFacts:
     retries: int
     standing: Standing
     coming_id: int | None
+    coming_hold_id: int | None
     opened_at: datetime
     acknowledged_at: datetime | None
     acknowledged_by: str | None
@@ -164,6 +165,7 @@ def _facts(row: Row[Any]) -> CaseFacts:
         row.retries,
         standing,
         row.newest_id if cases.is_coming(standing) else None,
+        row.hold_id if cases.is_coming(standing) else None,
         row.opened_at,
         row.acknowledged_at,
         row.acknowledged_by,
@@ -183,7 +185,7 @@ _FACTS = f"""
            {event_sql("p")}->'member' as member,
            c.looked, c.looked_up_at, c.holder, c.path, c.unblocks, c.retries, c.opened_at, c.acknowledged_at,
            c.acknowledged_by, c.note, c.closed_at, c.closed_how,
-           m.newest_id, m.newest_id = c.instance_id as is_same, n.state, n.stage, n.status, n.operation,
+           m.newest_id, m.newest_id = c.instance_id as is_same, n.state, n.stage, n.status, n.operation, n.hold_id,
            n.content_hash = b.content_hash as is_same_content,
            h.member_number as has_it, h.ct_user_id as holder_ct_user_id, h.newest_operation as holder_operation,
            h.echoed as holder_echoed,

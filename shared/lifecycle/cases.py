@@ -148,10 +148,13 @@ def _flaw(refused: Refused, field: str | None) -> Finding | None:
 
 
 def _empty(refused: Refused, field: str | None) -> str | None:
-    """Return the field that is empty: the one that the refusal names, else one that every user must have."""
+    """Return the field that is empty: the one that the refusal names, else one that every user must have.
+
+    What Siebel has filled in is not missing there, whatever the flow left out.
+    """
     user = refused.user if refused.user is not None else _as_user(refused.member)
     for name in [field] if field is not None else _WANTED:
-        values = [user.get(sent) for sent in _SENT_AS[name]] or [refused.member.get(name)]
+        values = [*(user.get(sent) for sent in _SENT_AS[name]), refused.member.get(name)]
         if all(value in (None, "") for value in values):
             return name
     return None

@@ -367,6 +367,8 @@ def test_the_command_line_lists_shows_exports_and_acknowledges(cli: Terminal) ->
     assert len(list(csv.reader(io.StringIO(cli("cases", "--csv").out)))) == 2
     assert [cli("cases", *more).code for more in (("--kind", "cycle"), ("4711",), ("--kind", "x"))] == [1, 1, 2]
     assert cli("cases", "--acknowledge").code == 2
+    unkept = cli("cases", one["case_id"], "--note", "mine")
+    assert (unkept.code, "--note: goes with --acknowledge" in unkept.err) == (2, True)
     assert cli("cases", one["case_id"], "--acknowledge", "--note", "mine").code == 0
     ran = cli("cases", one["case_id"], "--look-up", "--json")
     assert (ran.code, ran.json["case"]["note"]) == (0, "mine")

@@ -9,6 +9,8 @@ from producers.cli.command import DONE, IMPOSSIBLE, NOTHING
 from producers.doctor import work
 from producers.doctor.check import Level, Subject
 from producers.mail.mailer import Mailer
+from producers.operations import cases
+from producers.operations.cases import Sees
 from shared.ledger.engine import transaction
 from shared.ledger.transitions import floods
 from shared.settings import MailSettings, Settings
@@ -98,6 +100,15 @@ def test_the_console_shows_why_and_decides_in_one_click(held: Flood, oscar: http
 def test_a_held_member_says_why_on_its_page(held: Flood, oscar: httpx.Client) -> None:
     assert held.hold.held == 60
     assert "held by guard 1, and not told: too many members meet this at once" in said(oscar.get("/members/M-7"))
+
+
+def test_a_case_whose_member_is_held_leads_to_the_guard(flood: Flood, ledger: Engine) -> None:
+    flood.send("M-0", error=BROKEN)
+    flood.send(*numbers(60), minute=1, error=BROKEN)
+    one = cases.find(ledger, "M-0", Sees())
+    assert one is not None
+    assert (one.state, one.who, one.held_by_guard) == ("open", "nobody", flood.hold.id)
+    assert f"is held by guard {flood.hold.id}; it is released or discarded there" in one.what_to_do
 
 
 def test_the_first_line_everywhere_needs_a_person_until_it_is_decided(cli: Terminal, held: Flood) -> None:

@@ -102,6 +102,14 @@ def test_what_could_not_be_mapped_is_told_by_the_event(words: str, kind: str, fi
     assert (finding.kind, finding.field) == (kind, field)
 
 
+def test_what_siebel_has_and_the_flow_left_out_is_not_missing() -> None:
+    of = Refused("Country Code is invalid", USER, {"country_code": "US"})
+    finding = judge(of, None, None, in_ring=False)
+    assert (finding.kind, finding.field) == ("format", "country_code")
+    filled = Refused("Nope", {**USER, "first_name": None}, {"first_name": "Ann"})
+    assert judge(filled, None, None, in_ring=False).kind == "other"
+
+
 WORDS = st.one_of(st.text(max_size=60), st.sampled_from([TAKEN, "Email Address is invalid", "Missing the x parameter"]))
 VALUES = st.dictionaries(st.sampled_from([*USER, "city_id", "middle_name"]), st.one_of(st.none(), st.text(max_size=12)))
 HOLDERS = st.one_of(

@@ -19,11 +19,14 @@
 | `membersync_mail_oldest_seconds` | gauge | age of the oldest of them, s; 0: there is none |
 | `membersync_snapshot_oldest_seconds` | gauge | age of the oldest snapshot that anybody holds, s |
 | `membersync_guard_held{guard,stage}` | gauge | members that a guard holds: `flood`, of one Data Error |
+| `membersync_reconcile_age_seconds` | gauge | since a reconciliation of all members came to its end, s |
+| `membersync_drift_ratio{class,bound}` | gauge | what it found, in parts of all members: `estimate`, `low`, `high` |
 | `membersync_ledger_up` | gauge | 0: the ledger does not answer, and the others are missing |
 
 All of it is the ledger's, none of it the process's: every process that is scraped says the same, and counters go on
 where they were after a restart.  Queries take the `max by` these labels first, so that two processes are not added up.
-What has not happened yet is there as 0, so that nothing is missing from a plot or an alert.
+What has not happened yet is there as 0, so that nothing is missing from a plot or an alert; but drift that nobody has
+looked for is not there, for 0 would say that there is none.  Its class `any` counts members, whatever differs.
 """
 
 import threading
@@ -46,15 +49,17 @@ from starlette.routing import Route
 from producers.http.middleware import Heads
 from producers.http.protocol import protocol_of
 from producers.intake.accept import Outcome
+from producers.operations.reconcile import runs
 from producers.operations.single_flight import SharedLook
 from shared.budgets import budgets
 from shared.errors import OURS, LedgerError
 from shared.hosts import listening
-from shared.ledger import guards, heartbeats, mail, refusals, snapshots, views
+from shared.ledger import guards, heartbeats, mail, reconciliations, refusals, snapshots, views
 from shared.ledger.connections import connections
 from shared.ledger.engine import engine, transaction
 from shared.ledger.guards import Hold
 from shared.ledger.heartbeats import Kind
+from shared.ledger.reconciliations import Watched
 from shared.ledger.records import Backlog, ConnectionState, DeadLetters, Process
 from shared.ledger.tallies import BOUNDS_S, OUTCOMES, WAIT_BOUNDS_S, Tally, WaitTotal, tallies, wait_totals
 from shared.pipeline import FAILURE_STATUS, QUEUED, Lane, Stage, State
@@ -82,6 +87,7 @@ class _Look:
     intake: dict[str, int]
     snapshot_oldest_s: float
     guards: list[Hold]
+    reconciled: Watched
 
 
 class LedgerCollector(Collector):
@@ -125,6 +131,7 @@ class LedgerCollector(Collector):
         yield _family(
             GaugeMetricFamily, "membersync_guard_held", "Members that a guard holds", ["guard", "stage"], held
         )
+        yield from _drift(look.reconciled, is_made=runs.why_not_scheduled(self._settings) is None)
 
     def _look(self) -> _Look:
         with transaction(self._ledger) as tx:
@@ -139,6 +146,7 @@ class LedgerCollector(Collector):
                 refusals.counts(tx),
                 max((one.age_s for one in snapshots.holders(tx)), default=0.0),
                 guards.open_holds(tx),
+                reconciliations.watched(tx),
             )
 
 
@@ -230,6 +238,24 @@ def _calls(look: _Look) -> Iterator[Metric]:
     what = "How often the limit of calls in flight went down"
     backoffs = {name: float(one.backoffs) for name, one in calls.items()}
     yield _family(CounterMetricFamily, "membersync_call_backoffs", what, ["name"], backoffs)
+
+
+def _drift(found: Watched, *, is_made: bool) -> Iterator[Metric]:
+    """Yield what the last reconciliation found, and how old it is, where one ended or they are made by themselves."""
+    if found.age_s is not None and (found.done or is_made):
+        what = "Since a reconciliation of all members came to its end, or since there are members"
+        yield GaugeMetricFamily("membersync_reconcile_age_seconds", what, found.age_s)
+    if found.done is None:
+        return
+    parts = {**found.done.classes, "any": found.done.drift}
+    values = {
+        (name, bound): part[bound]
+        for name, part in parts.items()
+        for bound in ("estimate", "low", "high")
+        if part.get(bound) is not None
+    }
+    what = "Part of all members that differs, as the last reconciliation estimates it with 95 % confidence"
+    yield _family(GaugeMetricFamily, "membersync_drift_ratio", what, ["class", "bound"], values)
 
 
 def _processes(look: _Look) -> Metric:

@@ -67,16 +67,16 @@ class Programme:
         url = f"{self.pipeline.sandbox.crowdtwist}/v2/users/{number}?id_type=third_party_id&api_key=sandbox-key"
         httpx.request(method, url, json=fields).raise_for_status()
 
-    def run(self, ask: Ask | None = None) -> Run:
+    def run(self, ask: Ask | None = None, *, patience_s: float = 5) -> Run:
         """Make a run and carry it to its end here."""
         made = start(self.pipeline.ledger, OSCAR, ask or Ask(full=True), self.of)
-        return self.carried(made.id)
+        return self.carried(made.id, patience_s=patience_s)
 
-    def carried(self, run_id: str) -> Run:
+    def carried(self, run_id: str, *, patience_s: float = 5) -> Run:
         """Return a run that has ended: carried on here, or by the dispatcher that runs."""
 
         def is_over() -> bool:
-            carry_on(self.of, patience_s=5)
+            carry_on(self.of, patience_s=patience_s)
             found = read(self.pipeline.ledger, int(run_id))
             return found is not None and found.over
 

@@ -8,14 +8,19 @@ from pathlib import Path
 
 from producers.doctor.check import Finding, Subject, UnlookedError, fail, ok, warn
 from producers.operations import advice
+from producers.operations.reconcile import runs
 from producers.operations.verdict import MAIL_LATE_S, Verdict, standing, unseen
 from shared.errors import LedgerError
-from shared.ledger import checkup, guards, heartbeats, mail
+from shared.ledger import checkup, guards, heartbeats, mail, reconciliations
 from shared.ledger.checkup import Idle
+from shared.ledger.reconciliations import Watched
 from shared.ledger.records import Process
 from shared.pipeline import Lane, spoken
+from shared.reconciling import RunState
+from shared.settings import Settings
 
 DISPATCHER, PROCESSES, LEASES, DUE, JOBS = "dispatcher", "worker processes", "leases", "due instances", "jobs"
+RECONCILED = "reconciliation"
 SHUT, STRAYS, MAIL, DISK, GUARDS = "members that are shut", "stray messages", "mail", "disk", "guards"
 OVERDUE_S = 60.0
 """A lease that ran out is given back at the next tick of a dispatcher, a job's turn comes as soon."""
@@ -151,6 +156,41 @@ def look_at_guards(subject: Subject) -> list[Finding]:
         )
         for one in found
     ]
+
+
+def look_at_reconciliations(subject: Subject) -> list[Finding]:
+    """Look whether Siebel, CrowdTwist and ledger were compared of late, and what that found."""
+    with subject.reading() as tx:
+        found = reconciliations.watched(tx)
+    return [judge_reconciliations(found, subject.of)]
+
+
+def judge_reconciliations(found: Watched, of: Settings) -> Finding:
+    """Judge how reconciliations stand.  Pure."""
+    looked_at = "the last comparison of Siebel, CrowdTwist and ledger"
+    start = "`membersync reconcile --wait` makes one now"
+    why_not = runs.why_not_scheduled(of)
+    under_way = f"; run {found.open.id} is under way: {found.open.waiting or found.open.phase}" if found.open else ""
+    done, last = found.done, found.last
+    if last is not None and last.state == RunState.FAILED:
+        what = f"run {last.id} failed: {last.why}{under_way}"
+        why = "what it did not look at may differ, and nobody would know"
+        return warn(RECONCILED, looked_at, what, why, f"mend that; {start}")
+    if found.is_overdue(of.reconcile.every_h) and why_not is None:
+        age_h = (found.age_s or 0) / 3600
+        what = f"none has come to its end for {age_h:.0f} h, of {of.reconcile.every_h:g} h{under_way}"
+        why = "a member that differs is found by nobody"
+        return warn(RECONCILED, looked_at, what, why, f"see that a dispatcher runs; {start}")
+    if done is None:
+        said = f"none is made by itself: {why_not}" if why_not else "the first is made when the ledger is old enough"
+        return ok(RECONCILED, looked_at, f"{said}{under_way}")
+    what = f"run {done.id}, {(found.age_s or 0) / 3600:.0f} h ago: {done.meaning}{under_way}"
+    if done.found:
+        why = f"{done.found} differences were seen twice"
+        return warn(
+            RECONCILED, looked_at, what, why, f"`membersync reconciliations {done.id}` has them and their causes"
+        )
+    return ok(RECONCILED, looked_at, what)
 
 
 def look_for_shut_members(subject: Subject) -> list[Finding]:

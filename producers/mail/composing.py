@@ -16,9 +16,11 @@ from producers.operations.advice import Step
 from shared.errors import OURS
 from shared.ledger.guards import Hold
 from shared.ledger.mail import HELD_MAX, Change, ComposedMail, Digest, Failure, Kind
+from shared.ledger.reconciliations import Run, Watched
 from shared.ledger.snapshots import SnapshotHolder
 from shared.messages import normalised
-from shared.pipeline import FAILURE_STATUS, SYSTEMS, Stage, State
+from shared.pipeline import FAILURE_STATUS, SYSTEMS, Stage, State, spoken
+from shared.reconciling import RunState
 from shared.settings import Settings
 
 _NAMED_MAX = 10
@@ -147,6 +149,46 @@ def of_hold(hold: Hold, settings: Settings, *, now: datetime) -> ComposedMail:
     subject = f"guard {hold.id} holds members: one Data Error of many at {system}"
     headline = f"Many members meet the same Data Error at {system}: they are held, and Siebel is not told."
     return rendered(Content(Kind.GUARD, subject, headline, facts, (section,)), written=_instant(now))
+
+
+def of_run(run: Run, settings: Settings, *, now: datetime) -> ComposedMail:
+    """Compose the mail about a reconciliation that found differences, or failed."""
+    facts = [("Run", run.id)] + ([("Ended", _instant(run.ended_at))] if run.ended_at else [])
+    facts += [("In all", run.meaning)] if run.meaning else []
+    facts += [(spoken(name).capitalize(), _many(count, "member")) for name, count in run.differences.items() if count]
+    facts += [("Found", str(finding["evidence"])) for finding in run.findings]
+    if run.state == RunState.FAILED:
+        subject = f"reconciliation {run.id} failed"
+        headline = f"Reconciliation {run.id} failed: {run.why}. What it did not look at may differ."
+        steps: tuple[Step, ...] = (Step("Mend what it says, then make another:", ("membersync reconcile --wait",)),)
+    else:
+        subject = f"reconciliation {run.id}: {_many(run.found, 'difference')}"
+        headline = f"Siebel, CrowdTwist and the ledger do not agree: {_many(run.found, 'difference')}, each seen twice."
+        see = f"membersync reconciliations {run.id}"
+        steps = (
+            Step("See who differs, in what and why:", (see,)),
+            *(Step("One cause of many:", (str(finding["todo"]),)) for finding in run.findings),
+        )
+    section = Section(advice.DRIFT, steps, f"{settings.api.url}/reconciliations/{run.id}")
+    return rendered(Content(Kind.RECONCILED, subject, headline, tuple(facts), (section,)), written=_instant(now))
+
+
+def of_overdue(found: Watched, settings: Settings, *, now: datetime) -> ComposedMail:
+    """Compose the mail about reconciliations of which none has come to its end for too long."""
+    span = _span(found.age_s or 0)
+    facts = [("Made every", f"{settings.reconcile.every_h:g} h")]
+    facts += (
+        [("The last that ended", f"run {found.last.id}: {found.last.why or found.last.state}")] if found.last else []
+    )
+    facts += [("Under way", f"run {found.open.id}: {found.open.waiting or found.open.phase}")] if found.open else []
+    steps = (
+        Step("See why the last ones failed, or what one waits for:", ("membersync reconciliations",)),
+        Step("See whether a dispatcher runs and both connections serve:", ("membersync doctor",)),
+    )
+    section = Section(advice.DRIFT, steps, f"{settings.api.url}/reconciliations")
+    headline = f"No reconciliation has come to its end for {span}: a member that differs is found by nobody."
+    content = Content(Kind.RECONCILED, f"no reconciliation for {span}", headline, tuple(facts), (section,))
+    return rendered(content, written=_instant(now))
 
 
 def _sections(digest: Digest, url: str) -> Iterator[Section]:

@@ -24,12 +24,14 @@ from email.message import EmailMessage
 from email.policy import SMTP
 
 from producers.mail import composing
+from producers.operations.reconcile import runs
 from shared.errors import LedgerConflictError, LedgerError
-from shared.ledger import guards, mail, snapshots
+from shared.ledger import guards, mail, reconciliations, snapshots
 from shared.ledger.engine import engine, outlasting, transaction
 from shared.ledger.mail import LeasedMail
 from shared.logs import logger
 from shared.masking import mask_text
+from shared.reconciling import RunState
 from shared.settings import MailSettings, Settings
 
 _Refusals = Mapping[str, tuple[int, bytes]]
@@ -192,6 +194,15 @@ class Mailer:
         with transaction(self._ledger) as tx:
             for hold in guards.take_new(tx):
                 mail.put(tx, composing.of_hold(hold, self._settings, now=now))
+        with transaction(self._ledger) as tx:
+            for run in reconciliations.take_news(tx):
+                if run.found or run.state == RunState.FAILED:
+                    mail.put(tx, composing.of_run(run, self._settings, now=now))
+        if runs.why_not_scheduled(self._settings) is None:
+            with transaction(self._ledger) as tx:
+                overdue = reconciliations.take_overdue(tx, every_h=self._settings.reconcile.every_h)
+                if overdue is not None:
+                    mail.put(tx, composing.of_overdue(overdue, self._settings, now=now))
         with transaction(self._ledger) as tx:
             digest = mail.take_digest(tx, every_s=self._settings.mail.digest_every_s)
             if digest is not None and digest.failures:

@@ -221,6 +221,13 @@ _CHECKS = {
 }
 
 
+DRIFT = (
+    "A reconciliation compares what Siebel and CrowdTwist have now with what was accepted and acknowledged. What is on "
+    "its way is no difference; what differs twice, some time apart, does not mend itself."
+)
+"""What reconciliations are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One thing to do, and the commands to type for it."""

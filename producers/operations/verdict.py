@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from producers.operations import advice
 from producers.operations.advice import TOLD_APART
+from producers.operations.reconcile import runs
 from shared.budgets import budgets
 from shared.errors import LedgerError, LedgerSlowError, SettingsInvalidError
 from shared.ledger import causes, views
@@ -91,6 +92,7 @@ def judge(found: Overview, dead: Sequence[Alike]) -> Verdict:
         first_at = min((row.first_at for row in found.dead_letters if row.first_at), default=None)
         troubles.append(_of_dead_letters(dead, first_at))
     troubles += [*_of_guards(found), *_of_members(found), *_of_mail(found), *_of_snapshots(found)]
+    troubles += _of_reconciliations(found)
     waiting = sum(row.count for row in found.backlog if row.state in QUEUED)
     if troubles:
         return _of(sorted(troubles, key=lambda one: one.level is not Level.PERSON), waiting)
@@ -291,6 +293,19 @@ def _of_mail(found: Overview) -> Iterator[Trouble]:
     yield Trouble(Level.PERSON, what, since, 0, todo, "unsent mail")
 
 
+def _of_reconciliations(found: Overview) -> Iterator[Trouble]:
+    last = found.reconciled
+    if last.failed:
+        what = f"The last reconciliation failed: {last.failed}"
+        yield Trouble(Level.PERSON, what, None, 0, "see `membersync reconciliations`", "no reconciliation")
+    elif last.overdue:
+        what = f"No reconciliation has come to its end for {_roughly(last.age_s or 0)}"
+        yield Trouble(Level.PERSON, what, None, 0, "see `membersync doctor`", "no reconciliation")
+    if last.found:
+        what = f"{_many(last.found, 'difference')} between Siebel, CrowdTwist and ledger, by reconciliation {last.run}"
+        yield Trouble(Level.PERSON, what, None, 0, f"see `membersync reconciliations {last.run}`", "drift")
+
+
 def _of_snapshots(found: Overview) -> Iterator[Trouble]:
     """Say who holds an old snapshot of the ledger; who is working at it comes to an end."""
     holders = found.held_snapshots.holders
@@ -337,6 +352,7 @@ class Standing(Overview):
 
 def standing(tx: Transaction, of: Settings) -> Standing:
     """Look at the ledger, and judge."""
-    found = views.overview(tx, budgets(of), snapshot_max_s=of.snapshot_max_s)
+    every_h = of.reconcile.every_h if runs.why_not_scheduled(of) is None else 0
+    found = views.overview(tx, budgets(of), snapshot_max_s=of.snapshot_max_s, reconcile_every_h=every_h)
     values = {one.name: getattr(found, one.name) for one in fields(found)}
     return Standing(**values, verdict=judge(found, causes.dead_alike(tx, TOLD_APART)))

@@ -77,6 +77,7 @@ class Kind(StrEnum):
     DIGEST = "digest"
     SNAPSHOT = "snapshot"
     GUARD = "guard"
+    RECONCILED = "reconciled"
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,46 @@ def last_done(tx: Connection) -> Run | None:
     return found[0] if found else None
 
 
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What is watched of reconciliations.
+
+    Shape: *done* the newest run over all members that came to its end, *last* the newest that ended in any way, *open*
+    one that has not; None: there is none.  Units: *age_s* seconds since *done* ended; without one, since the first
+    instance was accepted, None: nothing ever was.
+    """
+
+    done: Run | None
+    last: Run | None
+    open: Run | None
+    age_s: float | None
+
+    def is_overdue(self, every_h: float) -> bool:
+        """Return whether no run has come to its end for twice as long as they are made in; 0: they are not."""
+        return bool(every_h) and self.age_s is not None and self.age_s > 2 * 3600 * every_h
+
+
+def watched(tx: Connection) -> Watched:
+    """Look how reconciliations stand."""
+    row = tx.execute(_WATCHED).one()
+    found = {run.id: run for run in _runs(tx, tx.execute(_SOME, {"ids": [row.done, row.last, row.open]}).all())}
+    done, last, open_ = (found.get(str(one)) for one in (row.done, row.last, row.open))
+    return Watched(done, last, open_, None if row.age_s is None else float(row.age_s))
+
+
+def take_news(tx: Connection) -> list[Run]:
+    """Take the runs over all members that ended and that no mail tells of yet; of each once, whoever asks."""
+    return _runs(tx, tx.execute(_TAKE_NEWS).all())
+
+
+def take_overdue(tx: Connection, *, every_h: float) -> Watched | None:
+    """Take it that no run has come to its end for too long, once in that time; None: one has, or it was taken."""
+    found = watched(tx)
+    if not found.is_overdue(every_h):
+        return None
+    return found if tx.execute(_TAKE_OVERDUE, {"hours": every_h}).rowcount else None
+
+
 def differences(  # noqa: PLR0913  # the ways to choose among them
     tx: Connection,
     run_id: int,
@@ -210,6 +250,29 @@ _RUNS = text("""
 _LAST_DONE = text("""
     select * from reconciliation where state = 'done' and not asked ?| array['members', 'since', 'partial']
     order by id desc limit 1
+""")
+_SOME = text("select * from reconciliation where id = any(cast(:ids as bigint[]))")
+_OF_ALL = "not asked ?| array['members', 'since', 'partial']"
+_WATCHED = text(f"""
+    select d.id as done, l.id as last, o.id as open,
+           extract(epoch from clock_timestamp() - coalesce(
+               d.ended_at, (select accepted_at from instance order by id limit 1))) as age_s
+    from (select 1) as one
+    left join lateral (select id, ended_at from reconciliation where state = 'done' and {_OF_ALL}
+                       order by id desc limit 1) as d on true
+    left join lateral (select id from reconciliation where ended_at is not null and {_OF_ALL}
+                       order by id desc limit 1) as l on true
+    left join lateral (select id from reconciliation where ended_at is null order by id limit 1) as o on true
+""")
+# What ended longer ago is not told: mail may have been off till now.
+_TAKE_NEWS = text(f"""
+    update reconciliation set mailed = true
+    where ended_at is not null and not mailed and ended_at > now() - interval '1 hour' and {_OF_ALL}
+    returning *
+""")
+_TAKE_OVERDUE = text("""
+    insert into bookmark (name, upto) values ('overdue reconciliation', now())
+    on conflict (name) do update set upto = now() where bookmark.upto < now() - make_interval(secs => 3600 * :hours)
 """)
 _COUNTS = text("""
     select run_id, class as drift_class, count(*) as total, count(*) filter (where repairs > 0) as repaired

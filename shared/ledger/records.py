@@ -231,6 +231,22 @@ class HeldSnapshots:
 
 
 @dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What the last reconciliation of all members found.
+
+    Shape: *run* its id, None: none came to its end; *found* differences; *meaning* its figures in one sentence;
+    *failed* why the newest failed; *overdue* none has come to its end for too long.  Units: *age_s* seconds since then.
+    """
+
+    run: str | None = None
+    age_s: float | None = None
+    found: int = 0
+    meaning: str = ""
+    failed: str | None = None
+    overdue: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """How it goes, on one page.
 
@@ -247,6 +263,7 @@ class Overview:
     unsent_mail: UnsentMail = field(default=UnsentMail(0, None), kw_only=True)
     held_snapshots: HeldSnapshots = field(default=HeldSnapshots(0, []), kw_only=True)
     guards: Sequence[Hold] = field(default=(), kw_only=True)
+    reconciled: Reconciled = field(default=Reconciled(), kw_only=True)
 
 
 def id_text(value: int | None) -> str | None:

@@ -5,16 +5,17 @@ These statements change nothing and wait for nobody; what words name is found by
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
-from shared.ledger import guards, mail, snapshots
+from shared.ledger import guards, mail, reconciliations, snapshots
 from shared.ledger.connections import connections
 from shared.ledger.filters import Filter, id_at, matching
 from shared.ledger.heartbeats import processes
 from shared.ledger.people import event_sql, user_sql
+from shared.ledger.reconciliations import Watched
 from shared.ledger.records import (
     ActivityLine,
     Backlog,
@@ -27,6 +28,7 @@ from shared.ledger.records import (
     Overview,
     Page,
     Rate,
+    Reconciled,
     UnsentMail,
     id_text,
 )
@@ -34,6 +36,7 @@ from shared.ledger.refusals import refused_since
 from shared.ledger.spending import Budget
 from shared.ledger.tallies import INTAKE, minutes
 from shared.pipeline import QUEUED, Stage, State
+from shared.reconciling import RunState
 
 _MINUTE_S = 60
 _HOUR_S = 3600
@@ -125,8 +128,12 @@ def unreported(tx: Connection, ids: Sequence[int]) -> set[str]:
     return {str(one) for one in tx.execute(_UNREPORTED, {"ids": list(ids)}).scalars()}
 
 
-def overview(tx: Connection, budgets: Mapping[Stage, Budget], *, snapshot_max_s: float) -> Overview:
+def overview(
+    tx: Connection, budgets: Mapping[Stage, Budget], *, snapshot_max_s: float, reconcile_every_h: float = 0
+) -> Overview:
     """Return how it goes; *budgets* of the connections that have one; *snapshot_max_s* as in the settings.
+
+    Units: *reconcile_every_h* hours from one reconciliation to the next; 0: none is made by itself.
 
     Shape: the last minute by what stands in the ledger; the last hour by the roll-up, which counts what happened, also
     where it has been put right since.
@@ -156,7 +163,15 @@ def overview(tx: Connection, budgets: Mapping[Stage, Budget], *, snapshot_max_s:
         unsent_mail=UnsentMail(unsent.count, unsent.since),
         held_snapshots=HeldSnapshots(snapshot_max_s, snapshots.holders(tx, over_s=snapshot_max_s)),
         guards=guards.open_holds(tx),
+        reconciled=_reconciled(reconciliations.watched(tx), reconcile_every_h),
     )
+
+
+def _reconciled(found: Watched, every_h: float) -> Reconciled:
+    done, last = found.done, found.last
+    failed = last.why if last is not None and last.state == RunState.FAILED else None
+    nothing = Reconciled(age_s=found.age_s, failed=failed, overdue=found.is_overdue(every_h))
+    return replace(nothing, run=done.id, found=done.found, meaning=done.meaning) if done else nothing
 
 
 def backlog(tx: Connection) -> list[Backlog]:

@@ -35,6 +35,8 @@ NAMES = {
     "MembersyncMailStuck",
     "MembersyncSnapshotHeld",
     "MembersyncGuardHolds",
+    "MembersyncReconcileOverdue",
+    "MembersyncDrift",
     "MembersyncNoWorkers",
     "MembersyncSilent",
 }
@@ -49,6 +51,10 @@ def series(ledger: Engine, ledger_url: str) -> list[Series]:
     road.accept("M-1", "M-2")
     road.travel(lambda work: REFUSED if work.member_number == "M-2" else None)
     road.dead("M-3")
+    road.sql("""
+        insert into reconciliation (state, mode, requested_by, asked, share, settle_s, seed, ended_at, drift)
+        values ('done', 'full', 'oscar', '{}', 1, 0, 1, now(), '{"estimate": 0, "low": 0, "high": 0.1}')
+    """)
     Bookkeeper(settings).turn()
     with transaction(ledger) as tx:
         call_limits.look(tx, {Stage.CROWDTWIST: Rules(1, 500, 10.0)})

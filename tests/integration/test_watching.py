@@ -195,7 +195,7 @@ def test_the_example_in_the_description_is_like_the_answer(client: httpx.Client,
     assert isinstance(answer.pop("refused_last_day", 0), int)
     for name in answer.keys() - {"at", "next"}:
         shown, given = ([value] if isinstance(value, dict) else value for value in (example[name], answer[name]))
-        assert shown[0].keys() == given[0].keys()
+        assert [one.keys() for one in shown[:1] if given] == [one.keys() for one in given[:1] if shown], name
 
 
 def test_masked_text_reaches_the_viewer(client: httpx.Client, road: Road) -> None:

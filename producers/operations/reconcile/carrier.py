@@ -388,3 +388,7 @@ class Carrier:
 
 def _is_since(record: SiebelRecord, since: datetime | None) -> bool:
     return since is None or record.event is None or record.event.occurred_at >= since
+
+
+if __name__ == "__main__":
+    main()

@@ -257,10 +257,9 @@ class Carrier:
             if self._turn.is_whole:
                 sightings.see(tx, self._turn.id, self._turn.seed, fresh)
                 seen |= {one.member_number: one for one in fresh}
-            kept = not self._outside.has_crowdtwist
             acknowledged = {number: one.acknowledged_at for number, one in sightings.details(tx, list(seen)).items()}
             changed = [
-                looks.first_at_user(sides, one, users[number], known.get(number), users[number] if kept else None)
+                looks.first_at_user(sides, one, users[number], known.get(number), users[number])
                 for number, one in seen.items()
                 if one.outcome is None and not files.is_stale(users[number], acknowledged.get(number))
             ]

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from shared.settings import Settings
 
 ROWS_PACKED = 1_000
 _LEVEL = 6
+_CLOCKS = timedelta(seconds=5)
+"""How far its clock may be off, and its dates have no parts of a second."""
 _ANY_SIZE = 2**31  # it was read once
 _INCREMENTAL = "incremental"
 """What Siebel calls a file that has only what changed."""
@@ -117,7 +119,7 @@ def by_member(
 def is_stale(user: Mapping[str, Any], acknowledged_at: datetime | None) -> bool:
     """Return whether a row is older than what CrowdTwist took last: of yesterday's file, it is no news."""
     updated = instant_of(user.get("date_last_updated"))
-    return updated is not None and acknowledged_at is not None and updated < acknowledged_at
+    return updated is not None and acknowledged_at is not None and updated < acknowledged_at - _CLOCKS
 
 
 def profile_row(profile: Profile) -> dict[str, Any]:

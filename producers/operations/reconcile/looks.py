@@ -14,7 +14,7 @@ from producers.operations.reconcile.causes import Cause, InCrowdTwist, InSiebel,
 from producers.operations.reconcile.sides import NOTHING, Sides, row_hash, user_hash
 from shared.ledger.sightings import Details, Found, Known, Sighting
 from shared.reconciling import DriftClass, Outcome, Stratum
-from shared.systems.crowdtwist import User
+from shared.systems.crowdtwist import SYNCED, User, same
 
 SUSPECT_STRATA = frozenset({Stratum.NEVER_IN_LEDGER, Stratum.NEWER_IN_SIEBEL})
 """Who differs by Siebel and ledger alone: CrowdTwist is asked about them to tell `ledger_behind` from it."""
@@ -136,7 +136,7 @@ def second(
         return Outcome.SAME, []
     is_touched = (known.marker if known else "") != seen.marker or (known is not None and known.in_flight)
     is_other_row = seen.siebel is not None and seen.siebel != row_hash(record)
-    is_other_user = seen.crowdtwist is not None and now.asked and seen.crowdtwist != user_hash(user)
+    is_other_user = now.asked and not _is_same_user(seen, user)
     twice = [one for one in found if _was_suspected(seen, one)]
     if is_touched or is_other_row or is_other_user or not twice:
         return Outcome.MOVING, []
@@ -149,6 +149,15 @@ def second(
         )
         for one in twice
     ]  # fmt: skip
+
+
+def _is_same_user(seen: Sighting, user: User | None) -> bool:
+    """Return whether CrowdTwist has what it had at the first look, as far as that told: a file may tell less."""
+    kept = (seen.from_file or {}).get("crowdtwist")
+    if kept is None:
+        return seen.crowdtwist is None or seen.crowdtwist == user_hash(user)
+    told = SYNCED.intersection(kept)
+    return user is not None and all(same(name, kept[name], user.get(name)) for name in told)
 
 
 def _was_suspected(seen: Sighting, cause: Cause) -> bool:

@@ -113,7 +113,7 @@ def reconcile(
         except OSError as error:
             raise TroubleError(f"{error.filename}: cannot be read ({error.strerror})") from None
         except BodyError as error:
-            raise TroubleError(f"a file cannot be read: {error}") from None
+            raise TroubleError(str(error)) from None
     if wait:
         run = _follow(ledger, run, is_shown=not as_json)
     if as_json:
@@ -140,11 +140,11 @@ def reconciliations(  # noqa: PLR0913  # one option each
     as_json: AsJson = False,
 ) -> int:
     """Show reconciliations, one with its figures, or its differences; stop one."""
-    ledger = engine(with_ledger().ledger_url)
+    ledger, before = engine(with_ledger().ledger_url), before_of(cursor)
     if run_id is None:
         if stop or classes:
             raise typer.BadParameter("name the run")
-        return _list(ledger, limit, before_of(cursor), as_json=as_json)
+        return _list(ledger, limit, before, as_json=as_json)
     number = id_of(run_id)
     run = None if number is None else runs.read(ledger, number)
     if run is None:
@@ -158,9 +158,7 @@ def reconciliations(  # noqa: PLR0913  # one option each
     if classes:
         with transaction(ledger) as tx:
             shown_to = operator() if unmasked else None
-            page = reads.differences(
-                tx, int(run.id), classes=classes, limit=limit, after=before_of(cursor), unmasked_for=shown_to
-            )
+            page = reads.differences(tx, int(run.id), classes=classes, limit=limit, after=before, unmasked_for=shown_to)
         if as_json:
             print_json({"items": [one.shown() for one in page.items], "next": page.next})
         else:
@@ -172,7 +170,7 @@ def reconciliations(  # noqa: PLR0913  # one option each
     _print_run(run)
     with transaction(ledger) as tx:
         first = reads.differences(
-            tx, int(run.id), limit=limit, after=before_of(cursor), unmasked_for=operator() if unmasked else None
+            tx, int(run.id), limit=limit, after=before, unmasked_for=operator() if unmasked else None
         )
     if first.items:
         _print_differences(first.items, first.next)

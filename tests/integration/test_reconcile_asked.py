@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ from tests.calling import assert_problem, served
 from tests.reconciling import Programme, named
 from tests.rig import Pipeline, eventually
 
+HEADER = b"Row Id,Member Number,Status,Contact First Name,Contact Last Name,Email Address\n"
 TOKENS = {f"{role[0]}-token": {"name": role, "role": role} for role in ("viewer", "operator", "admin")}
 VIEWER, OPERATOR, ADMIN = ({"Authorization": f"Bearer {token}"} for token in TOKENS)
 
@@ -92,7 +94,8 @@ def test_a_run_over_http(programme: Programme, client: httpx.Client) -> None:
         ({"share": 0}, "share"),
         ({"share": 1.5}, "share"),
         ({"since": "yesterday"}, "since"),
-        ({"member": [" "]}, "members"),
+        ({"since": "2199-12-31"}, "since"),
+        ({"member": [" "]}, "member"),
         ({"everything": True}, "everything"),
     ],
 )
@@ -100,6 +103,71 @@ def test_what_cannot_be_meant_names_its_field(client: httpx.Client, body: dict[s
     answer = client.post("/v1/reconciliations", json=body, headers=OPERATOR)
     assert_problem(answer, 400, "invalid_parameter")
     assert answer.json()["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("asked", "named_in_words"),
+    [
+        (["--sample", "99999999999999999999"], "--sample: must be 1 to 1000000000"),
+        (["--since", "2199-12-31"], "--since: lies in the future"),
+        (["--member", ""], "--member: holds something that is no member number"),
+    ],
+)
+def test_an_option_that_cannot_be_meant_is_named_and_no_run_is_made(
+    pipeline: Pipeline, asked: list[str], named_in_words: str
+) -> None:
+    programme = Programme(pipeline, {})
+    refused = reconcile(programme, "reconcile", *asked)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert named_in_words in " ".join(refused.stderr.replace("│", " ").split())
+    assert pipeline.sql("select count(*) from reconciliation") == [0]
+
+
+@pytest.mark.parametrize(
+    ("option", "content", "why"),
+    [
+        ("siebel", b"a,b\n1,2\n", "line 1: has no column Id"),
+        ("siebel", HEADER, "has no rows: all that CrowdTwist has would seem to be gone from Siebel"),
+        ("crowdtwist", b"\x00\xff" * 500, "line 1: has no column id, or third_party_id"),
+        ("crowdtwist", b"Id,Member Number\n1-A,M-1\n1-B,M-2\n", "has no row that can be read"),
+    ],
+)
+def test_a_file_that_is_none_is_named_and_no_run_is_made(
+    pipeline: Pipeline, tmp_path: Path, option: str, content: bytes, why: str
+) -> None:
+    file = tmp_path / "members.csv"
+    file.write_bytes(content)
+    refused = reconcile(Programme(pipeline, {}), "reconcile", f"--{option}-file", str(file), "--wait")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == f"membersync: {option}_file members.csv: {why}\n"
+    assert pipeline.sql("select count(*) from reconciliation") == [0]
+
+
+def test_a_file_that_breaks_off_stops_its_run_and_what_has_no_rows_but_only_changes_does_not(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    programme = Programme(pipeline, {})
+    broken = tmp_path / "broken.csv"
+    rows = b"".join(b"1-%d,M-%d,Active,Ann,Lee,ann@example.org\n" % (place, place) for place in range(1_500))
+    broken.write_bytes(HEADER + rows + b"x" * 2_000_000)
+    refused = reconcile(programme, "reconcile", "--siebel-file", str(broken))
+    assert refused.returncode == 2
+    assert refused.stderr == "membersync: siebel_file broken.csv: line 1502: is too long to be CSV\n"
+    (stopped,) = pipeline.sql("select state from reconciliation")
+    assert stopped == "stopped"
+    shown = json.loads(reconcile(programme, "reconciliations", "1", "--json").stdout)
+    assert (shown["covered"], shown["compared"]) == (0.0, 0)
+    (tmp_path / "incremental.csv").write_bytes(HEADER)
+    begun = reconcile(programme, "reconcile", "--siebel-file", str(tmp_path / "incremental.csv"))
+    assert (begun.returncode, begun.stdout.strip()) == (0, "2")
+
+
+def test_of_a_member_that_is_nobody_a_run_says_that_nobody_was_compared(programme: Programme) -> None:
+    nobody = reconcile(programme, "reconcile", "--member", "M-404", "--wait", "--json")
+    assert nobody.returncode == 0, nobody.stderr
+    run = json.loads(nobody.stdout)
+    assert (run["meaning"], run["covered"]) == ("nobody was compared", 0.0)
+    assert run["drift"] == {"estimate": None, "low": None, "high": None, "confidence": 0.95}
 
 
 def test_who_may_only_read_starts_and_stops_nothing(programme: Programme, client: httpx.Client) -> None:

@@ -55,8 +55,8 @@ def computed(counts: Sequence[StratumCount], found: Sequence[Differing], *, per_
         "compared": looked,
         "moving": sum(one.moving for one in counts),
         "unread": sum(one.unread for one in counts),
-        "covered": looked / members if members else 1.0,
-        "drift": None if every is None else asdict(every) | {"meaning": meaning},
+        "covered": looked / members if members else 0.0,
+        "drift": ({} if every is None else asdict(every)) | {"meaning": meaning},
         "classes": {
             one.value: asdict(part)
             for one in DriftClass

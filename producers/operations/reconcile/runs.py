@@ -6,14 +6,16 @@ machine.  They go with the end of the run.
 """
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from itertools import chain, islice
 from typing import Any
 
+from producers.intake.refused import BodyError
 from producers.operations.job_control import AskError, Operator
 from producers.operations.reconcile.figures import figures
-from producers.operations.reconcile.files import HandedOver, packed
+from producers.operations.reconcile.files import ROWS_PACKED, HandedOver, packed
 from producers.operations.reconcile.outside import CONTRACT_PER_MINUTE
 from shared.ledger import reconciliations, run_turns
 from shared.ledger.engine import Ledger, Transaction, repeated, transaction
@@ -25,6 +27,7 @@ from shared.reconciling import RunMode, Side
 from shared.settings import Settings
 
 MEMBERS_MAX = 10_000
+SAMPLE_MAX = 10**9
 _FILED = 50
 _SEED_BITS = 62
 _SCHEDULE = "schedule"
@@ -53,14 +56,16 @@ class Ask:
         """
         if self.full and self.sample is not None:
             raise AskError("sample", "give full or sample, one of them")
-        if self.sample is not None and self.sample < 1:
-            raise AskError("sample", "must be 1 or more")
+        if self.sample is not None and not 1 <= self.sample <= SAMPLE_MAX:
+            raise AskError("sample", f"must be 1 to {SAMPLE_MAX}")
+        if self.since is not None and self.since > datetime.now(UTC):
+            raise AskError("since", "lies in the future, so that nothing would be compared")
         if self.share is not None and not 0 < self.share <= 1:
             raise AskError("share", "must be above 0 and at most 1")
         if len(self.members) > MEMBERS_MAX:
-            raise AskError("members", f"are more than {MEMBERS_MAX}")
+            raise AskError("member", f"names more than {MEMBERS_MAX}")
         if any(not number.strip() or has_control(number) for number in self.members):
-            raise AskError("members", "holds something that is no member number")
+            raise AskError("member", "holds something that is no member number")
 
     def request(self, asker: str, of: Settings, *, scheduled: bool = False) -> Request:
         """Return the run that is asked for, with what is said in *of* where nothing was."""
@@ -92,11 +97,12 @@ def start(ledger: Ledger, operator: Operator, ask: Ask, of: Settings) -> Run:
 
     Raises:
         AskError: Siebel's members are nowhere to be read.
-        BodyError: a file cannot be read; the run is stopped.
+        BodyError: a file cannot be read, and which: from its beginning, and no run is made; later, and it is stopped.
     """
     if of.siebel.base_url is None and Side.SIEBEL not in ask.files:
         raise AskError("siebel_file", "MEMBERSYNC_SIEBEL__BASE_URL is not set, so give a file of Siebel's members")
     request = ask.request(operator.name, of)
+    pieces = {side: _pieces(side, file) for side, file in ask.files.items()}
 
     def made() -> int:
         with transaction(ledger) as tx:
@@ -106,8 +112,8 @@ def start(ledger: Ledger, operator: Operator, ask: Ask, of: Settings) -> Run:
 
     run_id = repeated(made)
     try:
-        for side, file in ask.files.items():
-            for place, rows in enumerate(packed(file.rows)):
+        for side, some in pieces.items():
+            for place, rows in enumerate(some):
                 with transaction(ledger) as tx:
                     run_turns.hand_over(tx, run_id, side, place, rows)
     except BaseException:
@@ -117,6 +123,28 @@ def start(ledger: Ledger, operator: Operator, ask: Ask, of: Settings) -> Run:
         if ask.files:
             run_turns.loaded(tx, run_id)
         return _read(tx, run_id)
+
+
+def _pieces(side: Side, file: HandedOver) -> Iterator[bytes]:
+    """Return the rows of a file, packed; what its first rows show to be of no use is refused at once."""
+    rows = _named(side, file)
+    first = list(islice(rows, ROWS_PACKED))
+    if side is Side.SIEBEL and not first and not file.is_partial:
+        raise _unreadable(side, file, "has no rows: all that CrowdTwist has would seem to be gone from Siebel")
+    if first and len(first) < ROWS_PACKED and all(row["flaw"] for row in first):
+        raise _unreadable(side, file, "has no row that can be read")
+    return packed(chain(first, rows))
+
+
+def _named(side: Side, file: HandedOver) -> Iterator[Mapping[str, Any]]:
+    try:
+        yield from file.rows
+    except BodyError as error:
+        raise _unreadable(side, file, str(error)) from None
+
+
+def _unreadable(side: Side, file: HandedOver, why: str) -> BodyError:
+    return BodyError(f"{side}_file {file.name}", why)
 
 
 def stop(ledger: Ledger, operator: Operator, run_id: int, *, why: str | None = None) -> bool:

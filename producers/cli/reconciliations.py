@@ -178,7 +178,8 @@ def reconciliations(  # noqa: PLR0913  # one option each
 
 
 def _is_equal(run: Run) -> bool:
-    return run.state == RunState.DONE and not run.found
+    """Return whether nothing was found to differ; where nobody could be looked at, that says nothing."""
+    return run.state == RunState.DONE and not run.found and bool(run.compared or not run.unread)
 
 
 def _follow(ledger: Ledger, run: Run, *, is_shown: bool) -> Run:

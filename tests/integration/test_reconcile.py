@@ -68,6 +68,18 @@ def test_every_class_is_found_and_nothing_else(programme: Programme) -> None:
     assert programme.run(Ask(full=True)).differences == run.differences
 
 
+def test_who_could_not_be_looked_at_is_not_called_equal(programme: Programme) -> None:
+    programme.sync(*named("fine", 3))
+    control = programme.pipeline.sandbox.control
+    control.fault("crowdtwist", kind="html", status=200, member=["fine-001"])
+    run = programme.run()
+    assert (run.state, run.found, run.compared, run.unread) == ("done", 0, 2, 1)
+    assert run.covered == pytest.approx(2 / 3)
+    assert run.meaning == "all of 2 members were looked at: 0 differ; 1 could not be looked at, and may differ"
+    alone = programme.run(Ask(members=("fine-001",)))
+    assert (alone.meaning, alone.covered) == ("nobody was compared; 1 could not be looked at, and may differ", 0.0)
+
+
 def test_a_programme_in_sync_has_no_difference(programme: Programme) -> None:
     programme.sync(*named("fine", 5))
     run = programme.run()

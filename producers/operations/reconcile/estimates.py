@@ -142,11 +142,19 @@ def _choose(of: int, some: int) -> float:
     return lgamma(of + 1) - lgamma(some + 1) - lgamma(of - some + 1)
 
 
-def said(found: Estimate | None, *, members: int, compared: int, differ: int, all_take_s: float | None) -> str:
+def said(  # noqa: PLR0913  # the figures
+    found: Estimate | None, *, members: int, compared: int, differ: int, all_take_s: float | None, unread: int = 0
+) -> str:
     """Say in one sentence what the figures mean.
 
-    Shape: *differ* members of those that were looked at; *all_take_s* how long it would take to look at all.
+    Shape: *differ* members of those that were looked at; *all_take_s* how long it would take to look at all; *unread*
+    members that could not be looked at, beside *members*.
     """
+    unseen = f"; {unread:,} could not be looked at, and may differ" if unread else ""
+    return _meant(found, members, compared, differ, all_take_s) + unseen
+
+
+def _meant(found: Estimate | None, members: int, compared: int, differ: int, all_take_s: float | None) -> str:
     if found is None:
         return "nobody was compared"
     at_most = f"{found.high:.2%} of {members:,} members ({round(found.high * members):,})"

@@ -47,15 +47,16 @@ def figures(tx: Transaction, run_id: int, *, per_minute: float) -> dict[str, Any
 def computed(counts: Sequence[StratumCount], found: Sequence[Differing], *, per_minute: float) -> dict[str, Any]:
     """Compute the same from its counts.  Pure."""
     members, looked = sum(one.size for one in counts), sum(one.looked for one in counts)
+    unread = sum(one.unread for one in counts)
     every = estimate(_of_all(counts, found))
     differ = sum(one.total for one in found)
     left_s = (members - looked) / per_minute * 60
-    meaning = said(every, members=members, compared=looked, differ=differ, all_take_s=left_s)
+    meaning = said(every, members=members, compared=looked, differ=differ, all_take_s=left_s, unread=unread)
     return {
         "compared": looked,
         "moving": sum(one.moving for one in counts),
-        "unread": sum(one.unread for one in counts),
-        "covered": looked / members if members else 0.0,
+        "unread": unread,
+        "covered": looked / (members + unread) if members else 0.0,
         "drift": ({} if every is None else asdict(every)) | {"meaning": meaning},
         "classes": {
             one.value: asdict(part)

@@ -1,6 +1,6 @@
 """The scene `drift`: both sides differ in every way there is, and members are refused for every kind of reason.
 
-All of it is found, with its cause, and shown to whom it concerns; a case closes by itself when its cause is gone.
+All of it is found, with its cause, and repaired, or shown to whom it concerns: nothing is corrected behind their backs.
 """
 
 import time
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from rich.table import Table
 
-from deploy.local.demo_run import DemoRun, NotSettledError, Record, Scene, console, event
+from deploy.local.demo_run import DemoRun, NotSettledError, Record, Scene, console, counted, event
 from deploy.local.stack import say
 from shared.fields import labels
 from shared.pipeline import spoken
@@ -21,6 +21,8 @@ _CLASSES = (
     *("never_sent", "missed_event", "changed_at_destination", "rolled_back", "gone_at_destination", "orphan"),
     *("status_lies", "ledger_behind"),
 )
+_SHOWN_ONLY = frozenset({"gone_at_destination", "orphan"})
+"""What no repair touches: it may be a lawful erasure, or somebody else's member."""
 _HOUR_S = 3600
 _WITHIN_S = 120.0
 _CASES_WITHIN_S = 30.0
@@ -29,7 +31,7 @@ _SETTLE_S = 1.0
 
 
 def drift() -> Scene:
-    """Plant differences of every class and cases of every kind; have them found and explained."""
+    """Plant differences of every class and cases of every kind; have them found, explained and repaired."""
     return Scene(
         about=(
             "Siebel and CrowdTwist come to differ in every way there is, behind our back. A reconciliation finds each "
@@ -91,6 +93,7 @@ class Programme:
 
 def act(run: DemoRun) -> None:
     """Play it."""
+    run.control.set("siebel", auto_members=False)  # whoever is asked for would come into being
     programme = Programme(run)
     say(f"1. {EACH * len(_CLASSES)} members come in sync, and {EACH} more that stay so")
     programme.sync()
@@ -101,6 +104,7 @@ def act(run: DemoRun) -> None:
     second = _reconciled(run)
     _show(run, second)
     _check(run, programme, second)
+    _repair(run, programme, second)
     _desk(run)
 
 
@@ -163,8 +167,40 @@ def _check(run: DemoRun, programme: Programme, of: Record) -> None:
     )
 
 
+def _repair(run: DemoRun, programme: Programme, of: Record) -> None:
+    say("3. an operator repairs what was found: first the plan")
+    wanted = {"run": of["id"], "reason": "found by the reconciliation"}
+    plan: Record = run.api.post("/v1/repairs", json={**wanted, "dry_run": True}).raise_for_status().json()
+    say(f"   the plan: {counted({name: count for name, count in plan['counts'].items() if count})}")
+    for one in plan["reasons"]:
+        say(f"     {one['count']} {one['verdict']}: {one['reason']}")
+    job: Record = run.api.post("/v1/repairs", json=wanted).raise_for_status().json()
+
+    def is_over() -> bool:
+        job.update(run.read(f"/v1/repairs/{job['job_id']}"))
+        return job["ended_at"] is not None
+
+    run.until(is_over, "the repair to end", within_s=_WITHIN_S)
+    run.until(run.is_settled, "repaired")
+    say(f"   job {job['job_id']}: {job['state']}; {counted({n: c for n, c in job['counts'].items() if c})}")
+    after = _reconciled(run)
+    left = {name: count for name, count in after["differences"].items() if count}
+    wrong = [f"{count} {spoken(name)} are left" for name, count in left.items() if name not in _SHOWN_ONLY]
+    run.promise("what a repair may put right is right", wrong or ([] if after["state"] == "done" else [after["state"]]))
+    missing = [name for name in sorted(_SHOWN_ONLY) if left.get(name) != EACH]
+    run.promise("what may be a lawful erasure, or somebody else's member, is left as it is, and shown", missing)
+    users = {str(user["third_party_id"]): user["last_name"] for user in run.control.users()}
+    newest = dict.fromkeys(
+        (number for name in _CLASSES if name not in _SHOWN_ONLY for number in programme.of[name]), "Version 0"
+    ) | dict.fromkeys((*programme.of["missed_event"], *programme.of["ledger_behind"]), "Version 1")
+    run.promise(
+        "CrowdTwist holds what Siebel has now",
+        [f"{number}: {users.get(number)}, not {name}" for number, name in newest.items() if users.get(number) != name],
+    )
+
+
 def _desk(run: DemoRun) -> None:
-    say("3. members are refused: for an address that another has, who wants it moves; for what they say themselves")
+    say("4. members are refused: for an address that another has, who wants it moves; for what they say themselves")
     run.send(*(_wants(number, address) for number, address in _HAVE.items()))
     run.until(run.is_settled, "they have their addresses")
     run.send(_deleted("HAS-ONCE"))
@@ -198,7 +234,7 @@ def _desk(run: DemoRun) -> None:
             if wanted.get(kind) != found.get(kind)
         ],
     )
-    say("4. one holder moves, and the members that are wrong are corrected in Siebel")
+    say("5. one holder moves, and the members that are wrong are corrected in Siebel")
     run.send(_wants("HAS", "has.moved@example.org", 5), *_CORRECTED)
     gone = ("taken_by_active", "chain", "format", "missing")
     run.until(lambda: run.is_settled() and not kinds().keys() & set(gone), "cases to close", within_s=_WITHIN_S)

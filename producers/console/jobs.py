@@ -213,7 +213,7 @@ def start_job(request: Request, form: Posted, operator: Annotated[Operator, Depe
     try:
         ask = ask_of(form)
         plan = job_control.plan(ledger, ask, settings)
-        if _summed_up(plan) != form.get("planned"):
+        if summed_up(plan) != form.get("planned"):
             return _shown(request, form, plan, changed=True)
         plan, job = job_control.start(ledger, operator, ask, settings)
     except AskError as mistake:
@@ -260,7 +260,7 @@ def _shown(
         "dead_letters/plan.html",
         status=409 if changed else 400 if mistake else 200,
         plan=plan,
-        planned=_summed_up(plan),
+        planned=summed_up(plan),
         idempotency_key=new_idempotency_key(),
         rows=rows,
         meaning=_BECOMES,
@@ -275,7 +275,7 @@ def _shown(
     )
 
 
-def _summed_up(plan: Plan) -> str:
+def summed_up(plan: Plan) -> str:
     """Return what a form remembers of a plan, to be compared: how many, and which as far as the plan lists them."""
     counts = " ".join(f"{verdict}:{count}" for verdict, count in plan.counts.items())
     listed = " ".join(sorted(f"{item.instance_id}:{item.verdict}" for item in plan.items))

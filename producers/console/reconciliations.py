@@ -2,22 +2,29 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response, StreamingResponse
 
 from producers.console.charts import Estimated, Svg, drift_chart, share
+from producers.console.jobs import summed_up
 from producers.console.live import stream_parts
-from producers.console.rendering import page
+from producers.console.rendering import page, redirect
 from producers.console.selection import Words, cursor_of
-from producers.console.session import Visitor, values_of
-from producers.http.request import ProblemError, ledger_of
-from producers.operations.job_control import AskError
+from producers.console.session import Posted, Visitor, new_idempotency_key, once, operates, values_of
+from producers.http.operating import permit
+from producers.http.request import ProblemError, ledger_of, settings_of
+from producers.operations import job_control
+from producers.operations.connection_control import REASON_MAX
+from producers.operations.job_control import Ask, AskError, Operator
+from producers.operations.job_selections import RESENT_MAX, Differences
 from producers.operations.reads import id_of
 from producers.operations.reconcile import reads
 from shared.ledger import reconciliations
 from shared.ledger.engine import transaction
+from shared.ledger.filters import Filter
+from shared.ledger.jobs import Kind, Verdict
 from shared.ledger.reconciliations import Run
 from shared.reconciling import DriftClass, RunState
 
@@ -38,6 +45,14 @@ MEANING: Mapping[str, str] = {
     DriftClass.LEDGER_BEHIND: "Siebel and CrowdTwist agree, and our record says something else",
 }
 """What a member of a class is, after "members that are"."""
+_BECOMES: Mapping[str, str] = {
+    Verdict.SEND: "will be repaired: an event of Siebel's row of that moment, or the status told again",
+    Verdict.OVERTAKEN: "nothing to do: something newer of the member went out since",
+    Verdict.MOVING: "left alone: something of the member is on its way",
+    Verdict.REFUSED: "refused: a person decides",
+}
+_SHOWN = 10
+"""Rows of each verdict of a plan."""
 _PARTS = {"figures": "reconciliations/figures.html"}
 _LIST = {"runs": "reconciliations/rows.html"}
 
@@ -89,6 +104,61 @@ def follow_run(request: Request, _: Visitor, run_id: str) -> StreamingResponse:
     """Stream its figures."""
     _run(request, run_id)
     return stream_parts(request, _PARTS, lambda: _content(_run(request, run_id)))
+
+
+@router.get(f"{PATH}/{{run_id}}/repair")
+def show_repair(request: Request, who: Visitor, run_id: str) -> Response:
+    """Show the plan of a repair: who is sent, overtaken, moving or refused, and why."""
+    run = _run(request, run_id)
+    permit(request, who, Kind.REPAIR)
+    return _planned(request, run, request.query_params)
+
+
+@router.post(f"{PATH}/{{run_id}}/repair")
+@once
+def start_repair(
+    request: Request, form: Posted, operator: Annotated[Operator, Depends(operates(Kind.REPAIR))], run_id: str
+) -> Response:
+    """Start what was planned, unless the plan is another by now."""
+    run = _run(request, run_id)
+    ledger, settings = ledger_of(request), settings_of(request)
+    if not form.get("reason", "").strip():
+        return _planned(request, run, form, mistake="say why")
+    ask = _ask(run, form)
+    if summed_up(job_control.plan(ledger, ask, settings)) != form.get("planned"):
+        return _planned(request, run, form, changed=True)
+    _, job = job_control.start(ledger, operator, ask, settings)
+    if job is None:
+        return _planned(request, run, form, changed=True)
+    return redirect(request, f"/jobs/{job.job_id}", "The repair was started. It goes on if you leave this page.")
+
+
+def _ask(run: Run, words: Words) -> Ask:
+    classes, members = _chosen(words)
+    where = Filter(members=members)
+    chosen = Differences(where=where, limit=RESENT_MAX, run_id=int(run.id), classes=tuple(map(DriftClass, classes)))
+    return Ask(Kind.REPAIR, chosen, words.get("reason", "")[:REASON_MAX])
+
+
+def _planned(request: Request, run: Run, words: Words, *, mistake: str = "", changed: bool = False) -> Response:
+    plan = job_control.plan(ledger_of(request), _ask(run, words), settings_of(request))
+    classes, members = _chosen(words)
+    return page(
+        request,
+        "reconciliations/repair.html",
+        status=409 if changed else 400 if mistake else 200,
+        run=run,
+        plan=plan,
+        planned=summed_up(plan),
+        becomes=_BECOMES,
+        rows=[one for verdict in plan.counts for one in [of for of in plan.items if of.verdict == verdict][:_SHOWN]],
+        chosen=classes,
+        fields=[*(("class", one) for one in classes), *(("member", one) for one in members)],
+        typed=words,
+        mistake=mistake,
+        changed=changed,
+        idempotency_key=new_idempotency_key(),
+    )
 
 
 def trend(runs: Sequence[Run]) -> Svg:

@@ -10,9 +10,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from shared.pipeline import spoken
+from shared.reconciling import DriftClass
 from tests.terminal import started
 
 OUTAGE_S = 8
+PROMISES_OF_DRIFT = 10
 PLAY = """
 import sys
 from deploy.local.demo import demo
@@ -35,7 +38,6 @@ def played(scene: str) -> Iterator[subprocess.Popen[str]]:
         (f"outage({OUTAGE_S})", 8),
         (f"oic({OUTAGE_S})", 9),
         ("'dead-letter'", 7),
-        ("'drift'", 7),
     ],  # "overtaken" is played in test_demo, where it is kept
 )
 def test_every_promise_of_a_scene_is_kept(scene: str, promises: int) -> None:
@@ -50,6 +52,17 @@ def test_every_promise_of_a_scene_is_kept(scene: str, promises: int) -> None:
     assert time.monotonic() - began < 60
     home = Path(re.findall(r"data and logs in (\S+)", said)[0])
     assert not home.exists()
+
+
+def test_both_sides_drift_apart_and_all_of_it_is_found_explained_and_repaired() -> None:
+    with played("'drift'") as process:
+        said, _ = process.communicate(timeout=150)
+    assert process.returncode == 0, said
+    assert "BROKEN" not in said
+    assert said.count("kept    ") == PROMISES_OF_DRIFT, said
+    for drift_class in DriftClass:
+        assert f"\N{BOX DRAWINGS LIGHT VERTICAL} {spoken(drift_class)} " in said
+    assert said.splitlines()[-1] == "every promise held"
 
 
 def test_a_scene_in_which_a_promise_is_broken_fails() -> None:

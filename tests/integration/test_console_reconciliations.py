@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine
 
 from shared.reconciling import DriftClass
-from tests.console import said
+from tests.console import hidden, logged_in, post, said
 from tests.drifting import VALUES, a_run
 
 
@@ -77,3 +77,30 @@ def test_a_failed_run_keeps_what_it_found_and_shows_no_zero(oscar: httpx.Client,
 def test_what_there_is_not_is_said(oscar: httpx.Client, ledger: Engine, address: str, status: int) -> None:
     a_run(ledger)
     assert oscar.get(address).status_code == status
+
+
+def test_a_repair_shows_its_plan_first_and_is_a_job(oscar: httpx.Client, ledger: Engine) -> None:
+    run = a_run(ledger, with_differences=True)
+    address = f"/reconciliations/{run}/repair"
+    assert f'href="{address}?class=never_sent"' in oscar.get(f"/reconciliations/{run}?class=never_sent").text
+    whole = said(oscar.get(address))
+    assert "refused: a person decides" in whole
+    assert "may be a lawful erasure" in whole
+    planned = oscar.get(f"{address}?class=never_sent")
+    assert "Repair 1" in said(planned)
+    fields = hidden(planned, address)
+    nothing = post(oscar, address, address, **fields, reason=" ")
+    assert (nothing.status_code, "Nothing was started: say why" in said(nothing)) == (400, True)
+    other = post(oscar, address, address, **fields | {"planned": "send:9 x"}, reason="the workflow was inactive")
+    assert (other.status_code, "meanwhile the plan is another" in said(other)) == (409, True)
+    fields = hidden(oscar.get(f"{address}?class=never_sent"), address)
+    started = post(oscar, address, address, **fields, reason="the workflow was inactive")
+    assert (started.status_code, started.headers["location"]) == (303, "/jobs/1")
+    assert "the workflow was inactive" in said(oscar.get("/jobs/1"))
+
+
+def test_a_viewer_is_offered_no_repair(client: httpx.Client, ledger: Engine) -> None:
+    run = a_run(ledger, with_differences=True)
+    vera = logged_in(client, "tok-vera")
+    assert "Repair" not in vera.get(f"/reconciliations/{run}").text.split("differences-title")[1].split("<table")[0]
+    assert vera.get(f"/reconciliations/{run}/repair").status_code == 403

@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy import Engine
 
+from producers.operations.reconcile.repairer import Repairer
 from shared.ledger.filters import Filter
 from shared.ledger.jobs import ItemState, Kind, Plan
 from shared.ledger.transitions import repairs, requeues
@@ -10,6 +11,7 @@ from shared.ledger.transitions.job_turns import Caps
 from shared.ledger.transitions.repairs import Read
 from shared.ledger.transitions.requeues import Order
 from shared.reconciling import DriftClass
+from shared.settings import Settings
 from tests.resending import errands_of
 from tests.road import ALWAYS_DOWN, Road
 
@@ -235,3 +237,14 @@ def test_a_filter_chooses_members_and_what_their_newest_instance_is(road: Road) 
         assert len(repairs.select(tx, 1, (), Filter(members=("M-0", "M-1")))) == 2
         assert len(repairs.select(tx, 1, (), Filter(text="M-2"))) == 1
         assert repairs.select(tx, 1, (DriftClass.ORPHAN,), Filter()) == []
+
+
+def test_without_siebel_nothing_is_made_and_the_repair_says_why(road: Road, ledger_url: str) -> None:
+    differs(road, "M-1", "never_sent")
+    job = start(road)
+    turn(road)
+    assert Repairer(Settings(_env_file=None, ledger_url=ledger_url)).turn()
+    turn(road)
+    (item,) = road.job(job).troubled
+    assert (item.state, item.reason) == ("refused", "MEMBERSYNC_SIEBEL__BASE_URL is not set")
+    assert road.sql("select repairs from difference") == [0]

@@ -6,12 +6,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
 from producers.api import run_examples as example
 from producers.api.description import answered
 from producers.api.reads import LISTED, Reader, json_answer, unmasked_reader
-from producers.http.operating import body_of, described_body, operates
+from producers.http.operating import SAID, body_of, described_body, operates
 from producers.http.request import INSTANT, WORD, Paged, ProblemError, described, ledger_of, settings_of
 from producers.operations.job_control import AskError, Operator
 from producers.operations.reads import INSTANT_SAID, instant_of
@@ -49,17 +49,22 @@ class DifferenceListing(BaseModel):
     next: str | None
 
 
+_FULL_OR_SAMPLE: dict[str, JsonValue] = {
+    "not": {"required": ["full", "sample"], "properties": {"full": {"const": True}, "sample": {"type": "integer"}}}
+}
+
+
 class ReconcileBody(BaseModel):
     """What to compare; nothing said: a sample of `MEMBERSYNC_RECONCILE__SAMPLE` members."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_FULL_OR_SAMPLE)
 
     full: bool = Field(default=False, description="ask CrowdTwist about every member")
     sample: int | None = Field(None, ge=1, le=10**9, description="ask it about so many, drawn by strata")
     since: Annotated[str | None, WithJsonSchema({"anyOf": [INSTANT, {"type": "null"}]})] = Field(
         None, description=f"only members that Siebel changed since then; {INSTANT_SAID}"
     )
-    member: list[Annotated[str, WORD]] = Field(
+    member: list[Annotated[str, WORD, Field(json_schema_extra={"allOf": [SAID]})]] = Field(
         default_factory=list,
         max_length=MEMBERS_MAX,
         validation_alias=AliasChoices("member", "members"),

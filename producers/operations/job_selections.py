@@ -23,7 +23,7 @@ class Acknowledged(Selection):
     Shape: *where* a filter of the instances that brought it, which may let everything through.
 
     Raises:
-        AskError: there is no *since*.
+        AskError: there is no *since*, or *until* is not after it.
     """
 
     limit: int = RESENT_MAX + 1
@@ -33,6 +33,8 @@ class Acknowledged(Selection):
     def __post_init__(self) -> None:
         if self.since is None:
             raise AskError("acknowledged_since", "say since when")
+        if self.until is not None and self.until <= self.since:
+            raise AskError("acknowledged_until", "must be after acknowledged_since")
 
     @property
     def asked(self) -> dict[str, Any]:

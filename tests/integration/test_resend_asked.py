@@ -120,6 +120,12 @@ def test_what_was_acknowledged_after_the_end_is_left_alone(api: httpx.Client, ro
         ({"acknowledged_since": "", "reason": "x"}, 400, "invalid_parameter", "acknowledged_since"),
         ({"acknowledged_since": "yesterday", "reason": "x"}, 400, "invalid_parameter", "acknowledged_since"),
         ({"acknowledged_since": "1h", "acknowledged_until": "?", "reason": "x"}, 400, "invalid_parameter", None),
+        (
+            {"acknowledged_since": "1h", "acknowledged_until": "2h", "dry_run": True},
+            400,
+            "invalid_parameter",
+            "acknowledged_until",
+        ),
         ({"acknowledged_since": "1h"}, 400, "invalid_parameter", "reason"),
         ({"acknowledged_since": "1h", "reason": " "}, 400, "invalid_parameter", "reason"),
         ({"acknowledged_since": "1h", "reason": "x", "ids": ["1"]}, 400, "invalid_parameter", "ids"),
@@ -161,6 +167,8 @@ def test_the_command_asks_for_what_it_needs(cli: Terminal, road: Road) -> None:
     assert road.states() == {"completed": 3}
     assert cli("resend", *WHY).code == 2
     assert cli("resend", "--acknowledged-since", "yesterday", *WHY).code == 2
+    backwards = cli("resend", *SINCE, "--acknowledged-until", "2d", "--dry-run")
+    assert (backwards.code, "acknowledged_until: must be after" in " ".join(backwards.err.split())) == (2, True)
     assert "--reason: say why" in cli("resend", *SINCE, "--yes").err
     assert cli("resend", "--acknowledged-since", "2100-01-01", *WHY, "--yes").code == 1
     assert "add --yes" in cli("resend", *SINCE, *WHY, "--json").err

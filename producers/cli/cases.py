@@ -157,7 +157,8 @@ _FACTS: dict[str, Callable[[CaseRecord], object]] = {
     "path": lambda one: " -> ".join((one.member_number, *one.path)) if one.path else "",
     "unblocks": lambda one: one.unblocks,
     "instance": lambda one: one.instance_id,
-    "on its way": lambda one: one.coming_instance_id,
+    "on its way": lambda one: one.coming_instance_id if one.held_by_guard is None else None,
+    "held": lambda one: one.held_by_guard and f"{one.coming_instance_id}, by guard {one.held_by_guard}",
     "looked up": lambda one: (
         one.looked_up and f"{one.looked_up}, {instant(one.holder.looked_up_at if one.holder else None)}"
     ),

@@ -276,6 +276,8 @@ def _beside(facts: CaseFacts, sees: Sees) -> list[Beside] | None:
         if mine in _EMPTY and theirs in _EMPTY:
             continue
         same = _plain(mine) == _plain(theirs)
+        if sent == "is_active":
+            mine, theirs = _STANDS.get(_plain(mine), mine), _STANDS.get(_plain(theirs), theirs)
         if not sees.unmasked_for:
             mine, theirs = mask({sent: mine})[sent], mask({sent: theirs})[sent]
         if name == "member_number" and not sees.holder:
@@ -285,6 +287,8 @@ def _beside(facts: CaseFacts, sees: Sees) -> list[Beside] | None:
 
 
 _EMPTY = (None, "")
+_STANDS = {"1": "active", "0": "inactive"}
+"""How a member stands: CrowdTwist is sent a number, and shows a truth."""
 
 
 def _plain(value: object) -> str:

@@ -315,6 +315,7 @@ def test_the_api_shows_each_role_what_it_may_see(client: httpx.Client, pipeline:
     assert (beside["email_address"]["member"], beside["email_address"]["holder"]) == ("x***@e***.org", "x***@e***.org")
     assert beside["email_address"]["same"]
     assert beside["first_name"]["holder"] == "A***"
+    assert (beside["status"]["member"], beside["status"]["holder"]) == ("active", "active")
     viewer = client.get(f"/v1/cases/{shown['case_id']}", headers=as_("viewer")).json()
     assert "A-1" not in json.dumps(viewer)
     assert viewer["holder"]["member_number"] == "***"

@@ -102,13 +102,15 @@ def test_a_held_member_says_why_on_its_page(held: Flood, oscar: httpx.Client) ->
     assert "held by guard 1, and not told: too many members meet this at once" in said(oscar.get("/members/M-7"))
 
 
-def test_a_case_whose_member_is_held_leads_to_the_guard(flood: Flood, ledger: Engine) -> None:
+def test_a_case_whose_member_is_held_leads_to_the_guard(flood: Flood, ledger: Engine, oscar: httpx.Client) -> None:
     flood.send("M-0", error=BROKEN)
     flood.send(*numbers(60), minute=1, error=BROKEN)
     one = cases.find(ledger, "M-0", Sees())
     assert one is not None
     assert (one.state, one.who, one.held_by_guard) == ("open", "nobody", flood.hold.id)
     assert f"is held by guard {flood.hold.id}; it is released or discarded there" in one.what_to_do
+    page = said(oscar.get(f"/cases/{one.case_id}"))
+    assert (f"is held by guard {flood.hold.id}" in page, "is on its way" in page) == (True, False)
 
 
 def test_the_first_line_everywhere_needs_a_person_until_it_is_decided(cli: Terminal, held: Flood) -> None:

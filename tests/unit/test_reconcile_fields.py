@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from producers.intake.siebel_rows import RecordReader, SiebelRecord
-from producers.operations.reconcile.fields import NAMES, Compared, agrees, blanked, compared
+from producers.operations.reconcile.fields import NAMES, Compared, agrees, compared
 from shared.events import MemberEvent, dump_event, parse_event
 from shared.settings import OicSettings, Settings
 from shared.systems.oic import map_member
@@ -153,9 +153,3 @@ def test_crowdtwist_agrees_with_siebel_when_it_is_as_the_row_would_be_sent() -> 
     assert agrees(record(Language=...), user | {"lang_pref": None}, OIC) is True
     assert agrees(now, user, OicSettings(mode="remote")) is None
     assert agrees(None, user, OIC) is agrees(now, None, OIC) is None
-
-
-def test_what_an_event_of_a_row_would_empty_is_named() -> None:
-    assert blanked(record(Language=..., **{"M/F": ..., "CT City Id": ...}), accepted()) == ["language", "gender"]
-    assert blanked(record(Language=""), accepted()) == []
-    assert blanked(record(Language=...), None) == []

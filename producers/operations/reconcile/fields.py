@@ -79,16 +79,6 @@ def compared(
     return rows
 
 
-def blanked(siebel: SiebelRecord, accepted: MemberEvent | None) -> list[str]:
-    """Return the fields that a row leaves out and the newest accepted event has: an event of the row would empty them.
-
-    Whoever makes one asks this first: what a row does not tell is not null.
-    """
-    if accepted is None:
-        return []
-    return [name for name in OF_CONTENT if name in siebel.untold and getattr(accepted.member, name)]
-
-
 def agrees(siebel: SiebelRecord | None, crowdtwist: Mapping[str, Any] | None, settings: OicSettings) -> bool | None:
     """Return whether CrowdTwist's user is as we would send Siebel's row, None: that cannot be told.
 

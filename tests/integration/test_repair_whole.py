@@ -88,6 +88,19 @@ def test_a_newer_event_that_came_meanwhile_wins_and_siebels_row_of_now_is_sent(p
     assert names == {"M-1": "Berta", "M-2": "Carla", "M-3": "Hanna"}
 
 
+def test_what_siebels_row_does_not_tell_stays_as_it_is(programme: Programme) -> None:
+    control = programme.pipeline.sandbox.control
+    programme.seed("M-1")
+    programme.send("M-1", language="fr")  # of which these rows have no field
+    (before,) = control.users()
+    programme.seed("M-1", first_name="Hanna")
+    job = repaired(programme, programme.run(), DriftClass.MISSED_EVENT)
+    assert counts(job) == {"succeeded": 1}
+    (after,) = control.users()
+    assert (after["first_name"], after["lang_pref"]) == ("Hanna", before["lang_pref"])
+    assert before["lang_pref"] == "fr"
+
+
 def test_who_is_not_in_siebel_any_more_is_refused_and_does_not_count_as_repaired(programme: Programme) -> None:
     programme.sync("M-1", "M-2")
     programme.seed("M-1", "M-2", first_name="Hanna")

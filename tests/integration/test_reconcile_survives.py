@@ -86,6 +86,19 @@ def test_who_lost_the_lease_writes_nothing(synced: Programme) -> None:
     assert not stop(pipeline.ledger, OSCAR, int(begun.id))
 
 
+def test_who_was_seen_to_differ_but_once_is_not_called_equal_when_a_run_is_stopped(synced: Programme) -> None:
+    pipeline = synced.pipeline
+    synced.in_crowdtwist("PUT", "fine-003", last_name="Cole")
+    patient = Programme(pipeline, {"reconcile": {"settle_s": 3600}})
+    begun = start(pipeline.ledger, OSCAR, Ask(full=True), patient.of)
+    with pipeline.process(*CARRIER):
+        eventually(lambda: pipeline.sql("select phase from reconciliation") == ["second"], "one look at all")
+        assert stop(pipeline.ledger, OSCAR, int(begun.id))
+    stopped = synced.carried(begun.id)
+    assert (stopped.state, stopped.differences, stopped.moving, stopped.compared) == ("stopped", {}, 1, 5)
+    assert stopped.meaning == "all of 5 members were looked at: 0 differ"
+
+
 def test_a_connection_that_is_paused_is_waited_for(synced: Programme) -> None:
     pipeline = synced.pipeline
     connection_control.pause(pipeline.ledger, OSCAR, Stage.CROWDTWIST, "maintenance", synced.of)

@@ -17,7 +17,7 @@ from producers.operations.job_control import AskError, Operator
 from producers.operations.reconcile.figures import figures
 from producers.operations.reconcile.files import ROWS_PACKED, HandedOver, packed
 from producers.operations.reconcile.outside import CONTRACT_PER_MINUTE
-from shared.ledger import reconciliations, run_turns
+from shared.ledger import reconciliations, run_turns, sightings
 from shared.ledger.engine import Ledger, Transaction, repeated, transaction
 from shared.ledger.filters import has_control
 from shared.ledger.jobs import Action, record
@@ -156,6 +156,7 @@ def stop(ledger: Ledger, operator: Operator, run_id: int, *, why: str | None = N
             if run is None or run.over:
                 is_stopped = False
             else:
+                sightings.leave_moving(tx, run_id)
                 found = figures(tx, run_id, per_minute=CONTRACT_PER_MINUTE)
                 is_stopped = run_turns.stop(tx, run_id, why or f"stopped by {operator.name}", found)
             answer = "stopped" if is_stopped else "refused: no such run, or it is over"

@@ -19,6 +19,7 @@
 | `membersync_mail_oldest_seconds` | gauge | age of the oldest of them, s; 0: there is none |
 | `membersync_snapshot_oldest_seconds` | gauge | age of the oldest snapshot that anybody holds, s |
 | `membersync_guard_held{guard,stage}` | gauge | members that a guard holds: `flood`, of one Data Error |
+| `membersync_cases{kind}` | gauge | open cases: members whose newest event is a Data Error |
 | `membersync_reconcile_age_seconds` | gauge | since a reconciliation of all members came to its end, s |
 | `membersync_drift_ratio{class,bound}` | gauge | what it found, in parts of all members: `estimate`, `low`, `high` |
 | `membersync_ledger_up` | gauge | 0: the ledger does not answer, and the others are missing |
@@ -54,7 +55,7 @@ from producers.operations.single_flight import SharedLook
 from shared.budgets import budgets
 from shared.errors import OURS, LedgerError
 from shared.hosts import listening
-from shared.ledger import guards, heartbeats, mail, reconciliations, refusals, snapshots, views
+from shared.ledger import case_facts, guards, heartbeats, mail, reconciliations, refusals, snapshots, views
 from shared.ledger.connections import connections
 from shared.ledger.engine import engine, transaction
 from shared.ledger.guards import Hold
@@ -62,6 +63,7 @@ from shared.ledger.heartbeats import Kind
 from shared.ledger.reconciliations import Watched
 from shared.ledger.records import Backlog, ConnectionState, DeadLetters, Process
 from shared.ledger.tallies import BOUNDS_S, OUTCOMES, WAIT_BOUNDS_S, Tally, WaitTotal, tallies, wait_totals
+from shared.lifecycle.cases import CaseKind
 from shared.pipeline import FAILURE_STATUS, QUEUED, Lane, Stage, State
 from shared.settings import Settings
 
@@ -87,6 +89,7 @@ class _Look:
     intake: dict[str, int]
     snapshot_oldest_s: float
     guards: list[Hold]
+    cases: dict[str, int]
     reconciled: Watched
 
 
@@ -131,6 +134,9 @@ class LedgerCollector(Collector):
         yield _family(
             GaugeMetricFamily, "membersync_guard_held", "Members that a guard holds", ["guard", "stage"], held
         )
+        what = "Members whose newest event is a Data Error"
+        cases = {(str(kind),): look.cases.get(kind, 0) for kind in CaseKind}
+        yield _family(GaugeMetricFamily, "membersync_cases", what, ["kind"], cases)
         yield from _drift(look.reconciled, is_made=runs.why_not_scheduled(self._settings) is None)
 
     def _look(self) -> _Look:
@@ -146,6 +152,7 @@ class LedgerCollector(Collector):
                 refusals.counts(tx),
                 max((one.age_s for one in snapshots.holders(tx)), default=0.0),
                 guards.open_holds(tx),
+                case_facts.counts(tx),
                 reconciliations.watched(tx),
             )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine
 
 from producers.dispatch.desk import Desk
@@ -17,6 +18,7 @@ from producers.operations.cases import Sees
 from producers.operations.job_control import Operator
 from producers.site import create_app
 from shared.ledger.case_facts import CaseFilter
+from shared.lifecycle.cases import CaseKind
 from shared.settings import Settings, settings
 from tests.calling import served
 from tests.rig import Pipeline, eventually, member_event
@@ -326,6 +328,14 @@ def test_the_api_shows_each_role_what_it_may_see(client: httpx.Client, pipeline:
     assert client.get("/v1/cases", params={"kind": "cycle"}, headers=as_("viewer")).json()["items"] == []
     wrong = client.get("/v1/cases", params={"kind": "nonsense"}, headers=as_("viewer"))
     assert (wrong.status_code, wrong.json()["field"]) == (400, "kind")
+
+
+@pytest.mark.usefixtures("taken")
+def test_metrics_count_the_open_cases_by_kind(client: httpx.Client) -> None:
+    text = client.get("/metrics", headers={**as_("viewer"), "Accept": "text/plain"}).text
+    (family,) = [one for one in text_string_to_metric_families(text) if one.name == "membersync_cases"]
+    counts = {one.labels["kind"]: one.value for one in family.samples}
+    assert counts == dict.fromkeys(CaseKind, 0) | {"taken_by_active": 1}
 
 
 @pytest.mark.usefixtures("taken")

@@ -35,6 +35,8 @@ _SELECTED_MAX = 9_900
 _SALES_REP, _ALL_VIEWS = "Sales Rep", frozenset({"All", "Organization"})
 _COUNTED = frozenset({"true", "y"})
 _NO_DATA = "There is no data for the requested resource"
+_AS_IT_BEGINS: Fields = {"Status": "Active"}
+"""What a member that nobody described has: every row of Siebel's has a status (A)."""
 _OBJECT_PARTS = 2
 _ROW_PARTS = 3
 _SAMPLE_PASSWORD, _SAMPLE_TOKEN = "SADMIN", "sandbox-token"
@@ -169,7 +171,7 @@ class Siebel:
 
     def _come_into_being(self, number: str | None) -> None:
         if number and self.settings.auto_members and self._members.by_number(number) is None:
-            self._members.add(self._members.free_row_id(number), {MEMBER_NUMBER: number})
+            self._members.add(self._members.free_row_id(number), {MEMBER_NUMBER: number, **_AS_IT_BEGINS})
 
     def _selects_too_many(self, query: Query) -> bool:
         return next(islice(self._members.select(query), _SELECTED_MAX, None), None) is not None
@@ -193,7 +195,7 @@ class Siebel:
     def _upsert(self, row_id: str, fields: Fields, name: str) -> Fields:
         member = self._members.get(row_id)
         if member is None:
-            member = self._members.add(row_id, {})
+            member = self._members.add(row_id, _AS_IT_BEGINS)
             self._inserted_by_put += not self.settings.auto_members
         member.write(fields, history_limit=self.settings.history_limit, touch=self.settings.workflow_loop)
         if MEMBER_NUMBER in fields:

@@ -167,6 +167,8 @@ PAGES = {"api": "the api", "flower": "Flower"}
 _CODE = Path(__file__).parents[2]
 _WORKER_GRACE_S = 40.0
 """A worker waits for its calls under way, each of which is bounded by its time-out."""
+_PROCESSES_OF_A_LANE = 2
+"""Unless another number is set: the workers of both lanes have together as many as one that serves both."""
 
 
 def ours(settings: Settings, name: str, *arguments: str, grace_s: float = 10.0) -> Program:
@@ -196,7 +198,10 @@ def page(settings: Settings, name: str, port: int) -> Program:
 
 def worker(settings: Settings, lane: Lane) -> Program:
     """Return the program of a lane's worker."""
-    return ours(settings, f"worker-{lane}", "worker", "--lane", lane, grace_s=_WORKER_GRACE_S)
+    is_asked_for = "concurrency" in settings.worker.model_fields_set
+    processes = settings.worker.concurrency if is_asked_for else _PROCESSES_OF_A_LANE
+    options = ("--lane", lane, "--concurrency", str(processes))
+    return ours(settings, f"worker-{lane}", "worker", *options, grace_s=_WORKER_GRACE_S)
 
 
 def sandbox(settings: Settings, simulated: frozenset[Stage], control_port: int) -> tuple[Program, dict[str, str]]:

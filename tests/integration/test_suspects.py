@@ -105,7 +105,7 @@ def test_many_healthy_members_behind_bad_ones_are_not_held(brisk: Pipeline) -> N
 
 
 def test_an_outage_in_which_only_the_test_passes_opens_it_and_buries_nobody(brisk: Pipeline) -> None:
-    brisk.settings |= {"MEMBERSYNC_CROWDTWIST__MAX_ATTEMPTS": "3", "MEMBERSYNC_CROWDTWIST__RETRY_BASE_S": "0.05"}
+    brisk.settings |= {"MEMBERSYNC_CROWDTWIST__MAX_ATTEMPTS": "3", "MEMBERSYNC_CROWDTWIST__RETRY_BASE_S": "0.3"}
     control = brisk.sandbox.control
     with brisk.whole():
         served(brisk)

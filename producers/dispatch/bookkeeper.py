@@ -8,13 +8,10 @@ import threading
 import time
 from datetime import timedelta
 
-from shared.errors import LedgerError
+from producers.dispatch.beside import keep_turning
 from shared.ledger import refusals, tallies
 from shared.ledger.engine import engine, transaction
-from shared.logs import logger
 from shared.settings import Settings
-
-log = logger(__name__)
 
 _EVERY_S = 1.0
 _PIECE = timedelta(minutes=1)
@@ -39,18 +36,13 @@ class Bookkeeper:
 
     def run(self, stop: threading.Event) -> None:
         """Count until *stop*; a ledger that is away is waited for, and nothing is missed by it."""
-        while not stop.is_set():
-            try:
-                has_more = self.turn()
-                self._prune()
-            except LedgerError as error:
-                log.warning("nothing is counted", cause=str(error))
-                has_more = False
-            except Exception as error:  # noqa: BLE001  # nobody would start this thread again
-                log.error("nothing is counted: a bug", error=type(error).__name__)
-                has_more = False
-            if not has_more:
-                stop.wait(_EVERY_S)
+
+        def turn() -> bool:
+            has_more = self.turn()
+            self._prune()
+            return has_more
+
+        keep_turning(turn, stop, _EVERY_S, "nothing is counted")
 
     def turn(self) -> bool:
         """Count the next piece, unless another does; say whether there is more at once."""

@@ -13,8 +13,9 @@ import threading
 import time
 from collections.abc import Sequence
 
+from producers.dispatch.beside import keep_turning
 from shared.budgets import permits
-from shared.errors import LedgerConflictError, LedgerError, StageError
+from shared.errors import LedgerConflictError, StageError
 from shared.ledger import cases, connections
 from shared.ledger.cases import ToLookUp
 from shared.ledger.engine import Ledger, engine, transaction, wake
@@ -52,20 +53,15 @@ class Desk:
 
     def run(self, stop: threading.Event) -> None:
         """Keep the cases until *stop*; a ledger that is away is waited for."""
-        while not stop.is_set():
+
+        def turn() -> bool:
             try:
-                has_more = self.turn()
+                return self.turn()
             except LedgerConflictError as error:
                 log.info("met another transaction, and takes the turn again", cause=str(error))
-                has_more = False
-            except LedgerError as error:
-                log.warning("no case is kept", cause=str(error))
-                has_more = False
-            except Exception as error:  # noqa: BLE001  # nobody would start this thread again
-                log.error("no case is kept: a bug", error=type(error).__name__)
-                has_more = False
-            if not has_more:
-                stop.wait(_EVERY_S)
+                return False
+
+        keep_turning(turn, stop, _EVERY_S, "no case is kept")
 
     def turn(self) -> bool:
         """Go on with all that is to be done; say whether there is more at once."""

@@ -14,13 +14,14 @@ from typing import Any
 
 import orjson
 
+from producers.dispatch.beside import keep_turning
 from producers.intake.accept import IntakeRules, Outcome, Receipt, accept
 from producers.intake.siebel_rows import RecordReader
 from producers.operations import job_control
 from producers.operations.job_control import Ask, Operator
 from producers.operations.job_selections import Differences
 from shared.budgets import permits
-from shared.errors import DataError, LedgerError, StageError
+from shared.errors import DataError, StageError
 from shared.events import MemberEvent, dump_event, parse_event
 from shared.ledger import connections, people, run_turns
 from shared.ledger.engine import engine, transaction
@@ -65,17 +66,7 @@ class Repairer:
 
     def run(self, stop: threading.Event) -> None:
         """Read and take in until *stop*; a ledger that is away is waited for."""
-        while not stop.is_set():
-            try:
-                has_more = self.turn()
-            except LedgerError as error:
-                log.warning("nothing is repaired", cause=str(error))
-                has_more = False
-            except Exception as error:  # noqa: BLE001  # nobody would start this thread again
-                log.error("nothing is repaired: a bug", error=type(error).__name__)
-                has_more = False
-            if not has_more:
-                stop.wait(_EVERY_S)
+        keep_turning(self.turn, stop, _EVERY_S, "nothing is repaired")
 
     def turn(self) -> bool:
         """Read and take in the next members; say whether there may be more at once."""
@@ -85,10 +76,10 @@ class Repairer:
             if has_siebel and not connections.gate(tx, Stage.SIEBEL).is_open:
                 return False
             wanted = repairs.wanted(tx, limit=_AT_ONCE, lease_s=_LEASE_S)
+            if not wanted:
+                return False
             now = run_turns.now(tx)
             newest = people.carried(tx, [one.newest_id for one in wanted if one.newest_id is not None])
-        if not wanted:
-            return False
         if not has_siebel:
             self._take_in([_Made(one, why_not="MEMBERSYNC_SIEBEL__BASE_URL is not set") for one in wanted])
             return True

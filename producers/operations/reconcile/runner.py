@@ -9,8 +9,8 @@ import threading
 import time
 from multiprocessing.process import BaseProcess
 
+from producers.dispatch.beside import keep_turning
 from producers.operations.reconcile import carrier, runs
-from shared.errors import LedgerError
 from shared.ledger import run_turns, sightings
 from shared.ledger.engine import engine, transaction
 from shared.logs import logger
@@ -36,17 +36,7 @@ class Runner:
 
     def run(self, stop: threading.Event) -> None:
         """See to it until *stop*; a ledger that is away is waited for."""
-        while not stop.is_set():
-            try:
-                has_more = self.turn()
-            except LedgerError as error:
-                log.warning("no run is carried on", cause=str(error))
-                has_more = False
-            except Exception as error:  # noqa: BLE001  # nobody would start this thread again
-                log.error("no run is carried on: a bug", error=type(error).__name__)
-                has_more = False
-            if not has_more:
-                stop.wait(_EVERY_S)
+        keep_turning(self.turn, stop, _EVERY_S, "no run is carried on")
         self.close()
 
     def close(self) -> None:

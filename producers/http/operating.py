@@ -188,6 +188,11 @@ _REASON_OR_DRY_RUN: dict[str, JsonValue] = {
 }
 
 
+def _say_why(reason: str, *, dry_run: bool) -> None:
+    if not dry_run and not reason.strip():
+        raise AskError("reason", "say why")
+
+
 class DiscardBody(SelectionBody):
     """What is to be discarded, and why."""
 
@@ -202,8 +207,7 @@ class DiscardBody(SelectionBody):
         Raises:
             AskError: with the name of the field.
         """
-        if not self.dry_run and not self.reason.strip():
-            raise AskError("reason", "say why")
+        _say_why(self.reason, dry_run=self.dry_run)
         return Ask(Kind.DISCARD, self.selection(), self.reason)
 
 
@@ -252,8 +256,7 @@ class ResendBody(BaseModel):
         Raises:
             AskError: with the name of the field.
         """
-        if not self.dry_run and not self.reason.strip():
-            raise AskError("reason", "say why")
+        _say_why(self.reason, dry_run=self.dry_run)
         now = datetime.now(UTC)
         try:
             since = instant_of("acknowledged_since", self.acknowledged_since, now)
@@ -292,8 +295,7 @@ class RepairBody(BaseModel):
         Raises:
             AskError: with the name of the field.
         """
-        if not self.dry_run and not self.reason.strip():
-            raise AskError("reason", "say why")
+        _say_why(self.reason, dry_run=self.dry_run)
         narrowed = self.filter or NarrowingBody()
         selection = Differences(
             where=narrowed.read(),

@@ -15,17 +15,11 @@ from producers.operations import cases
 from producers.operations.cases import Sees
 from shared.ledger.case_facts import CaseFilter
 from shared.lifecycle.cases import CaseKind
-from tests.browser import chromium, page_in, picture
+from tests.browser import page_in, picture
 from tests.conftest import emptied
 from tests.console_stack import Stack, serves, watched
 from tests.rig import DISPATCHER, Pipeline, eventually, flush, member_event
 from tests.road import Road
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,10 @@
 """Compare now, in a real browser: one click on the member's page asks both systems."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from playwright.sync_api import Browser, expect
 
-from deploy.sandbox.server import RunningSandbox
-from tests.browser import chromium, page_in, picture
-from tests.conftest import emptied
-from tests.console_stack import Stack, console_stack, watched
-from tests.rig import Pipeline, eventually, flush, member_event
+from tests.browser import page_in, picture
+from tests.console_stack import Stack, watched
+from tests.rig import eventually, member_event
 
 SIEBEL_ROW = {
     "Status": "Active",
@@ -20,24 +14,6 @@ SIEBEL_ROW = {
     "Primary Postal Code": "10010",
     "Primary Country Code": "US",
 }
-
-
-@pytest.fixture(scope="module")
-def stack(
-    ledger_url: str, valkey_url: str, running_simulators: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Stack]:
-    ledger = emptied(ledger_url)
-    flush(valkey_url)
-    running_simulators.control.reset()
-    home: Path = tmp_path_factory.mktemp("compare")
-    with console_stack(Pipeline(ledger, ledger_url, valkey_url, running_simulators, home)) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 def test_a_member_is_compared_in_one_click_and_each_side_is_shown(stack: Stack, browser: Browser) -> None:

@@ -1,7 +1,6 @@
 """The console in a real browser, on a running stack: every page as every role, and what operators do there."""
 
 import re
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,10 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import text
 
-from deploy.sandbox.server import RunningSandbox
 from shared.ledger.engine import engine
-from tests.browser import chromium, page_in, picture
-from tests.conftest import emptied
-from tests.console_stack import HOSTILE, HOSTILE_NUMBER, LETTERS, Stack, console_stack, watched
-from tests.rig import Pipeline, eventually, flush
+from tests.browser import page_in, picture
+from tests.console_stack import HOSTILE, HOSTILE_NUMBER, LETTERS, Stack, watched
+from tests.rig import eventually
 
 PAGES = {
     "overview": "/",
@@ -40,24 +37,6 @@ PAGES = {
     "nowhere": "/nowhere",
 }
 OPERATORS_ONLY = {"plan"}
-
-
-@pytest.fixture(scope="module")
-def stack(
-    ledger_url: str, valkey_url: str, running_simulators: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Stack]:
-    ledger = emptied(ledger_url)
-    flush(valkey_url)
-    running_simulators.control.reset()
-    home: Path = tmp_path_factory.mktemp("console")
-    with console_stack(Pipeline(ledger, ledger_url, valkey_url, running_simulators, home)) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 def addresses(stack: Stack, role: str) -> dict[str, str]:

@@ -1,21 +1,13 @@
 """A page of the console in a browser, while the api that serves it goes away and comes back."""
 
 import signal
-from collections.abc import Iterator
 
-import pytest
 from playwright.sync_api import Browser, expect
 
 from deploy.local.programs import free_port
-from tests.browser import chromium, page_in
+from tests.browser import page_in
 from tests.console_stack import serves
 from tests.rig import Pipeline, eventually
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 def test_an_open_page_says_that_it_is_old_and_goes_on_by_itself(pipeline: Pipeline, browser: Browser) -> None:

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import Engine
 
 from shared.settings import Settings
-from tests.browser import chromium, page_in, picture
+from tests.browser import page_in, picture
 from tests.console import console
 from tests.drifting import VALUES, a_run
 from tests.e2e.test_console_in_browser import barriers
@@ -16,12 +16,6 @@ from tests.flooding import BROKEN, Flood, numbers
 from tests.flooding import made_flood as flood
 
 __all__ = ["flood"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture

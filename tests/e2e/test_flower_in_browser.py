@@ -6,15 +6,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.browser import chromium, page_in, picture
+from tests.browser import page_in, picture
 from tests.flower_traffic import BATCH, PERSON, REFUSED, WAITS, Flower, flower_of_a_stack
 from tests.rig import eventually
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -15,28 +14,8 @@ from sqlalchemy import Engine, text
 from deploy.local.programs import free_port
 from producers.cli.command_settings import configured
 from producers.cli.terminal import age, plain
-from shared.settings import settings
 from tests.road import Road
 from tests.terminal import CSV, EVENT, XML, Terminal, eventually_answers, running
-
-
-@pytest.fixture
-def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Terminal]:
-    """A terminal with no settings at all."""
-    for name in [name for name in os.environ if name.startswith("MEMBERSYNC_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    yield Terminal(capsys)
-    settings.cache_clear()
-
-
-@pytest.fixture
-def cli(bare: Terminal, monkeypatch: pytest.MonkeyPatch, ledger_url: str, ledger: Engine) -> Terminal:
-    """A terminal whose ledger is set."""
-    assert ledger.url.database
-    monkeypatch.setenv("MEMBERSYNC_LEDGER_URL", ledger_url)
-    return bare
 
 
 @pytest.fixture

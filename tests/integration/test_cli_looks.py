@@ -8,14 +8,11 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
 from producers.cli.app import COMMANDS
-from shared.settings import settings
 from tests.commands import parse
 from tests.road import ALWAYS_REFUSED, Road
 from tests.terminal import ROOT, Terminal
@@ -25,16 +22,10 @@ FILTER = ["state", "stage", "status", "code", "member", "since", "until", "lane"
 
 
 @pytest.fixture
-def cli(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], ledger_url: str
-) -> Iterator[Terminal]:
-    for name in [name for name in os.environ if name.startswith("MEMBERSYNC_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
+def cli(cli: Terminal, monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """A narrow one."""
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setenv("MEMBERSYNC_LEDGER_URL", ledger_url)
-    yield Terminal(capsys)
-    settings.cache_clear()
+    return cli
 
 
 @pytest.fixture

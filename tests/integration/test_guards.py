@@ -29,10 +29,9 @@ def held(flood: Flood) -> Flood:
 
 
 @pytest.fixture
-def cli(held: Flood, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
+def cli(cli: Terminal, held: Flood) -> Terminal:
     assert held.hold.held == 60
-    monkeypatch.setenv("MEMBERSYNC_LEDGER_URL", held.ledger.url.render_as_string(hide_password=False))
-    return Terminal(capsys)
+    return cli
 
 
 def test_the_command_shows_the_plan_and_releases_by_id(cli: Terminal, held: Flood) -> None:

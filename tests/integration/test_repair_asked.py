@@ -1,15 +1,13 @@
 """Asking for a repair: over HTTP, at the command line, and what the console shows of it."""
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 from sqlalchemy import Engine
 
 from producers.site import create_app
-from shared.settings import Settings, settings
+from shared.settings import Settings
 from tests.calling import assert_problem, served
 from tests.console import said
 from tests.integration.test_repair import differs, read, reconciled, start, turn
@@ -34,20 +32,6 @@ def road(ledger: Engine) -> Road:
     ):
         differs(road, number, drift_class)
     return road
-
-
-@pytest.fixture
-def cli(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], ledger_url: str
-) -> Iterator[Terminal]:
-    """A terminal whose ledger is set, and nothing else."""
-    for name in [name for name in os.environ if name.startswith("MEMBERSYNC_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("MEMBERSYNC_LEDGER_URL", ledger_url)
-    yield Terminal(capsys)
-    settings.cache_clear()
 
 
 @pytest.fixture

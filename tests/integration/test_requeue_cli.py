@@ -1,17 +1,13 @@
 """Dead letters at the command line: causes, plans, questions, jobs followed, exit codes."""
 
 import io
-import os
 import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
 from producers.operations import advice
-from shared.settings import settings
 from tests.rig import eventually
 from tests.road import ALWAYS_DOWN, ALWAYS_REFUSED, Road, busy
 from tests.terminal import Terminal, running
@@ -22,21 +18,6 @@ WELL = ("--reason", "CrowdTwist is well again")
 @pytest.fixture
 def road(ledger: Engine) -> Road:
     return Road(ledger)
-
-
-@pytest.fixture
-def cli(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], ledger_url: str, ledger: Engine
-) -> Iterator[Terminal]:
-    """A terminal whose ledger is set, and nothing else."""
-    assert ledger.url.database
-    for name in [name for name in os.environ if name.startswith("MEMBERSYNC_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("MEMBERSYNC_LEDGER_URL", ledger_url)
-    yield Terminal(capsys)
-    settings.cache_clear()
 
 
 def test_dead_letters_are_grouped_by_cause_with_exact_keys(cli: Terminal, road: Road) -> None:

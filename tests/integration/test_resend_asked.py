@@ -1,10 +1,8 @@
 """Asking for a resend: over HTTP, at the command line, and what the console shows of it."""
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import httpx
 import pytest
@@ -12,7 +10,7 @@ from sqlalchemy import Engine
 
 from producers.site import create_app
 from shared.ledger.transitions import resends
-from shared.settings import Settings, settings
+from shared.settings import Settings
 from tests.calling import assert_problem, served
 from tests.console import post, said
 from tests.resending import GONE, Answering, errands_of, start, taken, until_over
@@ -30,20 +28,6 @@ def road(ledger: Engine) -> Road:
     road.accept("M-1", "M-2", "M-3")
     road.travel()
     return road
-
-
-@pytest.fixture
-def cli(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], ledger_url: str
-) -> Iterator[Terminal]:
-    """A terminal whose ledger is set, and nothing else."""
-    for name in [name for name in os.environ if name.startswith("MEMBERSYNC_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("MEMBERSYNC_LEDGER_URL", ledger_url)
-    yield Terminal(capsys)
-    settings.cache_clear()
 
 
 @pytest.fixture

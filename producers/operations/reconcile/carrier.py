@@ -338,8 +338,10 @@ class Carrier:
         rest = [one for one in ripe if one.member_number not in found]
         answers = await self._outside.rows([(one.member_number, one.row_id) for one in rest])
         for one, answer in zip(rest, answers, strict=True):
-            is_row = answer is not None and not isinstance(answer, Unread)
-            found[one.member_number] = self._reader.of_row(answer) if is_row else answer  # type: ignore[arg-type,assignment]
+            if answer is None or isinstance(answer, Unread):
+                found[one.member_number] = answer
+            else:
+                found[one.member_number] = self._reader.of_row(answer)
         return found
 
     async def _users(self, ripe: Sequence[Sighting]) -> dict[str, User | Unread | None]:

@@ -54,8 +54,11 @@ class Together:
         if not self._waiting:
             return
         rules = self._waiting[0].rules
-        alike = [one for one in self._waiting if one.rules == rules][:AT_MOST]
-        self._waiting = [one for one in self._waiting if one not in alike]
+        alike: list[_Waiting] = []
+        others: list[_Waiting] = []
+        for one in self._waiting:
+            (alike if one.rules == rules and len(alike) < AT_MOST else others).append(one)
+        self._waiting = others
         writing = asyncio.create_task(self._write(alike))
         self._writing.add(writing)
         held_up = asyncio.get_running_loop().call_later(_HELD_UP_S, self._write_next)

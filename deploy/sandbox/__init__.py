@@ -5,7 +5,8 @@ hide in its own mirror.
 
 ======================  ==============================================================================
 ``wire``                HTTP/1.1 in, bytes to requests, answers to bytes; a port, open or refusing connections
-``simulator``           one outside system: latency, faults, the record of its calls, then the system's answer
+``simulator``           one outside system: latency and faults around the system's own answer
+``calls``               the record of its calls, and the journal of what they asked it to change
 ``faults``              the fault plan
 ``crowdtwist*``         the CrowdTwist loyalty API; the users it holds, and what it accepts as one
 ``siebel``              the Siebel REST API for members

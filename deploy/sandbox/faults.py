@@ -11,6 +11,8 @@ maintenance      503 with the maintenance page (Source: domain.md 2.4, C12)
 garbage          200 that is not JSON, not applied (A)
 drop             the connection is closed without an answer, not applied
 drop_after       applied, then the connection is closed without an answer
+wrong_length     applied, and answered with fewer bytes than the head announces; the connection is closed
+drip             applied, and answered a byte every ``seconds``
 apply_late       the connection is closed at once (``hang`` true: kept open, silent; with a ``status``: a gateway
                  answers it with a page), applied after ``seconds``
 siebel_error     Siebel's ``{"ERROR": "text.(code)"}`` with ``status``, 500 by default (Source: domain.md 3.1, S5)
@@ -54,6 +56,8 @@ class Kind(StrEnum):
     GARBAGE = "garbage"
     DROP = "drop"
     DROP_AFTER = "drop_after"
+    WRONG_LENGTH = "wrong_length"
+    DRIP = "drip"
     APPLY_LATE = "apply_late"
     SIEBEL_ERROR = "siebel_error"
 

@@ -12,6 +12,7 @@ POST users                        change CrowdTwist's users by no rule, dates in
 POST, DELETE members              seed Siebel, in bulk: ``[{"member_number", "row_id", label: value, ...}]``; remove
                                   those of ``?member_number=``, one or more with commas between them
 GET calls                         the last calls, newest last: ``?limit=`` (100), ``?key=`` (a member)
+GET journal                       what it was asked to change, oldest first: ``?after=`` so many, ``?limit=`` (1000)
 GET, PUT settings                 look; change some
 GET, POST, DELETE faults          look; add one or a list; end all, or one at ``faults/{id}``
 POST revoke-tokens                OIC's tokens are worth nothing from now on
@@ -45,6 +46,7 @@ from deploy.sandbox.wire import Handler, Listener, Request, Response, json_respo
 
 _PREFIX = "/_sandbox/"
 _CALLS_SHOWN = "100"
+_ENTRIES_SHOWN = "1000"
 
 
 class Control:
@@ -92,6 +94,13 @@ async def _common(simulator: Simulator, what: str, request: Request) -> Response
         case "GET", ["calls"]:
             limit = request.query.get("limit", _CALLS_SHOWN)
             shown = simulator.calls.last(int(limit) if limit.isdecimal() else 0, request.query.get("key"))
+        case "GET", ["journal"]:
+            after, limit = (
+                request.query.get(name, default) for name, default in (("after", "0"), ("limit", _ENTRIES_SHOWN))
+            )
+            begin = int(after) if after.isdecimal() else 0
+            end = begin + int(limit) if limit.isdecimal() else begin
+            shown = [asdict(entry) for entry in simulator.journal[begin:end]]
         case "POST", ["reset"]:
             await simulator.reset()
             shown = {"reset": [simulator.name]}
@@ -273,6 +282,13 @@ class SandboxControl:
         """Return the last calls of the simulator *name*, newest last, of the member *key* if given."""
         query: dict[str, str | int] = {"limit": limit} | ({} if key is None else {"key": key})
         return list(self.call("GET", f"{name}/calls", **query).json())
+
+    def journal(self, name: str) -> list[dict[str, Any]]:
+        """Return what the simulator *name* was asked to change, oldest first, once it keeps a journal."""
+        found: list[dict[str, Any]] = []
+        while piece := self.call("GET", f"{name}/journal", after=len(found)).json():
+            found += piece
+        return found
 
     def set(self, name: str, **settings: str | float | bool) -> None:
         """Change settings of the simulator *name*."""

@@ -1,135 +1,21 @@
 """One outside system on one port: latency and faults around the system's own answer, and the record of its calls.
 
-What it can be told while it runs is one frozen object, replaced as a whole.  Of its calls it knows how many there were,
-the busiest minute, how many of one member at once, and the last ones.
+What it can be told while it runs is one frozen object, replaced as a whole.
 """
 
 import asyncio
 import contextlib
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, fields, replace
 from typing import Protocol, TypeVar
-from urllib.parse import parse_qsl, quote
 
+from deploy.sandbox.calls import Call, CallLog, Entry
 from deploy.sandbox.faults import Fault, FaultPlan, Kind, dice
-from deploy.sandbox.wire import Answer, Handler, Listener, Request, Response
+from deploy.sandbox.wire import Answer, Connection, Handler, Listener, Request, Response
 
-_WINDOW_S = 60.0
-_REMEMBERED = 20_000
-_OVERLAPS_NAMED = 1_000
-
-
-@dataclass(slots=True)
-class Call:
-    """One call at work; ``status`` stays None when it gets no answer."""
-
-    method: str
-    path: str
-    query: str
-    keys: tuple[str, ...]
-    at: float
-    began: float
-    status: int | None = None
-
-
-class CallLog:
-    """The record of one simulator's calls.
-
-    A call is in flight from the moment it has arrived until it is answered or its client has gone.
-    """
-
-    def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget all calls but those in flight, which end as if they had not been."""
-        self._last: deque[tuple[Call, float]] = deque(maxlen=_REMEMBERED)
-        self._counts: Counter[tuple[str, int | None]] = Counter()
-        self._window: deque[float] = deque()
-        self._busiest = 0
-        self._in_flight: dict[str, int] = {}
-        self._at_once = 0
-        self._max_at_once = 0
-        self._max_per_key = 0
-        self._overlapping: set[str] = set()
-
-    def begin(self, request: Request, keys: tuple[str, ...]) -> Call:
-        """Count a call that has arrived, for the members of *keys*."""
-        now = time.monotonic()
-        window = self._window
-        window.append(now)
-        while window[0] <= now - _WINDOW_S:
-            window.popleft()
-        self._busiest = max(self._busiest, len(window))
-        self._at_once += 1
-        self._max_at_once = max(self._max_at_once, self._at_once)
-        for key in keys:
-            at_once = self._in_flight.get(key, 0) + 1
-            self._in_flight[key] = at_once
-            self._max_per_key = max(self._max_per_key, at_once)
-            if at_once > 1 and len(self._overlapping) < _OVERLAPS_NAMED:
-                self._overlapping.add(key)
-        return Call(request.method, request.path, request.query_string, keys, time.time(), now)
-
-    def end(self, call: Call, *, record: bool) -> None:
-        """Count its end; keep it among the last calls when *record*."""
-        self._counts[call.method, call.status] += 1
-        self._at_once = max(0, self._at_once - 1)
-        for key in call.keys:
-            left = self._in_flight.get(key, 0) - 1
-            if left > 0:
-                self._in_flight[key] = left
-            else:
-                self._in_flight.pop(key, None)
-        if record:
-            self._last.append((call, time.monotonic() - call.began))
-
-    def summary(self) -> dict[str, object]:
-        """Return the counts as JSON."""
-        by_method: dict[str, dict[str, int]] = {}
-        totals: Counter[str] = Counter()
-        for (method, status), calls in self._counts.items():
-            by_method.setdefault(method, {})["none" if status is None else str(status)] = calls
-            totals[method] += calls
-        now = time.monotonic()
-        return {
-            "calls": by_method,
-            "calls_total": totals.total(),
-            "posts": totals["POST"],
-            "puts": totals["PUT"],
-            "gets": totals["GET"],
-            "deletes": totals["DELETE"],
-            "in_flight": self._at_once,
-            "max_in_flight": self._max_at_once,
-            "max_in_flight_per_member": self._max_per_key,
-            "overlapping_keys": sorted(self._overlapping),
-            "calls_last_minute": sum(at > now - _WINDOW_S for at in self._window),
-            "max_calls_per_minute": self._busiest,
-        }
-
-    def last(self, limit: int, key: str | None) -> list[dict[str, object]]:
-        """Return the last calls as JSON, newest last; only those of the member *key* when it is given."""
-        chosen = [pair for pair in self._last if key is None or key in pair[0].keys]
-        return [
-            {
-                "at": call.at,
-                "method": call.method,
-                "path": _path_without_api_key(call),
-                "key": call.keys[0] if call.keys else None,
-                "keys": call.keys,
-                "status": call.status,
-                "ms": round(took_s * 1000, 3),
-            }
-            for call, took_s in chosen[-limit:]
-        ]
-
-
-def _path_without_api_key(call: Call) -> str:
-    query = parse_qsl(call.query, keep_blank_values=True)
-    kept = "&".join(f"{quote(name)}={quote(value)}" for name, value in query if name != "api_key")
-    return f"{call.path}?{kept}" if kept else call.path
+_WITHHELD_BYTES = 17
 
 
 class SettingsError(ValueError):
@@ -142,12 +28,14 @@ class Settings:
 
     Units: milliseconds; the jitter is drawn evenly from 0 to ``latency_jitter_ms`` and added.  ``capacity`` calls are
     served at once, others wait for that in the order in which they came, which is the knee of its latency; 0: all.
+    ``journal``: whatever it is asked to change is kept, with the answer.
     """
 
     latency_ms: float = 0
     latency_jitter_ms: float = 0
     capacity: int = 0
     record_calls: bool = True
+    journal: bool = False
 
 
 SomeSettings = TypeVar("SomeSettings", bound=Settings)
@@ -221,6 +109,7 @@ class Simulator:
         self.name = name
         self.api = api
         self.calls = CallLog()
+        self.journal: list[Entry] = []
         self.faults = FaultPlan()
         self.listener = Listener(host, port, self._receive)
         self._control = control
@@ -251,11 +140,20 @@ class Simulator:
         if fault is not None or settings.latency_ms or settings.latency_jitter_ms or settings.capacity:
             return self._receive_slowly(request, call, fault)
         try:
-            response = self.api.answer(request)
+            response = self._apply(request, call)
             call.status = response.status
             return response
         finally:
             self.calls.end(call, record=settings.record_calls)
+
+    def _apply(self, request: Request, call: Call, *, late: bool = False) -> Response:
+        """Let the system apply the request, and keep it where a journal is kept."""
+        response = self.api.answer(request)
+        if self.api.settings.journal and request.method != "GET":
+            is_late = late or request.connection.transport is None
+            of = (request.method, request.path, call.keys, request.document(), response.status, is_late)
+            self.journal.append(Entry(time.time(), call.at, *of))
+        return response
 
     async def _receive_slowly(self, request: Request, call: Call, fault: Fault | None) -> Answer:
         ended = False
@@ -272,7 +170,7 @@ class Simulator:
             latency_ms = settings.latency_ms + settings.latency_jitter_ms * self._dice.random()
             async with self._place():
                 await asyncio.sleep(latency_ms / 1000)
-            answer = self.api.answer(request) if fault is None else await self._fail(request, fault)
+            answer = self._apply(request, call) if fault is None else await self._fail(request, call, fault)
             if answer is not None and not ended:
                 call.status = answer.status
             return answer
@@ -302,22 +200,22 @@ class Simulator:
                 self._served += 1
                 turn.set_result(None)
 
-    async def _fail(self, request: Request, fault: Fault) -> Answer:
+    async def _fail(self, request: Request, call: Call, fault: Fault) -> Answer:
         match fault.kind:
             case Kind.HANG:
                 await request.connection.until_lost()
             case Kind.SLOW:
                 await asyncio.sleep(fault.seconds)
-                return self.api.answer(request)
+                return self._apply(request, call)
             case Kind.DROP:
                 pass
-            case Kind.DROP_AFTER:
-                self.api.answer(request)
+            case Kind.DROP_AFTER | Kind.WRONG_LENGTH | Kind.DRIP:
+                return await self._garble(request.connection, self._apply(request, call), fault)
             case Kind.APPLY_LATE:
 
                 async def apply() -> None:
                     await asyncio.sleep(fault.seconds)
-                    self.api.answer(request)
+                    self._apply(request, call, late=True)
 
                 late = asyncio.get_running_loop().create_task(apply())
                 self._late.add(late)
@@ -328,6 +226,15 @@ class Simulator:
                     await request.connection.until_lost()
             case _:
                 return fault.answer()
+        return None
+
+    @staticmethod
+    async def _garble(connection: Connection, answer: Response, fault: Fault) -> Answer:
+        """Answer what was applied so that nobody can read it."""
+        if fault.kind is Kind.WRONG_LENGTH:
+            return answer._replace(withheld=_WITHHELD_BYTES)
+        if fault.kind is Kind.DRIP:
+            await connection.drip(answer, fault.seconds)
         return None
 
     def add_faults(self, descriptions: list[object]) -> list[int]:
@@ -362,6 +269,7 @@ class Simulator:
         self.faults.remove()
         self.api.reset()
         self.calls.clear()
+        self.journal.clear()
         await self.reconcile()
 
     async def close(self) -> None:

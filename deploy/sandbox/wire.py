@@ -36,6 +36,8 @@ class Response(NamedTuple):
     body: bytes = b""
     content_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
+    withheld: int = 0
+    """Bytes that its head announces and that never come."""
 
 
 class Request:
@@ -199,9 +201,18 @@ class Connection(asyncio.Protocol):
         if answer.status == HTTPStatus.NO_CONTENT:
             self.transport.write(head + b"\r\n")
         else:
-            self.transport.write(b"%bContent-Length: %d\r\n\r\n%b" % (head, len(answer.body), answer.body))
-        if not keep_alive:
+            self.transport.write(_with_length(head, answer))
+        if answer.withheld or not keep_alive:
             self.transport.close()
+
+    async def drip(self, answer: Response, every_s: float) -> None:
+        """Write *answer* a byte at a time, every so many seconds, until it is there or the client has gone."""
+        head = _head(answer.status, answer.content_type, answer.headers, keep_alive=False)
+        for byte in _with_length(head, answer):
+            if self.transport is None:
+                return
+            self.transport.write(bytes((byte,)))
+            await asyncio.sleep(every_s)
 
     def _forget(self) -> None:
         if self.transport is None and self._task is None:
@@ -227,6 +238,10 @@ def _head(status: int, content_type: str, headers: tuple[tuple[str, str], ...], 
     if not keep_alive:
         lines.append("Connection: close")
     return "".join(f"{line}\r\n" for line in lines).encode("latin-1")
+
+
+def _with_length(head: bytes, answer: Response) -> bytes:
+    return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(answer.body) + answer.withheld, answer.body)
 
 
 @lru_cache(maxsize=4096)

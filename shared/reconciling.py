@@ -93,6 +93,23 @@ class Stratum(StrEnum):
     LONG_UNTOUCHED = "long_untouched"
 
 
+class Presence(StrEnum):
+    """What a side has of a member as a whole, where no field tells a difference."""
+
+    ABSENT = "absent"
+    PRESENT = "present"
+    """In Siebel, as a member of the programme."""
+    NO_MEMBER = "no member"
+    """In Siebel, and deleted there, of another programme, or no Individual."""
+    ACTIVE = "active"
+    INACTIVE = "inactive"
+    NO_EVENT = "no event"
+    """Of the ledger: none was accepted."""
+    ACCEPTED = "accepted"
+    """Of the ledger: CrowdTwist acknowledged none of its events."""
+    ACKNOWLEDGED = "acknowledged"
+
+
 class Outcome(StrEnum):
     """What became of one member in a run; none yet: it was as it should be, or the second look is still to come."""
 

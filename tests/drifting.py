@@ -9,12 +9,18 @@ from shared.reconciling import DriftClass
 
 BEGAN = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
 VALUES = {
-    DriftClass.NEVER_SENT: (None, "Y", None, None, "Siebel has it since 2026-11-19, and no event of it came"),
+    DriftClass.NEVER_SENT: (None, "present", None, "no event", "in Siebel, and no event of it ever came"),
     DriftClass.MISSED_EVENT: ("last_name", "Cole", "Lee", "Lee", "Siebel changed it on 2026-11-19, no event came"),
     DriftClass.CHANGED_AT_DESTINATION: ("city_name", "Bath", "Leeds", "Bath", "changed in CrowdTwist on 2026-11-18"),
     DriftClass.ROLLED_BACK: ("last_name", "Cole", "Lee", "Cole", "older in CrowdTwist than its acknowledgement"),
-    DriftClass.GONE_AT_DESTINATION: (None, "Y", None, "81245003", "CrowdTwist acknowledged it, and has it no more"),
-    DriftClass.ORPHAN: (None, None, "active", "81245004", "active in CrowdTwist, and not in Siebel"),
+    DriftClass.GONE_AT_DESTINATION: (
+        None,
+        "present",
+        "absent",
+        "acknowledged",
+        "CrowdTwist took it, and has it no more",
+    ),
+    DriftClass.ORPHAN: (None, "absent", "active", "acknowledged", "active in CrowdTwist, and not in Siebel"),
     DriftClass.STATUS_LIES: ("CT Sync Status", "Success", None, "Data Error", "told Data Error on 2026-11-19"),
     DriftClass.LEDGER_BEHIND: ("postal_code", "10010", "10010", "10011", "both have it, and our record does not"),
 }

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from producers.operations.job_control import Operator
-from producers.operations.reconcile.carrier import carry_on
+from producers.operations.reconcile.process import carry_on
 from producers.operations.reconcile.runs import Ask, read, start
 from shared.ledger import reconciliations
 from shared.ledger.engine import transaction

@@ -17,7 +17,18 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from producers.console import cases, dead_letters, guards, history, instances, jobs, members, overview, reconciliations
+from producers.console import (
+    cases,
+    dead_letters,
+    guards,
+    history,
+    instances,
+    jobs,
+    members,
+    overview,
+    reconciliations,
+    resends,
+)
 from producers.console.live import Streams
 from producers.console.overview import Overviews
 from producers.console.rendering import STATIC, local, page, redirect
@@ -106,13 +117,8 @@ def install(app: FastAPI) -> None:
     app.state.overviews = Overviews(app.state.settings)
     app.state.streams = Streams()
     app.state.sent_forms = SentForms()
-    for part in (
-        router,
-        *(
-            one.router
-            for one in (overview, instances, history, members, cases, dead_letters, guards, jobs, reconciliations)
-        ),
-    ):
+    pages = (overview, instances, history, members, cases, dead_letters, guards, jobs, reconciliations, resends)
+    for part in (router, *(one.router for one in pages)):
         app.routes.extend(part.routes)
     app.mount("/static", _Files(directory=STATIC), name="static")
     _install_error_pages(app)

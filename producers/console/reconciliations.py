@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import isfinite
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -19,14 +21,14 @@ from producers.operations import job_control
 from producers.operations.connection_control import REASON_MAX
 from producers.operations.job_control import Ask, AskError, Operator
 from producers.operations.job_selections import RESENT_MAX, Differences
-from producers.operations.reads import id_of
-from producers.operations.reconcile import reads
+from producers.operations.reads import id_of, instant_of
+from producers.operations.reconcile import reads, runs
 from shared.ledger import reconciliations
 from shared.ledger.engine import transaction
 from shared.ledger.filters import Filter
 from shared.ledger.jobs import Kind, Verdict
 from shared.ledger.reconciliations import Run
-from shared.reconciling import DriftClass, RunState
+from shared.reconciling import DriftClass, RunMode, RunState
 
 router = APIRouter(include_in_schema=False)
 
@@ -53,6 +55,7 @@ _BECOMES: Mapping[str, str] = {
 }
 _SHOWN = 10
 """Rows of each verdict of a plan."""
+_ASKED = ("how", "sample", "since", "share")
 _PARTS = {"figures": "reconciliations/figures.html"}
 _LIST = {"runs": "reconciliations/rows.html"}
 
@@ -77,6 +80,41 @@ def list_runs(request: Request, _: Visitor) -> Response:
 async def follow_runs(request: Request, _: Visitor) -> StreamingResponse:
     """Stream the list of the newest."""
     return stream_parts(request, _LIST, lambda: _listed(request, None))
+
+
+@router.get(f"{PATH}/plan")
+def show_run_plan(request: Request, who: Visitor) -> Response:
+    """Show what may be asked for; once that is said, what it would take."""
+    permit(request, who, "reconcile")
+    words = request.query_params
+    try:
+        return _start(request, words, _run_asked(words) if words.get("how") else None)
+    except AskError as mistake:
+        return _start(request, words, None, mistake)
+
+
+@router.post(PATH)
+@once
+def start_run(
+    request: Request, form: Posted, operator: Annotated[Operator, Depends(operates("reconcile"))]
+) -> Response:
+    """Start a run; it goes on by itself."""
+    try:
+        run = runs.start(ledger_of(request), operator, _run_asked(form), settings_of(request))
+    except AskError as mistake:
+        return _start(request, form, None, mistake)
+    return redirect(request, f"{PATH}/{run.id}", "The reconciliation was started. It goes on if you leave this page.")
+
+
+@router.post(f"{PATH}/{{run_id}}/stop")
+def stop_run(
+    request: Request, operator: Annotated[Operator, Depends(operates("stop reconcile"))], run_id: str
+) -> Response:
+    """Stop it where it is; what it found stays."""
+    run = _run(request, run_id)
+    if runs.stop(ledger_of(request), operator, int(run.id)):
+        return redirect(request, f"{PATH}/{run.id}", "Stopped: what it found so far stays.")
+    return redirect(request, f"{PATH}/{run.id}", "It was over already.", good=False)
 
 
 @router.get(f"{PATH}/{{run_id}}")
@@ -131,6 +169,57 @@ def start_repair(
     if job is None:
         return _planned(request, run, form, changed=True)
     return redirect(request, f"/jobs/{job.job_id}", "The repair was started. It goes on if you leave this page.")
+
+
+def _run_asked(words: Words) -> runs.Ask:
+    """Read which run is meant.
+
+    Raises:
+        AskError: with the name of the field.
+    """
+    how = words.get("how", "")
+    if how not in set(RunMode):
+        raise AskError("how", f"must be {' or '.join(RunMode)}")
+    try:
+        since = instant_of("since", words.get("since", ""), datetime.now(UTC))
+    except ValueError as error:
+        raise AskError.of(error) from None
+    is_full = how == RunMode.FULL
+    sample, share_ = _number("sample", words), _number("share", words)
+    if sample is not None and sample != int(sample):
+        raise AskError("sample", "must be a whole number")
+    return runs.Ask(is_full, None if is_full or sample is None else int(sample), since, share=share_)
+
+
+def _number(name: str, words: Words) -> float | None:
+    typed = words.get(name, "").strip()
+    try:
+        number = float(typed) if typed else None
+    except ValueError:
+        raise AskError(name, "must be a number") from None
+    if number is not None and not isfinite(number):
+        raise AskError(name, "must be a number")
+    return number
+
+
+def _start(request: Request, words: Words, ask: runs.Ask | None, mistake: AskError | None = None) -> Response:
+    of = settings_of(request)
+    typed = {name: words.get(name, "") for name in _ASKED}
+    if ask is not None and ask.since is not None:
+        typed["since"] = f"{ask.since:%Y-%m-%dT%H:%M:%SZ}"
+    return page(
+        request,
+        "reconciliations/start.html",
+        status=400 if mistake else 200,
+        typed=typed,
+        usual=of.reconcile,
+        ask=ask,
+        foreseen=None if ask is None else runs.foresee(ledger_of(request), ask, of),
+        budget=of.crowdtwist.budget_per_minute,
+        share=share,
+        mistake=mistake,
+        idempotency_key=new_idempotency_key(),
+    )
 
 
 def _ask(run: Run, words: Words) -> Ask:

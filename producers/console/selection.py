@@ -101,7 +101,7 @@ class TypedSelection:
                 raise AskError(row.name, f"names more than {VALUES_MAX}")
             if values:
                 said[row.name] = values if row.several else values[0]
-        return _read(FilterBody, said).read()
+        return read_words(FilterBody, said).read()
 
     def selection(self) -> Selection:
         """Return the selection of it: ids, or the rest of a job, a cause, or a filter.
@@ -110,7 +110,7 @@ class TypedSelection:
             AskError: with the name of the field.
         """
         if ids := self.every("ids"):
-            return _read(RequeueBody, {"ids": ids}).selection()
+            return read_words(RequeueBody, {"ids": ids}).selection()
         if job := self.one("job"):
             job_id = id_of(job)
             if job_id is None:
@@ -162,7 +162,7 @@ def ask_of(words: Words) -> Ask:
     """
     kind, selection = kind_of(words), TypedSelection.of(words).selection()
     said = {"reason": words.get("reason", ""), "rate": words.get("rate", "").strip() or None}
-    body = _read(RequeueBody, said | {name: name in words for name in ("from_start", "force")})
+    body = read_words(RequeueBody, said | {name: name in words for name in ("from_start", "force")})
     if kind is Kind.DISCARD:
         return Ask(kind, selection, body.reason)
     return Ask(kind, selection, body.reason, body.rate, body.from_start, body.force)
@@ -181,7 +181,12 @@ def cursor_of(words: Words) -> int | None:
     return before
 
 
-def _read(model: type[_B], values: Mapping[str, Any]) -> _B:
+def read_words(model: type[_B], values: Mapping[str, Any]) -> _B:
+    """Read what was typed as the api reads a body.
+
+    Raises:
+        AskError: with the name of the field.
+    """
     try:
         return model.model_validate(values)
     except ValidationError as error:

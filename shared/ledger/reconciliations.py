@@ -25,8 +25,9 @@ class Run:
     Shape: *members* and *calls* by system; *differences* members by class; *drift* and each of *classes* the part of
     all members that differs, with the bounds of its interval, null: not known; *compared* members that CrowdTwist was
     looked at for, *covered* the part of all that they are; *unread* members that could not be looked at; *repaired*
-    differences that a repair took up.  *waiting* what it waits for, *why* why it failed or was stopped; *progress*
-    how far its *phase* is; *meaning* the figures in one sentence; *findings* what many differences have in common.
+    differences that a repair took up.  *waiting* what or whom it waits for, null: it goes on; *why* why it failed or
+    was stopped; *progress* how far its *phase* is; *meaning* the figures in one sentence; *findings* what many
+    differences have in common.
     """
 
     id: str
@@ -79,8 +80,9 @@ class RunPage:
 class Difference:
     """One class of one member, with the three values of the field that tells it.
 
-    Shape: *field* None: it is about the member as a whole; values null where a side has none, or was not asked;
-    *evidence* one sentence that names nobody; *repairs* how often a repair took it up, the last at *repaired_at*.
+    Shape: *field* None: it is about the member as a whole, and the values say what each side has of it, in words of
+    `shared.reconciling.Presence`; values null where a side has none, or was not asked; *evidence* one sentence that
+    names nobody; *repairs* how often a repair took it up, the last at *repaired_at*.
     """
 
     id: str
@@ -226,9 +228,10 @@ def _run(row: Row[Any], counts: Mapping[str, int], repaired: int) -> Run:
     drift = row.drift or {}
     same = (
         "state", "mode", "started_at", "ended_at", "compared", "moving", "classes", "covered", "unread", "scheduled",
-        "requested_by", "asked", "created_at", "phase", "waiting", "why", "strata", "findings",
+        "requested_by", "asked", "created_at", "phase", "why", "strata", "findings",
     )  # fmt: skip
     return Run(
+        waiting=row.waits_for,
         id=str(row.id),
         members={"siebel": row.in_siebel, "ledger": row.in_ledger, "crowdtwist": row.in_crowdtwist},
         differences=counts,
@@ -241,17 +244,32 @@ def _run(row: Row[Any], counts: Mapping[str, int], repaired: int) -> Run:
     )
 
 
-_RUN = text("select * from reconciliation where id = :id")
-_RUNS = text("""
-    select * from reconciliation where id < coalesce(cast(:before as bigint), 9223372036854775807)
-    order by id desc limit :limit
+# One run is carried on at a time, the oldest first; it is as `run_turns.take` chooses.
+_SHOWN = """
+    select r.*,
+           case when r.ended_at is not null then null
+                when r.state = 'loading' then 'the rows of its file'
+                when r.lease_until > clock_timestamp() then r.waiting
+                when b.id is not null then format('reconciliation %s of %s to end', b.id, b.requested_by)
+                when r.lease_until is null then 'a dispatcher that takes it'
+                else format('a dispatcher that carries it on; the one that did was last heard of before %s',
+                            to_char(r.lease_until at time zone 'UTC', 'HH24:MI:SS "UTC"')) end as waits_for
+    from reconciliation r left join lateral (
+        select o.id, o.requested_by from reconciliation o
+        where r.ended_at is null and o.ended_at is null and o.state <> 'loading' and o.id <> r.id
+          and (o.id < r.id or o.lease_until > clock_timestamp())
+        order by o.lease_until > clock_timestamp() desc nulls last, o.id limit 1
+    ) as b on true
+"""
+_RUN = text(f"{_SHOWN} where r.id = :id")
+_RUNS = text(f"""
+    {_SHOWN} where r.id < coalesce(cast(:before as bigint), 9223372036854775807) order by r.id desc limit :limit
 """)
 # Of one that somebody asked for a few members, or what changed since, the figures say nothing of all.
-_LAST_DONE = text("""
-    select * from reconciliation where state = 'done' and not asked ?| array['members', 'since', 'partial']
-    order by id desc limit 1
+_LAST_DONE = text(f"""
+    {_SHOWN} where r.state = 'done' and not r.asked ?| array['members', 'since', 'partial'] order by r.id desc limit 1
 """)
-_SOME = text("select * from reconciliation where id = any(cast(:ids as bigint[]))")
+_SOME = text(f"{_SHOWN} where r.id = any(cast(:ids as bigint[]))")
 _OF_ALL = "not asked ?| array['members', 'since', 'partial']"
 _WATCHED = text(f"""
     select d.id as done, l.id as last, o.id as open,
@@ -268,7 +286,7 @@ _WATCHED = text(f"""
 _TAKE_NEWS = text(f"""
     update reconciliation set mailed = true
     where ended_at is not null and not mailed and ended_at > now() - interval '1 hour' and {_OF_ALL}
-    returning *
+    returning *, null as waits_for
 """)
 _TAKE_OVERDUE = text("""
     insert into bookmark (name, upto) values ('overdue reconciliation', now())

@@ -4,6 +4,7 @@ A run belongs to nobody: whichever dispatcher takes its lease carries it on from
 time, the oldest first.  Every write of whoever carries it on names the token, so who lost the lease writes nothing.
 """
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,7 @@ from shared.errors import LedgerError
 from shared.reconciling import Phase, RunMode, RunState, Side
 
 _LOCK_SPACE = 7_265
+_TOKEN_BITS = 62
 LOADING_MAX_H = 1
 """Hours for which a file is handed over at most."""
 
@@ -124,6 +126,11 @@ def left_over(tx: Connection) -> LeftOver:
     return LeftOver(*tx.execute(_LEFT_OVER).one())
 
 
+def new_token() -> int:
+    """Return a token for whoever is to carry runs on."""
+    return secrets.randbits(_TOKEN_BITS) + 1
+
+
 def take(tx: Connection, token: int, *, lease_s: float) -> Turn | None:
     """Take the lease of the oldest open run, unless one is carried on; None: there is none to be had."""
     tx.execute(_LOCK, {"space": _LOCK_SPACE})
@@ -138,6 +145,16 @@ def renew(tx: Connection, turn: Turn, *, lease_s: float, waiting: str | None = N
         RunLostError: it is lost.
     """
     _moved(tx.execute(_RENEW, {"id": turn.id, "token": turn.token, "lease_s": lease_s, "waiting": waiting}).rowcount)
+
+
+def beat(tx: Connection, token: int, *, lease_s: float) -> None:
+    """Keep the lease of whoever has *token*, and change nothing else."""
+    tx.execute(_BEAT, {"token": token, "lease_s": lease_s})
+
+
+def let_go(tx: Connection, token: int) -> None:
+    """End the lease of whoever had *token*: it is dead, so that the next may take the run at once."""
+    tx.execute(_BEAT, {"token": token, "lease_s": 0})
 
 
 def advance(  # noqa: PLR0913  # where it goes on, and what is added
@@ -233,6 +250,7 @@ _TAKE = text(f"""
 """)
 _IS_OURS = "id = :id and token = :token and state = 'running'"
 _RENEW = text(f"update reconciliation set {_LEASE}, waiting = :waiting where {_IS_OURS}")
+_BEAT = text(f"update reconciliation set {_LEASE} where token = :token and state = 'running'")
 _ADVANCE = text(f"""
     update reconciliation
     set {_LEASE}, waiting = null, phase = :phase, cursor = :cursor,

@@ -53,6 +53,9 @@ def test_a_run_shows_its_classes_and_each_difference_side_by_side_and_masked(
     values = {number: re.findall(r">([^<>\n]+)<", cells) for number, cells in rows.items()}
     assert values["M-1"] == ["C***", "L***", "L***"]
     assert values["M-6"] == ["Success", "none", "Data Error"]
+    assert values["M-0"] == ["present", "none", "no event"]
+    assert values["M-4"] == ["present", "absent", "acknowledged"]
+    assert values["M-5"] == ["absent", "active", "acknowledged"]
     assert "Cole" not in page.text
 
 

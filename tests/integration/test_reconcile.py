@@ -61,6 +61,17 @@ def test_every_class_is_found_and_nothing_else(programme: Programme) -> None:
     assert (run.state, run.why) == ("done", None)
     assert programme.classes(run) == expected(members)
     assert run.differences == dict.fromkeys(expected(members), 3)
+    sides = {one.drift_class: (one.field, one.siebel, one.crowdtwist, one.ledger) for one in programme.differences(run)}
+    assert sides == {
+        "never_sent": (None, "present", "absent", "no event"),
+        "missed_event": ("first_name", "Hanna", "Ann", "Ann"),
+        "changed_at_destination": ("last_name", "Lee", "Cole", "Lee"),
+        "rolled_back": ("last_name", "Lee", "Older", "Lee"),
+        "gone_at_destination": (None, "present", "absent", "acknowledged"),
+        "orphan": (None, "absent", "active", "acknowledged"),
+        "status_lies": ("CT Sync Status", "Data Error", None, "Success"),
+        "ledger_behind": ("first_name", "Berta", "Berta", "Ann"),
+    }
     assert (run.compared, run.covered, run.moving, run.unread) == (27, 1.0, 0, 0)
     assert run.members == {"siebel": 24, "ledger": 24, "crowdtwist": 21}
     assert run.drift["estimate"] == run.drift["low"] == run.drift["high"] == pytest.approx(24 / 27)

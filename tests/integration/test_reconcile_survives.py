@@ -18,7 +18,7 @@ from tests.integration.test_reconcile import expected, plant
 from tests.reconciling import OSCAR, Programme, named
 from tests.rig import Pipeline, eventually, member_event
 
-CARRIER = ("-m", "producers.operations.reconcile.carrier")
+CARRIER = ("-m", "producers.operations.reconcile.process")
 
 
 @pytest.fixture

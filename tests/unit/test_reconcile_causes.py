@@ -78,6 +78,25 @@ def test_the_class_of_a_difference(
     assert classes(siebel, crowdtwist, ledger) == expected
 
 
+@pytest.mark.parametrize(
+    ("siebel", "crowdtwist", "ledger", "values"),
+    [
+        (MEMBER, None, UNSENT, ("present", None, "no event")),
+        (MEMBER, GONE, UNSENT, ("present", "absent", "no event")),
+        (MEMBER, GONE, SYNCED, ("present", "absent", "acknowledged")),
+        (MEMBER, THERE, FAILED, ("present", "active", "accepted")),
+        (STRANGER, THERE, SYNCED, ("absent", "active", "acknowledged")),
+        (replace(STRANGER, has_row=True), THERE, SYNCED, ("no member", "active", "acknowledged")),
+        (InSiebel(is_member=True, unlike=[Unlike(None)]), None, SYNCED, ("present", None, "acknowledged")),
+    ],
+)
+def test_what_no_field_tells_says_what_each_side_has_of_the_member(
+    siebel: InSiebel, crowdtwist: InCrowdTwist | None, ledger: InLedger, values: tuple[str | None, ...]
+) -> None:
+    (found,) = causes(siebel, crowdtwist, ledger)
+    assert (found.field, (found.siebel, found.crowdtwist, found.ledger)) == (None, values)
+
+
 def test_a_status_that_lies_stands_beside_any_other_difference() -> None:
     liar = InSiebel(is_member=True, status=[STATUS])
     assert classes(liar, None, SYNCED) == ["status_lies"]

@@ -10,18 +10,15 @@
 | crowdtwist | some of those that were drawn                    | none: who is left says it      |
 | second     | some of those that are suspected and have settled| none: the same                 |
 
-So a run that is killed anywhere goes on where it was.  It is carried in a process of its own, so that it takes nothing
-from the dispatcher but the machine's idle time; it ends with its parent.
+So a run that is killed anywhere goes on where it was.  `process` is where that happens.
 """
 
-import asyncio
-import os
-import secrets
+import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 
+from producers.dispatch.beside import keep_turning
 from producers.intake.siebel_rows import RecordReader, SiebelRecord
 from producers.operations.reconcile import estimates, files, looks
 from producers.operations.reconcile.figures import figures
@@ -35,56 +32,17 @@ from shared.ledger.engine import Ledger, Transaction, engine, transaction
 from shared.ledger.run_turns import RunLostError, Turn
 from shared.ledger.sightings import Found, Sighting
 from shared.reconciling import Outcome, Phase, RunMode, RunState, Side
-from shared.settings import Settings, settings
+from shared.settings import Settings
 from shared.systems.crowdtwist import User
 from shared.systems.siebel import FIRST_ID
 
 log = logs.logger(__name__)
 
-PATIENCE_S = 6 * 3600.0
 _MEMBERS_AT_ONCE = 2_000
 _ROWS_AT_ONCE = 100
-_TOKEN_BITS = 62
-_NICE = 10
-_PARENT_EVERY_S = 2.0
-
-
-def main() -> None:
-    """Carry on what is open, then end; the process of a `runner`."""
-    of = settings()
-    logs.configure("reconcile", of.log_level)
-    with suppress(OSError):
-        os.nice(_NICE)
-    try:
-        while carry_on(of):
-            pass
-    except LedgerError as error:
-        log.warning("nothing is reconciled", cause=str(error))
-
-
-def carry_on(of: Settings, *, patience_s: float = PATIENCE_S) -> bool:
-    """Take the oldest open run and carry it on to its end; False: there was none to be had."""
-    ledger = engine(of.require_ledger(), durable=False)
-    with transaction(ledger) as tx:
-        turn = run_turns.take(tx, secrets.randbits(_TOKEN_BITS) + 1, lease_s=LEASE_S)
-    if turn is None:
-        return False
-    log.info("reconciles", run=turn.id, mode=turn.mode, phase=turn.phase)
-    asyncio.run(_watched(Carrier(of, ledger, turn, patience_s=patience_s)))
-    return True
-
-
-async def _watched(carrier: "Carrier") -> None:
-    """Carry a run on while the parent lives."""
-    parent = os.getppid()
-    task = asyncio.create_task(carrier.run())
-    while not task.done():
-        await asyncio.wait([task], timeout=_PARENT_EVERY_S)
-        if os.getppid() != parent:
-            task.cancel()
-            break
-    with suppress(asyncio.CancelledError):
-        await task
+_BEAT_EVERY_S = 3.0
+_STEP_MAX_S = 300.0
+"""A step that asked nobody and waited for nobody for so long is taken to hang: another may carry the run on."""
 
 
 class Carrier:
@@ -98,12 +56,19 @@ class Carrier:
         self._phase = turn.phase
         self._cursor = turn.cursor
         self._reader = RecordReader(of, turn.now)
+        self._began_at = time.monotonic()
+        """When the step that goes on began."""
 
     async def run(self) -> None:
         """Carry it on to its end, whatever that is; one that was lost is left alone."""
         self._outside = Outside(self._settings, self._ledger, self._turn, patience_s=self._patience_s)
+        over = threading.Event()
+        beating = (self._beat, over, _BEAT_EVERY_S, "the lease of a run is not kept")
+        heart = threading.Thread(target=keep_turning, args=beating, daemon=True)
+        heart.start()
         try:
             while self._phase is not Phase.END:
+                self._began_at = time.monotonic()
                 await self._step()
             self._finish(RunState.DONE, None)
         except RunLostError:
@@ -116,7 +81,16 @@ class Carrier:
             log.error("a bug ends the run", run=self._turn.id, error=type(error).__name__)
             self._finish(RunState.FAILED, f"a bug of membersync ended it ({type(error).__name__})")
         finally:
+            over.set()
+            heart.join()
             await self._outside.close()
+
+    def _beat(self) -> bool:
+        """Keep the lease beside a step that takes long, unless it hangs."""
+        if time.monotonic() - max(self._began_at, self._outside.renewed_at) < _STEP_MAX_S:
+            with transaction(self._ledger) as tx:
+                run_turns.beat(tx, self._turn.token, lease_s=LEASE_S)
+        return False
 
     async def _step(self) -> None:
         match self._phase:
@@ -389,7 +363,3 @@ class Carrier:
 
 def _is_since(record: SiebelRecord, since: datetime | None) -> bool:
     return since is None or record.event is None or record.event.occurred_at >= since
-
-
-if __name__ == "__main__":
-    main()

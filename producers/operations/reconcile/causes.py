@@ -18,12 +18,12 @@ Beside these, status or error other than the outcome of the newest event: `statu
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from shared.reconciling import DriftClass, Stratum
+from shared.reconciling import DriftClass, Presence, Stratum
 
 _CLOCKS = timedelta(seconds=5)
 """How far CrowdTwist's clock may be off before its date tells that it is older than our acknowledgement."""
@@ -56,10 +56,12 @@ class InSiebel:
     """What Siebel says.
 
     Shape: *is_member* its row is there, an Individual of our programme; *unlike* the newest accepted event, in *order*;
-    *status* where its two status fields are unlike the outcome of the newest event.
+    *status* where its two status fields are unlike the outcome of the newest event; *has_row* a row is there, whatever
+    it is of.
     """
 
     is_member: bool
+    has_row: bool = False
     unlike: Sequence[Unlike] = ()
     order: Order = Order.SAME
     status: Sequence[Unlike] = ()
@@ -97,7 +99,11 @@ class InLedger:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A class of difference, with the three values of the field that tells it; *field* None: the member as a whole."""
+    """A class of difference, with the three values of the field that tells it.
+
+    Shape: *field* None: the member as a whole, the values words of `Presence`; a value is None where a side has none,
+    does not tell, or was not asked.
+    """
 
     drift_class: DriftClass
     evidence: str
@@ -115,7 +121,23 @@ def causes(siebel: InSiebel, crowdtwist: InCrowdTwist | None, ledger: InLedger) 
         lies = [
             _told(DriftClass.STATUS_LIES, siebel.status, "Siebel shows another outcome than that of the newest event")
         ]
-    return [cause for cause in [found, *lies] if cause is not None]
+    return [
+        cause if cause.field else _of_whole(cause, siebel, crowdtwist, ledger)
+        for cause in [found, *lies]
+        if cause is not None
+    ]
+
+
+def _of_whole(cause: Cause, siebel: InSiebel, crowdtwist: InCrowdTwist | None, ledger: InLedger) -> Cause:
+    """Return the cause with what each side has of the member, since no field tells it."""
+    in_siebel = Presence.PRESENT if siebel.is_member else Presence.NO_MEMBER if siebel.has_row else Presence.ABSENT
+    there = None
+    if crowdtwist is not None:
+        is_active = Presence.ACTIVE if crowdtwist.is_active else Presence.INACTIVE
+        there = is_active if crowdtwist.is_there else Presence.ABSENT
+    taken = Presence.ACKNOWLEDGED if ledger.acknowledged else Presence.ACCEPTED
+    known = taken if ledger.has_event else Presence.NO_EVENT
+    return replace(cause, siebel=in_siebel, crowdtwist=there, ledger=known)
 
 
 def _of_content(siebel: InSiebel, crowdtwist: InCrowdTwist | None, ledger: InLedger) -> Cause | None:

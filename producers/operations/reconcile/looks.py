@@ -14,7 +14,7 @@ from producers.operations.reconcile.causes import Cause, InCrowdTwist, InSiebel,
 from producers.operations.reconcile.sides import NOTHING, Sides, row_hash, user_hash
 from shared.ledger.sightings import Details, Found, Known, Sighting
 from shared.reconciling import DriftClass, Outcome, Stratum
-from shared.systems.crowdtwist import SYNCED, User, same
+from shared.systems.crowdtwist import SYNCED, User, same, shown_as
 
 SUSPECT_STRATA = frozenset({Stratum.NEVER_IN_LEDGER, Stratum.NEWER_IN_SIEBEL})
 """Who differs by Siebel and ledger alone: CrowdTwist is asked about them to tell `ledger_behind` from it."""
@@ -144,11 +144,19 @@ def second(
     first = seen.suspected_at or sides.now
     return Outcome.DIFFERS, [
         Found(
-            seen.member_number, one.drift_class, one.field, one.siebel, one.crowdtwist, one.ledger, first,
+            seen.member_number, one.drift_class, one.field, one.siebel, _there(one, user), one.ledger, first,
             one.evidence, at,
         )
         for one in twice
     ]  # fmt: skip
+
+
+def _there(cause: Cause, user: User | None) -> Any:  # noqa: ANN401  # JSON
+    """Return what CrowdTwist has of the field that tells a difference, though it is between Siebel and ledger."""
+    if cause.crowdtwist is not None or cause.field is None or user is None:
+        return cause.crowdtwist
+    shown = shown_as(cause.field)
+    return None if shown is None else user.get(shown)
 
 
 def _is_same_user(seen: Sighting, user: User | None) -> bool:

@@ -29,8 +29,9 @@ from shared.systems.siebel import Page, Row, Siebel
 T = TypeVar("T")
 CONTRACT_PER_MINUTE = 10_000
 """Of which a share is taken where CrowdTwist's budget is switched off."""
-LEASE_S = 60.0
-_RENEW_S = 10.0
+LEASE_S = 15.0
+"""How long a run stands still at most when whoever carries it on vanished with its machine."""
+_RENEW_S = 5.0
 _TRIES = 3
 """How often one member is asked about while others are answered."""
 _IN_FLIGHT = 8
@@ -38,6 +39,11 @@ _CHUNK_MAX = 64
 _NAP_MAX_S = 30.0
 _WHILE_DOWN_S = 2.0
 _PACE_S = 0.25
+
+
+def share_per_minute(of: Settings, share: float) -> float:
+    """Return how many calls a minute a *share* of CrowdTwist's budget is, at least 1.  Pure."""
+    return max(1.0, (of.crowdtwist.budget_per_minute or CONTRACT_PER_MINUTE) * share)
 
 
 class GaveUpError(Exception):
@@ -70,9 +76,9 @@ class Outside:
         self._budget = budgets(settings).get(Stage.CROWDTWIST) or Budget(
             Stage.CROWDTWIST, CONTRACT_PER_MINUTE, of.live_share
         )
-        self.per_minute = self._budget.per_minute * turn.share
+        self.per_minute = share_per_minute(settings, turn.share)
         self._next_at = 0.0
-        self._renewed_at = time.monotonic()
+        self.renewed_at = time.monotonic()
         self.calls = {Stage.SIEBEL: 0, Stage.CROWDTWIST: 0}
         calling.set(Calling(lane=Lane.BULK))
 
@@ -142,7 +148,7 @@ class Outside:
             await asyncio.sleep(min(left, _RENEW_S))
 
     def _renew(self, waiting: str | None) -> None:
-        self._renewed_at = time.monotonic()
+        self.renewed_at = time.monotonic()
         with transaction(self._ledger) as tx:
             run_turns.renew(tx, self._turn, lease_s=LEASE_S, waiting=waiting)
 
@@ -229,7 +235,7 @@ class Outside:
         self.calls[stage] += count
         if stage is Stage.CROWDTWIST:
             self._next_at = time.monotonic() + count * 60 / self.per_minute
-        if time.monotonic() - self._renewed_at > _RENEW_S:
+        if time.monotonic() - self.renewed_at > _RENEW_S:
             self._renew(None)
 
     def _lose_patience(self, stage: Stage, began: float, why: str) -> None:

@@ -11,7 +11,9 @@ from shared.ledger.jobs import Action, record
 from shared.ledger.reconciliations import Difference, DifferencePage
 from shared.masking import mask, mask_text
 from shared.personal import unmarked
-from shared.reconciling import DriftClass
+from shared.reconciling import DriftClass, Presence
+
+_WORDS = frozenset(Presence)
 
 
 def differences(  # noqa: PLR0913  # the ways to choose among them
@@ -45,7 +47,9 @@ def _masked(one: Difference) -> Difference:
 
 
 def _masked_value(field: str | None, value: Any) -> Any:  # noqa: ANN401  # JSON
-    return value if value is None else mask({field or "": value})[field or ""]
+    if value is None or (field is None and value in _WORDS):
+        return value
+    return mask({field or "": value})[field or ""]
 
 
 def _masked_status(_: str | None, value: Any) -> Any:  # noqa: ANN401  # JSON

@@ -1,7 +1,7 @@
 """Beside the dispatcher: makes the scheduled run, has open ones carried on, clears away what ended ones have seen.
 
 Any number of dispatchers may have one: the lease on the run lets one carry it on.  It is carried on in a process of its
-own (`carrier`): the dispatcher's turns have the interpreter to themselves.
+own (`process`): the dispatcher's turns have the interpreter to themselves.
 """
 
 import multiprocessing
@@ -10,7 +10,7 @@ import time
 from multiprocessing.process import BaseProcess
 
 from producers.dispatch.beside import keep_turning
-from producers.operations.reconcile import carrier, runs
+from producers.operations.reconcile import process, runs
 from shared.ledger import run_turns, sightings
 from shared.ledger.engine import engine, transaction
 from shared.logs import logger
@@ -31,6 +31,7 @@ class Runner:
         self._settings = settings
         self._ledger = engine(settings.require_ledger(), durable=False)
         self._child: BaseProcess | None = None
+        self._token = 0
         self._schedule_at = 0.0
         self._is_said = False
 
@@ -49,10 +50,14 @@ class Runner:
         """See what is to be done; say whether there is more to clear away at once."""
         self._schedule()
         with transaction(self._ledger) as tx:
+            if self._child is not None and self._child.exitcode:
+                run_turns.let_go(tx, self._token)
             found = run_turns.left_over(tx)
             has_more = found.forgettable and sightings.forget(tx, limit=_FORGET_SIZE) > 0
         if found.takeable and (self._child is None or not self._child.is_alive()):
-            self._child = multiprocessing.get_context("spawn").Process(target=carrier.main, daemon=True)
+            self._token = run_turns.new_token()
+            spawn = multiprocessing.get_context("spawn").Process
+            self._child = spawn(target=process.main, args=(self._token,), daemon=True)
             self._child.start()
         return has_more
 

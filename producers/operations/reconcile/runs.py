@@ -16,7 +16,7 @@ from producers.intake.refused import BodyError
 from producers.operations.job_control import AskError, Operator
 from producers.operations.reconcile.figures import figures
 from producers.operations.reconcile.files import ROWS_PACKED, HandedOver, packed
-from producers.operations.reconcile.outside import CONTRACT_PER_MINUTE
+from producers.operations.reconcile.outside import CONTRACT_PER_MINUTE, share_per_minute
 from shared.ledger import reconciliations, run_turns, sightings
 from shared.ledger.engine import Ledger, Transaction, repeated, transaction
 from shared.ledger.filters import has_control
@@ -90,6 +90,35 @@ class Ask:
             seed=secrets.randbits(_SEED_BITS),
             scheduled=scheduled,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """What a run would take.
+
+    Shape: *members* as the last run over all counted them, None: none has; *calls* to CrowdTwist, beside those about
+    whoever differs by Siebel and ledger alone, None: not known; *after* the open run that goes first, None: it may
+    begin at once.  Units: *per_minute* calls that its share allows; *takes_s* seconds for them.
+    """
+
+    members: int | None
+    calls: int | None
+    per_minute: float
+    takes_s: float | None
+    after: Run | None
+
+
+def foresee(ledger: Ledger, ask: Ask, of: Settings) -> Foreseen:
+    """Return what a run would take; changes nothing."""
+    with transaction(ledger) as tx:
+        found = reconciliations.watched(tx)
+    members = found.done.members["siebel"] if found.done else None
+    request = ask.request("", of)
+    limits = [count for count in (members, request.sample) if count is not None]
+    is_known = request.sample is not None or (members is not None and ask.since is None)
+    calls = min(limits) if is_known and of.crowdtwist.base_url else None
+    per_minute = share_per_minute(of, request.share)
+    return Foreseen(members, calls, per_minute, None if calls is None else calls * 60 / per_minute, found.open)
 
 
 def start(ledger: Ledger, operator: Operator, ask: Ask, of: Settings) -> Run:

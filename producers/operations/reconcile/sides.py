@@ -52,7 +52,7 @@ class Sides:
         Nothing is unlike what is not known.
         """
         if record is None or record.event is None or not self.is_member(record):
-            return InSiebel(is_member=False)
+            return InSiebel(is_member=False, has_row=record is not None)
         if known is None or known.newest_id is None:
             return InSiebel(is_member=True)
         event = record.event

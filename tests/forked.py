@@ -5,6 +5,7 @@ Imported once a run are the libraries and those of our modules that only define;
 which read the settings when they are imported, are imported anew by each program.
 """
 
+import gc
 import os
 import runpy
 import signal
@@ -121,6 +122,7 @@ def _become(  # noqa: PLR0913, PLR0917 - all that a program is started with
     told: Connection,
 ) -> None:
     """Be the program from here on."""
+    gc.freeze()  # what was imported stays: each program would look through all of it for garbage, and copy it for that
     os.setsid()
     for stream, file in ((1, log), (2, errors or log)):
         written = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)

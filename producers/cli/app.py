@@ -6,7 +6,6 @@ is the function of its name in its module; its parameters are its options, and w
 
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from importlib.metadata import version
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperGroup
 
-from producers.cli.command import DONE, expanded, trouble_of
+from producers.cli.command import DONE, expanded, loaded, trouble_of
 
 if TYPE_CHECKING:
     from typer import _click  # typer's own click, which it gives no public name
@@ -109,11 +108,11 @@ class _Commands(TyperGroup):
             return name, found, rest
         command = COMMANDS[name]
         alone = typer.Typer(add_completion=False)
-        function = getattr(import_module(f"producers.cli.{command.module}"), name.replace("-", "_"))
+        function = getattr(loaded(f"producers.cli.{command.module}"), name.replace("-", "_"))
         alone.command(name, help=command.help)(expanded(function))
-        loaded = typer.main.get_command(alone)
-        _show_no_type(loaded.get_params(ctx))
-        return name, loaded, rest
+        typed = typer.main.get_command(alone)
+        _show_no_type(typed.get_params(ctx))
+        return name, typed, rest
 
     def get_params(self, ctx: "_click.Context") -> "list[_click.Parameter]":
         """Return the options before a command."""

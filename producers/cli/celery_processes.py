@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -9,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 from celery import __main__ as celery
 
-from producers.cli.command import TroubleError
+from producers.cli.command import TroubleError, loaded
 from producers.cli.command_settings import Port, configured, port_setting, with_servers
 from shared.hosts import listening
 from shared.pipeline import QUEUES, STAGES, Lane
@@ -33,6 +34,7 @@ def worker(
     queues = QUEUES if lane is None else [stage.queue(lane) for stage in STAGES]
     _become_celery(
         "workers.app",
+        ("celery.bin.celery", "celery.apps.worker", "celery.worker.worker"),
         "worker",
         "--queues",
         ",".join(queues),
@@ -69,10 +71,17 @@ def flower(port: Port = None) -> None:
     if configuration is None:
         raise TroubleError("deploy/flowerconfig.py is not installed", "install membersync with its package `deploy`")
     chosen = [] if port is None else [f"--port={port}"]
-    _become_celery("shared.broker", "flower", f"--conf={configuration}", *chosen)
+    _become_celery(
+        "shared.broker", ("celery.bin.celery", "flower.command"), "flower", f"--conf={configuration}", *chosen
+    )
 
 
-def _become_celery(app: str, *arguments: str) -> NoReturn:
-    """Go on as Celery's own command line, in this process: a second interpreter would import much of it once more."""
+def _become_celery(app: str, its_modules: Sequence[str], *arguments: str) -> NoReturn:
+    """Go on as Celery's own command line, in this process: a second interpreter would import much of it once more.
+
+    *its_modules* it would import by itself, one here and one there.
+    """
+    for name in (app, *its_modules):
+        loaded(name)
     sys.argv = [celery.__file__, "--quiet", "-A", app, *arguments]
     sys.exit(celery.main())

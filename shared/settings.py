@@ -222,7 +222,9 @@ class ReconcileSettings(BaseModel):
 
     every_h: float = Field(24, ge=0, description="h; from one scheduled run to the next; 0: none by itself")
     sample: int = Field(3000, ge=1, description="members that a sampled run asks CrowdTwist about")
-    share: float = Field(0.05, gt=0, le=1, description="part of CrowdTwist's budget that a run may use")
+    share: float = Field(
+        0.05, gt=0, le=1, description="part of CrowdTwist's budget that a run may use; however small, 1 call a minute"
+    )
     settle_s: float = Field(
         60, ge=0, description="s; a difference counts that is there still so long after the first look"
     )

@@ -49,6 +49,8 @@ def guards(  # noqa: PLR0913  # its options
     of = with_ledger()
     ledger = engine(of.ledger_url)
     if act is None:
+        if reason:
+            raise typer.BadParameter("--reason: says why something is released or discarded: name which, and the hold")
         page = guard_control.holds(ledger, limit=limit, before=before_of(cursor))
         if as_json:
             print_json(page)

@@ -103,10 +103,11 @@ def repair(
     found: Found,
     *,
     rate: Annotated[int | None, typer.Option("--rate", metavar="N", min=1, help="Members per minute.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also what two masters fight about: repaired twice.")] = False,
     manner: Manner,
 ) -> int:
     """Make events of Siebel's rows of this moment, or tell a status anew; orphans and who is gone are refused."""
     if not job_control.has_run(engine(with_ledger().ledger_url), found.run_id):
         typer.echo(f"there is no reconciliation {found.run_id}", err=True)
         return NOTHING
-    return carry_out(Ask(Kind.REPAIR, found, manner.reason, rate), manner)
+    return carry_out(Ask(Kind.REPAIR, found, manner.reason, rate, force=force), manner)

@@ -226,7 +226,7 @@ def _ask(run: Run, words: Words) -> Ask:
     classes, members = _chosen(words)
     where = Filter(members=members)
     chosen = Differences(where=where, limit=RESENT_MAX, run_id=int(run.id), classes=tuple(map(DriftClass, classes)))
-    return Ask(Kind.REPAIR, chosen, words.get("reason", "")[:REASON_MAX])
+    return Ask(Kind.REPAIR, chosen, words.get("reason", "")[:REASON_MAX], force="force" in words)
 
 
 def _planned(request: Request, run: Run, words: Words, *, mistake: str = "", changed: bool = False) -> Response:
@@ -242,7 +242,13 @@ def _planned(request: Request, run: Run, words: Words, *, mistake: str = "", cha
         becomes=_BECOMES,
         rows=[one for verdict in plan.counts for one in [of for of in plan.items if of.verdict == verdict][:_SHOWN]],
         chosen=classes,
-        fields=[*(("class", one) for one in classes), *(("member", one) for one in members)],
+        of_members=members,
+        fields=[
+            *(("class", one) for one in classes),
+            *(("member", one) for one in members),
+            *([("force", "yes")] if "force" in words else []),
+        ],
+        forced="force" in words,
         typed=words,
         mistake=mistake,
         changed=changed,

@@ -287,6 +287,9 @@ class RepairBody(BaseModel):
     rate: Annotated[int | None, _Whole] = Field(
         None, ge=1, le=_RATE_MAX, description="members per minute; null: as fast as it goes"
     )
+    force: bool = Field(
+        default=False, description="also what was repaired twice and differs again: two masters, and you know who wins"
+    )
     dry_run: bool = Field(default=False, description="only say what would become of them")
 
     def ask(self) -> Ask:
@@ -303,7 +306,7 @@ class RepairBody(BaseModel):
             run_id=int(self.run),
             classes=tuple(dict.fromkeys(self.classes)),
         )
-        return Ask(Kind.REPAIR, selection, self.reason, self.rate)
+        return Ask(Kind.REPAIR, selection, self.reason, self.rate, force=self.force)
 
 
 def body_of(model: type[_B]) -> Callable[[Request], Awaitable[_B]]:

@@ -196,7 +196,8 @@ def start(ledger: Ledger, operator: Operator, ask: Ask, settings: Settings) -> t
             job_id = requeues.create(tx, order, ids, resubmits_max=most, caps=caps) if ids else None
             answer = "refused: nothing to do" if job_id is None else f"job {job_id}"
             touched = 0 if job_id is None else planned.touched
-            record(tx, Action(operator.name, operator.role, ask.kind, answer, reason, asked, touched))
+            done_to = asked | {"force": True} if ask.force else asked
+            record(tx, Action(operator.name, operator.role, ask.kind, answer, reason, done_to, touched))
             return planned, None if job_id is None else read_job(tx, ask.kind, job_id)
 
     return repeated(started)
@@ -321,5 +322,5 @@ def instances_asked(ids: Sequence[str]) -> dict[str, Any]:
 
 def _plan(tx: Transaction, ask: Ask, ids: Sequence[int], settings: Settings) -> Plan:
     if ask.kind is Kind.REPAIR:
-        return repairs.plan(tx, ids, Caps(*settings.reconcile.repair_caps))
+        return repairs.plan(tx, ids, Caps(*settings.reconcile.repair_caps), forced=ask.force)
     return requeues.plan(tx, ask.kind, ids, resubmits_max=settings.requeue_max, forced=ask.force)

@@ -57,6 +57,21 @@ def user_sql(mapping: str) -> str:
     return f"coalesce({mapping}.user_json, cast({mapping}.user_object as json))"
 
 
+def resent_sql(work: str, mapping: str) -> str:
+    """Return the same of an errand's *work*, whose instance has this *mapping*.
+
+    A deletion that is sent again brings along what was acknowledged before it, for CrowdTwist may have lost that too.
+    """
+    return f"""
+        case when {work}.operation = 'delete' and {work}.errand in ('resend', 'recreate') then coalesce((
+                 select cast(cast({user_sql("e")} as jsonb) || cast({user_sql(mapping)} as jsonb) as json)
+                 from instance a join mapping e on e.instance_id = a.id
+                 where a.member_number = {work}.member_number and a.id < {work}.id and a.state = 'completed'
+                   and a.operation <> 'delete'
+                 order by a.id desc limit 1), {user_sql(mapping)})
+             else {user_sql(mapping)} end"""
+
+
 _CARRIES = f"{event_sql('p')}->'member' as member, {user_sql('m')} as user_object"
 _NEWEST = text(f"""
     select {_CARRIES}

@@ -30,6 +30,26 @@ def test_a_resend_creates_nobody_and_a_recreate_does(settings: Settings, control
     assert control.user("296-9") is None
 
 
+def test_a_deletion_is_sent_again_with_the_content_before_it(settings: Settings, control: SandboxControl) -> None:
+    done(settings, CREATE)
+    lost = USER | {"email_address": "andy@example.org", "is_active": 0}
+    result = done(settings, replace(DELETE, errand=Errand.RESEND, user=lost))
+    assert methods(result) == ["PUT"]
+    assert (stored(control)["email_address"], stored(control)["is_active"]) == ("andy@example.org", False)
+    again = done(settings, replace(DELETE, errand=Errand.RESEND, user=lost))
+    assert (methods(again), stored(control)["is_active"]) == (["PUT"], False)
+
+
+def test_a_deletion_whose_content_is_refused_makes_inactive_all_the_same(
+    settings: Settings, control: SandboxControl
+) -> None:
+    done(settings, CREATE)
+    refused = USER | {"postal_code": "00000", "is_active": 0}
+    result = done(settings, replace(DELETE, errand=Errand.RESEND, user=refused))
+    assert methods(result) == ["PUT", "PUT"]
+    assert (stored(control)["postal_code"], stored(control)["is_active"]) == ("10010", False)
+
+
 def test_a_resend_that_is_refused_stands_in_their_words(settings: Settings, control: SandboxControl) -> None:
     done(settings, CREATE)
     refused = replace(UPDATE, errand=Errand.RESEND, user=USER | {"postal_code": "00000"})

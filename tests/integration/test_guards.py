@@ -43,6 +43,8 @@ def test_the_command_shows_the_plan_and_releases_by_id(cli: Terminal, held: Floo
     assert (item["id"], item["kind"], item["state"], item["held"]) == ("1", "flood", "holding", 60)
     assert cli("guards", "release", "1").code == IMPOSSIBLE
     assert cli("guards", "release", "--reason", "which?").code == IMPOSSIBLE
+    ignored = cli("guards", "--reason", "so that it is released")
+    assert (ignored.code, "--reason" in ignored.err) == (IMPOSSIBLE, True)
     assert cli("guards", "discard", "9", "--reason", "none").code == NOTHING
     held.refused = {}
     released = cli("guards", "release", "1", "--reason", "the lookup row is mended")

@@ -42,9 +42,9 @@ def differs(road: Road, number: str, drift_class: str, *, run: int = 1, repairs_
     return int(found)
 
 
-def plan(road: Road, caps: Caps = MANY, *classes: DriftClass, run: int = 1) -> Plan:
+def plan(road: Road, caps: Caps = MANY, *classes: DriftClass, run: int = 1, forced: bool = False) -> Plan:
     with road.ledger.begin() as tx:
-        return repairs.plan(tx, repairs.select(tx, run, classes, Filter()), caps)
+        return repairs.plan(tx, repairs.select(tx, run, classes, Filter()), caps, forced=forced)
 
 
 def start(road: Road, caps: Caps = MANY, *, rate: int | None = None) -> int:
@@ -104,6 +104,7 @@ def test_the_plan_says_of_each_what_would_become_of_it(road: Road) -> None:
     assert found["M-3"] == ("refused", "no member in Siebel to make an event of")
     assert found["M-6"] == ("send", "")
     assert found["M-7"] == ("refused", "two masters fight")
+    assert why(plan(road, forced=True))["M-7"] == ("send", "")
     assert (found["M-4"][0], found["M-5"][0]) == ("overtaken", "moving")
     assert plan(road, MANY, DriftClass.ORPHAN).counts == {"send": 0, "overtaken": 0, "moving": 0, "refused": 1}
 

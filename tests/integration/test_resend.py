@@ -1,21 +1,23 @@
 """A resend: what CrowdTwist acknowledged goes out once more; newer content wins, and nobody is told anything wrong."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
+from producers.intake.accept import IntakeRules, accept
 from shared.errors import DataError
+from shared.events import parse_event
 from shared.instances import Errand, Failed, Result, Work
 from shared.ledger.filters import Filter
 from shared.ledger.jobs import Kind
 from shared.ledger.transitions import attempts, errands, requeues, resends
 from shared.lifecycle.retry import RetryPolicy
 from shared.lifecycle.verdicts import Rules, conclude
-from shared.pipeline import Stage
+from shared.pipeline import Lane, Stage
 from tests.resending import GONE, LIMITS, SINCE, errands_of, ids, plan, start, taken, until_over
-from tests.road import ALWAYS_DOWN, ALWAYS_REFUSED, OUTAGE, REFUSED, TERMS, Road, verdicts
+from tests.road import ALWAYS_DOWN, ALWAYS_REFUSED, ALWAYS_WELL, NOW, OUTAGE, REFUSED, TERMS, Road, verdicts
 
 
 @pytest.fixture
@@ -308,6 +310,34 @@ def test_two_resends_do_not_both_take_a_member(road: Road) -> None:
     assert verdicts(plan(road)) == {1: ("refused", "a resend that is under way has it")}
     until_over(road, job)
     assert verdicts(plan(road)) == {1: ("send", "")}
+
+
+@pytest.mark.parametrize(("kept", "content"), [(True, "Lee"), (False, None)])
+def test_a_deletion_brings_along_the_content_that_was_acknowledged_before_it(
+    road: Road, *, kept: bool, content: str | None
+) -> None:
+    for minute in range(3):
+        road.accept("M-1", minute=minute)
+        road.travel(ALWAYS_WELL if minute < 2 else ALWAYS_REFUSED)
+    later = (NOW + timedelta(minutes=9)).isoformat()
+    gone = {"operation": "delete", "occurred_at": later, "member": {"member_number": "M-1"}}
+    accept(road.ledger, [(0, parse_event(gone, max_bytes=9_000))], IntakeRules(Lane.LIVE))
+    road.travel()
+    road.sql("delete from mapping")
+    for instance_id, user in (
+        *([(1, '{"last_name": "Older", "is_active": 1}'), (2, '{"last_name": "Lee", "is_active": 1}')] if kept else []),
+        *((3, '{"last_name": "Refused", "is_active": 1}'), (4, '{"third_party_id": "M-1", "is_active": 0}')),
+    ):
+        road.sql(f"insert into mapping (instance_id, user_json) values ({instance_id}, '{user}')")
+    sent: list[Any] = []
+
+    def noted(work: Work) -> Result:
+        sent.append(work.user)
+        return taken(work)
+
+    assert until_over(road, start(road), noted) == [4]
+    (user,) = sent
+    assert (user["is_active"], user.get("last_name"), user["third_party_id"]) == (0, content, "M-1")
 
 
 def test_whoever_was_pruned_since_is_said_to_be(road: Road) -> None:

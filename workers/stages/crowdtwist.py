@@ -8,6 +8,7 @@ deleted in Siebel:                     PUT is_active 0   404 page_not_found, or 
 read back:                             GET   as sent -> done | otherwise as if known
 probe:                                 PUT   again what was acknowledged last; any answer of its own -> done
 resend, recreate:                      PUT   the same; 404 page_not_found -> fact `gone`, or of a recreate POST
+resend of a deletion:                  PUT   is_active 0 with what was acknowledged before it; that alone if refused
 ```
 A POST or PUT that CrowdTwist itself did not answer may be out: fact `unknown_outcome`; a POST is looked for at once.
 
@@ -68,8 +69,9 @@ class CrowdTwistStage:
                 return await talk.read_back(deleted=is_deletion)
             case Errand.PROBE:
                 return await talk.repeat()
-            case Errand.RESEND | Errand.RECREATE if not is_deletion:
-                return await talk.resend(creates=work.errand is Errand.RECREATE)
+            case Errand.RESEND | Errand.RECREATE:
+                creates = work.errand is Errand.RECREATE
+                return await (talk.deactivate_again() if is_deletion else talk.resend(creates=creates))
         if is_deletion:
             return await talk.deactivate()
         if work.unknown_outcome:
@@ -140,7 +142,9 @@ class Talk:
 
     async def deactivate(self) -> Done:
         """PUT `is_active` 0 and nothing else; one who is not there, or inactive already, is as wanted."""
-        answer, stored = await self._put({"is_active": 0})
+        return self._deactivated(*await self._put({"is_active": 0}))
+
+    def _deactivated(self, answer: Answer, stored: User | None) -> Done:
         if is_absent(answer):
             return self.exchange.done("not in CrowdTwist: nothing to make inactive", echoed={})
         if is_inactive(answer):
@@ -148,6 +152,14 @@ class Talk:
         if stored is None:
             raise refusal(answer)
         return self._done("made inactive in CrowdTwist", stored)
+
+    async def deactivate_again(self) -> Done:
+        """PUT `is_active` 0 with the content before it, which may be lost too; if that is refused, without it."""
+        answer, stored = await self._put(self._user)
+        is_settled = stored is not None or is_absent(answer) or is_inactive(answer)
+        if not is_settled and isinstance(refusal(answer), DataError):
+            return await self.deactivate()
+        return self._deactivated(answer, stored)
 
     async def find(self) -> User | None:
         """GET by member number, None if CrowdTwist has no such user."""

@@ -18,7 +18,7 @@ from shared.instances import Errand, Work
 from shared.ledger import cases, learned
 from shared.ledger.engine import Unread, json_lines, json_rows, wake
 from shared.ledger.learned import DOCUMENTS, FACTS, TROUBLED, learn_sql
-from shared.ledger.people import event_sql, user_sql
+from shared.ledger.people import event_sql, resent_sql, user_sql
 from shared.ledger.transitions import errands
 from shared.ledger.transitions.member_queue import (
     COMES_BACK,
@@ -255,22 +255,22 @@ _BEGIN_ERRANDS = f"""
                       i.member_number, i.operation, b.lane, i.status, i.error, i.suspect, i.content_hash
 """
 _UNREAD = ("null as event, null as user_object, null as told_of_this", "")
+
+
 # What another side says of a member is kept without its names.  Only oic needs each event; a text is read where asked.
-_READS = {
-    Stage.OIC: (
-        f"{event_sql('f')} as event, null as user_object, null as told_of_this",
-        "join payload f on f.instance_id = mine.id",
-    ),
-    Stage.CROWDTWIST: (
-        f"cast({event_sql('p')} as text) as event, {user_sql('f')} as user_object, null as told_of_this",
-        "left join mapping f on f.instance_id = mine.id left join payload p on p.instance_id = mine.id",
-    ),
-    Stage.SIEBEL: (
-        f"""cast({event_sql("f")} as text) as event, null as user_object,
-            t.content_hash = mine.content_hash as told_of_this""",
-        "left join payload f on f.instance_id = mine.id left join instance t on t.id = m.told_id",
-    ),
-}
+def _reads(user: str) -> dict[Stage, tuple[str, str]]:
+    event, payload, untold = event_sql("f"), "join payload f on f.instance_id = mine.id", "null as told_of_this"
+    return {
+        Stage.OIC: (f"{event} as event, null as user_object, {untold}", payload),
+        Stage.CROWDTWIST: (
+            f"cast({event_sql('p')} as text) as event, {user} as user_object, {untold}",
+            "left join mapping f on f.instance_id = mine.id left join payload p on p.instance_id = mine.id",
+        ),
+        Stage.SIEBEL: (
+            f"cast({event} as text) as event, null as user_object, t.content_hash = mine.content_hash as told_of_this",
+            f"left {payload} left join instance t on t.id = m.told_id",
+        ),
+    }
 
 
 _AHEAD = """
@@ -295,8 +295,8 @@ def _begin(update: str, reads: tuple[str, str]) -> TextClause:
 
 
 BEGIN, BEGIN_ERRAND = (
-    {None: _begin(update, _UNREAD)} | {stage: _begin(update, reads) for stage, reads in _READS.items()}
-    for update in (_BEGIN_INSTANCES, _BEGIN_ERRANDS)
+    {None: _begin(update, _UNREAD)} | {stage: _begin(update, reads) for stage, reads in _reads(user).items()}
+    for update, user in ((_BEGIN_INSTANCES, user_sql("f")), (_BEGIN_ERRANDS, resent_sql("mine", "f")))
 )
 """Count the attempt of instances, or of errands, that a stage has been handed, and read their inputs.
 

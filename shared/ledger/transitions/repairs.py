@@ -12,7 +12,8 @@ matter of intake as ever; `taken_in` notes it, and from then on the item is what
 | status_lies                                | the outcome of the newest event is told to Siebel once more    |
 | gone_at_destination, orphan                | nothing: a person decides, for it may be a lawful erasure      |
 
-What was repaired twice and differs a third time has two masters: it is refused, and shown.  A difference is counted as
+What was repaired twice and differs a third time has two masters: it is refused, and shown, unless an operator forces
+it, who knows which of the two is to win.  A difference is counted as
 repaired when it is sent, so that the caps hold whatever dies; one that comes to nothing is given back.
 """
 
@@ -84,9 +85,10 @@ def select(tx: Connection, run_id: int, classes: Sequence[DriftClass], where: Fi
     return list(tx.execute(found, parameters).scalars())
 
 
-def plan(tx: Connection, ids: Sequence[int], caps: Caps) -> Plan:
-    """Return what would become of differences; changes nothing."""
-    return plan_of(Kind.REPAIR, tx.execute(PLAN, {"ids": sorted(set(ids)), **caps.parameters()}))
+def plan(tx: Connection, ids: Sequence[int], caps: Caps, *, forced: bool = False) -> Plan:
+    """Return what would become of differences; changes nothing.  *forced*: also of what two masters fight about."""
+    parameters = {"ids": sorted(set(ids)), "forced": forced, **caps.parameters()}
+    return plan_of(Kind.REPAIR, tx.execute(PLAN, parameters))
 
 
 def wanted(tx: Connection, *, limit: int, lease_s: float) -> list[Wanted]:
@@ -130,7 +132,8 @@ class Repair(Turn):
         self._tx.execute(PUT_BACK, {"job": self._job, "why": STOPPED})
 
     def _send(self, some: dict[int, str], *, closing: bool) -> int:  # noqa: ARG002
-        parameters = {"job": self._job, "ids": list(some), "step": self._step, **self._caps.parameters()}
+        parameters = {"job": self._job, "ids": list(some), "step": self._step, "forced": self._row.forced}
+        parameters |= self._caps.parameters()
         verdicts: dict[str, int] = {row.verdict: row.total for row in self._tx.execute(SEND, parameters)}
         return verdicts.get(Verdict.SEND, 0)
 
@@ -146,7 +149,10 @@ _WHY: dict[str, tuple[Verdict, str]] = {
     "newer_going": (Verdict.MOVING, "an event of the member is on its way"),
     "taken": (Verdict.REFUSED, "a repair that is under way has it"),
     "repaired": (Verdict.REFUSED, "a repair has taken it up already; reconcile again"),
-    "fight": (Verdict.REFUSED, "two masters fight: it was repaired twice and differs again; see who changes it"),
+    "fight": (
+        Verdict.REFUSED,
+        "two masters fight: it was repaired twice and differs again; see who changes it, or force it",
+    ),
     "orphan": (Verdict.REFUSED, "no member in Siebel to make an event of: a person decides"),
     "erased": (Verdict.REFUSED, "CrowdTwist has it no more, which may be a lawful erasure: a person decides"),
     "untold": (Verdict.REFUSED, "the newest event has no outcome that Siebel could be told: see its dead letter"),
@@ -161,7 +167,7 @@ _SINGLY = f"""
                 when d.class = 'orphan' then 'orphan'
                 when d.class = 'gone_at_destination' then 'erased'
                 when d.repairs > 0 then 'repaired'
-                when (select coalesce(sum(o.repairs), 0) from difference o
+                when not :forced and (select coalesce(sum(o.repairs), 0) from difference o
                       where o.member_number = d.member_number and o.class = d.class) >= {FIGHT} then 'fight'
                 when n.going is not null then 'newer_going'
                 when d.class = 'status_lies' and m.told_at > d.seen_at

@@ -11,7 +11,18 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
-from producers.api import cases, dead_letters, description, events, guards, reads, reconciliations, repairs, watching
+from producers.api import (
+    cases,
+    dead_letters,
+    description,
+    events,
+    guards,
+    incidents,
+    reads,
+    reconciliations,
+    repairs,
+    watching,
+)
 from producers.console import app as console
 from producers.http import request
 from producers.http.auth import Authenticator
@@ -62,7 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     request.install_problems(app)
     app.add_middleware(Heads)
     app.add_middleware(Envelope)
-    for part in (events, reads, cases, dead_letters, guards, repairs, reconciliations, watching):
+    for part in (events, reads, cases, dead_letters, guards, repairs, reconciliations, incidents, watching):
         app.routes.extend(part.router.routes)  # including a router would work each of them out anew
     description.install(app)
     console.install(app)

@@ -19,6 +19,7 @@ from pydantic_settings import SettingsError as UnreadError
 from shared import hosts
 from shared.connection_settings import Connection, CrowdTwistSettings, OicSettings, SiebelSettings
 from shared.lifecycle.floods import FloodRules
+from shared.lifecycle.incidents import IncidentRules
 from shared.pipeline import Lane, Stage
 from shared.reconciling import DriftClass
 from shared.setting_types import (
@@ -206,6 +207,24 @@ class GuardSettings(BaseModel):
         )
 
 
+class IncidentsSettings(BaseModel):
+    """When something is an incident, and what belongs to it."""
+
+    flap_s: float = Field(900, gt=0, description="s; what begins again so soon after it was over is the same incident")
+    cause_count: int = Field(
+        100, ge=0, description="dead letters or Data Errors of one code; more within the window may be one; 0: never"
+    )
+    cause_share: float = Field(
+        0.2, gt=0, le=1, description="part of what the stage decided on in the window that must be of it, too"
+    )
+    cause_window_s: float = Field(600, ge=60, le=43_200, description="s; the window")
+
+    @property
+    def rules(self) -> IncidentRules:
+        """When a cause is an incident, and how long one stays reversible."""
+        return IncidentRules(self.flap_s, self.cause_count, self.cause_share, self.cause_window_s)
+
+
 class CasesSettings(BaseModel):
     """Data Errors as cases, and who has an address that was refused."""
 
@@ -319,6 +338,7 @@ class Settings(BaseSettings):
     intake: IntakeSettings = Field(default_factory=IntakeSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     guard: GuardSettings = Field(default_factory=GuardSettings)
+    incidents: IncidentsSettings = Field(default_factory=IncidentsSettings)
     cases: CasesSettings = Field(default_factory=CasesSettings)
     reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
     mail: MailSettings = Field(default_factory=MailSettings)

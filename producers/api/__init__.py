@@ -8,6 +8,7 @@
 | `dead_letters` | dead letters, requeues, discards, rehearsals, and the jobs that come of them         |
 | `repairs`      | resends: what CrowdTwist may have lost is sent once more                             |
 | `guards`       | what guards hold: a flood of one Data Error; release, discard                        |
+| `incidents`    | what went wrong for a while, and what it cost                                        |
 | `watching`     | status, throughput and connections for people; probes and metrics for machines       |
 | `description`  | what `/openapi.json` says, what intake takes with it; `examples` of answers           |
 

@@ -55,6 +55,9 @@ COMMANDS = {
         _LOOKING,
         "Examine settings, servers, workers and connections: what is wrong, why it matters, what to type.",
     ),
+    "incidents": Command(
+        "incidents", _LOOKING, "Show what went wrong for a while, and what it cost; one with all that is known of it."
+    ),
     "refusals": Command(
         "records",
         _LOOKING,

@@ -1,4 +1,4 @@
-"""Counts what happened, once a second: activity into the tallies that metrics and plots are read from.
+"""Counts what happened, once a second: activity into the tallies, and into what each incident came to.
 
 A thread of its own beside the dispatcher's turns, so that a long count delays no instance.  Any number may run; the
 lock on the bookmark lets one count at a time, and whoever comes next reads on where it stopped.
@@ -9,7 +9,7 @@ import time
 from datetime import timedelta
 
 from producers.dispatch.beside import keep_turning
-from shared.ledger import refusals, tallies
+from shared.ledger import incident_counts, incident_reads, incidents, refusals, tallies
 from shared.ledger.engine import engine, transaction
 from shared.settings import Settings
 
@@ -31,6 +31,7 @@ class Bookkeeper:
         self._ledger = engine(settings.require_ledger())
         self._behind_max_s = behind_max_s
         self._retention_days = settings.dispatcher.retention_days
+        self._incident_rules = settings.incidents.rules
         self._refused_days = settings.intake.refused_days
         self._prune_at = 0.0
 
@@ -39,6 +40,7 @@ class Bookkeeper:
 
         def turn() -> bool:
             has_more = self.turn()
+            has_more |= self.turn_incidents()
             self._prune()
             return has_more
 
@@ -54,7 +56,20 @@ class Bookkeeper:
             until = min(horizon, since + _PIECE)
             if until > since:
                 tallies.count(tx, since=since, until=until)
+                incidents.count_causes(tx, since=since, until=until)
             return until < horizon
+
+    def turn_incidents(self) -> bool:
+        """Take incidents further, unless another does, and count the next piece of one; say whether there is more."""
+        with transaction(self._ledger) as tx:
+            if not incidents.take_turn(tx):
+                return False
+            incidents.turn(tx, self._incident_rules)
+            incident_reads.settle(tx)
+        with transaction(self._ledger) as tx:
+            horizon = tallies.horizon(tx, behind_max_s=self._behind_max_s)
+            incident_id = incident_counts.take_up(tx)
+            return incident_id is not None and incident_counts.count_on(tx, incident_id, horizon=horizon)
 
     def _prune(self) -> None:
         if time.monotonic() < self._prune_at:

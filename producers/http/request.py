@@ -48,6 +48,7 @@ CODES: dict[str, tuple[int, str]] = {
     "no_such_repair": (404, "there is no such repair"),
     "no_such_reconciliation": (404, "there is no such reconciliation"),
     "no_such_guard": (404, "there is no such hold of a guard"),
+    "no_such_incident": (404, "there is no such incident"),
     "no_such_connection": (404, "there is no such connection"),
     "method_not_allowed": (405, "this path has other methods; `Allow` names them"),
     "unfinished_request": (408, "the head or the body of the request did not come in time"),

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, Row, text
 
-from shared.ledger import call_limits, spending
+from shared.ledger import call_limits, incidents, spending
 from shared.ledger.records import BudgetState, ConnectionState
 from shared.ledger.spending import Budget
 from shared.lifecycle.breaker import Breaker, Position, Rules, Seen, after, after_test, is_in_question
@@ -115,7 +115,7 @@ def doubt(tx: Connection, stage: Stage) -> None:
 def save(tx: Connection, found: Gate, changed: Breaker) -> Breaker:
     """Write where the breaker stands now, if anything changed; the caller has the connection locked.
 
-    That it went down or came back is written down; a probe that fails is no change.
+    That it went down or came back is written down, and is an incident's; a probe that fails is no change.
     """
     if changed != found.breaker:
         values = {name: getattr(changed, name) for name in Breaker.__dataclass_fields__}
@@ -124,6 +124,12 @@ def save(tx: Connection, found: Gate, changed: Breaker) -> Breaker:
         if is_up != (found.breaker.position is Position.CLOSED):
             what, why = ("up", None) if is_up else ("down", changed.last_error)
             tx.execute(_NOTE_CHANGE, {"name": found.stage, "what": what, "why": why})
+            if is_up:
+                incidents.up(tx, found.stage)
+            else:
+                incidents.down(tx, found.stage, since=changed.failing_since, error=changed.last_error)
+        elif found.breaker.position is Position.HALF_OPEN and changed.position is Position.OPEN:
+            incidents.probe(tx, found.stage, failed=changed.last_error or "")
     return changed
 
 
@@ -141,6 +147,7 @@ def lock_if_free(tx: Connection, stage: Stage) -> Gate | None:
 def half_open(tx: Connection, stage: Stage, instance_id: int, *, lease_s: float) -> None:
     """Note that this instance probes; the caller has the connection locked."""
     tx.execute(_HALF_OPEN, {"name": stage, "id": instance_id, "lease_s": lease_s})
+    incidents.probe(tx, stage)
 
 
 def verifying(tx: Connection, stage: Stage, instance_id: int, *, lease_s: float) -> None:

@@ -25,6 +25,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from sqlalchemy import Connection, TextClause, text
 
 from shared.errors import failure_codes
+from shared.ledger.incident_counts import INCIDENT_BOUND, INCIDENT_SPANS, touched_sql
 from shared.masking import mask_text
 from shared.personal import CLOSE, OPEN
 from shared.pipeline import Lane, Origin, Stage, State, SyncStatus
@@ -112,6 +113,19 @@ _MEMBERS = """
 """
 
 
+# Between the first and the last that was counted of them, and whoever has a line since: all others are passed by.
+_OF_INCIDENT = f"""
+    id between coalesce(({INCIDENT_BOUND.format("least", "min", "first_id")}), 1)
+           and coalesce(({INCIDENT_BOUND.format("greatest", "max", "last_id")}), 0)
+    and exists (select from activity a
+                where a.instance_id = instance.id and {touched_sql("a", INCIDENT_SPANS)})
+"""
+_INCIDENTS = """
+    select fingerprint as value, count(*) as total from incident
+    where fingerprint ^@ :beginning group by fingerprint order by max(id) desc limit :limit
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
     """Which instances; empty fields mean any, several values of a field any of them.
@@ -192,6 +206,17 @@ class Filter:
     origin: Annotated[
         Origin | None, Condition("origin", "Origin", "where its event comes from", sql=("origin = :origin",))
     ] = None
+    incidents: Annotated[
+        tuple[str, ...],
+        Condition(
+            "incident",
+            "Incident",
+            "affected by it: its id, or the fingerprint of several",
+            sql=(_OF_INCIDENT,),
+            suggested=_INCIDENTS,
+            metavar="ID",
+        ),
+    ] = ()
     text: Annotated[
         str,
         Condition(

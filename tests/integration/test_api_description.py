@@ -100,7 +100,9 @@ def test_what_needs_a_token_says_so(ledger: Engine, ledger_url: str, document: d
             assert one.get("security", []) == ([] if path in OPEN else [{"token": []}]), (path, method)
             if path not in OPEN:
                 address = path.format_map(
-                    dict.fromkeys(("instance_id", "member_number", "job_id", "case_id", "hold_id", "run_id"), "1")
+                    dict.fromkeys(
+                        ("instance_id", "member_number", "job_id", "case_id", "hold_id", "run_id", "incident_id"), "1"
+                    )
                     | {"name": "oic"}
                 )
                 assert_problem(guarded.request(method, address), 401, "unauthorised")
@@ -129,6 +131,12 @@ def test_lists_are_paged_by_the_cursor_that_they_give(
             insert into guard_hold (kind, state, fingerprint, stage, message, alike, went_out, told, try_at)
             values ('flood', 'holding', 'f{number}', 'oic', 'Last Name is missing', 51, 60, 0, now())
         """)
+        road.sql("""
+            insert into incident (kind, state, stage, cause, fingerprint, opened_at, from_at, counted_upto, resolved_at,
+                                  settled_at, frozen)
+            select 'connection', 'closed', 'oic', 'down', 'oic-1', now(), now(), now(), now(), now(),
+                   '{"live_p95_s": null, "live_p95_week_before_s": null}'
+        """)
         differs(road, f"M-{number}", "never_sent", run=run)
         differs(road, f"N-{number}", "never_sent", run=run)
         client.post("/v1/repairs", json={"run": run, "reason": "the workflow was inactive"})
@@ -138,7 +146,7 @@ def test_lists_are_paged_by_the_cursor_that_they_give(
         if "cursor" in {parameter["name"] for parameter in one.get("parameters", [])} and "{" not in path
     ]
     jobs = (f"{kind}s" for kind in Kind)
-    lists = {"instances", "cases", "dead-letters", "audit", "refusals", "guards", "reconciliations", *jobs}
+    lists = {"instances", "cases", "dead-letters", "audit", "refusals", "guards", "reconciliations", "incidents", *jobs}
     assert {f"/v1/{name}" for name in lists} == set(paged)
     for path in paged:
         whole = client.get(path, params={"list": "true"}).json()

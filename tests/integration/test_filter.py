@@ -94,7 +94,7 @@ def test_a_condition_is_part_of_the_statement_and_nothing_else_is(ledger: Engine
 
 def test_suggestions_are_made_for_every_condition_that_has_them(oscar: httpx.Client) -> None:
     suggested = [row.name for row in CONDITIONS if row.suggested]
-    assert suggested == ["code", "member"]
+    assert suggested == ["code", "member", "incident"]
     assert set(suggested) < set(SUGGESTED)
     page = oscar.get("/instances").text
     for name in suggested:

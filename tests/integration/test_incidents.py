@@ -1,0 +1,196 @@
+"""An outage is one object: opened with the breaker, however often it flaps, with whom it affected and what it cost."""
+
+from datetime import timedelta
+
+import httpx
+import pytest
+from sqlalchemy import Engine
+
+from producers.cli.command import DONE, NOTHING
+from shared.ledger.engine import transaction
+from shared.ledger.filters import Filter
+from shared.ledger.transitions import outages
+from shared.ledger.views import instances
+from shared.pipeline import Stage
+from shared.settings import IncidentsSettings, Settings
+from tests.flooding import numbers
+from tests.outages import Outage
+from tests.road import ALWAYS_DOWN, ALWAYS_REFUSED
+from tests.terminal import Terminal
+
+AFFECTED = """
+    select count(distinct instance_id) from activity
+    where stage = 'crowdtwist' and (state = 'held' and took_ms is null or attempt is not null and code = 'unavailable')
+"""
+VERA = {"Authorization": "Bearer tok-vera", "Accept": "application/json"}
+
+
+@pytest.fixture
+def outage(ledger: Engine, ledger_url: str) -> Outage:
+    return Outage(ledger, Settings(_env_file=None, ledger_url=ledger_url))
+
+
+def listed(outage: Outage, *incidents: str) -> set[str]:
+    with transaction(outage.ledger) as tx:
+        return {one.member_number for one in instances(tx, Filter(incidents=incidents), limit=100).items}
+
+
+def test_twenty_flaps_in_ten_minutes_are_one_incident_whose_counts_are_those_of_the_activity(outage: Outage) -> None:
+    outage.road.accept("W-1")
+    outage.road.travel()
+    for number in range(20):
+        outage.ages(0.5)
+        outage.begins()
+        outage.road.accept(f"F-{number}")
+        outage.road.travel(ALWAYS_DOWN, attempts_max=9)
+        outage.holds(*numbers(3, f"M{number}"), "M")
+        assert outage.one().state == "open", "opened by the breaker's own transaction"
+        if number == 10:
+            outage.kept()
+        outage.ends()
+    outage.is_over()
+    outage.road.sql("update instance set due_at = now() where state = 'waiting'")
+    outage.is_over()
+    for _ in range(2):  # as read, then as counted
+        (one,) = outage.all()
+        assert (one.state, one.counts.openings, one.counts.flaps) == ("resolved", 20, 19)
+        assert outage.road.sql(AFFECTED) == [one.counts.instances]
+        assert (one.counts.instances, one.counts.waiting, one.cost.dead_letters) == (81, 0, 0)
+        outage.kept()
+    assert len(listed(outage, one.id)) == 81, "M, 60 that were held at once, 20 that failed"
+    assert listed(outage, one.id) == listed(outage, one.fingerprint)
+    assert "W-1" not in listed(outage, one.id)
+    windows = one.windows
+    (truth,) = outage.road.sql("""
+        select min(at) filter (where what = 'down'), max(at) filter (where what = 'up') from connection_change
+    """)
+    for said, true in zip((windows.connection.from_at, windows.connection.to_at), truth, strict=True):
+        assert said is not None
+        assert abs(said - true) < timedelta(seconds=1)
+    (last,) = outage.road.sql("select max(at) from activity where state = 'completed'")
+    assert windows.impact.to_at == last
+    assert listed(outage, "77") == set()
+
+
+def test_member_minutes_stale_and_the_worst_age_are_counted_while_it_goes_on_and_after(outage: Outage) -> None:
+    outage.begins()
+    outage.holds(*numbers(6))
+    outage.kept()
+    outage.ages(10)
+    going_on = outage.one()
+    assert going_on.cost.member_minutes_stale == pytest.approx(60, abs=0.5)
+    assert going_on.cost.worst_age_s == pytest.approx(600, abs=5)
+    assert (going_on.counts.waiting, going_on.windows.impact.to_at, going_on.windows.connection.to_at) == (
+        6,
+        None,
+        None,
+    )
+    outage.is_over()
+    outage.kept()
+    outage.ages(20)
+    over = outage.one()
+    (stale_s,) = outage.road.sql("select sum(extract(epoch from finished_at - accepted_at))::float from instance")
+    assert over.cost.member_minutes_stale == pytest.approx(stale_s / 60, abs=0.1)
+    assert over.cost.worst_age_s == pytest.approx(600, abs=5)
+    assert over.cost.live_p95_s == pytest.approx(900, abs=301), "within its bucket"
+    assert over.cost.live_p95_week_before_s is None
+
+
+def test_resolved_is_reversible_for_as_long_as_a_flap_then_closed_and_what_comes_is_another(outage: Outage) -> None:
+    outage.begins()
+    outage.is_over()
+    outage.kept()
+    assert outage.one().state == "resolved"
+    outage.ages(14)
+    outage.kept()
+    outage.begins()
+    assert (outage.one().state, len(outage.all())) == ("open", 1)
+    outage.is_over()
+    outage.ages(16)
+    outage.kept()
+    assert outage.one().state == "closed"
+    closed = outage.one()
+    assert closed.closed_at is not None
+    assert closed.resolved_at is not None
+    assert closed.closed_at - closed.resolved_at == timedelta(seconds=900)
+    outage.begins()
+    newest = outage.all()[0]
+    assert (newest.id, newest.state, newest.same_before) == ("2", "open", ["1"])
+    assert newest.fingerprint == closed.fingerprint
+    outage.kept()
+    frozen = outage.one()
+    assert outage.road.sql("select settled_at is not null from incident order by id") == [True, False]
+    outage.road.sql("delete from activity; delete from wait")
+    assert outage.one() == frozen, "whatever is pruned"
+
+
+def test_whoever_is_given_up_while_it_is_down_counts_until_sent_again(outage: Outage) -> None:
+    outage.begins()
+    outage.road.accept("M-1", "M-2")
+    outage.road.travel(ALWAYS_DOWN)
+    outage.kept()
+    assert (outage.one().cost.dead_letters, outage.one().counts.waiting) == (2, 0)
+    with transaction(outage.ledger) as tx:
+        since = outage.one().windows.connection.from_at
+        assert since is not None
+        assert outages.hold_failed(tx, Stage.CROWDTWIST, since) == 2
+    assert (outage.one().cost.dead_letters, outage.one().counts.waiting) == (0, 2)
+    outage.kept()
+    assert (outage.one().cost.dead_letters, outage.one().counts.instances) == (0, 2)
+
+
+def test_two_connections_are_two_incidents_and_a_pause_is_none(outage: Outage) -> None:
+    outage.begins(Stage.OIC)
+    outage.begins(Stage.SIEBEL)
+    outage.road.sql("update connection set paused = true, paused_by = 'ann', paused_reason = 'r' where name = 'oic'")
+    assert [one.stage for one in outage.all()] == ["siebel", "oic"]
+    assert len({one.fingerprint for one in outage.all()}) == 2
+
+
+def test_a_cause_that_passes_a_rate_is_an_incident_until_there_is_no_more_of_it(
+    ledger: Engine, ledger_url: str
+) -> None:
+    rules = IncidentsSettings(cause_count=20, cause_share=0.2)
+    outage = Outage(ledger, Settings(_env_file=None, ledger_url=ledger_url, incidents=rules))
+    outage.road.accept(*numbers(20, "R"))
+    outage.road.travel(ALWAYS_REFUSED)
+    outage.kept()
+    assert outage.all() == [], "not more than the setting says"
+    outage.road.accept("R-20", "W-1")
+    outage.road.travel(lambda work: None if work.member_number == "W-1" else ALWAYS_REFUSED(work))
+    outage.kept()
+    outage.kept()
+    one = outage.one()
+    assert (one.kind, one.state, one.stage) == ("cause", "open", "crowdtwist")
+    assert one.cause == "data_error: Email Address is already taken"
+    assert (one.counts.instances, one.cost.late_events) == (21, 21)
+    assert listed(outage, "1") == {*numbers(21, "R")}
+    (first,) = outage.road.sql("select min(at) from activity where code = 'data_error'")
+    assert one.windows.connection.from_at == first
+    outage.ages(12)
+    outage.kept()
+    assert (outage.one().state, len(outage.all())) == ("resolved", 1)
+
+
+def test_the_command_and_the_api_show_it_to_whoever_may_look(
+    outage: Outage, cli: Terminal, client: httpx.Client
+) -> None:
+    assert "there was no incident" in cli("incidents").out
+    outage.begins()
+    outage.holds(*numbers(3))
+    shown = cli("incidents")
+    assert (shown.code, "CrowdTwist: could not serve us (HTTP 503)" in shown.out) == (DONE, True)
+    assert "ann.lee" not in shown.out
+    whole = " ".join(cli("incidents", "1").out.split())
+    assert "late events 3, of which 3 wait" in whole
+    assert cli("incidents", "9").code == NOTHING
+    (item,) = cli("incidents", "--json").json["items"]
+    assert cli("incidents", "1", "--json").json["counts"] == item["counts"]
+    (listed_item,) = client.get("/v1/incidents", headers=VERA).json()["items"]
+    assert (listed_item["id"], listed_item["counts"]["filter"]) == ("1", "incident=1")
+    assert client.get("/v1/incidents/1", headers=VERA).json()["fingerprint"] == item["fingerprint"]
+    assert client.get("/v1/incidents/7", headers=VERA).json()["code"] == "no_such_incident"
+    assert client.get("/v1/incidents").status_code == 401
+    found = client.get(f"/v1/instances?{item['counts']['filter']}&state=held", headers=VERA).json()["items"]
+    assert {one["member_number"] for one in found} == {*numbers(3)}
+    assert len(cli("instances", "--incident", item["fingerprint"], "--json").json["items"]) == 3

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import inf
 
-from shared.lifecycle.concurrency import Answers, Limit, Rules, Window, after, bucket, first, tells
+from shared.lifecycle.concurrency import Limit, Rules, after, first, tells
+from shared.lifecycle.windows import Answers, Window, bucket
 
 RULES = Rules(least=1, most=500, latency_max_s=10.0)
 WINDOW_S = 1.0
@@ -53,6 +54,7 @@ class Second:
     begun: int = 0
     peak: int = 0
     reached: bool = False
+    busy_s: float = 0.0
 
     @property
     def window(self) -> Window:
@@ -60,7 +62,7 @@ class Second:
         for latency_s in self.good:
             histogram[bucket(latency_s)] = histogram.get(bucket(latency_s), 0) + 1
         answers = Answers(histogram, timed_out=self.timed_out, unserved=self.unserved)
-        return Window(WINDOW_S, {"PUT": answers}, self.peak, self.reached)
+        return Window(WINDOW_S, {"PUT": answers}, self.peak, self.reached, busy_s=self.busy_s)
 
 
 def drive(
@@ -109,6 +111,7 @@ class _Run:
             # The next moment at which anything happens: an event, or an arrival while there is room.
             arrival = max(now, (self._taken + 1) / self._system.asked_per_s) if len(self._began) < allowed else inf
             at = min(arrival, self._events[0][0] if self._events else inf)
+            second.busy_s += len(self._began) * (min(at, end) - now)
             if at >= end:
                 return
             now = at

@@ -9,7 +9,7 @@ from itertools import count
 from time import monotonic
 
 from shared.ledger import call_limits
-from shared.ledger.call_limits import Shown
+from shared.ledger.call_limits import Share, Shown
 from shared.ledger.engine import engine, statements
 from shared.lifecycle.concurrency import START
 from shared.pipeline import Stage
@@ -27,7 +27,7 @@ def adaptive(stages: Mapping[Stage, Runner], of: Settings) -> dict[Stage, Slots]
     }
     for stage, slots in found.items():
         known = max(of.connection(stage).adaptive_min, min(of.connection(stage).adaptive_max, START))
-        slots.share(max(1, known // of.worker.concurrency))
+        slots.share(max(1, known // of.worker.concurrency), known)
     return found
 
 
@@ -49,8 +49,8 @@ class Follower:
         shown = {stage: Shown(*one.window(now - before)) for stage, one in self._slots.items()}
         shares = await asyncio.to_thread(self._told, next(self._turns), shown)
         for stage in self._slots.keys() & shares.keys():
-            self._slots[stage].share(shares[stage])
+            self._slots[stage].share(*shares[stage])
 
-    def _told(self, turn: int, shown: Mapping[Stage, Shown]) -> dict[Stage, int]:
+    def _told(self, turn: int, shown: Mapping[Stage, Shown]) -> dict[Stage, Share]:
         with statements(engine()) as tx:
             return call_limits.tell(tx, self._process, turn, shown)

@@ -13,10 +13,10 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from math import inf
 
 import kombu.exceptions
 
+from producers.dispatch.calls import Calls
 from shared.broker import publish
 from shared.budgets import budgets
 from shared.errors import LedgerConflictError, LedgerError
@@ -47,10 +47,6 @@ _PRUNE_EVERY_S = 60.0
 _PRUNE_SIZE = 5_000
 _EXPIRE_SIZE = 1_000
 _ERRANDS_SIZE = 200
-_AHEAD_S = 10.0
-"""Workers are given calls for as long ahead as this, where a limit of calls in flight makes them wait."""
-_CROWDED = {Lane.BULK: 1.0, Lane.LIVE: 2.0}
-"""How much of that is enough for a lane; live calls go before bulk calls."""
 _HOLD_SIZE = 2_000
 _TOKEN_BITS = 62
 
@@ -93,8 +89,7 @@ class Dispatcher:
         # What it commits need not be durable: whoever is called for is begun durably first (deploy/decisions/0003).
         self._ledger = engine(self._url, durable=False)
         self._budgets = budgets(settings)
-        rules = {stage: settings.connection(stage).concurrency_rules for stage in Stage}
-        self._call_rules = {stage: one for stage, one in rules.items() if one is not None}
+        self._calls = Calls(self._ledger, settings)
         self._front = Front()
         self._rest_s = settings.dispatcher.tick_s
         self._pace = _Pace()
@@ -102,8 +97,6 @@ class Dispatcher:
         self._prune_at = 0.0
         self._who = heartbeats.dispatcher()
         self._beat_at = 0.0
-        self._limits_at = 0.0
-        self._crowds: Mapping[Stage, float] = {}
         self._has_floods = False
 
     def run(self, stop: threading.Event) -> None:
@@ -135,7 +128,7 @@ class Dispatcher:
         if is_tick:
             self._tidy_at = time.monotonic() + self._settings.dispatcher.tick_s
             self._give_back()  # first: whatever fails below, turn by turn, keeps no lease from coming back
-        self._limit_calls()
+        self._calls.limit()
         token = _token()
         with statements(self._ledger) as tx:
             todo = agenda.look(tx, self._front)
@@ -178,23 +171,6 @@ class Dispatcher:
         with statements(self._ledger) as tx:
             heartbeats.beat(tx, self._who)
         self._beat_at = time.monotonic() + heartbeats.EVERY_S
-
-    def _limit_calls(self) -> None:
-        """Decide and divide anew how many calls may be in flight, once in a while; where all are fixed, just once."""
-        if time.monotonic() < self._limits_at:
-            return
-        self._limits_at = time.monotonic() + call_limits.EVERY_S
-        with transaction(self._ledger) as tx:
-            looked = call_limits.look(tx, self._call_rules)  # what is known of those that are fixed is forgotten
-            self._crowds = call_limits.crowds(tx, _AHEAD_S)
-            for one in looked:
-                if one.now.answers_nobody and one.now != one.was:
-                    connections.doubt(tx, one.stage)
-        if not self._call_rules:
-            self._limits_at = inf
-        for one in looked:
-            if one.now.limit < one.was.limit:
-                log.warning("fewer calls", stage=one.stage, was=one.was.limit, now=one.now.limit, why=one.now.reason)
 
     def _tend(self, gates: Mapping[Stage, Gate], held: Collection[tuple[Lane, Stage]]) -> bool:
         """Hold who is due where nothing may go out, probe what is down, let go who was held; say if there is more."""
@@ -260,7 +236,9 @@ class Dispatcher:
         if not limits:
             return {}
         lease_s = self._settings.dispatcher.unbegun_lease_s
-        return claims.claim(tx, limits, token=token, lease_s=lease_s, front=self._front)
+        claimed = claims.claim(tx, limits, token=token, lease_s=lease_s, front=self._front)
+        self._calls.hand_over(claimed)
+        return claimed
 
     def _rooms(self, tx: Transaction, frees: Mapping[Lane, int], unbegun: Mapping[Lane, int]) -> dict[Lane, _Room]:
         """Say how many instances of each lane may be put on the broker: by its queues, the budgets and crowds.
@@ -274,10 +252,9 @@ class Dispatcher:
                 limits[lane][stage] = min(frees[lane], budget.free(lane, used) - waiting)
             if any(limits[lane][stage] < free for lane, free in frees.items()):
                 self._rest_s = min(self._rest_s, spending.more_in_s(tx, stage))
-        for stage, crowd in self._crowds.items():  # who found no slot in time would only come back
-            for lane, enough in _CROWDED.items():
-                if crowd >= enough:
-                    limits[lane][stage] = 0
+        for stage in Stage:
+            for lane in Lane:
+                limits[lane][stage] = int(max(0, min(limits[lane][stage], self._calls.room(lane, stage))))
         for of in limits.values():  # what starts at oic goes on to crowdtwist in the same chain
             of[Stage.OIC] = min(of[Stage.OIC], of[Stage.CROWDTWIST])
         return {lane: _Room(free, limits[lane]) for lane, free in frees.items()}

@@ -17,8 +17,9 @@ import orjson
 from sqlalchemy import Connection, text
 
 from shared.ledger.records import CallsState
-from shared.lifecycle.concurrency import Answers, Limit, Rules, Window, after, first, tells
+from shared.lifecycle.concurrency import Limit, Rules, after, first, tells
 from shared.lifecycle.shares import shares
+from shared.lifecycle.windows import Answers, Window
 from shared.pipeline import Stage
 
 EVERY_S = 1.0
@@ -30,10 +31,21 @@ _SHORTEST_S = 0.1
 
 
 class Shown(NamedTuple):
-    """What the calls of one process to one system showed; *wanted* calls that were, or wanted to be, in flight."""
+    """What the calls of one process to one system showed.
+
+    Shape: *wanted* calls that were, or wanted to be, in flight; *of* the limit for all whose share it obeyed.
+    """
 
     window: Window
     wanted: int
+    of: int
+
+
+class Share(NamedTuple):
+    """How many calls one process may have in flight, of how many that all may."""
+
+    limit: int
+    of: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +57,11 @@ class Looked:
     now: Limit
 
 
-def tell(tx: Connection, process: str, turn: int, shown: Mapping[Stage, Shown]) -> dict[Stage, int]:
+def tell(tx: Connection, process: str, turn: int, shown: Mapping[Stage, Shown]) -> dict[Stage, Share]:
     """Write what a process's calls showed, in its *turn*-th second; return its shares, as far as it has any yet."""
     calls = {stage.value: _dumped(one) for stage, one in shown.items()}
     values = {"process": process, "slot": turn % SLOTS, "calls": _json(calls)}
-    return {Stage(row.name): row.share for row in tx.execute(_TELL, values) if row.share is not None}
+    return {Stage(name): Share(share, of) for name, share, of in tx.execute(_TELL, values) if share is not None}
 
 
 def leave(tx: Connection, process: str) -> None:
@@ -74,7 +86,7 @@ def look(tx: Connection, rules: Mapping[Stage, Rules]) -> list[Looked]:
         known = first(rules[stage]) if is_new else _known(row.known, rules[stage])
         of_each = _by_process((one.process, one.at, _shown(one.calls.get(stage))) for one in told)
         newest = {process: of_one[-1] for process, of_one in of_each.items() if _is_alive(of_one[-1], row.now)}
-        window = _together(of_each, row.upto, row.now)
+        window = _together(of_each, known.limit, row.upto, row.now)
         says_nothing = not any(answers.count + answers.lost for answers in window.operations.values())
         is_told = not says_nothing and tells(window, known.limit)
         now = after(known, window, rules[stage]) if is_told else known
@@ -93,9 +105,16 @@ def look(tx: Connection, rules: Mapping[Stage, Rules]) -> list[Looked]:
     return looked
 
 
-def crowds(tx: Connection, ahead_s: float) -> dict[Stage, float]:
-    """Return for each connection the calls that are wanted, in parts of those it lets through in *ahead_s*."""
-    return {Stage(row.name): row.wanted / _known(row.known).carries(ahead_s) for row in tx.execute(_STATES)}
+class Crowd(NamedTuple):
+    """The calls that are wanted at once, and those that a connection lets through in some time; infinity: not known."""
+
+    wanted: int
+    carried: float
+
+
+def crowds(tx: Connection, ahead_s: float) -> dict[Stage, Crowd]:
+    """Return what each connection is wanted for, and lets through in *ahead_s*."""
+    return {Stage(row.name): Crowd(row.wanted, _known(row.known).carries(ahead_s)) for row in tx.execute(_STATES)}
 
 
 def forget(tx: Connection) -> None:
@@ -138,13 +157,20 @@ def _is_alive(last: _Told, now: datetime) -> bool:
     return (now - last.at).total_seconds() <= ALIVE_S
 
 
-def _together(of_each: Mapping[str, list[_Told]], upto: datetime, now: datetime) -> Window:
-    """Return what all processes showed since *upto*, from when the first of them had something in flight."""
+def _together(of_each: Mapping[str, list[_Told]], limit: int, upto: datetime, now: datetime) -> Window:
+    """Return what all processes showed since *upto*, from when the first of them had something in flight.
+
+    A process hears of a new *limit* up to `EVERY_S` after it is decided, and tells as long after what it showed.
+    """
     new = [[one for one in told if one.at > upto and one.shown.wanted] for told in of_each.values()]
-    windows = (reduce(Window.then, (one.shown.window for one in told)) for told in new if told)
+    windows = (reduce(Window.then, (_under(limit, one.shown) for one in told)) for told in new if told)
     together = reduce(Window.beside, windows, Window(0.0, {}, 0, reached=False))
     began = min((told[0].at for told in new if told), default=now) - timedelta(seconds=EVERY_S)
     return replace(together, lasted_s=max(_SHORTEST_S, (now - max(upto, began)).total_seconds()))
+
+
+def _under(limit: int, shown: Shown) -> Window:
+    return replace(shown.window, is_current=shown.of == limit)
 
 
 def _dumped(shown: Shown) -> dict[str, Any]:
@@ -155,7 +181,8 @@ def _dumped(shown: Shown) -> dict[str, Any]:
     for answers in of.values():
         if "good" in answers:
             answers["good"] = {str(place): int(count) for place, count in answers["good"].items()}
-    return {"of": of, "in_flight": window.in_flight, "reached": window.reached, "wanted": shown.wanted}
+    told = {"in_flight": window.in_flight, "reached": window.reached, "wanted": shown.wanted, "limit": shown.of}
+    return {"of": of, "busy_s": None if isinf(window.busy_s) else window.busy_s, **told}
 
 
 def _shown(calls: Mapping[str, Any] | None) -> Shown | None:
@@ -165,7 +192,9 @@ def _shown(calls: Mapping[str, Any] | None) -> Shown | None:
         name: Answers(**seen | {"good": {int(place): float(count) for place, count in seen.get("good", {}).items()}})
         for name, seen in calls["of"].items()
     }
-    return Shown(Window(EVERY_S, operations, calls["in_flight"], calls["reached"]), calls["wanted"])
+    busy_s = calls.get("busy_s")
+    window = Window(EVERY_S, operations, calls["in_flight"], calls["reached"], busy_s=inf if busy_s is None else busy_s)
+    return Shown(window, calls["wanted"], calls.get("limit", 0))
 
 
 def _json(value: object) -> str:
@@ -201,7 +230,7 @@ _TELL = text("""
         values (:process, :slot, clock_timestamp(), cast(:calls as jsonb))
         on conflict (process, slot) do update set at = excluded.at, calls = excluded.calls
     )
-    select name, cast(shares ->> :process as integer) as share from call_limit
+    select name, cast(shares ->> :process as integer), cast(known ->> 'limit' as integer) from call_limit
 """)
 _LEAVE = text("delete from call_window where process = :process")
 _LOCK = text("""

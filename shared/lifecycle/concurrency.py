@@ -1,7 +1,7 @@
 """How many calls may be in flight to one system at once, learnt from how it answers.  Pure.
 
 A system that is overloaded says so by latency, time-outs and 5xx long before it says 429.  Once a second all workers'
-calls of that second, one `Window`, are looked at together; the first that holds decides:
+calls of that second, one `shared.lifecycle.windows.Window`, are looked at together; the first that holds decides:
 
 1. Too little was answered to tell: nothing changes, and the window goes on with the next second.
 2. *Losses* (time-outs, no connection, 5xx) above `LOSS_TOLERATED`: down at once, the more the larger their share, to
@@ -17,8 +17,8 @@ calls of that second, one `Window`, are looked at together; the first that holds
 What an answer takes *unloaded* is kept for each operation by itself, for they differ: the lower fifth of the medians of
 about `REMEMBERED` windows.  Under load a window counts at most as much as is known already, so that no overload,
 however long, becomes the new normal; only quiet windows (a limit half used) and those whose throughput grew with the
-limit count as they are.  Where nothing is known yet, such a limit is searched for, up and down.  If answers stay slow
-at the floor, load of ours is not the reason: then that is the new measure.
+limit count as they are.  Where nothing is known yet, such a limit is searched for, up and down.  If answers are as slow
+with half as many in flight, or stay slow at the floor, load of ours is not the reason: that is the new measure.
 
 Whether it serves at all the breaker learns from calls, the later the fewer go out: so `Limit.answers_nobody` tells it.
 
@@ -26,10 +26,11 @@ Refusals (4xx) are neither slow nor lost, however fast they come; 429 and Retry-
 Why so, and what was measured: deploy/decisions/0012-adaptive-concurrency.md.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import ceil, exp, inf, log, sqrt
+
+from shared.lifecycle.windows import Answers, Histogram, Window, added, bucket, quantile_s
 
 LOSS_TOLERATED = 0.01
 """Share of calls lost that is nothing to step back for."""
@@ -59,84 +60,12 @@ _DOUBT = 1.5
 _MOST_OF_IT, _NEXT_TO_NOTHING = 0.5, 0.25
 """Parts of a step up, or down, that became throughput."""
 _MOSTLY_LOST = 0.5
+_FILLED = 0.75
+_SAME = (0.75, 1.15)
+"""Between these parts of what it was a ratio is the same; at half the limit a queue would halve it."""
 _FLOOR = 2
 _FLOOR_WINDOWS = 5
-_STEP = log(1.08)
-_SHORTEST_S = 1e-4
-
-Histogram = Mapping[int, float]
-"""How often which latency came: by `bucket`, 8 % apart, so that those of many processes add up to that of all."""
-
-
-def bucket(latency_s: float) -> int:
-    """Return where in a `Histogram` *latency_s* counts."""
-    return max(0, round(log(latency_s / _SHORTEST_S) / _STEP)) if latency_s > _SHORTEST_S else 0
-
-
-def quantile_s(of: Histogram, share: float) -> float:
-    """Return the latency that *share* of a histogram with something in it does not exceed.  Units: seconds."""
-    left = sum(of.values()) * share
-    for place in sorted(of):
-        left -= of[place]
-        if left <= 0:
-            return _SHORTEST_S * exp(place * _STEP)
-    return _SHORTEST_S * exp(max(of) * _STEP)
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What came of the calls of one operation: good answers by latency, and how many were lost in which way."""
-
-    good: Histogram = field(default_factory=dict)
-    timed_out: int = 0
-    unserved: int = 0
-    unconnected: int = 0
-
-    @property
-    def lost(self) -> int:
-        """Calls that show overload by not being answered."""
-        return self.timed_out + self.unserved + self.unconnected
-
-    @property
-    def count(self) -> int:
-        """Good answers."""
-        return int(sum(self.good.values()))
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """What all calls to one system showed in a time.
-
-    Shape: *in_flight* the most at once; *reached*: somebody had to wait for the limit.  Units: *lasted_s* seconds.
-    """
-
-    lasted_s: float
-    operations: Mapping[str, Answers]
-    in_flight: int
-    reached: bool
-
-    def beside(self, other: "Window") -> "Window":
-        """Return what both showed, of the same time and of different processes."""
-        return self._joined(other, max(self.lasted_s, other.lasted_s), self.in_flight + other.in_flight)
-
-    def then(self, other: "Window") -> "Window":
-        """Return what both showed, one after the other."""
-        return self._joined(other, self.lasted_s + other.lasted_s, max(self.in_flight, other.in_flight))
-
-    def _joined(self, other: "Window", lasted_s: float, in_flight: int) -> "Window":
-        names = {**self.operations, **other.operations}
-        nothing = Answers()
-        joined = {name: _sum(self.operations.get(name, nothing), other.operations.get(name, nothing)) for name in names}
-        return Window(lasted_s, joined, in_flight, self.reached or other.reached)
-
-
-def _sum(one: Answers, other: Answers) -> Answers:
-    return Answers(
-        Counter(one.good) + Counter(other.good),
-        one.timed_out + other.timed_out,
-        one.unserved + other.unserved,
-        one.unconnected + other.unconnected,
-    )
+_SLOW_WINDOWS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +83,8 @@ class Limit:
 
     Shape: *doubles_to* below it a step up is twofold; *age_s* since it changed; *was* and *was_rate* limit and answers
     per second before the last step up, until that is judged; *queued* the limit that queued last, *queued_s* how long
-    ago; *slow_at_floor* windows in a row; *lossy_from* and *lossy_share* the limit and the share of losses when the
+    ago; *slow_at_floor* windows in a row, *slow_windows* those as slow, *slow_ratio*, as at *slow_from*, twice the
+    limit or more; *lossy_from* and *lossy_share* the limit and the share of losses when the
     present losses began; *lost_in_a_row* calls since the last good answer; *usual_loss* the share that is lost at any
     limit; *unloaded* a histogram of medians for each operation; *backoffs* since ever.
     """
@@ -168,6 +98,9 @@ class Limit:
     queued: int = 0
     queued_s: float = inf
     slow_at_floor: int = 0
+    slow_from: int = 0
+    slow_ratio: float = 0.0
+    slow_windows: int = 0
     backoffs: int = 0
     lossy_from: int = 0
     lossy_share: float = 0.0
@@ -188,7 +121,7 @@ class Limit:
     def carries(self, seconds: float) -> float:
         """Return how many calls it lets through in that time, by the slowest operation; infinity: not known."""
         slowest_s = max((self.unloaded_s(name) or 0.0 for name in self.unloaded), default=0.0)
-        return max(self.limit, self.limit * seconds / max(slowest_s, LEAST_S)) if slowest_s else inf
+        return max(self.limit, self.limit * seconds / slowest_s) if slowest_s else inf
 
 
 def first(rules: Rules) -> Limit:
@@ -198,7 +131,7 @@ def first(rules: Rules) -> Limit:
 
 def tells(window: Window, limit: int) -> bool:
     """Return whether *window* is enough to judge by: calls that began together come back together, in lumps."""
-    good = _sum_of(answers.good for answers in window.operations.values())
+    good = added(answers.good for answers in window.operations.values())
     served, lost = sum(good.values()), sum(answers.lost for answers in window.operations.values())
     if window.lasted_s >= LONGEST_S or lost >= max(_LEAST_ANSWERS, served):
         return served + lost > 0
@@ -225,20 +158,31 @@ def after(known: Limit, window: Window, rules: Rules) -> Limit:
     if not look.is_known:
         return _searched(known, window, look, rules)
     known = replace(known, unloaded=_learnt(known, window, look))
-    floor = max(rules.least, min(_FLOOR, rules.most))
-    if look.ratio >= QUEUEING * look.doubt and not look.gained:
-        if known.limit <= floor:
-            return _slow_at_floor(known, look)
-        needed = round(look.needed * HEADROOM)
-        if not window.reached:
-            needed = max(needed, 2 * window.in_flight)
-        lowered = max(needed, known.limit // 4)
-        # Calls that were made under a higher limit come back slow, and then few: no reason for a small step more.
-        if lowered < known.limit * (1.0 if look.is_fresh else 0.75):
-            why = f"answers take {look.ratio:.1f} times {_shown(look.unloaded_s)}, what they take unloaded"
-            known = replace(known, queued=known.limit, queued_s=0.0, slow_at_floor=0, doubles_to=lowered)
-            return _lowered(known, lowered, why, rules)
-    return _raised(replace(known, slow_at_floor=0), window, look, rules)
+    if look.ratio < QUEUEING * look.doubt or look.gained:
+        known = replace(known, slow_at_floor=0, slow_from=0, slow_windows=0)
+    elif (found := _queued(known, window, look, rules)) is not None:
+        return found
+    return _raised(known, window, look, rules)
+
+
+def _queued(known: Limit, window: Window, look: "_Look", rules: Rules) -> Limit | None:
+    """Return the limit after answers that took too long, None: these are no reason to change it."""
+    known = _slow_as_before(known, look)
+    if known.slow_windows >= _SLOW_WINDOWS:  # so at twice the limit nothing waited either
+        limit = max(rules.least, min(rules.most, known.slow_from)) if window.reached else known.limit
+        return _new_measure(replace(known, limit=limit, age_s=0.0), look, "as slow with half as many in flight")
+    if known.limit <= max(rules.least, min(_FLOOR, rules.most)):
+        return _slow_at_floor(known, look)
+    needed = round(look.needed * HEADROOM)
+    if not window.reached:
+        needed = max(needed, 2 * window.in_flight)
+    lowered = max(needed, known.limit // 4)
+    # Calls that were made under a higher limit come back slow, and then few: no reason for a small step more.
+    if lowered >= known.limit * (1.0 if look.is_fresh else 0.75):
+        return None
+    why = f"answers take {look.ratio:.1f} times {_shown(look.unloaded_s)}, what they take unloaded"
+    known = replace(known, queued=known.limit, queued_s=0.0, slow_at_floor=0, doubles_to=lowered)
+    return _lowered(known, lowered, why, rules)
 
 
 def _lossy(known: Limit, look: "_Look", rules: Rules) -> Limit:
@@ -249,7 +193,7 @@ def _lossy(known: Limit, look: "_Look", rules: Rules) -> Limit:
     is_of_load = look.timed_out or look.share >= _MOSTLY_LOST or look.share < 0.75 * known.lossy_share
     if known.limit <= 0.6 * known.lossy_from and not is_of_load:
         return replace(known, reason=f"{why}; as many as at {known.lossy_from}", usual_loss=look.share)
-    lowered = max(int(known.limit * max(0.125, (1 - look.share) ** 2)), round(look.needed * 0.9))
+    lowered = max(int(known.limit * max(0.125, (1 - look.share) ** 2)), round(look.served * 0.9))
     return _lowered(known, min(int(known.limit * 0.9), lowered), why, rules)
 
 
@@ -258,6 +202,8 @@ class _Look:
 
     def __init__(self, known: Limit, window: Window) -> None:
         operations = window.operations
+        self.is_filled = window.reached and window.in_flight >= _FILLED * known.limit
+        """Whether the limit was reached, not just the share that one process has of it."""
         self.good = sum(answers.count for answers in operations.values())
         self.lost = sum(answers.lost for answers in operations.values())
         self.share = self.lost / max(1, self.lost + self.good)
@@ -266,7 +212,7 @@ class _Look:
         self.is_lossy = self.share > tolerated and not (self.lost == 1 and self.good)
         self.losses = ", ".join(_losses(operations.values()))
         served = {name: answers for name, answers in operations.items() if answers.count}
-        self.slowest_s = quantile_s(_sum_of(answers.good for answers in served.values()), 0.9) if served else 0.0
+        self.slowest_s = quantile_s(added(answers.good for answers in served.values()), 0.9) if served else 0.0
         self.medians = {name: quantile_s(answers.good, 0.5) for name, answers in served.items()}
         learnt = [name for name in served if sum(known.unloaded.get(name, {}).values()) >= _LEARNT]
         self.is_known = bool(learnt) or not served
@@ -283,15 +229,20 @@ class _Look:
         """By what factor the ratio may be wrong for want of answers, as far as they scatter."""
         self.unloaded_s = needed / told if told else 0.0
         # The very first calls find nothing in flight: until they are answered there is no rate.
-        empty_s = (
-            quantile_s(_sum_of(one.good for one in served.values()), 0.5) if served and not known.unloaded else 0.0
-        )
+        empty_s = quantile_s(added(one.good for one in served.values()), 0.5) if served and not known.unloaded else 0.0
         is_first = not known.was and known.age_s <= window.lasted_s
-        self.rate = self.good / max(window.lasted_s / 4, window.lasted_s - empty_s * is_first)
+        counted_s = max(window.lasted_s / 4, window.lasted_s - empty_s * is_first)
+        served_rate = self.good / counted_s
+        self.served = served_rate * self.unloaded_s
+        """Calls in flight that carry what was served, where none waits."""
+        full_s = min(window.in_flight, known.limit) * window.lasted_s
+        is_in_lumps = window.reached and 0 < window.busy_s < full_s
+        self.rate = served_rate * (full_s / window.busy_s if is_in_lumps else 1.0)
+        """Answers per second while the limit is reached: between two lumps of calls there is nothing to answer."""
         self.needed = self.rate * self.unloaded_s
-        self.is_fresh = known.age_s >= self.slowest_s
+        self.is_fresh = window.is_current and known.age_s >= self.slowest_s
         """Whether most of these calls were made under the limit in force."""
-        is_judged = known.was > 0 and self.is_fresh
+        is_judged = known.was > 0 and self.is_fresh and self.is_filled
         gain = self._gain(known) if is_judged else None
         self.gained = gain is not None and gain >= _MOST_OF_IT
         self.gained_nothing = gain is not None and gain < _NEXT_TO_NOTHING
@@ -311,11 +262,6 @@ def _losses(all_answers: Iterable[Answers]) -> Iterable[str]:
             yield f"{count} {said}"
 
 
-def _sum_of(histograms: Iterable[Histogram]) -> Histogram:
-    parts = (Counter({place: int(count) for place, count in one.items()}) for one in histograms)
-    return sum(parts, Counter())
-
-
 def _searched(known: Limit, window: Window, look: _Look, rules: Rules) -> Limit:
     """Return the limit while nothing is known of what answers take unloaded: where throughput follows the limit.
 
@@ -326,7 +272,7 @@ def _searched(known: Limit, window: Window, look: _Look, rules: Rules) -> Limit:
         if known.limit < known.was:  # the knee is between the two
             return replace(known, reason="answers wait for nobody here", was=0, doubles_to=known.was)
         return _raised(known, window, look, rules)
-    if not look.is_fresh:
+    if not look.is_fresh or not look.is_filled:
         return known
     if not known.was or known.was == known.limit:
         return _raised(known, window, look, rules)
@@ -366,15 +312,31 @@ def _slow_at_floor(known: Limit, look: _Look) -> Limit:
     """Return what to think of answers that are slow though next to nothing is in flight: in the end, that they are."""
     if known.slow_at_floor + 1 < _FLOOR_WINDOWS:
         return replace(known, reason="slow, though hardly anything is in flight", slow_at_floor=known.slow_at_floor + 1)
-    known = replace(known, doubles_to=inf)
+    return _new_measure(known, look, "as slow with hardly anything in flight")
+
+
+def _slow_as_before(known: Limit, look: _Look) -> Limit:
+    """Return what is known with how slow answers are, beside how slow they were at the limit where that began."""
+    if not look.is_fresh:
+        return known
+    least, most = (part * known.slow_ratio for part in _SAME)
+    is_same = known.slow_from and least <= look.ratio <= most
+    if not is_same and (not known.slow_from or look.ratio > known.slow_ratio):
+        return replace(known, slow_from=known.limit, slow_ratio=look.ratio, slow_windows=0)
+    is_half = is_same and known.limit * 2 <= known.slow_from
+    return replace(known, slow_windows=known.slow_windows + 1 if is_half else 0)
+
+
+def _new_measure(known: Limit, look: _Look, why: str) -> Limit:
     measured = {name: {bucket(median_s): float(_LEARNT)} for name, median_s in look.medians.items()}
-    why = "as slow with hardly anything in flight: that is its new measure"
-    return replace(known, reason=why, slow_at_floor=0, was=0, queued=0, unloaded={**known.unloaded, **measured})
+    known = replace(known, unloaded={**known.unloaded, **measured}, doubles_to=inf, was=0, queued=0)
+    known = replace(known, slow_at_floor=0, slow_from=0, slow_windows=0)
+    return replace(known, reason=f"{why}: that is its new measure")
 
 
 def _raised(known: Limit, window: Window, look: _Look, rules: Rules) -> Limit:
-    if not window.reached:
-        return replace(known, reason="not reached", was=0 if look.is_fresh else known.was)
+    if not look.is_filled:
+        return replace(known, reason="not reached", was=0 if look.is_fresh and not window.reached else known.was)
     if not look.is_fresh:
         return known
     is_calm = look.ratio <= CALM or look.gained

@@ -18,7 +18,7 @@ from enum import StrEnum
 from math import inf
 
 from shared.errors import BudgetSpentError, LedgerError
-from shared.lifecycle.concurrency import Answers, Window, bucket
+from shared.lifecycle.windows import Answers, Window, bucket
 from shared.personal import NOBODY, Company
 from shared.pipeline import Lane
 
@@ -85,19 +85,21 @@ class Slots:
     def __init__(self, limit: int) -> None:
         self.is_shared = False
         """Whether the limit is a share of one for all processes, which changes with how the other side answers."""
-        self._limit = limit
+        self._limit = self._of = limit
         self._in_flight = self._again = 0
         self._waiting: dict[tuple[Lane, bool], deque[asyncio.Future[None]]] = {
             (lane, again): deque() for lane in Lane for again in (False, True)
         }
         self._came: Counter[tuple[str, int | Came]] = Counter()
         self._peak = self._wanted = 0
+        self._busy_s = 0.0
+        self._counted_at = time.monotonic()
         self._was_reached = False
 
-    def share(self, limit: int) -> None:
-        """Take *limit* as this process's share from now on."""
+    def share(self, limit: int, of: int) -> None:
+        """Take *limit* as this process's share of the limit *of* for all, from now on."""
         self.is_shared = True
-        self._limit = limit
+        self._limit, self._of = limit, of
         self._call_next()
 
     async def take(self, within_s: float) -> None:
@@ -127,6 +129,7 @@ class Slots:
 
     def give_back(self) -> None:
         """Return a slot, in the context in which it was taken."""
+        self._count_busy()
         self._in_flight -= 1
         self._again -= calling.get().again
         self._call_next()
@@ -137,20 +140,25 @@ class Slots:
             return
         self._came[operation, bucket(took_s) if came is Came.GOOD else came] += 1
 
-    def window(self, lasted_s: float) -> tuple[Window, int]:
-        """Return what was counted in the last *lasted_s*, and how many slots were wanted at once; begin anew."""
+    def window(self, lasted_s: float) -> tuple[Window, int, int]:
+        """Return what was counted in the last *lasted_s*, and how many slots were wanted at once; begin anew.
+
+        Beside that the limit for all, of which this process had its share; that one changes between two windows.
+        """
         operations = {}
         for name in {operation for operation, _ in self._came}:
             mine = {what: count for (operation, what), count in self._came.items() if operation == name}
             lost = {came.value: mine.pop(came) for came in Came if came in mine}
             operations[name] = Answers({int(place): float(count) for place, count in mine.items()}, **lost)
-        window = Window(lasted_s, operations, self._peak, self._was_reached)
+        self._count_busy()
+        window = Window(lasted_s, operations, self._peak, self._was_reached, busy_s=self._busy_s)
+        self._busy_s = 0.0
         wanted = self._wanted
         self._came = Counter()
         self._peak = self._in_flight
         self._wanted = self._wanted_now()
         self._was_reached = self._wanted > self._in_flight
-        return window, wanted
+        return window, wanted, self._of
 
     def _wanted_now(self) -> int:
         return self._in_flight + sum(map(len, self._waiting.values()))
@@ -159,7 +167,13 @@ class Slots:
         is_in_turn = not again or self._again < max(1, self._limit // 2)
         return self._in_flight < self._limit and is_in_turn
 
+    def _count_busy(self) -> None:
+        now = time.monotonic()
+        self._busy_s += self._in_flight * (now - self._counted_at)
+        self._counted_at = now
+
     def _enter(self, *, again: bool) -> None:
+        self._count_busy()
         self._in_flight += 1
         self._again += again
         self._peak = max(self._peak, self._in_flight)

@@ -12,7 +12,8 @@ from shared.ledger import call_limits, spending
 from shared.ledger.call_limits import Shown
 from shared.ledger.engine import transaction
 from shared.ledger.spending import Budget
-from shared.lifecycle.concurrency import START, Answers, Rules, Window
+from shared.lifecycle.concurrency import START, Rules
+from shared.lifecycle.windows import Answers, Window
 from shared.pipeline import Lane, Stage
 from shared.settings import Settings
 from tests.road import Road
@@ -42,7 +43,7 @@ def test_metrics_count_what_happens_and_never_go_back(ledger: Engine, ledger_url
     road.note(stage="oic", state="pending")
     with transaction(ledger) as tx:
         spending.pay(tx, Budget(Stage.CROWDTWIST, 10_000, 0.2), Lane.LIVE, 2)
-        lost = Shown(Window(1.0, {"PUT": Answers(timed_out=9)}, 8, reached=True), 8)
+        lost = Shown(Window(1.0, {"PUT": Answers(timed_out=9)}, 8, reached=True), 8, START)
         call_limits.tell(tx, "w/1", 0, {Stage.CROWDTWIST: lost})
     road.sql("update call_limit set looked_at = looked_at - interval '1 s', upto = upto - interval '1 s'")
     with transaction(ledger) as tx:

@@ -2,22 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.lifecycle.concurrency import (
-    Answers,
-    Limit,
-    Rules,
-    Window,
-    after,
-    bucket,
-    first,
-    quantile_s,
-    tells,
-)
+from shared.lifecycle.concurrency import Limit, Rules, after, first, tells
+from shared.lifecycle.windows import Answers, Window, bucket, quantile_s
 from tests.knee import RULES, Second, System, drive, p95_s, per_second
 
 KNEES = [(4, 0.2), (10, 0.05), (30, 0.2), (100, 0.2), (100, 1.0), (250, 0.3)]
@@ -125,7 +117,32 @@ def test_a_system_that_is_slower_whatever_we_do_is_not_starved(factor: float) ->
 
     shown = drive(System(100), 150, known=settled(100), change=at(20, slow_down))
 
-    assert per_second(shown[100:]) >= 0.9 * 100 / (0.2 * factor)
+    assert per_second(shown[30:]) >= 0.9 * 100 / (0.2 * factor)
+
+
+def test_a_limit_that_one_process_alone_reached_is_not_judged_by_what_that_carried() -> None:
+    tried = replace(settled(100), limit=100, was=50, was_rate=250.0, age_s=5.0)
+    half_of_it = Window(1.0, {"PUT": Answers({bucket(0.28): 250.0})}, 50, reached=True)
+
+    assert after(tried, half_of_it, RULES).limit == 100
+    assert after(tried, replace(half_of_it, in_flight=100), RULES).limit == 50
+
+
+def test_calls_under_the_limit_before_say_nothing_of_the_one_in_force() -> None:
+    tried = replace(settled(100), limit=100, was=50, was_rate=250.0, age_s=5.0)
+    window = Window(1.0, {"PUT": Answers({bucket(0.28): 250.0})}, 100, reached=True, is_current=False)
+
+    assert after(tried, window, RULES) == replace(
+        after(tried, window, RULES), limit=100, was=50, backoffs=tried.backoffs
+    )
+    assert after(tried, replace(window, is_current=True), RULES).limit == 50
+
+
+def test_calls_that_come_in_lumps_are_not_taken_for_a_limit_that_carries_no_more() -> None:
+    tried = replace(settled(100), limit=100, was=50, was_rate=250.0, age_s=5.0)
+    half_the_time_idle = Window(1.0, {"PUT": Answers({bucket(0.2): 250.0})}, 100, reached=True, busy_s=50.0)
+
+    assert after(tried, half_the_time_idle, RULES).limit > 100
 
 
 def test_ten_times_the_capacity_is_used_within_a_minute() -> None:
@@ -196,6 +213,8 @@ windows = st.builds(
     st.dictionaries(st.sampled_from(["POST", "PUT", "GET", "PUT[]50"]), answers, max_size=4),
     st.integers(0, 400),
     st.booleans(),
+    st.booleans(),
+    st.floats(0.0, 400.0) | st.just(inf),
 )
 all_rules = st.builds(
     lambda least, more, cap: Rules(least, least + more, cap),

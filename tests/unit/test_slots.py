@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import BudgetSpentError, LeaseLostError, OutcomeUnknownError, StageError, UnreachableError
-from shared.lifecycle.concurrency import Answers, bucket, quantile_s
 from shared.lifecycle.shares import shares
+from shared.lifecycle.windows import Answers, bucket, quantile_s
 from shared.pipeline import Lane
 from shared.systems.answers import Answer, came_of
 from shared.systems.permits import Calling, Came, Slots, calling
@@ -31,7 +31,7 @@ def test_a_higher_share_lets_those_in_who_wait_first_come_first_served() -> None
     async def story() -> list[bool]:
         slots = Slots(1)
         tasks = await waiting(slots, 4)
-        slots.share(3)
+        slots.share(3, 3)
         await asyncio.sleep(0)
         found = [task.done() for task in tasks]
         for task in tasks:
@@ -105,7 +105,7 @@ def test_a_lower_share_lets_nobody_in_until_enough_are_back() -> None:
     async def story() -> list[bool]:
         slots = Slots(3)
         await waiting(slots, 3)
-        slots.share(1)
+        slots.share(1, 1)
         (late,) = await waiting(slots, 1)
         found = []
         for _ in range(3):
@@ -120,10 +120,10 @@ def test_a_lower_share_lets_nobody_in_until_enough_are_back() -> None:
 def test_no_share_lets_nobody_in() -> None:
     async def story() -> None:
         slots = Slots(5)
-        slots.share(0)
+        slots.share(0, 0)
         with pytest.raises(TimeoutError):
             await slots.take(0.01)
-        slots.share(1)
+        slots.share(1, 1)
         await slots.take(0.01)
 
     asyncio.run(story())
@@ -182,7 +182,7 @@ def test_a_window_tells_what_came_and_begins_anew() -> None:
         slots.note("PUT", Came.GOOD, 0.2)
         slots.note("PUT", Came.TIMED_OUT, 30.0)
         slots.note("POST", Came.UNSERVED, 0.01)
-        window, wanted = slots.window(1.5)
+        window, wanted, _ = slots.window(1.5)
         assert window.operations == {
             "PUT": Answers({bucket(0.2): 2.0}, timed_out=1),
             "POST": Answers(unserved=1),
@@ -193,7 +193,7 @@ def test_a_window_tells_what_came_and_begins_anew() -> None:
         await asyncio.gather(*late, return_exceptions=True)
         slots.give_back()
         slots.window(1.0)
-        window, wanted = slots.window(1.0)
+        window, wanted, _ = slots.window(1.0)
         assert (window.operations, window.in_flight, window.reached, wanted) == ({}, 1, False, 1)
 
     asyncio.run(story())
@@ -287,7 +287,7 @@ async def answering(after_s: float) -> AsyncIterator[Door]:
 def test_a_call_that_finds_no_slot_of_a_shared_limit_comes_again_at_no_cost() -> None:
     async def story() -> list[Answer | BaseException]:
         async with answering(after_s=0.3) as door:
-            door.slots.share(1)
+            door.slots.share(1, 1)
             return await asyncio.gather(
                 *(door.send(Request("GET", "/"), 0.4) for _ in range(2)), return_exceptions=True
             )

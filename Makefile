@@ -41,8 +41,8 @@ lint: setup ## format, lint, types, imports
 
 check: lint test ## exactly what CI runs: lint and every test
 
-bench: .venv/.bench ## against every peer and the bound, and under trouble; QUICK=1: the ratios alone
-	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick)
+bench: .venv/.bench ## against every peer and the bound, and under trouble; QUICK=1: the ratios alone; ONLY=reconcile: one part
+	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 profile: .venv/.bench ## a flame graph of worker, dispatcher and api under load, in .artifacts/
 	@$(BIN)/python -m tests.bench.flames

@@ -113,13 +113,20 @@ class StratumCount:
 
 def known(tx: Connection, numbers: Sequence[str]) -> dict[str, Known]:
     """Read what is known of these members; absent: nothing is."""
-    return {row.member_number: Known(*row) for row in tx.execute(_KNOWN, {"numbers": json_rows(set(numbers))})}
+    rows = tx.execute(_KNOWN, {"numbers": json_rows(set(numbers))}).all()
+    return {row[0]: Known(*row) for row in rows}
 
 
 def details(tx: Connection, numbers: Sequence[str]) -> dict[str, Details]:
     """Read what tells the differences of these members."""
-    rows = tx.execute(_DETAILS, {"numbers": json_rows(set(numbers))})
+    rows = tx.execute(_DETAILS, {"numbers": json_rows(set(numbers))}).all()
     return {row.member_number: Details(row.event, row.acknowledged_at, row.earlier) for row in rows}
+
+
+def acknowledged(tx: Connection, numbers: Sequence[str]) -> dict[str, datetime | None]:
+    """Read when CrowdTwist acknowledged these members last, as `details` does, and no more than that."""
+    rows = tx.execute(_ACKNOWLEDGED, {"numbers": json_rows(set(numbers))}).all()
+    return {row.member_number: row.acknowledged_at for row in rows}
 
 
 def members_of_users(tx: Connection, user_ids: Sequence[int]) -> dict[int, str]:
@@ -136,7 +143,7 @@ def see(tx: Connection, run_id: int, seed: int, seen: Sequence[Sighting]) -> int
 
 def seen(tx: Connection, run_id: int, numbers: Sequence[str]) -> dict[str, Sighting]:
     """Return how each of these members was seen, of those that were."""
-    rows = tx.execute(_SEEN, {"run_id": run_id, "numbers": json_rows(set(numbers))})
+    rows = tx.execute(_SEEN, {"run_id": run_id, "numbers": json_rows(set(numbers))}).all()
     return {row.member_number: _sighting(row) for row in rows}
 
 
@@ -214,9 +221,10 @@ def forget(tx: Connection, *, limit: int) -> int:
 
 
 def _sighting(row: Any) -> Sighting:  # noqa: ANN401  # a row of the table
-    return Sighting(**{name: getattr(row, name) for name in Sighting.__dataclass_fields__})
+    return Sighting(*(getattr(row, name) for name in _SIGHTING))
 
 
+_SIGHTING = tuple(Sighting.__dataclass_fields__)
 _NUMBERS = "(select json_array_elements_text(cast(:numbers as json)))"
 _KNOWN = text(f"""
     select m.member_number, m.row_id, m.newest_id, m.newest_operation, m.newest_modification, m.newest_occurred_at,
@@ -241,13 +249,17 @@ _KNOWN = text(f"""
     where m.member_number = any(array{_NUMBERS})
 """)
 # When CrowdTwist took it is the line of that stage; where that is pruned, when Siebel was told of it.
-_DETAILS = text(f"""
-    select m.member_number, {event_sql("p")} as event,
+_ACKNOWLEDGED_AT = """
            coalesce((select max(l.at) from activity l
                      where l.instance_id = m.applied_id and l.stage = 'crowdtwist' and l.code is null
                        and (l.calls_json is not null or l.calls is not null)),
                     (select i.finished_at from instance i where i.id = m.applied_id),
-                    case when m.told_id >= m.applied_id then m.told_at end) as acknowledged_at,
+                    case when m.told_id >= m.applied_id then m.told_at end) as acknowledged_at"""
+_ACKNOWLEDGED = text(f"""
+    select m.member_number, {_ACKNOWLEDGED_AT} from member m where m.member_number = any(array{_NUMBERS})
+""")
+_DETAILS = text(f"""
+    select m.member_number, {event_sql("p")} as event, {_ACKNOWLEDGED_AT},
            array(select {user_sql("u")} from instance i join mapping u on u.instance_id = i.id
                  where i.member_number = m.member_number and i.id < m.applied_id order by i.id desc limit 5) as earlier
     from member m left join payload p on p.instance_id = m.newest_id

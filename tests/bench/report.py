@@ -81,6 +81,16 @@ _TABLE = {
         "budget_used_ratio": Goal(at_least=0.98),
         "budget_overruns": Goal(at_most=0),
     },
+    "reconcile 100,000 members, 8,000 of them differ: wrong; calls over its share; its process, MB": {
+        "reconcile_wrong": Goal(at_most=0),
+        "reconcile_share_overruns": Goal(at_most=0),
+        "reconcile_rss_mb": Goal(at_most=300),
+    },
+    "live changes meanwhile: p95 against without a run; a second; rows of both files a second": {
+        "reconcile_live_p95_ratio": Goal(at_most=1.1),
+        "reconcile_live_per_s": Goal(at_least=49),
+        "reconcile_feed_rows_per_s": Goal(at_least=20_000),
+    },
 }
 GOALS = {key: goal for goals in _TABLE.values() for key, goal in goals.items()}
 """The figures of `bench.json`, in its order; null: not measured in that run."""

@@ -63,6 +63,26 @@ def test_a_repair_is_planned_then_made_then_followed_and_recorded(api: httpx.Cli
     assert line == f"repair, the workflow was inactive: job {job['job_id']}, 2"
 
 
+def test_who_knows_which_of_two_masters_wins_forces_a_repair_and_the_audit_says_so(
+    api: httpx.Client, road: Road, oscar: httpx.Client
+) -> None:
+    differs(road, "M-1", "never_sent", run=reconciled(road), repairs_so_far=2)
+    asked = {"run": "1", "class": ["never_sent"]}
+    counts = [
+        api.post("/v1/repairs", json=asked | {"dry_run": True, "force": force}).json()["counts"]["send"]
+        for force in (False, True)
+    ]
+    assert counts == [1, 2]
+    plan = "/reconciliations/1/repair?class=never_sent"
+    assert "1: two masters fight" in said(oscar.get(plan))
+    assert f'href="{plan}&amp;force=yes"' in oscar.get(plan).text
+    assert "Also what two masters fight about" in said(oscar.get(f"{plan}&force=yes"))
+    assert api.post("/v1/repairs", json=asked | {"reason": "Siebel wins", "force": True}).json()["total"] == 2
+    turn(road)
+    assert road.sql("select count(*) from job_item where state in ('sent', 'planned')") == [2]
+    assert road.sql("select asked from operator_action where what = 'repair'") == [asked | {"force": True}]
+
+
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [

@@ -182,22 +182,14 @@ class Carrier:
         with transaction(self._ledger) as tx:
             sides = self._sides(tx)
             known = sightings.known(tx, [*numbers, *absent])
-            unlike = [
-                row.record.member_number or ""
-                for row in rows
-                if looks.is_unlike(
-                    sides.in_siebel(row.record, known.get(row.record.member_number or "")),
-                    known.get(row.record.member_number or ""),
-                )
-            ]
-            details = sightings.details(tx, unlike) if unlike else {}
+            said = [sides.in_siebel(row.record, known.get(row.record.member_number or "")) for row in rows]
             seen = [
                 found
-                for row in rows
+                for row, siebel in zip(rows, said, strict=True)
                 if (number := row.record.member_number) is not None
-                and (found := looks.first_at_row(sides, row, known.get(number), details.get(number))) is not None
+                and (found := looks.first_at_row(sides, row, siebel, known.get(number))) is not None
             ]
-            members = sum(sides.is_member(row.record) for row in rows)
+            members = sum(siebel.is_member for siebel in said)
             seen += [looks.not_in_siebel(known[number]) for number in absent if number in known]
             seen += [looks.unread(number) for number in unread]
             self._write(tx, seen)
@@ -231,7 +223,7 @@ class Carrier:
             if self._turn.is_whole:
                 sightings.see(tx, self._turn.id, self._turn.seed, fresh)
                 seen |= {one.member_number: one for one in fresh}
-            acknowledged = {number: one.acknowledged_at for number, one in sightings.details(tx, list(seen)).items()}
+            acknowledged = sightings.acknowledged(tx, list(seen))
             changed = [
                 looks.first_at_user(sides, one, users[number], known.get(number), users[number])
                 for number, one in seen.items()

@@ -46,15 +46,17 @@ def is_unlike(siebel: InSiebel, known: Known | None) -> bool:
     return siebel.is_member and (known is None or known.newest_id is None or bool(siebel.unlike or siebel.status))
 
 
-def first_at_row(sides: Sides, row: Row, known: Known | None, details: Details | None) -> Sighting | None:
-    """Return what the first look at a row of Siebel comes to; None: it is not of a member that is synced."""
+def first_at_row(sides: Sides, row: Row, siebel: InSiebel, known: Known | None) -> Sighting | None:
+    """Return what the first look at a row of Siebel comes to; None: it is not of a member that is synced.
+
+    Shape: *siebel* what it says beside what is *known*; in which field it is unlike counts for nothing yet.
+    """
     record, page = row.record, row.page
     number = record.member_number
     if number is None:
         return None
     if record.event is None and not record.is_deleted:
         return Sighting(number, Stratum.LONG_UNTOUCHED, page, record.row_id, outcome=Outcome.UNREAD)
-    siebel = sides.in_siebel(record, known, details)
     if not siebel.is_member:
         return None
     stratum = stratum_of(sides.standing(known, siebel))

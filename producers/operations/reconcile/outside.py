@@ -39,6 +39,8 @@ _CHUNK_MAX = 64
 _NAP_MAX_S = 30.0
 _WHILE_DOWN_S = 2.0
 _PACE_S = 0.25
+_SPREAD = 0.6
+"""Over which part of its time a chunk of calls goes out, one after the other; the rest is for what comes of them."""
 
 
 def share_per_minute(of: Settings, share: float) -> float:
@@ -129,7 +131,8 @@ class Outside:
         """
         found: list[User | Unread | None] = []
         for start in range(0, len(numbers), self.chunk):
-            calls = [partial(self._find, one) for one in numbers[start : start + self.chunk]]
+            some = numbers[start : start + self.chunk]
+            calls = [partial(self._find, one, place) for place, one in enumerate(some)]
             found += await self._each(Stage.CROWDTWIST, calls)
         return found
 
@@ -158,7 +161,8 @@ class Outside:
     async def _read_row(self, number: str, row_id: str | None) -> Row | None:
         return await self._siebel.read(self._siebel.exchange(), number, row_id)
 
-    async def _find(self, number: str) -> User | None:
+    async def _find(self, number: str, place: int) -> User | None:
+        await asyncio.sleep(place * _SPREAD * 60 / self.per_minute)
         return await self._crowdtwist.find(self._crowdtwist.exchange(), number)
 
     async def _each(self, stage: Stage, calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T | Unread]:

@@ -20,7 +20,7 @@ from shared.ledger.sightings import RECENT_H, Details, Known
 from shared.personal import marked, unmarked, values_of
 from shared.pipeline import State
 from shared.settings import Settings
-from shared.systems.crowdtwist import User, echoed, is_as_sent
+from shared.systems.crowdtwist import User, echoed, is_as_sent, same
 
 _INDIVIDUAL = "individual"
 _CLOCKS = timedelta(seconds=5)
@@ -175,6 +175,8 @@ def _unlike_event(record: SiebelRecord, details: Details | None) -> list[Unlike]
 
 
 def _unlike_shown(record: SiebelRecord | None, user: User, then: Mapping[str, Any]) -> list[Unlike]:
+    if all(user[name] == value or same(name, value, user[name]) for name, value in then.items() if name in user):
+        return []
     found = compared(record, None, user, then)
     return [Unlike(one.field, one.siebel, one.crowdtwist, one.acknowledged) for one in found if one.in_crowdtwist]
 

@@ -1,0 +1,227 @@
+"""A full run over 100,000 members, 1,000 differences of each class, live changes at 50/s meanwhile; then from files.
+
+What else is on the machine slows all of it, so what counts are ratios: live events beside a run to live events without
+one, half of them before it and half after.  The simulators are Python and take their part of the machine too.
+"""
+
+import csv
+import statistics
+import time
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from producers.operations.job_control import Operator
+from producers.operations.reconcile import runs
+from producers.operations.reconcile.files import crowdtwist_file, siebel_file
+from producers.operations.reconcile.runs import Ask
+from shared.ledger import reconciliations
+from shared.ledger.engine import transaction
+from shared.ledger.reconciliations import Run
+from shared.reconciling import Phase, RunState, Side
+from shared.settings import Settings
+from tests.bench.drain import say
+from tests.bench.programme import Changes, Programme, Window, World, made, outside, window
+from tests.bench.rig import Rig, scratch_home
+from tests.bench.scenarios import Options, Start
+
+TITLE = "reconcile: 100,000 members, 1,000 differences of each class, 50 live changes a second"
+KEYS: Sequence[str] = (
+    "reconcile_wrong",
+    "reconcile_live_p95_ratio",
+    "reconcile_live_per_s",
+    "reconcile_share_overruns",
+    "reconcile_feed_rows_per_s",
+    "reconcile_rss_mb",
+)
+_MEMBERS = 100_000
+_OF_CLASS = 1_000
+_ALONE_S = 60.0
+_PER_MINUTE = 60_000
+_SHARE = 0.3
+_SETTLE_S = 30.0
+_WITHIN_S = 3_600.0
+_OPERATOR = Operator("bench", "operator")
+
+
+def run(start: Start, options: Options) -> dict[str, float]:
+    """Plant, measure live events alone, beside a full run, and alone again; then compare the same from files."""
+    members, of_class = options.scaled(_MEMBERS, 2_000), options.scaled(_OF_CLASS, 10)
+    alone_s = max(10.0, _ALONE_S * min(1.0, options.scale * 4))
+    with start() as on, scratch_home() as home, outside(home) as world:
+        settings = _settings(world)
+        programme = made(on, world, settings, members=members, of_class=of_class)
+        say(f"{len(programme.siebel):,} members in Siebel, {len(programme.crowdtwist):,} in CrowdTwist")
+        with (
+            on.ours("dispatcher", settings=settings),
+            on.ours("worker", "--lane", "live", settings=settings),
+            on.ours("worker", "--lane", "bulk", settings=settings),
+        ):
+            changes = Changes(on, world, programme)
+            time.sleep(5)  # warm
+            before = _alone(on, alone_s)
+            began = datetime.now(UTC)
+            done, seen = _carried(on, world, settings, Ask(full=True))
+            beside = window(on, began, datetime.now(UTC))
+            after = _alone(on, alone_s)
+            changes.stop()
+            figures = _judged(on, programme, done) | _compared(before, beside, after)
+            figures["reconcile_share_overruns"] = float(seen.overruns)
+            say(f"{seen.gets:,} GETs to CrowdTwist, at most {seen.most:,} in 60 s; the share is {_allowed():,}")
+            figures["reconcile_feed_rows_per_s"], rss_mb = _from_files(on, world, home, settings, programme)
+            figures["reconcile_rss_mb"] = max(seen.rss_mb, rss_mb)
+    return figures
+
+
+def _settings(world: World) -> dict[str, str]:
+    return {
+        "CROWDTWIST__BASE_URL": world.crowdtwist_url,
+        "CROWDTWIST__API_KEY": "sandbox-key",
+        "CROWDTWIST__BUDGET_PER_MINUTE": str(_PER_MINUTE),
+        "SIEBEL__BASE_URL": world.siebel_url,
+        "SIEBEL__USERNAME": "SADMIN",
+        "SIEBEL__PASSWORD": "SADMIN",
+        "RECONCILE__SHARE": str(_SHARE),
+        "RECONCILE__SETTLE_S": str(_SETTLE_S),
+        "RECONCILE__EVERY_H": "0",
+    }
+
+
+def _allowed() -> int:
+    return int(_PER_MINUTE * _SHARE)
+
+
+def _alone(on: Rig, seconds: float) -> Window:
+    began = datetime.now(UTC)
+    time.sleep(seconds)
+    return window(on, began, datetime.now(UTC))
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was seen of a run from outside, each second.
+
+    Shape: *phases* seconds in each; *most* GETs that CrowdTwist had in any 60 s; *rss_mb* the most that the process of
+    the run had.
+    """
+
+    gets: int = 0
+    most: int = 0
+    rss_mb: float = 0.0
+    phases: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def overruns(self) -> int:
+        """Calls above the share."""
+        return max(0, self.most - _allowed())
+
+
+def _carried(on: Rig, world: World, settings: Mapping[str, str], ask: Ask) -> tuple[Run, Seen]:
+    """Have a run made and carried on to its end."""
+    of = _as_settings(on, settings)
+    seen = Seen()
+    last: deque[tuple[float, int]] = deque()
+    at_first = int(world.crowdtwist.state("crowdtwist")["gets"])
+    begun = runs.start(on.ledger, _OPERATOR, ask, of)
+    deadline, looked_at = time.monotonic() + _WITHIN_S, time.monotonic()
+    while not (run := runs.read(on.ledger, int(begun.id)) or begun).over:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the run took longer than {_WITHIN_S:g} s: {run.phase}, {run.progress}")
+        time.sleep(0.25)
+        now = time.monotonic()
+        seen.phases[run.phase] = seen.phases.get(run.phase, 0.0) + now - looked_at
+        looked_at = now
+        seen.gets = int(world.crowdtwist.state("crowdtwist")["gets"]) - at_first
+        last.append((now, seen.gets))
+        while last[0][0] < now - 60:
+            last.popleft()
+        seen.most = max(seen.most, last[-1][1] - last[0][1])
+        seen.rss_mb = max([seen.rss_mb, *_carrier_mb(on)])
+    took = ", ".join(f"{phase} {seconds:.0f} s" for phase, seconds in seen.phases.items())
+    say(f"run {run.id} {run.state}{f' ({run.why})' if run.why else ''}: {took}; calls {dict(run.calls)}")
+    if run.state != RunState.DONE:
+        raise TimeoutError(f"the run is {run.state}: {run.why}")
+    return run, seen
+
+
+def _carrier_mb(on: Rig) -> list[float]:
+    found = []
+    for pid in on.accounts.pids("dispatcher")[1:]:
+        with suppress(psutil.NoSuchProcess):
+            found.append(psutil.Process(pid).memory_info().rss / 1e6)
+    return found
+
+
+def _as_settings(on: Rig, settings: Mapping[str, str]) -> Settings:
+    said: dict[str, object] = {"ledger_url": on.ledger_url}
+    for name, value in settings.items():
+        section, _, key = name.lower().partition("__")
+        of = said.setdefault(section, {})
+        if isinstance(of, dict):
+            of[key] = value
+    return Settings(_env_file=None, **said)  # type: ignore[arg-type]
+
+
+def _judged(on: Rig, programme: Programme, run: Run) -> dict[str, float]:
+    """Count who was not found, or found by another class, and who was found and does not differ."""
+    with transaction(on.ledger) as tx:
+        items = reconciliations.differences(tx, int(run.id), limit=10_000_000).items
+    found = {(one.member_number, one.drift_class) for one in items}
+    planted = {(number, of.value) for number, of in programme.planted.items()}
+    missed, false = planted - found, found - planted
+    say(f"{len(planted & found):,} of {len(planted):,} right; {len(missed)} missed, {len(false)} false; {run.meaning}")
+    for name, some in (("missed", missed), ("false", false)):
+        if some:
+            say(f"{name}: {dict(Counter(of for _, of in some))}, like {sorted(some)[:3]}")
+    return {"reconcile_wrong": float(len(missed | false))}
+
+
+def _compared(before: Window, beside: Window, after: Window) -> dict[str, float]:
+    alone_ms = statistics.mean((before.p95_ms, after.p95_ms))
+    for name, one in (("before", before), ("beside", beside), ("after", after)):
+        said = f"{one.events:,} live events, {one.per_s:.1f}/s, p95 {one.p95_ms:.0f} ms, {one.completed:.1%} completed"
+        say(f"{name}: {said}")
+    return {"reconcile_live_p95_ratio": beside.p95_ms / alone_ms, "reconcile_live_per_s": beside.per_s}
+
+
+def _from_files(
+    on: Rig, world: World, home: Path, settings: Mapping[str, str], programme: Programme
+) -> tuple[float, float]:
+    """Compare the same from files of both sides; return rows per second until all were looked at once, and MB.
+
+    Whoever differs is looked at again in the systems, within the share: that is no work on rows.
+    """
+    siebel, profiles = home / "members.csv", home / "profiles.csv"
+    rows = _written(siebel, [_exported(row) for row in programme.siebel.values()])
+    rows += _written(profiles, [_profile(user) for user in programme.crowdtwist.values()])
+    of = _as_settings(on, settings)
+    began = time.monotonic()
+    with siebel_file(siebel, of) as members, crowdtwist_file(profiles) as users:
+        _, seen = _carried(on, world, settings, Ask(files={Side.SIEBEL: members, Side.CROWDTWIST: users}))
+    whole_s = time.monotonic() - began
+    asked_s = sum(seen.phases.get(phase, 0.0) for phase in (Phase.CROWDTWIST, Phase.SECOND))
+    say(f"{rows:,} rows of files in {whole_s:.1f} s, {asked_s:.1f} s of it a second look at whoever differs")
+    return rows / (whole_s - asked_s), seen.rss_mb
+
+
+def _exported(row: Mapping[str, str]) -> dict[str, str]:
+    named = {"row_id": "Row Id", "member_number": "Member Number"}
+    return {named.get(name, name): value for name, value in row.items()}
+
+
+def _profile(user: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in user.items() if not isinstance(value, dict | list)}
+
+
+def _written(path: Path, rows: Sequence[Mapping[str, object]]) -> int:
+    columns = list(dict.fromkeys(name for row in rows[:1_000] for name in row))
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, columns, restval="", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    return len(rows)

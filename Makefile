@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint check bench profile lock clean
+.PHONY: help setup demo up test lint check bench profile chaos lock clean
 PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
@@ -7,7 +7,7 @@ export PYTHONUNBUFFERED := 1
 export PYTHONDONTWRITEBYTECODE :=
 
 help: ## show this list
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.stamp ## build .venv from deploy/requirements.lock
 
@@ -46,6 +46,9 @@ bench: .venv/.bench ## against every peer and the bound, and under trouble; QUIC
 
 profile: .venv/.bench ## a flame graph of worker, dispatcher and api under load, in .artifacts/
 	@$(BIN)/python -m tests.bench.flames
+
+chaos: setup ## the product under everything that can break, judged by the journals outside; SECONDS=600 SEED=…
+	@$(BIN)/python -m tests.chaos.suite --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
 
 lock: setup ## rewrite the locks in deploy/ from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \

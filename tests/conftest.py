@@ -31,7 +31,7 @@ _LONGEST = (
     "test_up", "test_healing", "test_pipeline",
     "test_demo", "test_doctor", "test_embedded_servers",
     "test_console_in_browser", "test_budget", "test_email_addresses",
-    "test_console_outlives_its_api", "test_newest_wins", "test_kill_anything",
+    "test_console_outlives_its_api", "test_newest_wins", "test_chaos",
     "test_api_schemathesis", "test_rabbitmq", "test_forged_messages",
     "test_flower_in_browser", "test_poison_or_outage", "test_revealing",
     "test_ports", "test_ipv6", "test_feedback",

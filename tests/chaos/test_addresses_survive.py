@@ -2,9 +2,20 @@
 
 import time
 
-from tests.chaos.test_kill_anything import SETTINGS
 from tests.rig import Pipeline, eventually, member_event
 
+SETTINGS = {
+    "MEMBERSYNC_DISPATCHER__LEASE_S": "8",
+    "MEMBERSYNC_DISPATCHER__UNBEGUN_LEASE_S": "3",
+    "MEMBERSYNC_OIC__TIMEOUT_S": "2",
+    "MEMBERSYNC_CROWDTWIST__TIMEOUT_S": "2",
+    "MEMBERSYNC_SIEBEL__TIMEOUT_S": "2",
+    "MEMBERSYNC_CROWDTWIST__PROBE_FIRST_S": "0.2",
+    "MEMBERSYNC_SIEBEL__PROBE_FIRST_S": "0.2",
+    "MEMBERSYNC_CROWDTWIST__SETTLE_S": "1",
+    "MEMBERSYNC_SIEBEL__SETTLE_S": "1",
+    "MEMBERSYNC_SIEBEL__REPORT_AFTER_S": "0",
+}
 COUNT = 6
 NUMBERS = [f"M-{at}" for at in range(COUNT)]
 HAVE = [f"a{at}@example.org" for at in range(COUNT)]

@@ -18,7 +18,7 @@
 | `membersync_mail_unsent` | gauge | mails that the mail server has not taken yet |
 | `membersync_mail_oldest_seconds` | gauge | age of the oldest of them, s; 0: there is none |
 | `membersync_snapshot_oldest_seconds` | gauge | age of the oldest snapshot that anybody holds, s |
-| `membersync_guard_held{guard,stage}` | gauge | members that a guard holds: `flood`, of one Data Error |
+| `membersync_guard_held{guard,stage}` | gauge | members that a guard holds: `flood`, `mass_change`, `blanking` |
 | `membersync_cases{kind}` | gauge | open cases: members whose newest event is a Data Error |
 | `membersync_reconcile_age_seconds` | gauge | since a reconciliation of all members came to its end, s |
 | `membersync_drift_ratio{class,bound}` | gauge | what it found, in parts of all members: `estimate`, `low`, `high` |
@@ -64,6 +64,7 @@ from shared.ledger.reconciliations import Watched
 from shared.ledger.records import Backlog, ConnectionState, DeadLetters, Process
 from shared.ledger.tallies import BOUNDS_S, OUTCOMES, WAIT_BOUNDS_S, Tally, WaitTotal, tallies, wait_totals
 from shared.lifecycle.cases import CaseKind
+from shared.lifecycle.mass_changes import Change
 from shared.pipeline import FAILURE_STATUS, QUEUED, Lane, Stage, State
 from shared.settings import Settings
 
@@ -128,7 +129,8 @@ class LedgerCollector(Collector):
         yield _processes(look)
         what = "Age of the oldest snapshot of the ledger that anybody holds"
         yield GaugeMetricFamily("membersync_snapshot_oldest_seconds", what, look.snapshot_oldest_s)
-        held = {("flood", str(stage)): 0 for stage in FAILURE_STATUS}
+        held = {(guards.FLOOD, str(stage)): 0 for stage in FAILURE_STATUS}
+        held |= {(str(change), str(Stage.OIC)): 0 for change in Change}
         for hold in look.guards:
             held[hold.kind, hold.stage] = held.get((hold.kind, hold.stage), 0) + hold.held
         yield _family(

@@ -1,6 +1,6 @@
 """Every setting, one class per concern; the only place that reads the environment.
 
-The connections' classes are in `shared.connection_settings`.
+The connections' classes are in `shared.connection_settings`, the guards' in `shared.guard_settings`.
 
 Names: `MEMBERSYNC_` prefix, `__` between levels (`MEMBERSYNC_CROWDTWIST__API_KEY`).  Units stand at the end of a name
 (`_s` seconds, `_bytes`).  `(A)` marks a default that the public record of Siebel, OIC or CrowdTwist does not settle.
@@ -18,7 +18,7 @@ from pydantic_settings import SettingsError as UnreadError
 
 from shared import hosts
 from shared.connection_settings import Connection, CrowdTwistSettings, OicSettings, SiebelSettings
-from shared.lifecycle.floods import FloodRules
+from shared.guard_settings import GuardSettings
 from shared.lifecycle.incidents import IncidentRules
 from shared.pipeline import Lane, Stage
 from shared.reconciling import DriftClass
@@ -173,38 +173,6 @@ class WorkerSettings(BaseModel):
     calls_in_flight: int = Field(
         200, ge=1, description="calls that one process makes at once to a connection that is not ADAPTIVE"
     )
-
-
-class GuardSettings(BaseModel):
-    """What is not believed."""
-
-    future_s: float = Field(
-        300, ge=0, description="s; an event that occurred further ahead of the ledger's clock is refused"
-    )
-    same_error_count: int = Field(
-        50, ge=0, description="members; more that meet one Data Error within the window are held, not told; 0: never"
-    )
-    same_error_share: float = Field(
-        0.2, gt=0, le=1, description="part of what went out in the window that must have met it, too"
-    )
-    same_error_window_s: float = Field(600, ge=60, le=43_200, description="s; the window")
-    same_error_try_s: float = Field(
-        600, ge=1, description="s; one that is held is sent again by itself, then each time twice as long apart"
-    )
-    same_error_held_max_s: float = Field(
-        86_400, gt=0, description="s; what is held for longer, and nobody decides, is told after all"
-    )
-
-    @property
-    def flood_rules(self) -> FloodRules:
-        """When a Data Error is a flood, and for how long its members are held."""
-        return FloodRules(
-            self.same_error_count,
-            self.same_error_share,
-            self.same_error_window_s,
-            self.same_error_try_s,
-            self.same_error_held_max_s,
-        )
 
 
 class IncidentsSettings(BaseModel):

@@ -10,7 +10,7 @@ from shared.instances import Failed, Result, Work
 from shared.ledger import guards
 from shared.ledger.engine import transaction
 from shared.ledger.guards import Hold
-from shared.ledger.transitions import floods
+from shared.ledger.transitions import holds
 from shared.lifecycle.floods import FloodRules
 from shared.pipeline import Stage
 from tests.inside import MadeUp, travel, well, worker
@@ -60,7 +60,7 @@ class Flood:
         while quiet < 3:
             travel(self.ledger)
             with transaction(self.ledger) as tx:
-                floods.turn(tx, rules)
+                holds.turn(tx, rules)
             self.road.turn()
             quiet = 0 if self.road.sql(MOVES) else quiet + 1
 

@@ -89,7 +89,7 @@ async def post_member_events(
         await anyio.to_thread.run_sync(_keep, ledger, too_large, sender)
         raise
     forced_by = (who.name, who.role) if who.may(Right.OPERATE) else None
-    rules = IntakeRules(lane, settings.program_id, settings.guard.future_s, forced_by)
+    rules = IntakeRules.of(settings, lane, forced_by=forced_by)
 
     def read() -> list[Position]:
         items = _read(settings, request.headers.get("content-type", ""), body, sender)

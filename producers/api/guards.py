@@ -60,7 +60,7 @@ _CONDEMNED = {
     responses={**answered("A page of holds", HoldPage, {"items": [_HOLD], "next": None}), **LISTED},
 )
 def list_guards(request: Request, _: Reader, page: Paged) -> Response:
-    """List the holds: a flood of one Data Error, whose members are held instead of told."""
+    """List the holds: a flood of one Data Error, whose members are held instead of told; a mass change, not sent."""
     return json_answer(guard_control.holds(ledger_of(request), limit=page.limit, before=page.before))
 
 
@@ -92,7 +92,7 @@ def release_guard(
     hold_id: HoldId,
     body: Annotated[PauseBody, Depends(body_of(PauseBody))],
 ) -> Response:
-    """Send them again from the start, first 1, then 10, then the rest; who meets the cause again is held again."""
+    """Send them from the start, first 1, then 10, then the rest; who meets a flood's cause again is held again."""
     return _answer(guard_control.release(ledger_of(request), operator, hold_id, body.reason))
 
 
@@ -108,7 +108,7 @@ def discard_guard(
     hold_id: HoldId,
     body: Annotated[PauseBody, Depends(body_of(PauseBody))],
 ) -> Response:
-    """Let them be Data Errors, which Siebel is told; who meets the cause within a day is told too."""
+    """Let a flood be Data Errors, which Siebel is told, for a day; drop a mass change, and nobody is told."""
     return _answer(guard_control.discard(ledger_of(request), operator, hold_id, body.reason))
 
 

@@ -20,7 +20,7 @@ from producers.cli.terminal import (
     plain,
     print_rows,
 )
-from producers.operations import advice, guard_control
+from producers.operations import guard_control, hold_advice
 from producers.operations.reads import LIMIT_DEFAULT, id_of
 from shared.ledger.engine import engine
 from shared.ledger.guards import Hold
@@ -79,11 +79,11 @@ def guards(  # noqa: PLR0913  # its options
 
 def _print(rows: Sequence[Hold]) -> None:
     """Print the holds, and below those that are open what can be done about them."""
-    print_rows(rows, _HOLDS, texts=["the same Data Error"], expendable=["told before", "decided by"])
+    print_rows(rows, _HOLDS, texts=["what"], expendable=["too late for", "decided by"])
     out = console()
     for row in rows:
         if row.ended_at is None:
-            out.print(plain(f"guard {row.id}: {advice.about_hold(row)}"), soft_wrap=True)
+            out.print(plain(f"guard {row.id}: {hold_advice.about_hold(row)}"), soft_wrap=True)
             if row.answer:
                 out.print(plain(f"guard {row.id}: the last release: {row.answer}"), soft_wrap=True)
 
@@ -92,10 +92,10 @@ _HOLDS: Columns[Hold] = {
     "guard": lambda row: row.id,
     "state": lambda row: coloured(row.state),
     "stage": lambda row: spoken(row.stage),
-    "the same Data Error": lambda row: row.message,
+    "what": lambda row: row.message,
     "held": lambda row: row.held,
     "opened on": lambda row: f"{row.alike} of {row.went_out}",
-    "told before": lambda row: row.told,
+    "too late for": lambda row: row.told,
     "since": lambda row: instant(row.opened_at),
     "decided by": lambda row: row.decided_by or "",
 }

@@ -102,7 +102,7 @@ def _into_ledger(lane: Lane) -> _Way:
     settings = with_ledger()
     ledger = engine(settings.require_ledger())
     who = operator()
-    rules = IntakeRules(lane, settings.program_id, settings.guard.future_s, forced_by=(who.name, who.role))
+    rules = IntakeRules.of(settings, lane, forced_by=(who.name, who.role))
     return _Way(
         lambda items, sender: accept(ledger, items, rules, sender),
         partial(member_of, ledger),

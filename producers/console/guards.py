@@ -11,7 +11,7 @@ from producers.console.rendering import page, redirect
 from producers.console.selection import cursor_of
 from producers.console.session import Form, Posted, Visitor, operates
 from producers.http.request import ProblemError, ledger_of, settings_of
-from producers.operations import advice, guard_control
+from producers.operations import guard_control, hold_advice
 from producers.operations.connection_control import REASON_MAX
 from producers.operations.guard_control import DISCARD, RELEASE, Decided
 from producers.operations.job_control import AskError, Operator
@@ -81,6 +81,6 @@ def _content(request: Request, before: int | None) -> dict[str, Any]:
         "holds": found.items,
         "next": found.next,
         "before": before,
-        "advice": advice,
+        "advice": hold_advice,
         "guard": settings_of(request).guard,
     }

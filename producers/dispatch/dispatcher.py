@@ -24,7 +24,7 @@ from shared.ledger import agenda, call_limits, connections, heartbeats, spending
 from shared.ledger.connections import Gate
 from shared.ledger.engine import Transaction, engine, in_halves, statements, transaction, wait_for_call, wake_calls
 from shared.ledger.front import Front
-from shared.ledger.transitions import attempts, claims, errands, floods, outages, requeues
+from shared.ledger.transitions import attempts, claims, errands, holds, outages, requeues
 from shared.ledger.transitions.claims import Claimed
 from shared.ledger.transitions.job_turns import Caps
 from shared.ledger.transitions.outages import Hold, Lease
@@ -97,7 +97,7 @@ class Dispatcher:
         self._prune_at = 0.0
         self._who = heartbeats.dispatcher()
         self._beat_at = 0.0
-        self._has_floods = False
+        self._has_holds = False
 
     def run(self, stop: threading.Event) -> None:
         """Take turns until *stop*; a ledger or broker that is away is waited for, not died of."""
@@ -149,11 +149,11 @@ class Dispatcher:
         is_busy |= self._tend(gates, todo.held)
         if todo.jobs:
             is_busy |= self._carry_on_jobs()
-        if is_tick or self._has_floods:
-            self._has_floods = self._tend_floods()
+        if is_tick or self._has_holds:
+            self._has_holds = self._tend_holds()
         self._beat()
         self._prune()
-        return is_busy or self._has_floods
+        return is_busy or self._has_holds
 
     def _rest(self, frees: Mapping[Lane, int], full: Collection[Lane]) -> None:
         """Rest, where lanes are *full* and more of them is due, until workers have taken some of it."""
@@ -292,10 +292,10 @@ class Dispatcher:
             log.warning("a job's turn met another transaction, and is taken again", cause=str(error))
             return False
 
-    def _tend_floods(self) -> bool:
+    def _tend_holds(self) -> bool:
         """Take what guards hold further, as was decided; say whether there is more at once."""
         with transaction(self._ledger) as tx:
-            return floods.turn(tx, self._settings.guard.flood_rules)
+            return holds.turn(tx, self._settings.guard.flood_rules)
 
     def _publish_all(self, claimed: Mapping[tuple[Lane, Stage], Sequence[Claimed]], token: int) -> bool:
         """Publish what was claimed, live before bulk; once the broker does not take a batch, what is left is let go."""
@@ -366,7 +366,7 @@ class Dispatcher:
             pruned = claims.prune(tx, days=self._settings.dispatcher.retention_days, limit=_PRUNE_SIZE)
             heartbeats.prune(tx)
             call_limits.forget(tx)
-            floods.prune(tx, days=self._settings.dispatcher.retention_days)
+            holds.prune(tx, days=self._settings.dispatcher.retention_days)
         if pruned:
             log.info("pruned", instances=pruned)
         if pruned == _PRUNE_SIZE:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from producers.doctor.check import Finding, Subject, UnlookedError, fail, ok, warn
-from producers.operations import advice
+from producers.operations import hold_advice
 from producers.operations.reconcile import runs
 from producers.operations.verdict import MAIL_LATE_S, Verdict, standing, unseen
 from shared.errors import LedgerError
@@ -151,8 +151,10 @@ def look_at_guards(subject: Subject) -> list[Finding]:
             GUARDS,
             f"guard {one.id}, at {spoken(one.stage)}",
             f"{one.held} held since {one.opened_at:%Y-%m-%d %H:%MZ}, {one.state}: {one.message}",
-            "one Data Error of many at once looks like a broken mapping; they are not told, and not in sync",
-            f"{advice.about_hold(one)} `membersync guards release {one.id} --reason …`",
+            "one Data Error of many at once looks like a broken mapping; they are not told, and not in sync"
+            if one.kind == guards.FLOOD
+            else "so many at once look like a broken job or view in Siebel; nothing of it is sent",
+            f"{hold_advice.about_hold(one)} `membersync guards release {one.id} --reason …`",
         )
         for one in found
     ]

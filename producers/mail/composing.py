@@ -11,10 +11,10 @@ from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from producers.operations import advice
+from producers.operations import advice, hold_advice
 from producers.operations.advice import Step
 from shared.errors import OURS
-from shared.ledger.guards import Hold
+from shared.ledger.guards import FLOOD, Hold
 from shared.ledger.mail import HELD_MAX, Change, ComposedMail, Digest, Failure, Kind
 from shared.ledger.reconciliations import Run, Watched
 from shared.ledger.snapshots import SnapshotHolder
@@ -137,18 +137,21 @@ def of_snapshots(holders: Sequence[SnapshotHolder], settings: Settings, *, now: 
 def of_hold(hold: Hold, settings: Settings, *, now: datetime) -> ComposedMail:
     """Compose the mail about what a guard has begun to hold."""
     system = SYSTEMS[Stage(hold.stage)]
-    facts = (
-        ("Held since", _instant(hold.opened_at)),
-        ("Data Error", hold.message),
-        ("Refused at", system),
-        ("Opened on", f"{hold.alike} of {hold.went_out} members"),
-        ("Held by now", _many(hold.held, "member")),
-        ("Told before", _many(hold.told, "member")),
-    )
-    section = Section(advice.FLOOD, advice.decide(hold, settings.guard), f"{settings.api.url}/guards")
-    subject = f"guard {hold.id} holds members: one Data Error of many at {system}"
-    headline = f"Many members meet the same Data Error at {system}: they are held, and Siebel is not told."
-    return rendered(Content(Kind.GUARD, subject, headline, facts, (section,)), written=_instant(now))
+    facts = [("Held since", _instant(hold.opened_at))]
+    if hold.kind == FLOOD:
+        subject = f"guard {hold.id} holds members: one Data Error of many at {system}"
+        headline = f"Many members meet the same Data Error at {system}: they are held, and Siebel is not told."
+        facts += [("Data Error", hold.message), ("Refused at", system)]
+        facts += [("Opened on", f"{hold.alike} of {hold.went_out} members")]
+    else:
+        subject = f"guard {hold.id} holds members: {hold.message}"
+        headline = f"Too many {hold.message} at once: they are held, and nothing of it is sent."
+        facts += [("Opened on", f"{hold.alike} of {hold.went_out} active members")]
+    facts += [("Held by now", _many(hold.held, "member"))]
+    facts += [("Told before" if hold.kind == FLOOD else "Too late for", _many(hold.told, "member"))]
+    steps = hold_advice.decide(hold, settings.guard)
+    section = Section(hold_advice.GUARDED[hold.kind], steps, f"{settings.api.url}/guards")
+    return rendered(Content(Kind.GUARD, subject, headline, tuple(facts), (section,)), written=_instant(now))
 
 
 def of_run(run: Run, settings: Settings, *, now: datetime) -> ComposedMail:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 from shared.errors import DataError
 from shared.ledger.causes import Alike
-from shared.ledger.guards import Hold, HoldState
 from shared.ledger.snapshots import Holds, SnapshotHolder
 from shared.pipeline import FAILURE_STATUS, SYSTEMS, Stage
-from shared.settings import GuardSettings, Settings
+from shared.settings import Settings
 
 _FIELDS: tuple[tuple[str, str], ...] = (
     (r"e-?mail", "Email Address of the member's contact"),
@@ -334,50 +333,6 @@ HELD = (
     "slower by the minute, and tables grow. Nothing is lost."
 )
 """What it means that somebody holds an old snapshot of the ledger."""
-
-
-FLOOD = (
-    "So many members were refused for the same cause at once that the mapping, a lookup row or a rule is broken rather "
-    "than the members. They are held and not told; Siebel shows of them what it showed before. All others go on."
-)
-"""What it means that a guard holds a flood of one Data Error."""
-
-
-def about_hold(hold: Hold) -> str:
-    """Say what can be done about what a guard holds, and what becomes of it where nobody does anything."""
-    members = f"{hold.held} member{'' if hold.held == 1 else 's'}"
-    match hold.state:
-        case HoldState.HOLDING:
-            return (
-                f"Mend the mapping, then release: {members} sent again from the start, first 1, then 10, then all. "
-                f"Or discard: {members} told Data Error."
-                + (f" Requeue the {hold.told} that were told before, from the start." if hold.told else "")
-            )
-        case HoldState.RELEASING:
-            return f"Job {hold.job_id} sends them again; {members} still held, and again whoever meets it again."
-        case _:
-            return f"{members} yet to be told."
-
-
-def decide(hold: Hold, of: GuardSettings) -> tuple[Step, ...]:
-    """Say how to decide about what a guard holds."""
-    by_itself = (
-        f"If nobody decides, one of them is tried from time to time, and the rest follow when it gets through; after "
-        f"{of.same_error_held_max_s / 3600:.3g} h they are told Data Error."
-    )
-    return (
-        Step("See what is held, and what one of them looks like:", ("membersync guards",)),
-        Step("Mend what is broken (a lookup row, a setting of MEMBERSYNC_OIC__, the flow in OIC), restart workers."),
-        Step(
-            "Then release them. If it was not mended, the first stops the rest, and they are held as before:",
-            (f'membersync guards release {hold.id} --reason "the lookup row is mended"',),
-        ),
-        Step(
-            "Only if the members are wrong indeed, have Siebel told:",
-            (f'membersync guards discard {hold.id} --reason "wrong in Siebel"',),
-        ),
-        Step(by_itself),
-    )
 
 
 def let_go(holder: SnapshotHolder) -> str:

@@ -10,13 +10,13 @@ from shared.ledger import guards
 from shared.ledger.engine import Ledger, repeated, transaction
 from shared.ledger.guards import Hold, HoldPage
 from shared.ledger.jobs import Action, record
-from shared.ledger.transitions import floods
-from shared.ledger.transitions.floods import Decision
+from shared.ledger.transitions import holds as decisions
+from shared.ledger.transitions.holds import Decision
 from shared.masking import mask_text
 
 RELEASE, DISCARD = "release guard", "discard guard"
 """What the audit calls them."""
-_DOES = {RELEASE: floods.release, DISCARD: floods.condemn}
+_DOES = {RELEASE: decisions.release, DISCARD: decisions.condemn}
 
 
 @dataclass(frozen=True, slots=True)

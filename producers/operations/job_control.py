@@ -299,7 +299,7 @@ def send_again(ledger: Ledger, operator: Operator, number: str, reason: str, set
         raise AskError("member", "no event of this member was to be sent so far")
     again = {**found.event, "event_id": f"again-{found.instance_id}-{token_hex(6)}", "force": True}
     event = parse_event(again, max_bytes=_ANY_SIZE)
-    rules = IntakeRules(Lane.LIVE, settings.program_id, settings.guard.future_s)
+    rules = IntakeRules.of(settings, Lane.LIVE)
     (receipt,) = accept(ledger, [(0, event)], rules)
     answer = f"instance {receipt.instance_id}" if receipt.instance_id else f"{receipt.outcome}: {receipt.reason}"
     asked = {"number": number, "instance_id": found.instance_id}

@@ -18,6 +18,7 @@ from shared.errors import LedgerError, LedgerSlowError, SettingsInvalidError
 from shared.ledger import causes, views
 from shared.ledger.causes import Alike
 from shared.ledger.engine import Transaction
+from shared.ledger.guards import FLOOD
 from shared.ledger.heartbeats import dispatchers, is_at_work, silent, workers
 from shared.ledger.records import ConnectionState, Overview, Process
 from shared.lifecycle.breaker import ramp
@@ -277,7 +278,10 @@ def _of_guards(found: Overview) -> Iterator[Trouble]:
     """Say what guards hold: somebody has to decide, unless it is decided already."""
     for hold in found.guards:
         what = f"{_many(hold.held, 'member')} held by guard {hold.id} since {_at(hold.opened_at, found.at)}"
-        what += f": one Data Error of many at once, which looks like a broken mapping: {hold.message}"
+        if hold.kind == FLOOD:
+            what += f": one Data Error of many at once, which looks like a broken mapping: {hold.message}"
+        else:
+            what += f": {hold.message}, too many at once: {hold.alike} of {hold.went_out} that are active"
         level = Level.PERSON if hold.waits_for_decision else Level.WAITS
         todo = "see `membersync guards`" if hold.waits_for_decision else f"{hold.state}, as {hold.decided_by} decided"
         yield Trouble(level, what, hold.opened_at, hold.held, todo, "a guard holds")

@@ -7,14 +7,15 @@ of the same members committed; a read in the same statement as the lock would no
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from sqlalchemy import Connection, text
 
 from shared.events import Version
 from shared.ledger.engine import json_lines, json_rows
-from shared.ledger.people import key_sql
+from shared.ledger.people import event_sql, key_sql
 from shared.ledger.transitions.member_queue import IS_QUEUED
+from shared.lifecycle.mass_changes import shown_of
 from shared.pipeline import State
 
 
@@ -24,6 +25,8 @@ class Queued:
 
     instance_id: int
     failing: bool
+    cleared: int = 0
+    """What its event takes from the member, which nobody outside has taken yet."""
 
 
 @dataclass(slots=True)
@@ -42,6 +45,18 @@ class Standing:
     synced: bool = False
     running: bool = False
     queued: Queued | None = None
+    shown: int | None = None
+    """What the newest event shows of the member (`shared.lifecycle.mass_changes`); None: not known."""
+
+    @property
+    def had(self) -> int | None:
+        """What the member shows outside, before the next event: what is queued has been taken from nobody yet."""
+        return None if self.shown is None else self.shown | (self.queued.cleared if self.queued else 0)
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether its newest event came before it was noted what events show."""
+        return self.newest is not None and self.shown is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +68,11 @@ class Known:
 
 
 class NewInstance(TypedDict):
-    """An instance to be written.  *reason* says why it will not be sent, None when it will."""
+    """An instance to be written.
+
+    Shape: *reason* says why it will not be sent, None when it will; *cleared* what it takes from its member, as bits,
+    absent: nothing.
+    """
 
     instance_id: int
     event_id: str
@@ -67,6 +86,7 @@ class NewInstance(TypedDict):
     occurred_at: datetime
     state: State
     reason: str | None
+    cleared: NotRequired[int]
 
 
 class Newest(TypedDict):
@@ -81,6 +101,7 @@ class Newest(TypedDict):
     row_id: str | None
     sequence_from: datetime | None
     email: str
+    shown: int | None
 
 
 def lock_members(tx: Connection, member_numbers: Sequence[str]) -> None:
@@ -104,10 +125,17 @@ def standings(tx: Connection, member_numbers: Sequence[str]) -> dict[str, Standi
             applied_hash=row.applied_hash,
             synced=row.synced,
             running=row.running,
-            queued=Queued(row.queued_id, row.failing) if row.queued_id else None,
+            queued=Queued(row.queued_id, row.failing, row.cleared or 0) if row.queued_id else None,
+            shown=row.shown,
         )
         for row in rows
     }
+
+
+def shown_before(tx: Connection, member_numbers: Sequence[str]) -> dict[str, int]:
+    """Return what the newest events of these members show, of those that came before that was noted."""
+    rows = tx.execute(_SHOWN_BEFORE, {"numbers": json_rows(member_numbers)})
+    return {row.member_number: shown_of(row.operation, row.member or {}) for row in rows}
 
 
 def row_owners(tx: Connection, row_ids: Sequence[str]) -> dict[str, str]:
@@ -153,14 +181,19 @@ _LOCK_MEMBERS = text("""
 """)
 _STANDINGS = text(f"""
     select m.member_number, m.newest_modification, m.newest_occurred_at, m.newest_occurred_until, m.newest_operation,
-           m.row_id, m.sequence_from, m.applied_hash, m.synced,
-           q.id as queued_id, r.id is not null or m.errand_id is not null as running,
+           m.row_id, m.sequence_from, m.applied_hash, m.synced, m.shown,
+           q.id as queued_id, q.cleared, r.id is not null or m.errand_id is not null as running,
            q.failing_since is not null and q.failed_stage in ('oic', 'crowdtwist') as failing
     from member m
     left join lateral (select * from instance i where i.member_number = m.member_number and i.state in ({IS_QUEUED})
                        limit 1) as q on true
     left join lateral (select id from instance i where i.member_number = m.member_number and i.state = 'running'
                        limit 1) as r on true
+    where m.member_number = any(array(select json_array_elements_text(cast(:numbers as json))))
+""")
+_SHOWN_BEFORE = text(f"""
+    select m.member_number, m.newest_operation as operation, {event_sql("p")}->'member' as member
+    from member m join payload p on p.instance_id = m.newest_id
     where m.member_number = any(array(select json_array_elements_text(cast(:numbers as json))))
 """)
 _ROW_OWNERS = text("""
@@ -183,25 +216,26 @@ _INSERT = text(f"""
             json_to_recordset(cast(:rows as json))
                 as (instance_id bigint, event_id text, event_hash text, content_hash text, member_number text,
                     operation text, lane text, origin text, modification bigint, occurred_at timestamptz, state text,
-                    reason text),
+                    reason text, cleared int),
             string_to_table(:events, chr(10))
         ) as r
     ), instances as (
         insert into instance (id, event_id, event_hash, content_hash, member_number, operation, lane, origin,
-                              modification, occurred_at, accepted_at, state, reason, due_at, finished_at)
+                              modification, occurred_at, accepted_at, state, reason, due_at, finished_at,
+                              cleared)
         select instance_id, event_id, decode(event_hash, 'hex'), decode(content_hash, 'hex'), member_number, operation,
                lane, origin, modification, occurred_at, :now, state, reason, :now,
-               case when state = 'pending' then null else cast(:now as timestamptz) end
+               case when state = 'pending' then null else cast(:now as timestamptz) end, cleared
         from arrived
     ), newest as (
         update member m
         set newest_id = r.instance_id, newest_operation = r.operation, newest_modification = r.modification,
             newest_occurred_at = r.occurred_at, newest_occurred_until = r.occurred_until, row_id = r.row_id,
-            sequence_from = r.sequence_from, email_key = {key_sql("r.email")}
+            sequence_from = r.sequence_from, email_key = {key_sql("r.email")}, shown = r.shown
         from json_to_recordset(cast(:newest as json))
              as r (member_number text, instance_id bigint, operation text, modification bigint,
                    occurred_at timestamptz, occurred_until timestamptz, row_id text, sequence_from timestamptz,
-                   email text)
+                   email text, shown int)
         where m.member_number = r.member_number
     ), lines as (
         insert into activity (instance_id, state, what)

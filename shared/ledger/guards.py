@@ -7,6 +7,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from shared.lifecycle.mass_changes import Change
+
+FLOOD = "flood"
+"""The kind of a hold of one Data Error."""
+KINDS = (FLOOD, *Change)
+"""What guards hold."""
+
 
 class HoldState(StrEnum):
     """Where a hold is in its life.  Who meets its cause is held while it is `holding` or `releasing`."""
@@ -17,7 +24,7 @@ class HoldState(StrEnum):
     RELEASED = "released"
     """Nothing of it is left: its members got through, or something newer of theirs did."""
     DISCARDING = "discarding"
-    """Condemned: its members are being told."""
+    """Condemned: its members are being told; of a mass change, dropped."""
     DISCARDED = "discarded"
 
 
@@ -25,10 +32,12 @@ class HoldState(StrEnum):
 class Hold:
     """A hold of a guard.
 
-    Shape: *kind* `flood`; *message* the Data Error without what differs from member to member; *alike* members had met
+    Shape: *kind* `flood`: *message* the Data Error without what differs from member to member; *alike* members had met
     it within the window, of *went_out* that the stage decided on, when the hold was opened, and *told* of them had been
-    told by then; *held* members it holds now; *try_at* when the next one is sent again by itself, null: none is;
-    *job_id* the newest requeue that was to release it, and *answer* what came of that.
+    told by then.  *kind* `mass_change` or `blanking`: *message* what changes; *alike* members had changed so within the
+    window, of *went_out* that the ledger knew as active, and for *told* of them it was too late.  *held* members it
+    holds now; *try_at* when the next one is sent again by itself, null: none is; *job_id* the newest requeue that was
+    to release it, and *answer* what came of that.
     """
 
     id: str
@@ -98,7 +107,7 @@ def _hold(row: Row[Any]) -> Hold:
     return Hold(
         id=str(row.id),
         job_id=None if row.job_id is None else str(row.job_id),
-        try_at=row.try_at if row.state == HoldState.HOLDING else None,
+        try_at=row.try_at if row.state == HoldState.HOLDING and row.kind == FLOOD else None,
         **{name: getattr(row, name) for name in names},
     )
 

@@ -47,6 +47,22 @@ def test_files_of_every_kind_are_taken_in_and_what_is_refused_is_named(
     assert "99/99" not in ran.err
 
 
+def test_an_event_of_the_future_is_refused_by_field_in_files_of_every_kind_and_the_others_are_taken_in(
+    cli: Terminal, tmp_path: Path
+) -> None:
+    far, rest = "2199-01-01T00:00:00Z", ",Lee"
+    ahead = {**EVENT, "event_id": "E-2", "occurred_at": far}
+    (tmp_path / "m.json").write_text(json.dumps([EVENT, ahead]), encoding="utf-8")
+    (tmp_path / "m.ndjson").write_text(f"{json.dumps(ahead)}\n", encoding="utf-8")
+    (tmp_path / "m.csv").write_text(f"Member Number,Updated,Last Name\nC-1,{far}{rest}\nC-2,{rest}\n", encoding="utf-8")
+    member = "<Member_spcNumber>X-1</Member_spcNumber>"
+    (tmp_path / "m.xml").write_text(XML.replace(member, f"{member}<Updated>{far}</Updated>"), encoding="utf-8")
+    ran = cli("produce", *(tmp_path / f"m.{kind}" for kind in ("json", "ndjson", "csv", "xml")))
+    assert (ran.code, ran.out.strip()) == (1, "2 accepted, 4 refused")
+    assert ran.err.count("more than MEMBERSYNC_GUARD__FUTURE_S (300) allows") == 4
+    assert ran.err.count("occurred_at: lies ") == 4
+
+
 def test_standard_input_is_a_file_too(ledger_url: str, ledger: Engine) -> None:
     with running("produce", "-", "--json", "--lane", "bulk", MEMBERSYNC_LEDGER_URL=ledger_url) as process:
         out, _ = process.communicate(json.dumps(EVENT), timeout=60)

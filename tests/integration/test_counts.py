@@ -198,7 +198,7 @@ class _Counting:
             some = numbers[start : start + BATCH]
             events = [member_event(f"{series}-{number}", minute, last_name=f"Lee {minute}") for number in some]
             items = [(position, parse_event(event, max_bytes=64_000)) for position, event in enumerate(events)]
-            accept(engine(self._intake.url), items, IntakeRules(Lane.BULK))
+            accept(engine(self._intake.url), items, IntakeRules.of(settings(), Lane.BULK))
 
     def _start_workers(self) -> None:
         self._pipeline.settings["MEMBERSYNC_WORKER__PATIENCE_S"] = "30"  # no straggler on a busy machine

@@ -12,7 +12,7 @@ from producers.mail.mailer import Mailer
 from producers.operations import cases
 from producers.operations.cases import Sees
 from shared.ledger.engine import transaction
-from shared.ledger.transitions import floods
+from shared.ledger.transitions import holds
 from shared.settings import MailSettings, Settings
 from tests.calling import assert_problem
 from tests.console import post, said
@@ -145,8 +145,8 @@ def test_metric_doctor_and_one_mail_tell_of_it(held: Flood, client: httpx.Client
 
 def test_two_dispatchers_take_turns_on_one_hold(held: Flood, ledger: Engine) -> None:
     with transaction(ledger) as one, transaction(ledger) as other:
-        floods.release(one, 1, floods.Decision("ann", "mended"))
-        assert not floods.turn(other, RULES)
+        holds.release(one, 1, holds.Decision("ann", "mended"))
+        assert not holds.turn(other, RULES)
     held.refused = {}
     held.travel()
     assert held.hold.state == "released"

@@ -7,12 +7,12 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from shared.errors import DataError
+from shared.guard_settings import GuardSettings
 from shared.instances import Done, Failed, Result, Work
 from shared.lifecycle.floods import FloodRules, decided, fingerprint, held_back, is_flood, message_of, met
 from shared.lifecycle.retry import RetryPolicy
 from shared.lifecycle.verdicts import Advanced, Ending, Parked, Rules, conclude
 from shared.pipeline import Stage, State, SyncStatus
-from shared.settings import GuardSettings
 from tests.road import OUTAGE
 
 RULES = FloodRules(count=50, share=0.2, window_s=600, try_s=600, held_max_s=86_400)

@@ -114,8 +114,7 @@ class Repairer:
     def _take_in(self, made: Sequence[_Made]) -> None:
         """Let intake judge the events, and note what became of each difference."""
         events = {place: one.event for place, one in enumerate(made) if one.event is not None}
-        future_s = self._settings.guard.future_s
-        rules = IntakeRules(Lane.BULK, self._settings.program_id, future_s, origin=Origin.RECONCILE)
+        rules = IntakeRules.of(self._settings, Lane.BULK, origin=Origin.RECONCILE)
         receipts = {one.position: one for one in accept(self._ledger, list(events.items()), rules)}
         read = [_read(one, receipts.get(place)) for place, one in enumerate(made)]
         with transaction(self._ledger) as tx:

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, SmallInteger, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from shared.ledger.guards import HoldState
+from shared.ledger.guards import KINDS, HoldState
 from shared.ledger.models.pipeline import INSTANT, Base, one_of
 from shared.pipeline import STAGES
 
@@ -15,7 +15,7 @@ class GuardHold(Base):
 
     __tablename__ = "guard_hold"
     __table_args__ = (
-        CheckConstraint("kind = 'flood'", "guard_hold_kind"),
+        CheckConstraint(one_of("kind", KINDS), "guard_hold_kind"),
         CheckConstraint(one_of("state", tuple(HoldState)), "guard_hold_state"),
         CheckConstraint(one_of("stage", STAGES), "guard_hold_stage"),
         CheckConstraint("(state in ('released', 'discarded')) = (ended_at is not null)", "guard_hold_end"),
@@ -39,9 +39,9 @@ class GuardHold(Base):
     alike: Mapped[int]
     """Members that met it within the window, when the hold was opened."""
     went_out: Mapped[int] = mapped_column(BigInteger)
-    """Members that the stage decided on within the same window."""
+    """Members that the stage decided on within the same window; of a mass change, members known as active."""
     told: Mapped[int]
-    """Members that had been told by then."""
+    """Members that had been told by then; of a mass change, for whom it was too late."""
     opened_at: Mapped[datetime] = mapped_column(INSTANT, server_default=text("now()"))
     mailed: Mapped[bool] = mapped_column(server_default=text("false"))
     tries: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
@@ -65,3 +65,13 @@ class FloodCount(Base):
     fingerprint: Mapped[str] = mapped_column(Text, primary_key=True)
     at: Mapped[datetime] = mapped_column(INSTANT, primary_key=True)
     count: Mapped[int]
+
+
+class ProgrammeSize(Base):
+    """How many members were known as active when they were last counted: one row, or none."""
+
+    __tablename__ = "programme_size"
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    members: Mapped[int] = mapped_column(BigInteger)
+    counted_at: Mapped[datetime] = mapped_column(INSTANT)

@@ -96,6 +96,8 @@ class Member(Base):
     told_at: Mapped[datetime | None] = mapped_column(INSTANT)
     errand_id: Mapped[int | None] = mapped_column(BigInteger)
     """The errand that is out for it: while there is one, no instance of it goes out."""
+    shown: Mapped[int | None]
+    """What its newest accepted event shows, as bits (`shared.lifecycle.mass_changes`); null: not noted yet."""
 
 
 class Instance(Base):
@@ -140,6 +142,7 @@ class Instance(Base):
             postgresql_where=text("state = 'held' and hold_id is null"),
         ),
         Index("instance_guarded", "hold_id", "id", postgresql_where=text("state = 'held' and hold_id is not null")),
+        Index("instance_clears", "accepted_at", postgresql_where=text("cleared is not null")),
         Index("instance_of_member", "member_number", "id"),
         Index(
             "instance_address_pending", "id", postgresql_where=text("state = 'waiting' and code = 'address_pending'")
@@ -197,6 +200,8 @@ class Instance(Base):
     finished_at: Mapped[datetime | None] = mapped_column(INSTANT)
     hold_id: Mapped[int | None] = mapped_column(BigInteger)
     """The guard's hold that it is held by, where no connection is the reason."""
+    cleared: Mapped[int | None]
+    """What its event takes from the member, as bits (`shared.lifecycle.mass_changes`); null: nothing."""
 
 
 class ErrandRow(Base):

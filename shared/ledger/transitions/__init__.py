@@ -17,7 +17,9 @@
 | waiting                | waiting, due now: an address is free     | worker             | member_queue.WAKE      |
 | rejected               | pending: an address is free              | worker, dispatcher | member_queue.SEND_...  |
 | running                | held, with the id of a guard's hold      | worker             | attempts.PARK          |
-| held by a guard        | pending, to be told: a Data Error        | dispatcher         | floods.TELL            |
+| queued                 | held, with the id of a guard's hold      | intake             | mass_changes.HOLD      |
+| held by a guard        | pending, to be told: a Data Error        | dispatcher         | holds.TELL             |
+| held by a guard        | discarded: part of a mass change         | dispatcher         | holds.DROP             |
 | dead, rejected, held   | pending, superseded                      | requeue            | requeue_sql.SEND       |
 | pending, held          | where it was before                      | requeue that stops | requeue_sql.PUT_BACK   |
 | completed              | rejected                                 | resend, worker     | resends.CONDEMN        |

@@ -9,6 +9,7 @@
 | `membersync_pending{lane,stage,state}` | gauge | instances that are not finished |
 | `membersync_oldest_seconds{lane,state}` | gauge | the same: age of the oldest, s since acceptance; 0: there is none |
 | `membersync_connection_up{name}` | gauge | 1: neither paused nor its breaker open |
+| `membersync_maintenance{name}` | gauge | 1: a planned window lasts, and nobody need be alarmed |
 | `membersync_budget_used_ratio{name}` | gauge | calls paid for in the last minute (61 s), in parts of the budget |
 | `membersync_call_limit{name}` | gauge | calls in flight that the connection takes, as far as is known |
 | `membersync_calls_in_flight{name}` | gauge | calls of all workers in flight at once, at most in the last second |
@@ -118,6 +119,11 @@ class LedgerCollector(Collector):
         what = "Whether calls go out: the connection is neither paused nor down"
         up = {(row.name,): float(row.state == "up") for row in look.connections}
         yield _family(GaugeMetricFamily, "membersync_connection_up", what, ["name"], up)
+        what = "Whether a planned window of the connection lasts"
+        lasting = {
+            (row.name,): int(bool(row.maintenance and row.maintenance.state == "active")) for row in look.connections
+        }
+        yield _family(GaugeMetricFamily, "membersync_maintenance", what, ["name"], lasting)
         what = "Calls that count in any 60 s, in parts of the budget"
         used = {(row.name,): row.budget.used / row.budget.per_minute for row in look.connections if row.budget}
         yield _family(GaugeMetricFamily, "membersync_budget_used_ratio", what, ["name"], used)

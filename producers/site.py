@@ -12,12 +12,14 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
 from producers.api import (
+    approvals,
     cases,
     dead_letters,
     description,
     events,
     guards,
     incidents,
+    maintenance,
     reads,
     reconciliations,
     repairs,
@@ -73,7 +75,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     request.install_problems(app)
     app.add_middleware(Heads)
     app.add_middleware(Envelope)
-    for part in (events, reads, cases, dead_letters, guards, repairs, reconciliations, incidents, watching):
+    operating = dead_letters, guards, approvals, repairs, reconciliations, maintenance
+    for part in (events, reads, cases, *operating, incidents, watching):
         app.routes.extend(part.router.routes)  # including a router would work each of them out anew
     description.install(app)
     console.install(app)

@@ -193,6 +193,14 @@ class IncidentsSettings(BaseModel):
         return IncidentRules(self.flap_s, self.cause_count, self.cause_share, self.cause_window_s)
 
 
+class OperationsSettings(BaseModel):
+    """What operators may do alone."""
+
+    approval_above: int = Field(
+        0, ge=0, description="instances; a requeue, discard, resend, repair or guard's decision on more waits; 0: none"
+    )
+
+
 class CasesSettings(BaseModel):
     """Data Errors as cases, and who has an address that was refused."""
 
@@ -307,6 +315,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     guard: GuardSettings = Field(default_factory=GuardSettings)
     incidents: IncidentsSettings = Field(default_factory=IncidentsSettings)
+    operations: OperationsSettings = Field(default_factory=OperationsSettings)
     cases: CasesSettings = Field(default_factory=CasesSettings)
     reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
     mail: MailSettings = Field(default_factory=MailSettings)

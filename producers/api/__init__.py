@@ -9,6 +9,8 @@
 | `repairs`      | resends: what CrowdTwist may have lost is sent once more                             |
 | `guards`       | what guards hold: a flood of one Data Error; release, discard                        |
 | `incidents`    | what went wrong for a while, and what it cost                                        |
+| `approvals`    | what waits for a second person; approve, refuse                                      |
+| `maintenance`  | planned windows of the connections                                                   |
 | `watching`     | status, throughput and connections for people; probes and metrics for machines       |
 | `description`  | what `/openapi.json` says, what intake takes with it; `examples` of answers           |
 

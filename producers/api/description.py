@@ -300,7 +300,7 @@ _TAGS = {
     "cases": "Data Errors as cases: of which kind, who is in the way, who must do what.",
     "repairing": "Dead letters, the jobs that requeue or discard them, what CrowdTwist lost, what guards hold.",
     "reconciling": "Siebel, CrowdTwist and ledger compared: runs with their figures, and the differences they found.",
-    "connections": "The outside systems: how they stand; test, pause, resume.",
+    "connections": "The outside systems: how they stand; test, pause, resume; planned windows.",
     "watching": "How it goes, and how it went.",
     "audit": "What operators did, what they were not allowed to do, and who was shown people unmasked.",
     "probes": "For machines that watch.",

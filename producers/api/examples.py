@@ -223,6 +223,7 @@ CONNECTION: dict[str, Any] = {
     "suspects": 0,
     "suspects_given_up": 0,
     "wait_until": None,
+    "maintenance": None,
     "budget": {
         "per_minute": 10_000,
         "used": 1200,
@@ -304,6 +305,7 @@ STATUS: dict[str, Any] = {
     "unsent_mail": {"count": 0, "since": None},
     "held_snapshots": {"over_s": 300, "holders": []},
     "guards": [],
+    "approvals": [],
     "reconciled": {
         "run": "7",
         "age_s": 31_204.2,

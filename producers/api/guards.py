@@ -9,7 +9,7 @@ from producers.api.description import answered
 from producers.api.reads import LISTED, Reader, json_answer
 from producers.api.watching import PauseBody
 from producers.http.operating import body_of, described_body, operates
-from producers.http.request import Paged, ProblemError, described, ledger_of
+from producers.http.request import Paged, ProblemError, described, ledger_of, settings_of
 from producers.operations import guard_control
 from producers.operations.guard_control import DISCARD, RELEASE, Decided
 from producers.operations.job_control import Operator
@@ -46,11 +46,13 @@ _RELEASED = {
     "changed": True,
     "answer": "released: what it has is sent again, first one, then ten, then the rest",
     "hold": _HOLD | _SAID | {"state": "releasing", "job_id": "17", "reason": "the lookup row is mended"},
+    "approval_id": None,
 }
 _CONDEMNED = {
     "changed": True,
     "answer": "condemned: its members are Data Errors, and Siebel is told",
     "hold": _HOLD | _SAID | {"state": "discarding", "reason": "these members are wrong in Siebel"},
+    "approval_id": None,
 }
 
 
@@ -83,7 +85,10 @@ def show_guard(request: Request, _: Reader, hold_id: HoldId) -> Response:
 @router.post(
     "/v1/guards/{hold_id:int}/release",
     summary="Send again what a guard holds",
-    responses={**answered("Released; `changed` false: it was over", Decided, _RELEASED), **_ERRORS},
+    responses={
+        **answered("Released; `changed` false: it was over, or waits for approval", Decided, _RELEASED),
+        **_ERRORS,
+    },
     openapi_extra=described_body(PauseBody, release={"reason": "the lookup row is mended"}),
 )
 def release_guard(
@@ -93,13 +98,17 @@ def release_guard(
     body: Annotated[PauseBody, Depends(body_of(PauseBody))],
 ) -> Response:
     """Send them from the start, first 1, then 10, then the rest; who meets a flood's cause again is held again."""
-    return _answer(guard_control.release(ledger_of(request), operator, hold_id, body.reason))
+    above = settings_of(request).operations.approval_above
+    return _answer(guard_control.release(ledger_of(request), operator, hold_id, body.reason, approval_above=above))
 
 
 @router.post(
     "/v1/guards/{hold_id:int}/discard",
     summary="Condemn what a guard holds",
-    responses={**answered("Condemned; `changed` false: it was over", Decided, _CONDEMNED), **_ERRORS},
+    responses={
+        **answered("Condemned; `changed` false: it was over, or waits for approval", Decided, _CONDEMNED),
+        **_ERRORS,
+    },
     openapi_extra=described_body(PauseBody, discard={"reason": "these members are wrong in Siebel"}),
 )
 def discard_guard(
@@ -109,7 +118,8 @@ def discard_guard(
     body: Annotated[PauseBody, Depends(body_of(PauseBody))],
 ) -> Response:
     """Let a flood be Data Errors, which Siebel is told, for a day; drop a mass change, and nobody is told."""
-    return _answer(guard_control.discard(ledger_of(request), operator, hold_id, body.reason))
+    above = settings_of(request).operations.approval_above
+    return _answer(guard_control.discard(ledger_of(request), operator, hold_id, body.reason, approval_above=above))
 
 
 def _answer(found: Decided | None) -> Response:

@@ -25,6 +25,7 @@ JOB: dict[str, Any] = {
     "kind": "requeue",
     "state": "running",
     "requested_by": "oscar",
+    "approved_by": None,
     "reason": "CrowdTwist is well again",
     "asked": {"filter": {"codes": ["unavailable"]}},
     "from_start": False,

@@ -91,11 +91,13 @@ COMMANDS = {
     "guards": Command(
         "guards", _REPAIRING, "Show what guards hold, a flood of one Data Error for one; release or discard it."
     ),
+    "approve": Command("approvals", _REPAIRING, "Show what waits for a second person; approve or refuse it."),
     "reconcile": Command("reconciliations", _TRUTH, "Compare Siebel, CrowdTwist and the ledger; a job, prints its id."),
     "reconciliations": Command(
         "reconciliations", _TRUTH, "Show reconciliations, one with its figures, or its differences; stop one."
     ),
     "connections": Command("status", _REPAIRING, "Show how the connections stand; test, pause or resume one."),
+    "maintenance": Command("maintenance", _REPAIRING, "Show planned windows of the connections; add or remove one."),
 }
 
 

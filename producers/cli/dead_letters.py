@@ -233,7 +233,7 @@ def carry_out(ask: Ask, manner: Manner) -> int:
     if job is None:
         typer.echo("nothing is left to do: somebody was faster", err=True)
         return NOTHING
-    if not manner.no_wait:
+    if not manner.no_wait and job.state != JobState.AWAITING:
         job = _follow(ledger, job, is_shown=not manner.as_json)
     if manner.as_json:
         print_json({"plan": plan, "job": job})

@@ -65,7 +65,7 @@ def guards(  # noqa: PLR0913  # its options
     if not reason.strip():
         raise typer.BadParameter("--reason: say why")
     decide = guard_control.release if act is Act.RELEASE else guard_control.discard
-    found = decide(ledger, operator(), number, reason)
+    found = decide(ledger, operator(), number, reason, approval_above=of.operations.approval_above)
     if found is None:
         raise TroubleError(f"there is no hold {number}", "`membersync guards` lists them", NOTHING)
     if as_json:
@@ -74,7 +74,7 @@ def guards(  # noqa: PLR0913  # its options
         console().print(plain(f"guard {number}: {found.answer}"), soft_wrap=True)
         if found.hold.job_id and found.changed and act is Act.RELEASE:
             typer.echo(f"membersync jobs {found.hold.job_id}   # shows how far it is")
-    return DONE if found.changed else NOTHING
+    return DONE if found.changed or found.approval_id else NOTHING
 
 
 def _print(rows: Sequence[Hold]) -> None:

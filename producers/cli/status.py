@@ -147,6 +147,9 @@ def _print_connections(rows: Sequence[ConnectionState]) -> None:
         whys = []
         if row.state == "paused":
             whys.append(f"paused by {row.paused_by}: {row.paused_reason}")
+        if row.maintenance and row.maintenance.state == "planned":
+            span = f"{instant(row.maintenance.from_at)} until {instant(row.maintenance.until_at)}"
+            whys.append(f"maintenance planned from {span}: {row.maintenance.reason}")
         if row.wait_until:
             whys.append(f"asked us to wait until {instant(row.wait_until)}")
         if row.suspects:

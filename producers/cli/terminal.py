@@ -40,6 +40,15 @@ class Listing:
     as_json: AsJson = False
 
 
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """How a list of anything else is shown."""
+
+    limit: Limit = LIMIT_DEFAULT
+    cursor: Cursor = None
+    as_json: AsJson = False
+
+
 def before_of(cursor: str | None) -> int | None:
     """Read a cursor.
 

@@ -18,12 +18,14 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from producers.console import (
+    approvals,
     cases,
     dead_letters,
     guards,
     history,
     instances,
     jobs,
+    maintenance,
     members,
     overview,
     reconciliations,
@@ -117,8 +119,8 @@ def install(app: FastAPI) -> None:
     app.state.overviews = Overviews(app.state.settings)
     app.state.streams = Streams()
     app.state.sent_forms = SentForms()
-    pages = (overview, instances, history, members, cases, dead_letters, guards, jobs, reconciliations, resends)
-    for part in (router, *(one.router for one in pages)):
+    looking = overview, instances, history, members, cases, dead_letters, guards, jobs, reconciliations, resends
+    for part in (router, *(one.router for one in (*looking, approvals, maintenance))):
         app.routes.extend(part.routes)
     app.mount("/static", _Files(directory=STATIC), name="static")
     _install_error_pages(app)

@@ -16,7 +16,6 @@ from producers.operations.connection_control import REASON_MAX
 from producers.operations.guard_control import DISCARD, RELEASE, Decided
 from producers.operations.job_control import AskError, Operator
 from producers.operations.reads import id_of
-from shared.ledger.engine import Ledger
 from shared.ledger.filters import has_control
 
 router = APIRouter(include_in_schema=False)
@@ -59,19 +58,23 @@ def _decided(
     operator: Operator,
     hold_id: str,
     form: Form,
-    decide: Callable[[Ledger, Operator, int, str], Decided | None],
+    decide: Callable[..., Decided | None],
 ) -> Response:
     reason, number = form.get("reason", "")[:REASON_MAX], id_of(hold_id)
     if has_control(reason):
         raise AskError("reason", "contains a control character")
     try:
-        found = None if number is None else decide(ledger_of(request), operator, number, reason)
+        above = settings_of(request).operations.approval_above
+        found = None if number is None else decide(ledger_of(request), operator, number, reason, approval_above=above)
     except AskError:
         return redirect(request, PATH, "Nothing is done: say why.", good=False)
     if found is None:
         raise ProblemError(404, "no_such_guard", "there is no such hold of a guard")
     return redirect(
-        request, f"{PATH}#guard-{found.hold.id}", f"Guard {found.hold.id}: {found.answer}.", good=found.changed
+        request,
+        f"{PATH}#guard-{found.hold.id}",
+        f"Guard {found.hold.id}: {found.answer}.",
+        good=found.changed or found.approval_id is not None,
     )
 
 

@@ -25,7 +25,7 @@ from producers.operations.connection_control import REASON_MAX
 from producers.operations.job_control import AskError, Operator
 from producers.operations.single_flight import SharedLook
 from producers.operations.verdict import Standing, standing
-from shared.ledger import causes, tallies
+from shared.ledger import causes, maintenance, tallies
 from shared.ledger.causes import Cause
 from shared.ledger.engine import engine, transaction
 from shared.ledger.filters import Filter, has_control
@@ -259,10 +259,12 @@ def _standing(request: Request) -> dict[str, Any]:
     states = connection_control.states(ledger, settings)
     with transaction(ledger) as tx:
         outages = tallies.outages(tx, since=now - LOOKED_BACK)
+        windows = maintenance.windows(tx, limit=OUTAGES_MAX).items
     return {
         "connections": states,
         "meanings": meanings(states, settings),
         "outages": outages[::-1][:OUTAGES_MAX],
+        "windows": windows,
         "timeouts": {stage.value: settings.connection(stage).timeout_s for stage in Stage},
     }
 

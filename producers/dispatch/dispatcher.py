@@ -20,7 +20,7 @@ from producers.dispatch.calls import Calls
 from shared.broker import publish
 from shared.budgets import budgets
 from shared.errors import LedgerConflictError, LedgerError
-from shared.ledger import agenda, call_limits, connections, heartbeats, spending
+from shared.ledger import agenda, call_limits, connections, heartbeats, maintenance, spending
 from shared.ledger.connections import Gate
 from shared.ledger.engine import Transaction, engine, in_halves, statements, transaction, wait_for_call, wake_calls
 from shared.ledger.front import Front
@@ -262,8 +262,7 @@ class Dispatcher:
     def _run_errands(self, stages: Sequence[Stage], rooms: Mapping[Lane, _Room]) -> bool:
         """Claim and publish errands: at most half of a lane's room, on top of what was claimed; so neither starves.
 
-        Nor more than the stage's budget allows.
-        Say whether there may be more to do at once.
+        Nor more than the stage's budget allows.  Say whether there may be more to do at once.
         """
         sizes = {
             (lane, stage): min(_ERRANDS_SIZE, room.free // 2, room.limits[stage])
@@ -293,8 +292,9 @@ class Dispatcher:
             return False
 
     def _tend_holds(self) -> bool:
-        """Take what guards hold further, as was decided; say whether there is more at once."""
+        """Begin and end planned windows; take what guards hold further, as was decided; say if there is more."""
         with transaction(self._ledger) as tx:
+            maintenance.turn(tx)
             return holds.turn(tx, self._settings.guard.flood_rules)
 
     def _publish_all(self, claimed: Mapping[tuple[Lane, Stage], Sequence[Claimed]], token: int) -> bool:

@@ -122,6 +122,8 @@ def _judge(state: ConnectionState) -> Finding:
         return ok(check, looked_at, f"up{since}")
     held = f"; {state.held} instances are held" if state.held else ""
     if state.state == "paused":
+        if state.maintenance is not None and state.maintenance.state == "active":
+            return ok(check, looked_at, f"planned, {state.paused_reason}{held}")
         found = f"paused by {state.paused_by}{since}: {state.paused_reason}{held}"
         why = "nothing is sent there until somebody resumes it, and Siebel is told nothing"
         return warn(

@@ -5,27 +5,30 @@ Whatever changes something is recorded with who asked, in the transaction that d
 
 from dataclasses import dataclass
 
+from producers.operations.approval_control import CARRIED_OUT, DISCARD, RELEASE
 from producers.operations.job_control import AskError, Operator
-from shared.ledger import guards
+from shared.ledger import approvals, guards
+from shared.ledger.approvals import Wanted
 from shared.ledger.engine import Ledger, repeated, transaction
 from shared.ledger.guards import Hold, HoldPage
 from shared.ledger.jobs import Action, record
-from shared.ledger.transitions import holds as decisions
 from shared.ledger.transitions.holds import Decision
 from shared.masking import mask_text
 
-RELEASE, DISCARD = "release guard", "discard guard"
-"""What the audit calls them."""
-_DOES = {RELEASE: decisions.release, DISCARD: decisions.condemn}
+__all__ = ["DISCARD", "RELEASE", "Decided", "discard", "hold", "holds", "release"]
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What a release or a discard came to; *changed* False: nothing was done, and *answer* says why."""
+    """What a release or a discard came to; *changed* False: nothing was done, and *answer* says why.
+
+    Shape: *approval_id* where a second person has to approve it first.
+    """
 
     changed: bool
     answer: str
     hold: Hold
+    approval_id: str | None = None
 
 
 def holds(ledger: Ledger, *, limit: int, before: int | None = None) -> HoldPage:
@@ -40,38 +43,63 @@ def hold(ledger: Ledger, hold_id: int) -> Hold | None:
         return guards.hold(tx, hold_id)
 
 
-def release(ledger: Ledger, operator: Operator, hold_id: int, reason: str) -> Decided | None:
+def release(
+    ledger: Ledger, operator: Operator, hold_id: int, reason: str, *, approval_above: int = 0
+) -> Decided | None:
     """Send again what a hold has, first 1, then 10, then the rest, mapped anew; None: there is no such hold.
 
-    Raises:
-        AskError: the reason is missing.
-    """
-    return _decided(ledger, operator, hold_id, reason, RELEASE)
-
-
-def discard(ledger: Ledger, operator: Operator, hold_id: int, reason: str) -> Decided | None:
-    """Condemn what a hold has: its members are Data Errors, and Siebel is told; None: there is no such hold.
+    Of more than *approval_above* members, 0: of any number, a second person has to approve it first.
 
     Raises:
         AskError: the reason is missing.
     """
-    return _decided(ledger, operator, hold_id, reason, DISCARD)
+    return _decided(ledger, operator, hold_id, _Asked(RELEASE, reason, approval_above))
 
 
-def _decided(ledger: Ledger, operator: Operator, hold_id: int, reason: str, what: str) -> Decided | None:
-    reason = mask_text(reason.strip())
+def discard(
+    ledger: Ledger, operator: Operator, hold_id: int, reason: str, *, approval_above: int = 0
+) -> Decided | None:
+    """Condemn what a hold has: a flood is told, a mass change is dropped; None: there is no such hold.
+
+    Of more than *approval_above* members, 0: of any number, a second person has to approve it first.
+
+    Raises:
+        AskError: the reason is missing.
+    """
+    return _decided(ledger, operator, hold_id, _Asked(DISCARD, reason, approval_above))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is asked for, and of how many members a second person has to approve it; 0: of any number nobody."""
+
+    what: str
+    reason: str
+    approval_above: int
+
+
+def _decided(ledger: Ledger, operator: Operator, hold_id: int, ask: _Asked) -> Decided | None:
+    what, reason, approval_above = ask.what, mask_text(ask.reason.strip()), ask.approval_above
     if not reason:
         raise AskError("reason", "say why")
 
     def decided() -> Decided | None:
         with transaction(ledger) as tx:
             before = guards.hold(tx, hold_id)
-            answer = None if before is None else _DOES[what](tx, hold_id, Decision(operator.name, reason))
+            approval_id = None
+            if before is None:
+                answer = None
+            elif before.ended_at is None and 0 < approval_above < before.held:
+                wanted = Wanted(what, before.held, operator.name, reason, guard_id=hold_id)
+                approval_id = str(approvals.ask(tx, wanted))
+                answer = f"refused for now: a second person has to approve it, `membersync approve {approval_id}`"
+            else:
+                answer = CARRIED_OUT[what](tx, hold_id, Decision(operator.name, reason))
             changed = answer is not None and not answer.startswith("refused")
             asked, count = {"guard": str(hold_id)}, before.held if before is not None and changed else 0
             said = answer or "refused: there is no such hold"
             record(tx, Action(operator.name, operator.role, what, said, reason, asked, count))
             after = guards.hold(tx, hold_id)
-        return None if answer is None or after is None else Decided(changed, answer, after)
+        return None if answer is None or after is None else Decided(changed, answer, after, approval_id)
 
     return repeated(decided)

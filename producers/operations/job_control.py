@@ -11,7 +11,8 @@ from typing import Any, Literal
 from producers.intake.accept import IntakeRules, Receipt, accept
 from shared.errors import DataError
 from shared.events import parse_event
-from shared.ledger import causes, people, reconciliations, views
+from shared.ledger import approvals, causes, people, reconciliations, views
+from shared.ledger.approvals import Wanted
 from shared.ledger.causes import Alike
 from shared.ledger.engine import Ledger, Transaction, repeated, transaction
 from shared.ledger.filters import Filter
@@ -191,10 +192,17 @@ def start(ledger: Ledger, operator: Operator, ask: Ask, settings: Settings) -> t
             if not reason and (planned.touched > 1 or ask.needs_reason):
                 raise ReasonError("reason", "say why")
             asked = ask.selection.asked
-            order = Order(ask.kind, operator.name, reason, asked, ask.from_start, ask.force, ask.rate, ask.recreate)
+            above = settings.operations.approval_above
+            awaits = 0 < above < planned.touched
+            order = Order(
+                ask.kind, operator.name, reason, asked, ask.from_start, ask.force, ask.rate, ask.recreate, awaits
+            )
             caps, most = Caps(*settings.reconcile.repair_caps), settings.requeue_max
             job_id = requeues.create(tx, order, ids, resubmits_max=most, caps=caps) if ids else None
             answer = "refused: nothing to do" if job_id is None else f"job {job_id}"
+            if awaits and job_id is not None:
+                approval_id = approvals.ask(tx, Wanted(ask.kind, planned.touched, operator.name, reason, job_id=job_id))
+                answer += f", which waits for a second person: approval {approval_id}"
             touched = 0 if job_id is None else planned.touched
             done_to = asked | {"force": True} if ask.force else asked
             record(tx, Action(operator.name, operator.role, ask.kind, answer, reason, done_to, touched))

@@ -33,7 +33,8 @@ INSTANT_SAID = "2026-11-23T08:51:00Z (RFC 3339), a date, or an age: 15m, 2h, 7d"
 """How an instant may be said, as `instant_of` reads it."""
 
 _AGO = re.compile(r"(\d{1,6})\s*([smhdw])", re.ASCII)
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+"""What the letter behind a number stands for, in seconds."""
 _BLANK_FOR_PLUS = re.compile(r" (?=\d\d:\d\d$)", re.ASCII)
 _EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2200, 1, 1, tzinfo=UTC)
@@ -97,7 +98,7 @@ def instant_of(name: str, words: str | None, now: datetime) -> datetime | None:
         return None
     try:
         if ago := _AGO.fullmatch(words.strip()):
-            return now - min(timedelta(seconds=int(ago[1]) * _UNITS_S[ago[2]]), now - _EARLIEST)
+            return now - min(timedelta(seconds=int(ago[1]) * UNITS_S[ago[2]]), now - _EARLIEST)
         instant = datetime.fromisoformat(_BLANK_FOR_PLUS.sub("+", words.strip()))  # a URL's + that became a blank
     except ValueError:
         raise ValueError(f"{name}: must be an instant like 2026-11-23T08:51:00Z, a date, or an age like 2h") from None

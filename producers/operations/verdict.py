@@ -209,7 +209,8 @@ def _of_connection(row: ConnectionState, now: datetime) -> Trouble:
     wait = f"; {_safely(row.held)}" if row.held else ""
     if row.state == "paused":
         what = f"{system} paused by {row.paused_by}{since}: {row.paused_reason}{wait}"
-        todo = "goes on when somebody resumes it"
+        lasts = row.maintenance is not None and row.maintenance.state == "active"
+        todo = "goes on by itself when the window ends" if lasts else "goes on when somebody resumes it"
         return Trouble(Level.WAITS, what, row.since, row.held, todo, f"{system} paused")
     if setting := advice.setting_at_fault(Stage(row.name), row.last_error or ""):
         what = f"{system} refuses our credentials{since}{wait}"
@@ -285,6 +286,10 @@ def _of_guards(found: Overview) -> Iterator[Trouble]:
         level = Level.PERSON if hold.waits_for_decision else Level.WAITS
         todo = "see `membersync guards`" if hold.waits_for_decision else f"{hold.state}, as {hold.decided_by} decided"
         yield Trouble(level, what, hold.opened_at, hold.held, todo, "a guard holds")
+    for one in found.approvals:
+        what = f"{one.what} {one.job_id or one.guard_id} of {_many(one.count, 'instance')} waits for a second person"
+        todo = f"`membersync approve {one.id}`, by somebody other than {one.asked_by}"
+        yield Trouble(Level.PERSON, what, one.asked_at, 0, todo, "an approval waits")
 
 
 def _of_mail(found: Overview) -> Iterator[Trouble]:

@@ -54,7 +54,8 @@ _LOOK = text(f"""
                exists (select from errand where token = 0 and lane = any(array[{words(Lane)}]) and due_at <= now())
                or exists (select from member where read_back_at <= now())
                or exists (select from member where tell_again_at <= now()) as errands,
-               exists (select from job where ended_at is null and next_at <= now()) as jobs
+               exists (select from job where ended_at is null and next_at <= now()
+                                       and state <> 'awaiting_approval') as jobs
         from unnest(array[{words(Lane)}]) as l (lane)
     ), first as materialized ({FIRST})
     select found.*, first.stage, first.due_at, first.id, first.horizon,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, Row, text
 
 from shared.ledger import call_limits, incidents, spending
-from shared.ledger.records import BudgetState, ConnectionState
+from shared.ledger.records import BudgetState, ConnectionState, MaintenanceWindow
 from shared.ledger.spending import Budget
 from shared.lifecycle.breaker import Breaker, Position, Rules, Seen, after, after_test, is_in_question
 from shared.masking import mask_text
@@ -175,6 +175,7 @@ def connections(tx: Connection, budgets: Mapping[Stage, Budget]) -> list[Connect
     rows = {row.name: row for row in tx.execute(_CONNECTIONS)}
     held = {row.due_stage: row.total for row in tx.execute(_HELD)}
     calls = call_limits.states(tx)
+    planned = {row.name: MaintenanceWindow(**row._asdict()) for row in tx.execute(_PLANNED)}
     suspects = {row.failed_stage: (row.total, row.given_up) for row in tx.execute(_SUSPECTS)}
     found = []
     for stage in STAGES:
@@ -199,6 +200,7 @@ def connections(tx: Connection, budgets: Mapping[Stage, Budget]) -> list[Connect
                 suspects=waiting,
                 suspects_given_up=given_up,
                 calls=calls.get(stage),
+                maintenance=planned.get(stage),
             )
         )
     return found
@@ -264,7 +266,8 @@ _PAUSE = text("""
 _RESUME = text("""
     with resumed as (
         update connection
-        set paused = false, paused_by = null, paused_reason = null, paused_at = null, healed_at = now()
+        set paused = false, paused_by = null, paused_reason = null, paused_at = null, healed_at = now(),
+            window_id = null
         where name = :name and paused returning name
     )
     insert into connection_change (name, what, who) select name, 'resumed', :by from resumed
@@ -281,6 +284,11 @@ _CONNECTIONS = text("""
                 then round(greatest(0, extract(epoch from probe_at - now()))::numeric, 1)::float8
            end as next_probe_in_s
     from connection
+""")
+_PLANNED = text("""
+    select distinct on (name) id::text, name, case when began_at is null then 'planned' else 'active' end as state,
+           from_at, until_at, reason, added_by, added_at, began_at, ended_at, removed_by
+    from maintenance where ended_at is null and removed_at is null and until_at > now() order by name, from_at
 """)
 _HELD = text(
     "select due_stage, count(*) as total from instance where state = 'held' and hold_id is null group by due_stage"

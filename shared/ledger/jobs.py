@@ -36,6 +36,7 @@ class Kind(StrEnum):
 class JobState(StrEnum):
     """Where a job is in its life.  `planned`: nobody has begun it yet; `stopped`: by itself or by an operator."""
 
+    AWAITING = "awaiting_approval"
     PLANNED = "planned"
     RUNNING = "running"
     STOPPED = "stopped"
@@ -135,12 +136,14 @@ class Job:
     them, `and_more`; of a resend `acknowledged_since` too.  *counts* has every `ItemState`; *troubled* are the first
     of those that failed again, were refused or are gone.  *step* 1: the first, 2: ten, 3: the rest, 4 and more: who was
     refused once more.  *recreates*: a resend also creates whom CrowdTwist created since and does not have any more.
+    *approved_by* who else had to say that it may begin, None: nobody had to, or has yet.
     """
 
     job_id: str
     kind: str
     state: str
     requested_by: str
+    approved_by: str | None
     reason: str
     asked: Mapping[str, Any]
     from_start: bool

@@ -124,6 +124,7 @@ def take_changes(tx: Connection, *, flap_s: float) -> list[Change]:
 
     A connection that is down again within *flap_s* seconds of its return is in the same outage still: that is news only
     once it has lasted as long, and so is its return.  Of those older than an hour only one that is still down is news.
+    One that went down in a planned window, or just before, is none unless it is down still a minute after that.
     """
     parameters = {"news": _NEWS, "held_max": HELD_MAX, "flap": timedelta(seconds=flap_s)}
     rows = tx.execute(_TAKE_CHANGES, parameters).all()
@@ -220,9 +221,15 @@ _LOOK = """
 """
 _TAKE_CHANGES = text(f"""
     with taken as (
-        select c.id, k.down_at, coalesce(k.is_flap and k.is_short, false) as is_damped
+        select c.id, k.down_at,
+               coalesce(k.is_flap and k.is_short, false) or coalesce(k.up_at < w.quiet_until, false) as is_damped
         from connection_change c, lateral ({_LOOK}) as k
-        where c.what in ('down', 'up') and not c.mailed
+        left join lateral (
+            select max(coalesce(m.ended_at, m.until_at)) + interval '1 minute' as quiet_until from maintenance m
+            where m.name = c.name and m.began_at <= k.down_at + interval '1 minute'
+              and k.down_at < coalesce(m.ended_at, m.until_at)
+        ) as w on true
+        where c.what in ('down', 'up') and not c.mailed and (c.what = 'up' or coalesce(w.quiet_until < now(), true))
           and (c.what = 'up' or not coalesce(k.is_flap and k.is_short and k.up_at is null, false))
         order by c.id limit 100 for update of c skip locked
     )

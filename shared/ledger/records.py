@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from shared.ledger.approvals import Approval
 from shared.ledger.guards import Hold
 from shared.ledger.snapshots import SnapshotHolder
 
@@ -136,14 +137,35 @@ class CallsState:
 
 
 @dataclass(frozen=True, slots=True)
+class MaintenanceWindow:
+    """A planned window of a connection: *from_at* is included, *until_at* is not.
+
+    Shape: *state* `planned`, `active`, `over`, or `removed` before it began; *began_at* when it did, null: it has not,
+    or nobody was there; *ended_at* before *until_at* where *removed_by* ended it.
+    """
+
+    id: str
+    name: str
+    state: str
+    from_at: datetime
+    until_at: datetime
+    reason: str
+    added_by: str
+    added_at: datetime
+    began_at: datetime | None
+    ended_at: datetime | None
+    removed_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionState:
     """One outside system.  *state*: `up`, or why nothing goes out: `paused`, `open` (down), `half_open` (being probed).
 
     Shape: *since* when it stands so, None: ever since; *failures* in a row, and the *last_error* of them, masked;
     *held* instances that wait for it; *budget* None: no limit; *suspects* instances that failed there, and wait or were
     given up, while it served others, *suspects_given_up* of them dead letters; *wait_until* the end of a wait that it
-    asked for; *calls* None: no call was made yet, or their number does not follow how it answers.  Units:
-    *next_probe_in_s* seconds.
+    asked for; *calls* None: no call was made yet, or their number does not follow how it answers; *maintenance* the
+    planned window that lasts, or else the next one, None: there is none.  Units: *next_probe_in_s* seconds.
     """
 
     name: str
@@ -166,6 +188,7 @@ class ConnectionState:
     suspects_given_up: int = field(default=0, kw_only=True)
     wait_until: datetime | None = field(default=None, kw_only=True)
     calls: CallsState | None = field(default=None, kw_only=True)
+    maintenance: MaintenanceWindow | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +273,8 @@ class Reconciled:
 class Overview:
     """How it goes, on one page.
 
-    Shape: *refused_last_day* events that intake refused within 24 hours; *guards* their holds that are not over.
+    Shape: *refused_last_day* events that intake refused within 24 hours; *guards* their holds that are not over;
+    *approvals* what waits for a second person.
     """
 
     at: datetime
@@ -263,6 +287,7 @@ class Overview:
     unsent_mail: UnsentMail = field(default=UnsentMail(0, None), kw_only=True)
     held_snapshots: HeldSnapshots = field(default=HeldSnapshots(0, []), kw_only=True)
     guards: Sequence[Hold] = field(default=(), kw_only=True)
+    approvals: Sequence[Approval] = field(default=(), kw_only=True)
     reconciled: Reconciled = field(default=Reconciled(), kw_only=True)
 
 

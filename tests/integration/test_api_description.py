@@ -99,12 +99,7 @@ def test_what_needs_a_token_says_so(ledger: Engine, ledger_url: str, document: d
         for path, method, one in operations(described):
             assert one.get("security", []) == ([] if path in OPEN else [{"token": []}]), (path, method)
             if path not in OPEN:
-                address = path.format_map(
-                    dict.fromkeys(
-                        ("instance_id", "member_number", "job_id", "case_id", "hold_id", "run_id", "incident_id"), "1"
-                    )
-                    | {"name": "oic"}
-                )
+                address = re.sub(r"{\w+}", "1", path.replace("{name}", "oic"))
                 assert_problem(guarded.request(method, address), 401, "unauthorised")
     for path, method, one in operations(document):
         assert one.get("security", []) == ([] if path in OPEN else [{"token": []}, {}]), (path, method)
@@ -137,6 +132,13 @@ def test_lists_are_paged_by_the_cursor_that_they_give(
             select 'connection', 'closed', 'oic', 'down', 'oic-1', now(), now(), now(), now(), now(),
                    '{"live_p95_s": null, "live_p95_week_before_s": null}'
         """)
+        road.sql(f"""
+            insert into approval (state, what, guard_id, count, asked_by, reason)
+            values ('waiting', 'discard guard', {number}, 51, 'oscar', 'wrong in Siebel')
+        """)
+        client.post(
+            "/v1/maintenance", json={"name": "oic", "from": f"+{number}h", "until": f"+{number + 1}h", "reason": "x"}
+        )
         differs(road, f"M-{number}", "never_sent", run=run)
         differs(road, f"N-{number}", "never_sent", run=run)
         client.post("/v1/repairs", json={"run": run, "reason": "the workflow was inactive"})
@@ -147,6 +149,7 @@ def test_lists_are_paged_by_the_cursor_that_they_give(
     ]
     jobs = (f"{kind}s" for kind in Kind)
     lists = {"instances", "cases", "dead-letters", "audit", "refusals", "guards", "reconciliations", "incidents", *jobs}
+    lists |= {"approvals", "maintenance"}
     assert {f"/v1/{name}" for name in lists} == set(paged)
     for path in paged:
         whole = client.get(path, params={"list": "true"}).json()

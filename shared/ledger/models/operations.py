@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.ledger import heartbeats, mail
+from shared.ledger.approvals import ApprovalState
 from shared.ledger.jobs import ItemState, JobState, Kind, Verdict
 from shared.ledger.models.pipeline import INSTANT, KEY, Base, one_of
 from shared.pipeline import STAGES
@@ -35,6 +36,7 @@ class JobRow(Base):
     kind: Mapped[str] = mapped_column(Text)
     state: Mapped[str] = mapped_column(Text, server_default=JobState.PLANNED)
     requested_by: Mapped[str] = mapped_column(Text)
+    approved_by: Mapped[str | None] = mapped_column(Text)
     reason: Mapped[str] = mapped_column(Text)
     asked: Mapped[dict[str, Any]] = mapped_column(JSONB)
     from_start: Mapped[bool] = mapped_column(server_default=text("false"))
@@ -71,6 +73,31 @@ class JobItem(Base):
     state: Mapped[str] = mapped_column(Text)
     step: Mapped[int | None] = mapped_column(SmallInteger)
     was: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+
+
+class ApprovalRow(Base):
+    """A job, or a decision on a guard's hold, that waits for a second person, or did."""
+
+    __tablename__ = "approval"
+    __table_args__ = (
+        CheckConstraint(one_of("state", tuple(ApprovalState)), "approval_state"),
+        CheckConstraint("num_nonnulls(job_id, guard_id) = 1", "approval_of_one"),
+        CheckConstraint("state <> 'approved' or decided_by <> asked_by", "approval_by_another"),
+        Index("approval_waiting", "id", postgresql_where=text("state = 'waiting'")),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    state: Mapped[str] = mapped_column(Text)
+    what: Mapped[str] = mapped_column(Text)
+    job_id: Mapped[int | None] = mapped_column(BigInteger)
+    guard_id: Mapped[int | None] = mapped_column(BigInteger)
+    count: Mapped[int]
+    asked_by: Mapped[str] = mapped_column(Text)
+    asked_at: Mapped[datetime] = mapped_column(INSTANT, server_default=text("now()"))
+    reason: Mapped[str] = mapped_column(Text)
+    decided_by: Mapped[str | None] = mapped_column(Text)
+    decided_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    answer: Mapped[str | None] = mapped_column(Text)
 
 
 class OperatorAction(Base):
@@ -211,6 +238,30 @@ class ConnectionChange(Base):
     why: Mapped[str | None] = mapped_column(Text)
     who: Mapped[str | None] = mapped_column(Text)
     mailed: Mapped[bool] = mapped_column(server_default=text("false"))
+
+
+class Maintenance(Base):
+    """A planned window of a connection, during which it is paused."""
+
+    __tablename__ = "maintenance"
+    __table_args__ = (
+        CheckConstraint(one_of("name", STAGES), "maintenance_name"),
+        CheckConstraint("from_at < until_at", "maintenance_span"),
+        CheckConstraint("(removed_at is null) = (removed_by is null)", "maintenance_removed_by"),
+        Index("maintenance_open", "name", "from_at", postgresql_where=text("ended_at is null")),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    from_at: Mapped[datetime] = mapped_column(INSTANT)
+    until_at: Mapped[datetime] = mapped_column(INSTANT)
+    reason: Mapped[str] = mapped_column(Text)
+    added_by: Mapped[str] = mapped_column(Text)
+    added_at: Mapped[datetime] = mapped_column(INSTANT, server_default=text("now()"))
+    began_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    ended_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    removed_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    removed_by: Mapped[str | None] = mapped_column(Text)
 
 
 class Heartbeat(Base):

@@ -321,6 +321,8 @@ class ConnectionRow(Base):
     """The end of a stated Retry-After."""
     unproven: Mapped[bool] = mapped_column(server_default=text("false"))
     """It was opened though it passes its own test."""
+    window_id: Mapped[int | None] = mapped_column(BigInteger)
+    """The planned window that has paused it."""
 
 
 class Secret(Base):

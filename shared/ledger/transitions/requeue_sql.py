@@ -140,8 +140,9 @@ _JUDGE = {Kind.REQUEUE: _PLANNED, Kind.DISCARD: _DISCARDABLE}
 PLAN = {kind: planning(judged) for kind, judged in _JUDGE.items()}
 INSERT_ITEMS = {kind: taking(judged) for kind, judged in _JUDGE.items()}
 INSERT_JOB = text("""
-    insert into job (kind, requested_by, reason, asked, from_start, forced, rate_per_minute, recreates, size)
-    values (:kind, :who, :reason, cast(:asked as jsonb), :from_start, :forced, :rate, :recreates, 0) returning id
+    insert into job (kind, state, requested_by, reason, asked, from_start, forced, rate_per_minute, recreates, size)
+    values (:kind, :state, :who, :reason, cast(:asked as jsonb), :from_start, :forced, :rate, :recreates, 0)
+    returning id
 """)
 """Make a job."""
 DELETE_JOB = text("delete from job where id = :job")
@@ -153,7 +154,10 @@ _JOB = """
            stopped_why, paid_until, asked->'guard' is not null as guarded, now() as now
     from job
 """
-NEXT_JOB = text(f"{_JOB} where ended_at is null and next_at <= now() order by next_at limit 1 for update skip locked")
+NEXT_JOB = text(f"""
+    {_JOB} where ended_at is null and state <> 'awaiting_approval' and next_at <= now()
+    order by next_at limit 1 for update skip locked
+""")
 """Lock the job whose turn it is, unless another process has it."""
 LOCK_JOB = text(f"{_JOB} where id = :job and kind = :kind for update")
 """Lock one job."""

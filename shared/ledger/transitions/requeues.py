@@ -24,7 +24,11 @@ SELECTION_MAX = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What an operator asks for.  *asked* is the selection in their words, to be shown."""
+    """What an operator asks for.
+
+    Shape: *asked* is the selection in their words, to be shown; *awaits_approval*: it does not begin before a second
+    person has said that it may.
+    """
 
     kind: Kind
     who: str
@@ -34,6 +38,7 @@ class Order:
     forced: bool = False
     rate_per_minute: int | None = None
     recreates: bool = False
+    awaits_approval: bool = False
 
 
 def select(tx: Connection, where: Filter, *, limit: int = SELECTION_MAX) -> list[int]:
@@ -57,6 +62,7 @@ def create(
         sql.INSERT_JOB,
         {
             "kind": order.kind,
+            "state": JobState.AWAITING if order.awaits_approval else JobState.PLANNED,
             "who": order.who,
             "reason": order.reason,
             "asked": orjson.dumps(order.asked).decode(),

@@ -33,7 +33,7 @@ _LONGEST = (
     "test_console_in_browser", "test_budget", "test_email_addresses",
     "test_console_outlives_its_api", "test_newest_wins", "test_chaos",
     "test_api_schemathesis", "test_rabbitmq", "test_forged_messages",
-    "test_flower_in_browser", "test_poison_or_outage", "test_revealing",
+    "test_bench_race", "test_poison_or_outage", "test_revealing",
     "test_ports", "test_ipv6", "test_feedback",
     "test_viewer_sees_nobody", "test_connections", "test_console_login",
     "test_flower", "test_mail_sending", "test_frozen_workers",

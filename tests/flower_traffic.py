@@ -10,9 +10,10 @@ from typing import Any
 import httpx
 import psutil
 
+from deploy.local.programs import free_port
 from deploy.local.stack import Stack, running_stack
 from shared.pipeline import Stage
-from shared.settings import ApiSettings, FlowerSettings, Settings
+from shared.settings import ApiSettings, DispatcherSettings, FlowerSettings, Settings
 from tests.rig import eventually
 
 BATCH = [f"41-{position}" for position in range(7)]
@@ -106,8 +107,11 @@ def reserved(page: str) -> list[str]:
 
 @contextmanager
 def flower_of_a_stack(home: Path) -> Iterator[Flower]:
-    """Run a whole stack on free ports."""
-    settings = Settings.model_construct(home=home, api=ApiSettings(port=0), flower=FlowerSettings(port=0))
+    """Run a whole stack, with metrics and api on ports that Flower and the simulators usually have."""
+    port, metrics = free_port(), free_port(9100)
+    api, dispatcher = ApiSettings(port=port), DispatcherSettings(metrics_port=metrics)
+    usual = FlowerSettings.model_construct(_fields_set=set(), port=port)
+    settings = Settings.model_construct(home=home, api=api, dispatcher=dispatcher, flower=usual)
     with running_stack(settings, sandbox={Stage.CROWDTWIST, Stage.SIEBEL}) as stack:
         login = (stack.flower_user, stack.flower_password)
         with httpx.Client(base_url=stack.flower_url, auth=login, trust_env=False, timeout=20) as client:

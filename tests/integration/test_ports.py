@@ -10,9 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from deploy.local.programs import free_port, inherited_environment
-from deploy.local.stack import running_stack
 from shared.hosts import PortError, listening
-from shared.settings import ApiSettings, DispatcherSettings, FlowerSettings, Settings
 from tests.forked import run_to_end
 from tests.network import V6, port_of_v6
 from tests.terminal import eventually_answers, running
@@ -93,25 +91,6 @@ def test_two_that_ask_for_one_port_are_told(tmp_path: Path) -> None:
     port = free_port()
     code, _, err = ended(tmp_path, "up", **{API: str(port), FLOWER: str(port)})
     assert (code, err) == (1, f"membersync up: {complaint(FLOWER, port)}\n")
-
-
-def test_where_none_was_asked_for_another_is_chosen_and_none_that_somebody_asked_for(tmp_path: Path) -> None:
-    """Flower usually listens where the api is to be here, and the simulators' control where the metrics are to be."""
-    port, metrics = free_port(), free_port(9100)
-    settings = Settings(
-        _env_file=None,
-        home=tmp_path,
-        dispatcher=DispatcherSettings(metrics_port=metrics),
-        api=ApiSettings(port=port),
-    )
-    usual = FlowerSettings.model_construct(_fields_set=set(), port=port)
-    with running_stack(settings.model_copy(update={"flower": usual})) as stack:
-        assert stack.api_url == f"http://127.0.0.1:{port}"
-        assert stack.flower_url != stack.api_url
-        assert stack.settings.flower.url == stack.flower_url
-        assert stack.sandbox["control"] != f"http://127.0.0.1:{metrics}"
-        for url in (f"http://127.0.0.1:{metrics}/metrics", f"{stack.api_url}/readyz"):
-            eventually_answers(url)
 
 
 def test_any_free_port_is_named_in_the_log(ledger: Engine, ledger_url: str) -> None:

@@ -3,15 +3,16 @@
 Nothing here names a member.  What is counted is read as it is now, or as it was when the incident was settled.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
 from sqlalchemy import Connection, Row, text
 
-from shared.ledger import incident_counts, tallies
+from shared.ledger import incident_counts, incident_story, tallies
 from shared.ledger.incident_counts import Counted
+from shared.ledger.incident_story import TimeLine
 from shared.ledger.incidents import IncidentState
 from shared.pipeline import Lane
 
@@ -114,6 +115,24 @@ class IncidentPage:
     next: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A time in which it went on.  Shape: *code* of a cause, None: the connection was down."""
+
+    stage: str
+    code: str | None
+    from_at: datetime
+    to_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentDetail(Incident):
+    """An incident with all that happened."""
+
+    spans: list[Span] = field(default_factory=list)
+    time_line: list[TimeLine] = field(default_factory=list)
+
+
 def incidents(tx: Connection, *, limit: int, before: int | None = None) -> IncidentPage:
     """List incidents, newest first; those that were merged into others are left out."""
     rows = tx.execute(_LIST, {"limit": limit + 1, "before": before}).all()
@@ -132,12 +151,26 @@ def incident(tx: Connection, incident_id: int) -> Incident | None:
     return None if row is None else _incident(tx, row)
 
 
+def detail(tx: Connection, incident_id: int) -> IncidentDetail | None:
+    """Read one with its spans and its time line; None: there is none."""
+    found = incident(tx, incident_id)
+    if found is None:
+        return None
+    spans = [Span(*row) for row in tx.execute(_SPANS, {"id": incident_id})]
+    known = {one.name: getattr(found, one.name) for one in fields(found)}
+    return IncidentDetail(**known, spans=spans, time_line=incident_story.time_line(tx, incident_id))
+
+
 def settle(tx: Connection) -> None:
     """Freeze the figures of whatever is closed and counted, and of which nobody is on the way any more."""
     for row in tx.execute(_TO_SETTLE, {"days": _SETTLED_AT_LAST_DAYS}).all():
         impact = Window(row.late_from, row.late_to)
         p95_s, before_s = (_live_p95(tx, impact, row.now, ago=ago) for ago in (timedelta(), _WEEK))
-        frozen = {"live_p95_s": p95_s, "live_p95_week_before_s": before_s}
+        frozen = {
+            "live_p95_s": p95_s,
+            "live_p95_week_before_s": before_s,
+            "time_line": incident_story.frozen(tx, row.id),
+        }
         tx.execute(_SETTLE, {"id": row.id, "frozen": orjson.dumps(frozen).decode()})
 
 
@@ -216,6 +249,9 @@ _LIST = text(f"""
 """)
 _LIVE = text(f"{_READ} where i.state in ('open', 'resolved') order by i.id")
 _ONE = text(f"{_READ} where i.id = :id")
+_SPANS = text("""
+    select stage, code, from_at, to_at from incident_span where incident_id = :id order by from_at, id
+""")
 _OLDEST_HELD = text("""
     select max(extract(epoch from now() - o.accepted_at))
     from (select distinct stage from incident_span where incident_id = :id) as s,

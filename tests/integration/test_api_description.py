@@ -130,7 +130,7 @@ def test_lists_are_paged_by_the_cursor_that_they_give(
             insert into incident (kind, state, stage, cause, fingerprint, opened_at, from_at, counted_upto, resolved_at,
                                   settled_at, frozen)
             select 'connection', 'closed', 'oic', 'down', 'oic-1', now(), now(), now(), now(), now(),
-                   '{"live_p95_s": null, "live_p95_week_before_s": null}'
+                   '{"live_p95_s": null, "live_p95_week_before_s": null, "time_line": []}'
         """)
         road.sql(f"""
             insert into approval (state, what, guard_id, count, asked_by, reason)

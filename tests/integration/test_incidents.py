@@ -6,7 +6,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from producers.cli.command import DONE, NOTHING
+from producers.cli.command import DONE, IMPOSSIBLE, NOTHING
 from shared.ledger.engine import transaction
 from shared.ledger.filters import Filter
 from shared.ledger.transitions import outages
@@ -194,3 +194,89 @@ def test_the_command_and_the_api_show_it_to_whoever_may_look(
     found = client.get(f"/v1/instances?{item['counts']['filter']}&state=held", headers=VERA).json()["items"]
     assert {one["member_number"] for one in found} == {*numbers(3)}
     assert len(cli("instances", "--incident", item["fingerprint"], "--json").json["items"]) == 3
+
+
+def test_its_time_line_has_what_happened_and_what_people_note_and_is_exported_alike(
+    outage: Outage, cli: Terminal
+) -> None:
+    outage.begins()
+    outage.holds(*numbers(3))
+    with transaction(outage.ledger) as tx:
+        outage.road.sql("update connection set probe_at = now() where name = 'crowdtwist'")
+        assert outages.claim_probe(tx, Stage.CROWDTWIST, token=5, lease_s=60) is not None
+    outage.begins()  # the probe fails
+    outage.road.sql("update instance set state = 'held', token = 0, lease_until = null where token = 5")
+    assert cli("incidents", "1", "--note", "their status page, says ann.lee@example.org", "--at", "2h").code == DONE
+    assert cli("incidents", "1", "--acknowledge").code == DONE
+    assert cli("incidents", "1", "--acknowledge").code == NOTHING
+    outage.is_over()
+    outage.kept()
+    outage.ages(20)
+    outage.kept()
+    found = cli("incidents", "1", "--json").json
+    assert found["state"] == "closed"
+    kinds = [line["kind"] for line in found["time_line"]]
+    assert sorted(kinds) == sorted(["note", "down", "held", "probe", "probe_failed", "acknowledged", "up"])
+    assert kinds[0] == "note", "where it happened, not where it was written"
+    note = found["time_line"][0]
+    assert "ann.lee" not in note["what"]
+    documents = {form: cli("incidents", "1", "--export", form).out for form in ("md", "json")}
+    assert "# Incident 1: CrowdTwist" in documents["md"]
+    assert "| Late events | 3, of which 0 wait |" in documents["md"]
+    outage.road.sql("delete from connection_change; delete from minute; delete from activity")
+    assert {form: cli("incidents", "1", "--export", form).out for form in ("md", "json")} == documents, "byte for byte"
+    assert cli("incidents", "1", "--change", note["note"], "--at", "1900-01-01").code == DONE
+    assert cli("incidents", "1", "--json").json["time_line"][0]["at"].startswith("1900-01-01")
+    assert cli("incidents", "1", "--change", "99", "--at", "1h").code == NOTHING
+    for wrong in (("--note", " "), ("--at", "1h"), ("--acknowledge", "--export", "md"), ("--note", "x", "--at", "now")):
+        assert cli("incidents", "1", *wrong).code == IMPOSSIBLE
+    assert cli("incidents", "--acknowledge").code == IMPOSSIBLE
+
+
+def test_incidents_are_merged_and_split_and_counted_anew(outage: Outage, client: httpx.Client) -> None:
+    outage.begins()
+    outage.holds(*numbers(3))
+    outage.is_over()
+    outage.ages(30)
+    outage.kept()
+    outage.begins()
+    outage.holds(*numbers(5, "N"), minute=1)
+    outage.is_over()
+    outage.kept()
+    assert [one.counts.instances for one in outage.all()] == [5, 3]
+    oscar = {"Authorization": "Bearer tok-oscar", "Accept": "application/json"}
+
+    def post(path: str, headers: dict[str, str] = oscar, **body: object) -> httpx.Response:
+        return client.post(f"/v1/incidents/{path}", headers=headers, json=body)
+
+    assert post("2/merge", VERA, into=1, reason="one cause").status_code == 403
+    assert post("2/merge", into=1, reason=" ").json()["code"] == "invalid_parameter"
+    assert post("2/merge", into=2, reason="one cause").json()["code"] == "invalid_parameter"
+    assert post("2/merge", into=9, reason="one cause").json()["changed"] is False
+    merged = post("2/merge", into=1, reason="one cause").json()
+    assert (merged["changed"], merged["incident"]["id"]) == (True, "1")
+    outage.kept()
+    (one,) = outage.all()
+    assert (one.id, one.counts.instances, one.counts.openings, one.state) == ("1", 8, 2, "resolved")
+    assert listed(outage, "2") == listed(outage, "1") == {*numbers(3), *numbers(5, "N")}
+    assert client.get("/v1/incidents/2", headers=VERA).json()["merged_into"] == "1"
+    assert post("2/split", at="1h", reason="after all not").json()["answer"].startswith("refused: incident 2 is a part")
+    assert post("1/split", at="5h", reason="all of it?").json()["changed"] is False
+    split = post("1/split", at="10m", reason="after all not").json()
+    assert (split["changed"], split["incident"]["id"], split["incident"]["counts"]["instances"]) == (True, "3", 5)
+    outage.kept()
+    assert [(one.id, one.counts.instances) for one in outage.all()] == [("3", 5), ("1", 3)]
+    outage.ages(100)
+    outage.road.sql("delete from activity where at < now() - interval '119 minutes'")
+    assert "was pruned" in post("3/merge", into=1, reason="and back").json()["answer"]
+    noted = post("3/notes", text="ticket 4711", at="2026-11-01T08:00:00Z").json()["incident"]["time_line"]
+    (note,) = (line for line in noted if line["kind"] == "note")
+    assert (note["what"], note["who"]) == ("ticket 4711", "oscar")
+    assert post(f"3/notes/{note['note']}", text="ticket 4712").json()["changed"]
+    assert post("3/acknowledge").json()["incident"]["acknowledged_by"] == "oscar"
+    export = client.get("/v1/incidents/3/export?format=md", headers=VERA)
+    assert (export.headers["content-type"], "ticket 4712" in export.text) == ("text/markdown; charset=utf-8", True)
+    assert client.get("/v1/incidents/3/export", headers=VERA).json()["id"] == "3"
+    audited = outage.road.sql("select what, answer from operator_action where what ~ 'incident' and not denied")
+    assert ("merge incident", "merged into incident 1") in audited
+    assert ("split incident", "split off as incident 3") in audited

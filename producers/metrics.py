@@ -21,6 +21,7 @@
 | `membersync_snapshot_oldest_seconds` | gauge | age of the oldest snapshot that anybody holds, s |
 | `membersync_guard_held{guard,stage}` | gauge | members that a guard holds: `flood`, `mass_change`, `blanking` |
 | `membersync_cases{kind}` | gauge | open cases: members whose newest event is a Data Error |
+| `membersync_members_parked{deadline}` | gauge | members parked at another address, so that a cycle comes loose |
 | `membersync_reconcile_age_seconds` | gauge | since a reconciliation of all members came to its end, s |
 | `membersync_drift_ratio{class,bound}` | gauge | what it found, in parts of all members: `estimate`, `low`, `high` |
 | `membersync_ledger_up` | gauge | 0: the ledger does not answer, and the others are missing |
@@ -57,6 +58,7 @@ from shared.budgets import budgets
 from shared.errors import OURS, LedgerError
 from shared.hosts import listening
 from shared.ledger import case_facts, guards, heartbeats, mail, reconciliations, refusals, snapshots, views
+from shared.ledger.case_facts import Parked
 from shared.ledger.connections import connections
 from shared.ledger.engine import engine, transaction
 from shared.ledger.guards import Hold
@@ -92,6 +94,7 @@ class _Look:
     snapshot_oldest_s: float
     guards: list[Hold]
     cases: dict[str, int]
+    parked: Parked
     reconciled: Watched
 
 
@@ -145,6 +148,9 @@ class LedgerCollector(Collector):
         what = "Members whose newest event is a Data Error"
         cases = {(str(kind),): look.cases.get(kind, 0) for kind in CaseKind}
         yield _family(GaugeMetricFamily, "membersync_cases", what, ["kind"], cases)
+        what = "Members parked at another address, so that a cycle of addresses comes loose"
+        parked = {("in_time",): look.parked.in_time, ("late",): look.parked.late}
+        yield _family(GaugeMetricFamily, "membersync_members_parked", what, ["deadline"], parked)
         yield from _drift(look.reconciled, is_made=runs.why_not_scheduled(self._settings) is None)
 
     def _look(self) -> _Look:
@@ -161,6 +167,7 @@ class LedgerCollector(Collector):
                 max((one.age_s for one in snapshots.holders(tx)), default=0.0),
                 guards.open_holds(tx),
                 case_facts.counts(tx),
+                case_facts.parked(tx),
                 reconciliations.watched(tx),
             )
 

@@ -89,6 +89,10 @@ class OicSettings(Connection):
     gender_female_id: int = Field(1, description="CrowdTwist's gender_id of F (A)")
     birth_hour_utc: int = Field(0, ge=0, le=23, description="h; hour of the day that a date of birth stands for (A)")
 
+    def default_email(self, member_number: str) -> str:
+        """Return the address that stands for none of this member: `<Member Number>@<Default CT Email Domain>`."""
+        return f"{member_number}@{self.default_email_domain.lstrip('@')}"
+
     @property
     def concurrency_rules(self) -> concurrency.Rules | None:
         """None too where the flow runs here: there are no calls."""

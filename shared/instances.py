@@ -39,6 +39,8 @@ class Errand(StrEnum):
     """Send CrowdTwist once more what it acknowledged last, if it has the member still; an operator's job wants it."""
     RECREATE = "recreate"
     """The same, and create the member again where CrowdTwist has it no longer."""
+    PARK = "park"
+    """Send what was acknowledged last with another e-mail address, so that a cycle comes loose."""
 
 
 @unchanging

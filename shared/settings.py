@@ -21,6 +21,7 @@ from shared.connection_settings import Connection, CrowdTwistSettings, OicSettin
 from shared.guard_settings import GuardSettings
 from shared.lifecycle.incidents import IncidentRules
 from shared.pipeline import Lane, Stage
+from shared.published_rules import broken
 from shared.reconciling import DriftClass
 from shared.setting_types import (
     HIDDEN,
@@ -208,6 +209,13 @@ class CasesSettings(BaseModel):
         60, ge=0, description="cases in any 60 s of which CrowdTwist is asked who has the address; 0: only when wanted"
     )
     holder_fresh_s: float = Field(21_600, gt=0, description="s; who has the address is asked again after so long")
+    heal_cycles: bool = Field(
+        default=False,
+        description="true: a member of a cycle is parked at OIC__DEFAULT_EMAIL_DOMAIN, so that it comes loose",
+    )
+    parked_max_s: float = Field(
+        600, gt=0, description="s; deadline of a cycle: then the parked member's old address is put back, if it can be"
+    )
 
 
 class ReconcileSettings(BaseModel):
@@ -327,6 +335,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"dispatcher.lease_s ({self.dispatcher.lease_s}) must exceed the longest timeout_s ({longest}) by 5 s: "
                 "a shorter lease would call a slow call lost and repeat it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_parking_address_is_taken(self) -> "Settings":
+        if self.cases.heal_cycles and (flaws := broken({"email_address": self.oic.default_email("1")})):
+            raise ValueError(
+                "MEMBERSYNC_CASES__HEAL_CYCLES needs a MEMBERSYNC_OIC__DEFAULT_EMAIL_DOMAIN that CrowdTwist takes: "
+                f"{flaws[0].rule}"
             )
         return self
 

@@ -336,6 +336,7 @@ _ERRANDS = {
     Errand.TELL_AGAIN: "told_again",
     Errand.RESEND: "resent",
     Errand.RECREATE: "recreated",
+    Errand.PARK: "parked",
 }
 
 

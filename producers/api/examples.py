@@ -386,6 +386,7 @@ _CASE: dict[str, Any] = {
     "closed_at": None,
     "closed_how": None,
     "held_by_guard": None,
+    "cycle": None,
     "beside": None,
 }
 CASES = {"items": [_CASE], "next": None}

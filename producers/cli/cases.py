@@ -10,7 +10,7 @@ from producers.cli.command import DONE, NOTHING, TroubleError, print_json
 from producers.cli.command_settings import with_ledger
 from producers.cli.terminal import Columns, Listing, before_of, console, instant, operator, plain, print_rows
 from producers.operations import cases as desk
-from producers.operations.case_records import Beside, CaseAnswer, CaseRecord
+from producers.operations.case_records import Beside, CaseAnswer, CaseCycle, CaseRecord
 from producers.operations.cases import Sees
 from producers.operations.job_control import AskError
 from shared.ledger.case_facts import CaseFilter
@@ -135,6 +135,12 @@ def _print_one(words: str, one: CaseRecord | None, *, as_json: bool) -> int:
     return DONE
 
 
+def _cycle(one: CaseCycle) -> str:
+    parked = f"member {one.parked_member} parked {instant(one.parked_at)}" if one.parked_at else "nobody parked yet"
+    until = "late since" if one.late else "until"
+    return f"{one.done} of {one.steps} done, {parked}, {until} {instant(one.deadline_at)}"
+
+
 _CASES: Columns[CaseRecord] = {
     "case": lambda one: one.case_id,
     "member": lambda one: one.member_number,
@@ -159,6 +165,7 @@ _FACTS: dict[str, Callable[[CaseRecord], object]] = {
     "instance": lambda one: one.instance_id,
     "on its way": lambda one: one.coming_instance_id if one.held_by_guard is None else None,
     "held": lambda one: one.held_by_guard and f"{one.coming_instance_id}, by guard {one.held_by_guard}",
+    "cycle": lambda one: one.cycle and _cycle(one.cycle),
     "looked up": lambda one: (
         one.looked_up and f"{one.looked_up}, {instant(one.holder.looked_up_at if one.holder else None)}"
     ),

@@ -1,5 +1,7 @@
 """The desk of Data Errors: judges cases, closes those that are over, asks who has an address, sends again who may go.
 
+Cycles of addresses it lets loose, where the settings say so (`shared.ledger.transitions.cycles`).
+
 A thread of its own beside the dispatcher's turns.  Any number may run: what one has, the others pass by.  It asks
 CrowdTwist at the bulk lane's place in the budget, a bounded number a minute, and only while the connection is open; a
 page that is opened asks nothing.
@@ -19,10 +21,11 @@ from shared.errors import LedgerConflictError, StageError
 from shared.ledger import cases, connections
 from shared.ledger.cases import ToLookUp
 from shared.ledger.engine import Ledger, engine, transaction, wake
-from shared.ledger.transitions import member_queue
+from shared.ledger.transitions import cycles, member_queue
 from shared.lifecycle.cases import LookUp
 from shared.logs import logger
 from shared.pipeline import Lane, Stage
+from shared.published_rules import broken
 from shared.settings import Settings
 from shared.systems.crowdtwist import CrowdTwist, User, echoed
 from shared.systems.permits import Calling, calling
@@ -73,12 +76,42 @@ class Desk:
                 cases.weigh(tx)
             if freed:
                 wake(tx)
+        self._heal_cycles()
         self._ask()
         if time.monotonic() > self._prune_at:
             self._prune_at = time.monotonic() + _PRUNE_EVERY_S
             with transaction(self._ledger) as tx:
                 cases.prune(tx, days=self._of.dispatcher.retention_days)
+                cycles.prune(tx, days=self._of.dispatcher.retention_days)
         return self._after > 0
+
+    def _heal_cycles(self) -> None:
+        """Go on with cycles that are let loose, whatever the settings say by now; begin others."""
+        with transaction(self._ledger) as tx:
+            ids = cycles.open_ids(tx)
+        for cycle in ids:
+            with transaction(self._ledger) as tx:
+                how = cycles.advance(tx, cycle)
+            if how is not None:
+                log.info("a cycle of addresses has ended", cycle=cycle, how=how)
+        if not self._of.cases.heal_cycles:
+            return
+        with transaction(self._ledger) as tx:
+            if not connections.gate(tx, Stage.CROWDTWIST).is_open:
+                return
+            begun = cycles.start_some(
+                tx,
+                parking=self._parking_address,
+                deadline_s=self._of.cases.parked_max_s,
+                asked_only=self._of.cases.look_ups_per_minute > 0,
+            )
+        if begun:
+            log.info("cycles of addresses are let loose", cycles=begun)
+
+    def _parking_address(self, member_number: str) -> str | None:
+        """Return where a member can be parked; None: CrowdTwist would not take that."""
+        address = self._of.oic.default_email(member_number)
+        return None if broken({"email_address": address}) else address
 
     def _ask(self) -> None:
         per_minute = self._of.cases.look_ups_per_minute

@@ -31,6 +31,7 @@ CHECKS: tuple[Check, ...] = (
     Check(work.DUE, work.look_at_due),
     Check(work.JOBS, work.look_at_jobs),
     Check(work.GUARDS, work.look_at_guards),
+    Check(work.CASES, work.look_at_cases),
     Check(work.RECONCILED, work.look_at_reconciliations),
     Check(work.SHUT, work.look_for_shut_members),
     Check(work.STRAYS, work.look_for_strays),

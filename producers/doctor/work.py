@@ -4,6 +4,7 @@ Dispatchers, workers, leases, what is due, jobs; members that are shut, stray me
 """
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from producers.doctor.check import Finding, Subject, UnlookedError, fail, ok, warn
@@ -11,7 +12,8 @@ from producers.operations import hold_advice
 from producers.operations.reconcile import runs
 from producers.operations.verdict import MAIL_LATE_S, Verdict, standing, unseen
 from shared.errors import LedgerError
-from shared.ledger import checkup, guards, heartbeats, mail, reconciliations
+from shared.ledger import case_facts, checkup, guards, heartbeats, mail, reconciliations
+from shared.ledger.case_facts import Parked
 from shared.ledger.checkup import Idle
 from shared.ledger.reconciliations import Watched
 from shared.ledger.records import Process
@@ -22,6 +24,7 @@ from shared.settings import Settings
 DISPATCHER, PROCESSES, LEASES, DUE, JOBS = "dispatcher", "worker processes", "leases", "due instances", "jobs"
 RECONCILED = "reconciliation"
 SHUT, STRAYS, MAIL, DISK, GUARDS = "members that are shut", "stray messages", "mail", "disk", "guards"
+CASES = "open cases"
 OVERDUE_S = 60.0
 """A lease that ran out is given back at the next tick of a dispatcher, a job's turn comes as soon."""
 IDLE_S = 300.0
@@ -158,6 +161,36 @@ def look_at_guards(subject: Subject) -> list[Finding]:
         )
         for one in found
     ]
+
+
+def look_at_cases(subject: Subject) -> list[Finding]:
+    """Look how many members' newest event is a Data Error, and whether one of them is parked for too long."""
+    with subject.reading() as tx:
+        counts, parked = case_facts.counts(tx), case_facts.parked(tx)
+    return judge_cases(counts, parked)
+
+
+def judge_cases(counts: Mapping[str, int], parked: Parked) -> list[Finding]:
+    """Judge cases.  Pure.  Shape: *counts* of open ones by kind."""
+    said = ", ".join(f"{count} {spoken(kind)}" for kind, count in sorted(counts.items()))
+    found = [
+        warn(
+            CASES,
+            "members whose newest event is a Data Error",
+            f"{sum(counts.values())}: {said}",
+            "Siebel was told; they stay out of sync until somebody corrects them",
+            "`membersync cases` says who must do what",
+        )
+        if said
+        else ok(CASES, "members whose newest event is a Data Error", "none")
+    ]
+    if parked.late:
+        why = "CrowdTwist has them at an address that is not theirs, for a cycle did not come loose"
+        remedy = "`membersync cases --kind cycle --kind chain` says who must be corrected in Siebel"
+        found.append(fail(CASES, "members that are parked", f"{parked.late} past the deadline", why, remedy))
+    elif parked.in_time:
+        found.append(ok(CASES, "members that are parked", f"{parked.in_time}, so that cycles come loose"))
+    return found
 
 
 def look_at_reconciliations(subject: Subject) -> list[Finding]:

@@ -51,12 +51,28 @@ class Beside:
 
 
 @dataclass(frozen=True, slots=True)
+class CaseCycle:
+    """The cycle of addresses that the member is in, while it is let loose.
+
+    Shape: *parked_member* has another address meanwhile, from *parked_at* on (null: not yet); *done* of *steps* members
+    have what they wanted; *late*: that it was to be over at *deadline_at* has not come true.
+    """
+
+    parked_member: str
+    parked_at: datetime | None
+    deadline_at: datetime
+    done: int
+    steps: int
+    late: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CaseRecord:
     """One case.
 
     Shape: *path*: who has the address, who has what that one wants, and so on; *unblocks*: how many other cases wait
     for it; *coming_instance_id*: a try that may end it is on its way, or is held; *held_by_guard*: by which guard;
-    *beside* only where one case is asked for.
+    *cycle*: it is just let loose; *beside* only where one case is asked for.
     """
 
     case_id: str
@@ -85,6 +101,7 @@ class CaseRecord:
     closed_at: datetime | None
     closed_how: str | None
     held_by_guard: str | None = None
+    cycle: CaseCycle | None = None
     beside: list[Beside] | None = None
 
 
@@ -115,6 +132,8 @@ def advice(one: CaseRecord) -> tuple[Who, str]:
             f"Nothing for this member alone: its instance {one.coming_instance_id} is held by guard {one.held_by_guard}"
         )
         return Who.NOBODY, f"{what}; it is released or discarded there, with all who met the same."
+    if one.cycle is not None:
+        return _of_healing(one, one.cycle)
     if one.coming_instance_id is not None:
         return Who.NOBODY, f"Nothing yet: instance {one.coming_instance_id} of the member is on its way."
     if one.kind == CaseKind.OTHER and one.field == "email_address" and one.looked_up is None:
@@ -132,6 +151,19 @@ def _of_cycle(one: CaseRecord, _: str) -> str:
     ring = ", ".join((one.member_number, *one.path))
     what = f"Members {ring} want each other's addresses: give one of them another address in Siebel for a while"
     return f"{what}, then its own; the others follow by themselves."
+
+
+def _of_healing(one: CaseRecord, cycle: CaseCycle) -> tuple[Who, str]:
+    is_parked = cycle.parked_at is not None
+    itself = cycle.parked_member == one.member_number
+    who = "it" if itself else f"member {cycle.parked_member}"
+    said = f"{who} is at another address" if is_parked else f"{who} is about to get another address"
+    done = f"{cycle.done} of {cycle.steps} members have what they wanted"
+    if not cycle.late:
+        return Who.NOBODY, f"Nothing yet: the cycle is coming loose by itself; {said} meanwhile, and {done}."
+    what = f"The cycle did not come loose in time: {said} still, and {done}"
+    correct = "correct the e-mail address of a member that is left, in Siebel"
+    return Who.SIEBEL, f"{what}; {correct}: the rest follows by itself."
 
 
 def _of_outsider(one: CaseRecord, holder: str) -> str:

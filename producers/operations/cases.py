@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from producers.dispatch import desk
-from producers.operations.case_records import Beside, CaseAnswer, CaseHolder, CasePage, CaseRecord, advice
+from producers.operations.case_records import Beside, CaseAnswer, CaseCycle, CaseHolder, CasePage, CaseRecord, advice
 from producers.operations.job_control import AskError, Operator
 from shared.errors import LedgerConflictError, LedgerUnwritableError
 from shared.fields import FIELDS
 from shared.ledger import case_facts, cases
-from shared.ledger.case_facts import CaseFacts, CaseFilter, HolderFacts
+from shared.ledger.case_facts import CaseFacts, CaseFilter, CycleShown, HolderFacts
 from shared.ledger.engine import Ledger, Transaction, transaction
 from shared.ledger.filters import has_control
 from shared.ledger.jobs import Action, record
@@ -230,6 +230,7 @@ def _shown(facts: CaseFacts, sees: Sees) -> CaseRecord:
         closed_at=facts.closed_at,
         closed_how=facts.closed_how,
         held_by_guard=None if facts.coming_hold_id is None else str(facts.coming_hold_id),
+        cycle=None if facts.cycle is None else _cycle(facts.cycle, facts.member_number, sees),
     )
     who, what = advice(shown)
     return replace(shown, who=who, what_to_do=what)
@@ -248,6 +249,12 @@ def _holder(facts: HolderFacts, sees: Sees) -> CaseHolder:
         looked_up_at=facts.seen_at,
         age_s=None if age_s is None else round(max(0.0, age_s), 1),
     )
+
+
+def _cycle(shown: CycleShown, member_number: str, sees: Sees) -> CaseCycle:
+    is_seen = sees.holder or shown.parked_member == member_number
+    number = shown.parked_member if is_seen else MASK
+    return CaseCycle(number, shown.parked_at, shown.deadline_at, shown.done, shown.steps, shown.is_late)
 
 
 def _value(facts: CaseFacts, name: str, sees: Sees) -> object:
@@ -298,7 +305,7 @@ def _plain(value: object) -> str:
 
 
 _COLUMNS = [
-    *(one.name for one in fields(CaseRecord) if one.name not in ("holder", "beside")),
+    *(one.name for one in fields(CaseRecord) if one.name not in ("holder", "cycle", "beside")),
     "holder_member_number",
     "holder_ct_user_id",
     "holder_active",

@@ -48,6 +48,30 @@ class HolderFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class CycleShown:
+    """The cycle of addresses that a member is in while it is let loose.
+
+    Shape: *parked_member* is parked, or about to be, *parked_at* since when, None: not yet; *done* of *steps* members
+    have what they wanted; *is_late*: its deadline is over.
+    """
+
+    parked_member: str
+    parked_at: datetime | None
+    deadline_at: datetime
+    done: int
+    steps: int
+    is_late: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """How many members are parked: within the deadline of their cycle, and past it."""
+
+    in_time: int
+    late: int
+
+
+@dataclass(frozen=True, slots=True)
 class CaseFacts:
     """One case with all that is known about it; it names people."""
 
@@ -71,6 +95,7 @@ class CaseFacts:
     standing: Standing
     coming_id: int | None
     coming_hold_id: int | None
+    cycle: CycleShown | None
     opened_at: datetime
     acknowledged_at: datetime | None
     acknowledged_by: str | None
@@ -120,6 +145,11 @@ def counts(tx: Connection) -> dict[str, int]:
     return {row.kind: row.total for row in tx.execute(_COUNTS)}
 
 
+def parked(tx: Connection) -> Parked:
+    """Count the members that are parked, or may be."""
+    return Parked(*tx.execute(_PARKED).one())
+
+
 def read(tx: Connection, ids: Sequence[int]) -> list[CaseFacts]:
     """Read these cases, in this order."""
     found = {row.case_id: _facts(row) for row in tx.execute(_CASES, {"ids": list(ids)})}
@@ -143,8 +173,18 @@ def _facts(row: Row[Any]) -> CaseFacts:
             user=shown if by_look_up else row.holder_echoed,
         )
     standing = Standing(
-        row.state, row.stage, row.status, row.operation, row.is_same, bool(row.is_same_content), row.retries > 0
+        row.state,
+        row.stage,
+        row.status,
+        row.operation,
+        row.is_same,
+        bool(row.is_same_content),
+        row.retries > 0,
+        bool(row.is_parked),
     )
+    cycle = None
+    if row.parked_member is not None:
+        cycle = CycleShown(row.parked_member, row.parked_at, row.deadline_at, row.done, row.steps, row.is_late)
     return CaseFacts(
         row.case_id,
         row.member_number,
@@ -166,6 +206,7 @@ def _facts(row: Row[Any]) -> CaseFacts:
         standing,
         row.newest_id if cases.is_coming(standing) else None,
         row.hold_id if cases.is_coming(standing) else None,
+        cycle,
         row.opened_at,
         row.acknowledged_at,
         row.acknowledged_by,
@@ -192,7 +233,9 @@ _FACTS = f"""
            case when jsonb_typeof(h.echoed->'is_active') = 'boolean' then cast(h.echoed->'is_active' as boolean)
                 when h.newest_operation = 'delete' and h.synced then false end as holder_active,
            h.email_key is distinct from h.held_email_key and hn.state not in ('completed', 'unchanged', 'skipped')
-               as holder_moves
+               as holder_moves,
+           y.parked_member, y.parked_at, y.deadline_at, y.done, y.steps, y.deadline_at <= now() as is_late,
+           y.parked_member = c.member_number and m.applied_id = y.instance_id as is_parked
     from data_case c
     join member m on m.member_number = c.member_number
     left join instance n on n.id = m.newest_id
@@ -201,6 +244,13 @@ _FACTS = f"""
     left join mapping u on u.instance_id = c.instance_id
     left join member h on c.closed_at is null and h.member_number = {HAS_IT.format("c")}
     left join instance hn on hn.id = h.newest_id
+    left join lateral (
+        select y.member_number as parked_member, y.instance_id, y.parked_at, y.deadline_at,
+               (select count(*) from address_cycle_step t where t.cycle_id = y.id) as steps,
+               (select count(*) from address_cycle_step t where t.cycle_id = y.id and t.done_at is not null) as done
+        from address_cycle_step s join address_cycle y on y.id = s.cycle_id and y.ended_at is null
+        where s.member_number = c.member_number order by y.id desc limit 1
+    ) as y on c.closed_at is null
     where c.id = any(cast(:ids as bigint[]))
 """
 _CASES = text(_FACTS)
@@ -213,4 +263,12 @@ _LISTED = text("""
     order by unblocks desc, id limit :limit
 """)
 _OF_MEMBER = text("select id from data_case where member_number = :number and closed_at is null")
+_PARKED = text("""
+    select count(*) filter (where y.deadline_at > now()), count(*) filter (where y.deadline_at <= now())
+    from address_cycle y join member m using (member_number)
+    left join errand e on e.instance_id = y.instance_id and e.kind = 'park'
+    where y.ended_at is null and m.applied_id = y.instance_id
+      and not (y.state = 'parking' and e.id is not null and e.attempt = 0)
+""")
+"""Who has the errand that parks it still, and was not tried, is not parked."""
 _COUNTS = text("select kind, count(*) as total from data_case where closed_at is null and kind is not null group by 1")

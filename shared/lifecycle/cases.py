@@ -249,7 +249,7 @@ class Standing:
 
     Shape: *state*, *stage*, *status* and *operation* of the member's newest instance, None: it was pruned; *is_same*:
     that is the one that was refused; *is_same_content*: it says the same; *retried*: it was sent again because the
-    address had become free.
+    address had become free; *is_parked*: it has another address meanwhile, so that a cycle comes loose.
     """
 
     state: str | None
@@ -259,6 +259,7 @@ class Standing:
     is_same: bool
     is_same_content: bool
     retried: bool
+    is_parked: bool = False
 
 
 _ON_ITS_WAY: Sequence[str | None] = (*QUEUED, State.RUNNING)
@@ -274,7 +275,7 @@ def closing(standing: Standing) -> Closing | None:
     """Return how the case has ended, None: it has not."""
     same = standing.is_same
     is_untold = standing.state == State.DEAD and same and standing.status == SyncStatus.DATA_ERROR
-    if standing.state in _ON_ITS_WAY or standing.state == State.REJECTED or is_untold:
+    if standing.state in _ON_ITS_WAY or standing.state == State.REJECTED or is_untold or standing.is_parked:
         return None
     if standing.state in _ACCEPTED:
         again = Closing.HOLDER_MOVED if same and standing.retried else Closing.SENT_AGAIN

@@ -68,7 +68,7 @@ def map_member(event: Mapping[str, Any], settings: OicSettings) -> User:
         "last_name": _name(member, "last_name", "Contact Last Name"),
         "middle_name": _text(member, "middle_name") or None,
         "date_of_birth": _epoch_s(member, settings.birth_hour_utc),
-        "email_address": _text(member, "email_address") or f"{number}@{settings.default_email_domain.lstrip('@')}",
+        "email_address": _text(member, "email_address") or settings.default_email(number),
         "gender_id": {"M": settings.gender_male_id, "F": settings.gender_female_id}.get(_text(member, "gender")),
         **_address(member, settings),
     }

@@ -56,3 +56,16 @@ def test_a_resend_that_is_refused_stands_in_their_words(settings: Settings, cont
     result = failed(settings, refused)
     assert (type(result.error), result.error.what) == (DataError, "Postal Code is invalid")
     assert stored(control)["postal_code"] == "10010"
+
+
+def test_who_is_parked_keeps_all_but_the_address_and_nobody_is_created(
+    settings: Settings, control: SandboxControl
+) -> None:
+    gone = done(settings, replace(UPDATE, errand=Errand.PARK))
+    assert (methods(gone), gone.facts) == (["PUT"], {"gone": True})
+    done(settings, CREATE)
+    result = done(settings, replace(UPDATE, errand=Errand.PARK, user=USER | {"last_name": "Smith"}))
+    address = settings.oic.default_email(CREATE.member_number)
+    assert methods(result) == ["PUT"]
+    assert result.facts["echoed"]["email_address"] == stored(control)["email_address"] == address
+    assert stored(control)["last_name"] == "Smith"

@@ -35,6 +35,7 @@ NAMES = {
     "MembersyncMailStuck",
     "MembersyncSnapshotHeld",
     "MembersyncGuardHolds",
+    "MembersyncMemberParked",
     "MembersyncReconcileOverdue",
     "MembersyncDrift",
     "MembersyncNoWorkers",

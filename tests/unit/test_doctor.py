@@ -10,6 +10,7 @@ from producers.doctor import configuration, servers, work
 from producers.doctor.check import Check, Finding, Level, Subject, UnlookedError, ok, place
 from producers.doctor.examination import examine, is_well
 from shared.errors import LedgerError
+from shared.ledger.case_facts import Parked
 from shared.ledger.checkup import Server
 from shared.settings import Settings
 
@@ -134,3 +135,11 @@ def test_a_base_url_that_ends_in_what_is_added_to_it_is_said(stage: str, ends_in
     of = Settings.model_validate({stage: {"base_url": f"https://{stage}.example.org{ends_in}"}})
     names = [one.looked_at for one in configuration.look_at_settings(Subject(of)) if "is added to it" in one.found]
     assert names == ([f"MEMBERSYNC_{stage.upper()}__BASE_URL"] if said else [])
+
+
+def test_open_cases_and_parked_members_are_named() -> None:
+    (none,) = work.judge_cases({}, Parked(0, 0))
+    assert (none.level, none.found) == (Level.OK, "none")
+    some, parked = work.judge_cases({"taken_by_active": 2, "cycle": 3}, Parked(0, 1))
+    assert (some.level, some.found) == (Level.WARN, "5: 3 cycle, 2 taken by active")
+    assert (parked.level, parked.found) == (Level.FAIL, "1 past the deadline")

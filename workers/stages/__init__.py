@@ -43,7 +43,7 @@ def build_one(stage: Stage, settings: Settings, permits: Permits | None = None) 
     """Return *stage* with its connection; *permits* is the budget of that, None: it has no limit."""
     match open_client(stage, settings, settings.worker.calls_in_flight, permits):
         case CrowdTwist() as client:
-            return CrowdTwistStage(client)
+            return CrowdTwistStage(client, settings.oic.default_email)
         case Siebel() as client:
             return SiebelStage(client, settings.siebel)
         case Oic() as client:

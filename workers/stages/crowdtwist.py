@@ -9,6 +9,7 @@ read back:                             GET   as sent -> done | otherwise as if k
 probe:                                 PUT   again what was acknowledged last; any answer of its own -> done
 resend, recreate:                      PUT   the same; 404 page_not_found -> fact `gone`, or of a recreate POST
 resend of a deletion:                  PUT   is_active 0 with what was acknowledged before it; that alone if refused
+park:                                  PUT   the same with the address that stands for none; 404 -> fact `gone`
 ```
 A POST or PUT that CrowdTwist itself did not answer may be out: fact `unknown_outcome`; a POST is looked for at once.
 
@@ -45,8 +46,9 @@ class CrowdTwistStage:
 
     group = 1
 
-    def __init__(self, client: CrowdTwist) -> None:
+    def __init__(self, client: CrowdTwist, default_email: Callable[[str], str]) -> None:
         self.client = client
+        self._default_email = default_email
 
     async def run(self, works: Sequence[Work]) -> Sequence[Result]:
         """Bring each member to CrowdTwist, one after the other: facts `ct_user_id`, `echoed`."""
@@ -61,19 +63,22 @@ class CrowdTwistStage:
                 results.append(talk.exchange.failed(error, **facts))
         return results
 
-    @staticmethod
-    async def _written(talk: "Talk", work: Work) -> Done:
+    async def _written(self, talk: "Talk", work: Work) -> Done:
         is_deletion = work.operation == "delete"
         match work.errand:
             case Errand.READ_BACK:
                 return await talk.read_back(deleted=is_deletion)
             case Errand.PROBE:
                 return await talk.repeat()
+            case Errand.PARK:
+                return await talk.park(self._default_email(work.member_number))
             case Errand.RESEND | Errand.RECREATE:
                 creates = work.errand is Errand.RECREATE
                 return await (talk.deactivate_again() if is_deletion else talk.resend(creates=creates))
-        if is_deletion:
-            return await talk.deactivate()
+        return await (talk.deactivate() if is_deletion else self._brought(talk, work))
+
+    @staticmethod
+    async def _brought(talk: "Talk", work: Work) -> Done:
         if work.unknown_outcome:
             found = await talk.find()
             return await (talk.create() if found is None else talk.settle(found))
@@ -184,6 +189,16 @@ class Talk:
         if stored is None:
             raise refusal(answer)
         return self._done("resend: taken by CrowdTwist", stored)
+
+    async def park(self, address: str) -> Done:
+        """PUT what was acknowledged last with another address; who is not there is not created: fact `gone`."""
+        user = self._user | {"email_address": address}
+        answer, stored = await self._write(self._client.update, user, mask(user))
+        if is_absent(answer):
+            return self.exchange.done("park: CrowdTwist has no such user", gone=True)
+        if stored is None:
+            raise refusal(answer)
+        return self._done("park: CrowdTwist has the member at another address", stored)
 
     async def read_back(self, *, deleted: bool) -> Done:
         """GET; repeat the write if something else, such as a late older write, is there."""

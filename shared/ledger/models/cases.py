@@ -1,14 +1,18 @@
-"""The table of cases: a Data Error that is the newest word about its member, and what was found out about it."""
+"""The tables of cases: a Data Error that is the newest word about its member, and what was found out about it.
+
+Beside them the cycles of addresses that are let loose (`shared.lifecycle.cycles`), and each step of them.
+"""
 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, SmallInteger, Text, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, SmallInteger, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.ledger.models.pipeline import INSTANT, KEY, Base, one_of
 from shared.lifecycle.cases import CaseKind, Closing, LookUp
+from shared.lifecycle.cycles import CycleEnd, CycleState
 
 _OPEN = text("closed_at is null")
 
@@ -69,3 +73,56 @@ class DataCase(Base):
     note: Mapped[str | None] = mapped_column(Text)
     closed_at: Mapped[datetime | None] = mapped_column(INSTANT)
     closed_how: Mapped[str | None] = mapped_column(Text)
+
+
+class AddressCycle(Base):
+    """A cycle of addresses that is let loose, or was; a member is parked in one at a time."""
+
+    __tablename__ = "address_cycle"
+    __table_args__ = (
+        CheckConstraint(one_of("state", tuple(CycleState)), "address_cycle_state"),
+        CheckConstraint(f"ended_how is null or {one_of('ended_how', tuple(CycleEnd))}", "address_cycle_ended_how"),
+        CheckConstraint("(state = 'ended') = (ended_at is not null)", "address_cycle_end"),
+        CheckConstraint("(ended_at is null) = (ended_how is null)", "address_cycle_how"),
+        Index("address_cycle_one_open", "member_number", unique=True, postgresql_where=text("ended_at is null")),
+        Index("address_cycle_refused", "refused_ids"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    member_number: Mapped[str] = mapped_column(KEY)
+    """Who is parked."""
+    instance_id: Mapped[int] = mapped_column(BigInteger)
+    """What CrowdTwist had acknowledged of it when the cycle began: what is sent with another address, and put back."""
+    refused_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+    """What was refused of all its members, in order: the same is not tried twice."""
+    address_keys: Mapped[list[bytes]] = mapped_column(ARRAY(BYTEA))
+    """Of the addresses that its members want (`shared.ledger.people`): nobody else is sent again for one meanwhile."""
+    old_key: Mapped[bytes] = mapped_column(BYTEA)
+    """Of the address that the parked member had."""
+    park_key: Mapped[bytes] = mapped_column(BYTEA)
+    """Of the address that it is parked at."""
+    state: Mapped[str] = mapped_column(Text, server_default=CycleState.PARKING)
+    started_at: Mapped[datetime] = mapped_column(INSTANT, server_default=text("clock_timestamp()"))
+    deadline_at: Mapped[datetime] = mapped_column(INSTANT)
+    parked_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    returned_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    """When it was last tried to put the old address back."""
+    ended_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    ended_how: Mapped[str | None] = mapped_column(Text)
+
+
+class AddressCycleStep(Base):
+    """A step of a cycle: a member that gets the address it wants; the parked one is the last."""
+
+    __tablename__ = "address_cycle_step"
+    __table_args__ = (Index("address_cycle_step_of_member", "member_number"),)
+
+    cycle_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("address_cycle.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    position: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    """From 1; the step that parks goes before it."""
+    member_number: Mapped[str] = mapped_column(KEY)
+    instance_id: Mapped[int] = mapped_column(BigInteger)
+    """What was refused of it when the cycle began, and is sent again."""
+    done_at: Mapped[datetime | None] = mapped_column(INSTANT)

@@ -36,6 +36,7 @@ behind, to see whether a system serves.  The instance stays as it is meanwhile.
 |--------------------------|------------------------------------|--------------------------------|
 | scheduled                | whoever parks or holds an instance | member_queue.schedule_reports  |
 | scheduled                | resend                             | resends.SEND                   |
+| scheduled                | dispatcher's desk                  | cycles._SEND                   |
 | scheduled and out        | dispatcher                         | errands.TAKE_DUE, TAKE_GOOD    |
 | out, begun               | worker                             | attempts.BEGIN_ERRAND          |
 | out, its lease over      | dispatcher                         | claims.LET_GO                  |

@@ -8,6 +8,7 @@
 | `probe`      | repeat what was acknowledged last, of a good member      | the breaker               | the one down |
 | `resend`     | the same, since CrowdTwist may have lost it              | a job (`resends`)         | crowdtwist   |
 | `recreate`   | the same, and create whom it has no longer               | a job                     | crowdtwist   |
+| `park`       | the same with another address: a cycle comes loose       | the desk (`cycles`)       | crowdtwist   |
 
 A row is there while there is something to do: its token is 0 until it is claimed, and again when it is to be repeated
 at `due_at`; the row of one that is done is deleted.  Who recovers, and is past its stage, leaves its report alone: the
@@ -35,7 +36,7 @@ from shared.instances import Errand
 from shared.ledger import learned
 from shared.ledger.engine import json_rows
 from shared.ledger.learned import LEARN_TOLD, LEARN_TOLD_AGAIN
-from shared.ledger.transitions import resends
+from shared.ledger.transitions import cycles, resends
 from shared.ledger.transitions.claims import Claimed, by_lane_and_stage
 from shared.ledger.transitions.member_queue import (
     COMES_BACK,
@@ -107,6 +108,8 @@ def finish(tx: Connection, stage: Stage, ended: Sequence[ErrandEnded], *, settle
     learned.check(tx, stage, repeats, settle_s=settle_s)
     if resent := [one for one in ended if one.errand in RESENDING]:
         resends.finish(tx, resent, settle_s=settle_s)
+    if parks := [one for one in ended if one.errand is Errand.PARK]:
+        cycles.finish(tx, parks)
     checks = [one for one in ended if one.errand in {Errand.READ_BACK, Errand.TELL_AGAIN}]
     learned.checked(tx, stage, [one.instance_id for one in checks if one.facts is not None])
     # What this check itself lost may land as late as what it was to check.
@@ -132,10 +135,13 @@ def _due_check(stage: Stage, kind: Errand, of: str, lost: str, at: str) -> str:
     """
 
 
+_IS_PARKED = "exists (select from address_cycle y where y.member_number = m.member_number and y.ended_at is null)"
+"""Of a member `m`: it has another address than the one it is checked for, or may have."""
 _DUE = {
     Errand.READ_BACK: (
         Stage.CROWDTWIST,
-        _due_check(Stage.CROWDTWIST, Errand.READ_BACK, "applied_id", "lost_write_id", "read_back_at"),
+        _due_check(Stage.CROWDTWIST, Errand.READ_BACK, "applied_id", "lost_write_id", "read_back_at")
+        + f" and not {_IS_PARKED}",
     ),
     Errand.REPORT: (
         Stage.SIEBEL,
@@ -155,7 +161,7 @@ _DUE = {
         f"""
             select e.instance_id, e.member_number, e.kind, e.stage, e.lane, e.due_at
             from errand e
-            where e.member_number = m.member_number and e.kind in ({words(RESENDING)}) and e.token = 0
+            where e.member_number = m.member_number and e.kind in ({words((*RESENDING, Errand.PARK))}) and e.token = 0
               and e.due_at <= now() and '{Stage.CROWDTWIST}' = any(cast(:stages as text[])) and not {IS_OVERTAKING}
         """,
     ),

@@ -171,6 +171,12 @@ WAKE = text(f"""
                as is_wanted
 """)
 """Make due at once who waits for an address that these members have had; look whether anybody was refused for one."""
+_IS_KEPT = """exists (
+    select from address_cycle y
+    where y.ended_at is null and y.deadline_at > now() and c.wants_key = any(y.address_keys)
+      and not exists (select from address_cycle_step s
+                      where s.cycle_id = y.id and s.member_number = c.member_number))"""
+"""Of a case `c`: the address that it wants is for a member of a cycle that is just coming loose."""
 _IS_FREE = """c.held_by is not null and not exists (
     select from member h where h.held_email_key = c.wants_key and h.member_number <> c.member_number)"""
 """Of a case `c`: by the ledger nobody has the address any more."""
@@ -187,7 +193,7 @@ def _send_again(cases: str) -> TextClause:
             from data_case c
             join instance b on b.id = c.instance_id
             join member m on m.member_number = c.member_number
-            where c.closed_at is null and {cases}
+            where c.closed_at is null and {cases} and not {_IS_KEPT}
               and b.state = 'rejected' and b.failed_stage = 'crowdtwist' and m.newest_id = b.id
               and not exists (select from instance q where q.member_number = m.member_number
                                                        and q.state in ({IS_QUEUED}))

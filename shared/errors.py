@@ -217,6 +217,11 @@ def _failures() -> list[type[StageError]]:
     return [kind for kind in kinds if not kind.__subclasses__()]
 
 
+def without_kind(words: str) -> str:
+    """Return what pydantic says of a value without the kind of error, which it puts before words of ours."""
+    return words.removeprefix("Value error, ")
+
+
 class SettingsInvalidError(ValueError):
     """The settings cannot be used; *flaws* says why, one sentence for each."""
 

@@ -22,7 +22,7 @@ from pydantic_settings import SettingsError as UnreadError
 
 from shared import hosts
 from shared.addresses import base_url, canonical_broker, canonical_ledger, canonical_url, page_url
-from shared.errors import SettingsInvalidError
+from shared.errors import SettingsInvalidError, without_kind
 from shared.reconciling import DriftClass
 
 HIDDEN = ConfigDict(hide_input_in_errors=True)
@@ -104,7 +104,6 @@ DriftClasses = Annotated[str, AfterValidator(_drift_classes)]
 
 
 _FIELD = re.compile(r'field "(\w+)"')
-_OURS = "Value error, "
 
 
 def invalid(error: ValidationError | UnreadError, settings: type[BaseModel]) -> SettingsInvalidError:
@@ -114,7 +113,7 @@ def invalid(error: ValidationError | UnreadError, settings: type[BaseModel]) -> 
         return SettingsInvalidError(f"the settings cannot be read: {names} is not valid JSON", [])
     flaws = []
     for one in error.errors(include_input=False):
-        known, words = _known(one["loc"], settings), one["msg"].removeprefix(_OURS)
+        known, words = _known(one["loc"], settings), without_kind(one["msg"])
         flaws.append(f"{_variable(known)}: {words}" if known else words)
     return SettingsInvalidError("the settings are not valid", flaws)
 

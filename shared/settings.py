@@ -1,6 +1,7 @@
 """Every setting, one class per concern; the only place that reads the environment.
 
-The connections' classes are in `shared.connection_settings`, the guards' in `shared.guard_settings`.
+The connections' classes are in `shared.connection_settings`, the guards' in `shared.guard_settings`, mail's in
+`shared.mail_settings`.
 
 Names: `MEMBERSYNC_` prefix, `__` between levels (`MEMBERSYNC_CROWDTWIST__API_KEY`).  Units stand at the end of a name
 (`_s` seconds, `_bytes`).  `(A)` marks a default that the public record of Siebel, OIC or CrowdTwist does not settle.
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadError
 
@@ -20,6 +21,7 @@ from shared import hosts
 from shared.connection_settings import Connection, CrowdTwistSettings, OicSettings, SiebelSettings
 from shared.guard_settings import GuardSettings
 from shared.lifecycle.incidents import IncidentRules
+from shared.mail_settings import MailSettings
 from shared.pipeline import Lane, Stage
 from shared.published_rules import broken
 from shared.reconciling import DriftClass
@@ -30,12 +32,9 @@ from shared.setting_types import (
     Host,
     LedgerUrl,
     Networks,
-    OptionalHost,
     PageUrl,
-    Recipients,
     Role,
     Secret,
-    Sender,
     Token,
     Tokens,
     invalid,
@@ -44,6 +43,7 @@ from shared.setting_types import (
 __all__ = [
     "Connection",
     "CrowdTwistSettings",
+    "MailSettings",
     "OicSettings",
     "Role",
     "Settings",
@@ -246,43 +246,6 @@ class ReconcileSettings(BaseModel):
     def repaired_by_itself(self) -> tuple[DriftClass, ...]:
         """The classes that a scheduled run repairs by itself."""
         return tuple(DriftClass(one) for one in self.auto_repair.split(",") if one)
-
-
-class MailSettings(BaseModel):
-    """Mail to operators: a connection down or back, a held snapshot, a digest of dead letters and Data Errors."""
-
-    model_config = ConfigDict(populate_by_name=True, hide_input_in_errors=True)
-
-    host: OptionalHost = Field(None, description="the mail server; unset: no mail")
-    port: int = Field(25, ge=1, le=65535, description="its port; mostly 587 with starttls, 465 with tls")
-    security: Literal["none", "starttls", "tls"] = Field(
-        "none", description="none; starttls and tls check the certificate"
-    )
-    username: str = Field("", description="login; empty: none. Only with starttls or tls")
-    password: Secret = Field(None, description="login")
-    sender: Sender = Field("", alias="from", description="who it comes from: name@host or Name <name@host>")
-    recipients: Recipients = Field("", description="comma separated; the lookup row email of OIC")
-    digest_every_s: float = Field(900, gt=0, description="s; from one digest to the next, if there is anything new")
-    flap_s: float = Field(
-        900,
-        ge=0,
-        description="s; down again so soon after coming back is the same outage: told only if it lasts as long",
-    )
-    timeout_s: float = Field(20, gt=0, description="s; longest silence of the mail server")
-
-    @model_validator(mode="after")
-    def _whole(self) -> "MailSettings":
-        if self.host and not self.sender:
-            raise ValueError("MEMBERSYNC_MAIL__FROM must be set where MEMBERSYNC_MAIL__HOST is")
-        if self.host and not self.recipients:
-            raise ValueError("MEMBERSYNC_MAIL__RECIPIENTS must be set where MEMBERSYNC_MAIL__HOST is")
-        if bool(self.username) != bool(self.password):
-            raise ValueError("MEMBERSYNC_MAIL__USERNAME and MEMBERSYNC_MAIL__PASSWORD must be set together")
-        if not (self.username + (self.password.get_secret_value() if self.password else "")).isascii():
-            raise ValueError("MEMBERSYNC_MAIL__USERNAME and MEMBERSYNC_MAIL__PASSWORD must be ASCII")
-        if self.username and self.security == "none":
-            raise ValueError("MEMBERSYNC_MAIL__SECURITY must be starttls or tls where a password is sent")
-        return self
 
 
 class Settings(BaseSettings):

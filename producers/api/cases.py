@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from producers.api import examples as example
+from producers.api import case_examples as example
 from producers.api.description import answered
 from producers.api.reads import LISTED, Reader, json_answer, unmasked_reader
 from producers.http.auth import Principal, Right
@@ -118,7 +118,7 @@ def _export(request: Request, asked: _Asked) -> Response:
 
 
 @router.get(
-    "/v1/cases/{case_id}",
+    "/v1/cases/{case_id:number}",
     tags=["cases"],
     summary="Show one case",
     responses={**answered("The case, both members beside each other", CaseRecord, example.CASE), **_ERRORS},
@@ -129,7 +129,7 @@ def show_case(request: Request, who: Reader, case_id: CaseId) -> Response:
 
 
 @router.post(
-    "/v1/cases/{case_id}/acknowledge",
+    "/v1/cases/{case_id:number}/acknowledge",
     tags=["cases"],
     summary="Take a case up",
     responses={**answered("`done` false: it is closed", CaseAnswer, example.CASE_ANSWER), **_ERRORS},
@@ -147,7 +147,7 @@ def acknowledge_case(
 
 
 @router.post(
-    "/v1/cases/{case_id}/look-up",
+    "/v1/cases/{case_id:number}/look-up",
     tags=["cases"],
     summary="Ask CrowdTwist who has the address",
     responses={

@@ -96,7 +96,7 @@ def show_instance(request: Request, who: Reader, instance_id: InstanceId) -> Res
 
 
 @router.get(
-    "/v1/members/{member_number}",
+    "/v1/members/{member_number:number}",
     tags=["reading"],
     summary="Show one member",
     responses={
@@ -118,7 +118,7 @@ def show_member(
 
 
 @router.get(
-    "/v1/members/{member_number}/comparison",
+    "/v1/members/{member_number:number}/comparison",
     tags=["reading"],
     summary="Compare one member now",
     responses={

@@ -13,11 +13,14 @@ from producers.operations import cases as desk
 from producers.operations.case_records import Beside, CaseAnswer, CaseCycle, CaseRecord
 from producers.operations.cases import Sees
 from producers.operations.job_control import AskError
+from producers.operations.reads import LIMIT_DEFAULT
 from shared.ledger.case_facts import CaseFilter
 from shared.ledger.engine import engine
 from shared.lifecycle.cases import CaseKind
 from shared.pipeline import spoken
 from shared.settings import Settings
+
+_OPEN = desk.STATES[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class Wanted:
         ),
     ] = None
     member: Annotated[list[str] | None, typer.Option("--member", metavar="NUMBER", help="Member number.")] = None
-    state: Annotated[str, typer.Option("--state", metavar="STATE", help=f"{', '.join(desk.STATES)}.")] = "open"
+    state: Annotated[str, typer.Option("--state", metavar="STATE", help=f"{', '.join(desk.STATES)}.")] = _OPEN
 
     def where(self) -> CaseFilter:
         """Return them as a filter.
@@ -64,16 +67,16 @@ def cases(
 ) -> int:
     """List cases, or show one."""
     of = with_ledger()
-    if doing.note and not doing.acknowledge:
-        raise typer.BadParameter("--note: goes with --acknowledge, and is not kept without")
+    _check(case, wanted, doing, listing, as_csv=as_csv)
     sees = Sees(holder=True, unmasked_for=operator() if listing.unmasked else None)
     if case and (doing.acknowledge or doing.look_up):
         return _do(of, case, doing, sees, as_json=listing.as_json)
-    if doing.acknowledge or doing.look_up:
-        raise typer.BadParameter("ID: say which case")
     ledger = engine(of.ledger_url)
     if case:
-        return _print_one(case, desk.find(ledger, case, sees), as_json=listing.as_json)
+        found = desk.find(ledger, case, sees)
+        if found and (other := desk.other_of(ledger, case, found)):
+            typer.echo(f"{case} is taken for the id of a case; the open case of member {case} is {other}", err=True)
+        return _print_one(case, found, as_json=listing.as_json)
     if as_csv:
         return _print_csv(desk.exported(ledger, wanted.where(), sees))
     page = desk.listed(ledger, wanted.where(), sees, limit=listing.limit, before=before_of(listing.cursor))
@@ -86,6 +89,33 @@ def cases(
     else:
         typer.echo("no case matches", err=True)
     return DONE if page.items else NOTHING
+
+
+def _check(case: str | None, wanted: Wanted, doing: Doing, listing: Listing, *, as_csv: bool) -> None:
+    """Refuse what would be ignored.
+
+    Raises:
+        BadParameter: options that do not go together.
+    """
+    of_lists = {
+        "--kind": wanted.kind,
+        "--member": wanted.member,
+        "--state": wanted.state != _OPEN,
+        "--csv": as_csv,
+        "--limit": listing.limit != LIMIT_DEFAULT,
+        "--cursor": listing.cursor,
+    }
+    if doing.note and not doing.acknowledge:
+        raise typer.BadParameter("--note: goes with --acknowledge, and is not kept without")
+    if doing.acknowledge and doing.look_up:
+        raise typer.BadParameter("--look-up: --acknowledge is said too; one of them at a time")
+    if (doing.acknowledge or doing.look_up) and not case:
+        raise typer.BadParameter("ID: say which case")
+    if case and (unused := next((name for name, value in of_lists.items() if value), None)):
+        raise typer.BadParameter(f"{unused}: is of a list; leave it out to see case {case}, or leave that out")
+    paged = {"--json": listing.as_json, "--limit": of_lists["--limit"], "--cursor": listing.cursor}
+    if as_csv and (unused := next((name for name, value in paged.items() if value), None)):
+        raise typer.BadParameter(f"{unused}: --csv prints all that match, as CSV; leave one of them out")
 
 
 def _do(of: Settings, case: str, doing: Doing, sees: Sees, *, as_json: bool) -> int:

@@ -115,8 +115,15 @@ def _page(request: Request, case: str, sees: Sees) -> Response:
     found: CaseRecord | None = cases.find(ledger_of(request), case, sees)
     if found is None:
         raise ProblemError(404, "no_such_case", _NO_CASE)
-    address, unmasked = _address(found.case_id), sees.unmasked_for is not None
-    return page(request, "cases/one.html", one=found, address=address, unmasked=unmasked, systems=SYSTEMS)
+    content: dict[str, Any] = {
+        "one": found,
+        "other": cases.other_of(ledger_of(request), case, found),
+        "asked": case,
+        "address": _address(found.case_id),
+        "unmasked": sees.unmasked_for is not None,
+        "systems": SYSTEMS,
+    }
+    return page(request, "cases/one.html", **content)
 
 
 def _sees(who: Principal) -> Sees:

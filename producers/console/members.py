@@ -19,6 +19,7 @@ from producers.operations import reads
 from producers.operations.job_control import SEND_AGAIN, AskError, Operator, send_again
 from producers.operations.reads import id_of
 from producers.operations.reconcile.compare import compare
+from shared.errors import DataError
 from shared.ledger import views
 from shared.ledger.engine import transaction
 from shared.ledger.records import InstanceRecord, MemberRecord
@@ -66,7 +67,7 @@ def _siebel(member: MemberRecord, newest: InstanceRecord, success: str) -> Side:
     outcome = success if newest.status == SyncStatus.SUCCESS else newest.status
     is_told = outcome is not None and (member.told_instance_id, member.told_status) == (newest.instance_id, outcome)
     if newest.finished_at is None:
-        at = f"the newest event is {newest.state} at {spoken(newest.stage)}"
+        at = _standing_at(newest)
         return Side("Yes", f"it shows the failure so far; {at}") if is_told else Side("Not yet", at)
     if is_told:
         return Side("Yes", "it shows the outcome of the newest event")
@@ -77,13 +78,19 @@ def _siebel(member: MemberRecord, newest: InstanceRecord, success: str) -> Side:
     return Side("No", f"it was told of another event; the newest is {is_a(newest.state)}")
 
 
+def _standing_at(newest: InstanceRecord) -> str:
+    if newest.state == State.HELD and newest.code == DataError.code:
+        return "a guard holds the newest event, with all who met the same Data Error"
+    return f"the newest event is {newest.state} at {spoken(newest.stage)}"
+
+
 def _crowdtwist(member: MemberRecord, newest: InstanceRecord) -> Side:
     if newest.state == State.UNCHANGED:
         return Side("Yes" if member.synced else "No", _UNCHANGED)
     if member.applied_instance_id == newest.instance_id:
         return Side("Yes", "it accepted the newest event")
     if newest.finished_at is None:
-        return Side("Not yet", f"the newest event is {newest.state} at {spoken(newest.stage)}")
+        return Side("Not yet", _standing_at(newest))
     if newest.state == State.REJECTED:
         return Side("No", "the newest event is a Data Error; correct the member in Siebel")
     return Side("No", f"the newest event is {is_a(newest.state)}")

@@ -14,10 +14,12 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from itsdangerous import BadData, URLSafeSerializer
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
 
 from producers.console.session import Cookies, expected_key, new_seed
 from producers.http.auth import Principal, Right
 from producers.http.request import settings_of
+from producers.operations import guard_control
 from producers.operations.verdict import Standing, unseen
 from shared.errors import LedgerError
 from shared.pipeline import is_a, spoken
@@ -43,17 +45,17 @@ def machine(value: datetime | None) -> str:
 
 
 def span(seconds: float | None) -> str:
-    """Return a duration in its two largest units."""
+    """Return a duration in its two largest units, without the smaller one where there is nothing of it."""
     if seconds is None:
         return ""
     whole = max(0, int(seconds))
     if whole < _MINUTE_S:
         return f"{whole} s"
-    if whole < _HOUR_S:
-        return f"{whole // _MINUTE_S} min {whole % _MINUTE_S} s"
-    if whole < _DAY_S:
-        return f"{whole // _HOUR_S} h {whole % _HOUR_S // _MINUTE_S} min"
-    return f"{whole // _DAY_S} d {whole % _DAY_S // _HOUR_S} h"
+    units = (("d", _DAY_S), ("h", _HOUR_S), ("min", _MINUTE_S), ("s", 1))
+    at = next(at for at, (_, unit_s) in enumerate(units) if whole >= unit_s)
+    (large, large_s), (small, small_s) = units[at : at + 2]
+    rest = whole % large_s // small_s
+    return f"{whole // large_s} {large} {rest} {small}" if rest else f"{whole // large_s} {large}"
 
 
 def seconds(value: float | None) -> str:
@@ -91,6 +93,15 @@ def pretty(value: object) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False, default=str)
 
 
+def coded(value: str) -> Markup:
+    """Return a sentence of ours with what stands between backticks set as code."""
+    pieces = str(visible(value)).split("`")
+    return Markup("").join(  # each piece is escaped
+        Markup("<code>{}</code>").format(piece) if at % 2 and at + 1 < len(pieces) else piece
+        for at, piece in enumerate(pieces)
+    )
+
+
 def visible(value: object) -> object:
     """Return a text without what is not seen but changes how the rest is read: control characters, directions."""
     return _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", value) if type(value) is str else value
@@ -98,7 +109,7 @@ def visible(value: object) -> object:
 
 FILTERS: dict[str, Callable[..., str]] = {
     function.__name__: function
-    for function in (instant, clock, machine, span, seconds, since, took, number, percent, spoken, is_a, pretty)
+    for function in (instant, clock, machine, span, seconds, since, took, number, percent, spoken, is_a, pretty, coded)
 }
 
 
@@ -195,20 +206,21 @@ def _surroundings(request: Request) -> dict[str, Any]:
 
 
 def _standing(request: Request, who: Principal | None) -> dict[str, Any]:
-    """Return what every page begins with: the verdict, and how many of what stand beside the names of the pages."""
+    """Return the verdict, how many of what stand beside the names of the pages, and what guards hold."""
     if who is None:
-        return {"verdict": None, "page_counts": {}}
+        return {"verdict": None, "page_counts": {}, "guard_holds": ()}
     try:
         found: Standing = request.app.state.overviews.standing()
     except LedgerError as error:
-        return {"verdict": unseen(error), "page_counts": {}}
+        return {"verdict": unseen(error), "page_counts": {}, "guard_holds": ()}
     counts = {
         "dead-letters": sum(one.count for one in found.dead_letters),
         "refusals": found.refused_last_day,
         "connections": sum(one.held for one in found.connections),
         "guards": sum(one.held for one in found.guards),
+        "cases": sum(found.cases.values()),
     }
-    return {"verdict": found.verdict, "page_counts": counts}
+    return {"verdict": found.verdict, "page_counts": counts, "guard_holds": found.guards}
 
 
 def _flash(request: Request) -> tuple[str, bool] | None:
@@ -234,6 +246,7 @@ def _environment() -> Environment:
     )
     environment.filters |= FILTERS
     environment.globals |= {"static": static, "query": query}
+    environment.globals |= {"for_failure_now": guard_control.for_failure_now, "by_guard": guard_control.by_guard}
     return environment
 
 

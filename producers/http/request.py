@@ -18,12 +18,13 @@ from fastapi.responses import Response
 from fastapi.routing import iter_route_contexts
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from producers.operations.job_control import AskError, ReasonError
 from producers.operations.reads import INSTANT_SAID, LIMIT_DEFAULT, LIMIT_MAX, filter_of
-from shared.errors import LedgerError, LedgerSlowError, LedgerUnwritableError
+from shared.errors import LedgerError, LedgerSlowError, LedgerUnwritableError, without_kind
 from shared.ledger.engine import Ledger, engine
 from shared.ledger.filters import CONDITIONS, NO_CONTROLS, Condition, Filter
 from shared.logs import logger
@@ -159,6 +160,21 @@ def described(*answers: int | str) -> dict[int | str, dict[str, Any]]:
     return documented
 
 
+class _NumberConvertor(Convertor[str]):
+    """A member number, or an id, in a path: slashes are part of it, what may be asked of one behind it is not."""
+
+    regex = "(?:(?!/(?:acknowledge|comparison|look-up)$).)+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("number", _NumberConvertor())
+
+
 def install_problems(app: FastAPI) -> None:
     """Answer every error of *app* with a problem."""
     for kind in (ProblemError, AskError, LedgerError, RequestValidationError, HTTPException):
@@ -168,7 +184,11 @@ def install_problems(app: FastAPI) -> None:
 def invalid(loc: tuple[int | str, ...], error: Mapping[str, Any]) -> ProblemError:
     """Return the answer to what pydantic refused at *loc*."""
     field = ".".join(map(str, loc))
-    said = "contains a control character" if error.get("ctx", {}).get("pattern") == NO_CONTROLS else error["msg"]
+    said = (
+        "contains a control character"
+        if error.get("ctx", {}).get("pattern") == NO_CONTROLS
+        else without_kind(error["msg"])
+    )
     return ProblemError(400, "invalid_parameter", f"{field or 'body'}: {said}", field=field)
 
 

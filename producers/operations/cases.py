@@ -15,6 +15,7 @@ from typing import Any
 from producers.dispatch import desk
 from producers.operations.case_records import Beside, CaseAnswer, CaseCycle, CaseHolder, CasePage, CaseRecord, advice
 from producers.operations.job_control import AskError, Operator
+from producers.operations.reads import id_of
 from shared.errors import LedgerConflictError, LedgerUnwritableError
 from shared.fields import FIELDS
 from shared.ledger import case_facts, cases
@@ -178,17 +179,20 @@ def _bring_up_to_date(ledger: Ledger) -> None:
 
 
 def _id_of(tx: Transaction, words: str) -> int | None:
-    if (
-        words.isascii()
-        and words.isdecimal()
-        and len(words) <= _LONGEST_ID
-        and case_facts.case(tx, int(words)) is not None
-    ):
-        return int(words)
+    """Return the case of this id, and only where there is none the open one of this member."""
+    number = id_of(words)
+    if number is not None and str(number) == words and case_facts.case(tx, number) is not None:
+        return number
     return case_facts.open_case_of(tx, words)
 
 
-_LONGEST_ID = 18
+def other_of(ledger: Ledger, words: str, found: CaseRecord) -> str | None:
+    """Return the open case of the member of this number, where *found* is the case of this id; None: there is none."""
+    if found.member_number == words:
+        return None
+    with transaction(ledger) as tx:
+        other = case_facts.open_case_of(tx, words)
+    return None if other is None else str(other)
 
 
 def _note_unmasking(tx: Transaction, sees: Sees, some: list[CaseFacts]) -> None:

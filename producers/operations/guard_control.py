@@ -3,19 +3,23 @@
 Whatever changes something is recorded with who asked, in the transaction that does it.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from producers.operations import advice
 from producers.operations.approval_control import CARRIED_OUT, DISCARD, RELEASE
 from producers.operations.job_control import AskError, Operator
+from shared.errors import DataError
 from shared.ledger import approvals, guards
 from shared.ledger.approvals import Wanted
 from shared.ledger.engine import Ledger, repeated, transaction
 from shared.ledger.guards import Hold, HoldPage
 from shared.ledger.jobs import Action, record
 from shared.ledger.transitions.holds import Decision
+from shared.lifecycle.floods import message_of
 from shared.masking import mask_text
 
-__all__ = ["DISCARD", "RELEASE", "Decided", "discard", "hold", "holds", "release"]
+__all__ = ["DISCARD", "RELEASE", "Decided", "by_guard", "discard", "for_failure_now", "hold", "holds", "release"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +107,17 @@ def _decided(ledger: Ledger, operator: Operator, hold_id: int, ask: _Asked) -> D
         return None if answer is None or after is None else Decided(changed, answer, after, approval_id)
 
     return repeated(decided)
+
+
+def for_failure_now(holds: Iterable[Hold], stage: str | None, code: str | None, message: str = "") -> str:
+    """Say what to do about what failed for one cause, and that a guard holds others for the same, where one does."""
+    same = message_of(message, None) if code == DataError.code else None
+    hold = next((one for one in holds if (one.stage, one.message) == (stage, same)), None)
+    return advice.for_failure(stage, code, message) if hold is None else by_guard(hold.id, hold.held)
+
+
+def by_guard(hold_id: str | None, others: int = 0) -> str:
+    """Say what to do about one who is held by a guard, or met what a guard holds *others* for."""
+    which = f"guard {hold_id}" if hold_id else "a guard"
+    many = f"holds {others} more for the same" if others else "holds it with all who met the same"
+    return f"Nothing for this member alone: {which} {many}, which looks like a broken mapping; it is decided at Guards."

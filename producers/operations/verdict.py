@@ -92,7 +92,7 @@ def judge(found: Overview, dead: Sequence[Alike]) -> Verdict:
     if dead:
         first_at = min((row.first_at for row in found.dead_letters if row.first_at), default=None)
         troubles.append(_of_dead_letters(dead, first_at))
-    troubles += [*_of_guards(found), *_of_members(found), *_of_mail(found), *_of_snapshots(found)]
+    troubles += [*_of_guards(found), *_of_parked(found), *_of_members(found), *_of_mail(found), *_of_snapshots(found)]
     troubles += _of_reconciliations(found)
     waiting = sum(row.count for row in found.backlog if row.state in QUEUED)
     if troubles:
@@ -100,8 +100,12 @@ def judge(found: Overview, dead: Sequence[Alike]) -> Verdict:
     under_way = sum(row.count for row in found.backlog)
     again = sum(row.count for row in found.backlog if row.state == State.WAITING)
     tried = f", {again} of them to be tried again" if again else ""
-    well = f"All well: {_many(under_way, 'instance')} on the way{tried}" if under_way else "All well: nothing waits"
-    return Verdict(Level.WELL, well, "all well", None, waiting, needs_person=False, troubles=[])
+    going = f"{_many(under_way, 'instance')} on the way{tried}" if under_way else "nothing waits"
+    said, short = f"All well: {going}", "all well"
+    if cases := sum(found.cases.values()):
+        short = _many(cases, "open case")
+        said = f"{going.capitalize()}; {short}: `membersync cases` says who must correct what"
+    return Verdict(Level.WELL, said, short, None, waiting, needs_person=False, troubles=[])
 
 
 def unseen(error: Exception) -> Verdict:
@@ -290,6 +294,12 @@ def _of_guards(found: Overview) -> Iterator[Trouble]:
         what = f"{one.what} {one.job_id or one.guard_id} of {_many(one.count, 'instance')} waits for a second person"
         todo = f"`membersync approve {one.id}`, by somebody other than {one.asked_by}"
         yield Trouble(Level.PERSON, what, one.asked_at, 0, todo, "an approval waits")
+
+
+def _of_parked(found: Overview) -> Iterator[Trouble]:
+    if count := found.parked_late:
+        what = f"{_many(count, 'member')} parked at another address: a cycle of addresses did not come loose in time"
+        yield Trouble(Level.PERSON, what, None, count, "see `membersync cases --kind cycle --kind chain`", "parked")
 
 
 def _of_mail(found: Overview) -> Iterator[Trouble]:

@@ -141,7 +141,7 @@ def open_case_of(tx: Connection, member_number: str) -> int | None:
 
 
 def counts(tx: Connection) -> dict[str, int]:
-    """Count the open cases by kind."""
+    """Count the open cases by kind; one that is not judged yet is `other`."""
     return {row.kind: row.total for row in tx.execute(_COUNTS)}
 
 
@@ -271,4 +271,6 @@ _PARKED = text("""
       and not (y.state = 'parking' and e.id is not null and e.attempt = 0)
 """)
 """Who has the errand that parks it still, and was not tried, is not parked."""
-_COUNTS = text("select kind, count(*) as total from data_case where closed_at is null and kind is not null group by 1")
+_COUNTS = text(
+    "select coalesce(kind, 'other') as kind, count(*) as total from data_case where closed_at is null group by 1"
+)

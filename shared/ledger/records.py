@@ -274,7 +274,8 @@ class Overview:
     """How it goes, on one page.
 
     Shape: *refused_last_day* events that intake refused within 24 hours; *guards* their holds that are not over;
-    *approvals* what waits for a second person.
+    *approvals* what waits for a second person; *cases* open ones by kind; *parked_late* members parked past their
+    deadline.
     """
 
     at: datetime
@@ -288,6 +289,8 @@ class Overview:
     held_snapshots: HeldSnapshots = field(default=HeldSnapshots(0, []), kw_only=True)
     guards: Sequence[Hold] = field(default=(), kw_only=True)
     approvals: Sequence[Approval] = field(default=(), kw_only=True)
+    cases: Mapping[str, int] = field(default_factory=dict, kw_only=True)
+    parked_late: int = field(default=0, kw_only=True)
     reconciled: Reconciled = field(default=Reconciled(), kw_only=True)
 
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
-from shared.ledger import approvals, guards, mail, reconciliations, snapshots
+from shared.ledger import approvals, case_facts, guards, mail, reconciliations, snapshots
 from shared.ledger.connections import connections
 from shared.ledger.filters import Filter, id_at, matching
 from shared.ledger.heartbeats import processes
@@ -164,6 +164,8 @@ def overview(
         held_snapshots=HeldSnapshots(snapshot_max_s, snapshots.holders(tx, over_s=snapshot_max_s)),
         guards=guards.open_holds(tx),
         approvals=approvals.approvals(tx, limit=5, waiting=True).items,
+        cases=case_facts.counts(tx),
+        parked_late=case_facts.parked(tx).late,
         reconciled=_reconciled(reconciliations.watched(tx), reconcile_every_h),
     )
 

@@ -67,6 +67,11 @@ def test_every_page_reads_well(stack: Stack, browser: Browser, role: str, look: 
                 assert barriers(page) == [], name
             too_wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             assert too_wide <= 0, f"{name} scrolls sideways"
+            if "phone" in look and name in {"cases", "jobs"}:
+                hidden = page.evaluate(
+                    "Math.max(0, ...[...document.querySelectorAll('.scroll')].map(e => e.scrollWidth - e.clientWidth))"
+                )
+                assert hidden == 0, f"{name} hides a part of its table"
         assert [one for one in complaints if not re.search(r"status of 4(00|04|22)", one)] == []
 
 

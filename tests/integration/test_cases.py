@@ -378,6 +378,10 @@ def test_the_command_line_lists_shows_exports_and_acknowledges(cli: Terminal) ->
     assert len(list(csv.reader(io.StringIO(cli("cases", "--csv").out)))) == 2
     assert [cli("cases", *more).code for more in (("--kind", "cycle"), ("4711",), ("--kind", "x"))] == [1, 1, 2]
     assert cli("cases", "--acknowledge").code == 2
+    for more in (("--kind", "cycle"), ("--csv",), ("--state", "all"), ("--limit", "7"), ("--member", "A-1")):
+        ran = cli("cases", one["case_id"], *more)
+        assert (ran.code, f"{more[0]}: is of a list" in ran.err) == (2, True)
+    assert cli("cases", "--csv", "--json").code == 2
     unkept = cli("cases", one["case_id"], "--note", "mine")
     assert (unkept.code, "--note: goes with --acknowledge" in unkept.err) == (2, True)
     assert cli("cases", one["case_id"], "--acknowledge", "--note", "mine").code == 0

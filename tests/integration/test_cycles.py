@@ -152,6 +152,19 @@ def test_a_cycle_comes_loose_whoever_is_killed_at_whatever_step(inside: Inside, 
     assert inside.addresses(*numbers) == want
 
 
+def test_crowdtwist_is_asked_before_anybody_is_parked(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMBERSYNC_CASES__LOOK_UPS_PER_MINUTE", "60")
+    settings.cache_clear()
+    numbers, want = ring_of(inside, 3)
+    before = inside.calls()
+    inside.desk()
+    assert inside.pipeline.sql("select count(*) from address_cycle") == [0]
+    assert inside.calls() == before + 3
+    inside.until_still()
+    assert inside.addresses(*numbers) == want
+    assert inside.calls() == before + 3 + 4
+
+
 def refuse(inside: Inside, number: str) -> None:
     body = {"error": "input_error", "message": "You are too young"}
     inside.pipeline.sandbox.control.fault("crowdtwist", "status", status=400, body=body, member=number)

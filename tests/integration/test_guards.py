@@ -143,6 +143,18 @@ def test_metric_doctor_and_one_mail_tell_of_it(held: Flood, client: httpx.Client
     assert "Held by now  60 members" in mail[1]
 
 
+def test_nobody_is_to_be_corrected_for_what_a_guard_holds(held: Flood, oscar: httpx.Client) -> None:
+    (of_it,) = held.road.sql("select id from instance where state = 'held' order by id limit 1")
+    held.road.sql(f"update instance set state = 'rejected', hold_id = null, finished_at = now() where id = {of_it}")
+    still = "select id, member_number from instance where state = 'held' order by id limit 1"
+    ((other, number),) = held.road.sql(still)
+    pages = [oscar.get(path).text for path in (f"/instances/{of_it}", f"/instances/{other}", "/")]
+    for page in pages:
+        assert "in Siebel; the update is sent by itself" not in page
+        assert "Nothing for this member alone:" in page
+    assert "a guard holds the newest event" in oscar.get(f"/members/{number}").text
+
+
 def test_two_dispatchers_take_turns_on_one_hold(held: Flood, ledger: Engine) -> None:
     with transaction(ledger) as one, transaction(ledger) as other:
         holds.release(one, 1, holds.Decision("ann", "mended"))

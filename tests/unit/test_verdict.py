@@ -367,3 +367,14 @@ def test_a_ledger_that_does_not_serve_needs_a_person() -> None:
 )
 def test_the_time_to_drain_follows_ramp_and_budget(held: int, per_minute: int, seconds: float) -> None:
     assert drain_s(held, per_minute) == pytest.approx(seconds, abs=0.1)
+
+
+def test_open_cases_are_not_called_well_and_who_is_parked_too_long_needs_somebody() -> None:
+    some = judged(replace(ALL_WELL, cases={"cycle": 2, "format": 1}))
+    assert (some.level, some.short, some.sentence) == (
+        Level.WELL,
+        "3 open cases",
+        "Nothing waits; 3 open cases: `membersync cases` says who must correct what",
+    )
+    parked = judged(replace(ALL_WELL, cases={"cycle": 2}, parked_late=1))
+    assert (parked.level, parked.needs_person, parked.short) == (Level.PERSON, True, "parked")

@@ -1,0 +1,44 @@
+"""The settings of mail; `shared.settings` has them with all others."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from shared.setting_types import OptionalHost, Recipients, Secret, Sender
+
+
+class MailSettings(BaseModel):
+    """Mail to operators: a connection down or back, a held snapshot, a digest of dead letters and Data Errors."""
+
+    model_config = ConfigDict(populate_by_name=True, hide_input_in_errors=True)
+
+    host: OptionalHost = Field(None, description="the mail server; unset: no mail")
+    port: int = Field(25, ge=1, le=65535, description="its port; mostly 587 with starttls, 465 with tls")
+    security: Literal["none", "starttls", "tls"] = Field(
+        "none", description="none; starttls and tls check the certificate"
+    )
+    username: str = Field("", description="login; empty: none. Only with starttls or tls")
+    password: Secret = Field(None, description="login")
+    sender: Sender = Field("", alias="from", description="who it comes from: name@host or Name <name@host>")
+    recipients: Recipients = Field("", description="comma separated; the lookup row email of OIC")
+    digest_every_s: float = Field(900, gt=0, description="s; from one digest to the next, if there is anything new")
+    flap_s: float = Field(
+        900,
+        ge=0,
+        description="s; down again so soon after coming back is the same outage: told only if it lasts as long",
+    )
+    timeout_s: float = Field(20, gt=0, description="s; longest silence of the mail server")
+
+    @model_validator(mode="after")
+    def _whole(self) -> "MailSettings":
+        if self.host and not self.sender:
+            raise ValueError("MEMBERSYNC_MAIL__FROM must be set where MEMBERSYNC_MAIL__HOST is")
+        if self.host and not self.recipients:
+            raise ValueError("MEMBERSYNC_MAIL__RECIPIENTS must be set where MEMBERSYNC_MAIL__HOST is")
+        if bool(self.username) != bool(self.password):
+            raise ValueError("MEMBERSYNC_MAIL__USERNAME and MEMBERSYNC_MAIL__PASSWORD must be set together")
+        if not (self.username + (self.password.get_secret_value() if self.password else "")).isascii():
+            raise ValueError("MEMBERSYNC_MAIL__USERNAME and MEMBERSYNC_MAIL__PASSWORD must be ASCII")
+        if self.username and self.security == "none":
+            raise ValueError("MEMBERSYNC_MAIL__SECURITY must be starttls or tls where a password is sent")
+        return self

@@ -1,7 +1,7 @@
 """Instances on their road, one step at a time: accepted, claimed, taken through the stages, failing as told."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -57,12 +57,22 @@ class Road:
     def travel(self, crowdtwist: Fate = ALWAYS_WELL, *, attempts_max: int = 1, limit: int = 10_000) -> list[int]:
         """Take what is due through its stages; give the ids that were claimed."""
         claimed = self.claim(limit)
+        self.travel_on(claimed, crowdtwist, attempts_max=attempts_max)
+        return [one.instance_id for some in claimed.values() for one in some]
+
+    def travel_on(
+        self,
+        claimed: Mapping[tuple[Lane, Stage], list[Claimed]],
+        crowdtwist: Fate = ALWAYS_WELL,
+        *,
+        attempts_max: int = 1,
+    ) -> None:
+        """Take what was claimed through its stages."""
         for (_, start), some in claimed.items():
             for stage in start.rest:
                 for work in self._begin(stage, some):
                     error = crowdtwist(work) if stage is Stage.CROWDTWIST else None
                     self._end(stage, work, Failed(error) if error else _good(stage, work), attempts_max)
-        return [one.instance_id for some in claimed.values() for one in some]
 
     def report(self) -> None:
         """Tell Siebel of those that fail, or failed for good, whether or not they have failed for long."""

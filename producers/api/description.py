@@ -298,6 +298,7 @@ _TAGS = {
     "intake": "Member events in: accepted means committed, nothing of it is lost from then on.",
     "reading": "Instances and members.  People are masked, but for the role `admin`; what that reads is recorded.",
     "cases": "Data Errors as cases: of which kind, who is in the way, who must do what.",
+    "privacy": "Everything that is kept of one member, and forgetting it.",
     "repairing": "Dead letters, the jobs that requeue or discard them, what CrowdTwist lost, what guards hold.",
     "reconciling": "Siebel, CrowdTwist and ledger compared: runs with their figures, and the differences they found.",
     "connections": "The outside systems: how they stand; test, pause, resume; planned windows.",

@@ -1,11 +1,11 @@
 """Who asks, and what they may do.
 
-| role     | post events | read | people unmasked | requeue, discard, pause |
-|----------|-------------|------|-----------------|-------------------------|
-| producer | yes         |      |                 |                         |
-| viewer   |             | yes  |                 |                         |
-| operator | with force  | yes  |                 | yes                     |
-| admin    | yes         | yes  | yes             | yes                     |
+| role     | post events | read | people unmasked | requeue, discard, pause | forget people |
+|----------|-------------|------|-----------------|-------------------------|---------------|
+| producer | yes         |      |                 |                         |               |
+| viewer   |             | yes  |                 |                         |               |
+| operator | with force  | yes  |                 | yes                     |               |
+| admin    | yes         | yes  | yes             | yes                     | yes           |
 
 Without any token configured, whoever is on this machine may do everything but see people unmasked; the api then listens
 on the loopback address only, and answers only to its names, so that a web page elsewhere cannot talk to it by giving
@@ -53,13 +53,14 @@ class Right(Flag):
     READ = auto()
     OPERATE = auto()
     UNMASKED = auto()
+    FORGET = auto()
 
 
 _RIGHTS: dict[Role, Right] = {
     "producer": Right.PRODUCE,
     "viewer": Right.READ,
     "operator": Right.READ | Right.OPERATE,
-    "admin": Right.PRODUCE | Right.READ | Right.OPERATE | Right.UNMASKED,
+    "admin": Right.PRODUCE | Right.READ | Right.OPERATE | Right.UNMASKED | Right.FORGET,
 }
 _SCHEME = HTTPBearer(
     scheme_name="token",
@@ -82,7 +83,7 @@ class Principal:
         return right in self.rights
 
 
-_LOCAL = Principal("local", "admin", Right.PRODUCE | Right.READ | Right.OPERATE)
+_LOCAL = Principal("local", "admin", Right.PRODUCE | Right.READ | Right.OPERATE | Right.FORGET)
 
 
 class Authenticator:

@@ -341,30 +341,36 @@ def _inlined(schema: object, parts: dict[str, Any]) -> object:
     return [_inlined(part, parts) for part in schema] if isinstance(schema, list) else schema
 
 
-def operates(what: str) -> Callable[[Request, Principal], Awaitable[Operator]]:
-    """Return a dependency for the action *what*; what it denies is recorded."""
+def operates(what: str, right: Right = Right.OPERATE) -> Callable[[Request, Principal], Awaitable[Operator]]:
+    """Return a dependency for the action *what*, which takes *right*; what it denies is recorded."""
 
     async def check(request: Request, who: Annotated[Principal, Depends(principal)]) -> Operator:
         asked: Mapping[str, Any] | None = None
-        if not who.may(Right.OPERATE):
+        if not who.may(right):
             # The denial is kept with the instances that the body names, if it can be read.
             with suppress(ProblemError, AskError, ValueError, TypeError):
                 body = orjson.loads(await read_limited(request, _DENIED_MAX_BYTES) or b"{}")
                 named = {name: body[name] for name in SelectionBody.model_fields if name in body}
                 asked = SelectionBody.model_validate(named).selection().asked
-        return await anyio.to_thread.run_sync(permit, request, who, what, asked)
+        return await anyio.to_thread.run_sync(permit, request, who, what, asked, right)
 
     return check
 
 
-def permit(request: Request, who: Principal, what: str, asked: Mapping[str, Any] | None = None) -> Operator:
+def permit(
+    request: Request,
+    who: Principal,
+    what: str,
+    asked: Mapping[str, Any] | None = None,
+    right: Right = Right.OPERATE,
+) -> Operator:
     """Return who operates; *asked*: what it would be done to, where the address does not say it.
 
     Raises:
         ProblemError: 403, they may not; it is recorded.
     """
     operator = Operator(who.name, who.role)
-    if not who.may(Right.OPERATE):
+    if not who.may(right):
         why = f"the role {who.role} may not do this"
         ledger = ledger_of(request)
         named = {name: filed(str(value)) for name, value in request.path_params.items()}

@@ -10,6 +10,7 @@
 | `charsets`       | in which character set any of them is                                              |
 | `refused`        | what cannot be taken in: a body, an element, an event, and its masked excerpt      |
 | `accept`         | events to instances, judged by the rules of spec section 2.3, in one transaction   |
+| `order`          | which of two events of a member is newer                                           |
 | `together`       | small requests that come at once, in one transaction                               |
 
 Nothing here knows HTTP or the command line.

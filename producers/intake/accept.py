@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 from producers.intake.formats import Position
-from producers.intake.judging import Arrival, Desk, IntakeRules, Outcome, Receipt
+from producers.intake.judging import Arrival, Desk, IntakeRules, Outcome, Receipt, Unnamed
 from producers.intake.refused import RefusedEventError
 from shared.errors import InvalidEventError, LedgerError
 from shared.ledger import acceptance, refusals, views
@@ -135,7 +135,8 @@ def _keep_refused(tx: Transaction, receipts: Sequence[Receipt], delivery: Delive
         error = errors[receipt.position]
         line, excerpt = (error.line, error.excerpt) if isinstance(error, RefusedEventError) else (None, None)
         field, reason = mask_text(receipt.field or ""), mask_text(receipt.reason or "")
-        kept.append(Refusal(receipt.outcome, receipt.position, line, field, reason, receipt.member_number, excerpt))
+        number = None if isinstance(receipt, Unnamed) else receipt.member_number
+        kept.append(Refusal(receipt.outcome, receipt.position, line, field, reason, number, excerpt))
     refusals.keep(tx, sender.name, sender.source, kept, more=len(bad) - len(kept))
 
 
@@ -160,6 +161,8 @@ def _take(tx: Transaction, arrivals: Sequence[Arrival], rules: IntakeRules) -> l
     member_queue.supersede(tx, desk.overtaken)
     acceptance.insert(tx, desk.instances, desk.events, list(desk.newest.values()), now)
     member_queue.inherit(tx, desk.failing)
+    if desk.forgotten:
+        acceptance.drop_unknown(tx, desk.forgotten)
     if rules.forced_by and desk.forced:
         _record_forced(tx, rules.forced_by, desk.forced, receipts)
     if rules.changes is not None and (clearing := desk.clearing()):

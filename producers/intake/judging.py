@@ -18,6 +18,7 @@ from shared.settings import Settings
 
 OLDER = "older than the newest event of the member"
 _INDIVIDUAL = "individual"
+_FORGOTTEN = "the member was forgotten after it occurred; only what occurs later is taken in"
 _USED_BEFORE = "this event_id was used before, for an event with other content; the first stands"
 
 
@@ -44,6 +45,12 @@ class Receipt:
     member_number: str | None = None
     field: str | None = None
     reason: str | None = None
+
+
+class Unnamed(Receipt):
+    """The answer to an event of which not even the Member Number is to be kept."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +171,7 @@ class Desk:
         self.overtaken: dict[int, int] = {}
         self.failing: dict[int, int] = {}
         self.forced: list[str] = []
+        self.forgotten: list[str] = []
 
     def take(self, arrival: Arrival, instance_id: int) -> Receipt:
         """Judge one event and note what is to be written for it."""
@@ -180,6 +188,11 @@ class Desk:
             reason = f"lies {ahead_s:.0f} s in the future, more than MEMBERSYNC_GUARD__FUTURE_S ({limit_s:g}) allows"
             refusal = Outcome.REFUSED, arrival.event_id, None, number, "occurred_at", reason
             return Receipt(arrival.position, *refusal)
+        forgotten_until = self._standings[number].forgotten_until
+        if forgotten_until is not None and event.occurred_at <= forgotten_until:
+            self.forgotten.append(number)
+            refusal = Outcome.REFUSED, arrival.event_id, None, number, "occurred_at", _FORGOTTEN
+            return Unnamed(arrival.position, *refusal)
         judgement = self._judged(arrival, event, instance_id)
         taken = judgement.outcome, arrival.event_id, str(instance_id), number, None, judgement.reason
         return Receipt(arrival.position, *taken)

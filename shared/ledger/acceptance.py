@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 
 from shared.events import Version
 from shared.ledger.engine import json_lines, json_rows
-from shared.ledger.people import event_sql, key_sql
+from shared.ledger.people import event_sql, forgotten_key_sql, key_sql
 from shared.ledger.transitions.member_queue import IS_QUEUED
 from shared.lifecycle.mass_changes import shown_of
 from shared.pipeline import State
@@ -45,6 +45,8 @@ class Standing:
     synced: bool = False
     running: bool = False
     queued: Queued | None = None
+    forgotten_until: datetime | None = None
+    """The member was forgotten: what occurred until then is not to be known any more."""
     shown: int | None = None
     """What the newest event shows of the member (`shared.lifecycle.mass_changes`); None: not known."""
 
@@ -106,9 +108,17 @@ class Newest(TypedDict):
 
 def lock_members(tx: Connection, member_numbers: Sequence[str]) -> None:
     """Make sure the members exist and lock them, in key order so that two intakes cannot deadlock."""
-    numbers = {"numbers": json_rows(sorted(set(member_numbers)))}
-    tx.execute(_INSERT_MEMBERS, numbers)
-    tx.execute(_LOCK_MEMBERS, numbers)
+    meant = sorted(set(member_numbers))
+    numbers = {"numbers": json_rows(meant)}
+    locked = 0
+    while locked < len(meant):  # once, unless a member is just being forgotten
+        tx.execute(_INSERT_MEMBERS, numbers)
+        locked = tx.execute(_LOCK_MEMBERS, numbers).rowcount
+
+
+def drop_unknown(tx: Connection, member_numbers: Sequence[str]) -> None:
+    """Delete those of these locked members of which no event was ever taken in."""
+    tx.execute(_DROP_UNKNOWN, {"numbers": json_rows(member_numbers)})
 
 
 def standings(tx: Connection, member_numbers: Sequence[str]) -> dict[str, Standing]:
@@ -127,6 +137,7 @@ def standings(tx: Connection, member_numbers: Sequence[str]) -> dict[str, Standi
             running=row.running,
             queued=Queued(row.queued_id, row.failing, row.cleared or 0) if row.queued_id else None,
             shown=row.shown,
+            forgotten_until=row.forgotten_until,
         )
         for row in rows
     }
@@ -179,11 +190,20 @@ _LOCK_MEMBERS = text("""
     select from member where member_number = any(array(select json_array_elements_text(cast(:numbers as json))))
     order by member_number for update
 """)
+_DROP_UNKNOWN = text("""
+    delete from member m
+    where m.member_number = any(array(select json_array_elements_text(cast(:numbers as json))))
+      and m.newest_id is null and not exists (select from instance i where i.member_number = m.member_number)
+""")
+_FORGOTTEN = "what = 'forget' and not denied"
 _STANDINGS = text(f"""
     select m.member_number, m.newest_modification, m.newest_occurred_at, m.newest_occurred_until, m.newest_operation,
            m.row_id, m.sequence_from, m.applied_hash, m.synced, m.shown,
            q.id as queued_id, q.cleared, r.id is not null or m.errand_id is not null as running,
-           q.failing_since is not null and q.failed_stage in ('oic', 'crowdtwist') as failing
+           q.failing_since is not null and q.failed_stage in ('oic', 'crowdtwist') as failing,
+           case when exists (select from operator_action where {_FORGOTTEN}) then (
+               select max(cast(f.asked->>'until' as timestamptz)) from operator_action f
+               where {_FORGOTTEN} and f.asked->>'key' = {forgotten_key_sql("m.member_number")}) end as forgotten_until
     from member m
     left join lateral (select * from instance i where i.member_number = m.member_number and i.state in ({IS_QUEUED})
                        limit 1) as q on true

@@ -102,6 +102,12 @@ def key_sql(address: str) -> str:
     return f"sha256((select value from secret where name = 'email') || convert_to({folded}, 'UTF8'))"
 
 
+def forgotten_key_sql(number: str) -> str:
+    """Return the expression of the key under which it is kept that member *number*, an expression, was forgotten."""
+    key = f"sha256((select value from secret where name = 'email') || convert_to('forgotten ' || {number}, 'UTF8'))"
+    return f"encode({key}, 'hex')"
+
+
 def giving_up(tx: Connection, ids: Sequence[int]) -> dict[int, str]:
     """Return for which of these refused instances another member is giving up the address, and which member that is."""
     rows = tx.execute(_GIVING_UP, {"ids": list(ids), "ring": _RING_MAX})

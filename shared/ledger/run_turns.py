@@ -138,6 +138,13 @@ def take(tx: Connection, token: int, *, lease_s: float) -> Turn | None:
     return None if row is None else _turn(row)
 
 
+def under_way(tx: Connection) -> int | None:
+    """Return the id of an open run, None: there is none; and let nobody begin one before the transaction ends."""
+    tx.execute(_LOCK, {"space": _LOCK_SPACE})
+    found: int | None = tx.execute(_UNDER_WAY).scalar()
+    return found
+
+
 def renew(tx: Connection, turn: Turn, *, lease_s: float, waiting: str | None = None) -> None:
     """Keep the lease, and say what the run waits for.
 
@@ -241,6 +248,7 @@ _LEFT_OVER = text("""
 _NOW = text("select clock_timestamp()")
 _LOCK = text("select pg_advisory_xact_lock(:space, 0)")
 _LEASE = "lease_until = clock_timestamp() + make_interval(secs => :lease_s)"
+_UNDER_WAY = text("select min(id) from reconciliation where ended_at is null")
 _TAKE = text(f"""
     update reconciliation
     set state = 'running', token = :token, {_LEASE}, started_at = coalesce(started_at, now())

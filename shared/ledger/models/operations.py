@@ -104,7 +104,10 @@ class OperatorAction(Base):
     """Something that an operator did, or was not allowed to do; only ever added."""
 
     __tablename__ = "operator_action"
-    __table_args__ = (Index("operator_action_at", "at"),)
+    __table_args__ = (
+        Index("operator_action_at", "at"),
+        Index("operator_action_forgotten", text("(asked ->> 'key')"), postgresql_where=text("what = 'forget'")),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     at: Mapped[datetime] = mapped_column(INSTANT, server_default=text("clock_timestamp()"))

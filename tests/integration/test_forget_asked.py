@@ -1,0 +1,75 @@
+"""Who may see everything that is kept of a person, and have it erased: from the command line and over HTTP."""
+
+import json
+from pathlib import Path
+
+import httpx
+from sqlalchemy import Engine
+
+from tests.integration.test_forget import found_in
+from tests.road import Road
+from tests.terminal import Terminal
+from tests.whole_person import CANARIES, NUMBER, filled
+
+PERSON, FORGET = f"/v1/members/{NUMBER}/person", f"/v1/members/{NUMBER}/forget"
+
+
+def as_(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def test_a_person_is_shown_on_the_terminal_and_exported_for_whoever_asked_alone(
+    cli: Terminal, ledger: Engine, tmp_path: Path
+) -> None:
+    filled(ledger)
+    shown = cli("person", NUMBER)
+    assert (shown.code, "Quuxley" in shown.out) == (0, False)
+    assert "named in activity, instance_id 1, id " in shown.out
+    export = tmp_path / "person.json"
+    assert cli("person", NUMBER, "--export", export, "--unmasked").code == 0
+    assert export.stat().st_mode & 0o777 == 0o600
+    written = export.read_text(encoding="utf-8")
+    assert [one for one in CANARIES if one not in written] == []
+    assert json.loads(written)["rows"]["instance"] == cli("person", NUMBER, "--json").json["rows"]["instance"] == 2
+    assert cli("person", "never-heard-of").code == 1
+    assert cli("person", NUMBER, "--export", tmp_path / "no" / "where.json").code == 2
+    assert Road(ledger).sql("select count(*) from operator_action where what = 'unmask' and asked ? 'person'") == [1]
+
+
+def test_a_member_is_forgotten_from_the_terminal(cli: Terminal, ledger: Engine) -> None:
+    filled(ledger)
+    assert cli("forget", NUMBER).code == 2
+    assert cli("forget", NUMBER, "--reason", " ").code == 2
+    Road(ledger).sql("update reconciliation set state = 'running', ended_at = null")
+    not_now = cli("forget", NUMBER, "--reason", "letter 7")
+    assert (not_now.code, "reconciliation 1 is under way" in not_now.err) == (1, True)
+    Road(ledger).sql("update reconciliation set state = 'done', ended_at = now()")
+    done = cli("forget", NUMBER, "--reason", "letter 7")
+    assert (done.code, done.out.splitlines()[0]) == (
+        0,
+        f"member {NUMBER} is forgotten, with 2 events, 1 of which were not sent yet",
+    )
+    assert found_in(ledger) == {}
+    again = cli("forget", NUMBER, "--reason", "letter 7")
+    assert (again.code, again.err.strip()) == (1, f"nothing is kept of a member {NUMBER}")
+
+
+def test_only_an_administrator_sees_people_and_has_them_forgotten(client: httpx.Client, ledger: Engine) -> None:
+    filled(ledger)
+    masked = client.get(PERSON, headers=as_("tok-vera"))
+    assert (masked.status_code, "Quuxley" in masked.text) == (200, False)
+    assert "Quuxley" in client.get(PERSON, headers=as_("tok-ada")).text
+
+    denied = client.post(FORGET, headers=as_("tok-oscar"), json={"reason": "letter 7"})
+    assert (denied.status_code, denied.json()["code"]) == (403, "forbidden")
+    assert Road(ledger).sql("select who, what from operator_action where denied") == [("oscar", "forget")]
+    assert client.post(FORGET, headers=as_("tok-ada"), json={}).json()["field"] == "reason"
+    Road(ledger).sql("update reconciliation set state = 'running', ended_at = null")
+    assert client.post(FORGET, headers=as_("tok-ada"), json={"reason": "letter 7"}).json()["code"] == "not_now"
+    Road(ledger).sql("update reconciliation set state = 'done', ended_at = now()")
+    done = client.post(FORGET, headers=as_("tok-ada"), json={"reason": "letter 7"})
+    assert (done.status_code, done.json()["deleted"]["instance"]) == (200, 2)
+    assert found_in(ledger) == {}
+    again = client.post(FORGET, headers=as_("tok-ada"), json={"reason": "letter 7"})
+    assert (again.status_code, again.json()["code"]) == (404, "no_such_member")
+    assert client.get(PERSON, headers=as_("tok-ada")).status_code == 404

@@ -1,9 +1,10 @@
-"""The budgets of the connections, as permits that are paid for in the ledger."""
+"""The budgets of the connections, as permits that are paid for in the ledger, and as what forecasts go by."""
 
 from functools import partial
 
 from shared.ledger import spending
 from shared.ledger.engine import Ledger, transaction
+from shared.ledger.forecasts import Terms
 from shared.ledger.spending import Budget
 from shared.pipeline import Lane, Stage
 from shared.settings import Settings
@@ -18,6 +19,11 @@ def budgets(of: Settings) -> dict[Stage, Budget]:
         for stage, limit in limits.items()
         if limit.budget_per_minute
     }
+
+
+def pace_terms(of: Settings) -> Terms:
+    """Return what the settings say of how fast instances can go."""
+    return Terms(budgets(of), of.siebel.rows_per_request)
 
 
 def permits(ledger: Ledger, of: Settings, *, heeds_wait: bool = True) -> dict[Stage, Permits]:

@@ -14,6 +14,12 @@ from math import inf
 from shared.lifecycle.concurrency import Limit, Rules, after, first, tells
 from shared.lifecycle.windows import Answers, Window, bucket
 
+
+def seeded(seed: int) -> random.Random:
+    """Return dice for a simulation, the same for the same *seed*."""
+    return random.Random(seed)  # noqa: S311 - a simulation
+
+
 RULES = Rules(least=1, most=500, latency_max_s=10.0)
 WINDOW_S = 1.0
 
@@ -35,7 +41,7 @@ class System:
     hangs: bool = False
     asked_per_s: float = inf
     timeout_s: float = 30.0
-    dice: random.Random = field(default_factory=lambda: random.Random(7))  # noqa: S311 - a simulation
+    dice: random.Random = field(default_factory=lambda: seeded(7))
 
     def service(self) -> float:
         return self.service_s * self.dice.lognormvariate(0.0, self.spread)

@@ -21,6 +21,7 @@ from shared.ledger.engine import Ledger, transaction
 from shared.ledger.filters import Filter
 from shared.ledger.jobs import Job, JobPage, Kind, Plan
 from shared.ledger.records import Page
+from shared.settings import Settings
 
 router = APIRouter(tags=["repairing"])
 
@@ -166,11 +167,12 @@ def asked(request: Request, operator: Operator, ask: Ask, *, dry_run: bool) -> R
 JobId = Annotated[int, Path(ge=0, le=2**53 - 1, description="its `job_id`")]
 
 
-def _job(ledger: Ledger, kind: Kind, job_id: int) -> Job:
+def _job(ledger: Ledger, kind: Kind, job_id: int, settings: Settings | None = None) -> Job:
+    """Return one job; with *settings* also when it ends."""
     job = job_control.progress(ledger, kind, job_id)
     if job is None:
         raise ProblemError(404, f"no_such_{kind}", f"there is no such {kind}")
-    return job
+    return job if settings is None else job_control.foreseen(ledger, job, settings)
 
 
 def _add_job_routes(kind: Kind) -> None:
@@ -203,7 +205,7 @@ def _add_job_routes(kind: Kind) -> None:
         },
     )
     def show_job(request: Request, _: Reader, job_id: JobId) -> Response:
-        return json_answer(_job(ledger_of(request), kind, job_id))
+        return json_answer(_job(ledger_of(request), kind, job_id, settings_of(request)))
 
     stopped = job_example.JOB | {"state": "stopped", "stopped_why": "stopped by oscar"}
 

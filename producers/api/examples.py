@@ -316,6 +316,10 @@ STATUS: dict[str, Any] = {
         "failed": None,
         "overdue": False,
     },
+    "lanes": [
+        {"lane": "live", "depth": 3, "trend": "keeps up", "per_s": 0.0, "clears_s": None, "why": None},
+        {"lane": "bulk", "depth": 120_400, "trend": "clears", "per_s": -57.1, "clears_s": 2_108.6, "why": None},
+    ],
     "verdict": {
         "level": "waits",
         "sentence": f"{_DOWN}; {_NOTHING_TODO}",

@@ -13,12 +13,25 @@ _OVERTAKEN = {
     "newer_instance_id": "4732",
     "state": "planned",
 }
+_FORECAST: dict[str, Any] = {
+    "left": 411,
+    "none": None,
+    "lower_s": 222.0,
+    "expected_s": 246.6,
+    "upper_s": 271.3,
+    "binding": "CrowdTwist's budget",
+    "more_share_s": 205.5,
+    "less_share_s": 308.3,
+    "live_short": 0.0,
+}
+_NO_FORECAST: dict[str, Any] = dict.fromkeys(_FORECAST) | {"live_short": 0.0}
 PLAN: dict[str, Any] = {
     "kind": "requeue",
     "matched": 412,
     "counts": {"send": 411, "merged": 0, "superseded": 1, "refused": 0},
     "reasons": [{"verdict": "superseded", "reason": "a newer event of the member succeeded", "count": 1}],
     "items": [_OVERTAKEN],
+    "forecast": _FORECAST,
 }
 JOB: dict[str, Any] = {
     "job_id": "12",
@@ -49,6 +62,7 @@ JOB: dict[str, Any] = {
         "gone": 0,
     },
     "troubled": [],
+    "forecast": {**_FORECAST, "left": 351, "lower_s": 190.0, "expected_s": 211.0, "upper_s": 232.0},
 }
 RESEND_PLAN: dict[str, Any] = {
     "kind": "resend",
@@ -71,6 +85,15 @@ RESEND_PLAN: dict[str, Any] = {
             "state": "planned",
         }
     ],
+    "forecast": {
+        **_FORECAST,
+        "left": 98_400,
+        "lower_s": 1_330.0,
+        "expected_s": 1_476.0,
+        "upper_s": 1_624.0,
+        "more_share_s": 1_271.0,
+        "less_share_s": 1_760.0,
+    },
 }
 RESEND: dict[str, Any] = {
     **JOB,
@@ -122,6 +145,7 @@ REPAIR_PLAN: dict[str, Any] = {
             "state": "planned",
         }
     ],
+    "forecast": {**_NO_FORECAST, "left": 90, "none": "CrowdTwist is down"},
 }
 REPAIR: dict[str, Any] = {
     **JOB,

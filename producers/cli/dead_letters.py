@@ -33,6 +33,7 @@ from producers.cli.terminal import (
     where_of,
 )
 from producers.operations import advice, job_control
+from producers.operations.foretelling import said
 from producers.operations.job_control import Ask, AskError, RehearsalError, Selection
 from producers.operations.reads import id_of
 from shared.ledger import causes
@@ -183,6 +184,7 @@ def jobs(
             typer.echo(f"job {job_id} is over: there is nothing to stop", err=True)
             return NOTHING
         job = job_control.progress(ledger, None, int(job.job_id)) or job
+    job = job_control.foreseen(ledger, job, with_ledger())
     if as_json:
         print_json(job)
     else:
@@ -309,8 +311,10 @@ def _todo(cause: Cause) -> str:
 
 
 def _print_plan(plan: Plan) -> None:
-    """Print what would become of a selection: counts, reasons, and of the exceptions the first."""
+    """Print what would become of a selection: when it would end, counts, reasons, of the exceptions the first."""
     out = console()
+    if plan.forecast and plan.touched:
+        out.print(plain(said(plan.forecast)), soft_wrap=True)
     for word, count in plan.counts.items():
         if count:
             out.print(plain(f"{count:>8}  {_MEANING[Verdict(word)]}"))
@@ -336,6 +340,8 @@ def _print_job(job: Job, failed: Sequence[Alike]) -> None:
     """Print one job, its troubles, and what to do about what *failed* again."""
     out = console()
     _print_jobs([job])
+    if job.forecast:
+        out.print(plain(said(job.forecast)), soft_wrap=True)
     if job.stopped_why:
         why = job.stopped_why
         out.print(plain(why if why.startswith("stopped") else f"stopped: {why}", "bold red"))

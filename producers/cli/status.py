@@ -13,6 +13,7 @@ from producers.cli.command import DONE, NOTHING, AsJson, TroubleError, print_jso
 from producers.cli.command_settings import with_connections, with_ledger
 from producers.cli.terminal import Columns, age, coloured, console, instant, operator, plain, print_rows
 from producers.operations import connection_control
+from producers.operations.foretelling import lane_said
 from producers.operations.verdict import Level, Verdict, standing, unseen
 from shared.errors import LedgerError, SettingsInvalidError
 from shared.ledger.engine import engine, transaction
@@ -76,6 +77,9 @@ def _print_status(of: Settings, *, as_json: bool) -> None:
     _print_connections(found.connections)
     if found.backlog:
         print_rows(found.backlog, _BACKLOG)
+        for lane in found.lanes:
+            if lane.depth:
+                console().print(plain(f"{lane.lane}: {lane.depth} on the way, {lane_said(lane)}"), soft_wrap=True)
     else:
         typer.echo("nothing is pending")
     print_rows(found.rates, _RATES, texts=["of them"])

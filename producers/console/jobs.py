@@ -155,7 +155,8 @@ def _listed(request: Request, before: int | None) -> dict[str, Any]:
 
 def _content(request: Request, job_id: str) -> dict[str, Any]:
     ledger = ledger_of(request)
-    progress = Progress.of(_job(ledger, job_id), datetime.now(UTC))
+    job = job_control.foreseen(ledger, _job(ledger, job_id), settings_of(request))
+    progress = Progress.of(job, datetime.now(UTC))
     is_sending = progress.job.kind != Kind.DISCARD and not progress.job.over
     down = (
         [one for one in connection_control.states(ledger, settings_of(request)) if one.state != "up"]

@@ -19,9 +19,10 @@ from markupsafe import Markup
 from producers.console.session import Cookies, expected_key, new_seed
 from producers.http.auth import Principal, Right
 from producers.http.request import settings_of
-from producers.operations import guard_control
+from producers.operations import foretelling, guard_control
 from producers.operations.verdict import Standing, unseen
 from shared.errors import LedgerError
+from shared.lifecycle.forecasts import Forecast, LaneForecast
 from shared.pipeline import is_a, spoken
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
@@ -107,9 +108,26 @@ def visible(value: object) -> object:
     return _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", value) if type(value) is str else value
 
 
+def foretold(forecast: Forecast) -> str:
+    """Return a forecast as a sentence, without its full stop."""
+    return _begun(foretelling.said(forecast))
+
+
+def lane_foretold(lane: LaneForecast) -> str:
+    """Return how a lane goes as a sentence, without its full stop."""
+    return _begun(foretelling.lane_said(lane))
+
+
+def _begun(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
 FILTERS: dict[str, Callable[..., str]] = {
     function.__name__: function
-    for function in (instant, clock, machine, span, seconds, since, took, number, percent, spoken, is_a, pretty, coded)
+    for function in (
+        *(instant, clock, machine, span, seconds, since, took, number, percent),
+        *(spoken, is_a, pretty, coded, foretold, lane_foretold),
+    )
 }
 
 

@@ -1,5 +1,7 @@
 """Counts what happened, once a second: activity into the tallies, and into what each incident came to.
 
+It also keeps what is foreseen of jobs, and how deep the lanes are.
+
 A thread of its own beside the dispatcher's turns, so that a long count delays no instance.  Any number may run; the
 lock on the bookmark lets one count at a time, and whoever comes next reads on where it stopped.
 """
@@ -9,8 +11,10 @@ import time
 from datetime import timedelta
 
 from producers.dispatch.beside import keep_turning
-from shared.ledger import incident_counts, incident_reads, incidents, refusals, tallies
+from shared.budgets import pace_terms
+from shared.ledger import forecasts, incident_counts, incident_reads, incidents, refusals, tallies
 from shared.ledger.engine import engine, transaction
+from shared.ledger.jobs import read_job
 from shared.settings import Settings
 
 _EVERY_S = 1.0
@@ -32,6 +36,7 @@ class Bookkeeper:
         self._behind_max_s = behind_max_s
         self._retention_days = settings.dispatcher.retention_days
         self._incident_rules = settings.incidents.rules
+        self._pace_terms = pace_terms(settings)
         self._refused_days = settings.intake.refused_days
         self._prune_at = 0.0
 
@@ -41,6 +46,7 @@ class Bookkeeper:
         def turn() -> bool:
             has_more = self.turn()
             has_more |= self.turn_incidents()
+            self.turn_forecasts()
             self._prune()
             return has_more
 
@@ -70,6 +76,12 @@ class Bookkeeper:
             horizon = tallies.horizon(tx, behind_max_s=self._behind_max_s)
             incident_id = incident_counts.take_up(tx)
             return incident_id is not None and incident_counts.count_on(tx, incident_id, horizon=horizon)
+
+    def turn_forecasts(self) -> None:
+        """Note how deep the lanes are, and what is foreseen of the jobs under way, unless another just did."""
+        with transaction(self._ledger) as tx:
+            under_way = [read_job(tx, None, job_id) for job_id in forecasts.turn(tx)]
+            forecasts.keep(tx, [job for job in under_way if job is not None], self._pace_terms)
 
     def _prune(self) -> None:
         if time.monotonic() < self._prune_at:

@@ -9,6 +9,7 @@ from secrets import token_hex
 from typing import Any, Literal
 
 from producers.intake.accept import IntakeRules, Receipt, accept
+from producers.operations.foretelling import foretold_job, foretold_plan
 from shared.errors import DataError
 from shared.events import parse_event
 from shared.ledger import approvals, causes, people, reconciliations, views
@@ -174,7 +175,8 @@ class Rehearsal:
 def plan(ledger: Ledger, ask: Ask, settings: Settings) -> Plan:
     """Return what would become of a selection; changes nothing."""
     with transaction(ledger) as tx:
-        return _plan(tx, ask, ask.selection.pick(tx), settings)
+        planned = _plan(tx, ask, ask.selection.pick(tx), settings)
+        return foretold_plan(tx, planned, settings, rate=ask.rate)
 
 
 def start(ledger: Ledger, operator: Operator, ask: Ask, settings: Settings) -> tuple[Plan, Job | None]:
@@ -234,6 +236,12 @@ def progress(ledger: Ledger, kind: Kind | None, job_id: int) -> Job | None:
     """Return how far a job is; None: there is no such job."""
     with transaction(ledger) as tx:
         return read_job(tx, kind, job_id)
+
+
+def foreseen(ledger: Ledger, job: Job, settings: Settings) -> Job:
+    """Return *job* with when it ends, as long as it goes on."""
+    with transaction(ledger) as tx:
+        return foretold_job(tx, job, settings)
 
 
 def failed_again(ledger: Ledger, job: Job) -> list[Alike]:

@@ -12,10 +12,11 @@ from enum import StrEnum
 
 from producers.operations import advice
 from producers.operations.advice import TOLD_APART
+from producers.operations.durations import roughly
 from producers.operations.reconcile import runs
-from shared.budgets import budgets
+from shared.budgets import budgets, pace_terms
 from shared.errors import LedgerError, LedgerSlowError, SettingsInvalidError
-from shared.ledger import causes, views
+from shared.ledger import causes, forecasts, views
 from shared.ledger.causes import Alike
 from shared.ledger.engine import Transaction
 from shared.ledger.guards import FLOOD
@@ -35,7 +36,6 @@ JUMP_COUNT, JUMP_SHARE = 10, 0.5
 
 _RAMP_STEP_S = 5
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
-_FEW_S = 10
 _NAMED_MAX = 2
 
 
@@ -228,7 +228,7 @@ def _of_connection(row: ConnectionState, now: datetime) -> Trouble:
         )
     todo = "nothing to do"
     if row.held and row.budget is not None:  # no budget says how fast it may go out
-        todo += f"; about {_roughly(drain_s(row.held, row.budget.per_minute))} to drain after it is back"
+        todo += f"; about {roughly(drain_s(row.held, row.budget.per_minute))} to drain after it is back"
     return Trouble(Level.WAITS, f"{system} away{since}{wait}", row.since, row.held, todo, f"{system} away")
 
 
@@ -318,7 +318,7 @@ def _of_reconciliations(found: Overview) -> Iterator[Trouble]:
         what = f"The last reconciliation failed: {last.failed}"
         yield Trouble(Level.PERSON, what, None, 0, "see `membersync reconciliations`", "no reconciliation")
     elif last.overdue:
-        what = f"No reconciliation has come to its end for {_roughly(last.age_s or 0)}"
+        what = f"No reconciliation has come to its end for {roughly(last.age_s or 0)}"
         yield Trouble(Level.PERSON, what, None, 0, "see `membersync doctor`", "no reconciliation")
     if last.found:
         what = f"{_many(last.found, 'difference')} between Siebel, CrowdTwist and ledger, by reconciliation {last.run}"
@@ -354,14 +354,6 @@ def _at(instant: datetime, now: datetime) -> str:
     return f"{instant:%H:%M} UTC" if is_today else f"{instant:%Y-%m-%d %H:%M} UTC"
 
 
-def _roughly(seconds: float) -> str:
-    """Return a duration as one guesses it: upwards to tens of seconds, minutes, hours, days."""
-    for unit_s, name, step in ((_DAY_S, "d", 1), (_HOUR_S, "h", 1), (_MINUTE_S, "min", 1)):
-        if seconds >= 2 * unit_s:
-            return f"{-(-seconds // unit_s) * step:.0f} {name}"
-    return f"{max(1, -(-seconds // _FEW_S)) * _FEW_S:.0f} s"
-
-
 @dataclass(frozen=True, slots=True)
 class Standing(Overview):
     """One look at the ledger, and what it comes to."""
@@ -374,4 +366,5 @@ def standing(tx: Transaction, of: Settings) -> Standing:
     every_h = of.reconcile.every_h if runs.why_not_scheduled(of) is None else 0
     found = views.overview(tx, budgets(of), snapshot_max_s=of.snapshot_max_s, reconcile_every_h=every_h)
     values = {one.name: getattr(found, one.name) for one in fields(found)}
+    values |= {"lanes": forecasts.of_lanes(tx, pace_terms(of))}
     return Standing(**values, verdict=judge(found, causes.dead_alike(tx, TOLD_APART)))

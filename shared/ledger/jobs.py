@@ -18,6 +18,7 @@ import orjson
 from sqlalchemy import Connection, Row, text
 
 from shared.ledger.records import id_text
+from shared.lifecycle.forecasts import Forecast
 from shared.masking import mask_text
 from shared.pipeline import QUEUED, State
 
@@ -111,7 +112,7 @@ class Plan:
     """What would become of a selection.
 
     Shape: *counts* has every verdict of the kind; *items* are the first of each verdict, those not sent before those
-    that are; the whole list stands in the job.
+    that are; the whole list stands in the job.  *forecast* None: it calls nobody.
     """
 
     kind: str
@@ -119,6 +120,7 @@ class Plan:
     counts: Mapping[str, int]
     reasons: Sequence[Reason]
     items: Sequence[Item]
+    forecast: Forecast | None = None
 
     @property
     def touched(self) -> int:
@@ -136,7 +138,7 @@ class Job:
     them, `and_more`; of a resend `acknowledged_since` too.  *counts* has every `ItemState`; *troubled* are the first
     of those that failed again, were refused or are gone.  *step* 1: the first, 2: ten, 3: the rest, 4 and more: who was
     refused once more.  *recreates*: a resend also creates whom CrowdTwist created since and does not have any more.
-    *approved_by* who else had to say that it may begin, None: nobody had to, or has yet.
+    *approved_by* who else had to say that it may begin, None: nobody had to, or has yet.  *forecast* when it ends.
     """
 
     job_id: str
@@ -158,6 +160,7 @@ class Job:
     total: int
     counts: Mapping[str, int]
     troubled: Sequence[Item] = ()
+    forecast: Forecast | None = None
 
     @property
     def over(self) -> bool:
@@ -253,7 +256,7 @@ def _counts(tx: Connection, ids: list[int]) -> dict[int, dict[str, int]]:
 
 
 def _job(row: Row[Any], counts: dict[str, int], troubled: list[Item]) -> Job:
-    names = set(Job.__dataclass_fields__) - {"job_id", "asked", "total", "counts", "troubled"}
+    names = set(Job.__dataclass_fields__) - {"job_id", "asked", "total", "counts", "troubled", "forecast"}
     ids = row.asked.get("ids", ())
     return Job(
         job_id=str(row.id),
@@ -290,7 +293,6 @@ _PUT_BACK = text("""
     select i.id from job_item t join instance i on i.id = t.instance_id
     where t.job_id = :job_id and t.state = 'put_back' and i.state in ('dead', 'rejected') order by i.id desc
 """)
-
 
 _SKEW = timedelta(minutes=10)
 """How far the order of ids and of `at` may differ: transactions that overlapped."""

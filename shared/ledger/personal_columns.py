@@ -191,6 +191,8 @@ TABLES: dict[str, Table] = {
         " decided_by ended_at",
         names="message reason answer",
     ),
+    "forecast": _table("id", nothing="id job_id at left_over foreseen took_s scored_at"),
+    "lane_depth": _table("lane at", nothing="lane at depth"),
     "incident": _table(
         "id",
         words="cause",

@@ -11,6 +11,7 @@ from typing import Any
 from shared.ledger.approvals import Approval
 from shared.ledger.guards import Hold
 from shared.ledger.snapshots import SnapshotHolder
+from shared.lifecycle.forecasts import LaneForecast
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +276,7 @@ class Overview:
 
     Shape: *refused_last_day* events that intake refused within 24 hours; *guards* their holds that are not over;
     *approvals* what waits for a second person; *cases* open ones by kind; *parked_late* members parked past their
-    deadline.
+    deadline; *lanes* whether what waits in them comes to its end.
     """
 
     at: datetime
@@ -292,6 +293,7 @@ class Overview:
     cases: Mapping[str, int] = field(default_factory=dict, kw_only=True)
     parked_late: int = field(default=0, kw_only=True)
     reconciled: Reconciled = field(default=Reconciled(), kw_only=True)
+    lanes: Sequence[LaneForecast] = field(default=(), kw_only=True)
 
 
 def id_text(value: int | None) -> str | None:

@@ -31,7 +31,7 @@ up: setup ## the whole product on this machine, until Ctrl-C
 	@$(BIN)/membersync up
 
 test: setup ## every test
-	@$(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder
 
 lint: setup ## format, lint, types, imports
 	@$(BIN)/ruff format --check .

@@ -27,22 +27,19 @@ _KEPT = {"connection", "secret"}
 
 # fmt: off
 _LONGEST = (
-    "test_scenes", "test_suspects", "test_at_work",
-    "test_up", "test_healing", "test_pipeline",
-    "test_demo", "test_doctor", "test_embedded_servers",
-    "test_console_in_browser", "test_budget", "test_email_addresses",
-    "test_console_outlives_its_api", "test_newest_wins", "test_chaos",
-    "test_api_schemathesis", "test_rabbitmq", "test_forged_messages",
-    "test_bench_race", "test_poison_or_outage", "test_revealing",
-    "test_ports", "test_ipv6", "test_feedback",
-    "test_viewer_sees_nobody", "test_connections", "test_console_login",
-    "test_flower", "test_mail_sending", "test_frozen_workers",
-    "test_dashboards", "test_console_newer", "test_requeue_survives",
+    "test_scenes", "test_up", "test_suspects", "test_at_work", "test_doctor",
+    "test_demo", "test_console_in_browser", "test_budget", "test_repair_whole", "test_console_outlives_its_api",
+    "test_newest_wins", "test_api_schemathesis", "test_frozen_workers", "test_healing", "test_feedback",
+    "test_flower", "test_embedded_servers", "test_viewer_sees_nobody", "test_pipeline", "test_bench_race",
+    "test_cases", "test_compare", "test_rabbitmq", "test_resend_restored", "test_reconcile_survives",
+    "test_kill_anything", "test_addresses_survive", "test_call_limits", "test_forged_messages", "test_requeue_survives",
+    "test_cases_in_browser", "test_drift_in_browser", "test_embedded_privileges", "test_behind_a_proxy", "test_floods",
+    "test_cli", "test_ports", "test_half_sent", "test_console_login", "test_email_addresses",
 )
 # fmt: on
-"""The files that take longest, first: in each row one that computes and two that mostly wait, one for each process.
+"""The files that take longest, first: in each row two that compute and three that mostly wait, one for each process.
 
-So no two whole stacks or browsers start at the same moment, where two cores are all there is.  An old list costs time
+So no more whole stacks or browsers start at the same moment than there are cores.  An old list costs time
 and nothing else.
 """
 

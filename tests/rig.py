@@ -45,7 +45,7 @@ def publishing(environment: Mapping[str, str]) -> Iterator[None]:
     settings.cache_clear()
 
 
-def eventually(true: Callable[[], bool], what: str, within_s: float = 60) -> None:
+def eventually(true: Callable[[], bool], what: str, within_s: float = 120) -> None:
     """Poll until *true*; fail with *what* otherwise."""
     deadline = time.monotonic() + within_s
     while not true():

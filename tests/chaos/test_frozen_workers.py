@@ -48,16 +48,16 @@ def test_what_workers_send_that_wake_after_their_lease_does_not_last(pipeline: P
         try:
             pipeline.send(*(member_event(f"M-{index}", 2, last_name="Newest") for index in range(MEMBERS)))
             with pipeline.worker("w2"):
-                eventually(lambda: {one["last_name"] for one in control.users()} == {"Newest"}, "the newest", 40)
+                eventually(lambda: {one["last_name"] for one in control.users()} == {"Newest"}, "the newest")
                 eventually(pipeline.settled, "all told")
                 until = time.monotonic() + 2  # longer than the settling
-                eventually(lambda: time.monotonic() > until, "the read-backs", 5)
+                eventually(lambda: time.monotonic() > until, "the read-backs")
                 for child in children:
                     os.kill(child, signal.SIGCONT)
                 until = time.monotonic() + 3
-                eventually(lambda: time.monotonic() > until, "awake for a while", 5)
+                eventually(lambda: time.monotonic() > until, "awake for a while")
                 # What was on its way into the socket as they froze goes out, whoever asked last of all.  They say so.
-                eventually(lambda: {one["last_name"] for one in control.users()} == {"Newest"}, "the newest again", 20)
+                eventually(lambda: {one["last_name"] for one in control.users()} == {"Newest"}, "the newest again")
                 eventually(pipeline.settled, "all told again")
         finally:
             for child in children:
@@ -90,13 +90,13 @@ def test_a_report_that_a_worker_does_not_come_back_from_is_not_told_over_what_is
             control.set("siebel", latency_ms=0)
             pipeline.send(*(member_event(f"M-{index}", 2, last_name="Newest") for index in range(MEMBERS)))
             with pipeline.worker("w2"):
-                eventually(lambda: pipeline.states() == {"dead": MEMBERS, "completed": MEMBERS}, "the newest", 60)
+                eventually(lambda: pipeline.states() == {"dead": MEMBERS, "completed": MEMBERS}, "the newest")
                 eventually(pipeline.settled, "all told")
                 for child in children:
                     if psutil.pid_exists(child):
                         os.kill(child, signal.SIGCONT)
                 until = time.monotonic() + 3
-                eventually(lambda: time.monotonic() > until, "awake for a while", 5)
+                eventually(lambda: time.monotonic() > until, "awake for a while")
                 eventually(
                     lambda: {one["status"] for one in control.members()} == {"Success"} and pipeline.settled(),
                     "the newest is what Siebel shows",

@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,8 @@ from shared.reconciling import DriftClass
 from tests.terminal import started
 
 OUTAGE_S = 8
+ENOUGH_S = 240
+"""Half a minute on a machine that has nothing else to do."""
 PROMISES_OF_DRIFT = 10
 PLAY = """
 import sys
@@ -40,22 +41,20 @@ def played(scene: str) -> Iterator[subprocess.Popen[str]]:
     ],  # "overtaken" is played in test_demo, where it is kept
 )
 def test_every_promise_of_a_scene_is_kept(scene: str, promises: int) -> None:
-    began = time.monotonic()
     with played(scene) as process:
-        said, _ = process.communicate(timeout=100)
+        said, _ = process.communicate(timeout=ENOUGH_S)
     assert process.returncode == 0, said
     assert "BROKEN" not in said
     assert said.count("kept    ") == promises, said
     assert "shortened (default): MEMBERSYNC_" in said
     assert said.splitlines()[-1] == "every promise held"
-    assert time.monotonic() - began < 60
     home = Path(re.findall(r"data and logs in (\S+)", said)[0])
     assert not home.exists()
 
 
 def test_both_sides_drift_apart_and_all_of_it_is_found_explained_and_repaired() -> None:
     with played("'drift'") as process:
-        said, _ = process.communicate(timeout=150)
+        said, _ = process.communicate(timeout=ENOUGH_S)
     assert process.returncode == 0, said
     assert "BROKEN" not in said
     assert said.count("kept    ") == PROMISES_OF_DRIFT, said

@@ -152,7 +152,7 @@ def test_a_chain_of_ten_refused_in_the_worst_order_comes_loose_by_itself(pipelin
         assert found["M-9"].path == numbers[8::-1]
         before = pipeline.sandbox.control.state("crowdtwist")["calls_total"]
         moves(pipeline, (numbers[0], "new@example.org"))
-        eventually(lambda: pipeline.settled() and not kinds(ledger), "all have their own", within_s=30)
+        eventually(lambda: pipeline.settled() and not kinds(ledger), "all have their own")
         assert addresses(pipeline, *numbers) == ["new@example.org", *have[:-1]]
         assert pipeline.sandbox.control.state("crowdtwist")["calls_total"] - before == 10
     assert set(closed(ledger).values()) == {"holder_moved"}

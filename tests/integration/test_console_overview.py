@@ -174,7 +174,7 @@ def test_streams_do_not_keep_the_api_from_stopping(pipeline: Pipeline) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with pipeline.process("-m", "producers.cli", "api", "--port", str(port)) as api, httpx.Client() as browser:
-        eventually(lambda: serves(url), "the api's start", within_s=30)
+        eventually(lambda: serves(url), "the api's start")
         with browser.stream("GET", f"{url}/live/overview") as stream:
             lines = stream.iter_lines()
             parts(lines)

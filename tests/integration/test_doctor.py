@@ -16,7 +16,7 @@ import redis
 
 from producers.doctor.check import Subject
 from producers.doctor.examination import CHECKS, examine
-from shared.ledger import connections
+from shared.ledger import connections, heartbeats
 from shared.ledger.engine import transaction
 from shared.lifecycle.breaker import Seen
 from shared.pipeline import Stage
@@ -78,6 +78,7 @@ def doctor(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         if name.startswith("MEMBERSYNC_"):
             monkeypatch.setenv(name, value)
     monkeypatch.setenv("MEMBERSYNC_HOME", str(pipeline.logs))
+    monkeypatch.setattr(heartbeats, "SILENT_S", 60.0)  # who is well on a machine that has much else to do, is well
     yield Doctor(Terminal(capsys))
     settings.cache_clear()
 

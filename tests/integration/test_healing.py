@@ -149,7 +149,7 @@ def test_the_budget_is_never_exceeded_by_any_number_of_processes(impatient: Pipe
         impatient.send(*events(30, "L"))
         eventually(lambda: control.state("crowdtwist")["calls_total"] >= 100, "the live lane's share")
         until = datetime.now(UTC).timestamp() + 3
-        eventually(lambda: datetime.now(UTC).timestamp() > until, "three seconds more", within_s=5)
+        eventually(lambda: datetime.now(UTC).timestamp() > until, "three seconds more")
         assert control.state("crowdtwist")["calls_total"] == 100
         assert impatient.sql("select count(*) from instance where state in ('dead', 'held')") == [0]
         assert impatient.sql(
@@ -166,7 +166,7 @@ def test_no_two_dispatchers_send_two_probes(impatient: Pipeline) -> None:
         eventually(lambda: impatient.states().get("held", 0) >= 29, "everybody held")
         before = control.state("crowdtwist")["calls_total"]
         until = time.monotonic() + 2
-        eventually(lambda: time.monotonic() > until, "two seconds of probing", within_s=5)
+        eventually(lambda: time.monotonic() > until, "two seconds of probing")
         assert 2 <= control.state("crowdtwist")["calls_total"] - before <= 8
         keys = [call["key"] for call in control.calls("crowdtwist", limit=4)]
         assert len(set(keys)) > 1

@@ -8,7 +8,7 @@ from shared.setting_types import OptionalHost, Recipients, Secret, Sender
 
 
 class MailSettings(BaseModel):
-    """Mail to operators: a connection down or back, a held snapshot, a digest of dead letters and Data Errors."""
+    """Mail to operators: an incident opened, still open, resolved; a held snapshot; a digest of what failed."""
 
     model_config = ConfigDict(populate_by_name=True, hide_input_in_errors=True)
 
@@ -22,11 +22,7 @@ class MailSettings(BaseModel):
     sender: Sender = Field("", alias="from", description="who it comes from: name@host or Name <name@host>")
     recipients: Recipients = Field("", description="comma separated; the lookup row email of OIC")
     digest_every_s: float = Field(900, gt=0, description="s; from one digest to the next, if there is anything new")
-    flap_s: float = Field(
-        900,
-        ge=0,
-        description="s; down again so soon after coming back is the same outage: told only if it lasts as long",
-    )
+    still_open_s: float = Field(3600, gt=0, description="s; an incident that is open for longer is told once more")
     timeout_s: float = Field(20, gt=0, description="s; longest silence of the mail server")
 
     @model_validator(mode="after")

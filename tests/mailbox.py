@@ -45,7 +45,7 @@ class Mailbox:
 
     @property
     def subjects(self) -> list[str]:
-        return [str(mail["Subject"]) for mail in self.mails]
+        return [str(mail["Subject"]).strip() for mail in self.mails]
 
     async def handle_RCPT(  # noqa: N802  # named by aiosmtpd
         self, _server: object, _session: Session, envelope: Envelope, address: str, _options: list[str]

@@ -15,9 +15,11 @@ from producers.operations import advice, hold_advice
 from producers.operations.advice import Step
 from shared.errors import OURS
 from shared.ledger.guards import FLOOD, Hold
+from shared.ledger.incident_reads import Incident, News
 from shared.ledger.mail import HELD_MAX, Change, ComposedMail, Digest, Failure, Kind
 from shared.ledger.reconciliations import Run, Watched
 from shared.ledger.snapshots import SnapshotHolder
+from shared.lifecycle.incidents import IncidentKind
 from shared.messages import normalised
 from shared.pipeline import FAILURE_STATUS, SYSTEMS, Stage, State, spoken
 from shared.reconciling import RunState
@@ -78,12 +80,16 @@ def _templates() -> Environment:
 
 
 def of_change(change: Change, settings: Settings, *, now: datetime) -> ComposedMail:
-    """Compose the mail about a connection that went down or came back."""
+    """Compose the mail about a connection that went down or came back, and with it an incident."""
     system, url = SYSTEMS[change.stage], f"{settings.api.url}/connections"
-    held = []
+    held, named = [], ""
+    if change.incident:
+        url = f"{settings.api.url}/incidents/{change.incident}"
+        held = [("Incident", f"{change.incident}, fingerprint {change.fingerprint}")]
+        named = f" [{change.fingerprint}]"
     if change.held:
         more = " or more" if change.held == HELD_MAX else ""
-        held = [("Held by now", f"{_many(change.held, 'instance')}{more}")]
+        held += [("Held by now", f"{_many(change.held, 'instance')}{more}")]
     if change.is_up:
         subject = f"the connection {system} is back"
         facts = [("Back since", _instant(change.at))]
@@ -93,15 +99,46 @@ def of_change(change: Change, settings: Settings, *, now: datetime) -> ComposedM
             subject += f" after {lasted}"
         section = Section(advice.when_back(settings), advice.after_outage(), url)
         headline = f"{system} serves us again: the connection {system} is back."
-        content = Content(Kind.UP, subject, headline, (*facts, *held), (section,))
+        content = Content(Kind.UP, subject + named, headline, (*facts, *held), (section,))
     else:
         error = normalised(change.error) or "(no message)"
         facts = [("Down since", _instant(change.at)), ("Last error", error)]
         means = advice.when_down(change.stage, settings, error)
         section = Section(means, advice.bring_back(change.stage, settings, error), url)
         headline = f"{system} does not serve us: the connection {system} is down."
-        content = Content(Kind.DOWN, f"the connection {system} is down", headline, (*facts, *held), (section,))
+        content = Content(Kind.DOWN, f"the connection {system} is down{named}", headline, (*facts, *held), (section,))
     return rendered(content, written=_instant(now))
+
+
+def of_incident(news: News, found: Incident, settings: Settings, *, now: datetime) -> ComposedMail:
+    """Compose the mail about an incident that was opened, is still open, or is resolved."""
+    stage, counts, cost = Stage(found.stage), found.counts, found.cost
+    lasted = _span(((found.resolved_at or now) - found.opened_at).total_seconds())
+    facts = [
+        ("Incident", f"{found.id}, fingerprint {found.fingerprint}"),
+        ("Since", _instant(found.windows.connection.from_at or found.opened_at)),
+        *([("Until", _instant(found.resolved_at))] if found.resolved_at else []),
+        ("Cause", found.cause),
+        ("Late events", f"{counts.instances}, of which {counts.waiting} wait"),
+        ("Stale", f"{cost.member_minutes_stale:.0f} member-minutes, the oldest {_span(cost.worst_age_s)}"),
+        ("Taken up by", found.acknowledged_by or "nobody"),
+    ]
+    if found.kind == IncidentKind.CONNECTION:
+        means = advice.when_down(stage, settings, found.cause)
+    else:
+        means = advice.when_many_fail(settings)
+    if news is News.RESOLVED:
+        means = f"No more of it comes. {means}"
+    system = SYSTEMS[stage]
+    says = {
+        News.OPENED: f"many fail at {system} for one cause",
+        News.STILL_OPEN: f"{system}: still open after {lasted}",
+        News.RESOLVED: f"{system}: resolved after {lasted}",
+    }[news]
+    section = Section(means, advice.see_incident(found.id), f"{settings.api.url}/incidents/{found.id}")
+    subject = f"{says} [{found.fingerprint}]"
+    headline = f"Incident {found.id}, {says}."
+    return rendered(Content(Kind.INCIDENT, subject, headline, tuple(facts), (section,)), written=_instant(now))
 
 
 def of_digest(digest: Digest, settings: Settings, *, now: datetime) -> ComposedMail:

@@ -26,7 +26,7 @@ from email.policy import SMTP
 from producers.mail import composing
 from producers.operations.reconcile import runs
 from shared.errors import LedgerConflictError, LedgerError
-from shared.ledger import guards, mail, reconciliations, snapshots
+from shared.ledger import guards, incident_reads, mail, reconciliations, snapshots
 from shared.ledger.engine import engine, outlasting, transaction
 from shared.ledger.mail import LeasedMail
 from shared.logs import logger
@@ -185,8 +185,11 @@ class Mailer:
         """Take what is new, and put the mails about it into the outbox."""
         now = datetime.now(UTC)
         with transaction(self._ledger) as tx:
-            for change in mail.take_changes(tx, flap_s=self._settings.mail.flap_s):
+            for change in mail.take_changes(tx, flap_s=self._settings.incidents.flap_s):
                 mail.put(tx, composing.of_change(change, self._settings, now=now))
+        with transaction(self._ledger) as tx:
+            for news, incident in incident_reads.take_news(tx, still_open_s=self._settings.mail.still_open_s):
+                mail.put(tx, composing.of_incident(news, incident, self._settings, now=now))
         with transaction(self._ledger) as tx:
             holders = snapshots.take_new(tx, over_s=self._settings.snapshot_max_s)
             if holders:

@@ -255,11 +255,28 @@ def when_down(stage: Stage, settings: Settings, error: str = "") -> str:
 
 def when_back(settings: Settings) -> str:
     """Say what it means that a connection is back."""
-    if not settings.mail.flap_s:
-        return IS_BACK
-    window = f"{settings.mail.flap_s / 60:.3g} min"
-    again = f"If it is down again within {window}, that is the same outage: you are told only if it lasts as long."
+    window = f"{settings.incidents.flap_s / 60:.3g} min"
+    again = f"If it is down again within {window}, that is the same incident: you are told only if it lasts as long."
     return f"{IS_BACK} {again}"
+
+
+def when_many_fail(settings: Settings) -> str:
+    """Say what it means that many members end for one cause."""
+    rules = settings.incidents
+    return (
+        f"More than {rules.cause_count} members ended at one stage for one cause within "
+        f"{rules.cause_window_s / 60:.3g} min, and more than {rules.cause_share:.0%} of those whom it decided on: that "
+        "is rarely the members. It is resolved when no more of them come."
+    )
+
+
+def see_incident(incident_id: str) -> tuple[Step, ...]:
+    """Say where an incident is seen, and how it is taken up."""
+    return (
+        Step("See what it is, whom it affects and what it costs:", (f"membersync incidents {incident_id}",)),
+        Step("See who they are:", (f"membersync instances --incident {incident_id}",)),
+        Step("Let the others know that you have it:", (f"membersync incidents {incident_id} --acknowledge",)),
+    )
 
 
 def bring_back(stage: Stage, settings: Settings, error: str = "") -> tuple[Step, ...]:

@@ -79,12 +79,16 @@ _MEANT = """
 INCIDENT_SPANS = f"(select * from incident_span where incident_id = any(array({_MEANT})))"
 """The spans of the incidents that a filter's `:incidents` means, each an id or a fingerprint."""
 INCIDENT_BOUND = f"""
-    select {{0}}({{1}}(n.{{2}}), (select {{1}}(a.instance_id) from activity a
-        where a.at >= (select min(u.counted_upto) from incident u
-                       where u.settled_at is null and u.id = any(array({_MEANT})))))
+    select {{0}}({{1}}(n.{{2}}), (select {{1}}(a.id) from (
+        select instance_id as id from activity
+        where at >= (select min(u.counted_upto) from incident u
+                     where u.settled_at is null and u.id = any(array({_MEANT}))) offset 0) as a))
     from incident n where n.id = any(array({_MEANT}))
 """
-"""The first, or last, instance that may be affected by them: counted, or with a line since then."""
+"""The first, or last, instance that may be affected by them: counted, or with a line since then.
+
+The fence keeps the planner from a walk by instance, along which there is no such line for as long as there is a past.
+"""
 
 
 def take_up(tx: Connection) -> int | None:

@@ -5,6 +5,7 @@ Nothing here names a member.  What is counted is read as it is now, or as it was
 
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 import orjson
@@ -161,6 +162,21 @@ def detail(tx: Connection, incident_id: int) -> IncidentDetail | None:
     return IncidentDetail(**known, spans=spans, time_line=incident_story.time_line(tx, incident_id))
 
 
+class News(StrEnum):
+    """What mail tells of an incident."""
+
+    OPENED = "opened"
+    STILL_OPEN = "still open"
+    RESOLVED = "resolved"
+
+
+def take_news(tx: Connection, *, still_open_s: float) -> list[tuple[News, Incident]]:
+    """Take what mail has not told yet of incidents, but that a connection is down or back: the changes say that."""
+    told = [(News(row.news), row.id) for row in tx.execute(_TAKE_NEWS, {"still_open_s": still_open_s})]
+    found = [(news, incident(tx, one)) for news, one in sorted(told, key=lambda one: one[1])]
+    return [(news, one) for news, one in found if one is not None]
+
+
 def settle(tx: Connection) -> None:
     """Freeze the figures of whatever is closed and counted, and of which nobody is on the way any more."""
     for row in tx.execute(_TO_SETTLE, {"days": _SETTLED_AT_LAST_DAYS}).all():
@@ -252,13 +268,36 @@ _ONE = text(f"{_READ} where i.id = :id")
 _SPANS = text("""
     select stage, code, from_at, to_at from incident_span where incident_id = :id order by from_at, id
 """)
-_OLDEST_HELD = text("""
+# By the index of who is held: with the lane left open, the planner walks all instances where a lane holds nobody.
+_OLDEST = " union all ".join(
+    f"""
+    (select accepted_at from instance
+     where state = 'held' and hold_id is null and due_stage = s.stage and lane = '{lane}' order by id limit 1)
+    """
+    for lane in Lane
+)
+_OLDEST_HELD = text(f"""
     select max(extract(epoch from now() - o.accepted_at))
-    from (select distinct stage from incident_span where incident_id = :id) as s,
-         (values ('live'), ('bulk')) as l (lane),
-         lateral (select accepted_at from instance
-                  where state = 'held' and hold_id is null and due_stage = s.stage and lane = l.lane
-                  order by id limit 1) as o
+    from (select distinct stage from incident_span where incident_id = :id) as s, lateral ({_OLDEST}) as o
+""")
+# A connection that is down as planned is no news.
+_TAKE_NEWS = text("""
+    with fresh as (
+        select id, case when state = 'open' and told is null and kind = 'cause' then 'opened'
+                        when state <> 'open' and told = 'open' and kind = 'cause' then 'resolved'
+                        when state = 'open' and reminded_at is null
+                             and opened_at < now() - make_interval(secs => :still_open_s) then 'still open' end as news
+        from incident i
+        where settled_at is null and state <> 'merged' and not exists (
+            select from maintenance m
+            where m.name = i.stage and m.began_at is not null and m.ended_at is null and i.state = 'open')
+        for no key update skip locked
+    )
+    update incident i
+    set told = case f.news when 'opened' then 'open' when 'resolved' then 'resolved' else i.told end, told_at = now(),
+        reminded_at = case f.news when 'still open' then now() else i.reminded_at end
+    from fresh f where i.id = f.id and f.news is not null
+    returning i.id, f.news
 """)
 _TO_SETTLE = text("""
     select *, now() as now from incident

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from shared.ledger.causes import by_message
 from shared.pipeline import Stage, State
@@ -31,7 +32,7 @@ class Change:
     """A connection that went down, or came back.
 
     Shape: *down_at* when it went down, None if that is not known; *held* how many instances are held there now, at most
-    `HELD_MAX`.
+    `HELD_MAX`; *incident* that it is a part of, with its *fingerprint*, "" for none.
     """
 
     stage: Stage
@@ -40,6 +41,8 @@ class Change:
     down_at: datetime | None
     error: str
     held: int
+    incident: str = ""
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ class Kind(StrEnum):
     SNAPSHOT = "snapshot"
     GUARD = "guard"
     RECONCILED = "reconciled"
+    INCIDENT = "incident"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +133,14 @@ def take_changes(tx: Connection, *, flap_s: float) -> list[Change]:
     parameters = {"news": _NEWS, "held_max": HELD_MAX, "flap": timedelta(seconds=flap_s)}
     rows = tx.execute(_TAKE_CHANGES, parameters).all()
     return [
-        Change(Stage(row.name), row.what == "up", row.at, row.down_at, row.why or "", row.held)
+        Change(Stage(row.name), row.what == "up", row.at, row.down_at, row.why or "", row.held, *_incident_of(row))
         for row in sorted(rows, key=lambda row: row.id)
         if row.is_news
     ]
+
+
+def _incident_of(row: Row[Any]) -> tuple[str, str]:
+    return (str(row.incident["id"]), row.incident["fingerprint"]) if row.incident else ("", "")
 
 
 def take_digest(tx: Connection, *, every_s: float) -> Digest | None:
@@ -241,7 +249,10 @@ _TAKE_CHANGES = text(f"""
               )) as is_news,
               (select count(*) from (select from instance i
                                      where i.state = 'held' and i.hold_id is null and i.due_stage = c.name
-                                     limit :held_max) as h) as held
+                                     limit :held_max) as h) as held,
+              (select json_build_object('id', n.id, 'fingerprint', n.fingerprint)
+               from incident_span s join incident n on n.id = s.incident_id
+               where s.stage = c.name and s.code is null and s.from_at <= c.at order by s.id desc limit 1) as incident
 """)
 # `finished_at` is when the transaction that wrote it began, so nobody can finish any more before the oldest that is
 # still open began.  One that was forgotten does not hold the digest up for more than a minute.

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import Engine
 
 from producers.cli.command import DONE, IMPOSSIBLE, NOTHING
+from producers.mail.mailer import Mailer
 from shared.ledger.engine import transaction
 from shared.ledger.filters import Filter
 from shared.ledger.transitions import outages
@@ -280,3 +281,31 @@ def test_incidents_are_merged_and_split_and_counted_anew(outage: Outage, client:
     audited = outage.road.sql("select what, answer from operator_action where what ~ 'incident' and not denied")
     assert ("merge incident", "merged into incident 1") in audited
     assert ("split incident", "split off as incident 3") in audited
+
+
+def test_mail_tells_of_a_cause_and_once_of_what_is_still_open(outage: Outage) -> None:
+    def mailed() -> list[str]:
+        outage.kept()
+        Mailer(outage.settings).write()
+        found = outage.road.sql("select subject || plain from mail where kind = 'incident' order by id")
+        outage.road.sql("delete from mail")
+        return found
+
+    outage.begins()
+    assert mailed() == [], "the change of the connection says so"
+    outage.ages(61)
+    (still,) = mailed()
+    assert f"CrowdTwist: still open after 1 h 1 min [{outage.one().fingerprint}]" in still
+    assert mailed() == []
+    outage.is_over()
+    outage.ages(60)
+    outage.kept()
+    outage.road.accept(*numbers(120, "R"))
+    outage.road.travel(ALWAYS_REFUSED)
+    (opened,) = mailed()
+    assert f"many fail at CrowdTwist for one cause [{outage.one(2).fingerprint}]" in opened
+    assert "membersync instances --incident 2" in opened
+    outage.ages(12)
+    (resolved,) = mailed()
+    assert "CrowdTwist: resolved after 1" in resolved
+    assert mailed() == []

@@ -46,11 +46,16 @@ def test_a_connection_that_goes_down_and_comes_back_is_one_mail_each(road: Road,
     deliver(one)
     goes_down(road)
     deliver(one)
-    assert mailbox.subjects == ["membersync: the connection CrowdTwist is down"]
+    (fingerprint,) = road.sql("select fingerprint from incident")
+    down = f"membersync: the connection CrowdTwist is down [{fingerprint}]"
+    assert mailbox.subjects == [down]
     comes_back(road)
     deliver(one)
     deliver(one)
-    assert mailbox.subjects[1:] == ["membersync: the connection CrowdTwist is back after 0 s"]
+    back = f"membersync: the connection CrowdTwist is back after 0 s [{fingerprint}]"
+    assert mailbox.subjects[1:] == [back]
+    received = mailbox.mails[0].get_body(("plain",))
+    assert received is not None
 
 
 def changes(road: Road, *told: tuple[float, str]) -> None:
@@ -140,7 +145,9 @@ def test_many_mailers_tell_each_change_once(road: Road, mailbox: Mailbox) -> Non
         list(pool.map(work, many))
     deliver(many[0])
     told = [(system, what) for system in SYSTEMS.values() for what in ("down", "back after 0 s")]
-    assert sorted(mailbox.subjects) == sorted(f"membersync: the connection {system} is {what}" for system, what in told)
+    assert sorted(subject.partition(" [")[0] for subject in mailbox.subjects) == sorted(
+        f"membersync: the connection {system} is {what}" for system, what in told
+    )
 
 
 def test_whoever_failed_is_told_in_one_digest_by_cause_and_never_again(road: Road, mailbox: Mailbox) -> None:
@@ -199,7 +206,8 @@ def test_what_happened_long_before_mail_was_switched_on_is_not_told(road: Road, 
         tx.execute(text("update instance set finished_at = finished_at - :late"), {"late": LATE})
         tx.execute(text("update bookmark set upto = upto - 12 * :late"), {"late": LATE})
     deliver(mailer(road, mailbox))
-    assert mailbox.subjects == ["membersync: the connection Siebel is down"], "which it still is"
+    (subject,) = mailbox.subjects
+    assert subject.partition(" [")[0] == "membersync: the connection Siebel is down", "which it still is"
     assert road.sql("select count(*) from connection_change where not mailed") == [0]
     assert datetime.now(UTC) - bookmark(road) < timedelta(minutes=2)
 

@@ -48,6 +48,18 @@ OWN: dict[str, dict[str, Any]] = {
         "note": SAID,
         "holder": USER,
     },
+    "address_cycle": {
+        "id": 1,
+        "refused_ids": [1],
+        "address_keys": [_HASH],
+        "old_key": _HASH,
+        "park_key": _HASH,
+        "state": "ended",
+        "deadline_at": _NOW,
+        "ended_at": _NOW,
+        "ended_how": "resolved",
+    },
+    "address_cycle_step": {"position": 1},
     "difference": {
         "class": "status_lies",
         "evidence": SAID,
@@ -195,7 +207,9 @@ def filled(ledger: Engine) -> None:
 
 def _owned(table: str, row: Mapping[str, Any]) -> dict[str, Any]:
     whose = {} if table in ("mapping", "activity") else {"member_number": NUMBER}
-    of = {"sighting": "run_id", "difference": "run_id", "job_item": "job_id"}.get(table)
+    of = {"sighting": "run_id", "difference": "run_id", "job_item": "job_id", "address_cycle_step": "cycle_id"}.get(
+        table
+    )
     more: dict[str, Any] = {of: 1} if of else {}
     if table not in ("sighting", "difference", "refusal"):
         more["instance_id"] = 3

@@ -100,6 +100,19 @@ TABLES: dict[str, Table] = {
         " acknowledged_at acknowledged_by closed_at closed_how",
         names="held_by path holder note",
     ),
+    "address_cycle": _table(
+        "id",
+        own="t.id in (select s.cycle_id from address_cycle_step s where s.member_number = :number)",
+        ids="member_number",
+        hashes="address_keys old_key park_key",
+        nothing="id instance_id refused_ids state started_at deadline_at parked_at returned_at ended_at ended_how",
+    ),
+    "address_cycle_step": _table(
+        "cycle_id position",
+        own=_NUMBERED,
+        ids="member_number",
+        nothing="cycle_id position instance_id done_at",
+    ),
     "difference": _table(
         "id",
         own=_NUMBERED,

@@ -137,6 +137,13 @@ def test_a_reconciliation_that_is_under_way_is_not_disturbed(ledger: Engine) -> 
     assert "Quuxley" in found_in(ledger)["payload"]
 
 
+def test_a_cycle_of_addresses_is_let_loose_first(ledger: Engine) -> None:
+    filled(ledger)
+    Road(ledger).sql("update address_cycle set state = 'parking', ended_at = null, ended_how = null")
+    with pytest.raises(NotNowError, match="cycle of addresses"):
+        forget(ledger, wait_s=30)
+
+
 def test_an_event_that_comes_while_the_member_is_forgotten_is_taken_in_after_it(ledger: Engine) -> None:
     arrive(ledger, datetime.now(UTC) - timedelta(hours=1))
     receipts: list[Receipt] = []

@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from shared.ledger import acceptance, run_turns
 from shared.ledger.engine import json_rows
@@ -55,7 +56,7 @@ def forget(  # noqa: PLR0913  # whom, who, why, and what was found
     """
     acceptance.lock_members(tx, [member_number])
     standing = tx.execute(_STANDING, {"number": member_number, "settle_s": settle_s}).one()
-    if not_now := _not_now(tx, standing.is_out, standing.may_land_until):
+    if not_now := _not_now(tx, standing):
         return not_now
     own = kept(tx, member_number)
     named = list(naming(tx, member_number, own.traces, found, lock=True))
@@ -74,12 +75,15 @@ def forget(  # noqa: PLR0913  # whom, who, why, and what was found
     return Erased(standing.now, deleted, cleared, standing.unsent)
 
 
-def _not_now(tx: Connection, is_out: bool, may_land_until: datetime | None) -> NotNow | None:  # noqa: FBT001  # read so
-    if is_out:
+def _not_now(tx: Connection, standing: Row[Any]) -> NotNow | None:
+    if standing.is_out:
         return NotNow("a call of the member is out just now", passes=True)
-    if may_land_until is not None:
-        until = f"{may_land_until:%H:%M:%SZ}"
+    if standing.may_land_until is not None:
+        until = f"{standing.may_land_until:%H:%M:%SZ}"
         return NotNow(f"a call of the member got no answer, and may still land until {until}", passes=False)
+    if standing.in_cycle:
+        why = "the member takes part in a cycle of addresses that is just let loose; try again when it has ended"
+        return NotNow(why, passes=False)
     run = run_turns.under_way(tx)
     if run is not None:
         stop = f"wait for its end, or `membersync reconciliations {run} --stop`"
@@ -127,6 +131,8 @@ _STANDING = text(f"""
            greatest(now(), m.newest_occurred_at, m.newest_occurred_until) as until,
            m.errand_id is not null or exists (
                select from instance i where i.member_number = m.member_number and i.state = 'running') as is_out,
+           exists (select from address_cycle c join address_cycle_step s on s.cycle_id = c.id
+                   where s.member_number = m.member_number and c.ended_at is null) as in_cycle,
            (select count(*) from instance i
             where i.member_number = m.member_number and i.state in ('pending', 'waiting', 'held')) as unsent,
            (select max(a.at) + make_interval(secs => :settle_s) from activity a

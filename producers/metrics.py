@@ -20,6 +20,8 @@
 | `membersync_mail_oldest_seconds` | gauge | age of the oldest of them, s; 0: there is none |
 | `membersync_snapshot_oldest_seconds` | gauge | age of the oldest snapshot that anybody holds, s |
 | `membersync_guard_held{guard,stage}` | gauge | members that a guard holds: `flood`, `mass_change`, `blanking` |
+| `membersync_silence_seconds` | gauge | since the newest event from Siebel, s; 0: none yet, or maintenance |
+| `membersync_silence_limit_seconds` | gauge | what is too long for that at this hour of the week, s; 0: nothing is |
 | `membersync_cases{kind}` | gauge | open cases: members whose newest event is a Data Error |
 | `membersync_members_parked{deadline}` | gauge | members parked at another address, so that a cycle comes loose |
 | `membersync_reconcile_age_seconds` | gauge | since a reconciliation of all members came to its end, s |
@@ -57,7 +59,7 @@ from producers.operations.single_flight import SharedLook
 from shared.budgets import budgets
 from shared.errors import OURS, LedgerError
 from shared.hosts import listening
-from shared.ledger import case_facts, guards, heartbeats, mail, reconciliations, refusals, snapshots, views
+from shared.ledger import case_facts, guards, heartbeats, mail, reconciliations, refusals, silence, snapshots, views
 from shared.ledger.case_facts import Parked
 from shared.ledger.connections import connections
 from shared.ledger.engine import engine, transaction
@@ -68,6 +70,7 @@ from shared.ledger.records import Backlog, ConnectionState, DeadLetters, Process
 from shared.ledger.tallies import BOUNDS_S, OUTCOMES, WAIT_BOUNDS_S, Tally, WaitTotal, tallies, wait_totals
 from shared.lifecycle.cases import CaseKind
 from shared.lifecycle.mass_changes import Change
+from shared.lifecycle.silence import Silence
 from shared.pipeline import FAILURE_STATUS, QUEUED, Lane, Stage, State
 from shared.settings import Settings
 
@@ -93,6 +96,7 @@ class _Look:
     intake: dict[str, int]
     snapshot_oldest_s: float
     guards: list[Hold]
+    silence: Silence
     cases: dict[str, int]
     parked: Parked
     reconciled: Watched
@@ -145,6 +149,12 @@ class LedgerCollector(Collector):
         yield _family(
             GaugeMetricFamily, "membersync_guard_held", "Members that a guard holds", ["guard", "stage"], held
         )
+        what = "Time since the newest event that Siebel sent"
+        quiet = look.silence
+        lasts_s = 0.0 if quiet.excused else quiet.lasts_s
+        yield GaugeMetricFamily("membersync_silence_seconds", what, lasts_s)
+        what = "What is too long for that at this hour of the week"
+        yield GaugeMetricFamily("membersync_silence_limit_seconds", what, quiet.limit_s or 0.0)
         what = "Members whose newest event is a Data Error"
         cases = {(str(kind),): look.cases.get(kind, 0) for kind in CaseKind}
         yield _family(GaugeMetricFamily, "membersync_cases", what, ["kind"], cases)
@@ -166,6 +176,7 @@ class LedgerCollector(Collector):
                 refusals.counts(tx),
                 max((one.age_s for one in snapshots.holders(tx)), default=0.0),
                 guards.open_holds(tx),
+                silence.read(tx, self._settings.guard.silence_rules),
                 case_facts.counts(tx),
                 case_facts.parked(tx),
                 reconciliations.watched(tx),

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from shared.fields import NULLABLE, WITH_DEFAULT, NullPolicy
 from shared.lifecycle import concurrency
 from shared.lifecycle.breaker import Rules
 from shared.lifecycle.retry import RetryPolicy
@@ -87,11 +88,32 @@ class OicSettings(Connection):
     default_email_domain: str = Field("no-email.invalid", description="lookup row Default CT Email Domain (A)")
     gender_male_id: int = Field(2, description="CrowdTwist's gender_id of M (a real answer shows 2 = Male)")
     gender_female_id: int = Field(1, description="CrowdTwist's gender_id of F (A)")
+    nulls: dict[str, NullPolicy] = Field(
+        default_factory=dict,
+        description='JSON; what is sent of a field that is empty, e.g. {"city": "keep", "language": "default"}; of '
+        "clear keep default; unset: its lookup row, else it is cleared. Builtin only",
+    )
+    null_defaults: dict[str, str] = Field(
+        default_factory=dict,
+        description='JSON; the values of fields whose policy is default and that have no lookup row, e.g. {"language": '
+        '"en"}',
+    )
     birth_hour_utc: int = Field(0, ge=0, le=23, description="h; hour of the day that a date of birth stands for (A)")
 
     def default_email(self, member_number: str) -> str:
         """Return the address that stands for none of this member: `<Member Number>@<Default CT Email Domain>`."""
         return f"{member_number}@{self.default_email_domain.lstrip('@')}"
+
+    @model_validator(mode="after")
+    def _nulls_of_fields(self) -> Self:
+        for setting, names in (("NULLS", self.nulls), ("NULL_DEFAULTS", self.null_defaults)):
+            if unknown := [name for name in names if name not in NULLABLE]:
+                known = ", ".join(NULLABLE)
+                raise ValueError(f"MEMBERSYNC_OIC__{setting}: {unknown[0]} has no null policy; of {known}")
+        wanting = [name for name, policy in self.nulls.items() if policy is NullPolicy.DEFAULT]
+        if lacking := [name for name in wanting if name not in WITH_DEFAULT and not self.null_defaults.get(name)]:
+            raise ValueError(f"MEMBERSYNC_OIC__NULL_DEFAULTS: has no value for {lacking[0]}, whose policy is default")
+        return self
 
     @property
     def concurrency_rules(self) -> concurrency.Rules | None:

@@ -37,6 +37,17 @@ class Rule(StrEnum):
     INSTANT = "instant"
 
 
+class NullPolicy(StrEnum):
+    """What CrowdTwist is sent of a field that a member does not have."""
+
+    CLEAR = "clear"
+    """Null, which empties it there."""
+    KEEP = "keep"
+    """Nothing: it stays there as it is."""
+    DEFAULT = "default"
+    """A value of ours."""
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """One field.
@@ -82,6 +93,16 @@ OF_CONTENT: Final = tuple(
     field.name for field in FIELDS if field.sent_as not in {(), ("third_party_id",), ("is_active",)}
 )
 """What CrowdTwist receives of a member, beside whose it is and whether that one is active."""
+
+
+NULLABLE: Final[Mapping[str, tuple[str, ...]]] = {
+    field.name: field.sent_as
+    for field in FIELDS
+    if field.name in OF_CONTENT and field.name not in {"first_name", "last_name"}
+}
+"""What a field that a member may be without decides of CrowdTwist's user, by name: those have a null policy."""
+WITH_DEFAULT: Final = frozenset(field.name for field in FIELDS if field.default)
+"""Fields for which a lookup row stands in where nothing else is said."""
 
 
 def labels(*parts: Part) -> Mapping[str, tuple[str, ...]]:

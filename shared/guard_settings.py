@@ -4,6 +4,7 @@ from pydantic import BaseModel, Field
 
 from shared.lifecycle.floods import FloodRules
 from shared.lifecycle.mass_changes import Change, ChangeRules
+from shared.lifecycle.silence import SilenceRules
 
 
 class GuardSettings(BaseModel):
@@ -35,6 +36,21 @@ class GuardSettings(BaseModel):
     same_error_held_max_s: float = Field(
         86_400, gt=0, description="s; what is held for longer, and nobody decides, is told after all"
     )
+
+    silence_s: float = Field(
+        86_400,
+        ge=0,
+        description="s; no event from Siebel for longer is told, until it is known what hours are used to; 0: never",
+    )
+    silence_factor: float = Field(
+        3, ge=1, description="times the longest silence of this hour of the week; a longer one is told"
+    )
+    silence_least_s: float = Field(1800, ge=0, description="s; a shorter silence is never told")
+
+    @property
+    def silence_rules(self) -> SilenceRules:
+        """When Siebel has been silent for too long."""
+        return SilenceRules(self.silence_s, self.silence_factor, self.silence_least_s)
 
     @property
     def flood_rules(self) -> FloodRules:

@@ -1,4 +1,4 @@
-"""Counts what happened, once a second: activity into the tallies, and into what each incident came to.
+"""Counts what happened, once a second: activity into the tallies, and into what each incident came to; and silence.
 
 It also keeps what is foreseen of jobs, and how deep the lanes are.
 
@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from producers.dispatch.beside import keep_turning
 from shared.budgets import pace_terms
-from shared.ledger import forecasts, incident_counts, incident_reads, incidents, refusals, tallies
+from shared.ledger import forecasts, incident_counts, incident_reads, incidents, refusals, silence, tallies
 from shared.ledger.engine import engine, transaction
 from shared.ledger.jobs import read_job
 from shared.settings import Settings
@@ -21,6 +21,7 @@ _EVERY_S = 1.0
 _PIECE = timedelta(minutes=1)
 """Most activity in one transaction: at any pace seconds of work, and downtime is made up for piece by piece."""
 _PRUNE_EVERY_S = 3600.0
+_SILENCE_EVERY_S = 10.0
 _MINUTES_KEPT_DAYS = 8
 _HOURS_KEPT_DAYS = 100
 
@@ -38,6 +39,8 @@ class Bookkeeper:
         self._incident_rules = settings.incidents.rules
         self._pace_terms = pace_terms(settings)
         self._refused_days = settings.intake.refused_days
+        self._silence_rules = settings.guard.silence_rules
+        self._silence_at = 0.0
         self._prune_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
@@ -47,6 +50,7 @@ class Bookkeeper:
             has_more = self.turn()
             has_more |= self.turn_incidents()
             self.turn_forecasts()
+            self._note_silence()
             self._prune()
             return has_more
 
@@ -83,6 +87,13 @@ class Bookkeeper:
             under_way = [read_job(tx, None, job_id) for job_id in forecasts.turn(tx)]
             forecasts.keep(tx, [job for job in under_way if job is not None], self._pace_terms)
 
+    def _note_silence(self) -> None:
+        if time.monotonic() < self._silence_at:
+            return
+        self._silence_at = time.monotonic() + _SILENCE_EVERY_S
+        with transaction(self._ledger) as tx:
+            silence.note(tx, self._silence_rules)
+
     def _prune(self) -> None:
         if time.monotonic() < self._prune_at:
             return
@@ -95,3 +106,4 @@ class Bookkeeper:
                 retention_days=self._retention_days,
             )
             refusals.prune(tx, days=self._refused_days)
+            silence.prune(tx)

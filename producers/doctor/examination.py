@@ -32,6 +32,7 @@ CHECKS: tuple[Check, ...] = (
     Check(work.JOBS, work.look_at_jobs),
     Check(work.GUARDS, work.look_at_guards),
     Check(work.CASES, work.look_at_cases),
+    Check(work.SILENCE, work.listen_to_siebel),
     Check(work.RECONCILED, work.look_at_reconciliations),
     Check(work.SHUT, work.look_for_shut_members),
     Check(work.STRAYS, work.look_for_strays),

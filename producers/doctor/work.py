@@ -12,7 +12,7 @@ from producers.operations import hold_advice
 from producers.operations.reconcile import runs
 from producers.operations.verdict import MAIL_LATE_S, Verdict, standing, unseen
 from shared.errors import LedgerError
-from shared.ledger import case_facts, checkup, guards, heartbeats, mail, reconciliations
+from shared.ledger import case_facts, checkup, guards, heartbeats, mail, reconciliations, silence
 from shared.ledger.case_facts import Parked
 from shared.ledger.checkup import Idle
 from shared.ledger.reconciliations import Watched
@@ -25,6 +25,7 @@ DISPATCHER, PROCESSES, LEASES, DUE, JOBS = "dispatcher", "worker processes", "le
 RECONCILED = "reconciliation"
 SHUT, STRAYS, MAIL, DISK, GUARDS = "members that are shut", "stray messages", "mail", "disk", "guards"
 CASES = "open cases"
+SILENCE = "silence"
 OVERDUE_S = 60.0
 """A lease that ran out is given back at the next tick of a dispatcher, a job's turn comes as soon."""
 IDLE_S = 300.0
@@ -140,6 +141,20 @@ def look_at_jobs(subject: Subject) -> list[Finding]:
 
 def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.0f} min"
+
+
+def listen_to_siebel(subject: Subject) -> list[Finding]:
+    """Look whether Siebel has been silent for longer than it ever is at this hour of the week."""
+    with subject.reading() as tx:
+        quiet = silence.read(tx, subject.of.guard.silence_rules)
+    looked_at = "the newest event that a producer sent"
+    if quiet.since is None:
+        return [ok(SILENCE, looked_at, "there was none yet")]
+    found = f"{hold_advice.lasting(quiet.lasts_s)} ago; {hold_advice.used_to(quiet)}"
+    if not quiet.is_too_long:
+        return [ok(SILENCE, looked_at, found)]
+    remedy = "`membersync refusals`, then touch one member in Siebel: is its workflow active, its address right?"
+    return [warn(SILENCE, looked_at, found, "changes of members may not reach us, and are in nobody's queue", remedy)]
 
 
 def look_at_guards(subject: Subject) -> list[Finding]:

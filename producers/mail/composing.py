@@ -20,6 +20,7 @@ from shared.ledger.mail import HELD_MAX, Change, ComposedMail, Digest, Failure, 
 from shared.ledger.reconciliations import Run, Watched
 from shared.ledger.snapshots import SnapshotHolder
 from shared.lifecycle.incidents import IncidentKind
+from shared.lifecycle.silence import Silence
 from shared.messages import normalised
 from shared.pipeline import FAILURE_STATUS, SYSTEMS, Stage, State, spoken
 from shared.reconciling import RunState
@@ -189,6 +190,19 @@ def of_hold(hold: Hold, settings: Settings, *, now: datetime) -> ComposedMail:
     steps = hold_advice.decide(hold, settings.guard)
     section = Section(hold_advice.GUARDED[hold.kind], steps, f"{settings.api.url}/guards")
     return rendered(Content(Kind.GUARD, subject, headline, tuple(facts), (section,)), written=_instant(now))
+
+
+def of_silence(quiet: Silence, settings: Settings, *, now: datetime) -> ComposedMail:
+    """Compose the mail about Siebel that has been silent for too long."""
+    facts = (
+        ("Newest event", _instant(quiet.since) if quiet.since else "none"),
+        ("Silent for", hold_advice.lasting(quiet.lasts_s)),
+        ("Used to", hold_advice.used_to(quiet)),
+    )
+    section = Section(hold_advice.SILENCE, hold_advice.after_silence(), f"{settings.api.url}/refusals")
+    subject = f"no event from Siebel for {hold_advice.lasting(quiet.lasts_s)}"
+    headline = "Siebel has been silent for much longer than at this hour of the week."
+    return rendered(Content(Kind.SILENCE, subject, headline, facts, (section,)), written=_instant(now))
 
 
 def of_run(run: Run, settings: Settings, *, now: datetime) -> ComposedMail:

@@ -26,7 +26,7 @@ from email.policy import SMTP
 from producers.mail import composing
 from producers.operations.reconcile import runs
 from shared.errors import LedgerConflictError, LedgerError
-from shared.ledger import guards, incident_reads, mail, reconciliations, snapshots
+from shared.ledger import guards, incident_reads, mail, reconciliations, silence, snapshots
 from shared.ledger.engine import engine, outlasting, transaction
 from shared.ledger.mail import LeasedMail
 from shared.logs import logger
@@ -197,6 +197,8 @@ class Mailer:
         with transaction(self._ledger) as tx:
             for hold in guards.take_new(tx):
                 mail.put(tx, composing.of_hold(hold, self._settings, now=now))
+            if (quiet := silence.take_new(tx, self._settings.guard.silence_rules)) is not None:
+                mail.put(tx, composing.of_silence(quiet, self._settings, now=now))
         with transaction(self._ledger) as tx:
             for run in reconciliations.take_news(tx):
                 if run.found or run.state == RunState.FAILED:

@@ -1,4 +1,4 @@
-"""What it means that a guard holds, and how to decide about it: for pages, mail and terminals.  Pure."""
+"""What it means that a guard holds, or that Siebel is silent, and what to do: for pages, mail and terminals.  Pure."""
 
 from collections.abc import Mapping
 
@@ -6,6 +6,7 @@ from producers.operations.advice import Step
 from shared.guard_settings import GuardSettings
 from shared.ledger.guards import FLOOD, Hold, HoldState
 from shared.lifecycle.mass_changes import Change
+from shared.lifecycle.silence import Silence
 
 _MASS = (
     "So many members {} at once that a job, a view or a workflow in Siebel is broken rather than the members. They are "
@@ -79,4 +80,37 @@ def decide(hold: Hold, of: GuardSettings) -> tuple[Step, ...]:
             (f'membersync guards discard {hold.id} --reason "wrong in Siebel"',),
         ),
         Step(by_itself),
+    )
+
+
+SILENCE = (
+    "Changes of members may not reach us: a workflow that is off, an address or a credential that changed, a proxy; or "
+    "there is nothing to send. Nothing is lost in Siebel; what was never sent a reconciliation finds."
+)
+"""What it means that Siebel has been silent for too long."""
+
+
+def lasting(seconds: float) -> str:
+    """Say how long, in the largest unit that tells it well."""
+    for unit, size in (("days", 86_400.0), ("h", 3_600.0), ("min", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def used_to(quiet: Silence) -> str:
+    """Say what this hour of the week is used to."""
+    if quiet.longest_s is None:
+        limit = "never too long" if quiet.limit_s is None else f"too long after {lasting(quiet.limit_s)}"
+        return f"not known, only {quiet.weeks} weeks were seen; {limit}"
+    return f"at most {lasting(quiet.longest_s)} at this hour of the week, in {quiet.weeks} weeks"
+
+
+def after_silence() -> tuple[Step, ...]:
+    """Say how to find out why Siebel is silent."""
+    return (
+        Step("See whether it tries and is refused, by its token or for what it sends:", ("membersync refusals",)),
+        Step("Touch one member in Siebel, and see whether its event comes:", ("membersync instances --limit 3",)),
+        Step("If it does not: is the workflow active, does its outbound address still lead here?"),
+        Step("Afterwards find what was never sent, and have it repaired:", ("membersync reconcile --wait",)),
     )

@@ -13,6 +13,7 @@ from enum import StrEnum
 from producers.operations import advice
 from producers.operations.advice import TOLD_APART
 from producers.operations.durations import roughly
+from producers.operations.hold_advice import lasting, used_to
 from producers.operations.reconcile import runs
 from shared.budgets import budgets, pace_terms
 from shared.errors import LedgerError, LedgerSlowError, SettingsInvalidError
@@ -93,7 +94,7 @@ def judge(found: Overview, dead: Sequence[Alike]) -> Verdict:
         first_at = min((row.first_at for row in found.dead_letters if row.first_at), default=None)
         troubles.append(_of_dead_letters(dead, first_at))
     troubles += [*_of_guards(found), *_of_parked(found), *_of_members(found), *_of_mail(found), *_of_snapshots(found)]
-    troubles += _of_reconciliations(found)
+    troubles += [*_of_reconciliations(found), *_of_silence(found)]
     waiting = sum(row.count for row in found.backlog if row.state in QUEUED)
     if troubles:
         return _of(sorted(troubles, key=lambda one: one.level is not Level.PERSON), waiting)
@@ -302,6 +303,13 @@ def _of_parked(found: Overview) -> Iterator[Trouble]:
         yield Trouble(Level.PERSON, what, None, count, "see `membersync cases --kind cycle --kind chain`", "parked")
 
 
+def _of_silence(found: Overview) -> Iterator[Trouble]:
+    quiet = found.silence
+    if quiet.is_too_long:
+        what = f"No event from Siebel for {lasting(quiet.lasts_s)}; {used_to(quiet)}"
+        yield Trouble(Level.PERSON, what, quiet.since, 0, "see `membersync doctor`", "Siebel is silent")
+
+
 def _of_mail(found: Overview) -> Iterator[Trouble]:
     since = found.unsent_mail.since
     if since is None or (found.at - since).total_seconds() <= MAIL_LATE_S:
@@ -364,7 +372,13 @@ class Standing(Overview):
 def standing(tx: Transaction, of: Settings) -> Standing:
     """Look at the ledger, and judge."""
     every_h = of.reconcile.every_h if runs.why_not_scheduled(of) is None else 0
-    found = views.overview(tx, budgets(of), snapshot_max_s=of.snapshot_max_s, reconcile_every_h=every_h)
+    found = views.overview(
+        tx,
+        budgets(of),
+        snapshot_max_s=of.snapshot_max_s,
+        reconcile_every_h=every_h,
+        silence_rules=of.guard.silence_rules,
+    )
     values = {one.name: getattr(found, one.name) for one in fields(found)}
     values |= {"lanes": forecasts.of_lanes(tx, pace_terms(of))}
     return Standing(**values, verdict=judge(found, causes.dead_alike(tx, TOLD_APART)))

@@ -82,6 +82,7 @@ class Kind(StrEnum):
     GUARD = "guard"
     RECONCILED = "reconciled"
     INCIDENT = "incident"
+    SILENCE = "silence"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from shared.ledger.approvals import Approval
 from shared.ledger.guards import Hold
 from shared.ledger.snapshots import SnapshotHolder
 from shared.lifecycle.forecasts import LaneForecast
+from shared.lifecycle.silence import Silence
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +277,7 @@ class Overview:
 
     Shape: *refused_last_day* events that intake refused within 24 hours; *guards* their holds that are not over;
     *approvals* what waits for a second person; *cases* open ones by kind; *parked_late* members parked past their
-    deadline; *lanes* whether what waits in them comes to its end.
+    deadline; *lanes* whether what waits in them comes to its end; *silence* how long Siebel has sent nothing.
     """
 
     at: datetime
@@ -294,6 +295,7 @@ class Overview:
     parked_late: int = field(default=0, kw_only=True)
     reconciled: Reconciled = field(default=Reconciled(), kw_only=True)
     lanes: Sequence[LaneForecast] = field(default=(), kw_only=True)
+    silence: Silence = field(default=Silence(), kw_only=True)
 
 
 def id_text(value: int | None) -> str | None:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
-from shared.ledger import approvals, case_facts, guards, mail, reconciliations, snapshots
+from shared.ledger import approvals, case_facts, guards, mail, reconciliations, silence, snapshots
 from shared.ledger.connections import connections
 from shared.ledger.filters import Filter, id_at, matching
 from shared.ledger.heartbeats import processes
@@ -35,6 +35,7 @@ from shared.ledger.records import (
 from shared.ledger.refusals import refused_since
 from shared.ledger.spending import Budget
 from shared.ledger.tallies import INTAKE, minutes
+from shared.lifecycle.silence import Silence, SilenceRules
 from shared.pipeline import QUEUED, Stage, State
 from shared.reconciling import RunState
 
@@ -129,7 +130,12 @@ def unreported(tx: Connection, ids: Sequence[int]) -> set[str]:
 
 
 def overview(
-    tx: Connection, budgets: Mapping[Stage, Budget], *, snapshot_max_s: float, reconcile_every_h: float = 0
+    tx: Connection,
+    budgets: Mapping[Stage, Budget],
+    *,
+    snapshot_max_s: float,
+    reconcile_every_h: float = 0,
+    silence_rules: SilenceRules | None = None,
 ) -> Overview:
     """Return how it goes; *budgets* of the connections that have one; *snapshot_max_s* as in the settings.
 
@@ -166,6 +172,7 @@ def overview(
         approvals=approvals.approvals(tx, limit=5, waiting=True).items,
         cases=case_facts.counts(tx),
         parked_late=case_facts.parked(tx).late,
+        silence=silence.read(tx, silence_rules) if silence_rules else Silence(),
         reconciled=_reconciled(reconciliations.watched(tx), reconcile_every_h),
     )
 

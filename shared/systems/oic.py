@@ -9,7 +9,7 @@ Guide, Field Mappings (domain.md 1.5, L3) and lookup rows (1.1, L4); CrowdTwist 
 C11).  (A): M is 2 and F is 1; a birth date is that day at `birth_hour_utc`; an enrolment without a status is active;
 `USA` and `CAN` are the countries with address rules of their own; a field that the member no longer has, and one of the
 address that its country does not take, is null, so that an update empties it (the crowdtwist stage sends no null to
-create).
+create).  `settings.nulls` has it otherwise, field by field.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from shared.errors import DataError, OutcomeUnknownError, StageError, UnauthorisedError, UnavailableError
-from shared.fields import Part, labels
+from shared.fields import NULLABLE, NullPolicy, Part, labels
 from shared.published_rules import NAME_SIGNS
 from shared.settings import OicSettings, SiebelSettings
 from shared.systems.answers import STRICT, Answer, Number, Plain, Text, Word, fitted, verdict
@@ -50,7 +50,8 @@ User = dict[str, Any]
 def map_member(event: Mapping[str, Any], settings: OicSettings) -> User:
     """Return the CrowdTwist user of *event*, a member event in canonical JSON.
 
-    Shape: all fields, null where empty; for a deletion only `third_party_id` and `is_active` 0, whatever else is wrong.
+    Shape: all fields, null where empty, none where `settings.nulls` keeps what is there; for a deletion only
+    `third_party_id` and `is_active` 0, whatever else is wrong.
 
     Raises:
         DataError: names the Siebel field and the form it must have, never its value.
@@ -59,8 +60,11 @@ def map_member(event: Mapping[str, Any], settings: OicSettings) -> User:
     number = _text(member, "member_number")
     if event["operation"] == "delete":
         return {"third_party_id": number, "is_active": 0}
+    empty = {name: policy for name, policy in settings.nulls.items() if not _text(member, name)}
+    ours = {name: settings.null_defaults.get(name, "") for name, policy in empty.items() if policy == "default"}
+    member = {**member, **ours} if ours else member
     status = _text(member, "status").casefold()
-    return {
+    user = {
         "third_party_id": number,
         "lang_pref": _text(member, "language") or None,
         "is_active": int(status == "active" or (not status and event["operation"] == "enroll")),
@@ -70,8 +74,15 @@ def map_member(event: Mapping[str, Any], settings: OicSettings) -> User:
         "date_of_birth": _epoch_s(member, settings.birth_hour_utc),
         "email_address": _text(member, "email_address") or settings.default_email(number),
         "gender_id": {"M": settings.gender_male_id, "F": settings.gender_female_id}.get(_text(member, "gender")),
-        **_address(member, settings),
+        **_address(member, settings, empty),
     }
+    for name, policy in empty.items():
+        for sent in () if policy is NullPolicy.DEFAULT else NULLABLE[name]:
+            if policy is NullPolicy.CLEAR:
+                user[sent] = None
+            else:
+                user.pop(sent, None)
+    return user
 
 
 def _name(member: Mapping[str, Any], field: str, label: str) -> str:
@@ -94,7 +105,7 @@ def _epoch_s(member: Mapping[str, Any], hour_utc: int) -> int | None:
     return (day - _EPOCH_DAY) * _DAY_S + hour_utc * _HOUR_S
 
 
-def _address(member: Mapping[str, Any], settings: OicSettings) -> User:
+def _address(member: Mapping[str, Any], settings: OicSettings, empty: Mapping[str, NullPolicy]) -> User:
     country = (_text(member, "country_code") or settings.default_country_code).upper()
     country = _COUNTRIES.get(country, country)
     postal_code = _text(member, "postal_code").upper()
@@ -105,6 +116,8 @@ def _address(member: Mapping[str, Any], settings: OicSettings) -> User:
                 raise DataError(SYSTEM, "Primary Postal Code is not a US code of five or nine digits")
             return _sent(postal_code="-".join(filter(None, found.groups())))
         case "CA":
+            if not postal_code and empty.get("postal_code", NullPolicy.DEFAULT) is not NullPolicy.DEFAULT:
+                return _sent(country_code=country)
             if not postal_code:
                 what = "Primary Postal Code is missing; a Canadian address needs one of the form LXL XLX"
                 raise DataError(SYSTEM, what)

@@ -185,3 +185,46 @@ def test_a_canadian_code_is_sent_with_its_space(code: str) -> None:
     assert sent[3] == " "
     assert sent.replace(" ", "") == code.upper().replace(" ", "").replace("-", "")
     assert user_of({"country_code": "CA", "postal_code": sent})["postal_code"] == sent
+
+
+BLANK = {"language": "", "email_address": "", "postal_code": "", "city": "", "gender": "", "date_of_birth": ""}
+
+
+def test_what_is_sent_of_an_empty_field_is_a_setting_field_by_field() -> None:
+    nulls = {"language": "default", "email_address": "keep", "postal_code": "clear", "gender": "keep", "city": "keep"}
+    of = OicSettings.model_validate({"nulls": nulls, "null_defaults": {"language": "en", "gender": "M"}})
+    user = user_of(BLANK, settings=of)
+    assert (user["lang_pref"], user["postal_code"], user["date_of_birth"]) == ("en", None, None)
+    assert not {"email_address", "gender_id", "city_name"} & user.keys()
+    assert user_of(settings=of) == user_of() | {}, "what is filled is sent as ever"
+    assert user_of(BLANK) == user_of(BLANK, settings=OicSettings(nulls={}))
+
+
+@pytest.mark.parametrize(("policy", "sent"), [("keep", {}), ("clear", {"postal_code": None})])
+def test_a_canadian_without_a_postal_code_is_refused_unless_its_policy_says_what_to_send(
+    policy: str, sent: dict[str, None]
+) -> None:
+    fields = {"country_code": "CA", "postal_code": ""}
+    with pytest.raises(DataError, match="Postal Code is missing"):
+        user_of(fields)
+    user = user_of(fields, settings=OicSettings.model_validate({"nulls": {"postal_code": policy}}))
+    assert {name: value for name, value in user.items() if name == "postal_code"} == sent
+
+
+def test_of_a_country_that_is_kept_the_whole_address_is_kept() -> None:
+    user = user_of({"country_code": ""}, settings=OicSettings.model_validate({"nulls": {"country_code": "keep"}}))
+    assert not {"postal_code", "country_code", "city_name", "city_id"} & user.keys()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"nulls": {"last_name": "keep"}}, "NULLS: last_name has no null policy"),
+        ({"nulls": {"language": "default"}}, "NULL_DEFAULTS: has no value for language, whose policy is default"),
+        ({"null_defaults": {"shoe_size": "42"}}, "NULL_DEFAULTS: shoe_size has no null policy"),
+        ({"nulls": {"city": "forget"}}, "'clear', 'keep' or 'default'"),
+    ],
+)
+def test_a_null_policy_that_cannot_be_is_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        OicSettings.model_validate(given)

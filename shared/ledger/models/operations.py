@@ -243,6 +243,15 @@ class ConnectionChange(Base):
     mailed: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
+class SilenceOfHour(Base):
+    """The longest time without an event from Siebel that was seen in the hour that begins *at*; some months of them."""
+
+    __tablename__ = "silence"
+
+    at: Mapped[datetime] = mapped_column(INSTANT, primary_key=True)
+    longest_s: Mapped[float]
+
+
 class Maintenance(Base):
     """A planned window of a connection, during which it is paused."""
 

@@ -194,11 +194,7 @@ class Mailer:
             holders = snapshots.take_new(tx, over_s=self._settings.snapshot_max_s)
             if holders:
                 mail.put(tx, composing.of_snapshots(holders, self._settings, now=now))
-        with transaction(self._ledger) as tx:
-            for hold in guards.take_new(tx):
-                mail.put(tx, composing.of_hold(hold, self._settings, now=now))
-            if (quiet := silence.take_new(tx, self._settings.guard.silence_rules)) is not None:
-                mail.put(tx, composing.of_silence(quiet, self._settings, now=now))
+        self._write_of_guards(now)
         with transaction(self._ledger) as tx:
             for run in reconciliations.take_news(tx):
                 if run.found or run.state == RunState.FAILED:
@@ -212,6 +208,14 @@ class Mailer:
             digest = mail.take_digest(tx, every_s=self._settings.mail.digest_every_s)
             if digest is not None and digest.failures:
                 mail.put(tx, composing.of_digest(digest, self._settings, now=now))
+
+    def _write_of_guards(self, now: datetime) -> None:
+        with transaction(self._ledger) as tx:
+            for hold in guards.take_new(tx):
+                mail.put(tx, composing.of_hold(hold, self._settings, now=now))
+            quiet = silence.take_new(tx, self._settings.guard.silence_rules)
+            if quiet is not None:
+                mail.put(tx, composing.of_silence(quiet, self._settings, now=now))
 
     def send_one(self) -> bool:
         """Send the mail that has been due for longest; return whether there was one, and it was taken."""

@@ -38,6 +38,7 @@ def played(scene: str) -> Iterator[subprocess.Popen[str]]:
         (f"outage({OUTAGE_S})", 8),
         (f"oic({OUTAGE_S})", 9),
         ("'dead-letter'", 7),
+        ("'guard'", 9),
     ],  # "overtaken" is played in test_demo, where it is kept
 )
 def test_every_promise_of_a_scene_is_kept(scene: str, promises: int) -> None:

@@ -36,6 +36,7 @@ NAMES = {
     "MembersyncSnapshotHeld",
     "MembersyncGuardHolds",
     "MembersyncMemberParked",
+    "MembersyncSiebelSilent",
     "MembersyncReconcileOverdue",
     "MembersyncDrift",
     "MembersyncNoWorkers",

@@ -12,8 +12,8 @@ from shared.settings import Settings
 BY_DEFAULT = dict(variables(Settings.model_construct()))
 
 
-def test_the_five_scenes_are_there() -> None:
-    assert list(SCENES) == ["outage", "oic", "dead-letter", "overtaken", "drift"]
+def test_the_scenes_are_there() -> None:
+    assert list(SCENES) == ["outage", "oic", "dead-letter", "overtaken", "drift", "guard"]
 
 
 def test_what_a_process_is_handed_is_read_as_it_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,8 +137,8 @@ def show_case(request: Request, who: Reader, case_id: CaseId) -> Response:
 )
 def acknowledge_case(
     request: Request,
+    operator: Annotated[Operator, Depends(operates("acknowledge"))],  # first: whoever may not is recorded
     who: Reader,
-    operator: Annotated[Operator, Depends(operates("acknowledge"))],
     case_id: CaseId,
     body: Annotated[NoteBody, Depends(body_of(NoteBody))],
 ) -> Response:
@@ -156,7 +156,7 @@ def acknowledge_case(
     },
 )
 async def look_up_holder(
-    request: Request, who: Reader, operator: Annotated[Operator, Depends(operates("look up"))], case_id: CaseId
+    request: Request, operator: Annotated[Operator, Depends(operates("look up"))], who: Reader, case_id: CaseId
 ) -> Response:
     """Ask now, at most two calls out of CrowdTwist's budget; who finds the address free is sent again."""
     ask = partial(cases.look_up, ledger_of(request), operator, case_id, settings_of(request), sees_of(who))

@@ -140,8 +140,9 @@ def follow_job(request: Request, _: Visitor, job_id: str) -> StreamingResponse:
 def stop_job(request: Request, who: Visitor, _: Posted, job_id: str) -> Response:
     """Stop it; what has not begun is put back."""
     ledger = ledger_of(request)
-    job = _job(ledger, job_id)
-    operator = permit(request, who, f"stop {job.kind}")
+    found = _found(ledger, job_id)
+    operator = permit(request, who, f"stop {found.kind}" if found else "stop job")
+    job = _there(found)
     if job_control.stop(ledger, operator, Kind(job.kind), int(job.job_id)):
         return redirect(request, f"/jobs/{job.job_id}", "Stopped: what had not begun is as it was before.")
     return redirect(request, f"/jobs/{job.job_id}", "It was over already.", good=False)
@@ -174,12 +175,19 @@ def _content(request: Request, job_id: str) -> dict[str, Any]:
     }
 
 
-def _job(ledger: Ledger, words: str) -> Job:
+def _found(ledger: Ledger, words: str) -> Job | None:
     number = id_of(words)
-    job = None if number is None else job_control.progress(ledger, None, number)
+    return None if number is None else job_control.progress(ledger, None, number)
+
+
+def _there(job: Job | None) -> Job:
     if job is None:
         raise ProblemError(404, "no_such_job", "there is no such job")
     return job
+
+
+def _job(ledger: Ledger, words: str) -> Job:
+    return _there(_found(ledger, words))
 
 
 def _poster(request: Request, who: Visitor, form: Posted) -> Operator:

@@ -15,7 +15,7 @@ from datetime import datetime
 from enum import StrEnum
 from hashlib import blake2b
 from operator import attrgetter
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 import orjson
 from pydantic import (
@@ -56,6 +56,9 @@ class Operation(StrEnum):
     ENROLL = "enroll"
     UPDATE = "update"
     DELETE = "delete"
+
+
+_M = TypeVar("_M", bound=BaseModel)
 
 
 def _text(shortest: int, longest: int) -> StringConstraints:
@@ -236,6 +239,39 @@ def dump_event(event: MemberEvent) -> dict[str, Any]:
         dumped["force"] = True
     dumped["member"] = {**event.member.__dict__, **(event.member.model_extra or {})}
     return {**dumped, **event.model_extra} if event.model_extra else dumped
+
+
+def restored_event(dumped: Mapping[str, Any]) -> MemberEvent:
+    """Read back what `dump_event` wrote, as pickle would: what was checked once is not checked again, which takes long.
+
+    Shape: *dumped* is JSON of ours, of an event that stated its instant.
+    """
+    said = dict(dumped)
+    known = {
+        "event_id": said.pop("event_id", None),
+        "operation": Operation(said.pop("operation")),
+        "occurred_at": datetime.fromisoformat(said.pop("occurred_at")),
+        "modification": said.pop("modification", None),
+        "lane": Lane(lane) if (lane := said.pop("lane", None)) else None,
+        "force": said.pop("force", False),
+    }
+    of_member = dict(said.pop("member"))
+    unknown = {name: of_member.pop(name) for name in of_member.keys() - Member.model_fields.keys()}
+    known["member"] = _restored(Member, of_member, unknown)
+    return _restored(MemberEvent, known, said)
+
+
+def _restored(model: type[_M], fields: dict[str, Any], unknown: dict[str, Any]) -> _M:
+    made = model.__new__(model)
+    made.__setstate__(
+        {
+            "__dict__": fields,
+            "__pydantic_extra__": unknown,
+            "__pydantic_fields_set__": set(fields),
+            "__pydantic_private__": None,
+        }
+    )
+    return made
 
 
 _content = attrgetter(*(f"member.{name}" for name in OF_CONTENT))

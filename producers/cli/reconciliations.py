@@ -1,7 +1,6 @@
 """`membersync reconcile` and `reconciliations`: start a run, follow it, read runs and the differences they found."""
 
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -40,8 +39,6 @@ from shared.pipeline import spoken
 from shared.reconciling import DriftClass, Phase, RunState, Side
 
 _POLL_S = 0.3
-_PATIENCE_S = 2.5
-"""How long it is waited for something before that is said; a dispatcher takes a run within 2 s."""
 _DOING = {
     Phase.SIEBEL: "reading Siebel",
     Phase.LEDGER: "reading the ledger",
@@ -198,18 +195,15 @@ def _follow(ledger: Ledger, run: Run, *, is_shown: bool) -> Run:
 
 
 def _watch(ledger: Ledger, run: Run, bar: Progress, task: TaskID) -> Run:
-    began, said = time.monotonic(), None
+    said = None
     while not run.over:
-        threading.Event().wait(_POLL_S)
-        run = runs.read(ledger, int(run.id)) or run
+        if run.waiting != said and (said := run.waiting):
+            typer.echo(f"reconciliation {run.id} waits for {said}", err=True)
         doing = f"waits for {run.waiting}" if run.waiting else _DOING[Phase(run.phase)]
         total = run.progress["to_look_at"] if run.phase == Phase.CROWDTWIST else None
         bar.update(task, total=total, completed=run.progress["looked_at"], said=f"{doing}, {run.found} differences")
-        if run.waiting is None:
-            began, said = time.monotonic(), None
-        elif run.waiting != said and time.monotonic() - began > _PATIENCE_S:
-            said = run.waiting
-            typer.echo(f"reconciliation {run.id} waits for {said}", err=True)
+        threading.Event().wait(_POLL_S)
+        run = runs.read(ledger, int(run.id)) or run
     return run
 
 

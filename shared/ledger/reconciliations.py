@@ -244,13 +244,14 @@ def _run(row: Row[Any], counts: Mapping[str, int], repaired: int) -> Run:
     )
 
 
-# One run is carried on at a time, the oldest first; it is as `run_turns.take` chooses.
+# One run is carried on at a time, the oldest first, as `run_turns.take` chooses; a dispatcher takes it within 2 s.
 _SHOWN = """
     select r.*,
            case when r.ended_at is not null then null
                 when r.state = 'loading' then 'the rows of its file'
                 when r.lease_until > clock_timestamp() then r.waiting
                 when b.id is not null then format('reconciliation %s of %s to end', b.id, b.requested_by)
+                when r.lease_until is null and r.created_at > clock_timestamp() - interval '5 s' then null
                 when r.lease_until is null then 'a dispatcher that takes it'
                 else format('a dispatcher that carries it on; the one that did was last heard of before %s',
                             to_char(r.lease_until at time zone 'UTC', 'HH24:MI:SS "UTC"')) end as waits_for

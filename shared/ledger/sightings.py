@@ -144,7 +144,7 @@ def see(tx: Connection, run_id: int, seed: int, seen: Sequence[Sighting]) -> int
 def seen(tx: Connection, run_id: int, numbers: Sequence[str]) -> dict[str, Sighting]:
     """Return how each of these members was seen, of those that were."""
     rows = tx.execute(_SEEN, {"run_id": run_id, "numbers": json_rows(set(numbers))}).all()
-    return {row.member_number: _sighting(row) for row in rows}
+    return {row.member_number: Sighting(*row) for row in rows}
 
 
 def unseen(tx: Connection, run_id: int, *, after: str, limit: int) -> tuple[list[str], str | None, int]:
@@ -170,18 +170,28 @@ def draw(tx: Connection, run_id: int, drawn: Mapping[str, int]) -> None:
 
 def to_look_at(tx: Connection, run_id: int, *, limit: int) -> list[Sighting]:
     """Return who is to be looked at next in CrowdTwist."""
-    return [_sighting(row) for row in tx.execute(_TO_LOOK_AT, {"run_id": run_id, "limit": limit})]
+    return [Sighting(*row) for row in tx.execute(_TO_LOOK_AT, {"run_id": run_id, "limit": limit}).all()]
 
 
 def looked(tx: Connection, run_id: int, changed: Sequence[Sighting]) -> None:
     """Write what the first look at CrowdTwist, or a row of its file, showed."""
-    if changed:
-        tx.execute(_LOOKED, {"run_id": run_id, "rows": json_rows(changed)})
+    in_order: dict[datetime | None, list[str]] = {}
+    others = []
+    for one in changed:
+        if one.suspected_at is None and one.outcome is None:
+            in_order.setdefault(one.looked_at, []).append(one.member_number)
+        else:
+            others.append(one)
+    for at, numbers in in_order.items():
+        tx.execute(_LOOKED_IN_ORDER, {"run_id": run_id, "at": at, "numbers": json_rows(numbers)})
+    if others:
+        tx.execute(_LOOKED, {"run_id": run_id, "rows": json_rows(others)})
 
 
 def suspected(tx: Connection, run_id: int, *, settle_s: float, limit: int) -> list[Sighting]:
     """Return who is to be looked at for the second time and has settled, page by page."""
-    return [_sighting(row) for row in tx.execute(_SUSPECTED, {"run_id": run_id, "settle_s": settle_s, "limit": limit})]
+    some = {"run_id": run_id, "settle_s": settle_s, "limit": limit}
+    return [Sighting(*row) for row in tx.execute(_SUSPECTED, some).all()]
 
 
 def settles_in_s(tx: Connection, run_id: int, *, settle_s: float) -> float | None:
@@ -220,11 +230,7 @@ def forget(tx: Connection, *, limit: int) -> int:
     return tx.execute(_FORGET_FILES).rowcount + tx.execute(_FORGET, {"limit": limit}).rowcount
 
 
-def _sighting(row: Any) -> Sighting:  # noqa: ANN401  # a row of the table
-    return Sighting(*(getattr(row, name) for name in _SIGHTING))
-
-
-_SIGHTING = tuple(Sighting.__dataclass_fields__)
+_SIGHTING = ", ".join(Sighting.__dataclass_fields__)
 _NUMBERS = "(select json_array_elements_text(cast(:numbers as json)))"
 _KNOWN = text(f"""
     select m.member_number, m.row_id, m.newest_id, m.newest_operation, m.newest_modification, m.newest_occurred_at,
@@ -281,7 +287,7 @@ _SEE = text(f"""
     on conflict do nothing
 """)
 _SEEN = text(f"""
-    select * from sighting where run_id = :run_id and member_number = any(array{_NUMBERS})
+    select {_SIGHTING} from sighting where run_id = :run_id and member_number = any(array{_NUMBERS})
 """)
 _UNSEEN = text("""
     select m.member_number,
@@ -310,9 +316,13 @@ _DRAW = text("""
          on r.stratum = q.stratum and q.place <= r.size
     where s.run_id = :run_id and s.member_number = q.member_number
 """)
-_TO_LOOK_AT = text("""
-    select * from sighting where run_id = :run_id and drawn and looked_at is null and outcome is null
+_TO_LOOK_AT = text(f"""
+    select {_SIGHTING} from sighting where run_id = :run_id and drawn and looked_at is null and outcome is null
     order by place limit :limit
+""")
+_LOOKED_IN_ORDER = text(f"""
+    update sighting set looked_at = coalesce(looked_at, :at)
+    where run_id = :run_id and member_number = any(array{_NUMBERS})
 """)
 _LOOKED = text(f"""
     update sighting s
@@ -323,7 +333,7 @@ _LOOKED = text(f"""
 """)
 _IS_SUSPECTED = "run_id = :run_id and suspected_at is not null and outcome is null"
 _SUSPECTED = text(f"""
-    select * from sighting where {_IS_SUSPECTED} and suspected_at <= now() - make_interval(secs => :settle_s)
+    select {_SIGHTING} from sighting where {_IS_SUSPECTED} and suspected_at <= now() - make_interval(secs => :settle_s)
     order by page, member_number limit :limit
 """)
 _SETTLES = text(f"""

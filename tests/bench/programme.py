@@ -201,10 +201,13 @@ class Window:
     completed: float
 
 
-def window(on: Rig, began: datetime, ended: datetime) -> Window:
-    """Return how those went that were accepted between; whatever is on its way of them is waited for."""
-    seconds = (ended - began).total_seconds()
-    between = {"began": began, "ended": ended}
+Slice = tuple[datetime, datetime]
+
+
+def window(on: Rig, slices: Sequence[Slice]) -> Window:
+    """Return how those went that were accepted in these times; whatever is on its way of them is waited for."""
+    seconds = sum((ended - began).total_seconds() for began, ended in slices)
+    between = {"began": [began for began, _ in slices], "ended": [ended for _, ended in slices]}
 
     def is_over() -> bool:
         with on.ledger.connect() as tx:
@@ -234,13 +237,18 @@ _MEMBERS = text("""
     select m.member_number, m.row_id, m.told_status, m.told_error, u.user_json
     from member m join mapping u on u.instance_id = m.newest_id
 """)
-_ON_THEIR_WAY = text("""
-    select exists (select from instance where lane = 'live' and accepted_at between :began and :ended
-                                              and state in ('pending', 'running', 'waiting', 'held'))
+_ACCEPTED_THEN = """
+    lane = 'live' and exists (
+        select from unnest(cast(:began as timestamptz[]), cast(:ended as timestamptz[])) as s (began, ended)
+        where accepted_at between s.began and s.ended)
+"""
+_ON_THEIR_WAY = text(f"""
+    select exists (select from instance
+                   where {_ACCEPTED_THEN} and state in ('pending', 'running', 'waiting', 'held'))
 """)
-_WINDOW = text("""
+_WINDOW = text(f"""
     select count(*) as total, count(*) filter (where state = 'completed') as completed,
            percentile_cont(0.95) within group (order by extract(epoch from finished_at - accepted_at))
                filter (where state = 'completed') as p95
-    from instance where lane = 'live' and accepted_at between :began and :ended
+    from instance where {_ACCEPTED_THEN}
 """)

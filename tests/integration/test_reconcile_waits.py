@@ -1,7 +1,11 @@
 """Runs go one at a time: whoever waits says for whom, may be stopped, and goes on soon when a carrier is dead."""
 
+import io
 import multiprocessing
+import sys
+import threading
 from dataclasses import replace
+from typing import cast
 
 import httpx
 import pytest
@@ -18,6 +22,7 @@ from shared.settings import Settings, SiebelSettings
 from tests.console import said
 from tests.reconciling import OSCAR
 from tests.rig import eventually
+from tests.terminal import Terminal
 
 OF = Settings(_env_file=None).model_copy(update={"siebel": SiebelSettings(base_url="http://siebel.invalid")})
 
@@ -30,7 +35,10 @@ def waiting(ledger: Engine, run_id: str) -> str | None:
 
 def test_a_run_says_for_whom_it_waits_until_it_is_its_turn(ledger: Engine, oscar: httpx.Client) -> None:
     first, second = (start(ledger, OSCAR, Ask(full=True), OF) for _ in range(2))
-    assert (first.waiting, second.waiting) == ("a dispatcher that takes it", "reconciliation 1 of oscar to end")
+    assert (first.waiting, second.waiting) == (None, "reconciliation 1 of oscar to end")
+    with transaction(ledger) as tx:
+        tx.execute(text("update reconciliation set created_at = now() - interval '1 min' where id = 1"))
+    assert waiting(ledger, first.id) == "a dispatcher that takes it"
     with transaction(ledger) as tx:
         run_turns.take(tx, 7, lease_s=LEASE_S)
     assert waiting(ledger, first.id) is None
@@ -41,7 +49,28 @@ def test_a_run_says_for_whom_it_waits_until_it_is_its_turn(ledger: Engine, oscar
         tx.execute(text("update reconciliation set lease_until = now() - interval '1 s' where id = 1"))
     assert "a dispatcher that carries it on; the one that did was last heard of before" in str(waiting(ledger, "1"))
     assert stop(ledger, OSCAR, 1)
-    assert waiting(ledger, second.id) == "a dispatcher that takes it"
+    assert waiting(ledger, second.id) is None
+
+
+def test_whoever_waits_at_a_terminal_is_told_for_whom(
+    cli: Terminal, ledger: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEMBERSYNC_SIEBEL__BASE_URL", "http://siebel.invalid")
+    start(ledger, OSCAR, Ask(full=True), OF)
+
+    def stop_once_it_is_said() -> None:
+        try:
+            eventually(lambda: "waits for" in cast("io.StringIO", sys.stderr).getvalue(), "a word", within_s=20)
+        finally:
+            stop(ledger, OSCAR, 2)
+
+    ending = threading.Thread(target=stop_once_it_is_said)
+    ending.start()
+    waited = cli("reconcile", "--member", "M-1", "--wait")
+    ending.join()
+    assert waited.code == 1
+    assert "reconciliation 2 waits for reconciliation 1 of oscar to end" in waited.err
+    assert "stopped by oscar" in waited.out
 
 
 def test_a_run_that_waits_is_stopped_and_lets_the_next_go_on(ledger: Engine) -> None:
@@ -67,7 +96,7 @@ def test_a_run_whose_file_is_being_handed_over_holds_up_nobody(ledger: Engine) -
         run_turns.create(tx, replace(Ask(full=True).request("oscar", OF), asked={"files": {"siebel": "m.csv"}}))
     second = start(ledger, OSCAR, Ask(full=True), OF)
     assert waiting(ledger, "1") == "the rows of its file"
-    assert second.waiting == "a dispatcher that takes it"
+    assert second.waiting is None
 
 
 def test_a_beat_keeps_the_lease_of_its_own_run_only(ledger: Engine) -> None:

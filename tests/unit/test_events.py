@@ -18,6 +18,7 @@ from shared.events import (
     dump_event,
     event_hash,
     parse_event,
+    restored_event,
 )
 from shared.pipeline import Lane
 
@@ -278,6 +279,7 @@ def test_parse_after_dump_changes_nothing(document: dict[str, Any]) -> None:
     again = parse_event(orjson.dumps(dumped), max_bytes=LIMIT)
     assert again == event
     assert dump_event(again) == dumped
+    assert restored_event(orjson.loads(orjson.dumps(dumped))) == event
     assert (event_hash(again), content_hash(again)) == (event_hash(event), content_hash(event))
 
 

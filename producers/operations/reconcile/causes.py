@@ -17,7 +17,7 @@ in the table of `shared.reconciling` becomes of that so:
 Beside these, status or error other than the outcome of the newest event: `status_lies`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -231,14 +231,17 @@ class Standing:
 
 def stratum_of(of: Standing) -> Stratum:
     """Return the stratum of a member: the first that applies."""
-    applies: Mapping[Stratum, bool] = {
-        Stratum.ONLY_IN_FILE: not of.in_siebel and not of.in_ledger,
-        Stratum.NOT_IN_SIEBEL: not of.in_siebel,
-        Stratum.NEVER_IN_LEDGER: not of.in_ledger,
-        Stratum.NEWER_IN_SIEBEL: of.differs_in_siebel,
-        Stratum.GIVEN_UP: of.is_given_up,
-        Stratum.UNSURE: of.is_unsure,
-        Stratum.REQUEUED: of.is_requeued,
-        Stratum.RECENT: of.is_recent,
-    }
-    return next((stratum for stratum, is_so in applies.items() if is_so), Stratum.LONG_UNTOUCHED)
+    applies = (
+        (not of.in_siebel and not of.in_ledger, Stratum.ONLY_IN_FILE),
+        (not of.in_siebel, Stratum.NOT_IN_SIEBEL),
+        (not of.in_ledger, Stratum.NEVER_IN_LEDGER),
+        (of.differs_in_siebel, Stratum.NEWER_IN_SIEBEL),
+        (of.is_given_up, Stratum.GIVEN_UP),
+        (of.is_unsure, Stratum.UNSURE),
+        (of.is_requeued, Stratum.REQUEUED),
+        (of.is_recent, Stratum.RECENT),
+    )
+    for is_so, stratum in applies:
+        if is_so:
+            return stratum
+    return Stratum.LONG_UNTOUCHED

@@ -18,14 +18,13 @@ from producers.intake.profiles import Profile, read_profiles
 from producers.intake.siebel_rows import RecordReader, SiebelRecord
 from producers.operations.reconcile.sides import instant_of
 from shared.errors import InvalidEventError
-from shared.events import dump_event, parse_event
+from shared.events import dump_event, restored_event
 from shared.settings import Settings
 
 ROWS_PACKED = 1_000
 _LEVEL = 6
 _CLOCKS = timedelta(seconds=5)
 """How far its clock may be off, and its dates have no parts of a second."""
-_ANY_SIZE = 2**31  # it was read once
 _INCREMENTAL = "incremental"
 """What Siebel calls a file that has only what changed."""
 
@@ -93,7 +92,7 @@ def dumped(record: SiebelRecord) -> dict[str, Any]:
 
 def record_of(said: Mapping[str, Any]) -> SiebelRecord:
     """Return what was dumped."""
-    event = None if said["event"] is None else parse_event(said["event"], max_bytes=_ANY_SIZE)
+    event = None if said["event"] is None else restored_event(said["event"])
     flaw = None if said["flaw"] is None else InvalidEventError(*said["flaw"])
     same = {name: said[name] for name in ("row_id", "member_number", "sync_status", "sync_error", "is_deleted", "line")}
     return SiebelRecord(event=event, flaw=flaw, untold=frozenset(said["untold"]), **same)

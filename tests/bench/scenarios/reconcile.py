@@ -1,20 +1,21 @@
 """A full run over 100,000 members, 1,000 differences of each class, live changes at 50/s meanwhile; then from files.
 
-What else is on the machine slows all of it, so what counts are ratios: live events beside a run to live events without
-one, half of them before it and half after.  The simulators are Python and take their part of the machine too.
+What else is on the machine slows all of it, and now more, now less.  So live events beside a run are compared with
+those of the seconds between, in which its process is stopped (SIGSTOP).  The simulators are Python and take their part
+of the machine too.
 """
 
 import csv
-import statistics
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
+from sqlalchemy import text
 
 from producers.operations.job_control import Operator
 from producers.operations.reconcile import runs
@@ -26,7 +27,7 @@ from shared.ledger.reconciliations import Run
 from shared.reconciling import Phase, RunState, Side
 from shared.settings import Settings
 from tests.bench.drain import say
-from tests.bench.programme import Changes, Programme, Window, World, made, outside, window
+from tests.bench.programme import Changes, Programme, Slice, Window, World, made, outside, window
 from tests.bench.rig import Rig, scratch_home
 from tests.bench.scenarios import Options, Start
 
@@ -41,18 +42,27 @@ KEYS: Sequence[str] = (
 )
 _MEMBERS = 100_000
 _OF_CLASS = 1_000
-_ALONE_S = 60.0
+_SLICE_S = 12.0
+_SETTLES_S = 2.0
+"""Of each slice the beginning counts for nothing: what came before is still on its way."""
+_SLICES = 24
+"""Half of them with the run, half without."""
 _PER_MINUTE = 60_000
 _SHARE = 0.3
 _SETTLE_S = 30.0
 _WITHIN_S = 3_600.0
+_TRIES = 200
+_PAUSE_S = 0.02
 _OPERATOR = Operator("bench", "operator")
+_IN_TRANSACTION = text("""
+    select exists (select from pg_stat_activity where client_port = any(cast(:ports as int[])) and state <> 'idle')
+""")
 
 
 def run(start: Start, options: Options) -> dict[str, float]:
-    """Plant, measure live events alone, beside a full run, and alone again; then compare the same from files."""
+    """Plant, measure live events beside a full run and in between; then compare the same from files."""
     members, of_class = options.scaled(_MEMBERS, 2_000), options.scaled(_OF_CLASS, 10)
-    alone_s = max(10.0, _ALONE_S * min(1.0, options.scale * 4))
+    slices = options.scaled(_SLICES, 4)
     with start() as on, scratch_home() as home, outside(home) as world:
         settings = _settings(world)
         programme = made(on, world, settings, members=members, of_class=of_class)
@@ -64,13 +74,9 @@ def run(start: Start, options: Options) -> dict[str, float]:
         ):
             changes = Changes(on, world, programme)
             time.sleep(5)  # warm
-            before = _alone(on, alone_s)
-            began = datetime.now(UTC)
-            done, seen = _carried(on, world, settings, Ask(full=True))
-            beside = window(on, began, datetime.now(UTC))
-            after = _alone(on, alone_s)
+            done, seen = _carried(on, world, settings, Ask(full=True), slices)
             changes.stop()
-            figures = _judged(on, programme, done) | _compared(before, beside, after)
+            figures = _judged(on, programme, done) | _compared(window(on, seen.without), window(on, seen.beside))
             figures["reconcile_share_overruns"] = float(seen.overruns)
             say(f"{seen.gets:,} GETs to CrowdTwist, at most {seen.most:,} in 60 s; the share is {_allowed():,}")
             figures["reconcile_feed_rows_per_s"], rss_mb = _from_files(on, world, home, settings, programme)
@@ -96,24 +102,20 @@ def _allowed() -> int:
     return int(_PER_MINUTE * _SHARE)
 
 
-def _alone(on: Rig, seconds: float) -> Window:
-    began = datetime.now(UTC)
-    time.sleep(seconds)
-    return window(on, began, datetime.now(UTC))
-
-
 @dataclass(slots=True)
 class Seen:
     """What was seen of a run from outside, each second.
 
     Shape: *phases* seconds in each; *most* GETs that CrowdTwist had in any 60 s; *rss_mb* the most that the process of
-    the run had.
+    the run had; *beside* and *without* it, the times of the slices in which it went on, or was stopped.
     """
 
     gets: int = 0
     most: int = 0
     rss_mb: float = 0.0
     phases: dict[str, float] = field(default_factory=dict)
+    beside: list[Slice] = field(default_factory=list)
+    without: list[Slice] = field(default_factory=list)
 
     @property
     def overruns(self) -> int:
@@ -121,27 +123,33 @@ class Seen:
         return max(0, self.most - _allowed())
 
 
-def _carried(on: Rig, world: World, settings: Mapping[str, str], ask: Ask) -> tuple[Run, Seen]:
-    """Have a run made and carried on to its end."""
+def _carried(on: Rig, world: World, settings: Mapping[str, str], ask: Ask, slices: int = 0) -> tuple[Run, Seen]:
+    """Have a run made and carried on to its end, stopped in every second of so many *slices*."""
     of = _as_settings(on, settings)
-    seen = Seen()
+    seen, turns = Seen(), Slices(on, slices)
     last: deque[tuple[float, int]] = deque()
     at_first = int(world.crowdtwist.state("crowdtwist")["gets"])
     begun = runs.start(on.ledger, _OPERATOR, ask, of)
     deadline, looked_at = time.monotonic() + _WITHIN_S, time.monotonic()
-    while not (run := runs.read(on.ledger, int(begun.id)) or begun).over:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"the run took longer than {_WITHIN_S:g} s: {run.phase}, {run.progress}")
-        time.sleep(0.25)
-        now = time.monotonic()
-        seen.phases[run.phase] = seen.phases.get(run.phase, 0.0) + now - looked_at
-        looked_at = now
-        seen.gets = int(world.crowdtwist.state("crowdtwist")["gets"]) - at_first
-        last.append((now, seen.gets))
-        while last[0][0] < now - 60:
-            last.popleft()
-        seen.most = max(seen.most, last[-1][1] - last[0][1])
-        seen.rss_mb = max([seen.rss_mb, *_carrier_mb(on)])
+    try:
+        while not (run := runs.read(on.ledger, int(begun.id)) or begun).over:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the run took longer than {_WITHIN_S:g} s: {run.phase}, {run.progress}")
+            time.sleep(0.25)
+            now = time.monotonic()
+            if run.state == RunState.RUNNING:
+                turns.turn()
+            seen.phases[run.phase] = seen.phases.get(run.phase, 0.0) + now - looked_at
+            looked_at = now
+            seen.gets = int(world.crowdtwist.state("crowdtwist")["gets"]) - at_first
+            last.append((now, seen.gets))
+            while last[0][0] < now - 60:
+                last.popleft()
+            seen.most = max(seen.most, last[-1][1] - last[0][1])
+            seen.rss_mb = max([seen.rss_mb, *(one.memory_info().rss / 1e6 for one in _carriers(on))])
+    finally:
+        turns.end()
+    seen.beside, seen.without = turns.beside, turns.without
     took = ", ".join(f"{phase} {seconds:.0f} s" for phase, seconds in seen.phases.items())
     say(f"run {run.id} {run.state}{f' ({run.why})' if run.why else ''}: {took}; calls {dict(run.calls)}")
     if run.state != RunState.DONE:
@@ -149,11 +157,62 @@ def _carried(on: Rig, world: World, settings: Mapping[str, str], ask: Ask) -> tu
     return run, seen
 
 
-def _carrier_mb(on: Rig) -> list[float]:
-    found = []
-    for pid in on.accounts.pids("dispatcher")[1:]:
+class Slices:
+    """Lets a run go on and be stopped by turns; *beside* and *without* it are the times of either."""
+
+    def __init__(self, on: Rig, count: int) -> None:
+        self._on, self._left = on, count
+        self._stopped: list[psutil.Process] = []
+        self._began: datetime | None = None
+        self._ends_at = 0.0
+        self.beside: list[Slice] = []
+        self.without: list[Slice] = []
+
+    def turn(self) -> None:
+        """Begin the next when one is over."""
+        if time.monotonic() < self._ends_at:
+            return
+        if self._began is not None:
+            over = (self._began + timedelta(seconds=_SETTLES_S), datetime.now(UTC))
+            (self.without if self._stopped else self.beside).append(over)
+        self.end()
+        if not self._left:
+            return
+        self._left -= 1
+        if len(self.without) < len(self.beside):
+            self._stopped = [one for one in _carriers(self._on) if self._stop(one)]
+        self._began, self._ends_at = datetime.now(UTC), time.monotonic() + _SLICE_S
+
+    def _stop(self, process: psutil.Process) -> bool:
+        """Stop it between two transactions: what it holds in one, live events would wait for."""
         with suppress(psutil.NoSuchProcess):
-            found.append(psutil.Process(pid).memory_info().rss / 1e6)
+            ports = [one.laddr.port for one in process.net_connections()]
+            for _ in range(_TRIES):
+                process.suspend()
+                time.sleep(_PAUSE_S)
+                with self._on.ledger.connect() as tx:
+                    if not tx.execute(_IN_TRANSACTION, {"ports": ports}).scalar():
+                        return True
+                process.resume()
+                time.sleep(_PAUSE_S)
+        return False
+
+    def end(self) -> None:
+        """Let it go on."""
+        for one in self._stopped:
+            with suppress(psutil.NoSuchProcess):
+                one.resume()
+        self._stopped, self._began = [], None
+
+
+def _carriers(on: Rig) -> list[psutil.Process]:
+    """Return the process of the run, if there is one."""
+    found = []
+    for pid in on.accounts.pids("dispatcher"):
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            if any("spawn_main" in word for word in process.cmdline()):
+                found.append(process)
     return found
 
 
@@ -181,12 +240,11 @@ def _judged(on: Rig, programme: Programme, run: Run) -> dict[str, float]:
     return {"reconcile_wrong": float(len(missed | false))}
 
 
-def _compared(before: Window, beside: Window, after: Window) -> dict[str, float]:
-    alone_ms = statistics.mean((before.p95_ms, after.p95_ms))
-    for name, one in (("before", before), ("beside", beside), ("after", after)):
+def _compared(without: Window, beside: Window) -> dict[str, float]:
+    for name, one in (("without the run", without), ("beside the run", beside)):
         said = f"{one.events:,} live events, {one.per_s:.1f}/s, p95 {one.p95_ms:.0f} ms, {one.completed:.1%} completed"
         say(f"{name}: {said}")
-    return {"reconcile_live_p95_ratio": beside.p95_ms / alone_ms, "reconcile_live_per_s": beside.per_s}
+    return {"reconcile_live_p95_ratio": beside.p95_ms / without.p95_ms, "reconcile_live_per_s": beside.per_s}
 
 
 def _from_files(

@@ -17,6 +17,7 @@ from functools import partial
 import kombu.exceptions
 
 from producers.dispatch.calls import Calls
+from producers.dispatch.patience import Patience
 from shared.broker import publish
 from shared.budgets import budgets
 from shared.errors import LedgerConflictError, LedgerError
@@ -93,6 +94,8 @@ class Dispatcher:
         self._front = Front()
         self._rest_s = settings.dispatcher.tick_s
         self._pace = _Pace()
+        self._has_let_go = False
+        self._patience = Patience(settings.dispatcher.unbegun_lease_s, settings.dispatcher.lease_s)
         self._tidy_at = 0.0
         self._prune_at = 0.0
         self._who = heartbeats.dispatcher()
@@ -189,7 +192,7 @@ class Dispatcher:
             is_busy |= count == _HOLD_SIZE
             if not gate.wants_probe:
                 continue
-            token, lease_s = _token(), self._settings.dispatcher.unbegun_lease_s
+            token, lease_s = _token(), self._patience.lease_s
             with transaction(self._ledger) as tx:
                 probe = outages.claim_probe(tx, stage, token=token, lease_s=lease_s)
             if probe is not None:
@@ -200,7 +203,7 @@ class Dispatcher:
 
     def _ask_a_good_member(self, stage: Stage) -> None:
         """Let a good member decide whether the system fails, or others; where there is none, decide without."""
-        of, lease_s = self._settings.connection(stage), self._settings.dispatcher.unbegun_lease_s
+        of, lease_s = self._settings.connection(stage), self._patience.lease_s
         lease = Lease(_token(), lease_s, lease_s + of.timeout_s)
         with transaction(self._ledger) as tx:
             good, opened = outages.claim_verdict(tx, stage, of.breaker_rules, lease)
@@ -235,7 +238,7 @@ class Dispatcher:
         limits = {of: limit for of, limit in limits.items() if limit > 0}
         if not limits:
             return {}
-        lease_s = self._settings.dispatcher.unbegun_lease_s
+        lease_s = self._patience.lease_s
         claimed = claims.claim(tx, limits, token=token, lease_s=lease_s, front=self._front)
         self._calls.hand_over(claimed)
         return claimed
@@ -273,7 +276,7 @@ class Dispatcher:
         if not limits:
             return False
         token = _token()
-        lease_s = self._settings.dispatcher.unbegun_lease_s
+        lease_s = self._patience.lease_s
         with transaction(self._ledger) as tx:
             claimed = errands.claim(tx, limits, token=token, lease_s=lease_s)
         return self._publish_all(claimed, token) and bool(claimed)
@@ -330,6 +333,7 @@ class Dispatcher:
         return True
 
     def _let_go(self, ids: Sequence[int], token: int) -> None:
+        self._has_let_go = True
         with statements(self._ledger) as tx:
             claims.let_go(tx, ids, token=token)
 
@@ -353,8 +357,10 @@ class Dispatcher:
         for stage in {one.stage for one in lost}:
             endings = [after_loss(one, losses_max=LOSSES_MAX) for one in lost if one.stage is stage]
             in_halves(endings, partial(end, stage), at_fault)
+        begun = sum(one.begun for one in lost)
+        self._patience.look(0 if self._has_let_go else len(lost) - begun, time.monotonic())
+        self._has_let_go = False
         if lost:
-            begun = sum(one.begun for one in lost)
             log.warning("leases expired", instances=len(lost), begun=begun, unbegun=len(lost) - begun)
 
     def _prune(self) -> None:

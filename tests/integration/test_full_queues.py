@@ -67,3 +67,24 @@ def test_what_workers_take_is_filled_up_without_a_call(out: Callable[[], int], l
     for taken in range(1, 7):
         eventually(partial(lambda all_of_it: out() == all_of_it, taken * MAY_WAIT), "full", within_s=10)  # no tick
         Road(ledger).sql("update instance set begun = true where token > 0")
+
+
+def test_what_nobody_begins_in_time_may_wait_longer_each_time(ledger: Engine, ledger_url: str, valkey_url: str) -> None:
+    """Else what is published anew and anew keeps slow workers from ever beginning any of it in time."""
+    Road(ledger).accept("M-1")
+    flush(valkey_url)
+    environment = {
+        "MEMBERSYNC_LEDGER_URL": ledger_url,
+        "MEMBERSYNC_BROKER_URL": valkey_url,
+        "MEMBERSYNC_DISPATCHER__UNBEGUN_LEASE_S": "0.1",
+        "MEMBERSYNC_DISPATCHER__TICK_S": "0.01",
+    }
+    with publishing(environment):
+        dispatcher = Dispatcher(settings())
+
+        def lease_is_longer() -> bool:
+            dispatcher.turn()
+            lease = "select extract(epoch from lease_until - now()) from instance where state = 'running'"
+            return any(seconds > 0.3 for seconds in Road(ledger).sql(lease))
+
+        eventually(lease_is_longer, "a longer lease", within_s=20)

@@ -50,7 +50,7 @@ _FORGOTTEN: dict[str, Any] = {
 
 
 @router.get(
-    "/v1/members/{member_number}/person",
+    "/v1/members/{member_number:number}/person",
     summary="Everything that is kept of one member",
     responses={
         **answered("Its own rows, table by table, and where rows of others name it", Person, _PERSON),
@@ -69,7 +69,7 @@ def show_person(request: Request, who: Reader, member_number: MemberNumber) -> R
 
 
 @router.post(
-    "/v1/members/{member_number}/forget",
+    "/v1/members/{member_number:number}/forget",
     summary="Erase everything that is kept of one member",
     responses={
         **answered("Forgotten", Forgotten, _FORGOTTEN),

@@ -43,6 +43,7 @@ INSTANCE: dict[str, Any] = {
     "resubmits": 0,
     "suspect": False,
     "origin": None,
+    "held_by_guard": None,
 }
 _LINE: dict[str, Any] = {
     "at": _LATER,

@@ -242,7 +242,8 @@ def _print_line(out: Console, line: ActivityLine, accepted_at: datetime) -> None
 
 
 def _why(one: InstanceRecord) -> str:
-    return ": ".join(filter(None, (one.code, one.error))) or one.reason or ""
+    held = f"held by guard {one.held_by_guard}" if one.held_by_guard else None
+    return ": ".join(filter(None, (held, one.code, one.error))) or one.reason or ""
 
 
 def _json(content: object) -> str:

@@ -19,7 +19,6 @@ from producers.operations import reads
 from producers.operations.job_control import SEND_AGAIN, AskError, Operator, send_again
 from producers.operations.reads import id_of
 from producers.operations.reconcile.compare import compare
-from shared.errors import DataError
 from shared.ledger import views
 from shared.ledger.engine import transaction
 from shared.ledger.records import InstanceRecord, MemberRecord
@@ -79,8 +78,8 @@ def _siebel(member: MemberRecord, newest: InstanceRecord, success: str) -> Side:
 
 
 def _standing_at(newest: InstanceRecord) -> str:
-    if newest.state == State.HELD and newest.code == DataError.code:
-        return "a guard holds the newest event, with all who met the same Data Error"
+    if newest.held_by_guard:
+        return f"guard {newest.held_by_guard} holds the newest event, with others of whom the same is so"
     return f"the newest event is {newest.state} at {spoken(newest.stage)}"
 
 

@@ -116,8 +116,7 @@ def for_failure_now(holds: Iterable[Hold], stage: str | None, code: str | None, 
     return advice.for_failure(stage, code, message) if hold is None else by_guard(hold.id, hold.held)
 
 
-def by_guard(hold_id: str | None, others: int = 0) -> str:
+def by_guard(hold_id: str, others: int = 0) -> str:
     """Say what to do about one who is held by a guard, or met what a guard holds *others* for."""
-    which = f"guard {hold_id}" if hold_id else "a guard"
-    many = f"holds {others} more for the same" if others else "holds it with all who met the same"
-    return f"Nothing for this member alone: {which} {many}, which looks like a broken mapping; it is decided at Guards."
+    held = f"{others} more for the same" if others else "it with others of whom the same is so"
+    return f"Nothing for this member alone: guard {hold_id} holds {held}; they are released or discarded at Guards."

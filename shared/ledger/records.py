@@ -43,6 +43,8 @@ class InstanceRecord:
     """It failed at its stage while the system served others."""
     origin: str | None = field(default=None, kw_only=True)
     """Where its event comes from; None: a producer sent it."""
+    held_by_guard: str | None = field(default=None, kw_only=True)
+    """The hold of a guard that it waits for; None: of none."""
 
 
 @dataclass(frozen=True, slots=True)

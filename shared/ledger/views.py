@@ -202,11 +202,13 @@ def _activity(tx: Connection, ids: Iterable[int]) -> dict[int, list[ActivityLine
 
 
 _PATIENCE = text("set local statement_timeout = '20s'")
+_MADE = {"instance_id", "due_at", "held_by_guard"}
 _RECORD = ", ".join(
     [
         "i.id::text as instance_id",
         "case when i.finished_at is null then i.due_at end as due_at",
-        *(f"i.{name}" for name in InstanceRecord.__dataclass_fields__ if name not in {"instance_id", "due_at"}),
+        "case when i.state = 'held' then i.hold_id::text end as held_by_guard",
+        *(f"i.{name}" for name in InstanceRecord.__dataclass_fields__ if name not in _MADE),
     ]
 )
 _INSTANCES = text(f"select {_RECORD} from instance i where i.id = any(cast(:ids as bigint[])) order by i.id desc")

@@ -152,7 +152,7 @@ def test_nobody_is_to_be_corrected_for_what_a_guard_holds(held: Flood, oscar: ht
     for page in pages:
         assert "in Siebel; the update is sent by itself" not in page
         assert "Nothing for this member alone:" in page
-    assert "a guard holds the newest event" in oscar.get(f"/members/{number}").text
+    assert "guard 1 holds the newest event" in oscar.get(f"/members/{number}").text
 
 
 def test_two_dispatchers_take_turns_on_one_hold(held: Flood, ledger: Engine) -> None:

@@ -121,7 +121,10 @@ def _read(wanted: Wanted, operator: Operator, now: datetime) -> NewWindow:
 
 def _instant(name: str, words: str, now: datetime) -> datetime | None:
     if ahead := _AHEAD.fullmatch(words.strip()):
-        return now + timedelta(seconds=int(ahead[1]) * UNITS_S[ahead[2]])
+        try:
+            return now + timedelta(seconds=int(ahead[1]) * UNITS_S[ahead[2]])
+        except OverflowError:
+            raise AskError(name, "lies beyond the year 9999") from None
     try:
         return instant_of(name, words, now)
     except ValueError:

@@ -115,7 +115,7 @@ def log_out(request: Request, _: Posted) -> Response:
 
 def install(app: FastAPI) -> None:
     """Put the console into *app*, beside the api's routes."""
-    app.state.sessions = Sessions(app.state.authenticator)
+    app.state.sessions = Sessions(app.state.authenticator, app.state.settings.require_ledger())
     app.state.overviews = Overviews(app.state.settings)
     app.state.streams = Streams()
     app.state.sent_forms = SentForms()
@@ -146,7 +146,7 @@ def _install_error_pages(app: FastAPI) -> None:
 def _page_or(otherwise: Handler) -> Handler:
     async def answer(request: Request, error: Exception) -> Response:
         if "text/html" in request.headers.get("accept", "") and not request.url.path.startswith(_NO_PAGES):
-            return _error_page(request, error)
+            return await anyio.to_thread.run_sync(_error_page, request, error)
         found = otherwise(request, error)
         return found if isinstance(found, Response) else await found
 
@@ -175,7 +175,7 @@ def _error_page(request: Request, error: Exception) -> Response:
                 "There is no such page." if error.status_code == HTTPStatus.NOT_FOUND else "",
             )
     if not hasattr(request.state, "principal"):
-        with suppress(ProblemError):
+        with suppress(ProblemError, LedgerError):
             request.state.principal = whoever_looks(request)
     title, came_from = HTTPStatus(status).phrase, _came_from(request)
     answer = page(request, "error.html", status=status, title=title, what=what, came_from=came_from)

@@ -102,7 +102,10 @@ class Streams:
             await asyncio.sleep(min(_POLL_S, left_s))
             if self._stopping or await request.is_disconnected():
                 return True
-        return whoever_looks(request) is None
+        try:
+            return await anyio.to_thread.run_sync(whoever_looks, request) is None
+        except LedgerError:  # a page that says so, and shows nothing new
+            return False
 
 
 async def _compressed(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

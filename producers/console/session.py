@@ -1,8 +1,9 @@
 """Who looks at the console, by a cookie that stands for a token, signed with it; and the forms that they send.
 
 The cookie says whose token it is and when it was given, signed by a digest of the token itself: who takes a token out
-of the settings ends its sessions.  A second cookie is a random seed; a form carries its HMAC, which nobody else's page
-can know.  Both are HttpOnly, SameSite=Strict, and off loopback Secure.
+of the settings ends its sessions.  The ledger keeps which were ended, for every process of the api.  A second cookie is
+a random seed; a form carries its HMAC, which nobody else's page can know.  Both are HttpOnly, SameSite=Strict, and off
+loopback Secure.
 
 A form is read when its HMAC is right and whoever sends it may do what it asks; what is sent twice is done once.
 """
@@ -32,6 +33,8 @@ from producers.http.request import ProblemError, ledger_of, read_limited, settin
 from producers.operations import job_control
 from producers.operations.job_control import AskError, Operator
 from shared.hosts import is_loopback
+from shared.ledger import logins
+from shared.ledger.engine import engine, statements, transaction
 
 SESSION_S = 12 * 3600
 """How long a login lasts, s."""
@@ -41,8 +44,6 @@ _ALL = "all"
 _PAUSE_S = 0.5
 _WAITING_MAX = 20
 """Where somebody guesses, whoever comes from that address has a turn each half second, and so many may wait for it."""
-_ENDED_MAX = 10_000
-"""Logins that are remembered as ended, the newest; they are too old by themselves after `SESSION_S`."""
 _SALT = "membersync console"
 _SEED_BYTES = 32
 _NONCE_BYTES = 6
@@ -85,14 +86,19 @@ class Cookies:
 
 
 class Sessions:
-    """The logins: cookies for tokens, principals for cookies, and a brake on who guesses."""
+    """The logins: cookies for tokens, principals for cookies, and a brake on who guesses.
 
-    def __init__(self, authenticator: Authenticator) -> None:
+    Args:
+        authenticator: Knows the tokens.
+        ledger_url: Of the ledger, which keeps the logins that were ended.
+    """
+
+    def __init__(self, authenticator: Authenticator, ledger_url: str) -> None:
+        self._ledger_url = ledger_url
         self._keys = {sha256(digest).hexdigest()[:16]: (digest, who) for digest, who in authenticator.known}
         self._by_address = authenticator.guesses
         self._by_browser = Guesses(_ATTEMPTS_OF_BROWSER)
         self._by_all = Guesses(_ATTEMPTS_OF_ALL)
-        self._ended: dict[str, None] = {}
         self._waiting: Counter[str] = Counter()
 
     @property
@@ -106,9 +112,20 @@ class Sessions:
         return f"{key}.{_signer(digest).dumps([who.name, secrets.token_urlsafe(_NONCE_BYTES)])}"
 
     def who(self, cookie: str) -> Principal | None:
-        """Return whose login this is; None: nobody's, or too old."""
+        """Return whose login this is; None: nobody's, too old, or ended.
+
+        Raises:
+            LedgerError: it cannot be known whether it was ended.
+        """
+        who = self._signed(cookie)
+        if who is None:
+            return None
+        with statements(engine(self._ledger_url)) as tx:
+            return None if logins.is_ended(tx, _digest(cookie)) else who
+
+    def _signed(self, cookie: str) -> Principal | None:
         key, _, signed = cookie.partition(".")
-        if key not in self._keys or cookie in self._ended:
+        if key not in self._keys:
             return None
         digest, who = self._keys[key]
         try:
@@ -118,11 +135,14 @@ class Sessions:
         return who
 
     def end(self, cookie: str) -> None:
-        """End a login, in this process: nobody has it any more, whoever kept a copy included."""
-        if self.who(cookie) is not None:
-            self._ended[cookie] = None
-            if len(self._ended) > _ENDED_MAX:
-                self._ended.pop(next(iter(self._ended)))
+        """End a login, in every process: nobody has it any more, whoever kept a copy included.
+
+        Raises:
+            LedgerError: it goes on.
+        """
+        if self._signed(cookie) is not None:
+            with transaction(engine(self._ledger_url)) as tx:
+                logins.end(tx, _digest(cookie), lasts_s=SESSION_S)
 
     async def may_try(self, client: str, browser: str, *, is_right: bool = False) -> bool:
         """Return whether this *browser*, by its seed, at the address *client* may try a token, after a pause if needed.
@@ -164,6 +184,10 @@ def form_key(seed: str, session: str) -> str:
     return hmac.new(seed.encode(), b"form:" + session.encode(), sha256).hexdigest()
 
 
+def _digest(cookie: str) -> bytes:
+    return sha256(cookie.encode()).digest()
+
+
 def _signer(key: bytes) -> URLSafeTimedSerializer:
     return URLSafeTimedSerializer(key, salt=_SALT, signer_kwargs={"digest_method": sha256})
 
@@ -178,6 +202,7 @@ def visitor(request: Request) -> Principal:
     Raises:
         LoginNeededError: nobody is logged in.
         ProblemError: 403, they may not read; or the page of another site sent them.
+        LedgerError: as `whoever_looks`.
     """
     who = whoever_looks(request)
     if who is None:
@@ -194,6 +219,7 @@ def whoever_looks(request: Request) -> Principal | None:
 
     Raises:
         ProblemError: 403, the page of another site sent them.
+        LedgerError: it cannot be known whether their login was ended.
     """
     sessions: Sessions = request.app.state.sessions
     if sessions.wanted:

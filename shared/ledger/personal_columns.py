@@ -256,6 +256,7 @@ TABLES: dict[str, Table] = {
     "bookmark": _table("name", nothing="name upto"),
     "heartbeat": _table("kind name", nothing="kind name lanes pid started_at beat_at"),
     "readiness": _table("id", nothing="id at"),
+    "ended_login": _table("digest", nothing="digest ended_at"),
     "secret": _table("name", nothing="name value"),
     "spend": _table("name slot lane", nothing="name slot lane calls"),
     "call_limit": _table("name", nothing="name known shares in_flight wanted upto looked_at changed_at"),

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, text
 from producers.console.session import SESSION_S, Sessions
 from producers.http.auth import Authenticator
 from producers.site import create_app
+from shared.ledger import logins
 from shared.settings import ApiSettings, Settings, Token
 from tests.calling import served
 from tests.console import logged_in, post
@@ -129,6 +130,29 @@ def test_a_logout_ends_that_login_also_where_somebody_kept_its_cookie(client: ht
     assert client.get("/", headers={"Cookie": f"membersync_session={kept}"}).status_code == 303
 
 
+def test_a_logout_ends_the_login_in_every_process_of_the_api_and_after_a_restart(
+    client: httpx.Client, ledger: Engine, ledger_url: str
+) -> None:
+    logged_in(client, "tok-vera")
+    kept = {"Cookie": f"membersync_session={client.cookies['membersync_session']}"}
+    with served(create_app(settings(ledger_url))) as other:
+        other.headers.update(HTML)
+        assert other.get("/", headers=kept).status_code == 200
+        post(client, "/", "/logout")
+        assert other.get("/", headers=kept).status_code == 303
+        assert "vera" not in other.get("/nowhere", headers=kept).text
+    with served(create_app(settings(ledger_url))) as another:
+        assert another.get("/", headers={**HTML, **kept}).status_code == 303
+    with ledger.begin() as tx:
+        (digest,) = tx.execute(text("select digest from ended_login")).scalars()
+        assert kept["Cookie"].encode().find(digest) == -1
+        tx.execute(
+            text("update ended_login set ended_at = now() - make_interval(secs => :old_s)"), {"old_s": SESSION_S}
+        )
+        logins.end(tx, b"another", lasts_s=SESSION_S)
+        assert tx.execute(text("select digest from ended_login")).scalars().all() == [b"another"]
+
+
 def test_a_cookie_that_we_did_not_sign_is_nobodys(client: httpx.Client) -> None:
     logged_in(client, "tok-vera")
     cookie = client.cookies["membersync_session"]
@@ -144,9 +168,10 @@ def test_a_login_of_yesterday_is_over(client: httpx.Client, monkeypatch: pytest.
     assert client.get("/").status_code == 303
 
 
-def test_a_viewers_cookie_cannot_be_made_into_an_operators() -> None:
+def test_a_viewers_cookie_cannot_be_made_into_an_operators(ledger: Engine, ledger_url: str) -> None:
+    assert ledger.url.database
     authenticator = Authenticator(ApiSettings(tokens=TOKENS))
-    sessions = Sessions(authenticator)
+    sessions = Sessions(authenticator, ledger_url)
     cookies = {who.name: sessions.opened(who, digest) for digest, who in authenticator.known}
     assert sessions.who(cookies["oscar"]) is not None
     keys = {name: cookie.partition(".")[0] for name, cookie in cookies.items()}

@@ -7,7 +7,7 @@ Watching leaves counts that only grow, when connections were away, who is at wor
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, SmallInteger, Text, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, LargeBinary, SmallInteger, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -320,3 +320,12 @@ class Mail(Base):
     sent_at: Mapped[datetime | None] = mapped_column(INSTANT)
     recipients: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     """Whom it has not reached yet; null: nobody so far."""
+
+
+class EndedLogin(Base):
+    """A login of the console that was ended before its time, by a digest of its cookie."""
+
+    __tablename__ = "ended_login"
+
+    digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    ended_at: Mapped[datetime] = mapped_column(INSTANT, server_default=text("clock_timestamp()"))

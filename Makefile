@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint check bench profile chaos lock clean
+.PHONY: help setup demo up test lint check audit sbom bench profile chaos lock clean
 PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
@@ -39,7 +39,13 @@ lint: setup ## format, lint, types, imports
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-check: lint test ## exactly what CI runs: lint and every test
+check: lint audit test ## exactly what CI runs: lint, advisories where they can be had, and every test
+
+audit: setup ## what is known against the locked dependencies; says so where nobody can be asked
+	@$(BIN)/python -m tests.supply_chain audit
+
+sbom: setup ## the bill of materials as CycloneDX, in .artifacts/
+	@$(BIN)/python -m tests.supply_chain sbom
 
 bench: .venv/.bench ## against every peer and the bound, and under trouble; QUICK=1: the ratios alone; ONLY=reconcile: one part
 	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))

@@ -254,6 +254,7 @@ TABLES: dict[str, Table] = {
     "wait": _table("per at lane bucket", nothing="per at lane bucket count"),
     "wait_total": _table("lane bucket", nothing="lane bucket count waited_s"),
     "bookmark": _table("name", nothing="name upto"),
+    "silence": _table("at", nothing="at longest_s"),
     "heartbeat": _table("kind name", nothing="kind name lanes pid started_at beat_at"),
     "readiness": _table("id", nothing="id at"),
     "ended_login": _table("digest", nothing="digest ended_at"),

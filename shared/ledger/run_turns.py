@@ -14,6 +14,8 @@ import orjson
 from sqlalchemy import Connection, Row, text
 
 from shared.errors import LedgerError
+from shared.ledger.transitions.member_queue import words
+from shared.pipeline import STAGES
 from shared.reconciling import Phase, RunMode, RunState, Side
 
 _LOCK_SPACE = 7_265
@@ -111,6 +113,11 @@ def now(tx: Connection) -> datetime:
     """Return the time by the ledger's clock."""
     at: datetime = tx.execute(_NOW).scalar_one()
     return at
+
+
+def live_is_late_s(tx: Connection) -> float:
+    """Return for how long the live event waits that waits longest for its turn, 0: none does."""
+    return float(tx.execute(_LIVE_IS_LATE).scalar_one())
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +253,14 @@ _LEFT_OVER = text("""
                         or exists (select from reconciliation_file f where f.run_id = r.id)))
 """)
 _NOW = text("select clock_timestamp()")
+_LIVE_IS_LATE = text(f"""
+    select coalesce(greatest(extract(epoch from clock_timestamp() - min(first.due_at)), 0), 0)
+    from unnest(array[{words(STAGES)}]) as s (stage) cross join lateral (
+        select i.due_at from instance i
+        where i.lane = 'live' and i.due_stage = s.stage and i.state in ('pending', 'waiting')
+        order by i.due_at limit 1
+    ) as first
+""")
 _LOCK = text("select pg_advisory_xact_lock(:space, 0)")
 _LEASE = "lease_until = clock_timestamp() + make_interval(secs => :lease_s)"
 _UNDER_WAY = text("select min(id) from reconciliation where ended_at is null")

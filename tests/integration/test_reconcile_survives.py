@@ -114,6 +114,22 @@ def test_a_connection_that_is_paused_is_waited_for(synced: Programme) -> None:
     assert synced.carried(begun.id).state == "done"
 
 
+def test_live_events_that_are_late_go_first(synced: Programme) -> None:
+    pipeline = synced.pipeline
+    pipeline.send(member_event("late-001"))
+    pipeline.sql("update instance set due_at = now() - interval '1 min' where state = 'pending'")
+    begun = start(pipeline.ledger, OSCAR, Ask(full=True), synced.of)
+    carrier = Forked(CARRIER, pipeline.environment, pipeline.logs / "carrier.log")
+    try:
+        waiting = "select waiting from reconciliation"
+        eventually(lambda: pipeline.sql(waiting) == ["live events, which are late, to go first"], "waiting")
+        pipeline.sql("update instance set due_at = now() + interval '1 hour' where state = 'pending'")
+        assert carrier.wait(60) == 0
+    finally:
+        carrier.kill_group()
+    assert synced.carried(begun.id).state == "done"
+
+
 def test_a_run_that_fails_keeps_what_it_found_and_calls_nothing_equal(synced: Programme) -> None:
     pipeline = synced.pipeline
     lie = {"member_number": "fine-001", "row_id": "1-fine-001", "CT Sync Status": "Data Error"}

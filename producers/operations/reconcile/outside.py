@@ -3,7 +3,8 @@
 Calls to CrowdTwist are paid for out of the run's share of the budget, in the bulk lane, so that the live lane keeps
 what is reserved for it; they go out evenly, not in a burst at the beginning of each minute.  While a connection is
 paused or its breaker is open nothing is asked, and the run says what it waits for; what it is told of one member is no
-word about the system.  A run whose patience is over ends as failed: what it could not ask it does not call equal.
+word about the system.  While live events wait longer than a second for their turn it goes slowly.  A run whose patience
+is over ends as failed: what it could not ask it does not call equal.
 """
 
 import asyncio
@@ -39,6 +40,10 @@ _CHUNK_MAX = 64
 _NAP_MAX_S = 30.0
 _WHILE_DOWN_S = 2.0
 _PACE_S = 0.25
+_LATE_S = 1.0
+_YIELD_S = 0.5
+_YIELDS = 6
+"""How often a step waits for live events that are late; then it goes on, lest it stand still for ever."""
 _SPREAD = 0.6
 """Over which part of its time a chunk of calls goes out, one after the other; the rest is for what comes of them."""
 
@@ -220,6 +225,7 @@ class Outside:
 
     async def _may_call(self, stage: Stage, count: int) -> None:
         """Wait until *count* calls may go out."""
+        await self._let_live_go_first()
         began = time.monotonic()
         paid = 0
         while True:
@@ -241,6 +247,15 @@ class Outside:
             self._next_at = time.monotonic() + count * 60 / self.per_minute
         if time.monotonic() - self.renewed_at > _RENEW_S:
             self._renew(None)
+
+    async def _let_live_go_first(self) -> None:
+        """Wait a while if live events are late: whatever makes them so, this run takes part of the machine."""
+        for _ in range(_YIELDS):
+            with transaction(self._ledger) as tx:
+                late_s = run_turns.live_is_late_s(tx)
+            if late_s < _LATE_S:
+                return
+            await self.nap(_YIELD_S, "live events, which are late, to go first")
 
     def _lose_patience(self, stage: Stage, began: float, why: str) -> None:
         if time.monotonic() - began > self._patience_s:

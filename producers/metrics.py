@@ -22,6 +22,7 @@
 | `membersync_guard_held{guard,stage}` | gauge | members that a guard holds: `flood`, `mass_change`, `blanking` |
 | `membersync_silence_seconds` | gauge | since the newest event from Siebel, s; 0: none yet, or maintenance |
 | `membersync_silence_limit_seconds` | gauge | what is too long for that at this hour of the week, s; 0: nothing is |
+| `membersync_incidents_open{stage,kind}` | gauge | incidents that go on: of a `connection`, of a `cause` |
 | `membersync_cases{kind}` | gauge | open cases: members whose newest event is a Data Error |
 | `membersync_members_parked{deadline}` | gauge | members parked at another address, so that a cycle comes loose |
 | `membersync_reconcile_age_seconds` | gauge | since a reconciliation of all members came to its end, s |
@@ -69,6 +70,7 @@ from shared.ledger.reconciliations import Watched
 from shared.ledger.records import Backlog, ConnectionState, DeadLetters, Process
 from shared.ledger.tallies import BOUNDS_S, OUTCOMES, WAIT_BOUNDS_S, Tally, WaitTotal, tallies, wait_totals
 from shared.lifecycle.cases import CaseKind
+from shared.lifecycle.incidents import IncidentKind
 from shared.lifecycle.mass_changes import Change
 from shared.lifecycle.silence import Silence
 from shared.pipeline import FAILURE_STATUS, QUEUED, Lane, Stage, State
@@ -97,6 +99,7 @@ class _Look:
     snapshot_oldest_s: float
     guards: list[Hold]
     silence: Silence
+    incidents: dict[tuple[str, str], int]
     cases: dict[str, int]
     parked: Parked
     reconciled: Watched
@@ -155,6 +158,9 @@ class LedgerCollector(Collector):
         yield GaugeMetricFamily("membersync_silence_seconds", what, lasts_s)
         what = "What is too long for that at this hour of the week"
         yield GaugeMetricFamily("membersync_silence_limit_seconds", what, quiet.limit_s or 0.0)
+        what = "Incidents that go on"
+        going_on = {(str(stage), str(kind)): 0 for stage, kind in product(Stage, IncidentKind)} | look.incidents
+        yield _family(GaugeMetricFamily, "membersync_incidents_open", what, ["stage", "kind"], going_on)
         what = "Members whose newest event is a Data Error"
         cases = {(str(kind),): look.cases.get(kind, 0) for kind in CaseKind}
         yield _family(GaugeMetricFamily, "membersync_cases", what, ["kind"], cases)
@@ -177,6 +183,7 @@ class LedgerCollector(Collector):
                 max((one.age_s for one in snapshots.holders(tx)), default=0.0),
                 guards.open_holds(tx),
                 silence.read(tx, self._settings.guard.silence_rules),
+                views.open_incidents(tx),
                 case_facts.counts(tx),
                 case_facts.parked(tx),
                 reconciliations.watched(tx),

@@ -94,6 +94,11 @@ READERS = """
     GET  /approvals
     GET  /guards
     GET  /live/guards
+    GET  /incidents
+    GET  /live/incidents
+    GET  /incidents/{incident_id}
+    GET  /live/incidents/{incident_id}
+    GET  /incidents/{incident_id}/export/{form}
     GET  /jobs
     GET  /live/jobs
     GET  /jobs/{job_id}
@@ -148,6 +153,10 @@ OPERATORS = """
     POST /dead-letters/canary
     POST /guards/{hold_id}/release
     POST /guards/{hold_id}/discard
+    POST /incidents/{incident_id}/acknowledge
+    POST /incidents/{incident_id}/notes
+    POST /incidents/{incident_id}/merge
+    POST /incidents/{incident_id}/split
     POST /jobs
     POST /jobs/{job_id}/stop
     GET  /reconciliations/plan

@@ -306,6 +306,7 @@ STATUS: dict[str, Any] = {
     "unsent_mail": {"count": 0, "since": None},
     "held_snapshots": {"over_s": 300, "holders": []},
     "guards": [],
+    "incidents": [],
     "approvals": [],
     "cases": {"taken_by_inactive": 1},
     "parked_late": 0,

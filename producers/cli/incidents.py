@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from producers.cli.command import DONE, NOTHING, AsJson, TroubleError, print_json
 from producers.cli.command_settings import with_ledger
@@ -14,7 +15,6 @@ from producers.cli.terminal import (
     Limit,
     age,
     before_of,
-    coloured,
     console,
     instant,
     operator,
@@ -145,7 +145,7 @@ def _print_list(page: IncidentPage) -> None:
         return
     columns: Columns[Incident] = {
         "incident": lambda row: row.id,
-        "state": lambda row: coloured(row.state),
+        "state": _state,
         "at": lambda row: spoken(row.stage),
         "cause": lambda row: row.cause,
         "since": lambda row: instant(row.windows.connection.from_at),
@@ -163,8 +163,9 @@ def _print_list(page: IncidentPage) -> None:
 
 def _print_one(found: IncidentDetail) -> None:
     out = console()
-    out.print(plain(f"incident {found.id}  ", "bold").append_text(coloured(found.state)), end="")
-    out.print(plain(f"  at {spoken(found.stage)}: {found.cause}"), soft_wrap=True)
+    out.print(plain(f"incident {found.id}  ", "bold").append_text(_state(found)), end="")
+    system = f"{spoken(found.stage)}: "
+    out.print(plain(f"  {system}{found.cause.removeprefix(system)}"), soft_wrap=True)
     cost, windows = found.cost, found.windows
     week_before = "not known" if cost.live_p95_week_before_s is None else age(cost.live_p95_week_before_s)
     facts = {
@@ -195,6 +196,11 @@ def _print_one(found: IncidentDetail) -> None:
         note = f" (note {line.note})" if line.note else ""
         where = f"{spoken(line.stage)}: " if line.stage else ""
         out.print(plain(f"  {instant(line.at)}  {where}{line.what}{note}"), plain(who, "dim"), soft_wrap=True)
+
+
+def _state(found: Incident) -> Text:
+    """Return where it is in its life; of a connection the same words are said otherwise."""
+    return plain(found.state, "bold red" if found.is_open else "")
 
 
 def _window(window: Window, found: Incident) -> str:

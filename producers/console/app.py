@@ -23,6 +23,7 @@ from producers.console import (
     dead_letters,
     guards,
     history,
+    incidents,
     instances,
     jobs,
     maintenance,
@@ -120,7 +121,7 @@ def install(app: FastAPI) -> None:
     app.state.streams = Streams()
     app.state.sent_forms = SentForms()
     looking = overview, instances, history, members, cases, dead_letters, guards, jobs, reconciliations, resends
-    for part in (router, *(one.router for one in (*looking, approvals, maintenance))):
+    for part in (router, *(one.router for one in (*looking, approvals, incidents, maintenance))):
         app.routes.extend(part.routes)
     app.mount("/static", _Files(directory=STATIC), name="static")
     _install_error_pages(app)

@@ -237,6 +237,7 @@ def _standing(request: Request, who: Principal | None) -> dict[str, Any]:
         "connections": sum(one.held for one in found.connections),
         "guards": sum(one.held for one in found.guards),
         "cases": sum(found.cases.values()),
+        "incidents": len(found.incidents),
     }
     return {"verdict": found.verdict, "page_counts": counts, "guard_holds": found.guards}
 

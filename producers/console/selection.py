@@ -33,6 +33,7 @@ _PAGES = {
     "member": "/members/{}",
     "job": "/jobs/{}",
     "guard": "/guards#guard-{}",
+    "incident": "/incidents/{}",
     "connection": "/connections#{}",
 }
 _MEANS = {
@@ -42,6 +43,7 @@ _MEANS = {
     "number": "member",
     "job_id": "job",
     "hold_id": "guard",
+    "incident_id": "incident",
     "name": "connection",
 }
 """What the keys of an action stand for that was denied: there it is the parameters of its address."""

@@ -31,6 +31,7 @@ CHECKS: tuple[Check, ...] = (
     Check(work.DUE, work.look_at_due),
     Check(work.JOBS, work.look_at_jobs),
     Check(work.GUARDS, work.look_at_guards),
+    Check(work.INCIDENTS, work.look_at_incidents),
     Check(work.CASES, work.look_at_cases),
     Check(work.SILENCE, work.listen_to_siebel),
     Check(work.RECONCILED, work.look_at_reconciliations),

@@ -12,7 +12,7 @@ from producers.operations import hold_advice
 from producers.operations.reconcile import runs
 from producers.operations.verdict import MAIL_LATE_S, Verdict, standing, unseen
 from shared.errors import LedgerError
-from shared.ledger import case_facts, checkup, guards, heartbeats, mail, reconciliations, silence
+from shared.ledger import case_facts, checkup, guards, heartbeats, incident_reads, mail, reconciliations, silence
 from shared.ledger.case_facts import Parked
 from shared.ledger.checkup import Idle
 from shared.ledger.reconciliations import Watched
@@ -24,7 +24,7 @@ from shared.settings import Settings
 DISPATCHER, PROCESSES, LEASES, DUE, JOBS = "dispatcher", "worker processes", "leases", "due instances", "jobs"
 RECONCILED = "reconciliation"
 SHUT, STRAYS, MAIL, DISK, GUARDS = "members that are shut", "stray messages", "mail", "disk", "guards"
-CASES = "open cases"
+CASES, INCIDENTS = "open cases", "incidents"
 SILENCE = "silence"
 OVERDUE_S = 60.0
 """A lease that ran out is given back at the next tick of a dispatcher, a job's turn comes as soon."""
@@ -175,6 +175,28 @@ def look_at_guards(subject: Subject) -> list[Finding]:
             f"{hold_advice.about_hold(one)} `membersync guards release {one.id} --reason …`",
         )
         for one in found
+    ]
+
+
+def look_at_incidents(subject: Subject) -> list[Finding]:
+    """Look for incidents that go on and that nobody has taken up."""
+    with subject.reading() as tx:
+        found = [one for one in incident_reads.live(tx) if one.is_open]
+    looked_at = "incidents that go on"
+    taken = ", ".join(f"{one.id} by {one.acknowledged_by}" for one in found if one.acknowledged_by)
+    if all(one.acknowledged_by for one in found):
+        return [ok(INCIDENTS, looked_at, f"taken up: {taken}" if taken else "none")]
+    return [
+        warn(
+            INCIDENTS,
+            f"incident {one.id}, at {spoken(one.stage)}, {one.fingerprint}",
+            f"open since {one.opened_at:%Y-%m-%d %H:%MZ}, {one.counts.instances} late, {one.counts.waiting} wait: "
+            f"{one.cause}",
+            "who waits is late for as long as it goes on",
+            f"`membersync incidents {one.id}` says whom it affects and what it costs; `--acknowledge` that you have it",
+        )
+        for one in found
+        if not one.acknowledged_by
     ]
 
 

@@ -29,8 +29,10 @@ def exported(found: IncidentDetail, form: Format) -> str:
 
 
 def _markdown(found: IncidentDetail) -> Iterator[str]:
-    system, windows, cost, counts = SYSTEMS[Stage(found.stage)], found.windows, found.cost, found.counts
-    yield f"# Incident {found.id}: {system}, {_plain(found.cause)}"
+    windows, cost, counts = found.windows, found.cost, found.counts
+    system = f"{SYSTEMS[Stage(found.stage)]}: "
+    what = system + found.cause.removeprefix(system)
+    yield f"# Incident {found.id}: {_plain(what)}"
     yield ""
     yield f"State {found.state}, fingerprint `{found.fingerprint}`."
     if found.same_before:

@@ -24,6 +24,7 @@ from shared.ledger.guards import FLOOD
 from shared.ledger.heartbeats import dispatchers, is_at_work, silent, workers
 from shared.ledger.records import ConnectionState, Overview, Process
 from shared.lifecycle.breaker import ramp
+from shared.lifecycle.incidents import IncidentKind
 from shared.pipeline import QUEUED, SYSTEMS, Lane, Stage, State
 from shared.settings import Settings
 
@@ -89,7 +90,8 @@ class Verdict:
 def judge(found: Overview, dead: Sequence[Alike]) -> Verdict:
     """Say how it goes; *dead* are the dead letters that are alike."""
     troubles = [*_of_processes(found)]
-    troubles += [_of_connection(row, found.at) for row in found.connections if row.state != "up"]
+    troubles += [_of_connection(row, found) for row in found.connections if row.state != "up"]
+    troubles += _of_causes(found)
     if dead:
         first_at = min((row.first_at for row in found.dead_letters if row.first_at), default=None)
         troubles.append(_of_dead_letters(dead, first_at))
@@ -208,9 +210,23 @@ def _stuck(found: Overview) -> Trouble | None:
     return Trouble(Level.PERSON, what, since, count, "see `membersync doctor`", "nothing moves")
 
 
-def _of_connection(row: ConnectionState, now: datetime) -> Trouble:
-    system = SYSTEMS[Stage(row.name)]
+def _of_causes(found: Overview) -> Iterator[Trouble]:
+    """Say what many end for while their connection is up: rarely the members are it."""
+    for one in found.incidents:
+        if one.kind == IncidentKind.CAUSE:
+            what = f"Many end at {SYSTEMS[Stage(one.stage)]} for one cause since {_at(one.opened_at, found.at)}"
+            what += f": {one.cause}"
+            level = Level.WAITS if one.acknowledged_by else Level.PERSON
+            has = f"{one.acknowledged_by} has it; " if one.acknowledged_by else ""
+            yield Trouble(level, what, one.opened_at, 0, f"{has}see `membersync incidents {one.id}`", "an incident")
+
+
+def _of_connection(row: ConnectionState, found: Overview) -> Trouble:
+    system, now = SYSTEMS[Stage(row.name)], found.at
     since = f" since {_at(row.since, now)}" if row.since else ""
+    for one in found.incidents:
+        if one.kind == IncidentKind.CONNECTION and one.stage == row.name:
+            since += f" (incident {one.id})"
     wait = f"; {_safely(row.held)}" if row.held else ""
     if row.state == "paused":
         what = f"{system} paused by {row.paused_by}{since}: {row.paused_reason}{wait}"

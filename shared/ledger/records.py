@@ -274,12 +274,26 @@ class Reconciled:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenIncident:
+    """An incident that goes on, in few words."""
+
+    id: str
+    kind: str
+    stage: str
+    fingerprint: str
+    cause: str
+    opened_at: datetime
+    acknowledged_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """How it goes, on one page.
 
     Shape: *refused_last_day* events that intake refused within 24 hours; *guards* their holds that are not over;
-    *approvals* what waits for a second person; *cases* open ones by kind; *parked_late* members parked past their
-    deadline; *lanes* whether what waits in them comes to its end; *silence* how long Siebel has sent nothing.
+    *incidents* those that go on; *approvals* what waits for a second person; *cases* open ones by kind; *parked_late*
+    members parked past their deadline; *lanes* whether what waits in them comes to its end; *silence* how long Siebel
+    has sent nothing.
     """
 
     at: datetime
@@ -292,6 +306,7 @@ class Overview:
     unsent_mail: UnsentMail = field(default=UnsentMail(0, None), kw_only=True)
     held_snapshots: HeldSnapshots = field(default=HeldSnapshots(0, []), kw_only=True)
     guards: Sequence[Hold] = field(default=(), kw_only=True)
+    incidents: Sequence[OpenIncident] = field(default=(), kw_only=True)
     approvals: Sequence[Approval] = field(default=(), kw_only=True)
     cases: Mapping[str, int] = field(default_factory=dict, kw_only=True)
     parked_late: int = field(default=0, kw_only=True)

@@ -25,6 +25,7 @@ from shared.ledger.records import (
     InstanceRecord,
     InstanceWithActivity,
     MemberRecord,
+    OpenIncident,
     Overview,
     Page,
     Rate,
@@ -169,12 +170,18 @@ def overview(
         unsent_mail=UnsentMail(unsent.count, unsent.since),
         held_snapshots=HeldSnapshots(snapshot_max_s, snapshots.holders(tx, over_s=snapshot_max_s)),
         guards=guards.open_holds(tx),
+        incidents=[OpenIncident(**row._asdict()) for row in tx.execute(_OPEN_INCIDENTS)],
         approvals=approvals.approvals(tx, limit=5, waiting=True).items,
         cases=case_facts.counts(tx),
         parked_late=case_facts.parked(tx).late,
         silence=silence.read(tx, silence_rules) if silence_rules else Silence(),
         reconciled=_reconciled(reconciliations.watched(tx), reconcile_every_h),
     )
+
+
+def open_incidents(tx: Connection) -> dict[tuple[str, str], int]:
+    """Count the incidents that go on, by stage and kind."""
+    return dict(Counter((row.stage, row.kind) for row in tx.execute(_OPEN_INCIDENTS)))
 
 
 def _reconciled(found: Watched, every_h: float) -> Reconciled:
@@ -275,4 +282,8 @@ _UNREPORTED = text("""
 _NEIGHBOURS = text("""
     select (select id from instance where member_number = :number and id < :id order by id desc limit 1) as older,
            (select id from instance where member_number = :number and id > :id order by id limit 1) as newer
+""")
+_OPEN_INCIDENTS = text("""
+    select id::text, kind, stage, fingerprint, cause, opened_at, acknowledged_by from incident
+    where state = 'open' order by id
 """)

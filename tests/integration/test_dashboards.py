@@ -34,6 +34,7 @@ NAMES = {
     "MembersyncBudgetExhausted",
     "MembersyncMailStuck",
     "MembersyncSnapshotHeld",
+    "MembersyncIncidentOpen",
     "MembersyncGuardHolds",
     "MembersyncMemberParked",
     "MembersyncSiebelSilent",

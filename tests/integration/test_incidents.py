@@ -7,6 +7,8 @@ import pytest
 from sqlalchemy import Engine
 
 from producers.cli.command import DONE, IMPOSSIBLE, NOTHING
+from producers.doctor import work
+from producers.doctor.check import Level, Subject
 from producers.mail.mailer import Mailer
 from shared.ledger.engine import transaction
 from shared.ledger.filters import Filter
@@ -14,6 +16,7 @@ from shared.ledger.transitions import outages
 from shared.ledger.views import instances
 from shared.pipeline import Stage
 from shared.settings import IncidentsSettings, Settings
+from tests.console import post, said
 from tests.flooding import numbers
 from tests.outages import Outage
 from tests.road import ALWAYS_DOWN, ALWAYS_REFUSED
@@ -65,9 +68,9 @@ def test_twenty_flaps_in_ten_minutes_are_one_incident_whose_counts_are_those_of_
     (truth,) = outage.road.sql("""
         select min(at) filter (where what = 'down'), max(at) filter (where what = 'up') from connection_change
     """)
-    for said, true in zip((windows.connection.from_at, windows.connection.to_at), truth, strict=True):
-        assert said is not None
-        assert abs(said - true) < timedelta(seconds=1)
+    for seen, true in zip((windows.connection.from_at, windows.connection.to_at), truth, strict=True):
+        assert seen is not None
+        assert abs(seen - true) < timedelta(seconds=1)
     (last,) = outage.road.sql("select max(at) from activity where state = 'completed'")
     assert windows.impact.to_at == last
     assert listed(outage, "77") == set()
@@ -180,7 +183,7 @@ def test_the_command_and_the_api_show_it_to_whoever_may_look(
     outage.begins()
     outage.holds(*numbers(3))
     shown = cli("incidents")
-    assert (shown.code, "CrowdTwist: could not serve us (HTTP 503)" in shown.out) == (DONE, True)
+    assert (shown.code, "could not serve us (HTTP 503)" in shown.out) == (DONE, True)
     assert "ann.lee" not in shown.out
     whole = " ".join(cli("incidents", "1").out.split())
     assert "late events 3, of which 3 wait" in whole
@@ -309,3 +312,49 @@ def test_mail_tells_of_a_cause_and_once_of_what_is_still_open(outage: Outage) ->
     (resolved,) = mailed()
     assert "CrowdTwist: resolved after 1" in resolved
     assert mailed() == []
+
+
+def test_the_console_shows_it_and_people_work_on_it_there(outage: Outage, oscar: httpx.Client) -> None:
+    assert "There was no incident." in said(oscar.get("/incidents"))
+    outage.begins()
+    outage.holds(*numbers(3))
+    first = said(oscar.get("/incidents/1"))
+    assert "open CrowdTwist: could not serve us (HTTP 503), says <e-mail>" in first
+    assert "Late events 3 , of which 3 wait" in first
+    post(oscar, "/incidents/1", "/incidents/1/acknowledge")
+    post(oscar, "/incidents/1", "/incidents/1/notes", reason="ticket 4711", at="2026-11-01T08:00Z")
+    shown = said(oscar.get("/incidents/1"))
+    assert "Taken up by oscar" in shown
+    assert "2026-11-01 08:00:00 ticket 4711 (note" in shown
+    post(oscar, "/incidents/1", "/incidents/1/notes", reason="", at="1h")
+    assert "Nothing is done: text: say what is to be noted." in said(oscar.get("/incidents/1"))
+    post(oscar, "/incidents/1", "/incidents/1/merge", into="one", reason="r")
+    assert "Nothing is done: into: is no incident." in said(oscar.get("/incidents/1"))
+    assert "3" in said(oscar.get("/instances?incident=1"))
+    assert oscar.get("/incidents/1/export/md").text.startswith("# Incident 1: CrowdTwist")
+    assert oscar.get("/incidents/9").status_code == 404
+    (row,) = [line for line in oscar.get("/incidents").text.split("<tr>") if 'href="/incidents/1"' in line]
+    assert "oscar" in row
+
+
+def test_metric_doctor_and_verdict_say_what_goes_on(outage: Outage, client: httpx.Client, cli: Terminal) -> None:
+    outage.begins()
+    outage.holds(*numbers(3))
+    text = client.get("/metrics", headers={"Authorization": "Bearer tok-ada", "Accept": "text/plain"}).text
+    assert 'membersync_incidents_open{kind="connection",stage="crowdtwist"} 1.0' in text
+    assert 'membersync_incidents_open{kind="cause",stage="crowdtwist"} 0.0' in text
+    subject = Subject(outage.settings)
+    (found,) = work.look_at_incidents(subject)
+    assert (found.level, "3 late, 3 wait" in found.found) == (Level.WARN, True)
+    assert "(incident 1)" in work.verdict_on(subject).sentence
+    cli("incidents", "1", "--acknowledge")
+    (found,) = work.look_at_incidents(subject)
+    assert found.level is Level.OK
+    outage.is_over()
+    outage.ages(60)
+    outage.road.accept(*numbers(120, "R"))
+    outage.road.travel(ALWAYS_REFUSED)
+    outage.kept()
+    verdict = work.verdict_on(subject)
+    assert "Many end at CrowdTwist for one cause since" in verdict.sentence
+    assert "see `membersync incidents 2`" in verdict.sentence

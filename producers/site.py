@@ -17,6 +17,7 @@ from producers.api import (
     dead_letters,
     description,
     events,
+    export,
     guards,
     incidents,
     maintenance,
@@ -77,7 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Heads)
     app.add_middleware(Envelope)
     operating = dead_letters, guards, approvals, repairs, reconciliations, maintenance
-    for part in (events, reads, privacy, cases, *operating, incidents, watching):
+    for part in (events, reads, export, privacy, cases, *operating, incidents, watching):
         app.routes.extend(part.router.routes)  # including a router would work each of them out anew
     description.install(app)
     console.install(app)

@@ -33,6 +33,7 @@ READERS = """
     GET  /v1/members/{member_number}
     GET  /v1/members/{member_number}/comparison
     GET  /v1/members/{member_number}/person
+    GET  /v1/export/{what}
     GET  /v1/refusals
     GET  /v1/audit
     GET  /v1/suggestions

@@ -68,6 +68,7 @@ COMMANDS = {
         _LOOKING,
         "Show Data Errors as cases, what unblocks most first: of which kind, who is in the way, who must do what.",
     ),
+    "export": Command("export", _LOOKING, "Write outcomes, attempts or cases as NDJSON or CSV; people masked."),
     "person": Command("privacy", _LOOKING, "Show or export everything that is kept of one member, in every table."),
     "forget": Command("privacy", _REPAIRING, "Erase everything that is kept of one member, in one transaction."),
     "dead-letters": Command(

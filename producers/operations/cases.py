@@ -4,9 +4,7 @@ People are masked, unless somebody who may see them wants to; that is recorded. 
 operate: a viewer sees that there is somebody.  Whoever reads has the cases brought up to date first, without any call.
 """
 
-import csv
-import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
@@ -16,6 +14,7 @@ from producers.dispatch import desk
 from producers.operations.case_records import Beside, CaseAnswer, CaseCycle, CaseHolder, CasePage, CaseRecord, advice
 from producers.operations.job_control import AskError, Operator
 from producers.operations.reads import id_of
+from producers.operations.spreadsheet import csv_lines
 from shared.errors import LedgerConflictError, LedgerUnwritableError
 from shared.fields import FIELDS
 from shared.ledger import case_facts, cases
@@ -86,14 +85,19 @@ def listed(ledger: Ledger, where: CaseFilter, sees: Sees, *, limit: int, before:
 def exported(ledger: Ledger, where: CaseFilter, sees: Sees) -> Iterator[str]:
     """Give the cases that match as CSV, piece by piece, of which no cell is a formula to a spreadsheet."""
     before: int | None = None
-    yield _csv([_COLUMNS])
+    yield csv_lines([COLUMNS])
     for _ in range(0, EXPORT_MAX, _PIECE):
         page = listed(ledger, where, sees, limit=_PIECE, before=before)
         if page.items:
-            yield _csv([[_cell(one, name) for name in _COLUMNS] for one in page.items])
+            yield csv_lines([[*row_of(one).values()] for one in page.items])
         if page.next is None:
             return
         before = int(page.next)
+
+
+def records(tx: Transaction, ids: Sequence[int], sees: Sees) -> list[CaseRecord]:
+    """Return these cases, in this order."""
+    return [_shown(one, sees) for one in case_facts.read(tx, ids)]
 
 
 def find(ledger: Ledger, words: str, sees: Sees) -> CaseRecord | None:
@@ -308,7 +312,7 @@ def _plain(value: object) -> str:
     return str(int(value)) if isinstance(value, bool) else str(value).strip().casefold()
 
 
-_COLUMNS = [
+COLUMNS = [
     *(one.name for one in fields(CaseRecord) if one.name not in ("holder", "cycle", "beside")),
     "holder_member_number",
     "holder_ct_user_id",
@@ -316,26 +320,15 @@ _COLUMNS = [
     "holder_in_ledger",
     "holder_looked_up_at",
 ]
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""The columns of an export, in this order; new ones come at the end."""
 
 
-def _cell(one: CaseRecord, name: str) -> str:
+def row_of(one: CaseRecord) -> dict[str, Any]:
+    """Return a case as a row of an export, by its columns."""
+    return {name: _column(one, name) for name in COLUMNS}
+
+
+def _column(one: CaseRecord, name: str) -> object:
     if name.startswith("holder_"):
-        of = name.removeprefix("holder_")
-        value = None if one.holder is None else getattr(one.holder, of)
-    else:
-        value = getattr(one, name)
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, datetime):
-        return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    text = " ".join(value) if isinstance(value, list) else str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
-
-
-def _csv(rows: list[list[str]]) -> str:
-    out = io.StringIO()
-    csv.writer(out).writerows(rows)
-    return out.getvalue()
+        return None if one.holder is None else getattr(one.holder, name.removeprefix("holder_"))
+    return getattr(one, name)

@@ -129,6 +129,12 @@ def listed(tx: Connection, where: CaseFilter, *, limit: int, before: int | None 
     return CaseFactsPage(items, following)
 
 
+def newest_ids(tx: Connection, *, limit: int, before: int | None = None) -> list[tuple[int, int]]:
+    """Return the newest cases below *before*, open and closed: the id of each, and of the instance that was refused."""
+    rows = tx.execute(_NEWEST, {"before": before, "limit": limit})
+    return [(row.id, row.instance_id) for row in rows]
+
+
 def case(tx: Connection, case_id: int) -> CaseFacts | None:
     """Read one case; None: there is none."""
     return next(iter(read(tx, [case_id])), None)
@@ -261,6 +267,10 @@ _LISTED = text("""
       and (cast(:members as text[]) is null or member_number = any(:members))
       and (cast(:last as bigint) is null or unblocks < :unblocks or unblocks = :unblocks and id > :last)
     order by unblocks desc, id limit :limit
+""")
+_NEWEST = text("""
+    select id, instance_id from data_case
+    where cast(:before as bigint) is null or id < :before order by id desc limit :limit
 """)
 _OF_MEMBER = text("select id from data_case where member_number = :number and closed_at is null")
 _PARKED = text("""

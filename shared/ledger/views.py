@@ -83,7 +83,7 @@ def instance(tx: Connection, instance_id: int) -> InstanceDetail | None:
     row = tx.execute(_INSTANCE, {"id": instance_id}).one_or_none()
     if row is None:
         return None
-    return InstanceDetail(**row._asdict(), activity=_activity(tx, [instance_id]).get(instance_id, []))
+    return InstanceDetail(**row._asdict(), activity=activity(tx, [instance_id]).get(instance_id, []))
 
 
 def member(tx: Connection, member_number: str, *, limit: int, before: int | None = None) -> MemberRecord | None:
@@ -92,7 +92,7 @@ def member(tx: Connection, member_number: str, *, limit: int, before: int | None
     if row is None:
         return None
     page = instances(tx, Filter(members=(member_number,)), limit=limit, before=before)
-    lines = _activity(tx, [int(one.instance_id) for one in page.items])
+    lines = activity(tx, [int(one.instance_id) for one in page.items])
     found = [InstanceWithActivity(**asdict(one), activity=lines.get(int(one.instance_id), [])) for one in page.items]
     return MemberRecord(**row._asdict(), instances=found, next=page.next)
 
@@ -201,7 +201,8 @@ def dead_letters(tx: Connection) -> list[DeadLetters]:
     return [DeadLetters(*row) for row in tx.execute(_DEAD_LETTERS)]
 
 
-def _activity(tx: Connection, ids: Iterable[int]) -> dict[int, list[ActivityLine]]:
+def activity(tx: Connection, ids: Iterable[int]) -> dict[int, list[ActivityLine]]:
+    """Read what happened to these instances, in order."""
     lines: dict[int, list[ActivityLine]] = {}
     for instance_id, *values in tx.execute(_ACTIVITY, {"ids": list(ids)}):
         lines.setdefault(instance_id, []).append(ActivityLine(*values))

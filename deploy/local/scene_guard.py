@@ -7,13 +7,12 @@ import time
 from collections.abc import Iterable, Sequence
 
 from deploy.local.demo_run import DemoRun, Record, Scene, event
+from deploy.local.demo_sample import EMAIL_DOMAIN
 from deploy.local.stack import say
 
 _ALL, _HIT, _OTHERS = 300, 15, 40
 """Members; of them five in a hundred at once; and others who change beside them."""
 _WITHIN_S = 1.0
-_BLANK = "no-email.invalid"
-"""What CrowdTwist would be sent of a member without an address."""
 
 
 def guard() -> Scene:
@@ -67,7 +66,7 @@ def act(run: DemoRun) -> None:
     _decide(run, blank, "release", "they asked to have them taken out")
     run.until(run.is_settled, "released")
     users = {user["third_party_id"]: str(user["email_address"]) for user in run.control.users()}
-    run.promise("released, all of it is done", [number for number in hit if not users[number].endswith(_BLANK)])
+    run.promise("released, all of it is done", [number for number in hit if not users[number].endswith(EMAIL_DOMAIN)])
     kinds = [one["kind"] for one in run.read("/v1/guards")["items"]]
     run.promise(
         "one hold, and so one mail, for each of the three",

@@ -318,6 +318,14 @@ STATUS: dict[str, Any] = {
         "failed": None,
         "overdue": False,
     },
+    "silence": {
+        "since": "2026-11-23T08:51:41Z",
+        "lasts_s": 19.4,
+        "limit_s": 1800,
+        "longest_s": 310.2,
+        "weeks": 12,
+        "excused": False,
+    },
     "lanes": [
         {"lane": "live", "depth": 3, "trend": "keeps up", "per_s": 0.0, "clears_s": None, "why": None},
         {"lane": "bulk", "depth": 120_400, "trend": "clears", "per_s": -57.1, "clears_s": 2_108.6, "why": None},

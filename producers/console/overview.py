@@ -197,7 +197,8 @@ async def follow_connections(request: Request, _: Visitor) -> StreamingResponse:
 
     def parts() -> dict[str, str]:
         content = _standing(request)
-        found = fragments(request, {"outages": "connections/outages.html"}, **content)
+        names = {"outages": "connections/outages.html", "windows": "connections/windows.html"}
+        found = fragments(request, names, **content)
         for one in content["connections"]:
             names = {f"{one.name}-state": "connections/state.html", f"{one.name}-actions": "connections/actions.html"}
             found |= fragments(request, names, one=one, **content)

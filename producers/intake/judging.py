@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from shared.events import MemberEvent, Operation, Version, content_hash, derived_event_id, dump_event, event_hash
 from shared.ledger.acceptance import Known, Newest, NewInstance, Queued, Standing
-from shared.lifecycle.mass_changes import ChangeRules, shown
+from shared.lifecycle.mass_changes import ChangeRules, shown, spared_by
 from shared.pipeline import Lane, Origin, State
 from shared.settings import Settings
 
@@ -69,6 +69,8 @@ class IntakeRules:
     forced_by: tuple[str, str] | None = None
     origin: Origin | None = None
     changes: ChangeRules | None = None
+    spared: int = 0
+    """Bits of fields that an event does not clear: `MEMBERSYNC_OIC__NULLS` has something else sent of them."""
 
     @classmethod
     def of(
@@ -81,7 +83,8 @@ class IntakeRules:
     ) -> Self:
         """Return the rules as *settings* have them."""
         guard = settings.guard
-        return cls(lane, settings.program_id, guard.future_s, forced_by, origin, guard.change_rules)
+        spared = spared_by(settings.oic.nulls) if settings.oic.mode == "builtin" else 0
+        return cls(lane, settings.program_id, guard.future_s, forced_by, origin, guard.change_rules, spared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +208,8 @@ class Desk:
         judgement = judge(event, standing, content, self._rules)
         had = standing.had
         shows = shown(event, had)
-        cleared = 0 if had is None or judgement.outcome is not Outcome.ACCEPTED else had & ~shows
+        taken = 0 if had is None else had & ~shows & ~self._rules.spared
+        cleared = taken if judgement.outcome is Outcome.ACCEPTED else 0
         instance = NewInstance(
             instance_id=instance_id,
             event_id=arrival.event_id,

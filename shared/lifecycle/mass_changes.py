@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Any
 
 from shared.events import MemberEvent, Operation
+from shared.fields import NullPolicy
 
 ACTIVE = 1
 PLACES: Mapping[str, int] = {
@@ -91,6 +92,11 @@ def shown_of(operation: str | None, member: Mapping[str, Any]) -> int:
     is_active = operation != Operation.DELETE and (status == "active" or (not status and operation == Operation.ENROLL))
     filled = sum(place for name, place in _FIELDS if member.get(name))
     return filled | (ACTIVE if is_active else 0)
+
+
+def spared_by(nulls: Mapping[str, NullPolicy]) -> int:
+    """Return the bits of the fields that an empty one does not clear in CrowdTwist, by the null policies."""
+    return sum(PLACES[name] for name, policy in nulls.items() if policy is not NullPolicy.CLEAR)
 
 
 def is_mass(change: Change, members: int, programme: int, rules: ChangeRules) -> bool:

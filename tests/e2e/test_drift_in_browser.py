@@ -7,6 +7,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import Engine
 
+from producers.operations import guard_control
+from producers.operations.job_control import Operator
 from shared.settings import Settings
 from tests.browser import page_in, picture
 from tests.console import console
@@ -14,6 +16,7 @@ from tests.drifting import VALUES, a_run
 from tests.e2e.test_console_in_browser import barriers
 from tests.flooding import BROKEN, Flood, numbers
 from tests.flooding import made_flood as flood
+from tests.programme import Programme
 
 __all__ = ["flood"]
 
@@ -62,6 +65,34 @@ def test_a_hold_reads_well_and_is_released_in_one_click(
         expect(page.locator("#guard-1")).to_contain_text("Released by oscar")
         assert_reads_well(page, f"guards-released-{'phone' if phone else 'desk'}")
     assert flood.road.states() == {"completed": 60}
+
+
+def test_a_window_is_planned_and_a_mass_change_is_discarded_by_two_on_a_phone(
+    ledger: Engine, browser: Browser, url: str
+) -> None:
+    programme = Programme(ledger, 300)
+    programme.send(range(20), city="")
+    guard_control.discard(ledger, Operator("ann", "operator"), 1, "the view was broken", approval_above=10)
+    with page_in(browser, phone=True) as page:
+        opened(page, url, "/guards")
+        expect(page.locator("#guard-1")).to_contain_text("fields become empty: city")
+        assert_reads_well(page, "guard-mass-phone")
+        page.goto(f"{url}/approvals")
+        assert_reads_well(page, "approvals-phone")
+        page.get_by_role("button", name="Approve").click()
+        expect(page.get_by_role("status")).to_contain_text("nothing of it is sent, nobody is told")
+        page.goto(f"{url}/connections")
+        page.get_by_text("Plan a window").click()
+        assert_reads_well(page, "maintenance-phone")
+        page.get_by_label("Connection").select_option("crowdtwist")
+        page.get_by_label("From").fill("+2h")
+        page.get_by_label("Until").fill("+6h")
+        page.locator("#plan-window").get_by_label("Reason").fill("ticket 77")
+        page.get_by_role("button", name="Plan it").click()
+        expect(page.locator("#windows")).to_contain_text("ticket 77")
+    programme.travel()
+    assert programme.road.states() == {"completed": 300, "discarded": 20}
+    assert [one.decided_by for one in programme.holds] == ["ann, approved by oscar"]
 
 
 @pytest.mark.parametrize("phone", [False, True], ids=["desk", "phone"])

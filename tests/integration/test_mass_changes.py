@@ -1,7 +1,6 @@
 """A broken job in Siebel deactivates or blanks many members at once: they are held, and nothing of it goes out."""
 
 from datetime import timedelta
-from typing import Any
 
 import httpx
 import pytest
@@ -11,80 +10,21 @@ from sqlalchemy import Engine
 from producers.cli.command import DONE
 from producers.doctor import work
 from producers.doctor.check import Subject
-from producers.intake.accept import IntakeRules, Receipt, accept
+from producers.intake.accept import accept
 from producers.mail.mailer import Mailer
 from producers.operations import guard_control
 from producers.operations.job_control import Operator
 from shared.events import parse_event
-from shared.guard_settings import GuardSettings
-from shared.ledger import guards
-from shared.ledger.engine import transaction
-from shared.ledger.guards import Hold
-from shared.ledger.transitions import holds, mass_changes
-from shared.pipeline import Lane
+from shared.ledger.jobs import Kind
+from shared.ledger.transitions import mass_changes
 from shared.settings import MailSettings, Settings
 from tests.console import said
-from tests.flooding import MOVES, RULES
 from tests.mailbox import SETTINGS
-from tests.road import NOW, Road
+from tests.programme import FULL, GUARDED, Programme
+from tests.road import NOW, start
 from tests.terminal import Terminal
 
 ANN = Operator("ann", "operator")
-FULL = {"last_name": "Lee", "status": "Active", "email_address": "a@example.org", "city": "York"}
-GUARDED = IntakeRules(Lane.LIVE, changes=GuardSettings().change_rules)
-
-
-_IN_SYNC = """
-    with done as (
-        update instance set state = 'completed', stage = 'siebel', status = 'Success', finished_at = now()
-        returning id, member_number, content_hash
-    )
-    update member m set applied_id = d.id, applied_hash = d.content_hash, told_id = d.id, synced = true
-    from done d where d.member_number = m.member_number
-"""
-
-
-class Programme:
-    """A ledger whose members are known and in sync; `send` says what Siebel has of some of them now."""
-
-    def __init__(self, ledger: Engine, size: int) -> None:
-        self.road = Road(ledger)
-        self.ledger = ledger
-        self.minute = 0
-        self.send(range(size))
-        self.road.sql(_IN_SYNC)
-
-    def send(self, which: "range | list[int]", *, operation: str = "update", **member: str) -> list[Receipt]:
-        self.minute += 1
-        at = (NOW + timedelta(minutes=self.minute)).isoformat()
-        raws: list[dict[str, Any]] = [
-            {"operation": operation, "occurred_at": at, "member": {"member_number": f"M-{one}", **FULL, **member}}
-            for one in which
-        ]
-        items = [(position, parse_event(raw, max_bytes=64_000)) for position, raw in enumerate(raws)]
-        return accept(self.ledger, items, GUARDED)
-
-    def travel(self) -> None:
-        """Do what dispatchers and workers do, until nothing moves any more."""
-        quiet = 0
-        while quiet < 2:
-            self.road.travel()
-            with transaction(self.ledger) as tx:
-                holds.turn(tx, RULES)
-            self.road.turn()
-            quiet = 0 if self.road.sql(MOVES) else quiet + 1
-
-    @property
-    def holds(self) -> list[Hold]:
-        with transaction(self.ledger) as tx:
-            return guards.holds(tx, limit=10).items
-
-    def reached(self) -> int:
-        """Return how many members CrowdTwist has as inactive, or without a city."""
-        (count,) = self.road.sql("""
-            select count(*) from member m join instance i on i.id = m.applied_id where i.cleared is not null
-        """)
-        return int(count)
 
 
 @pytest.fixture
@@ -186,6 +126,15 @@ def test_a_member_deactivated_and_well_again_in_one_delivery_counts_as_nothing(p
     ]
     accept(programme.ledger, [(index, parse_event(raw, max_bytes=64_000)) for index, raw in enumerate(raws)], GUARDED)
     assert programme.holds == []
+
+
+def test_an_ordinary_discard_gives_back_what_would_have_been_cleared(programme: Programme) -> None:
+    (receipt,) = programme.send([1], city="")
+    shown = "select shown from member where member_number in ('M-1', 'M-2') order by 1"
+    assert len(set(programme.road.sql(shown))) == 2
+    start(programme.road, int(receipt.instance_id or 0), kind=Kind.DISCARD)
+    programme.road.turn()
+    assert len(set(programme.road.sql(shown))) == 1
 
 
 def test_members_known_before_this_was_noted_are_read_from_what_they_sent(programme: Programme) -> None:

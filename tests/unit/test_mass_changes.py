@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from shared.events import MemberEvent, parse_event
-from shared.fields import OF_CONTENT
+from shared.fields import OF_CONTENT, NullPolicy
 from shared.guard_settings import GuardSettings
-from shared.lifecycle.mass_changes import ACTIVE, PLACES, Change, is_mass, shown, shown_of, words
+from shared.lifecycle.mass_changes import ACTIVE, PLACES, Change, is_mass, shown, shown_of, spared_by, words
 
 RULES = GuardSettings().change_rules
 FULL = {"status": "Active", "last_name": "Lee", "email_address": "ann@example.org", "city": "York"}
@@ -42,6 +42,11 @@ def test_more_than_the_share_and_than_the_least_is_a_mass_change(members: int, p
     assert {is_mass(change, members, programme, RULES) for change in Change} == {held}
     off = GuardSettings(deactivations_share=1, blanked_share=1).change_rules
     assert not is_mass(Change.BLANKING, members, 0, off)
+
+
+def test_a_field_that_is_kept_or_has_a_default_loses_nothing() -> None:
+    nulls = {"city": NullPolicy.KEEP, "language": NullPolicy.DEFAULT, "gender": NullPolicy.CLEAR}
+    assert spared_by(nulls) == PLACES["city"] | PLACES["language"]
 
 
 def test_words_name_the_fields_that_become_empty_the_commonest_first() -> None:

@@ -87,18 +87,22 @@ def _sweep(tx: Connection, hold_id: int, change: Change, since: datetime) -> lis
 _CLEARS = "cleared is not null and cleared & :mask <> 0 and accepted_at >= :since"
 _NOT_YET_OUT = "state in ('pending', 'waiting', 'held') and hold_id is null and stage in ('oic', 'crowdtwist')"
 STANDS = text(f"""
-    with known as (
-        select id, state, ended_at, decided_by from guard_hold
-        where kind = :kind and (ended_at is null or ended_at > now() - make_interval(secs => :window_s))
-        for key share
+    with holding as (
+        select id from guard_hold where kind = :kind and state = '{HoldState.HOLDING}' for key share
+    ), released as (
+        select state, ended_at from guard_hold
+        where kind = :kind and decided_by is not null
+          and (state = '{HoldState.RELEASING}'
+               or state = '{HoldState.RELEASED}' and ended_at > now() - make_interval(secs => :window_s))
     )
-    select max(id) filter (where state = '{HoldState.HOLDING}') as holding_id,
-           coalesce(bool_or(state = '{HoldState.RELEASING}'), false) as is_releasing,
-           greatest(now() - make_interval(secs => :window_s),
-                    max(ended_at) filter (where state = '{HoldState.RELEASED}' and decided_by is not null)) as since
-    from known
+    select (select max(id) from holding) as holding_id,
+           exists (select from released where state = '{HoldState.RELEASING}') as is_releasing,
+           greatest(now() - make_interval(secs => :window_s), (select max(ended_at) from released)) as since
 """)
-"""Find how a change is held, and since when it counts; until the end of the transaction it stays so."""
+"""Find how a change is held, and since when it counts; what holds it does so until the end of the transaction.
+
+One that is being discarded is not locked: whoever does that locks members, which an intake has locked by now.
+"""
 CHANGED = text(f"""
     select cleared, count(*) as members, count(*) filter (where not is_queued) as gone
     from (select distinct on (member_number) cleared, {_NOT_YET_OUT} as is_queued
@@ -125,7 +129,10 @@ OPEN = text("""
     returning id
 """)
 """Open a hold, unless there is one."""
-QUEUED_SINCE = text(f"select id from instance where {_CLEARS} and {_NOT_YET_OUT} order by id")
+QUEUED_SINCE = text(f"""
+    select id from instance where {_CLEARS} and {_NOT_YET_OUT} order by id for no key update skip locked
+""")
+"""Find what is queued of a change; who is locked is being sent, or overtaken by an event that is guarded itself."""
 HOLD = text(f"""
     with held as (
         update instance set state = 'held', hold_id = :hold

@@ -228,7 +228,10 @@ DISCARD = text(f"""
     ), gone as (
         update instance i set state = 'discarded', finished_at = now(), reason = :why
         from fate f where i.id = f.id and f.verdict = 'discard' and i.state in ({words(DISCARDED_FROM)})
-        returning i.id, i.stage
+        returning i.id, i.stage, i.member_number, i.cleared
+    ), shown as (
+        update member m set shown = m.shown | g.cleared
+        from gone g where g.cleared is not null and m.member_number = g.member_number and m.newest_id = g.id
     ), {drop_reports("select id from gone")}, noted as (
         insert into activity (instance_id, stage, state, what)
         select id, stage, 'discarded', cast(:line as text) from gone
@@ -242,7 +245,7 @@ DISCARD = text(f"""
     )
     select verdict, count(*) as total from fate group by verdict
 """)
-"""Discard instances of locked members, and note it in their job."""
+"""Discard instances of locked members, and note it in their job; their members keep what they would have cleared."""
 FAILED_AGAIN = """
     case when i.id is null then 'closed'
          when i.state = 'completed' then 'succeeded'

@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
 from producers.api.description import answered
 from producers.api.reads import LISTED, Reader, json_answer
 from producers.api.watching import PauseBody
-from producers.http.operating import body_of, described_body, operates
-from producers.http.request import Paged, ProblemError, described, invalid_parameter, ledger_of
+from producers.http.operating import Whole, body_of, described_body, operates
+from producers.http.request import INSTANT, Paged, ProblemError, described, invalid_parameter, ledger_of
 from producers.operations import incident_control
 from producers.operations.incident_control import (
     ACKNOWLEDGE,
@@ -101,8 +101,12 @@ def _answer_example(answer: str) -> dict[str, Any]:
     return {"changed": True, "answer": answer, "incident": _DETAIL}
 
 
-_Text = Annotated[str, Field(max_length=NOTE_MAX, json_schema_extra={"pattern": r"\S"})]
-_Instant = Annotated[str, Field(max_length=40, description=INSTANT_SAID)]
+_SAID: dict[str, JsonValue] = {"allOf": [{"pattern": r"\S"}, {"pattern": r"^[^\x00-\x09\x0b-\x1f\x7f-\x9f]*$"}]}
+_Text = Annotated[str, Field(max_length=NOTE_MAX, json_schema_extra=_SAID)]
+_WHY: dict[str, JsonValue] = {"allOf": [{"properties": {"reason": {"pattern": r"^[^\x00-\x1f\x7f-\x9f]*$"}}}]}
+_INSTANT = {**INSTANT, "maxLength": 40}
+_Instant = Annotated[str, Field(max_length=40), WithJsonSchema(_INSTANT)]
+_Stated = Annotated[str, Field(max_length=40), WithJsonSchema({**_INSTANT, "minLength": 1})]
 
 
 class NewNoteBody(BaseModel):
@@ -115,9 +119,17 @@ class NewNoteBody(BaseModel):
 
 
 class ChangedNoteBody(BaseModel):
-    """What of a note is changed."""
+    """What of a note is changed: its text, its instant, or both."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["text"], "properties": {"text": {"type": "string"}}},
+                {"required": ["at"], "properties": {"at": {"minLength": 1}}},
+            ]
+        },
+    )
 
     text: Annotated[_Text | None, Field(description="what it says now; null: as before")] = None
     at: Annotated[_Instant, Field(description=f"of when it is; empty: as before; {INSTANT_SAID}")] = ""
@@ -126,17 +138,17 @@ class ChangedNoteBody(BaseModel):
 class MergeBody(PauseBody):
     """Into which, and why."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_WHY)
 
-    into: Annotated[int, Field(ge=0, le=2**53 - 1, description="the incident that it becomes a part of")]
+    into: Annotated[int, Field(ge=0, le=2**53 - 1, description="the incident that it becomes a part of"), Whole]
 
 
 class SplitBody(PauseBody):
     """From when on, and why."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_WHY)
 
-    at: Annotated[_Instant, Field(description=f"what began then or later becomes one of its own; {INSTANT_SAID}")]
+    at: Annotated[_Stated, Field(description=f"what began then or later becomes one of its own; {INSTANT_SAID}")]
 
 
 @router.get(

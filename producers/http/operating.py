@@ -74,7 +74,7 @@ Id = Annotated[
         }
     ),
 ]
-_Whole = BeforeValidator(_whole)
+Whole = BeforeValidator(_whole)
 _Word = Annotated[str, WORD]
 _Instant = Annotated[str | None, WithJsonSchema({"anyOf": [INSTANT, {"type": "null"}]})]
 _StatedInstant = Annotated[str, WithJsonSchema({**INSTANT, "minLength": 1})]
@@ -134,13 +134,13 @@ class _Some(_Conditions):
 
     model_config = ConfigDict(json_schema_extra={"anyOf": [_is_given(row) for row in CONDITIONS]})
 
-    limit: Annotated[int, _Whole] = Field(SELECTION_MAX, ge=1, le=SELECTION_MAX, description="the newest so many")
+    limit: Annotated[int, Whole] = Field(SELECTION_MAX, ge=1, le=SELECTION_MAX, description="the newest so many")
 
 
 class _Any(_Conditions):
     """How many, beside the conditions."""
 
-    limit: Annotated[int | None, _Whole] = Field(
+    limit: Annotated[int | None, Whole] = Field(
         None, ge=1, le=RESENT_MAX, description="the newest so many; null: all that match"
     )
 
@@ -215,7 +215,7 @@ class RequeueBody(SelectionBody):
     """What is to be requeued, and how."""
 
     reason: Reason = Field("", description="required for more than one")
-    rate: Annotated[int | None, _Whole] = Field(
+    rate: Annotated[int | None, Whole] = Field(
         None, ge=1, le=_RATE_MAX, description="instances per minute; null: as fast as it goes"
     )
     from_start: bool = Field(default=False, description="map again with today's settings")
@@ -242,7 +242,7 @@ class ResendBody(BaseModel):
     acknowledged_until: _Instant = Field(None, description="what it acknowledged then or later it has for certain")
     filter: NarrowingBody | None = Field(None, description="of these only whose instances match; null: all")
     reason: Reason = Field("", description="required, unless it is a dry run")
-    rate: Annotated[int | None, _Whole] = Field(
+    rate: Annotated[int | None, Whole] = Field(
         None, ge=1, le=_RATE_MAX, description="members per minute; null: as fast as the budget allows"
     )
     recreate: bool = Field(
@@ -284,7 +284,7 @@ class RepairBody(BaseModel):
         None, description="of these members only, or whose newest instance matches; null: all"
     )
     reason: Reason = Field("", description="required, unless it is a dry run")
-    rate: Annotated[int | None, _Whole] = Field(
+    rate: Annotated[int | None, Whole] = Field(
         None, ge=1, le=_RATE_MAX, description="members per minute; null: as fast as it goes"
     )
     force: bool = Field(

@@ -113,7 +113,7 @@ def test_doctor_shows_a_table_on_a_terminal_and_a_line_for_each_finding_in_a_pip
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["isntances"], "Did you mean 'instances'?"),
+        (["isntances"], "Did you mean 'instances'"),
         (["dead-letter"], "Did you mean 'dead-letters'?"),
         (["instances", "--stat", "dead"], "--state"),
         (["instances", "--state", "lost"], "'discarded'"),

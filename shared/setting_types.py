@@ -29,6 +29,8 @@ HIDDEN = ConfigDict(hide_input_in_errors=True)
 """For every model of settings."""
 _ADDRESS = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[a-z0-9]([a-z0-9.-]*[a-z0-9])?", re.ASCII | re.IGNORECASE)
 _NAMED_ADDRESS = re.compile(rf"({_ADDRESS.pattern}|[\w .-]*<{_ADDRESS.pattern}>)", re.ASCII | re.IGNORECASE)
+_KEY_MIN = 24
+"""Characters; fewer could be tried one by one by whoever has recorded a signed body."""
 Role = Literal["producer", "viewer", "operator", "admin"]
 
 
@@ -67,6 +69,23 @@ def _tokens(value: object, check: ValidatorFunctionWrapHandler) -> dict[str, Tok
     return found
 
 
+def _signing_keys(value: object, check: ValidatorFunctionWrapHandler) -> dict[str, list[SecretStr]]:
+    found: dict[str, list[SecretStr]] | None
+    try:
+        found = check(value)
+    except ValidationError:
+        found = None
+    keys = [] if found is None else list(found.values())
+    is_whole = all(keys) and all(
+        _sendable(key.get_secret_value()) and len(key.get_secret_value()) >= _KEY_MIN for some in keys for key in some
+    )
+    if found is None or not is_whole:
+        raise ValueError(
+            f'must be {{"name": ["key"]}}, each key of {_KEY_MIN} characters at least, no blanks around it'
+        )
+    return found
+
+
 def _a_sender(value: str) -> str:
     if value and not _NAMED_ADDRESS.fullmatch(value):
         raise ValueError("must be an e-mail address, like membersync@example.org or membersync <it@example.org>")
@@ -98,6 +117,7 @@ LedgerUrl = Annotated[str | None, _read(canonical_ledger), Optional]
 BrokerUrl = Annotated[str | None, _read(canonical_broker), Optional]
 Secret = Annotated[SecretStr | None, AfterValidator(_a_secret), Optional]
 Tokens = Annotated[dict[str, Token], WrapValidator(_tokens)]
+SigningKeys = Annotated[dict[str, list[SecretStr]], WrapValidator(_signing_keys)]
 Sender = Annotated[str, AfterValidator(_a_sender)]
 Recipients = Annotated[str, AfterValidator(_recipients)]
 DriftClasses = Annotated[str, AfterValidator(_drift_classes)]

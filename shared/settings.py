@@ -35,6 +35,7 @@ from shared.setting_types import (
     PageUrl,
     Role,
     Secret,
+    SigningKeys,
     Token,
     Tokens,
     invalid,
@@ -161,6 +162,15 @@ class DispatcherSettings(BaseModel):
 class IntakeSettings(BaseModel):
     """What becomes of events that are not taken in."""
 
+    model_config = HIDDEN
+
+    signing_keys: SigningKeys = Field(
+        default_factory=dict,
+        description='JSON {"name": ["key"]}; who sends events as this name of TOKENS must sign them, see the runbook',
+    )
+    signed_within_s: float = Field(
+        300, gt=0, description="s; a signature that is older, or ahead of us by more, is none"
+    )
     refused_days: int = Field(30, ge=1, description="days that refused events are kept, masked")
 
 
@@ -308,6 +318,13 @@ class Settings(BaseSettings):
                 "MEMBERSYNC_CASES__HEAL_CYCLES needs a MEMBERSYNC_OIC__DEFAULT_EMAIL_DOMAIN that CrowdTwist takes: "
                 f"{flaws[0].rule}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _who_signs_has_a_token(self) -> "Settings":
+        known = {owner.name for owner in self.api.tokens.values()}
+        if nobody := sorted(self.intake.signing_keys.keys() - known):
+            raise ValueError(f"MEMBERSYNC_INTAKE__SIGNING_KEYS: no name of MEMBERSYNC_API__TOKENS: {', '.join(nobody)}")
         return self
 
     def connection(self, stage: Stage) -> Connection:

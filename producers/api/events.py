@@ -5,6 +5,7 @@ events go in with those of other requests, many by the thousand, each thousand o
 the middle may be sent again: what was taken in already is a duplicate then.
 """
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from producers.api import examples as example
 from producers.api.description import REQUEST_BODY, answered
 from producers.http.auth import Principal, Right, needs
 from producers.http.request import ProblemError, described, problem, read_limited, settings_of
+from producers.http.signatures import check
 from producers.intake.accept import NOT_GOOD, Delivery, IntakeRules, Receipt, Sender, accept, member_of, refuse_whole
 from producers.intake.formats import Position, TooManyEventsError, UnsupportedMediaTypeError, read_body
 from producers.intake.refused import BodyError
@@ -88,6 +90,8 @@ async def post_member_events(
         too_large = InvalidEventError("", error.detail)
         await anyio.to_thread.run_sync(_keep, ledger, too_large, sender)
         raise
+    if keys := settings.intake.signing_keys.get(who.name):
+        check(request.headers, body, keys, now_s=time.time(), within_s=settings.intake.signed_within_s)
     forced_by = (who.name, who.role) if who.may(Right.OPERATE) else None
     rules = IntakeRules.of(settings, lane, forced_by=forced_by)
 

@@ -36,6 +36,7 @@ CODES: dict[str, tuple[int, str]] = {
     "unreadable_body": (400, "the body is not what its media type says"),
     "unreadable_request": (400, "the request is not HTTP/1.1"),
     "unauthorised": (401, "no token, or one that is not known"),
+    "bad_signature": (401, "the sender must sign its body, and this is not signed by its key, or not just now"),
     "forbidden": (403, "the token's role may not do this"),
     "forbidden_host": (403, "without tokens, only loopback names of this machine are answered"),
     "forbidden_origin": (403, "without tokens, the page of another site is not answered"),

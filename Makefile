@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint check audit sbom bench profile chaos lock clean
+.PHONY: help setup demo up test lint check audit sbom bench profile chaos hosts lock clean
 PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
@@ -55,6 +55,9 @@ profile: .venv/.bench ## a flame graph of worker, dispatcher and api under load,
 
 chaos: setup ## the product under everything that can break, judged by the journals outside; SECONDS=600 SEED=…
 	@$(BIN)/python -m tests.chaos.suite --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
+
+hosts: setup ## the product on several hosts, whose network is cut, slow and lossy; SECONDS=120 SEED=…; needs root
+	@$(BIN)/python -m tests.chaos.suite.several_hosts --seconds $(or $(SECONDS),120) $(if $(SEED),--seed $(SEED))
 
 lock: setup ## rewrite the locks in deploy/ from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \

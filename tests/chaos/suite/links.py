@@ -1,11 +1,13 @@
 """Wires between the product and what it talks to, that can be slow, silent, cut, or show a stranger's certificate."""
 
 import asyncio
+import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
+from types import MappingProxyType
 
 _PIECE_BYTES = 65_536
 _TESTS = Path(__file__).parents[2]
@@ -31,11 +33,12 @@ class Link:
         self._sounds = asyncio.Event()
         self._sounds.set()
 
-    async def listen(self) -> None:
-        """Take connections on any free port."""
+    async def listen(self, on: socket.socket | None = None) -> None:
+        """Take connections *on* a socket, or on any free port of this machine."""
         if self._tls is not None:
             self._tls.load_cert_chain(OURS)
-        self._server = await asyncio.start_server(self._take, "127.0.0.1", 0, ssl=self._tls)
+        on = on or socket.create_server(("127.0.0.1", 0))
+        self._server = await asyncio.start_server(self._take, sock=on, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     def be_silent(self, *, silent: bool) -> None:
@@ -99,15 +102,23 @@ class Link:
 
 
 @contextmanager
-def links(targets: dict[str, tuple[str, int]], *, tls: frozenset[str]) -> Iterator[dict[str, Link]]:
-    """Give a wire to each of *targets* while the block runs; those in *tls* are spoken to in TLS."""
+def links(
+    targets: Mapping[str, tuple[str, int]],
+    *,
+    tls: frozenset[str] = frozenset(),
+    listeners: Mapping[str, socket.socket] = MappingProxyType({}),
+) -> Iterator[dict[str, Link]]:
+    """Give a wire to each of *targets* while the block runs; those in *tls* are spoken to in TLS.
+
+    Those in *listeners* take connections there, perhaps on another host.
+    """
     loop = asyncio.new_event_loop()
     thread = Thread(target=loop.run_forever, name="links", daemon=True)
     thread.start()
     wires = {name: Link(loop, target, tls=name in tls) for name, target in targets.items()}
     try:
-        for wire in wires.values():
-            asyncio.run_coroutine_threadsafe(wire.listen(), loop).result(10)
+        for name, wire in wires.items():
+            asyncio.run_coroutine_threadsafe(wire.listen(listeners.get(name)), loop).result(10)
         yield wires
     finally:
         for wire in wires.values():

@@ -19,6 +19,7 @@ from deploy.local.programs import ServerError
 from deploy.local.scene_downtime import OUTAGE_S, oic, outage
 from deploy.local.scene_drift import drift
 from deploy.local.scene_guard import guard
+from deploy.local.scene_incident import incident
 from deploy.local.stack import StoppedError, complain, print_event, running_stack, say, say_ready
 from deploy.local.supervisor import ProcessError, Stop, stop_signals
 from shared.hosts import PortError
@@ -179,6 +180,7 @@ SCENES: Mapping[str, Scene] = {
     ),
     "drift": drift(),
     "guard": guard(),
+    "incident": incident(),
 }
 
 

@@ -16,7 +16,7 @@ seconds since then.
 | ended          | of them, how many have ended; a dead letter has, until it is sent again                      |
 | began, ended s | from its acceptance, or the incident's beginning if that is later, to its end: a stale member |
 | statuses told  | how often Siebel was written for one of them, a failure or an outcome                        |
-| wasted calls   | calls of attempts and probes that failed in a span, whoever made them                        |
+| wasted calls   | calls that failed, of attempts and probes in a span; tests of the connection are none        |
 | late from, to  | when the first of them began to be late, when the last one was told                          |
 """
 
@@ -183,8 +183,14 @@ _SHARES = f"""
          lateral (select id, accepted_at from instance where id = t.instance_id) as n
     where s.touched_at is not null
 """
+# The last call of an attempt that failed is the one that did; an answer to one before it was none in vain.
 _WASTED = f"""
-    select coalesce(sum(json_array_length(coalesce(a.calls_json, cast(a.calls as json)))), 0)
+    select coalesce(sum((
+        select count(*)
+        from json_array_elements(coalesce(a.calls_json, cast(a.calls as json))) with ordinality as c (call, place)
+        where c.place = json_array_length(coalesce(a.calls_json, cast(a.calls as json)))
+           or coalesce(cast(c.call->>'http_status' as int), 599) in (401, 403, 407, 408, 429)
+           or coalesce(cast(c.call->>'http_status' as int), 599) >= 500)), 0)
     from activity a
     where a.at >= :since and a.at < :until and a.code is not null and exists (
         select from spans s

@@ -39,6 +39,7 @@ def played(scene: str) -> Iterator[subprocess.Popen[str]]:
         (f"oic({OUTAGE_S})", 9),
         ("'dead-letter'", 7),
         ("'guard'", 9),
+        ("'incident'", 7),
     ],  # "overtaken" is played in test_demo, where it is kept
 )
 def test_every_promise_of_a_scene_is_kept(scene: str, promises: int) -> None:

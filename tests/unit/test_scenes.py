@@ -13,7 +13,7 @@ BY_DEFAULT = dict(variables(Settings.model_construct()))
 
 
 def test_the_scenes_are_there() -> None:
-    assert list(SCENES) == ["outage", "oic", "dead-letter", "overtaken", "drift", "guard"]
+    assert list(SCENES) == ["outage", "oic", "dead-letter", "overtaken", "drift", "guard", "incident"]
 
 
 def test_what_a_process_is_handed_is_read_as_it_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint check audit sbom bench profile chaos hosts lock clean
+.PHONY: help setup demo up test lint check audit sbom bench profile chaos chaos-mutants hosts lock clean
 PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
@@ -58,6 +58,9 @@ chaos: setup ## the product under everything that can break, judged by the journ
 
 hosts: setup ## the product on several hosts, whose network is cut, slow and lossy; SECONDS=120 SEED=…; needs root
 	@$(BIN)/python -m tests.chaos.suite.several_hosts --seconds $(or $(SECONDS),120) $(if $(SEED),--seed $(SEED))
+
+chaos-mutants: setup ## break the product on purpose, one way after the other: does the suite notice each?
+	@$(BIN)/python -m tests.chaos.suite.mutants
 
 lock: setup ## rewrite the locks in deploy/ from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \

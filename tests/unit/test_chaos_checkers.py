@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from tests.chaos.suite.broken import MUTANTS, Mutant
 from tests.chaos.suite.faults import KINDS, WITH_UP, schedule
 from tests.chaos.suite.feed import Accepted, Author, Sent
 from tests.chaos.suite.outside import Findings, Outside, check, longest_recovery_s
+from tests.chaos.suite.scenarios import SCENARIOS
 from tests.chaos.suite.stand import LONG, SHORT
 
 NUMBER = "M-1"
@@ -99,3 +101,13 @@ def test_a_schedule_is_that_of_its_seed_and_leaves_no_kind_out() -> None:
     assert schedule(7, 60, SHORT) == schedule(7, 60, SHORT) != schedule(8, 60, SHORT)
     assert {one.kind for one in schedule(7, 900, LONG, WITH_UP)} == WITH_UP.keys() > KINDS.keys()
     assert Author(3, 9).batch(40) != Author(4, 9).batch(40)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_mutant_breaks_what_is_there_and_has_a_scenario_that_shows_it(mutant: Mutant) -> None:
+    sources = {edit.path: edit.path.read_text(encoding="utf-8") for edit in mutant.edits}
+    for edit in mutant.edits:
+        sources[edit.path] = edit.applied(sources[edit.path])
+    for path, source in sources.items():
+        compile(source, str(path), "exec")
+    assert mutant.scenario in SCENARIOS

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from shared.ledger.checkup import migrate
 from tests.chaos.suite.faults import KINDS, WITH_UP, schedule
-from tests.chaos.suite.house import ROOT, ForkedHouse, UpHouse
+from tests.chaos.suite.house import ROOT, ForkedHouse, UpHouse, forked_bare
 from tests.chaos.suite.run import Run, everything, say
 from tests.chaos.suite.stand import LONG, SHORT, stand
 
@@ -26,6 +26,7 @@ _SHOWN = 40
 def main() -> int:
     """Run, print, write; return the exit status."""
     options = _options()
+    forked_bare()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     seed = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed
     pace = SHORT if options.short else LONG

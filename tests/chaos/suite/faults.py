@@ -27,7 +27,7 @@ _ANOTHER = {
     "siebel": {"items": {"Id": "1-ELSE", "CT Sync Status": "Success"}},
     "oic": {"instanceId": "another", "user": {"third_party_id": "somebody-else", "first_name": "Else"}},
 }
-_GATEWAY = {"error": "Bad Request", "message": "The route is not configured for this host"}
+GATEWAY = {"error": "Bad Request", "message": "The route is not configured for this host"}
 CONNECTIONS = 120
 
 
@@ -291,7 +291,7 @@ _OF_SYSTEMS: Mapping[str, Mapping[str, object]] = {
     "shows_html": {"kind": "html"},
     "talks_garbage": {"kind": "garbage"},
     "of_wrong_length": {"kind": "wrong_length"},
-    "behind_a_gateway": {"kind": "status", "status": 400, "body": _GATEWAY},
+    "behind_a_gateway": {"kind": "status", "status": 400, "body": GATEWAY},
     "slow": {"kind": "slow", "seconds": 0.4},
 }
 

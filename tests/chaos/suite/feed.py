@@ -59,7 +59,7 @@ class Author:
     """Writes events, the same ones for the same seed."""
 
     def __init__(self, seed: int, members: int, prefix: str = "M") -> None:
-        self._dice = dice_of("feed", seed)
+        self.chance = dice_of("feed", seed)
         self._names = [f"{prefix}-{at}" for at in range(members)]
         self._seed = seed
         self._versions: dict[str, int] = {}
@@ -91,7 +91,7 @@ class Author:
             "event_id": f"{self._seed}-{number}-{version}",
             "operation": "delete" if what == "delete" else "enroll" if version == 1 else "update",
             "occurred_at": (self._began + timedelta(seconds=version)).isoformat(),
-            "lane": self._dice.choice(["live", "live", "bulk"]),
+            "lane": self.chance.choice(["live", "live", "bulk"]),
             "member": member,
         }
         if hash_of(number) % 2:
@@ -104,9 +104,9 @@ class Author:
         found = [sent for turn, sent in self._later if turn <= self._turn]
         self._later = [(turn, sent) for turn, sent in self._later if turn > self._turn]
         while len(found) < size:
-            number = self._dice.choice(self._names)
+            number = self.chance.choice(self._names)
             mark = self._marks.get(number)
-            chance = self._dice.random()
+            chance = self.chance.random()
             if mark is None or (chance < 0.68 and mark != DELETED):
                 found.append(self.write(number))
             elif mark == DELETED:  # who comes back is enrolled anew
@@ -117,13 +117,13 @@ class Author:
             elif chance < 0.84:
                 some = [self.write(number) for _ in range(3)]
                 found.append(some.pop())  # the newest first, the others afterwards
-                self._later += [(self._turn + self._dice.randint(1, 6), one) for one in some]
+                self._later += [(self._turn + self.chance.randint(1, 6), one) for one in some]
             elif chance < 0.88:
-                found.append(self.write(number, what=self._dice.choice(["unmappable", "refused"])))
+                found.append(self.write(number, what=self.chance.choice(["unmappable", "refused"])))
             elif chance < 0.91:
                 found.append(self.write(number, what="delete"))
             elif self._past:
-                found.append(self._dice.choice(self._past))
+                found.append(self.chance.choice(self._past))
         self._past = (self._past + found)[-400:]
         return found
 
@@ -134,7 +134,7 @@ class Author:
 
     def malformed(self) -> object:
         """Write something that nobody can take."""
-        return self._dice.choice([{"operation": "update"}, 7, {"operation": "x", "member": {}}, {"member": None}])
+        return self.chance.choice([{"operation": "update"}, 7, {"operation": "x", "member": {}}, {"member": None}])
 
 
 def _fields(sent: Sent) -> tuple[str, str, int, str, bool]:

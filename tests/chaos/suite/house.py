@@ -152,6 +152,12 @@ class ForkedHouse:
                 life.kill_group()
 
 
+def forked_bare() -> None:
+    """Keep what is forked from importing the main program anew, as `multiprocessing` has it: that is all of this."""
+    main = vars(sys.modules["__main__"])
+    main["__spec__"] = main["__file__"] = None
+
+
 def signalled(pids: Sequence[int], number: signal.Signals) -> None:
     """Send a signal to whoever of *pids* is still there."""
     for pid in pids:

@@ -100,8 +100,10 @@ class Run:
         verdict = Verdict(self.seed)
         for system in SYSTEMS:
             self.at.control.set(system, journal=True, latency_jitter_ms=20)
+        started = time.monotonic()
         with house as self.at.house:
             self._wait_until_ready()
+            self.say(f"ready after {time.monotonic() - started:.1f} s")
             producers = Producers(self.at.api_url)
             with producers.at_work():
                 with ThreadPoolExecutor(_AT_ONCE) as faults:

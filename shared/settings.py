@@ -174,6 +174,20 @@ class IntakeSettings(BaseModel):
     refused_days: int = Field(30, ge=1, description="days that refused events are kept, masked")
 
 
+class RetentionSettings(BaseModel):
+    """How long what has people in it is kept, where it is to go before its instance."""
+
+    model_config = HIDDEN
+
+    events_days: int = Field(
+        0, ge=0, description="days that contents of ended events are kept, but each member's newest; 0: as the instance"
+    )
+    calls_days: int = Field(
+        0, ge=0, description="days that requests and responses of ended instances are kept; 0: as the instance"
+    )
+    audit_days: int = Field(0, ge=0, description="days that what operators did is kept; 0: for good")
+
+
 class WorkerSettings(BaseModel):
     """The Celery workers."""
 
@@ -293,6 +307,7 @@ class Settings(BaseSettings):
     flower: FlowerSettings = Field(default_factory=FlowerSettings)
     dispatcher: DispatcherSettings = Field(default_factory=DispatcherSettings)
     intake: IntakeSettings = Field(default_factory=IntakeSettings)
+    retention: RetentionSettings = Field(default_factory=RetentionSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     guard: GuardSettings = Field(default_factory=GuardSettings)
     incidents: IncidentsSettings = Field(default_factory=IncidentsSettings)

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from producers.dispatch.beside import keep_turning
 from shared.budgets import pace_terms
-from shared.ledger import forecasts, incident_counts, incident_reads, incidents, refusals, silence, tallies
+from shared.ledger import forecasts, incident_counts, incident_reads, incidents, refusals, retention, silence, tallies
 from shared.ledger.engine import engine, transaction
 from shared.ledger.jobs import read_job
 from shared.settings import Settings
@@ -42,6 +42,8 @@ class Bookkeeper:
         self._silence_rules = settings.guard.silence_rules
         self._silence_at = 0.0
         self._prune_at = 0.0
+        self._retention = settings.retention
+        self._retain_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Count until *stop*; a ledger that is away is waited for, and nothing is missed by it."""
@@ -52,6 +54,7 @@ class Bookkeeper:
             self.turn_forecasts()
             self._note_silence()
             self._prune()
+            self.prune_people()
             return has_more
 
         keep_turning(turn, stop, _EVERY_S, "nothing is counted")
@@ -93,6 +96,17 @@ class Bookkeeper:
         self._silence_at = time.monotonic() + _SILENCE_EVERY_S
         with transaction(self._ledger) as tx:
             silence.note(tx, self._silence_rules)
+
+    def prune_people(self) -> None:
+        """Delete a piece of what is kept too long; the next in a second if there is more, else in an hour."""
+        if time.monotonic() < self._retain_at:
+            return
+        with transaction(self._ledger) as tx:
+            of = self._retention
+            has_more = retention.turn(
+                tx, events_days=of.events_days, calls_days=of.calls_days, audit_days=of.audit_days
+            )
+        self._retain_at = 0.0 if has_more else time.monotonic() + _PRUNE_EVERY_S
 
     def _prune(self) -> None:
         if time.monotonic() < self._prune_at:

@@ -12,7 +12,17 @@ from producers.operations import hold_advice
 from producers.operations.reconcile import runs
 from producers.operations.verdict import MAIL_LATE_S, Verdict, standing, unseen
 from shared.errors import LedgerError
-from shared.ledger import case_facts, checkup, guards, heartbeats, incident_reads, mail, reconciliations, silence
+from shared.ledger import (
+    case_facts,
+    checkup,
+    guards,
+    heartbeats,
+    incident_reads,
+    mail,
+    reconciliations,
+    retention,
+    silence,
+)
 from shared.ledger.case_facts import Parked
 from shared.ledger.checkup import Idle
 from shared.ledger.reconciliations import Watched
@@ -24,6 +34,7 @@ from shared.settings import Settings
 DISPATCHER, PROCESSES, LEASES, DUE, JOBS = "dispatcher", "worker processes", "leases", "due instances", "jobs"
 RECONCILED = "reconciliation"
 SHUT, STRAYS, MAIL, DISK, GUARDS = "members that are shut", "stray messages", "mail", "disk", "guards"
+KEPT = "what is kept"
 CASES, INCIDENTS = "open cases", "incidents"
 SILENCE = "silence"
 OVERDUE_S = 60.0
@@ -311,6 +322,37 @@ def look_at_mail(subject: Subject) -> list[Finding]:
     why = "nobody is told that a connection is down or that there are new dead letters"
     remedy = "correct MEMBERSYNC_MAIL__… and see that a dispatcher runs; what waits is then sent by itself"
     return [warn(MAIL, looked_at, f"{what}{cause}", why, remedy)]
+
+
+def look_at_kept(subject: Subject) -> list[Finding]:
+    """Say how old the oldest of each kind is, and whether what is too old goes."""
+    days, of = subject.of.dispatcher.retention_days, subject.of
+    kept_days = {
+        "instances": days,
+        "activity": 0,  # of dead letters it stays with them
+        "jobs": days,
+        "mail": days,
+        "refused events": of.intake.refused_days,
+        "audit": of.retention.audit_days,
+    }
+    with subject.reading() as tx:
+        found = [one for one in retention.oldest(tx) if one.at is not None]
+    if not found:
+        return [ok(KEPT, "the oldest of each kind", "nothing yet")]
+    said = ", ".join(f"{one.kind} {one.age_days:.0f} d{_of_days(kept_days.get(one.kind, 0))}" for one in found)
+    late = [one.kind for one in found if 0 < kept_days.get(one.kind, 0) < one.age_days - _PRUNED_LATE_DAYS]
+    if not late:
+        return [ok(KEPT, "the oldest of each kind", said)]
+    why = "people are kept for longer than was promised, and the ledger grows"
+    remedy = "see that a dispatcher runs: it deletes what is too old, piece by piece; its log says why it could not"
+    return [warn(KEPT, "the oldest of each kind", f"{', '.join(late)} should be gone: {said}", why, remedy)]
+
+
+def _of_days(days: int) -> str:
+    return f" of {days}" if days else ""
+
+
+_PRUNED_LATE_DAYS = 2.0
 
 
 def look_at_disk(subject: Subject) -> list[Finding]:

@@ -82,7 +82,6 @@ def test_a_window_is_planned_and_a_mass_change_is_discarded_by_two_on_a_phone(
         page.get_by_role("button", name="Approve").click()
         expect(page.get_by_role("status")).to_contain_text("nothing of it is sent, nobody is told")
         page.goto(f"{url}/connections")
-        page.get_by_text("Plan a window").click()
         assert_reads_well(page, "maintenance-phone")
         page.get_by_label("Connection").select_option("crowdtwist")
         page.get_by_label("From").fill("+2h")

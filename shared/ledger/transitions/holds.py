@@ -19,7 +19,7 @@ from shared.ledger.engine import wake
 from shared.ledger.guards import FLOOD, HoldState, held_members
 from shared.ledger.jobs import Action, JobState, Kind, record
 from shared.ledger.transitions import requeues
-from shared.ledger.transitions.member_queue import LOCK_MEMBERS, drop_reports
+from shared.ledger.transitions.member_queue import drop_reports
 from shared.ledger.transitions.requeues import SELECTION_MAX, Order
 from shared.lifecycle.floods import FloodRules
 
@@ -127,11 +127,11 @@ def _follow(tx: Connection, row: Row[Any], rules: FloodRules) -> None:
 
 def _tell(tx: Connection, row: Row[Any]) -> bool:
     """Have the next chunk of a condemned hold told, or dropped."""
-    ids = held_members(tx, row.id, limit=_CHUNK)
+    ids = list(tx.execute(LOCK_HELD, {"id": row.id, "limit": _CHUNK}).scalars())
     if not ids:
-        tx.execute(MOVE, _moved(row, HoldState.DISCARDED))
+        if not held_members(tx, row.id, limit=1):
+            tx.execute(MOVE, _moved(row, HoldState.DISCARDED))
         return False
-    tx.execute(LOCK_MEMBERS, {"numbers": list(tx.execute(MEMBERS, {"ids": ids}).scalars())})
     if row.kind == FLOOD:
         what = f"condemned by {row.decided_by}, guard {row.id}: {row.reason}"
         tx.execute(TELL, {"ids": ids, "hold": row.id, "what": what})
@@ -185,7 +185,11 @@ MOVE = text("""
     where id = :id
 """)
 """Move a locked hold on."""
-MEMBERS = text("select member_number from instance where id = any(cast(:ids as bigint[]))")
+LOCK_HELD = text("""
+    select i.id from instance i join member m using (member_number)
+    where i.state = 'held' and i.hold_id = :id order by i.id limit :limit for update of i, m skip locked
+""")
+"""Lock instances of a hold, and their members; whom an intake has locked comes later, for it may wait for a hold."""
 TELL = text("""
     with told as (
         update instance

@@ -47,7 +47,9 @@ def _opened(tx: Connection, change: Change, since: datetime, rules: ChangeRules)
     """Open a hold if so many members are changed since then that it is a mass change; return it."""
     rows = tx.execute(CHANGED, {"mask": change.mask, "since": since}).all()
     members, gone = sum(row.members for row in rows), sum(row.gone for row in rows)
-    before = members if change is Change.DEACTIVATION else 0  # who is deactivated counts as active no more
+    before = 0
+    if change is Change.DEACTIVATION:  # who is deactivated counts as active no more, unless that was discarded
+        before = members - sum(row.discarded for row in rows)
     if not is_mass(change, members, 0, rules):
         return None
     if not is_mass(change, members, _size(tx, _SIZE_KEPT_S) + before, rules):
@@ -104,8 +106,9 @@ STANDS = text(f"""
 One that is being discarded is not locked: whoever does that locks members, which an intake has locked by now.
 """
 CHANGED = text(f"""
-    select cleared, count(*) as members, count(*) filter (where not is_queued) as gone
-    from (select distinct on (member_number) cleared, {_NOT_YET_OUT} as is_queued
+    select cleared, count(*) as members, count(*) filter (where not is_queued and not is_discarded) as gone,
+           count(*) filter (where is_discarded) as discarded
+    from (select distinct on (member_number) cleared, {_NOT_YET_OUT} as is_queued, state = 'discarded' as is_discarded
           from instance
           where {_CLEARS} and state <> 'superseded' and (state <> 'discarded' or hold_id is not null)
           order by member_number, id desc) as newest

@@ -59,6 +59,9 @@ chaos: setup ## the product under everything that can break, judged by the journ
 hosts: setup ## the product on several hosts, whose network is cut, slow and lossy; SECONDS=120 SEED=…; needs root
 	@$(BIN)/python -m tests.chaos.suite.several_hosts --seconds $(or $(SECONDS),120) $(if $(SEED),--seed $(SEED))
 
+soak: setup ## whether anything grows under a steady load; MINUTES=30
+	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30)
+
 chaos-mutants: setup ## break the product on purpose, one way after the other: does the suite notice each?
 	@$(BIN)/python -m tests.chaos.suite.mutants
 

@@ -9,13 +9,28 @@ lock on the bookmark lets one count at a time, and whoever comes next reads on w
 import threading
 import time
 from datetime import timedelta
+from importlib.metadata import version
 
 from producers.dispatch.beside import keep_turning
 from shared.budgets import pace_terms
-from shared.ledger import forecasts, incident_counts, incident_reads, incidents, refusals, retention, silence, tallies
+from shared.ledger import (
+    forecasts,
+    incident_counts,
+    incident_reads,
+    incidents,
+    marks,
+    refusals,
+    retention,
+    silence,
+    tallies,
+)
 from shared.ledger.engine import engine, transaction
 from shared.ledger.jobs import read_job
+from shared.logs import logger
 from shared.settings import Settings
+from shared.shown_settings import shown
+
+log = logger(__name__)
 
 _EVERY_S = 1.0
 _PIECE = timedelta(minutes=1)
@@ -44,11 +59,14 @@ class Bookkeeper:
         self._prune_at = 0.0
         self._retention = settings.retention
         self._retain_at = 0.0
+        self._settings = settings
+        self._is_marked = False
 
     def run(self, stop: threading.Event) -> None:
         """Count until *stop*; a ledger that is away is waited for, and nothing is missed by it."""
 
         def turn() -> bool:
+            self._mark()
             has_more = self.turn()
             has_more |= self.turn_incidents()
             self.turn_forecasts()
@@ -107,6 +125,15 @@ class Bookkeeper:
                 tx, events_days=of.events_days, calls_days=of.calls_days, audit_days=of.audit_days
             )
         self._retain_at = 0.0 if has_more else time.monotonic() + _PRUNE_EVERY_S
+
+    def _mark(self) -> None:
+        """Mark, once, what is another version or another setting than before."""
+        if self._is_marked:
+            return
+        with transaction(self._ledger) as tx:
+            for what in marks.begun(tx, version("membersync"), shown(self._settings)):
+                log.info("changed", what=what)
+        self._is_marked = True
 
     def _prune(self) -> None:
         if time.monotonic() < self._prune_at:

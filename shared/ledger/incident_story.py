@@ -7,6 +7,7 @@
 | `held`                         | the tallies: how many of its stages were held in a minute or hour |
 | `job`                          | jobs that began or ended meanwhile                                |
 | `operator`                     | the audit, but who was shown whom                                 |
+| `deploy` `setting`             | what whoever began to dispatch said that it is, and how it is set |
 | `note` `acknowledged` `merged` `split` | what people did to the incident itself                    |
 
 All but the last row is frozen with the incident.  Merging and splitting move spans; what was counted is counted anew,
@@ -64,7 +65,7 @@ def happened(tx: Connection, incident_id: int) -> list[TimeLine]:
     of = tx.execute(_OF, {"id": incident_id}).one()
     span = {"id": incident_id, "since": of.from_at, "until": of.until, "limit": _LINES_MAX + 1}
     lines = []
-    for statement in (_CHANGES, _PROBES, _JOBS, _ACTIONS):
+    for statement in (_CHANGES, _PROBES, _JOBS, _ACTIONS, _MARKS):
         rows = tx.execute(statement, span).all()
         lines += [TimeLine(row.at, row.kind, mask_text(row.what), row.who, row.stage) for row in rows[:_LINES_MAX]]
         if len(rows) > _LINES_MAX:
@@ -186,6 +187,9 @@ _ACTIONS = text(f"""
            what || coalesce(': ' || reason, '') || ' (' || answer || ')' as what
     from operator_action
     where {_WITHIN} and what <> 'unmask' and what !~ 'incident' order by at, id limit :limit
+""")
+_MARKS = text(f"""
+    select at, kind, null as who, null as stage, what from mark where {_WITHIN} order by at, id limit :limit
 """)
 _ADD = text("""
     insert into incident_event (incident_id, kind, who, what, at)

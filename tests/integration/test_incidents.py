@@ -1,6 +1,7 @@
 """An outage is one object: opened with the breaker, however often it flaps, with whom it affected and what it cost."""
 
 from datetime import timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -10,12 +11,14 @@ from producers.cli.command import DONE, IMPOSSIBLE, NOTHING
 from producers.doctor import work
 from producers.doctor.check import Level, Subject
 from producers.mail.mailer import Mailer
+from shared.ledger import incident_story, marks
 from shared.ledger.engine import transaction
 from shared.ledger.filters import Filter
 from shared.ledger.transitions import outages
 from shared.ledger.views import instances
 from shared.pipeline import Stage
-from shared.settings import IncidentsSettings, Settings
+from shared.settings import CrowdTwistSettings, IncidentsSettings, Settings
+from shared.shown_settings import shown
 from tests.console import post, said
 from tests.flooding import numbers
 from tests.outages import Outage
@@ -358,3 +361,25 @@ def test_metric_doctor_and_verdict_say_what_goes_on(outage: Outage, client: http
     verdict = work.verdict_on(subject)
     assert "Many end at CrowdTwist for one cause since" in verdict.sentence
     assert "see `membersync incidents 2`" in verdict.sentence
+
+
+def test_a_deployment_and_a_changed_setting_are_marked_on_its_time_line(outage: Outage) -> None:
+    def begins(**changes: Any) -> list[str]:  # noqa: ANN401  # settings as they are written
+        settings = outage.settings.model_copy(update=changes)
+        with transaction(outage.ledger) as tx:
+            return marks.begun(tx, changes.get("release", "1"), shown(settings))
+
+    assert begins() == []
+    outage.begins()
+    patient = CrowdTwistSettings(timeout_s=45, api_key="a-secret", base_url="https://api.example.org")
+    assert begins(crowdtwist=patient) == [
+        "MEMBERSYNC_CROWDTWIST__BASE_URL: not there became https://api.example.org",
+        "MEMBERSYNC_CROWDTWIST__TIMEOUT_S: 30 became 45",
+    ]
+    assert begins(crowdtwist=patient) == [], "another dispatcher that is set alike"
+    assert begins(crowdtwist=patient, release="2") == ["version 1 became version 2"]
+    with transaction(outage.ledger) as tx:
+        line = incident_story.time_line(tx, 1)
+    assert [one.kind for one in line] == ["down", "setting", "setting", "deploy"]
+    (kept,) = outage.road.sql("select settings::text from installation")
+    assert not [word for word in ("a-secret", "LEDGER_URL", "API_KEY", "PASSWORD", "API__TOKENS") if word in kept]

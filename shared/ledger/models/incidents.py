@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.ledger.incidents import EventKind, IncidentState
+from shared.ledger.marks import MarkKind
 from shared.ledger.models.pipeline import INSTANT, Base, one_of
 from shared.lifecycle.incidents import IncidentKind
 from shared.pipeline import STAGES
@@ -124,3 +125,25 @@ class CauseCount(Base):
     code: Mapped[str] = mapped_column(Text, primary_key=True)
     at: Mapped[datetime] = mapped_column(INSTANT, primary_key=True)
     count: Mapped[int] = mapped_column(BigInteger)
+
+
+class Installation(Base):
+    """What dispatches, and how it is set, as whoever began last said."""
+
+    __tablename__ = "installation"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    version: Mapped[str] = mapped_column(Text)
+    settings: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
+class Mark(Base):
+    """A new version, or a setting that changed; only ever added."""
+
+    __tablename__ = "mark"
+    __table_args__ = (CheckConstraint(one_of("kind", tuple(MarkKind)), "mark_kind"), Index("mark_at", "at"))
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    at: Mapped[datetime] = mapped_column(INSTANT, server_default=text("now()"))
+    kind: Mapped[str] = mapped_column(Text)
+    what: Mapped[str] = mapped_column(Text)

@@ -47,10 +47,9 @@ class Receipt:
     reason: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
 class Unnamed(Receipt):
     """The answer to an event of which not even the Member Number is to be kept."""
-
-    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)

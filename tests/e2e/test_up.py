@@ -16,14 +16,17 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+import redis
 
 from deploy.local.programs import free_port, inherited_environment
 from deploy.sandbox.server import SandboxControl
+from shared.ledger.engine import engine
 from shared.pipeline import Lane
 from tests.forked import run_to_end
 from tests.network import port_of_v6
 from tests.proxying import proxied
 from tests.terminal import started
+from tests.whole_person import columns, dump
 
 READY_WITHIN_S = 90.0
 
@@ -108,7 +111,7 @@ def stacks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Up, Up]]:
         yield first, second
 
 
-def send(one: Up, event_id: str, number: str, first_name: str) -> dict[str, Any]:
+def send(one: Up, event_id: str, number: str, first_name: str, *, status: int = 202) -> dict[str, Any]:
     event = {
         "event_id": event_id,
         "operation": "enroll",
@@ -124,7 +127,7 @@ def send(one: Up, event_id: str, number: str, first_name: str) -> dict[str, Any]
         },
     }
     answer = httpx.post(f"{one.url('api')}/v1/member-events", json=event, trust_env=False)
-    assert answer.status_code == 202, answer.text
+    assert answer.status_code == status, answer.text
     return dict(answer.json()["results"][0])
 
 
@@ -170,6 +173,32 @@ def test_an_event_goes_all_the_way_in_its_own_stack_and_not_in_the_other(stacks:
         user = arrived(one, "7-1")
         assert user is not None
         assert user["first_name"] == name
+
+
+def test_who_is_forgotten_is_in_no_dump_log_broker_or_file_of_its_stack(stacks: tuple[Up, Up]) -> None:
+    one, _ = stacks
+    send(one, "forget-1", "forget-7700", "Zoraida")
+    assert eventually(lambda: arrived(one, "forget-7700"))
+    address = f"{one.url('api')}/v1/members/forget-7700/forget"
+
+    def forgotten() -> bool:  # the call that tells Siebel may still be out
+        return httpx.post(address, json={"reason": "asked for"}, trust_env=False).status_code == 200
+
+    assert eventually(forgotten)
+    assert send(one, "forget-1", "forget-7700", "Zoraida", status=422)["outcome"] == "refused"
+    ledger = engine(one.stack()["ledger_url"])
+    held = {"ledger": str(dump(ledger, columns(ledger))), "log": "\n".join(one.lines)}
+    ledger.dispose()
+    with redis.Redis.from_url(one.stack()["broker_url"]) as broker:
+        broker.bgrewriteaof()  # as the runbook says: what passed through stays in its file until then
+        busy = ("aof_rewrite_in_progress", "aof_rewrite_scheduled")
+        assert eventually(lambda: not any(broker.info("persistence")[name] for name in busy))
+        held |= {f"broker {key!r}": str(broker.dump(key)) for key in broker.scan_iter()}
+    for path in one.home.rglob("*"):  # what the pages of the ledger's tables still hold is its own affair
+        if path.is_file() and "postgres" not in path.relative_to(one.home).parts[0]:
+            held[str(path)] = path.read_bytes().decode(errors="replace")
+    assert len(held) > 3
+    assert {name: word for name, said in held.items() for word in ("Zoraida", "forget-7700") if word in said} == {}
 
 
 @pytest.mark.parametrize(

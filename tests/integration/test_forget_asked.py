@@ -7,6 +7,7 @@ import httpx
 from sqlalchemy import Engine
 
 from tests.integration.test_forget import found_in
+from tests.rig import member_event
 from tests.road import Road
 from tests.terminal import Terminal
 from tests.whole_person import CANARIES, NUMBER, filled
@@ -70,6 +71,8 @@ def test_only_an_administrator_sees_people_and_has_them_forgotten(client: httpx.
     done = client.post(FORGET, headers=as_("tok-ada"), json={"reason": "letter 7"})
     assert (done.status_code, done.json()["deleted"]["instance"]) == (200, 2)
     assert found_in(ledger) == {}
+    old = client.post("/v1/member-events", headers=as_("tok-ada"), json=member_event(NUMBER))
+    assert (old.status_code, old.json()["results"][0]["field"]) == (422, "occurred_at")
     again = client.post(FORGET, headers=as_("tok-ada"), json={"reason": "letter 7"})
     assert (again.status_code, again.json()["code"]) == (404, "no_such_member")
     assert client.get(PERSON, headers=as_("tok-ada")).status_code == 404

@@ -12,10 +12,11 @@ no zone; how a flag is written.
 
 import io
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -183,16 +184,24 @@ def _only_file(stream: io.BufferedReader, max_bytes: int) -> Iterator[io.Buffere
         BodyError: it holds none or several, more than may be unpacked, or is broken.
     """
     try:
-        with zipfile.ZipFile(stream) as archive:
-            entry = _only_entry(archive)
-            packed = max(entry.compress_size, 1)
-            limit = min(max_bytes, max(_SMALL_BYTES, packed * _RATIO_MAX))
-            if entry.file_size > limit:
-                raise BodyError(entry.filename, f"would unpack to more than {limit} bytes")
-            with archive.open(entry) as unpacked:
-                yield io.BufferedReader(_Bounded(unpacked, entry.filename, limit), 256 * 1024)
+        with ExitStack() as opened:
+            yield _opened(stream, max_bytes, opened)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as broken:
         raise BodyError("", f"is no ZIP that can be read ({type(broken).__name__})") from None
+
+
+def _opened(stream: io.BufferedReader, max_bytes: int, opened: ExitStack) -> io.BufferedReader:
+    try:
+        archive = opened.enter_context(zipfile.ZipFile(stream))
+        entry = _only_entry(archive)
+        packed = max(entry.compress_size, 1)
+        limit = min(max_bytes, max(_SMALL_BYTES, packed * _RATIO_MAX))
+        if entry.file_size > limit:
+            raise BodyError(entry.filename, f"would unpack to more than {limit} bytes")
+        unpacked = opened.enter_context(archive.open(entry))
+    except (ValueError, LookupError, struct.error):  # an offset before the file, a name in no code: zipfile looks not
+        raise BodyError("", "is no ZIP that can be read: what it says of itself is not true") from None
+    return io.BufferedReader(_Bounded(unpacked, entry.filename, limit), 256 * 1024)
 
 
 def _only_entry(archive: zipfile.ZipFile) -> zipfile.ZipInfo:

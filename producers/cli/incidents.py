@@ -44,13 +44,11 @@ class Doing:
     acknowledge: Annotated[bool, typer.Option("--acknowledge", help="Say that you have taken it up.")] = False
     export: Annotated[Format | None, typer.Option("--export", help="Print it as a document of its own.")] = None
     merge_into: Annotated[
-        int | None, typer.Option("--merge-into", metavar="ID", help="Make it a part of another; needs --reason.")
+        int | None, typer.Option("--merge-into", metavar="ID", help="Make it a part of another; say why.")
     ] = None
     split_from: Annotated[
         str | None,
-        typer.Option(
-            "--split-from", metavar="WHEN", help="Make what began then or later one of its own; needs --reason."
-        ),
+        typer.Option("--split-from", metavar="WHEN", help="Make what began then or later one of its own; say why."),
     ] = None
     reason: Annotated[str, typer.Option("--reason", metavar="WHY", help="Why; is kept and shown.")] = ""
 

@@ -192,7 +192,9 @@ def test_the_example_in_the_description_is_like_the_answer(client: httpx.Client,
     example = described["content"]["application/json"]["example"]
     answer = client.get(path, headers=VERA).json()
     assert example.keys() == answer.keys()
-    assert isinstance(answer.pop("refused_last_day", 0), int)
+    for name in ("refused_last_day", "parked_late"):
+        assert isinstance(answer.pop(name, 0), int), name
+    assert all(isinstance(count, int) for count in answer.pop("cases", {}).values())  # open ones, by kind
     for name in answer.keys() - {"at", "next"}:
         shown, given = ([value] if isinstance(value, dict) else value for value in (example[name], answer[name]))
         assert [one.keys() for one in shown[:1] if given] == [one.keys() for one in given[:1] if shown], name

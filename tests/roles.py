@@ -83,6 +83,7 @@ READERS = """
     GET  /live/audit
     GET  /members/{number}/unmask
     GET  /members/{number}/comparison
+    GET  /members/{number}/person
     GET  /members/{number}
     GET  /live/members/{number}
     GET  /cases
@@ -172,6 +173,7 @@ ADMINS = """
     POST /instances/{instance_id}/unmask
     POST /members/{number}/unmask
     POST /members/{number}/comparison
+    POST /members/{number}/forget
     POST /cases/{case}/unmask
 """
 WHO = {

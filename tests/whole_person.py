@@ -35,9 +35,18 @@ SAID = f"member {NUMBER}, {OPEN}Zoraida Quuxley{CLOSE} of zq.person@example.org"
 _NOW = "2026-11-23T08:51:00Z"
 _HASH = "\\x00ff"
 
+CALL: dict[str, Any] = {
+    "method": "PUT",
+    "url": f"/{NUMBER}",
+    "http_status": 200,
+    "took_ms": 1.0,
+    "request": USER,
+    "response": None,
+}
+
 OWN: dict[str, dict[str, Any]] = {
     "mapping": {"user_object": USER, "user_json": USER, "oic_instance_id": "OIC-1"},
-    "activity": {"state": "held", "what": SAID, "calls": [{"url": f"/{NUMBER}"}], "calls_json": [{"request": USER}]},
+    "activity": {"state": "held", "what": SAID, "calls": [CALL], "calls_json": [CALL]},
     "errand": {"kind": "report", "stage": "siebel", "lane": "live", "due_at": _NOW},
     "data_case": {
         "held_by": OTHER,
@@ -91,7 +100,7 @@ OWN: dict[str, dict[str, Any]] = {
 }
 """A row of the person's own, by table; its number, and its instance, are added."""
 OTHERS: dict[str, dict[str, Any]] = {
-    "activity": {"instance_id": 1, "state": "waiting", "what": SAID, "calls": [USER], "calls_json": [USER]},
+    "activity": {"instance_id": 1, "state": "waiting", "what": SAID, "calls": [CALL], "calls_json": [CALL]},
     "data_case": {
         "member_number": OTHER,
         "instance_id": 1,

@@ -29,6 +29,7 @@ from producers.console import (
     maintenance,
     members,
     overview,
+    privacy,
     reconciliations,
     resends,
 )
@@ -120,7 +121,19 @@ def install(app: FastAPI) -> None:
     app.state.overviews = Overviews(app.state.settings)
     app.state.streams = Streams()
     app.state.sent_forms = SentForms()
-    looking = overview, instances, history, members, cases, dead_letters, guards, jobs, reconciliations, resends
+    looking = (
+        overview,
+        instances,
+        history,
+        privacy,
+        members,
+        cases,
+        dead_letters,
+        guards,
+        jobs,
+        reconciliations,
+        resends,
+    )
     for part in (router, *(one.router for one in (*looking, approvals, incidents, maintenance))):
         app.routes.extend(part.routes)
     app.mount("/static", _Files(directory=STATIC), name="static")

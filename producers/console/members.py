@@ -98,7 +98,7 @@ def _crowdtwist(member: MemberRecord, newest: InstanceRecord) -> Side:
 @router.get("/members/{number:path}/unmask")
 def show_masked(_: Visitor, number: Number) -> Response:
     """Lead whoever opens the address of the unmasked page again to the masked one."""
-    return RedirectResponse(_address(number), 303)
+    return RedirectResponse(address_of(number), 303)
 
 
 @router.get("/members/{number:path}/comparison")
@@ -136,11 +136,11 @@ def send_member_again(
     try:
         receipt = send_again(ledger_of(request), operator, number, form.get("reason", ""), settings_of(request))
     except AskError as mistake:
-        return redirect(request, _address(number), f"Nothing was sent: {mistake}.", good=False)
+        return redirect(request, address_of(number), f"Nothing was sent: {mistake}.", good=False)
     if receipt.outcome is not Outcome.ACCEPTED:
         said = f"Nothing was sent: {receipt.outcome}, {receipt.reason}."
-        return redirect(request, _address(number), said, good=False)
-    return redirect(request, _address(number), f"It is sent again as instance {receipt.instance_id}.")
+        return redirect(request, address_of(number), said, good=False)
+    return redirect(request, address_of(number), f"It is sent again as instance {receipt.instance_id}.")
 
 
 @router.post("/members/{number:path}/unmask")
@@ -175,8 +175,8 @@ def _comparison(request: Request, number: str, unmasked_for: Operator | None = N
         raise ProblemError(404, "no_such_member", "No such member in Siebel, in CrowdTwist or in the ledger.")
     content: dict[str, Any] = {
         "compared": found,
-        "address": f"{_address(number)}/comparison",
-        "member_address": _address(number),
+        "address": f"{address_of(number)}/comparison",
+        "member_address": address_of(number),
         "unmasked": unmasked_for is not None,
     }
     return page(request, "members/comparison.html", **content)
@@ -204,7 +204,7 @@ def _content(
         "newest": found.newest,
         "applied": found.applied,
         "agreement": agreement(found.member, found.newest, settings.siebel.success_status),
-        "address": _address(number),
+        "address": address_of(number),
         "before": before,
         "unmasked": unmasked_for is not None,
         "systems": SYSTEMS,
@@ -214,5 +214,6 @@ def _content(
     }
 
 
-def _address(number: str) -> str:
+def address_of(number: str) -> str:
+    """Return the address of a member's page."""
     return f"/members/{quote(number, safe='')}"

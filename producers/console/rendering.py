@@ -212,6 +212,7 @@ def _surroundings(request: Request) -> dict[str, Any]:
     return {
         "who": who,
         "may_operate": who is not None and who.may(Right.OPERATE),
+        "may_forget": who is not None and who.may(Right.FORGET),
         "may_unmask": who is not None and who.may(Right.UNMASKED),
         "can_log_out": request.app.state.sessions.wanted,
         "form_key": expected_key(request),

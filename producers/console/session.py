@@ -307,11 +307,11 @@ def expected_key(request: Request) -> str:
     return form_key(seed, request.cookies.get(cookies.session, "")) if seed else ""
 
 
-def operates(what: str) -> Callable[[Request, Principal, Form], Awaitable[Operator]]:
-    """Return a dependency for the action *what*, sent by a form of ours; what it denies is recorded."""
+def operates(what: str, right: Right = Right.OPERATE) -> Callable[[Request, Principal, Form], Awaitable[Operator]]:
+    """Return a dependency for the action *what*, which takes *right*, sent by a form of ours; denials are recorded."""
 
     async def check(request: Request, who: Visitor, form: Posted) -> Operator:
-        return await anyio.to_thread.run_sync(permit, request, who, what, asked_in(form))
+        return await anyio.to_thread.run_sync(permit, request, who, what, asked_in(form), right)
 
     return check
 

@@ -217,6 +217,8 @@ TABLES: dict[str, Table] = {
     ),
     "incident_event": _table("id", words="what", nothing="id incident_id kind at written_at stage who", names="what"),
     "incident_span": _table("id", nothing="id incident_id stage code from_at to_at"),
+    "installation": _table("name", nothing="name version settings"),
+    "mark": _table("id", nothing="id at kind what"),
     "cause_count": _table("stage code at", nothing="stage code at count"),
     "mail": _table(
         "id",

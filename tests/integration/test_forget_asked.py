@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 from sqlalchemy import Engine
 
+from tests.console import link, logged_in, post
 from tests.integration.test_forget import found_in
 from tests.rig import member_event
 from tests.road import Road
@@ -53,6 +54,29 @@ def test_a_member_is_forgotten_from_the_terminal(cli: Terminal, ledger: Engine) 
     assert found_in(ledger) == {}
     again = cli("forget", NUMBER, "--reason", "letter 7")
     assert (again.code, again.err.strip()) == (1, f"nothing is kept of a member {NUMBER}")
+
+
+def test_a_person_is_looked_at_and_forgotten_in_the_console(client: httpx.Client, ledger: Engine) -> None:
+    filled(ledger)
+    member = f"/members/{NUMBER}"
+    logged_in(client, "tok-oscar")
+    shown = client.get(f"{member}/person")
+    content = shown.text.partition("<h1>")[2]
+    assert (shown.status_code, "Quuxley" in content, "operator_action" in content) == (200, False, True)
+    assert "Forget" not in content
+    denied = post(client, member, f"{member}/forget", reason="letter 7")
+    assert denied.status_code == 403
+
+    logged_in(client, "tok-ada")
+    page = f"{member}/person"
+    assert link(client.get(member), "Everything kept") == page
+    Road(ledger).sql("update reconciliation set state = 'running', ended_at = null")
+    assert post(client, page, f"{member}/forget", reason="letter 7").headers["location"] == page
+    assert "reconciliation 1 is under way" in client.get(page).text
+    Road(ledger).sql("update reconciliation set state = 'done', ended_at = now()")
+    assert post(client, page, f"{member}/forget", reason="letter 7").headers["location"] == "/"
+    assert found_in(ledger) == {}
+    assert client.get(page).status_code == 404
 
 
 def test_only_an_administrator_sees_people_and_has_them_forgotten(client: httpx.Client, ledger: Engine) -> None:

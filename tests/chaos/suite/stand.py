@@ -42,6 +42,8 @@ class Pace:
 _COMMON: dict[str, object] = {
     "CROWDTWIST__BUDGET_PER_MINUTE": 0,
     "RECONCILE__EVERY_H": 0,
+    "GUARD__DEACTIVATIONS_SHARE": 1,  # a guard's hold waits for a person: it is no end
+    "GUARD__BLANKED_SHARE": 1,
     "LOG_LEVEL": "warning",
     "FLOWER__PORT": 0,
 }

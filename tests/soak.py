@@ -24,19 +24,9 @@ from shared.ledger.engine import engine
 from tests.chaos.suite.feed import Author, Producers
 from tests.chaos.suite.house import ForkedHouse, House
 from tests.chaos.suite.run import Run, say
-from tests.chaos.suite.stand import SHORT, Stand, stand
+from tests.chaos.suite.stand import COMMON, SHORT, Stand, stand
 
-PACE = replace(
-    SHORT,
-    name="soak",
-    members=2_000,
-    settings={
-        "CROWDTWIST__BUDGET_PER_MINUTE": 0,
-        "RECONCILE__EVERY_H": 0,
-        "LOG_LEVEL": "warning",
-        "FLOWER__PORT": 0,
-    },
-)
+PACE = replace(SHORT, name="soak", members=2_000, settings=COMMON)
 SWINGS = 6
 _BATCH_EVERY_S = 0.5
 _SAMPLES = 90

@@ -9,13 +9,13 @@ from tests.chaos.suite.several_hosts import ROUND, Plan, play
 from tests.chaos.suite.stand import SHORT
 
 SEED = 4711
-SECONDS, CUT_S = 17, 4
+SECONDS, CUT_S, GAP_S = 17, 4, 1.5
 
 
 def test_a_host_that_is_cut_off_loses_nothing_doubles_nothing_and_holds_up_nobody(tmp_path: Path) -> None:
     if why := cannot_be_had():
         pytest.skip(why)
-    found = play(tmp_path, Plan(SEED, SECONDS, CUT_S, SHORT))
+    found = play(tmp_path, Plan(SEED, SECONDS, CUT_S, GAP_S, SHORT))
     assert found.verdict.lines() == []
     assert found.verdict.faults == dict.fromkeys(ROUND, 1)
     assert found.verdict.events > 200

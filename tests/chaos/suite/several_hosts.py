@@ -38,7 +38,7 @@ from tests.chaos.suite.stand import SHORT, SYSTEMS, Pace, Stand, stand
 from tests.forked import Forked
 
 LEFT, RIGHT = "left", "right"
-_POOR_S, _GAP_S, _FIRST_S = 3.5, 1.5, 1.0
+_POOR_S, _FIRST_S = 3.5, 1.0
 _DELAY_S, _LOSS = 0.05, 0.05
 _GOES_ON_AFTER_S = 1.0
 _LONG_CUT_S = 10.0
@@ -56,11 +56,16 @@ Trouble = Callable[[Stand, Pace, Random], AbstractContextManager[None]]
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be played.  Units: seconds during which the network is broken, and for which a host is cut off."""
+    """What is to be played.
+
+    Units: seconds during which the network is broken, for which a host is cut off, and between two troubles: after a
+    cut TCP may take as long again until it sends anew, so that the other host, if it goes at once, leaves nobody.
+    """
 
     seed: int
     seconds: float
     cut_s: float = _LONG_CUT_S
+    gap_s: float = _LONG_CUT_S
     pace: Pace = SETTLED
 
 
@@ -118,17 +123,17 @@ def troubles(of: Network, cuts: list[tuple[float, float]]) -> Mapping[str, Troub
     return {**one_way, **both, _POOR: poor}
 
 
-def schedule(seconds: float, cut_s: float) -> list[Planned]:
+def schedule(plan: Plan) -> list[Planned]:
     """Return what happens when: one trouble after the other, first to one host, then to the other."""
     planned: list[Planned] = []
     at_s = _FIRST_S
     while True:
         for kind in (*ROUND, *BACK):
-            for_s = _POOR_S if kind == _POOR else cut_s
-            if at_s + for_s > seconds:
+            for_s = _POOR_S if kind == _POOR else plan.cut_s
+            if at_s + for_s > plan.seconds:
                 return planned
             planned.append(Planned(at_s, kind, for_s))
-            at_s += for_s + _GAP_S
+            at_s += for_s + plan.gap_s
 
 
 def play(folder: Path, plan: Plan, told: Callable[[str], None] = lambda _: None) -> Outcome:
@@ -155,7 +160,7 @@ def play(folder: Path, plan: Plan, told: Callable[[str], None] = lambda _: None)
             **{f"MEMBERSYNC_{name.upper()}__BASE_URL": seen(name) for name in SYSTEMS},
         }
         with links(targets, listeners=listeners):
-            planned, feed = schedule(plan.seconds, plan.cut_s), everything(plan.seed, plan.pace)
+            planned, feed = schedule(plan), everything(plan.seed, plan.pace)
             run = Run(at, plan.pace, plan.seed, planned, feed, troubles(made, cuts), told)
             verdict = run.play(plan.seconds, HostsHouse(at, plan.pace, hosts, away).kept())
         applied = Outside.of(at.control).applied_at()

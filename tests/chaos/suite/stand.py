@@ -39,7 +39,7 @@ class Pace:
     settings: Mapping[str, object]
 
 
-_COMMON: dict[str, object] = {
+COMMON: dict[str, object] = {
     "CROWDTWIST__BUDGET_PER_MINUTE": 0,
     "RECONCILE__EVERY_H": 0,
     "GUARD__DEACTIVATIONS_SHARE": 1,  # a guard's hold waits for a person: it is no end
@@ -72,7 +72,7 @@ SHORT = Pace(
     trouble_s=(1, 3),
     gap_s=(0.2, 0.9),
     drain_s=75,
-    settings=_COMMON
+    settings=COMMON
     | _settings(1, 4, (0.2, 2), (0.2, 2))
     | {"DISPATCHER__LEASE_S": 6.5, "DISPATCHER__UNBEGUN_LEASE_S": 2, "DISPATCHER__TICK_S": 0.3}
     | {"SIEBEL__REPORT_AFTER_S": 1},
@@ -86,7 +86,7 @@ LONG = Pace(
     trouble_s=(4, 20),
     gap_s=(2, 8),
     drain_s=300,
-    settings=_COMMON
+    settings=COMMON
     | _settings(5, 30, (1, 15), (0.5, 10))
     | {"DISPATCHER__LEASE_S": 25, "DISPATCHER__UNBEGUN_LEASE_S": 8, "SIEBEL__REPORT_AFTER_S": 20},
 )

@@ -23,7 +23,6 @@ _ID_KEYS = frozenset({
 })  # fmt: skip
 _IS_ITS = frozenset({"third_party_id", "member_number", "row_id", "ct_user_id", "Id", "Member Number"})
 _BETWEEN = rf"[{CLOSE}]?,?\s+[{OPEN}]?"
-_WILD, _ESCAPED = re.compile(r"([%_\\])"), r"\\\1"
 _SAID_BEFORE = r"\b(?:members?|row_id|user|number)[ :=]+"
 
 
@@ -52,11 +51,14 @@ class Traces:
         self._form = re.compile("|".join(forms) or r"(?!)", re.IGNORECASE)
 
     @property
-    def likes(self) -> list[str]:
-        """The patterns of SQL's `ilike` of which a text that names the person matches one; it may name nobody yet."""
+    def pattern(self) -> str:
+        """The regular expression of SQL's `~*` that a text matches which names the person; it may name nobody yet.
+
+        One expression: a list of patterns for `ilike` takes five times as long.
+        """
         written = self._words | {orjson.dumps(word).decode()[1:-1] for word in self._words}
-        names = {"%".join(_WILD.sub(_ESCAPED, part) for part in name) for name in self._names}
-        return sorted(f"%{one}%" for one in {_WILD.sub(_ESCAPED, word) for word in written} | names)
+        names = {f"{re.escape(one)}.*{re.escape(two)}" for one, two in self._names}
+        return "|".join(sorted(map(re.escape, written)) + sorted(names)) or "$^"
 
     def without(self, value: object, key: str = "") -> object:
         """Return a JSON value without what names the person; the same where nothing does.

@@ -82,7 +82,7 @@ def pieces(tx: Connection) -> list[tuple[int, int]]:
 def search(tx: Connection, traces: Traces, piece: tuple[int, int]) -> list[int]:
     """Return the instances of a piece whose words may name the member."""
     found: set[int] = set()
-    bound = {"likes": traces.likes, "first": piece[0], "last": piece[1]}
+    bound = {"pattern": traces.pattern, "first": piece[0], "last": piece[1]}
     for name, table in _large():
         by = table.key[0]
         where = f"t.{by} >= :first and t.{by} < :last and {_may_name(table)}"
@@ -96,7 +96,7 @@ def naming(
     """Give the rows of others that name the member; *found* by a search of the large tables; *lock*: to be changed."""
     since = {"since": found.began_at, "skew": _SKEW_S}
     ids = {*found.instance_ids, *tx.execute(_SINCE, since).scalars()}
-    bound = _bound(tx, member_number) | {"likes": traces.likes, "those": sorted(ids)}
+    bound = _bound(tx, member_number) | {"pattern": traces.pattern, "those": sorted(ids)}
     for name, table in TABLES.items():
         if table.names:
             yield from _naming(tx, name, table, traces, bound, lock=lock)
@@ -124,7 +124,7 @@ def _large() -> list[tuple[str, Table]]:
 
 
 def _may_name(table: Table) -> str:
-    return f"({' or '.join(f'cast(t.{one} as text) ilike any(cast(:likes as text[]))' for one in table.names)})"
+    return f"({' or '.join(f'cast(t.{one} as text) ~* :pattern' for one in table.names)})"
 
 
 def _key(table: Table) -> str:

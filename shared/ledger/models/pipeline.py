@@ -162,7 +162,7 @@ class Instance(Base):
     event_hash: Mapped[bytes] = mapped_column(BYTEA)
     content_hash: Mapped[bytes] = mapped_column(BYTEA)
     member_number: Mapped[str] = mapped_column(KEY)
-    """No foreign key: intake makes and locks the member in the same transaction, and nothing deletes one."""
+    """No foreign key: intake makes and locks the member in the same transaction; who deletes one locks it, too."""
     operation: Mapped[str] = mapped_column(Text)
     lane: Mapped[str] = mapped_column(Text)
     origin: Mapped[str | None] = mapped_column(Text)

@@ -27,7 +27,8 @@
 
 Some change an instance and not its state: `member_queue.INHERIT` and `HAND_ON` hand a failure that lasts on to a newer
 instance, `outages.GIVE_BACK_UNBEGUN` and `outages.GIVE_BACK_HELD` give attempts back, `resends.CONDEMN` changes what is
-to be told of one that waits for Siebel.  What has ended is deleted by `claims.PRUNE`, except dead letters.
+to be told of one that waits for Siebel.  What has ended is deleted by `claims.PRUNE`, except dead letters; of
+who is forgotten everything, whatever its state, that is not out (`forgetting`).
 
 An *errand* is a call for an instance beside its own way: to tell Siebel of a failure, to check what a lost answer left
 behind, to see whether a system serves.  The instance stays as it is meanwhile.

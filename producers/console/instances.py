@@ -3,11 +3,9 @@
 That page tells what happened to it: the stations of its way, and where the time went.
 """
 
-import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from io import StringIO
 from itertools import chain, pairwise
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
@@ -26,6 +24,7 @@ from producers.http.request import ProblemError, invalid_parameter, ledger_of
 from producers.operations import advice, job_control, reads
 from producers.operations.job_control import Operator
 from producers.operations.reads import LIMIT_DEFAULT, LIMIT_MAX, id_of
+from producers.operations.spreadsheet import csv_lines
 from shared.errors import LedgerError
 from shared.ledger import views
 from shared.ledger.engine import Ledger, Transaction, transaction
@@ -306,8 +305,6 @@ ROWS_MAX = 1_000_000
 """A file ends here, with a line that says so and how to go on: what opens such files takes no more rows."""
 
 _COLUMNS = tuple(InstanceRecord.__dataclass_fields__)
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""What makes a spreadsheet calculate a cell instead of showing it."""
 
 
 @router.get("/instances.csv")
@@ -355,11 +352,11 @@ def exported(
         LedgerError: it is away from the start.
     """
     part, untold = _found(ledger, where, message, before)
-    yield _lines([(*_COLUMNS, "status_told"), *(_cells(one, untold) for one in part.items)])
+    yield csv_lines([(*_COLUMNS, "status_told"), *(_cells(one, untold) for one in part.items)])
     count = len(part.items)
     while part.next:
         if count >= rows_max:
-            yield _lines(
+            yield csv_lines(
                 [[f"# incomplete: {count} rows are the most; for the rest add cursor={part.next} to the query"]]
             )
             return
@@ -367,9 +364,9 @@ def exported(
             part, untold = _found(ledger, where, message, int(part.next))
         except LedgerError as error:
             log.error("an export ends early", cause=str(error), rows=count)
-            yield _lines([[f"# incomplete: the ledger went away; for the rest add cursor={part.next} to the query"]])
+            yield csv_lines([[f"# incomplete: the ledger went away; for the rest add cursor={part.next} to the query"]])
             return
-        yield _lines(_cells(one, untold) for one in part.items)
+        yield csv_lines(_cells(one, untold) for one in part.items)
         count += len(part.items)
 
 
@@ -380,19 +377,13 @@ def _found(ledger: Ledger, where: Filter, message: str, before: int | None) -> t
 
 
 def _cells(record: InstanceRecord, untold: set[str]) -> list[str]:
-    """Return a line's values as text that a spreadsheet shows as it is."""
+    """Return a line's values as text."""
     cells = []
     for name in _COLUMNS:
         value = getattr(record, name)
         words = "" if value is None else str(value)
         if isinstance(value, datetime):
             words = value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-        cells.append(f"'{words}" if words.startswith(_FORMULA) else words)
+        cells.append(words)
     told = "" if record.status is None else "no" if record.instance_id in untold else "yes"
     return [*cells, told]
-
-
-def _lines(rows: Iterable[Sequence[str]]) -> str:
-    written = StringIO()
-    csv.writer(written).writerows(rows)
-    return written.getvalue()

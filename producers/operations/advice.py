@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from shared.errors import DataError
 from shared.ledger.causes import Alike
 from shared.ledger.snapshots import Holds, SnapshotHolder
-from shared.pipeline import FAILURE_STATUS, SYSTEMS, Stage
+from shared.pipeline import FAILURE_STATUS, SYSTEMS, Stage, spoken
 from shared.settings import Settings
 
 _FIELDS: tuple[tuple[str, str], ...] = (
@@ -186,7 +186,7 @@ def _filled(words: str, stage: str | None, code: str | None) -> str:
     login, refused = _LOGINS[known] if known else ("the credentials of the connection", "login refused")
     system = SYSTEMS[known] if known else "the other system"
     prefix = f"MEMBERSYNC_{known.upper()}__" if known else ""
-    return words.format(system=system, login=login, refused=refused, prefix=prefix, code=code or "failed")
+    return words.format(system=system, login=login, refused=refused, prefix=prefix, code=spoken(code or "failed"))
 
 
 IS_BACK = (

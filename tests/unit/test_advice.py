@@ -76,3 +76,7 @@ def test_every_row_can_be_said_of_every_stage(row: advice.Advice, stage: Stage |
     said = advice.for_dead_letter(stage, row.code) + advice.cause(stage, row.code)
     assert "{" not in said
     assert said
+
+
+def test_a_cause_speaks_of_codes_as_pages_do() -> None:
+    assert advice.cause("siebel", "data_error", "Siebel: no member with this Member Number") == "Data Error at Siebel"

@@ -38,10 +38,10 @@ from producers.operations.job_control import Operator
 from producers.operations.reads import INSTANT_SAID, id_of, instant_of, refusals_of
 from producers.operations.reconcile.compare import compare
 from producers.operations.reconcile.side_by_side import Comparison
-from shared.ledger import jobs, refusals
+from shared.ledger import audit, refusals
+from shared.ledger.audit import ActionFilter, ActionPage
 from shared.ledger.engine import transaction
 from shared.ledger.filters import SUGGESTED, SUGGESTIONS_DEFAULT, Filter, Suggestion, suggested
-from shared.ledger.jobs import ActionFilter, ActionPage
 from shared.ledger.records import InstanceDetail, MemberRecord, Page
 from shared.ledger.refusals import RefusalFilter, RefusalPage
 
@@ -245,7 +245,7 @@ def list_actions(
 ) -> Response:
     """List actions with who, when, why, what they touched and the answer; denied ones too."""
     with transaction(ledger_of(request)) as tx:
-        return json_answer(jobs.actions(tx, where, limit=page.limit, before=page.before))
+        return json_answer(audit.actions(tx, where, limit=page.limit, before=page.before))
 
 
 @router.get(

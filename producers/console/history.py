@@ -21,10 +21,10 @@ from producers.http.request import ledger_of
 from producers.operations import reads
 from producers.operations.job_control import AskError
 from producers.operations.reads import instant_of
-from shared.ledger import jobs, tallies, views
+from shared.ledger import audit, tallies, views
+from shared.ledger.audit import ActionFilter, ActionRecord
 from shared.ledger.engine import Transaction, transaction
 from shared.ledger.filters import has_control
-from shared.ledger.jobs import ActionFilter, ActionRecord
 
 router = APIRouter(include_in_schema=False)
 
@@ -195,7 +195,7 @@ def show_audit(request: Request, _: Visitor) -> Response:
     except AskError as mistake:
         return page(request, "audit/page.html", status=400, **content | {"mistake": mistake})
     with transaction(ledger_of(request)) as tx:
-        found = jobs.actions(tx, where, limit=ROWS, before=before)
+        found = audit.actions(tx, where, limit=ROWS, before=before)
     lines = [Line(one, pieces(one.asked, most=_PIECES_MAX), job_of(one.answer)) for one in found.items]
     if before is None:
         drawn = Drawn.of(_rows(found.items))
@@ -215,7 +215,7 @@ async def follow_audit(request: Request, _: Visitor, drawn: AsDrawn) -> Streamin
     typed = typed_into(words, _FIELDS)
 
     def listed(tx: Transaction, limit: int, before: int | None) -> Rows:
-        return _rows(jobs.actions(tx, where, limit=limit, before=before).items)
+        return _rows(audit.actions(tx, where, limit=limit, before=before).items)
 
     return follow(request, drawn, listed, shown=ROWS, address=f"/audit?{urlencode(typed)}" if typed else "/audit")
 

@@ -16,8 +16,8 @@ from producers.intake.judging import Arrival, Desk, IntakeRules, Outcome, Receip
 from producers.intake.refused import RefusedEventError
 from shared.errors import InvalidEventError, LedgerError
 from shared.ledger import acceptance, refusals, views
+from shared.ledger.audit import Action, record
 from shared.ledger.engine import Ledger, Transaction, repeated, statements, transaction, wake
-from shared.ledger.jobs import Action, record
 from shared.ledger.refusals import Refusal
 from shared.ledger.transitions import mass_changes, member_queue
 from shared.masking import mask_text

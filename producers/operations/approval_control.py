@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from producers.operations.job_control import AskError, Operator
 from shared.ledger import approvals
 from shared.ledger.approvals import Approval, ApprovalPage, ApprovalState
+from shared.ledger.audit import Action, record
 from shared.ledger.engine import Ledger, Transaction, repeated, transaction
-from shared.ledger.jobs import Action, Kind, read_job, record
+from shared.ledger.jobs import Kind, read_job
 from shared.ledger.transitions import holds, requeues
 from shared.ledger.transitions.holds import Decision
 from shared.masking import mask_text

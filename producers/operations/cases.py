@@ -18,10 +18,10 @@ from producers.operations.spreadsheet import csv_lines
 from shared.errors import LedgerConflictError, LedgerUnwritableError
 from shared.fields import FIELDS
 from shared.ledger import case_facts, cases
+from shared.ledger.audit import Action, record
 from shared.ledger.case_facts import CaseFacts, CaseFilter, CycleShown, HolderFacts
 from shared.ledger.engine import Ledger, Transaction, transaction
 from shared.ledger.filters import has_control
-from shared.ledger.jobs import Action, record
 from shared.lifecycle.cases import CaseKind, LookUp
 from shared.masking import MASK, mask, mask_text
 from shared.personal import unmarked

@@ -10,8 +10,8 @@ from producers.operations.job_control import AskError, Operator
 from shared.budgets import budgets, permits
 from shared.errors import LedgerError
 from shared.ledger import connections, people
+from shared.ledger.audit import Action, record
 from shared.ledger.engine import Ledger, Transaction, transaction, wake
-from shared.ledger.jobs import Action, record
 from shared.ledger.records import ConnectionState
 from shared.lifecycle.breaker import Position, Seen
 from shared.masking import mask_text

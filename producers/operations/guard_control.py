@@ -12,9 +12,9 @@ from producers.operations.job_control import AskError, Operator
 from shared.errors import DataError
 from shared.ledger import approvals, guards
 from shared.ledger.approvals import Wanted
+from shared.ledger.audit import Action, record
 from shared.ledger.engine import Ledger, repeated, transaction
 from shared.ledger.guards import Hold, HoldPage
-from shared.ledger.jobs import Action, record
 from shared.ledger.transitions.holds import Decision
 from shared.lifecycle.floods import message_of
 from shared.masking import mask_text

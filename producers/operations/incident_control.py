@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from producers.operations.job_control import AskError, Operator
 from shared.ledger import incident_reads, incident_story
+from shared.ledger.audit import Action, record
 from shared.ledger.engine import Ledger, Transaction, repeated, transaction
 from shared.ledger.filters import has_control
 from shared.ledger.incident_reads import IncidentDetail, IncidentPage
-from shared.ledger.jobs import Action, record
 from shared.masking import mask_text
 
 ACKNOWLEDGE, NOTE, MERGE, SPLIT = "acknowledge incident", "note on incident", "merge incident", "split incident"

@@ -14,10 +14,11 @@ from shared.errors import DataError
 from shared.events import parse_event
 from shared.ledger import approvals, causes, people, reconciliations, views
 from shared.ledger.approvals import Wanted
+from shared.ledger.audit import Action, record
 from shared.ledger.causes import Alike
 from shared.ledger.engine import Ledger, Transaction, repeated, transaction
 from shared.ledger.filters import Filter
-from shared.ledger.jobs import Action, ItemState, Job, JobPage, Kind, Plan, list_jobs, put_back, read_job, record
+from shared.ledger.jobs import ItemState, Job, JobPage, Kind, Plan, list_jobs, put_back, read_job
 from shared.ledger.transitions import repairs, requeues
 from shared.ledger.transitions.job_turns import Caps
 from shared.ledger.transitions.requeues import SELECTION_MAX, Order

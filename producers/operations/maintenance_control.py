@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from producers.operations.job_control import AskError, Operator
 from producers.operations.reads import UNITS_S, instant_of
 from shared.ledger import maintenance
+from shared.ledger.audit import Action, record
 from shared.ledger.engine import Ledger, repeated, transaction
-from shared.ledger.jobs import Action, record
 from shared.ledger.maintenance import NewWindow, WindowPage
 from shared.ledger.records import MaintenanceWindow
 from shared.masking import mask_text

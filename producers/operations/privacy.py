@@ -12,9 +12,9 @@ from typing import Any
 
 from producers.operations.job_control import AskError, Operator
 from shared.ledger import privacy
+from shared.ledger.audit import Action, record
 from shared.ledger.engine import Ledger, repeated, transaction
 from shared.ledger.filters import has_control
-from shared.ledger.jobs import Action, record
 from shared.ledger.personal_columns import TABLES, Holds
 from shared.ledger.privacy import Kept, Naming, Row, Search
 from shared.ledger.transitions import forgetting

@@ -19,9 +19,9 @@ from typing import Any, TypeVar
 from producers.operations.job_control import Operator, instances_asked
 from shared.fields import labels as siebel_labels
 from shared.ledger import causes, people, views
+from shared.ledger.audit import Action, record
 from shared.ledger.engine import Transaction
 from shared.ledger.filters import CONDITIONS, Filter, has_control
-from shared.ledger.jobs import Action, record
 from shared.ledger.records import InstanceDetail, InstanceRecord, InstanceWithActivity, MemberRecord, Page
 from shared.ledger.refusals import RefusalFilter, RefusalPage, refusals
 from shared.masking import MASK, mask, mask_email, mask_text

@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import Engine, text
 
 from producers.site import create_app
+from shared.ledger.audit import Action, record
 from shared.ledger.engine import transaction
 from shared.ledger.filters import suggested
-from shared.ledger.jobs import Action, record
 from shared.settings import Settings, settings
 from tests.calling import assert_problem, event, outcomes, served
 from tests.road import ALWAYS_REFUSED, Road

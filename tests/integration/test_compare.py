@@ -10,9 +10,9 @@ from producers.operations import connection_control
 from producers.operations.job_control import Operator
 from producers.operations.reconcile.compare import compare
 from producers.operations.reconcile.side_by_side import Comparison, CrowdTwistNow, SiebelNow
-from shared.ledger import jobs
+from shared.ledger import audit
+from shared.ledger.audit import ActionFilter
 from shared.ledger.engine import transaction
-from shared.ledger.jobs import ActionFilter
 from shared.pipeline import Stage
 from shared.settings import settings
 from tests.console import console, link, logged_in, post, said
@@ -116,11 +116,11 @@ def test_people_are_masked_unless_it_is_recorded_who_sees_them(synced: Pipeline)
     assert "Quixote" not in json.dumps(hidden.shown(), default=str)
     assert "m-1@example.org" not in json.dumps(hidden.shown(), default=str)
     with transaction(synced.ledger) as tx:
-        assert jobs.actions(tx, ActionFilter(what=("unmask",)), limit=5).items == []
+        assert audit.actions(tx, ActionFilter(what=("unmask",)), limit=5).items == []
 
     assert "Quixote" in json.dumps(compared(synced, unmasked_for=ADA).shown(), default=str)
     with transaction(synced.ledger) as tx:
-        (action,) = jobs.actions(tx, ActionFilter(what=("unmask",)), limit=5).items
+        (action,) = audit.actions(tx, ActionFilter(what=("unmask",)), limit=5).items
     assert (action.who, action.asked) == ("ada", {"member": "M-1", "comparison": True})
 
 

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import Engine
 
 from producers.operations.job_control import Operator
+from shared.ledger.audit import Action, record
 from shared.ledger.engine import transaction
-from shared.ledger.jobs import Action, record
 from shared.settings import CrowdTwistSettings, Settings
 from tests.console import console, logged_in, post, said
 from tests.road import Road

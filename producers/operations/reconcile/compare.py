@@ -26,9 +26,9 @@ from producers.operations.reconcile.sides import NOTHING
 from shared.budgets import permits
 from shared.errors import OutcomeUnknownError, StageError
 from shared.ledger import connections, sightings, views
+from shared.ledger.audit import Action, record
 from shared.ledger.engine import Ledger, Transaction, transaction
 from shared.ledger.filters import has_control
-from shared.ledger.jobs import Action, record
 from shared.masking import mask_text
 from shared.personal import marked, values_of
 from shared.pipeline import SYSTEMS, Lane, Stage

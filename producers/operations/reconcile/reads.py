@@ -6,8 +6,8 @@ from typing import Any
 
 from producers.operations.job_control import Operator
 from shared.ledger import reconciliations
+from shared.ledger.audit import Action, record
 from shared.ledger.engine import Transaction
-from shared.ledger.jobs import Action, record
 from shared.ledger.reconciliations import Difference, DifferencePage
 from shared.masking import mask, mask_text
 from shared.personal import unmarked

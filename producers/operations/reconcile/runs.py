@@ -18,9 +18,9 @@ from producers.operations.reconcile.figures import figures
 from producers.operations.reconcile.files import ROWS_PACKED, HandedOver, packed
 from producers.operations.reconcile.outside import CONTRACT_PER_MINUTE, share_per_minute
 from shared.ledger import reconciliations, run_turns, sightings
+from shared.ledger.audit import Action, record
 from shared.ledger.engine import Ledger, Transaction, repeated, transaction
 from shared.ledger.filters import has_control
-from shared.ledger.jobs import Action, record
 from shared.ledger.reconciliations import Run, RunPage
 from shared.ledger.run_turns import Request
 from shared.reconciling import RunMode, Side

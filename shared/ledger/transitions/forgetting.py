@@ -16,8 +16,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from shared.ledger import acceptance, run_turns
+from shared.ledger.audit import Action, record
 from shared.ledger.engine import json_rows
-from shared.ledger.jobs import Action, record
 from shared.ledger.people import forgotten_key_sql
 from shared.ledger.personal_columns import TABLES
 from shared.ledger.privacy import Naming, Search, kept, naming

@@ -15,9 +15,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from shared.ledger import cases
+from shared.ledger.audit import Action, record
 from shared.ledger.engine import wake
 from shared.ledger.guards import FLOOD, HoldState, held_members
-from shared.ledger.jobs import Action, JobState, Kind, record
+from shared.ledger.jobs import JobState, Kind
 from shared.ledger.transitions import requeues
 from shared.ledger.transitions.member_queue import drop_reports
 from shared.ledger.transitions.requeues import SELECTION_MAX, Order

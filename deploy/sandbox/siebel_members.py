@@ -26,6 +26,7 @@ MOD_ID = "Mod Id"
 UPDATED = "Updated"
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _IN_A_HUNDRED = 100
+_IN_NO_ROW_ID = re.compile(r"[\x00-\x20\x7f]")
 
 
 class QueryError(Exception):
@@ -160,9 +161,9 @@ class MemberStore:
             self._by_number[number] = member
 
     def free_row_id(self, member_number: str) -> str | None:
-        """Return a ROW_ID made of the member number, None where another member has it: tests can foretell it."""
+        """Return a ROW_ID made of the member number, which tests can foretell; None where one is taken, or none is."""
         row_id = f"1-{member_number}"
-        return row_id if row_id not in self._by_row_id else None
+        return row_id if row_id not in self._by_row_id and not _IN_NO_ROW_ID.search(row_id) else None
 
     def _new_row_id(self) -> str:
         number, digits = next(self._serial), ""

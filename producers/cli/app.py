@@ -4,6 +4,7 @@ Only the command that is typed is imported: help and completion wait for no ledg
 is the function of its name in its module; its parameters are its options, and what it returns is the exit code.
 """
 
+import re
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperGroup
 
-from producers.cli.command import DONE, expanded, loaded, trouble_of
+from producers.cli.command import DONE, IMPOSSIBLE, expanded, loaded, trouble_of
 
 if TYPE_CHECKING:
     from typer import _click  # typer's own click, which it gives no public name
@@ -173,11 +174,21 @@ for _name, _command in COMMANDS.items():
     app.command(_name, help=_command.help, rich_help_panel=_command.panel)(lambda: None)  # loaded when it is typed
 
 
+_NO_TEXT = re.compile("[\ud800-\udfff]")
+"""What Python makes of an argument's bytes that are not of the terminal's encoding."""
+
+
 def run(arguments: Sequence[str] | None = None) -> None:
     """Run one command and end the process with its exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show stops nothing
+    typed = sys.argv[1:] if arguments is None else arguments
+    garbled = next(filter(_NO_TEXT.search, typed), None)
+    if garbled is not None:  # neither the ledger nor JSON can hold it, a file's name included
+        typer.echo(f"membersync: {garbled}: holds bytes that are no text in the terminal's encoding", err=True)
+        typer.echo("  type it anew; a file has to be renamed", err=True)
+        sys.exit(IMPOSSIBLE)
     try:
         app(args=None if arguments is None else list(arguments), prog_name="membersync")
     except Exception as error:

@@ -51,12 +51,17 @@ _LONGEST = 2000
 """Whoever shows it cuts it, when people are taken out of it: half a name would not be found."""
 
 
-class _Row(BaseModel):
-    """The part of a row by which it is known."""
+class _Id(BaseModel):
+    """The part of a row by which it is read and written."""
 
     model_config = STRICT
 
     id: Word = Field(alias="Id")
+
+
+class _Row(_Id):
+    """The part of a row by which it is known."""
+
     member_number: Text | None = Field(None, alias=MEMBER_NUMBER)
 
 
@@ -233,14 +238,24 @@ def found(answer: Answer) -> list[Row]:
     if (error := error_of(answer)) is not None:
         raise error
     items = _items(answer.document)
-    rows = [
-        Row(row.id, row.member_number, item, answer.is_altered and _REPLACED in str(item))
-        for item in items or []
-        if isinstance(item, dict) and (row := fitted(_Row, item)) is not None
-    ]
-    if items is None or len(rows) < len(items):
+    if items is None:
         raise UnavailableError(SYSTEM, f"answered something that is not rows (HTTP {answer.status})", answer.status)
+    rows = []
+    for place, item in enumerate(items, 1):
+        if not isinstance(item, dict) or (row := fitted(_Row, item)) is None:
+            what = f"answered rows of which number {place} of {len(items)} {_flaw(item)} (HTTP {answer.status})"
+            raise UnavailableError(SYSTEM, what, answer.status)
+        rows.append(Row(row.id, row.member_number, item, answer.is_altered and _REPLACED in str(item)))
     return rows
+
+
+def _flaw(item: object) -> str:
+    """Say why *item* is no row, without what stands in it."""
+    if not isinstance(item, dict):
+        return "is no object"
+    if "Id" not in item:
+        return "has no Id"
+    return f"has a {MEMBER_NUMBER} of another form" if fitted(_Id, item) is not None else "has an Id that is no ROW_ID"
 
 
 def _items(document: object) -> Sequence[object] | None:

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from deploy.sandbox.server import RunningSandbox
+from deploy.sandbox.siebel_members import MemberStore
 from tests.network import TRUSTS_NOBODY
 
 MEMBERS = "/siebel/v1.0/data/LOY%20Member/LOY%20Member"
@@ -270,3 +271,8 @@ def test_a_removed_member_is_not_there(sandbox: RunningSandbox, api: httpx.Clien
 
     assert [item["Id"] for item in page(api, "([Id] > '0')")] == ["1-1"]
     assert find(api, "296-0").status_code == 404
+
+
+def test_a_member_that_comes_into_being_has_a_row_id_without_blanks_whatever_its_number() -> None:
+    members = MemberStore()
+    assert [members.free_row_id(number) for number in ("296-1", "296 1", "29\t6")] == ["1-296-1", None, None]

@@ -129,7 +129,16 @@ def test_an_option_that_cannot_be_meant_is_named_and_no_run_is_made(
         ("siebel", b"a,b\n1,2\n", "line 1: has no column Id"),
         ("siebel", HEADER, "has no rows: all that CrowdTwist has would seem to be gone from Siebel"),
         ("crowdtwist", b"\x00\xff" * 500, "line 1: has no column id, or third_party_id"),
-        ("crowdtwist", b"Id,Member Number\n1-A,M-1\n1-B,M-2\n", "has no row that can be read"),
+        (
+            "crowdtwist",
+            b"Id,Member Number\n1-A,M-1\n1-B,M-2\n",
+            "has no row that can be read; of the first, column Id: must be CrowdTwist's number of a user",
+        ),
+        (
+            "crowdtwist",
+            b"third_party_id,city\nM-1,M\xfcnchen\n",
+            "has no row that can be read; of the first, column city: holds a control character, or is not UTF-8",
+        ),
     ],
 )
 def test_a_file_that_is_none_is_named_and_no_run_is_made(

@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from producers.cli.app import COMMANDS
+from producers.cli.app import COMMANDS, run
 from producers.cli.command import Group, expanded
 from tests.commands import options
 
@@ -74,3 +74,15 @@ def test_only_the_command_that_is_typed_is_loaded() -> None:
     code = f"import sys, producers.cli.app; print({heavy})"
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "set()"
+
+
+def test_an_argument_that_is_no_text_is_refused_by_every_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for command in (["compare", "M-\udcff"], ["forget", "M-1", "--reason", "\udcff"], ["produce", "\udcff.csv"]):
+        with pytest.raises(SystemExit) as ended:
+            run(command)
+        said = capsys.readouterr()
+        assert (ended.value.code, said.out) == (2, "")
+        shown = command[-1].encode("ascii", "backslashreplace").decode()
+        assert said.err.startswith(f"membersync: {shown}: holds bytes that are no text in the terminal's encoding\n")

@@ -127,5 +127,5 @@ def profile_row(profile: Profile) -> dict[str, Any]:
         "id": profile.ct_user_id,
         "third_party_id": profile.member_number,
         "user": dict(profile.user),
-        "flaw": profile.flaw is not None,
+        "flaw": None if profile.flaw is None else [profile.flaw.field, profile.flaw.reason],
     }

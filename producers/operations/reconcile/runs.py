@@ -161,7 +161,9 @@ def _pieces(side: Side, file: HandedOver) -> Iterator[bytes]:
     if side is Side.SIEBEL and not first and not file.is_partial:
         raise _unreadable(side, file, "has no rows: all that CrowdTwist has would seem to be gone from Siebel")
     if first and len(first) < ROWS_PACKED and all(row["flaw"] for row in first):
-        raise _unreadable(side, file, "has no row that can be read")
+        column, reason = first[0]["flaw"]
+        why = f"column {column}: {reason}" if column else reason
+        raise _unreadable(side, file, f"has no row that can be read; of the first, {why}")
     return packed(chain(first, rows))
 
 

@@ -86,7 +86,8 @@ def test_who_could_not_be_looked_at_is_not_called_equal(programme: Programme) ->
     run = programme.run()
     assert (run.state, run.found, run.compared, run.unread) == ("done", 0, 2, 1)
     assert run.covered == pytest.approx(2 / 3)
-    assert run.meaning == "all of 2 members were looked at: 0 differ; 1 could not be looked at, and may differ"
+    assert (run.drift["low"], run.drift["high"]) == (0.0, pytest.approx(1 / 3))
+    assert run.meaning == "2 of 3 members were looked at: 0 differ; 1 could not be looked at, and may differ"
     alone = programme.run(Ask(members=("fine-001",)))
     assert (alone.meaning, alone.covered) == ("nobody was compared; 1 could not be looked at, and may differ", 0.0)
 

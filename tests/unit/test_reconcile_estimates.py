@@ -8,6 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.operations.reconcile.estimates import Estimate, Looked, allocation, bounds, estimate, said
+from producers.operations.reconcile.figures import Differing, computed
+from shared.ledger.sightings import StratumCount
+from shared.reconciling import Stratum
 
 STRATA = {"long_untouched": 95_000, "recent": 4_000, "given_up": 600, "unsure": 250, "requeued": 100, "never": 50}
 RATES = {"long_untouched": 0.002, "recent": 0.01, "given_up": 0.03, "unsure": 0.08, "requeued": 0.05, "never": 1.0}
@@ -112,3 +115,16 @@ def test_over_200_sampled_runs_the_interval_covers_the_truth(scale: float) -> No
         widths.append(interval.high - interval.low)
     assert covered >= 186  # 93 %
     assert max(widths) < 0.01  # who says "anything" covers the truth too
+
+
+def test_one_found_among_many_that_could_not_be_looked_at_is_not_all_members() -> None:
+    counts = [
+        StratumCount(Stratum.LONG_UNTOUCHED, size=0, looked=0, moving=0, unread=45),
+        StratumCount(Stratum.NOT_IN_SIEBEL, size=1, looked=1, moving=0, unread=0),
+    ]
+    found = computed(counts, [Differing(Stratum.NOT_IN_SIEBEL, ("orphan",), looked=True, total=1)], per_minute=100)
+    drift, classes = found["drift"], found["classes"]
+    assert (drift["low"], drift["high"]) == pytest.approx((1 / 46, 1.0))
+    assert drift["meaning"] == ("1 of 46 members were looked at: 1 differ; 45 could not be looked at, and may differ")
+    assert (classes["orphan"]["low"], classes["orphan"]["high"]) == pytest.approx((1 / 46, 1 / 46))
+    assert (classes["rolled_back"]["low"], classes["rolled_back"]["high"]) == pytest.approx((0.0, 45 / 46))

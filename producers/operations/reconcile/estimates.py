@@ -148,9 +148,11 @@ def said(  # noqa: PLR0913  # the figures
     """Say in one sentence what the figures mean.
 
     Shape: *differ* members of those that were looked at; *all_take_s* how long it would take to look at all; *unread*
-    members that could not be looked at, beside *members*.
+    of the *members* could not be looked at.
     """
     unseen = f"; {unread:,} could not be looked at, and may differ" if unread else ""
+    if found is not None and unread and compared + unread == members:
+        return f"{compared:,} of {members:,} members were looked at: {differ:,} differ{unseen}"
     return _meant(found, members, compared, differ, all_take_s) + unseen
 
 

@@ -2,7 +2,8 @@
 
 Whether a status lies, an event was missed or never came is found from Siebel and ledger, of everybody; the other
 classes of those that CrowdTwist was asked about.  So a member has a difference that is certain, or stands for those of
-its stratum that were not drawn.
+its stratum that were not drawn.  Who could not be looked at belongs to all members too, and nobody stands for them:
+each may differ or not, so that all of their weight goes into the interval.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -50,8 +51,8 @@ def computed(counts: Sequence[StratumCount], found: Sequence[Differing], *, per_
     unread = sum(one.unread for one in counts)
     every = estimate(_of_all(counts, found))
     differ = sum(one.total for one in found)
-    left_s = (members - looked) / per_minute * 60
-    meaning = said(every, members=members, compared=looked, differ=differ, all_take_s=left_s, unread=unread)
+    left_s = (members - looked) / per_minute * 60 if looked < members else None
+    meaning = said(every, members=members + unread, compared=looked, differ=differ, all_take_s=left_s, unread=unread)
     return {
         "compared": looked,
         "moving": sum(one.moving for one in counts),
@@ -76,7 +77,7 @@ def _of_all(counts: Iterable[StratumCount], found: Sequence[Differing]) -> list[
         known = sum(differing.total for differing in certain)
         drawn = one.looked - sum(differing.total for differing in certain if differing.looked)
         others = sum(differing.total for differing in here if differing.looked and not _is_certain(differing))
-        parts += [Looked(known, known, known), Looked(one.size - known, drawn, others)]
+        parts += [Looked(known, known, known), Looked(one.size - known, drawn, others), Looked(one.unread, 0, 0)]
     return parts
 
 
@@ -85,17 +86,22 @@ def _is_certain(of: Differing) -> bool:
 
 
 def _of_class(of: DriftClass, counts: Iterable[StratumCount], found: Sequence[Differing]) -> list[Looked]:
-    return [_part(of, one, [differing for differing in found if differing.stratum == one.stratum]) for one in counts]
+    return [
+        part
+        for one in counts
+        for part in _parts(of, one, [differing for differing in found if differing.stratum == one.stratum])
+    ]
 
 
-def _part(of: DriftClass, one: StratumCount, found: Iterable[Differing]) -> Looked:
+def _parts(of: DriftClass, one: StratumCount, found: Iterable[Differing]) -> tuple[Looked, Looked]:
     with_it = [differing for differing in found if of in differing.classes]
     total = sum(differing.total for differing in with_it)
     is_possible = one.stratum in _ONLY_IN[of] if of in _ONLY_IN else one.stratum not in _NEVER_IN
     is_known_whole = of in _CERTAIN and (of is DriftClass.STATUS_LIES or not one.looked)
+    unread = Looked(one.unread, 0 if is_possible else one.unread, 0)
     if not is_possible or is_known_whole:
-        return Looked(one.size, one.size, total)
-    return Looked(one.size, one.looked, sum(differing.total for differing in with_it if differing.looked))
+        return Looked(one.size, one.size, total), unread
+    return Looked(one.size, one.looked, sum(differing.total for differing in with_it if differing.looked)), unread
 
 
 def _total(found: Iterable[Differing], stratum: str) -> int:

@@ -14,7 +14,7 @@ from tests.drifting import VALUES, a_run
 def test_without_a_run_the_page_says_how_to_start_one(oscar: httpx.Client) -> None:
     page = oscar.get("/reconciliations")
     assert page.status_code == 200
-    assert "No run yet: `membersync reconcile` starts one" in said(page)
+    assert "No run yet: membersync reconcile starts one" in said(page)
 
 
 def test_the_trend_has_every_run_that_says_something_of_all_with_its_interval(

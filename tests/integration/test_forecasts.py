@@ -133,6 +133,7 @@ def test_what_is_foreseen_of_a_job_is_kept_once_a_minute_and_compared_with_its_e
 
 
 def turn(road: Road) -> None:
+    road.sql("update job set next_at = now()")
     with transaction(road.ledger) as tx:
         requeues.advance(tx, resubmits_max=9, caps=Caps(0, 0))
 

@@ -137,7 +137,9 @@ def test_a_viewer_may_look_and_not_ask(road: Road, ledger_url: str) -> None:
 
 def test_the_command_shows_the_plan_and_then_sends(cli: Terminal, road: Road) -> None:
     planned = cli("resend", *SINCE, "--dry-run")
-    assert (planned.code, planned.out.split()[:4]) == (0, ["3", "will", "be", "sent"])
+    foreseen, sent = planned.out.splitlines()[:2]
+    assert (planned.code, foreseen) == (0, "no forecast: no worker serves the bulk lane")
+    assert sent.split()[:4] == ["3", "will", "be", "sent"]
     assert road.sql("select count(*) from job") == [0]
     with answering(road, lambda work: GONE if work.member_number == "M-2" else taken(work)):
         ran = cli("resend", *SINCE, *WHY, "--yes", "--json")

@@ -184,6 +184,7 @@ _SHARES = f"""
     where s.touched_at is not null
 """
 # The last call of an attempt that failed is the one that did; an answer to one before it was none in vain.
+_WRITTEN_WITHIN = "interval '5 seconds'"  # a call that failed as a span ended is written when its batch is
 _WASTED = f"""
     select coalesce(sum((
         select count(*)
@@ -194,7 +195,7 @@ _WASTED = f"""
     from activity a
     where a.at >= :since and a.at < :until and a.code is not null and exists (
         select from spans s
-        where s.stage = a.stage and a.at >= s.from_at and a.at <= coalesce(s.to_at, 'infinity')
+        where s.stage = a.stage and a.at >= s.from_at and a.at <= coalesce(s.to_at + {_WRITTEN_WITHIN}, 'infinity')
           and case when s.code is null then a.code in ({_COUNTING}) else a.code = s.code end)
 """
 _ADDED = text(f"""

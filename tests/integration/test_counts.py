@@ -152,7 +152,7 @@ class _Counting:
             self._send("W", [BATCH + index])
             self._turns.turn()
             self._until_done()
-        counted = [[self._counted(series, minute) for series in "MN"] for minute in range(3)]
+        counted = [[self._counted(series, minute) for series in "MNO"] for minute in range(2)]
         return {
             members: {what: min(of[what] for of in times) for what in times[0]} | first
             for members, times in zip(("new", "changed"), counted, strict=True)

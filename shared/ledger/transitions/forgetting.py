@@ -1,4 +1,4 @@
-"""Forgetting a member: its rows deleted, others' rows cleared of it, in one transaction (deploy/decisions/0021).
+"""Forgetting a member: its rows deleted, others' rows cleared of it, in one transaction (deploy/decisions/0025).
 
 What is not sent yet is erased with the rest; what is out just now is waited for, since its call may still land.  Who
 comes after that finds nothing: a message of the broker names ids that are gone, a worker's token fences no row.

@@ -15,7 +15,7 @@ from producers.operations.advice import TOLD_APART
 from producers.operations.durations import roughly
 from producers.operations.hold_advice import lasting, used_to
 from producers.operations.reconcile import runs
-from shared.budgets import budgets, pace_terms
+from shared.budgets import budgets
 from shared.errors import LedgerError, LedgerSlowError, SettingsInvalidError
 from shared.ledger import causes, forecasts, views
 from shared.ledger.causes import Alike
@@ -396,5 +396,5 @@ def standing(tx: Transaction, of: Settings) -> Standing:
         silence_rules=of.guard.silence_rules,
     )
     values = {one.name: getattr(found, one.name) for one in fields(found)}
-    values |= {"lanes": forecasts.of_lanes(tx, pace_terms(of))}
+    values |= {"lanes": forecasts.of_lanes(tx, found.connections, found.processes)}
     return Standing(**values, verdict=judge(found, causes.dead_alike(tx, TOLD_APART)))

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Row, text
 from shared.ledger import call_limits, heartbeats
 from shared.ledger.connections import connections
 from shared.ledger.jobs import Job, Plan, Verdict
+from shared.ledger.records import ConnectionState, Process
 from shared.ledger.spending import Budget
 from shared.lifecycle.forecasts import (
     Capacity,
@@ -38,7 +39,6 @@ DEPTH_EVERY_S = 20
 KEPT_EVERY_S = 60
 _WEEKS = 8
 _SCORED = 100
-_SILENT_S = 15.0
 _PACE_OF = 10
 _TREND_S = 600
 
@@ -67,13 +67,13 @@ def of_job(tx: Connection, job: Job, terms: Terms) -> Forecast | None:
     return _foreseen(tx, work, terms, job.rate_per_minute)
 
 
-def of_lanes(tx: Connection, terms: Terms) -> list[LaneForecast]:
-    """Return for each lane whether what waits in it comes to its end."""
+def of_lanes(tx: Connection, found: Sequence[ConnectionState], processes: Sequence[Process]) -> list[LaneForecast]:
+    """Return for each lane whether what waits in it comes to its end, beside the connections and processes *found*."""
     ended = {row.lane: float(row.per_minute) for row in tx.execute(_ENDED)}
     depths: dict[str, list[tuple[float, int]]] = {lane: [] for lane in Lane}
     for lane, at, depth in tx.execute(_DEPTHS, {"since_s": _TREND_S}):
         depths[lane].append((at, int(depth)))
-    why = _stalled(tx, terms)
+    why = _stalled(found, processes)
     return [lane_forecast(lane, seen, ended_per_minute=ended.get(lane, 0.0), why=why) for lane, seen in depths.items()]
 
 
@@ -101,9 +101,12 @@ def turn(tx: Connection) -> list[int]:
 
 def _foreseen(tx: Connection, work: Work, terms: Terms, per_minute: float | None) -> Forecast:
     seen = int(tx.execute(_CALLS_SEEN).scalar_one())
-    work = Work(work.left, work.ahead, work.pace, seen, _stalled(tx, terms))
+    processes = heartbeats.processes(tx)
+    stalled = _stalled(connections(tx, terms.budgets), processes)
+    work = Work(work.left, work.ahead, work.pace, seen, stalled)
     capacities = [
         *_capacities(tx, terms),
+        Capacity("the workers", len(_at_work(processes)) * PER_PROCESS),
         *([Capacity("its own rate", per_minute, is_shared=False)] if per_minute else []),
     ]
     outcomes = [(Forecast(**row.foreseen), row.took_s) for row in tx.execute(_OUTCOMES, {"limit": _SCORED})]
@@ -118,11 +121,10 @@ def _capacities(tx: Connection, terms: Terms) -> list[Capacity]:
         Capacity(f"{SYSTEMS[stage]}'s budget", one.per_minute * each[stage], bulk=1 - one.live_share, is_budget=True)
         for stage, one in terms.budgets.items()
     ]
-    found += [
+    return found + [
         Capacity(f"{SYSTEMS[stage]}'s limit of calls in flight", crowd.carried * each[stage])
         for stage, crowd in call_limits.crowds(tx, 60.0).items()
     ]
-    return [*found, Capacity("the workers", len(_at_work(tx)) * PER_PROCESS)]
 
 
 def _demand(tx: Connection, now: datetime) -> Demand:
@@ -133,22 +135,18 @@ def _demand(tx: Connection, now: datetime) -> Demand:
     return Demand(recent, by_hour)
 
 
-def _stalled(tx: Connection, terms: Terms) -> str | None:
-    """Return why nothing of the bulk lane goes out now, None: nothing keeps it."""
-    for one in connections(tx, terms.budgets):
+def _stalled(found: Sequence[ConnectionState], processes: Sequence[Process]) -> str | None:
+    """Return why nothing of the bulk lane goes out now, None: nothing keeps it.  Pure."""
+    for one in found:
         if one.state == "paused":
             return f"{SYSTEMS[Stage(one.name)]} is paused by {one.paused_by}"
         if one.state != "up":
             return f"{SYSTEMS[Stage(one.name)]} is down"
-    return None if _at_work(tx) else "no worker serves the bulk lane"
+    return None if _at_work(processes) else "no worker serves the bulk lane"
 
 
-def _at_work(tx: Connection) -> list[str]:
-    return [
-        one.name
-        for one in heartbeats.processes(tx)
-        if one.kind == heartbeats.Kind.WORKER and Lane.BULK in one.lanes and one.silent_s < _SILENT_S
-    ]
+def _at_work(processes: Sequence[Process]) -> list[Process]:
+    return [one for one in heartbeats.workers(processes, Lane.BULK) if heartbeats.is_at_work(one)]
 
 
 def _bulk(tx: Connection) -> int:

@@ -6,7 +6,7 @@ What cannot be produced on any machine without more than `make setup`: a full di
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -71,7 +71,14 @@ def killed(role: str, at: Stand, _: Pace, dice: Random) -> Iterator[None]:
 
 @contextmanager
 def frozen(role: str, at: Stand, _: Pace, dice: Random) -> Iterator[None]:
-    pids, began = _chosen(at, role, dice), time.time()
+    with standing_still(at, _chosen(at, role, dice)):
+        yield
+
+
+@contextmanager
+def standing_still(at: Stand, pids: Sequence[int]) -> Iterator[None]:
+    """Stop processes for the length of the block, and note from when to when."""
+    began = time.time()
     signalled(pids, signal.SIGSTOP)
     try:
         yield

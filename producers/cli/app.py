@@ -49,6 +49,9 @@ COMMANDS = {
     "compare": Command(
         "compare", _LOOKING, "Ask Siebel and CrowdTwist for one member now, and show them beside the ledger."
     ),
+    "changes": Command(
+        "compare", _LOOKING, "Show what changed between two events of a member, the newest two by default."
+    ),
     "instances": Command("records", _LOOKING, "List instances, newest first."),
     "show": Command("records", _LOOKING, "Show one instance with its activity."),
     "doctor": Command(

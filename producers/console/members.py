@@ -1,5 +1,6 @@
 """One member: what we know, what CrowdTwist holds and Siebel shows, whether they agree, and all its events."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -13,9 +14,10 @@ from producers.console.live import stream_parts
 from producers.console.rendering import page, redirect
 from producers.console.session import Posted, Visitor, new_idempotency_key, once, operates, unmasker
 from producers.http.operating import COMPARISONS, filed
-from producers.http.request import ProblemError, ledger_of, settings_of
+from producers.http.request import ProblemError, invalid_parameter, ledger_of, settings_of
 from producers.intake.accept import Outcome
 from producers.operations import reads
+from producers.operations.event_changes import changed_pair, changes_between
 from producers.operations.job_control import SEND_AGAIN, AskError, Operator, send_again
 from producers.operations.reads import id_of
 from producers.operations.reconcile.compare import compare
@@ -111,6 +113,12 @@ async def compare_member(request: Request, _: Visitor, number: Number) -> Respon
     return await anyio.to_thread.run_sync(_comparison, request, number, limiter=COMPARISONS)
 
 
+@router.get("/members/{number:path}/changes")
+def show_changes(request: Request, _: Visitor, number: Number) -> Response:
+    """Show what changed between two events of the member, people masked."""
+    return _changes(request, number, request.query_params)
+
+
 @router.get("/members/{number:path}")
 def show_member(request: Request, _: Visitor, number: Number, cursor: Cursor = "") -> Response:
     """Show one member and a page of its events, people masked."""
@@ -167,6 +175,37 @@ async def compare_people(request: Request, who: Visitor, _: Posted, number: Numb
         return _comparison(request, number, unmasker(request, who, {"member": filed(number), "comparison": True}))
 
     return await anyio.to_thread.run_sync(compared, limiter=COMPARISONS)
+
+
+@router.post("/members/{number:path}/changes")
+def show_changed_people(request: Request, who: Visitor, form: Posted, number: Number) -> Response:
+    """Show the same with its people as they are, this once; it is recorded with them.
+
+    Raises:
+        ProblemError: 403, or 404 nobody knows of such a member.
+    """
+    may_see = unmasker(request, who, {"member": filed(number), "changes": []})
+    return _changes(request, number, form, unmasked_for=may_see)
+
+
+def _changes(
+    request: Request, number: str, chosen: Mapping[str, str], unmasked_for: Operator | None = None
+) -> Response:
+    try:
+        pair = changed_pair(chosen.get("from", ""), chosen.get("to", ""))
+        with transaction(ledger_of(request)) as tx:
+            found = changes_between(tx, number, *pair, unmasked_for=unmasked_for)
+    except AskError as mistake:
+        raise invalid_parameter(mistake) from None
+    if found is None:
+        raise ProblemError(404, "no_such_member", "No event of this member has arrived.")
+    content: dict[str, Any] = {
+        "found": found,
+        "address": f"{address_of(number)}/changes",
+        "member_address": address_of(number),
+        "unmasked": unmasked_for is not None,
+    }
+    return page(request, "members/changes.html", **content)
 
 
 def _comparison(request: Request, number: str, unmasked_for: Operator | None = None) -> Response:

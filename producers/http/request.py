@@ -165,7 +165,7 @@ def described(*answers: int | str) -> dict[int | str, dict[str, Any]]:
 class _NumberConvertor(Convertor[str]):
     """A member number, or an id, in a path: slashes are part of it, what may be asked of one behind it is not."""
 
-    regex = "(?:(?!/(?:acknowledge|comparison|forget|look-up|person)$).)+"
+    regex = "(?:(?!/(?:acknowledge|changes|comparison|forget|look-up|person)$).)+"
 
     def convert(self, value: str) -> str:
         return value

@@ -255,11 +255,16 @@ def _masked_page(page: Page) -> Page:
 
 
 def _masked_instance(detail: InstanceDetail) -> InstanceDetail:
+    return replace(_masked_story(detail), event=mask(marked_event(detail), words=False), user=mask(detail.user))
+
+
+def marked_event(detail: InstanceDetail) -> Mapping[str, Any] | None:
+    """Return the event of an instance with the people in it marked, to be masked; None: it is kept no longer."""
     event = detail.event or {}
     member = event.get("member") or {}
     keep = [str(of.get(name) or "") for of in (event, member) for name in _IDS]
-    marked = marked_in(detail.event, values_of(detail.user, member), keep)
-    return replace(_masked_story(detail), event=mask(marked, words=False), user=mask(detail.user))
+    marked: Mapping[str, Any] | None = marked_in(detail.event, values_of(detail.user, member), keep)
+    return marked
 
 
 def _masked(record: _R) -> _R:

@@ -1,4 +1,4 @@
-"""The dashboard and the alerts, and whether what they ask for is there in a scrape."""
+"""The dashboard, the alerts and the scalers, and whether what they ask for is there in a scrape."""
 
 import json
 import re
@@ -41,6 +41,16 @@ def alerts() -> list[dict[str, Any]]:
     return [rule for group in groups for rule in group["rules"]]
 
 
+def scalers() -> dict[str, str]:
+    """Return what KEDA asks of each worker, by its name."""
+    found = {}
+    for file in sorted((DEPLOY / "kubernetes/components/keda").glob("worker-*.yaml")):
+        one = yaml.safe_load(file.read_text(encoding="utf-8"))
+        (trigger,) = one["spec"]["triggers"]
+        found[one["metadata"]["name"]] = str(trigger["metadata"]["query"])
+    return found
+
+
 def jobs() -> list[str]:
     """Name what the example scrapes."""
     return [job["job_name"] for job in _prometheus()["scrape_configs"]]
@@ -52,15 +62,16 @@ def _prometheus() -> dict[str, Any]:
 
 
 def asked() -> list[Asked]:
-    """Return every expression of the dashboard and the alerts."""
+    """Return every expression of the dashboard, the alerts and the scalers."""
     of_panels = [
         Asked(panel["title"], target["expr"], frozenset(_LEGEND.findall(target["legendFormat"])))
         for panel in dashboard()["panels"]
         for target in panel.get("targets", [])
     ]
-    return of_panels + [
+    of_alerts = [
         Asked(rule["alert"], rule["expr"], frozenset(_LABEL.findall(str(rule["annotations"])))) for rule in alerts()
     ]
+    return of_panels + of_alerts + [Asked(name, query, frozenset()) for name, query in scalers().items()]
 
 
 def parsed(expr: str) -> Expr:

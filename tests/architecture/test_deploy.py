@@ -2,22 +2,19 @@
 
 import json
 import re
-import shlex
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from deploy import health
 from deploy.local import programs
 from deploy.local.supervisor import Program
-from deploy.sandbox import __main__ as sandbox
-from shared.pipeline import QUEUES, STAGES, Lane, Stage
+from shared.pipeline import QUEUES, Lane, Stage
 from shared.settings import Settings
 from tests.commands import parse
+from tests.deployed import queues_of, understood
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
@@ -41,32 +38,9 @@ def command_line(service: dict[str, Any]) -> list[str]:
     return [*service.get("entrypoint", in_dockerfile("ENTRYPOINT")), *service.get("command", in_dockerfile("CMD"))]
 
 
-def check(command: list[str]) -> dict[str, Any]:
-    match command:
-        case ["membersync", *arguments]:
-            name, understood = parse(arguments)
-            return {"name": name, **understood}
-        case ["python", "-m", "deploy.sandbox", *arguments]:
-            return vars(sandbox.parse(arguments))
-        case ["python", "-m", "deploy.health", what]:
-            assert what in health.CHECKS
-            return {}
-        case ["python", "-c", code]:
-            compile(code, "compose.yaml", "exec")
-            return {}
-    raise AssertionError(f"nobody here understands {shlex.join(command)}")
-
-
-def queues_of(parsed: list[dict[str, Any]]) -> Iterator[str]:
-    for params in parsed:
-        if params.get("name") == "worker":
-            lanes = list(Lane) if params["lane"] is None else [params["lane"]]
-            yield from (stage.queue(Lane(lane)) for stage in STAGES for lane in lanes)
-
-
 @pytest.mark.parametrize("name", OURS)
 def test_compose_starts_only_what_the_command_line_understands(name: str) -> None:
-    check(command_line(OURS[name]))
+    understood(command_line(OURS[name]))
 
 
 @pytest.mark.parametrize("program", UP, ids=lambda program: program.name)
@@ -97,12 +71,12 @@ def test_the_image_runs_as_nobody_special_and_stops_in_order() -> None:
 
 
 def test_every_queue_has_a_worker_in_compose() -> None:
-    parsed = [check(command_line(service)) for service in OURS.values() if "profiles" not in service]
+    parsed = [understood(command_line(service)) for service in OURS.values() if "profiles" not in service]
     assert set(queues_of(parsed)) == set(QUEUES)
 
 
 def test_every_queue_has_a_worker_in_up() -> None:
-    assert set(queues_of([check(["membersync", *map(str, program.argv[3:])]) for program in UP])) == set(QUEUES)
+    assert set(queues_of([understood(["membersync", *map(str, program.argv[3:])]) for program in UP])) == set(QUEUES)
 
 
 @pytest.mark.parametrize("name", [name for name in SERVICES if name != "migrate"])
@@ -110,7 +84,7 @@ def test_every_service_says_whether_it_is_well_and_may_finish_its_work(name: str
     kind, *command = SERVICES[name]["healthcheck"]["test"]
     assert kind == "CMD"
     if name in OURS:
-        check([str(part) for part in command])
+        understood([str(part) for part in command])
     assert re.fullmatch(r"\d+s", SERVICES[name]["stop_grace_period"])
 
 

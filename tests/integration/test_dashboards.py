@@ -1,4 +1,4 @@
-"""The Grafana dashboard and the Prometheus alerts ask only for what `/metrics` really gives."""
+"""The Grafana dashboard, the Prometheus alerts and the scalers ask only for what `/metrics` really gives."""
 
 import os
 import shutil
@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from sqlalchemy import Engine
 
 from producers.dispatch.bookkeeper import Bookkeeper
@@ -13,7 +14,7 @@ from producers.site import create_app
 from shared.ledger import call_limits
 from shared.ledger.engine import transaction
 from shared.lifecycle.concurrency import Rules
-from shared.pipeline import Stage
+from shared.pipeline import Lane, Stage
 from shared.settings import Settings
 from tests import promql
 from tests.calling import served
@@ -117,11 +118,80 @@ def test_the_alerts_are_those_that_the_runbook_knows_and_say_what_to_do() -> Non
     ids=["check", "test"],
 )
 def test_prometheus_itself_finds_nothing_wrong_with_the_alerts(asked: list[str]) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
+    promtool(*asked)
+
+
+def promtool(*asked: str) -> None:
+    tool = shutil.which("promtool")
+    if tool is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("needs promtool (Debian: prometheus)")
-    ran = subprocess.run([promtool, *asked], capture_output=True, text=True, check=False)
+    ran = subprocess.run([tool, *asked], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+WORKERS = 'membersync_processes{kind="worker",lane="%s",state="at_work"}'
+USED = 'membersync_budget_used_ratio{name="crowdtwist"}'
+DUE = 'membersync_pending{lane="%s",stage="oic",state="%s"}'
+
+
+@pytest.mark.parametrize(
+    ("lane", "series", "wanted"),
+    [
+        ("live", {DUE % ("live", "pending"): 0, WORKERS % "live": 8, USED: 0.1}, 0),
+        # Three times what one worker has in its hands; the budget would feed twenty.
+        ("live", {DUE % ("live", "pending"): 500, DUE % ("live", "running"): 100, WORKERS % "live": 8, USED: 0.1}, 3),
+        # A million, and the budget is spent: no more than there are.
+        ("live", {DUE % ("live", "pending"): 1_000_000, WORKERS % "live": 8, USED: 1}, 2),
+        # Half of what loads may use is used.
+        ("bulk", {DUE % ("bulk", "pending"): 1_000_000, WORKERS % "bulk": 8, USED: 0.4}, 4),
+        # Nothing goes out: whoever is held will, all at once.  Whoever waits is not due.
+        ("bulk", {DUE % ("bulk", "held"): 4_000, DUE % ("bulk", "waiting"): 9_000, WORKERS % "bulk": 4, USED: 0}, 5),
+        # No budget is set.
+        ("bulk", {DUE % ("bulk", "pending"): 8_000, WORKERS % "bulk": 4}, 10),
+    ],
+)
+def test_a_scaler_wants_what_the_backlog_needs_and_the_budget_feeds(
+    lane: str, series: dict[str, float], wanted: float, tmp_path: Path
+) -> None:
+    # Told by two processes, which are not added up.
+    told = [
+        {"series": f'{name[:-1]},instance="{instance}"}}', "values": f"{value}x9"}
+        for name, value in series.items()
+        for instance in "ab"
+    ]
+    (tmp_path / "test.yml").write_text(
+        yaml.safe_dump(
+            {
+                "tests": [
+                    {
+                        "interval": "1m",
+                        "input_series": told,
+                        "promql_expr_test": [
+                            {
+                                "expr": promql.scalers()[f"membersync-worker-{lane}"],
+                                "eval_time": "5m",
+                                "exp_samples": [{"labels": "{}", "value": wanted}],
+                            }
+                        ],
+                    }
+                ]
+            }
+        ),
+        encoding="utf-8",
+    )
+    promtool("test", "rules", str(tmp_path / "test.yml"))
+
+
+def test_the_scalers_know_how_much_a_worker_has_in_its_hands() -> None:
+    settings = Settings()
+    asked = promql.scalers()
+    assert len(asked) == len(Lane)
+    for lane in Lane:
+        hands = settings.dispatcher.batch(lane) * settings.worker.concurrency
+        query = " ".join(asked[f"membersync-worker-{lane}"].split())
+        assert f"}})) / {hands}, " in query
+        assert f'state="at_work"}}) / {settings.worker.concurrency} /' in query
+    assert f" / {1 - settings.crowdtwist.live_share}" in asked["membersync-worker-bulk"]
 
 
 def test_the_dashboard_can_be_imported_anywhere() -> None:

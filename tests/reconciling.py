@@ -67,6 +67,13 @@ class Programme:
         url = f"{self.pipeline.sandbox.crowdtwist}/v2/users/{number}?id_type=third_party_id&api_key=sandbox-key"
         httpx.request(method, url, json=fields).raise_for_status()
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Return Siebel's first page, as it answers it."""
+        url = f"{self.pipeline.sandbox.siebel}/siebel/v1.0/data/LOY Member/LOY Member"
+        query = {"searchspec": "([Id] > '0')", "PageSize": "100", "ViewMode": "All", "sortspec": "Id:asc"}
+        answer = httpx.get(url, params=query, auth=("SADMIN", "SADMIN"))
+        return list(answer.raise_for_status().json()["items"])
+
     def run(self, ask: Ask | None = None, *, patience_s: float = 5) -> Run:
         """Make a run and carry it to its end here."""
         made = start(self.pipeline.ledger, OSCAR, ask or Ask(full=True), self.of)

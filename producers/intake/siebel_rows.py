@@ -27,7 +27,7 @@ from shared.errors import InvalidEventError
 from shared.events import Member, MemberEvent
 from shared.fields import OF_CONTENT
 from shared.settings import Settings
-from shared.systems.siebel import Row
+from shared.systems.siebel_answers import Row
 
 NEEDED: Final = ("status", "first_name", "last_name", "email_address")
 """Fields that a whole row has, filled or empty."""

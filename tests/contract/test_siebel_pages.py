@@ -11,7 +11,8 @@ import pytest
 from deploy.sandbox.server import RunningSandbox, SandboxControl, running_sandbox
 from shared.errors import DataError, StageError, UnavailableError
 from shared.settings import SiebelSettings
-from shared.systems.siebel import FIRST_ID, Page, Row, Siebel
+from shared.systems.siebel import Siebel
+from shared.systems.siebel_answers import FIRST_ID, Page, Row
 
 FIELDS = {
     "Id",
@@ -184,11 +185,9 @@ A, B, C = ({"Id": row_id, "Member Number": f"296-{row_id}"} for row_id in ("1-A"
         ({"items": [B, C, A]}, "not in order"),
         ({"items": []}, "no rows, and not that there are no more"),
         ([], "no rows, and not that there are no more"),
-        ({"items": [B, {"Member Number": "296-1-C"}]}, "number 2 of 2 has no Id"),
-        ({"items": [B, None]}, "number 2 of 2 is no object"),
-        ({"items": [B, {**C, "Id": 7}]}, "number 2 of 2 has an Id that is no ROW_ID"),
-        ({"items": [{**B, "Id": "1-B C"}, C]}, "number 1 of 2 has an Id that is no ROW_ID"),
-        ({"items": [B, {**C, "Member Number": 7}]}, "number 2 of 2 has a Member Number of another form"),
+        ({"items": [{"Member Number": "296-1-C"}]}, "number 1 of 1 has no Id"),
+        ({"items": [None, None]}, "number 1 of 2 is no object"),
+        ({"items": [{**B, "Id": "1-B C"}, {**C, "Id": 7}]}, "number 1 of 2 has an Id that is no ROW_ID"),
         ({"items": None}, "not rows"),
         ({}, "not rows"),
         ({"items": [{"Id": f"2-{serial:03}"} for serial in range(101)]}, "101 rows of 100"),
@@ -203,6 +202,21 @@ def test_what_is_not_the_page_that_was_asked_for_is_no_data(
 
     with pytest.raises(StageError, match=what):
         page(settings, "1-A")
+
+
+@pytest.mark.parametrize(
+    "broken", [None, [], {"Member Number": "296-1-C"}, {**C, "Id": 7}, {**C, "Id": "1-C D"}, {**C, "Id": ""}], ids=str
+)
+def test_one_row_that_cannot_be_told_stops_no_other(
+    control: SandboxControl, settings: SiebelSettings, broken: object
+) -> None:
+    control.fault("siebel", "status", status=200, body={"items": [B, broken, {**C, "Member Number": 7}]})
+
+    found = page(settings, "1-A")
+
+    assert [(row.row_id, row.member_number) for row in found.rows] == [("1-B", "296-1-B"), ("1-C", None)]
+    assert found.flawed == (2,)
+    assert found.last_id == "1-C"
 
 
 @pytest.mark.parametrize(("status", "body"), [(404, {"ERROR": "?"}), (404, {}), (200, "<html>"), (500, {"ERROR": "x"})])

@@ -91,6 +91,14 @@ def test_who_could_not_be_looked_at_is_not_called_equal(programme: Programme) ->
     alone = programme.run(Ask(members=("fine-001",)))
     assert (alone.meaning, alone.covered) == ("nobody was compared; 1 could not be looked at, and may differ", 0.0)
 
+    control.heal("crowdtwist")
+    rows = programme.rows()
+    flawed = [{**rows[0], "Id": 7}, rows[0], {**rows[1], "Member Number": 7}, None, rows[2]]
+    control.fault("siebel", "status", status=200, body={"items": flawed}, times=1)
+    run = programme.run()
+    assert (run.state, run.members["siebel"], run.compared, run.unread) == ("done", 2, 3, 3)
+    assert programme.classes(run) == {}
+
 
 def test_a_programme_in_sync_has_no_difference(programme: Programme) -> None:
     programme.sync(*named("fine", 5))

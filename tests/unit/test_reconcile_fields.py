@@ -10,7 +10,7 @@ from producers.operations.reconcile.fields import NAMES, Compared, agrees, compa
 from shared.events import MemberEvent, dump_event, parse_event
 from shared.settings import OicSettings, Settings
 from shared.systems.oic import map_member
-from shared.systems.siebel import Row
+from shared.systems.siebel_answers import Row
 
 ROW = {
     "Id": "1-2AB3",

@@ -12,7 +12,7 @@ from producers.intake.siebel_message import Terms, read_member
 from producers.intake.siebel_rows import NEEDED, RecordReader, SiebelRecord
 from shared.events import Operation, content_hash
 from shared.settings import Settings, SiebelSettings
-from shared.systems.siebel import Row
+from shared.systems.siebel_answers import Row
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 WHOLE = {

@@ -18,7 +18,8 @@ from shared.personal import cut, in_marks, unmarked, values_of
 from shared.pipeline import SyncStatus
 from shared.settings import SiebelSettings
 from shared.systems.answers import Answer
-from shared.systems.siebel import Siebel, Written, may_be_gone, may_be_out
+from shared.systems.siebel import Siebel
+from shared.systems.siebel_answers import Written, may_be_gone, may_be_out
 from shared.systems.transport import Exchange
 
 

@@ -34,7 +34,7 @@ from shared.ledger.sightings import Found, Sighting
 from shared.reconciling import Outcome, Phase, RunMode, RunState, Side
 from shared.settings import Settings
 from shared.systems.crowdtwist import User
-from shared.systems.siebel import FIRST_ID
+from shared.systems.siebel_answers import FIRST_ID
 
 log = logs.logger(__name__)
 
@@ -137,7 +137,9 @@ class Carrier:
                 self._end_of_siebel()
                 return
             took_s = time.monotonic() - began
-            self._see([Row(self._reader.of_row(row), after) for row in page.rows], Phase.SIEBEL, page.last_id)
+            rows = [Row(self._reader.of_row(row), after) for row in page.rows]
+            flawed = [f"row {place} after {after}" for place in page.flawed]
+            self._see(rows, Phase.SIEBEL, page.last_id, unread=flawed)
             await self._outside.nap(max(0.0, time.monotonic() - began - took_s))
 
     def _end_of_siebel(self) -> None:
@@ -186,8 +188,8 @@ class Carrier:
             seen = [
                 found
                 for row, siebel in zip(rows, said, strict=True)
-                if (number := row.record.member_number) is not None
-                and (found := looks.first_at_row(sides, row, siebel, known.get(number))) is not None
+                if (found := looks.first_at_row(sides, row, siebel, known.get(row.record.member_number or "")))
+                is not None
             ]
             members = sum(siebel.is_member for siebel in said)
             seen += [looks.not_in_siebel(known[number]) for number in absent if number in known]

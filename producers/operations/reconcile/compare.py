@@ -35,7 +35,8 @@ from shared.pipeline import SYSTEMS, Lane, Stage
 from shared.settings import Settings
 from shared.systems.crowdtwist import CrowdTwist, User
 from shared.systems.permits import Calling, Permits, calling
-from shared.systems.siebel import Row, Siebel
+from shared.systems.siebel import Siebel
+from shared.systems.siebel_answers import Row
 
 T = TypeVar("T")
 _GRACE_S = 1.0

@@ -49,14 +49,16 @@ def is_unlike(siebel: InSiebel, known: Known | None) -> bool:
 def first_at_row(sides: Sides, row: Row, siebel: InSiebel, known: Known | None) -> Sighting | None:
     """Return what the first look at a row of Siebel comes to; None: it is not of a member that is synced.
 
-    Shape: *siebel* what it says beside what is *known*; in which field it is unlike counts for nothing yet.
+    Shape: *siebel* what it says beside what is *known*; in which field it is unlike counts for nothing yet.  A row that
+    cannot be read counts by its place where it has no Member Number.
     """
     record, page = row.record, row.page
     number = record.member_number
+    if record.event is None and not record.is_deleted:
+        place = f"row {record.row_id}" if record.row_id else f"line {record.line}"
+        return Sighting(number or place, Stratum.LONG_UNTOUCHED, page, record.row_id, outcome=Outcome.UNREAD)
     if number is None:
         return None
-    if record.event is None and not record.is_deleted:
-        return Sighting(number, Stratum.LONG_UNTOUCHED, page, record.row_id, outcome=Outcome.UNREAD)
     if not siebel.is_member:
         return None
     stratum = stratum_of(sides.standing(known, siebel))

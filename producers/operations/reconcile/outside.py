@@ -25,7 +25,8 @@ from shared.pipeline import SYSTEMS, Lane, Stage
 from shared.settings import Settings
 from shared.systems.crowdtwist import CrowdTwist, User
 from shared.systems.permits import Calling, calling
-from shared.systems.siebel import Page, Row, Siebel
+from shared.systems.siebel import Siebel
+from shared.systems.siebel_answers import Page, Row
 
 T = TypeVar("T")
 CONTRACT_PER_MINUTE = 10_000

@@ -32,7 +32,8 @@ from shared.logs import logger
 from shared.pipeline import Lane, Origin, Stage
 from shared.settings import Settings
 from shared.systems.permits import Calling, calling
-from shared.systems.siebel import Row, Siebel
+from shared.systems.siebel import Siebel
+from shared.systems.siebel_answers import Row
 
 log = logger(__name__)
 

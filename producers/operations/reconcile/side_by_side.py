@@ -24,7 +24,7 @@ from shared.personal import marked, unmarked, values_of
 from shared.pipeline import QUEUED, Stage, State, SyncStatus
 from shared.settings import Settings
 from shared.systems.crowdtwist import User
-from shared.systems.siebel import Row
+from shared.systems.siebel_answers import Row
 
 _ANY_SIZE = 2**31  # it was taken in once
 _ON_ITS_WAY = frozenset({*QUEUED, State.RUNNING})

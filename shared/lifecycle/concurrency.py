@@ -81,10 +81,10 @@ class Rules:
 class Limit:
     """The limit in force, why, and what is known of the system.
 
-    Shape: *doubles_to* below it a step up is twofold; *age_s* since it changed; *was* and *was_rate* limit and answers
-    per second before the last step up, until that is judged; *queued* the limit that queued last, *queued_s* how long
-    ago; *slow_at_floor* windows in a row, *slow_windows* those as slow, *slow_ratio*, as at *slow_from*, twice the
-    limit or more; *lossy_from* and *lossy_share* the limit and the share of losses when the
+    Shape: *doubles_to* below it a step up is twofold; *age_s* since it changed; *was*, *was_rate* and *was_s* limit,
+    answers per second and what they took before the last step up, until that is judged; *queued* the limit that queued
+    last, *queued_s* how long ago; *slow_at_floor* windows in a row, *slow_windows* those as slow, *slow_ratio*, as at
+    *slow_from*, twice the limit or more; *lossy_from* and *lossy_share* the limit and the share of losses when the
     present losses began; *lost_in_a_row* calls since the last good answer; *usual_loss* the share that is lost at any
     limit; *unloaded* a histogram of medians for each operation; *backoffs* since ever.
     """
@@ -95,6 +95,7 @@ class Limit:
     age_s: float = 0.0
     was: int = 0
     was_rate: float = 0.0
+    was_s: float = 0.0
     queued: int = 0
     queued_s: float = inf
     slow_at_floor: int = 0
@@ -246,6 +247,13 @@ class _Look:
         gain = self._gain(known) if is_judged else None
         self.gained = gain is not None and gain >= _MOST_OF_IT
         self.gained_nothing = gain is not None and gain < _NEXT_TO_NOTHING
+        self.mean_s = sum(one.count * max(self.medians[name], LEAST_S) for name, one in served.items()) / max(
+            1, self.good
+        )
+        is_up = gain is not None and known.limit > known.was
+        shows_s = known.was_s * known.limit / known.was if is_up else inf  # so long it takes for a queue to show
+        self.is_as_quick = known.age_s - window.lasted_s >= shows_s and self.mean_s <= CALM * known.was_s
+        """Whether answers take no longer than before a step up: if it carries no more, the reason is not theirs."""
 
     def _gain(self, known: Limit) -> float:
         """Return how much of the last step became more, or less, throughput: 1.0 all of it."""
@@ -267,7 +275,7 @@ def _searched(known: Limit, window: Window, look: _Look, rules: Rules) -> Limit:
 
     Up as long as it grows with the limit, else down until it falls with it; there answers wait for nobody.
     """
-    if look.gained or not window.reached or known.limit <= rules.least:
+    if look.gained or look.is_as_quick or not window.reached or known.limit <= rules.least:
         known = replace(known, unloaded=_learnt(known, window, look, is_honest=True))
         if known.limit < known.was:  # the knee is between the two
             return replace(known, reason="answers wait for nobody here", was=0, doubles_to=known.was)
@@ -276,11 +284,12 @@ def _searched(known: Limit, window: Window, look: _Look, rules: Rules) -> Limit:
         return known
     if not known.was or known.was == known.limit:
         return _raised(known, window, look, rules)
-    at_s = look.rate if known.limit < known.was else known.was_rate
+    is_down = known.limit < known.was
+    at_s, took_s = (look.rate, look.mean_s) if is_down else (known.was_rate, known.was_s)
     before = min(known.limit, known.was)
     lowered = max(rules.least, before // 2)
     why = f"{known.limit} at once carry no more than {known.was}" if known.limit > known.was else "no less is carried"
-    return replace(known, limit=lowered, reason=why, age_s=0.0, was=before, was_rate=at_s)
+    return replace(known, limit=lowered, reason=why, age_s=0.0, was=before, was_rate=at_s, was_s=took_s)
 
 
 def _learnt(known: Limit, window: Window, look: _Look, *, is_honest: bool = False) -> Mapping[str, Histogram]:
@@ -355,7 +364,8 @@ def _raised(known: Limit, window: Window, look: _Look, rules: Rules) -> Limit:
         why = "at the highest allowed" if known.limit >= rules.most else f"{known.queued} queued a moment ago"
         return replace(known, reason=why, was=0)
     why = f"reached, and answers take {look.ratio:.1f} times what they take unloaded"
-    return replace(known, limit=limit, reason=why, age_s=0.0, was=known.limit, was_rate=look.rate)
+    known = replace(known, was=known.limit, was_rate=look.rate, was_s=look.mean_s)
+    return replace(known, limit=limit, reason=why, age_s=0.0)
 
 
 def _shown(seconds: float) -> str:

@@ -145,6 +145,15 @@ def test_calls_that_come_in_lumps_are_not_taken_for_a_limit_that_carries_no_more
     assert after(tried, half_the_time_idle, RULES).limit > 100
 
 
+def test_a_step_that_carries_no_more_for_want_of_us_is_no_knee_of_theirs() -> None:
+    tried = replace(first(RULES), limit=200, was=100, was_rate=1_000.0, was_s=0.1, age_s=5.0)
+    as_quick = Window(1.0, {"PUT": Answers({bucket(0.105): 1_000.0})}, 200, reached=True)
+    slower = replace(as_quick, operations={"PUT": Answers({bucket(0.2): 1_000.0})})
+
+    assert after(tried, as_quick, RULES).limit > 200
+    assert after(tried, slower, RULES).limit < 100
+
+
 def test_ten_times_the_capacity_is_used_within_a_minute() -> None:
     def grow(system: System) -> None:
         system.capacity = 200

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint check audit sbom release bench profile chaos chaos-mutants hosts lock clean
+.PHONY: help setup demo up image test lint check audit sbom release bench profile chaos chaos-mutants hosts lock clean
 PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
@@ -29,6 +29,9 @@ demo: setup ## the whole product on this machine: feed it, show it, check it, en
 
 up: setup ## the whole product on this machine, until Ctrl-C
 	@$(BIN)/membersync up
+
+image: setup ## the image and its bill of materials, by root's buildah; BASE=…: not on Debian's packages but on this image
+	@$(BIN)/python -m tests.image $(if $(BASE),--base $(BASE))
 
 test: setup ## every test
 	@$(BIN)/pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder

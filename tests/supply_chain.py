@@ -74,6 +74,13 @@ def bill_of_materials() -> str:
     return str(JsonV1Dot6(bill).output_as_string(indent=2))
 
 
+def write_bill() -> str:
+    """Write the bill of materials; return where, from the project's folder."""
+    BILL.parent.mkdir(exist_ok=True)
+    BILL.write_text(bill_of_materials(), encoding="utf-8")
+    return str(BILL.relative_to(ROOT))
+
+
 @dataclass(frozen=True, slots=True)
 class Audit:
     """What is known against some packages.  Shape: *known* a line for each advisory; *unseen* could not be asked of."""
@@ -134,9 +141,7 @@ def main() -> int:
     """Do what the command line says: `audit`, or `sbom`, whose file is named."""
     if sys.argv[1:] == ["audit"]:
         return audit()
-    BILL.parent.mkdir(exist_ok=True)
-    BILL.write_text(bill_of_materials(), encoding="utf-8")
-    _say(f"{BILL.relative_to(ROOT)}")
+    _say(write_bill())
     return 0
 
 

@@ -15,6 +15,7 @@ from shared.pipeline import QUEUES, Lane, Stage
 from shared.settings import Settings
 from tests.commands import parse
 from tests.deployed import queues_of, understood
+from tests.image import TOOLS
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
@@ -32,6 +33,10 @@ UP = [
 def in_dockerfile(word: str) -> list[str]:
     found = re.findall(rf"^{word} (\[.*\])$", DOCKERFILE, re.MULTILINE)
     return [str(part) for part in json.loads(found[-1])]
+
+
+def in_dockerfile_line(word: str) -> str:
+    return str(re.findall(rf"^{word} (.+)$", DOCKERFILE, re.MULTILINE)[-1])
 
 
 def command_line(service: dict[str, Any]) -> list[str]:
@@ -65,9 +70,18 @@ def test_every_file_that_the_image_is_built_from_is_there_and_let_in() -> None:
 
 
 def test_the_image_runs_as_nobody_special_and_stops_in_order() -> None:
-    assert re.search(r"^USER membersync$", DOCKERFILE, re.MULTILINE)
+    user = in_dockerfile_line("USER")
+    assert re.fullmatch(r"([1-9]\d*):([1-9]\d*)", user), "Kubernetes cannot see that a name is not root's"
+    assert f"--uid {user.split(':')[0]}" in DOCKERFILE
     assert re.search(r"^STOPSIGNAL SIGTERM$", DOCKERFILE, re.MULTILINE)
-    assert all(service["init"] and service["read_only"] for service in OURS.values())
+    assert all(service["read_only"] for service in OURS.values())
+
+
+def test_the_image_is_built_by_the_tools_that_are_fetched_for_it() -> None:
+    named = re.search(r"wanted = /\^\(([a-z|-]+)\)==/", DOCKERFILE)
+    assert named
+    assert set(named[1].split("|")) == TOOLS
+    assert _pinned("requirements.lock").keys() >= TOOLS
 
 
 def test_every_queue_has_a_worker_in_compose() -> None:

@@ -29,7 +29,7 @@ class Command(NamedTuple):
 
 
 _MACHINE, _PROCESS, _MEMBERS = "On one machine", "One process each", "Members"
-_LOOKING, _REPAIRING, _TRUTH = "Looking", "Repairing", "Truth"
+_LOOKING, _REPAIRING, _TRUTH, _SIEBEL = "Looking", "Repairing", "Truth", "Siebel's side"
 
 COMMANDS = {
     "up": Command("installation", _MACHINE, "Run the whole stack on this machine until Ctrl-C."),
@@ -105,6 +105,13 @@ COMMANDS = {
     ),
     "connections": Command("status", _REPAIRING, "Show how the connections stand; test, pause or resume one."),
     "maintenance": Command("maintenance", _REPAIRING, "Show planned windows of the connections; add or remove one."),
+    "openapi": Command(
+        "siebel_kit", _SIEBEL, "Print the api's description; --siebel: as Siebel's REST outbound imports it."
+    ),
+    "record": Command(
+        "siebel_kit", _SIEBEL, "Keep the messages that Siebel sends, on their way to the api, as a load."
+    ),
+    "replay": Command("siebel_kit", _SIEBEL, "Send recorded messages to an api, as fast as they came or faster."),
 }
 
 

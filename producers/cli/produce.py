@@ -82,7 +82,7 @@ def produce(
     err = Console(stderr=True, highlight=False)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[count]}"))
     with ExitStack() as exits:
-        client = None if api_url is None else exits.enter_context(_client(api_url, token))
+        client = None if api_url is None else exits.enter_context(api_client(api_url, token))
         way = _into_ledger(lane) if client is None else _over_http(client, lane)
         is_shown = err.is_terminal and not as_json
         bar = exits.enter_context(Progress(*columns, TimeElapsedColumn(), console=err, disable=not is_shown))
@@ -110,7 +110,12 @@ def _into_ledger(lane: Lane) -> _Way:
     )
 
 
-def _client(api_url: str, token: str | None) -> httpx.Client:
+def api_client(api_url: str, token: str | None) -> httpx.Client:
+    """Return a client of the api at *api_url*, through the proxy that is set for it.
+
+    Raises:
+        TroubleError: there can be none.
+    """
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     proxy = proxy_for(api_url)
     way: dict[str, Any] = {"proxy": proxy.url if proxy else None, "trust_env": False, "verify": trusted()}

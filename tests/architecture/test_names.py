@@ -16,7 +16,7 @@ TESTS = {
     if name.startswith("tests/") and name.endswith(".py")
     for found in re.findall(r"^ *(?:async )?def (test_\w+)", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
 }
-DOCUMENTS = ["README.md", "deploy/RUNBOOK.md", *(name for name in NAMES if name.startswith("deploy/decisions/"))]
+DOCUMENTS = [name for name in NAMES if name.endswith(".md")]
 TEXTS = [*DOCUMENTS, *(name for name in NAMES if name.endswith((".py", ".toml", ".yml", ".yaml", ".html")))]
 ROOM = "(?:workers|producers|shared|tests|deploy)"
 

@@ -1,4 +1,4 @@
-"""The runbook tells only what there is: its commands are understood, its alerts exist, its links lead somewhere."""
+"""Runbook and guides tell only what there is: their commands are understood, alerts exist, links lead somewhere."""
 
 import re
 from pathlib import Path
@@ -9,12 +9,16 @@ from starlette.routing import Match
 
 from producers.site import create_app
 from shared.settings import Settings
+from tests.architecture.test_promises_of_the_house import tracked
 from tests.commands import commands_in, parse
 
 ROOT = Path(__file__).parents[2]
 RUNBOOK = (ROOT / "deploy" / "RUNBOOK.md").read_text(encoding="utf-8")
 ALERTS = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text(encoding="utf-8"))
-COMMANDS = sorted({tuple(arguments) for arguments in commands_in(RUNBOOK)})
+GUIDES = [ROOT / name for name in tracked() if name.endswith(".md") and not name.startswith("deploy/decisions/")]
+NAMED = {tuple(one) for guide in GUIDES for one in commands_in(guide.read_text(encoding="utf-8"))}
+COMMANDS = sorted({tuple(one) for one in commands_in(RUNBOOK)} | {one for one in NAMED if len(one) > 1})
+"""A guide may speak of a command by its name alone."""
 HEADINGS = re.findall(r"^#{2,3} (.+)$", RUNBOOK, re.MULTILINE)
 STEPS = 5
 PICTURE_MAX = 200_000
@@ -87,6 +91,12 @@ def test_the_five_steps_of_the_mission_are_there_in_order() -> None:
 def test_links_within_the_runbook_lead_to_a_section() -> None:
     anchors = {anchor(heading) for heading in HEADINGS}
     assert set(re.findall(r"\]\(#([^)]+)\)", RUNBOOK)) <= anchors
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: str(guide.relative_to(ROOT)))
+def test_every_link_to_a_file_leads_to_one(guide: Path) -> None:
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", guide.read_text(encoding="utf-8"))
+    assert [link for link in links if not (guide.parent / link).exists()] == []
 
 
 def test_the_pages_that_it_names_are_pages_of_the_console() -> None:

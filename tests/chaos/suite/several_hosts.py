@@ -16,6 +16,7 @@ import argparse
 import random
 import sys
 import tempfile
+import threading
 import time
 from bisect import bisect
 from collections.abc import Callable, Iterator, Mapping
@@ -42,6 +43,10 @@ _POOR_S, _FIRST_S = 3.5, 1.0
 _DELAY_S, _LOSS = 0.05, 0.05
 _GOES_ON_AFTER_S = 1.0
 _LONG_CUT_S = 10.0
+_LONGEST_CUT_S = 20.0
+_LOOK_AGAIN_S = 0.2
+GOES_ON = 10
+"""By so many writes the rest shows that it goes on."""
 _ON = {"d1": LEFT, "w1": LEFT, "d2": RIGHT, "w2": RIGHT}
 _POOR = "slow and lossy"
 ROUND = ("left hears nothing", "right is cut off", _POOR)
@@ -60,6 +65,7 @@ class Plan:
 
     Units: seconds during which the network is broken, for which a host is cut off, and between two troubles: after a
     cut TCP may take as long again until it sends anew, so that the other host, if it goes at once, leaves nobody.
+    On a slow machine a cut lasts until the rest has shown that it goes on, and the next trouble waits for it.
     """
 
     seed: int
@@ -97,30 +103,44 @@ class HostsHouse(ForkedHouse):
 
 def troubles(of: Network, cuts: list[tuple[float, float]]) -> Mapping[str, Trouble]:
     """Return what can happen to a network; when a host was cut off is added to *cuts*, epoch seconds."""
+    alone = threading.Lock()
 
     @contextmanager
     def cut(deaf: frozenset[str], mute: frozenset[str], at: Stand, _: Pace, __: Random) -> Iterator[None]:
-        began = time.time()
-        of.deaf, of.mute = deaf, mute
-        try:
-            yield
-        finally:
-            of.deaf = of.mute = frozenset()
-            ended = time.time()
-            cuts.append((began, ended))
-            at.frozen.append((began, ended + (ended - began)))
+        with alone:
+            if cuts:
+                (before, after) = cuts[-1]
+                time.sleep(max(0.0, after + (after - before) - time.time()))
+            began = time.time()
+            of.deaf, of.mute = deaf, mute
+            try:
+                yield
+                while time.time() < began + _LONGEST_CUT_S and _went_on(at, began) <= GOES_ON:
+                    time.sleep(_LOOK_AGAIN_S)
+            finally:
+                of.deaf = of.mute = frozenset()
+                ended = time.time()
+                cuts.append((began, ended))
+                at.frozen.append((began, ended + (ended - began)))
 
     @contextmanager
     def poor(_: Stand, __: Pace, ___: Random) -> Iterator[None]:
-        of.delay_s, of.loss = _DELAY_S, _LOSS
-        try:
-            yield
-        finally:
-            of.delay_s = of.loss = 0.0
+        with alone:
+            of.delay_s, of.loss = _DELAY_S, _LOSS
+            try:
+                yield
+            finally:
+                of.delay_s = of.loss = 0.0
 
     one_way = {f"{name} hears nothing": partial(cut, frozenset({name}), frozenset()) for name in (LEFT, RIGHT)}
     both = {f"{name} is cut off": partial(cut, frozenset({name}), frozenset({name})) for name in (LEFT, RIGHT)}
     return {**one_way, **both, _POOR: poor}
+
+
+def _went_on(at: Stand, began: float, ended: float | None = None) -> int:
+    """Return how many writes were taken while a host was cut off: not what was in its sockets when that began."""
+    applied = Outside.of(at.control).applied_at()
+    return bisect(applied, ended or time.time()) - bisect(applied, began + _GOES_ON_AFTER_S)
 
 
 def schedule(plan: Plan) -> list[Planned]:
@@ -163,9 +183,8 @@ def play(folder: Path, plan: Plan, told: Callable[[str], None] = lambda _: None)
             planned, feed = schedule(plan), everything(plan.seed, plan.pace)
             run = Run(at, plan.pace, plan.seed, planned, feed, troubles(made, cuts), told)
             verdict = run.play(plan.seconds, HostsHouse(at, plan.pace, hosts, away).kept())
-        applied = Outside.of(at.control).applied_at()
+        went_on = [_went_on(at, began, ended) for began, ended in cuts]
         engine(at.ledger_url).dispose()
-    went_on = [bisect(applied, ended) - bisect(applied, began + _GOES_ON_AFTER_S) for began, ended in cuts]
     return Outcome(verdict, went_on, made.dropped)
 
 

@@ -14,6 +14,7 @@ from deploy.local.programs import free_port
 from producers.intake.accept import IntakeRules, accept
 from shared.events import parse_event
 from shared.pipeline import Lane
+from tests.browser import logged_in
 from tests.rig import DISPATCHER, Pipeline, eventually, member_event
 from tests.road import ALWAYS_DOWN, ALWAYS_REFUSED, Road
 
@@ -42,13 +43,16 @@ class Stack:
     pipeline: Pipeline
     road: Road
 
-    def logged_in(self, page: Page, role: str) -> Page:
-        """Log *page* in as *role*."""
+    def log_in(self, page: Page, role: str) -> None:
+        """Log *page* in as *role*, at the form: it shows the overview then."""
         page.goto(f"{self.url}/login")
         page.get_by_label("Your token").fill(TOKEN_OF[role])
         page.get_by_role("button", name="Log in").click()
         page.wait_for_url(f"{self.url}/")
-        return page
+
+    def logged_in(self, page: Page, role: str) -> None:
+        """Let *page* be logged in as *role*; it has been nowhere yet."""
+        logged_in(page, self.url, TOKEN_OF[role])
 
 
 @contextmanager

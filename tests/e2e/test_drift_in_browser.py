@@ -1,7 +1,6 @@
 """What a guard holds and what differs, in a real browser: readable on a desk and on a phone, decided in one click."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -10,10 +9,9 @@ from sqlalchemy import Engine
 from producers.operations import guard_control
 from producers.operations.job_control import Operator
 from shared.settings import Settings
-from tests.browser import page_in, picture
+from tests.browser import barriers, logged_in, page_in, picture
 from tests.console import console
 from tests.drifting import VALUES, a_run
-from tests.e2e.test_console_in_browser import barriers
 from tests.flooding import BROKEN, Flood, numbers
 from tests.flooding import made_flood as flood
 from tests.programme import Programme
@@ -30,22 +28,18 @@ def url(ledger: Engine) -> Iterator[str]:
 
 def opened(page: Page, url: str, address: str) -> Page:
     """Log *page* in as an operator, and open *address*."""
-    page.goto(f"{url}/login")
-    page.get_by_label("Your token").fill("tok-oscar")
-    page.get_by_role("button", name="Log in").click()
-    page.wait_for_url(f"{url}/")
+    logged_in(page, url, "tok-oscar")
     page.goto(f"{url}{address}")
     return page
 
 
-def assert_reads_well(page: Page, name: str) -> Path:
+def assert_reads_well(page: Page, name: str) -> None:
     """Look for barriers and for what is too wide; leave a picture."""
     expect(page.get_by_role("heading", level=1)).to_be_visible()
-    shown = picture(page, name)
+    picture(page, name)
     assert barriers(page) == []
     too_wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert too_wide <= 0, f"{name} scrolls sideways"
-    return shown
 
 
 @pytest.mark.parametrize("phone", [False, True], ids=["desk", "phone"])

@@ -47,6 +47,16 @@ check: lint audit test ## exactly what CI runs: lint, advisories where they can 
 audit: setup ## what is known against the locked dependencies; says so where nobody can be asked
 	@$(BIN)/python -m tests.supply_chain audit
 
+.artifacts/checkov/.stamp: deploy/requirements-checkov.lock
+	@echo "installing checkov beside .venv (once) …"
+	@$(PYTHON) -m venv .artifacts/checkov
+	@.artifacts/checkov/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	@touch $@
+
+policies: setup .artifacts/checkov/.stamp ## what checkov says of the manifests for Kubernetes; exceptions say why, beside what they are of
+	@$(BIN)/kubectl kustomize deploy/kubernetes/overlays/site > .artifacts/site.yaml
+	@.artifacts/checkov/bin/checkov --quiet --compact --framework kubernetes --file .artifacts/site.yaml
+
 sbom: setup ## the bill of materials as CycloneDX, in .artifacts/
 	@$(BIN)/python -m tests.supply_chain sbom
 
@@ -79,6 +89,8 @@ lock: setup ## rewrite the locks in deploy/ from pyproject.toml
 	    --no-header --no-annotate --quiet --output-file deploy/requirements-image.lock
 	@$(BIN)/uv pip compile pyproject.toml --extra bench --constraint deploy/requirements.lock --universal --python-version 3.11 \
 	    --generate-hashes --no-header --no-annotate --quiet --output-file deploy/requirements-bench.lock
+	@echo "checkov>=3.3" | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes \
+	    --no-header --no-annotate --quiet --output-file deploy/requirements-checkov.lock
 
 clean: ## remove what was built here; the ledger under .membersync stays
 	@rm -rf .venv .artifacts dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -9,6 +9,8 @@ from pydantic_core import to_jsonable_python
 from shared.masking import mask_text
 
 _LEFT_OUT = {"ledger_url", "broker_url", "tokens", "username", "password", "sender", "recipients", "home"}
+_OF_ONE_PROCESS = {"metrics_port"}
+"""Two dispatchers of one host differ in it, and are set alike all the same."""
 _LONGEST = 200
 
 
@@ -22,7 +24,9 @@ def _shown(of: BaseModel, prefix: str) -> Iterator[tuple[str, str]]:
         value, variable = getattr(of, name), f"{prefix}{(field.alias or name).upper()}"
         if isinstance(value, BaseModel):
             yield from _shown(value, f"{variable}__")
-        elif name in _LEFT_OUT or isinstance(value, SecretStr) or "SecretStr" in str(field.annotation):
+        elif (
+            name in _LEFT_OUT | _OF_ONE_PROCESS or isinstance(value, SecretStr) or "SecretStr" in str(field.annotation)
+        ):
             continue
         elif isinstance(value, dict | list | tuple):
             yield variable, mask_text(json.dumps(to_jsonable_python(value), sort_keys=True))[:_LONGEST]

@@ -139,6 +139,15 @@ def test_nobody_may_more_than_the_strictest_standard_lets_them(overlay: str) -> 
         assert inside["resources"]["requests"].keys() == {"cpu", "memory"}
 
 
+@EACH
+def test_every_exception_of_the_policies_says_why(overlay: str) -> None:
+    for one in rendered(overlay):
+        noted = one["metadata"].get("annotations", {})
+        reasons = [value.partition("=")[2] for name, value in noted.items() if name.startswith("checkov.io/skip")]
+        assert len(reasons) == (4 if "template" in one["spec"] else 0) if "spec" in one else not reasons
+        assert all(len(reason.split()) > 4 for reason in reasons)
+
+
 def test_the_user_and_the_volume_are_those_of_the_image() -> None:
     dockerfile = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
     (of,) = {json.dumps(pod(one)["securityContext"]["runAsUser"]) for one in workloads("small").values()}

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up image test lint check audit sbom release bench profile chaos chaos-mutants hosts lock clean
+.PHONY: help setup demo up image test lint check audit sbom release bench profile chaos chaos-mutants hosts protocol soak lock clean
 PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
@@ -77,6 +77,9 @@ hosts: setup ## the product on several hosts, whose network is cut, slow and los
 
 soak: setup ## whether anything grows under a steady load; MINUTES=30
 	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30)
+
+protocol: setup ## every state that the life of one member can get into, within EVENTS=2 FAULTS=2
+	@$(BIN)/python -m tests.protocol.explore --events $(or $(EVENTS),2) --faults $(or $(FAULTS),2)
 
 chaos-mutants: setup ## break the product on purpose, one way after the other: does the suite notice each?
 	@$(BIN)/python -m tests.chaos.suite.mutants

@@ -5,12 +5,13 @@ whose call may still land.  The success that follows sets the time of its check,
 then what was lost has landed or never will.  The check repeats what the newest success sent, if need be.
 
 - While something newer than that success may be out, the check is not due: it would send old over new.
-- A newer success moves it on, and so does whatever is found to have landed late.  So one that ends finds its own time
-  in the past, or clears nothing.
+- A newer success moves it on, and so does whatever is found to have landed late.  So one that ends finds the time that
+  it was claimed for, or clears nothing: it looked before that landed.
 - A lost write that is refused when it is repeated is out no more: what it hid is checked after all.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from sqlalchemy import Connection, text
 
@@ -46,10 +47,10 @@ def refused(tx: Connection, ids: Sequence[int], *, settle_s: float) -> None:
     tx.execute(_REFUSED, {"ids": list(ids), "settle_s": settle_s})
 
 
-def checked(tx: Connection, stage: Stage, ids: Sequence[int]) -> None:
-    """Clear the marks that the checks of *ids* were about."""
-    if ids:
-        tx.execute(_CHECKED[stage], {"ids": list(ids)})
+def checked(tx: Connection, stage: Stage, due_at: Mapping[int, datetime]) -> None:
+    """Clear the marks that checks were about.  Shape: of each instance, the time for which its check was claimed."""
+    if due_at:
+        tx.execute(_CHECKED[stage], {"ids": list(due_at), "due_at": list(due_at.values())})
 
 
 def check_again(tx: Connection, stage: Stage, in_s: Mapping[int, float | None]) -> None:
@@ -91,7 +92,12 @@ _CHECK = {
 }
 _SEEN = {Stage.CROWDTWIST: ", acknowledged_at = now()", Stage.SIEBEL: ""}
 _CHECKED = {
-    stage: text(f"update member m set {mark} = null, {due} = null{_SEEN[stage]} {_OF_IDS} and m.{due} <= now()")
+    stage: text(f"""
+        update member m set {mark} = null, {due} = null{_SEEN[stage]}
+        from unnest(cast(:ids as bigint[]), cast(:due_at as timestamptz[])) as r (id, due_at)
+        join instance i on i.id = r.id
+        where m.member_number = i.member_number and m.{due} <= r.due_at
+    """)
     for stage, (mark, due) in _MARKS.items()
 }
 _CHECK_AGAIN = {

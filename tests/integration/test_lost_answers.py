@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import Engine
 
 from shared.errors import DataError, OutcomeUnknownError, StageError
-from shared.instances import Errand, Failed
+from shared.instances import Errand, Failed, Result, Work
 from shared.ledger.transitions import attempts
 from shared.lifecycle.verdicts import Rules, bug, conclude
 from shared.pipeline import Stage, SyncStatus
@@ -105,3 +105,46 @@ def test_a_worker_that_wakes_and_does_not_know_what_it_sent_has_it_read_back(
         assert attempts.finish(tx, Stage.CROWDTWIST, [ending], TERMS) == 0
     assert errands(ledger) == [Errand.READ_BACK]
     assert rows(ledger) == ["completed", "superseded", "completed"]
+
+
+@pytest.mark.parametrize("stage", [Stage.CROWDTWIST, Stage.SIEBEL])
+def test_a_check_does_not_clear_what_landed_while_it_was_out(ledger: Engine, stage: Stage) -> None:
+    send(ledger)
+    travel(ledger)
+    send(ledger, minute=1, last_name="Older")
+    ((_, ids),) = claim(ledger).items()
+    for before in Stage:
+        (frozen,) = begin(ledger, before, ids)
+        if before is stage:
+            break
+        end(ledger, before, frozen, good(before, frozen))
+    lapse(ledger)
+    send(ledger, minute=2, last_name="Newest")
+    make_due(ledger)
+    travel(ledger)
+    check = Errand.READ_BACK if stage is Stage.CROWDTWIST else Errand.TELL_AGAIN
+    unanswered = Failed(OutcomeUnknownError(stage, "no answer"), {"unknown_outcome": True})
+
+    def landing_late(_: Stage, work: Work) -> Result:
+        """It has looked, and then the frozen worker wakes and writes over what it saw."""
+        assert end(ledger, stage, frozen, unanswered) == 0
+        return good(stage, work)
+
+    assert errands(ledger, landing_late) == [check]
+    assert errands(ledger) == [check]
+    assert errands(ledger) == []
+
+
+def test_a_newer_event_inherits_the_failure_of_an_attempt_whose_worker_was_lost(ledger: Engine) -> None:
+    send(ledger)
+    travel(ledger, {Stage.CROWDTWIST: OUTAGE}, report_s=300)
+    (since,), (report_at,) = rows(ledger, "failing_since"), rows(ledger, "due_at", "errand")
+    make_due(ledger)
+    ((_, ids),) = claim(ledger).items()
+    begin(ledger, Stage.CROWDTWIST, ids)
+    send(ledger, minute=1, last_name="Newer")
+    lapse(ledger)
+    assert rows(ledger) == ["superseded", "pending"]
+    assert rows(ledger, "failing_since, status")[-1] == (since, "CT Failure")
+    assert rows(ledger, "instance_id, due_at", "errand") == [(2, report_at)]
+    assert rows(ledger, "lost_write_id", "member") == [1]

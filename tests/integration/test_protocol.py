@@ -1,9 +1,10 @@
 """The life of one member against the real ledger, in any order that two dispatchers and three workers can make of it.
 
 Hypothesis plays intake, dispatchers, workers, the broker and both outside systems, a step at a time: messages are lost,
-doubled and late, workers die before and after a call, leases run out, writes land long after they were given up, the
-member is refused, sent again and overtaken.  After each step nothing of the member is out twice; at the end everything
-drains, and both systems show what became of the newest event (spec section 7).
+doubled and late, workers die before and after a call, leases run out, writes land long after they were given up, an
+attempt is the last and the dead letter is requeued, the member is refused, sent again and overtaken.  After each step
+nothing of the member is out twice; at the end everything drains, and both systems show what became of the newest event
+(spec section 7).  `tests.protocol` has the same rules as a model that is explored to its end.
 
 `PROTOCOL_STEPS` and `PROTOCOL_EXAMPLES` go deeper than CI does.
 """
@@ -23,7 +24,9 @@ from producers.intake.accept import IntakeRules, accept
 from shared.errors import DataError, LeaseLostError, OutcomeUnknownError, UnavailableError
 from shared.events import parse_event
 from shared.instances import Done, Errand, Failed, Result, Work
-from shared.ledger.transitions import attempts, claims, errands
+from shared.ledger.jobs import Kind
+from shared.ledger.transitions import attempts, claims, errands, requeues
+from shared.ledger.transitions.requeues import Order
 from shared.lifecycle.retry import RetryPolicy
 from shared.lifecycle.verdicts import Rules, after_loss, conclude
 from shared.pipeline import Lane, Stage, State, SyncStatus
@@ -36,6 +39,8 @@ EXAMPLES = int(os.environ.get("PROTOCOL_EXAMPLES", "20"))
 WORKERS = 3
 EACH = {(lane, stage): 10 for lane in Lane for stage in Stage}
 POLICY = RetryPolicy(1, 1, max_attempts=1_000)
+LAST = RetryPolicy(1, 1, max_attempts=1)
+"""For an attempt that is the last, however many there were before."""
 TERMS = attempts.Terms(lease_s=600, settle_s=600, tell_settle_s=600)
 DRAINED_IN = 60
 
@@ -56,6 +61,7 @@ class Hand:
     works: list[Work]
     answers: list[tuple[Work, Result]] = field(default_factory=list)
     is_called: bool = False
+    policy: RetryPolicy = POLICY
 
 
 class Life:
@@ -150,6 +156,7 @@ class Life:
         hand = waiting[at % len(waiting)]
         hand.is_called = True
         stage = hand.message.stages[0]
+        hand.policy = LAST if how == "away for good" else POLICY
         hand.answers = [(work, self.called(stage, work, how)) for work in hand.works]
 
     def called(self, stage: Stage, work: Work, how: str) -> Result:
@@ -160,7 +167,7 @@ class Life:
             return Failed(LeaseLostError("membersync"))
         if stage is Stage.OIC:
             return Done("mapped", {"user": {"third_party_id": NUMBER}})
-        if how == "away":
+        if how.startswith("away"):
             return Failed(UnavailableError("It", "is away", 503))
         return self.written(work, how) if stage is Stage.CROWDTWIST else self.told_of(work, how)
 
@@ -195,7 +202,7 @@ class Life:
             return
         hand = self.hands.pop(called[at % len(called)])
         stage, rest = hand.message.stages[0], hand.message.stages[1:]
-        rules = Rules(stage, POLICY, report_after_s=0.0, jitter=0.0, carried=True)
+        rules = Rules(stage, hand.policy, report_after_s=0.0, jitter=0.0, carried=True)
         endings = [conclude(work, result, rules) for work, result in hand.answers]
         with self.ledger.begin() as tx:
             attempts.finish(tx, stage, endings, TERMS)
@@ -213,6 +220,21 @@ class Life:
             self.shown = self.late_writes.pop(0)
         if self.late_tells:
             self.told = self.late_tells.pop(0)
+
+    # Operators
+
+    def dead_letters_are_requeued(self) -> None:
+        dead = self.sql("select id from instance where state = 'dead'")
+        with self.ledger.begin() as tx:
+            requeues.create(tx, Order(Kind.REQUEUE, "olga", "it is back", {}), dead, resubmits_max=1_000)
+        self.jobs_go_on()
+
+    def jobs_go_on(self) -> None:
+        self.sql("update job set next_at = now() where ended_at is null")
+        for _ in range(DRAINED_IN):
+            with self.ledger.begin() as tx:
+                if not requeues.advance(tx, resubmits_max=1_000):
+                    break
 
     # What must hold
 
@@ -233,6 +255,7 @@ class Life:
             self.what_waits_becomes_due()
             self.what_was_lost_has_settled()
             self.messages.clear()
+            self.dead_letters_are_requeued()
             self.a_dispatcher_claims()
             if not self.messages and not (self.late_writes or self.late_tells):
                 break
@@ -271,6 +294,7 @@ STEPS: dict[str, tuple[int, Callable[[Life, int], None]]] = {
     "call, applied without an answer": (1, lambda life, at: life.a_worker_calls(at, "applied")),
     "call, given up, and still to land": (2, lambda life, at: life.a_worker_calls(at, "late")),
     "call, and nobody serves": (1, lambda life, at: life.a_worker_calls(at, "away")),
+    "call, for the last time, and nobody serves": (2, lambda life, at: life.a_worker_calls(at, "away for good")),
     "finish": (6, Life.a_worker_finishes),
     "die": (1, Life.a_worker_dies),
     "lose a message": (1, Life.a_message_is_lost),
@@ -278,6 +302,7 @@ STEPS: dict[str, tuple[int, Callable[[Life, int], None]]] = {
     "due": (2, lambda life, _: life.what_waits_becomes_due()),
     "settled": (1, lambda life, _: life.what_was_lost_has_settled()),
     "land": (1, lambda life, _: life.what_was_given_up_lands()),
+    "requeue": (2, lambda life, _: life.dead_letters_are_requeued()),
 }
 """What may happen, and how often beside the others."""
 _DRAWN = sampled_from([name for name, (weight, _) in STEPS.items() for _ in range(weight)])

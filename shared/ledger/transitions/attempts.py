@@ -227,13 +227,13 @@ def _park(tx: Connection, stage: Stage, parked: list[Parked]) -> dict[int, str]:
     records = [{"id": one.instance_id} | {name: getattr(one, name) for name in names} for one in parked]
     written: dict[int, str] = {row.id: row.state for row in tx.execute(PARK, {"rows": json_rows(records)})}
     parked = [one for one in parked if one.instance_id in written]
-    failing = [
+    overtaken = [
         {"id": one.instance_id, "report_after_s": one.report_after_s}
         for one in parked
-        if written[one.instance_id] == State.SUPERSEDED and one.report_after_s is not None
+        if written[one.instance_id] == State.SUPERSEDED
     ]
-    if failing:  # the newer event inherits since when it fails, so that Siebel is told in time
-        tx.execute(HAND_ON, {"rows": json_rows(failing)})
+    if overtaken:  # the newer event inherits since when it fails, so that Siebel is told in time
+        tx.execute(HAND_ON, {"rows": json_rows(overtaken)})
     troubled = [{"member_number": one.member_number, "unsure": one.unsure} for one in parked if one.code or one.unsure]
     if troubled:
         tx.execute(TROUBLED, {"rows": json_rows(troubled), "stage": stage})
@@ -379,7 +379,7 @@ PARK = text(f"""
                        when i.state = 'dead' then now()
                        when r.told then null
                        else i.failing_since + make_interval(secs => r.report_after_s) end as report_at,
-                  i.state in ({IS_QUEUED}) and r.report_after_s is null and i.failing_since is not null as fails_on
+                  r.report_after_s is null and i.failing_since is not null as fails_on
     ), {schedule_reports("parked")}, {drop_reports("select id from parked where report_at is null and not fails_on")}
     select id, state from parked
 """)

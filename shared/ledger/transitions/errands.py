@@ -96,7 +96,8 @@ def finish(tx: Connection, stage: Stage, ended: Sequence[ErrandEnded], *, settle
         | {"again_in_s": None if one.errand is Errand.PROBE else one.again_in_s}
         for one in ended
     ]
-    written = {row.id: row.state for row in tx.execute(END, {"rows": json_rows(records)})}
+    over = {row.id: row for row in tx.execute(END, {"rows": json_rows(records)})}
+    written = {errand_id: row.state for errand_id, row in over.items()}
     ended = [one for one in ended if one.errand_id in written]
     for errand, statement in _LEARN.items():
         told = [{"id": one.instance_id, **one.facts} for one in ended if one.errand is errand and one.facts]
@@ -111,7 +112,7 @@ def finish(tx: Connection, stage: Stage, ended: Sequence[ErrandEnded], *, settle
     if parks := [one for one in ended if one.errand is Errand.PARK]:
         cycles.finish(tx, parks)
     checks = [one for one in ended if one.errand in {Errand.READ_BACK, Errand.TELL_AGAIN}]
-    learned.checked(tx, stage, [one.instance_id for one in checks if one.facts is not None])
+    learned.checked(tx, stage, {one.instance_id: over[one.errand_id].due_at for one in checks if one.facts is not None})
     # What this check itself lost may land as late as what it was to check.
     again = {
         one.instance_id: max(one.again_in_s, settle_s) if one.unsure and one.again_in_s is not None else one.again_in_s
@@ -251,7 +252,7 @@ TAKE_GOOD = _take(f"""
 """Claim the probe of a locked member, if it is good still."""
 END = text(f"""
     with over as (
-        select e.id, e.member_number, i.state, r.apart, r.untried, {RESCHEDULED} as rescheduled,
+        select e.id, e.member_number, e.due_at, i.state, r.apart, r.untried, {RESCHEDULED} as rescheduled,
                coalesce(now() + make_interval(secs => r.again_in_s), case when {RESCHEDULED} then e.due_at end)
                    as again_at,
                e.kind = 'report' and i.state = 'superseded' as overtaken
@@ -275,7 +276,7 @@ END = text(f"""
     ), {schedule_reports("heirs")}, free as (
         update member m set errand_id = null from over o where m.member_number = o.member_number and m.errand_id = o.id
     )
-    select id, state from over
+    select id, state, due_at from over
 """)
 """End errands of locked members: delete them, or have them repeated; the members are free for what is next.
 

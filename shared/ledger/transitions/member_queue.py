@@ -141,6 +141,7 @@ INHERIT = text("""
     from heirs h where e.instance_id = h.overtaken and e.kind = 'report' and e.token = 0
 """)
 """Hand the failure of overtaken instances on to the newer ones, with the report that is due to Siebel."""
+_OVERTAKEN = "select id from json_to_recordset(cast(:rows as json)) as g (id bigint)"
 HAND_ON = text(f"""
     with heirs as (
         update instance n
@@ -150,13 +151,20 @@ HAND_ON = text(f"""
         join instance o on o.id = r.id
         join member m on m.member_number = o.member_number
         where n.member_number = o.member_number and n.state in ({IS_QUEUED}) and n.failing_since is null
+          and o.failing_since is not null
         returning n.id, n.member_number, n.lane,
                   case when m.told_status = o.status and m.told_at >= o.failing_since then null
-                       else o.failing_since + make_interval(secs => r.report_after_s) end as report_at
-    ), {schedule_reports("heirs")}
+                       else coalesce(o.failing_since + make_interval(secs => r.report_after_s),
+                                     (select e.due_at from errand e where e.instance_id = o.id and e.kind = 'report'
+                                                                          and e.token = 0)) end as report_at
+    ), {schedule_reports("heirs")}, {drop_reports(_OVERTAKEN)}
     select id from heirs
 """)
-"""Hand the failure of instances that failed while a newer one was queued on to that one."""
+"""Hand the failure of instances that were overtaken in an attempt on to the newer one that is queued.
+
+Shape: *report_after_s* where the attempt itself failed; where it was lost or not made, the report of an earlier failure
+is due when it was.
+"""
 WAKE = text(f"""
     with woken as (
         update instance set due_at = now() where id = any(array(

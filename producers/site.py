@@ -14,6 +14,7 @@ from fastapi.routing import iter_route_contexts
 from producers.api import (
     approvals,
     cases,
+    cause_notes,
     dead_letters,
     description,
     events,
@@ -77,7 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     request.install_problems(app)
     app.add_middleware(Heads)
     app.add_middleware(Envelope)
-    operating = dead_letters, guards, approvals, repairs, reconciliations, maintenance
+    operating = dead_letters, cause_notes, guards, approvals, repairs, reconciliations, maintenance
     for part in (events, reads, export, privacy, cases, *operating, incidents, watching):
         app.routes.extend(part.router.routes)  # including a router would work each of them out anew
     description.install(app)

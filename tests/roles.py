@@ -42,6 +42,7 @@ READERS = """
     GET  /v1/cases.csv
     GET  /v1/cases/{case_id}
     GET  /v1/dead-letters
+    GET  /v1/cause-notes
     GET  /v1/requeues
     GET  /v1/requeues/{job_id}
     GET  /v1/discards
@@ -116,6 +117,8 @@ READERS = """
 OPERATORS = """
     POST /v1/cases/{case_id}/acknowledge
     POST /v1/cases/{case_id}/look-up
+    POST /v1/cause-notes
+    DELETE /v1/cause-notes/{note_id}
     POST /v1/requeues
     POST /v1/requeues/rehearse
     POST /v1/requeues/{job_id}/stop
@@ -161,6 +164,8 @@ OPERATORS = """
     POST /incidents/{incident_id}/notes
     POST /incidents/{incident_id}/merge
     POST /incidents/{incident_id}/split
+    POST /cause-notes
+    POST /cause-notes/{note_id}/remove
     POST /jobs
     POST /jobs/{job_id}/stop
     GET  /reconciliations/plan

@@ -169,6 +169,16 @@ COMPARISON: dict[str, Any] = {
         }
     ],
 }
+NOTE: dict[str, Any] = {
+    "id": "3",
+    "fingerprint": "crowdtwist-5f0c1a9e",
+    "stage": "crowdtwist",
+    "code": "unavailable",
+    "message": "CrowdTwist: answered 503",
+    "words": "known, ticket 4711",
+    "who": "oscar",
+    "at": _AT,
+}
 CAUSES: dict[str, Any] = {
     "items": [
         {
@@ -180,6 +190,8 @@ CAUSES: dict[str, Any] = {
             "last_at": _LATER,
             "fixed": 3,
             "coming": 12,
+            "fingerprint": "crowdtwist-5f0c1a9e",
+            "notes": [NOTE],
         }
     ],
     "next": None,

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
+from producers.api import examples as example
 from producers.api.description import answered
 from producers.api.reads import LISTED, Reader, json_answer
 from producers.api.watching import PauseBody
@@ -71,6 +72,7 @@ _INCIDENT: dict[str, Any] = {
     "acknowledged_by": "oscar",
     "merged_into": None,
     "same_before": ["3"],
+    "cause_notes": [example.NOTE],
 }
 _DETAIL: dict[str, Any] = _INCIDENT | {
     "spans": [

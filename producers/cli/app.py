@@ -78,6 +78,7 @@ COMMANDS = {
     "dead-letters": Command(
         "dead_letters", _REPAIRING, "Show dead letters by cause, or listed; --state rejected: Data Errors."
     ),
+    "cause-notes": Command("cause_notes", _REPAIRING, "Show what is known of causes; note on one, remove a note."),
     "requeue": Command(
         "dead_letters",
         _REPAIRING,

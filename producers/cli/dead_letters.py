@@ -37,6 +37,7 @@ from producers.operations.foretelling import said
 from producers.operations.job_control import Ask, AskError, RehearsalError, Selection
 from producers.operations.reads import id_of
 from shared.ledger import causes
+from shared.ledger.cause_notes import said as said_of
 from shared.ledger.causes import Alike, Cause
 from shared.ledger.engine import Ledger, engine, transaction
 from shared.ledger.jobs import Item, ItemState, Job, JobState, Kind, Plan, Verdict
@@ -134,6 +135,9 @@ def dead_letters(
         for todo, meant in groupby(sorted(found, key=_todo), key=_todo):
             whom = ", ".join(f"{cause.count} {cause.code} at {spoken(cause.stage)}" for cause in meant)
             console().print(plain(f"{whom}: {todo}"))
+        for cause in found:
+            if cause.notes:
+                console().print(plain(f"{cause.code} at {spoken(cause.stage)}, known: {said_of(cause.notes)}"))
     else:
         typer.echo("no dead letter matches", err=True)
     if more := len(everything) - len(found):

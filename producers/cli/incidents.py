@@ -25,6 +25,7 @@ from producers.operations import incident_control
 from producers.operations.incident_control import Note
 from producers.operations.incident_export import Format, exported
 from producers.operations.reads import INSTANT_SAID, LIMIT_DEFAULT, id_of, instant_of
+from shared.ledger.cause_notes import said
 from shared.ledger.engine import Ledger, engine
 from shared.ledger.incident_reads import Incident, IncidentDetail, IncidentPage, Window
 from shared.pipeline import spoken
@@ -185,6 +186,8 @@ def _print_one(found: IncidentDetail) -> None:
         else "by nobody",
         "affected": f"membersync instances --incident {found.id}",
     }
+    if found.cause_notes:
+        facts["known"] = said(found.cause_notes)
     if found.merged_into:
         facts["merged into"] = found.merged_into
     for name, value in facts.items():

@@ -20,6 +20,7 @@ from starlette.types import Scope
 from producers.console import (
     approvals,
     cases,
+    cause_notes,
     dead_letters,
     guards,
     history,
@@ -134,7 +135,7 @@ def install(app: FastAPI) -> None:
         reconciliations,
         resends,
     )
-    for part in (router, *(one.router for one in (*looking, approvals, incidents, maintenance))):
+    for part in (router, *(one.router for one in (*looking, approvals, cause_notes, incidents, maintenance))):
         app.routes.extend(part.routes)
     app.mount("/static", _Files(directory=STATIC), name="static")
     _install_error_pages(app)

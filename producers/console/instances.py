@@ -26,7 +26,7 @@ from producers.operations.job_control import Operator
 from producers.operations.reads import LIMIT_DEFAULT, LIMIT_MAX, id_of
 from producers.operations.spreadsheet import csv_lines
 from shared.errors import LedgerError
-from shared.ledger import views
+from shared.ledger import cause_notes, views
 from shared.ledger.engine import Ledger, Transaction, transaction
 from shared.ledger.filters import CONDITIONS, Filter, suggested
 from shared.ledger.jobs import DISCARDED_FROM, REQUEUED_FROM, jobs_of
@@ -281,6 +281,11 @@ def _content(request: Request, instance_id: str, *, unmasked_for: Operator | Non
         is_fixed = shown.state in REQUEUED_FROM and bool(views.overtaken(tx, [number]))
         job = jobs_of(tx, [number]).get(shown.instance_id)
         untold = bool(views.unreported(tx, [number]))
+        known = (
+            cause_notes.on_cause(cause_notes.notes(tx), shown.failed_stage or shown.stage, shown.code, shown.error)
+            if shown.code
+            else []
+        )
     now = datetime.now(UTC)
     return {
         "one": shown,
@@ -290,6 +295,7 @@ def _content(request: Request, instance_id: str, *, unmasked_for: Operator | Non
         "neighbours": neighbours,
         "fixed_by": member.applied_instance_id if is_fixed and member else None,
         "job": job,
+        "known": known,
         "untold": untold,
         "stations": stations(shown, shown.activity),
         "shares": shares(shown, shown.activity, now),

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from producers.operations import advice, hold_advice
 from producers.operations.advice import Step
 from shared.errors import OURS
+from shared.ledger.cause_notes import said
 from shared.ledger.guards import FLOOD, Hold
 from shared.ledger.incident_reads import Incident, News
 from shared.ledger.mail import HELD_MAX, Change, ComposedMail, Digest, Failure, Kind
@@ -104,6 +105,7 @@ def of_change(change: Change, settings: Settings, *, now: datetime) -> ComposedM
     else:
         error = normalised(change.error) or "(no message)"
         facts = [("Down since", _instant(change.at)), ("Last error", error)]
+        facts += [("Known", change.known)] if change.known else []
         means = advice.when_down(change.stage, settings, error)
         section = Section(means, advice.bring_back(change.stage, settings, error), url)
         headline = f"{system} does not serve us: the connection {system} is down."
@@ -120,6 +122,7 @@ def of_incident(news: News, found: Incident, settings: Settings, *, now: datetim
         ("Since", _instant(found.windows.connection.from_at or found.opened_at)),
         *([("Until", _instant(found.resolved_at))] if found.resolved_at else []),
         ("Cause", found.cause),
+        *([("Known", said(found.cause_notes))] if found.cause_notes else []),
         ("Late events", f"{counts.instances}, of which {counts.waiting} wait"),
         ("Stale", f"{cost.member_minutes_stale:.0f} member-minutes, the oldest {_span(cost.worst_age_s)}"),
         ("Taken up by", found.acknowledged_by or "nobody"),

@@ -37,6 +37,8 @@ def _markdown(found: IncidentDetail) -> Iterator[str]:
     yield f"State {found.state}, fingerprint `{found.fingerprint}`."
     if found.same_before:
         yield f"The same before: {', '.join(f'incident {one}' for one in found.same_before)}."
+    for note in found.cause_notes:
+        yield f"Known: {_plain(note.words)} ({_plain(note.who)})."
     if found.acknowledged_by:
         yield f"Acknowledged by {_plain(found.acknowledged_by)} at {instant(found.acknowledged_at)}."
     yield ""

@@ -8,8 +8,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, TextClause, text
 
+from shared.ledger import cause_notes
+from shared.ledger.cause_notes import CauseNote
 from shared.ledger.filters import Filter, matching
 from shared.ledger.jobs import REQUEUED_FROM
+from shared.lifecycle.incidents import IncidentKind, fingerprint
 from shared.messages import normalised
 
 LOOKED_AT = 100_000
@@ -19,7 +22,8 @@ LOOKED_AT = 100_000
 class Cause:
     """Instances that failed for the same cause; *message* is normalised and names nobody.
 
-    Shape: of *count*, a newer event of the member *fixed* so many, and is on its way for *coming*.
+    Shape: of *count*, a newer event of the member *fixed* so many, and is on its way for *coming*; *fingerprint* that
+    of an outage that says the same; *notes* what people know of it.
     """
 
     stage: str | None
@@ -30,6 +34,8 @@ class Cause:
     last_at: datetime
     fixed: int
     coming: int
+    fingerprint: str
+    notes: list[CauseNote]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,7 @@ def causes(tx: Connection, where: Filter, *, limit: int, looked_at: int = LOOKED
     """
     statement, parameters = _failed(tx, where, looked_at)
     rows = tx.execute(text(_CAUSES.format(statement.text)), parameters).all()
+    known = cause_notes.notes(tx)
     found = [
         Cause(
             alike[0].stage,
@@ -64,6 +71,8 @@ def causes(tx: Connection, where: Filter, *, limit: int, looked_at: int = LOOKED
             max(row.last_at for row in alike),
             sum(row.fixed for row in alike),
             sum(row.coming for row in alike),
+            fingerprint(alike[0].stage or "", IncidentKind.CONNECTION, message),
+            cause_notes.on_cause(known, alike[0].stage, alike[0].code, message),
         )
         for message, alike in by_message(rows, "stage", "code")
     ]

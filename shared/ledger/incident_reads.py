@@ -12,6 +12,7 @@ import orjson
 from sqlalchemy import Connection, Row, text
 
 from shared.ledger import incident_counts, incident_story, tallies
+from shared.ledger.cause_notes import CauseNote, notes, on_incident
 from shared.ledger.incident_counts import Counted
 from shared.ledger.incident_story import TimeLine
 from shared.ledger.incidents import IncidentState
@@ -101,6 +102,8 @@ class Incident:
     merged_into: str | None
     same_before: list[str] = field(default_factory=list)
     """Earlier incidents of the same fingerprint, the newest first."""
+    cause_notes: list[CauseNote] = field(default_factory=list)
+    """What people know of its cause."""
 
     @property
     def is_open(self) -> bool:
@@ -212,6 +215,7 @@ def _incident(tx: Connection, row: Row[Any]) -> Incident:
         cost=_cost(tx, row, counted, impact),
         counted_at=counted.upto,
         same_before=[str(one) for one in row.same],
+        cause_notes=on_incident(notes(tx), row.fingerprint),
         **{name: getattr(row, name) for name in known if name != "same_before"},
     )
 

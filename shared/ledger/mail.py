@@ -17,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from shared.ledger import cause_notes
 from shared.ledger.causes import by_message
 from shared.pipeline import Stage, State
 
@@ -43,6 +44,8 @@ class Change:
     held: int
     incident: str = ""
     fingerprint: str = ""
+    known: str = ""
+    """What people noted on the cause, on one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ class Failure:
     count: int
     first_at: datetime
     last_at: datetime
+    known: str = ""
+    """What people noted on the cause, on one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +138,18 @@ def take_changes(tx: Connection, *, flap_s: float) -> list[Change]:
     """
     parameters = {"news": _NEWS, "held_max": HELD_MAX, "flap": timedelta(seconds=flap_s)}
     rows = tx.execute(_TAKE_CHANGES, parameters).all()
+    known = cause_notes.notes(tx) if rows else []
     return [
-        Change(Stage(row.name), row.what == "up", row.at, row.down_at, row.why or "", row.held, *_incident_of(row))
+        Change(
+            Stage(row.name),
+            row.what == "up",
+            row.at,
+            row.down_at,
+            row.why or "",
+            row.held,
+            *_incident_of(row),
+            cause_notes.said(cause_notes.on_cause(known, row.name, None, row.why or "")),
+        )
         for row in sorted(rows, key=lambda row: row.id)
         if row.is_news
     ]
@@ -154,6 +169,7 @@ def take_digest(tx: Connection, *, every_s: float) -> Digest | None:
     period = {"since": span.since, "until": span.until}
     rows = tx.execute(_FAILURES, period | {"limit": _ERRORS_MAX}).all()
     tx.execute(_MOVE_DIGEST, {"until": span.until})
+    known = cause_notes.notes(tx) if rows else []
     failures = [
         Failure(
             State(alike[0].state),
@@ -163,6 +179,7 @@ def take_digest(tx: Connection, *, every_s: float) -> Digest | None:
             sum(row.times for row in alike),
             min(row.first_at for row in alike),
             max(row.last_at for row in alike),
+            cause_notes.said(cause_notes.on_cause(known, alike[0].failed_stage, alike[0].code, message)),
         )
         for message, alike in by_message(rows, "state", "failed_stage", "code")
     ]

@@ -219,6 +219,9 @@ TABLES: dict[str, Table] = {
     "incident_span": _table("id", nothing="id incident_id stage code from_at to_at"),
     "installation": _table("name", nothing="name version settings"),
     "mark": _table("id", nothing="id at kind what"),
+    "cause_note": _table(
+        "id", words="message words", nothing="id at fingerprint stage code who", names="message words"
+    ),
     "cause_count": _table("stage code at", nothing="stage code at count"),
     "mail": _table(
         "id",

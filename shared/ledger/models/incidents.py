@@ -116,6 +116,26 @@ class IncidentEvent(Base):
     what: Mapped[str] = mapped_column(Text)
 
 
+class CauseNoteRow(Base):
+    """What people know of a cause, shown wherever it is shown; *message* or *code*, the other may be empty."""
+
+    __tablename__ = "cause_note"
+    __table_args__ = (
+        CheckConstraint(one_of("stage", STAGES), "cause_note_stage"),
+        CheckConstraint("code <> '' or message <> ''", "cause_note_on_something"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    at: Mapped[datetime] = mapped_column(INSTANT, server_default=text("now()"))
+    fingerprint: Mapped[str] = mapped_column(Text)
+    stage: Mapped[str] = mapped_column(Text)
+    code: Mapped[str] = mapped_column(Text)
+    message: Mapped[str] = mapped_column(Text)
+    """Normalised: it names nobody."""
+    words: Mapped[str] = mapped_column(Text)
+    who: Mapped[str] = mapped_column(Text)
+
+
 class CauseCount(Base):
     """How many attempts ended for good by a cause, by minute; a window or two of them."""
 

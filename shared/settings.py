@@ -219,11 +219,12 @@ class IncidentsSettings(BaseModel):
 
 
 class OperationsSettings(BaseModel):
-    """What operators may do alone."""
+    """What operators may do alone, and undo."""
 
     approval_above: int = Field(
         0, ge=0, description="instances; a requeue, discard, resend, repair or guard's decision on more waits; 0: none"
     )
+    undo_discard_s: float = Field(86_400, ge=0, description="s; for so long a discard can be undone; 0: never")
 
 
 class CasesSettings(BaseModel):

@@ -47,6 +47,8 @@ READERS = """
     GET  /v1/requeues/{job_id}
     GET  /v1/discards
     GET  /v1/discards/{job_id}
+    GET  /v1/undos
+    GET  /v1/undos/{job_id}
     GET  /v1/resends
     GET  /v1/resends/{job_id}
     GET  /v1/repairs
@@ -124,6 +126,8 @@ OPERATORS = """
     POST /v1/requeues/{job_id}/stop
     POST /v1/discards
     POST /v1/discards/{job_id}/stop
+    POST /v1/undos
+    POST /v1/undos/{job_id}/stop
     POST /v1/resends
     POST /v1/resends/{job_id}/stop
     POST /v1/repairs

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from producers.api import examples as example
+from producers.api import cause_examples as example
 from producers.api.description import answered
 from producers.api.reads import LISTED, Reader, json_answer
 from producers.http.operating import SAID, body_of, described_body, operates

@@ -7,10 +7,12 @@ import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 
+from producers.api import cause_examples as cause_example
 from producers.api import examples as example
 from producers.api import job_examples as job_example
 from producers.api.description import answered
 from producers.api.reads import LISTED, Reader, json_answer, unmasked_reader
+from producers.api.undo_body import UndoBody
 from producers.http.operating import DiscardBody, RequeueBody, SelectionBody, body_of, described_body, operates
 from producers.http.request import Paged, ProblemError, described, failure_parameters, ledger_of, settings_of
 from producers.operations import job_control, reads
@@ -54,7 +56,7 @@ class RehearsalPage:
         **answered(
             "Groups by cause, the commonest first; with `list`, instances, newest first",
             CausePage | Page,
-            example.CAUSES,
+            cause_example.CAUSES,
         ),
         **LISTED,
     },
@@ -147,6 +149,33 @@ def post_discard(
     body: Annotated[DiscardBody, Depends(body_of(DiscardBody))],
 ) -> Response:
     """Plan, and unless it is a dry run make the job: dead letters, Data Errors and whatever waits, never what runs."""
+    return asked(request, operator, body.ask(), dry_run=body.dry_run)
+
+
+@router.post(
+    "/v1/undos",
+    status_code=202,
+    summary="Undo a discard",
+    responses={
+        **ASKED,
+        **described("invalid_parameter", 401, 403, "nothing_matched", "all_refused", "body_too_large", 503),
+    },
+    openapi_extra=described_body(
+        UndoBody,
+        whole={"discard": "12", "reason": "the wrong filter"},
+        by_ids={"ids": ["4711"], "reason": "it was no test member"},
+        dry_run={"discard": "12", "dry_run": True},
+    ),
+)
+def post_undo(
+    request: Request,
+    operator: Annotated[Operator, Depends(operates("undo"))],
+    body: Annotated[UndoBody, Depends(body_of(UndoBody))],
+) -> Response:
+    """Plan, and unless it is a dry run make the job; what something newer of its member has overtaken is refused.
+
+    It can be done for `MEMBERSYNC_OPERATIONS__UNDO_DISCARD_S` after the discard.
+    """
     return asked(request, operator, body.ask(), dry_run=body.dry_run)
 
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
-from producers.api import examples as example
+from producers.api import cause_examples as example
 from producers.api.description import answered
 from producers.api.reads import LISTED, Reader, json_answer
 from producers.api.watching import PauseBody

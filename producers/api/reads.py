@@ -34,8 +34,8 @@ from producers.http.request import (
     settings_of,
 )
 from producers.operations import reads
-from producers.operations.event_changes import EventChanges, changed_pair, changes_between
-from producers.operations.job_control import AskError, Operator
+from producers.operations.event_changes import EventChanges, NotOfMemberError, changed_pair, changes_between
+from producers.operations.job_control import Operator
 from producers.operations.reads import INSTANT_SAID, id_of, instant_of, refusals_of
 from producers.operations.reconcile.compare import compare
 from producers.operations.reconcile.side_by_side import Comparison
@@ -142,7 +142,7 @@ async def show_comparison(request: Request, who: Reader, member_number: MemberNu
     return json_answer(found.shown())
 
 
-_PairId = Annotated[str, WORD]
+_OF_PAIR: dict[str, Any] = {"pattern": "^([0-9]{1,18})?$"}
 
 
 @router.get(
@@ -151,23 +151,27 @@ _PairId = Annotated[str, WORD]
     summary="What changed between two events of a member",
     responses={
         **answered("The fields that differ, before and after", EventChanges, example.CHANGES),
-        **described("invalid_parameter", 401, 403, "no_such_member", 503),
+        **described("invalid_parameter", 401, 403, "no_such_member", "no_such_instance", 503),
     },
 )
 def show_changes(
     request: Request,
     who: Reader,
     member_number: MemberNumber,
-    older: Annotated[_PairId, Query(alias="from", description="its instance; none: the one before the other")] = "",
-    newer: Annotated[_PairId, Query(alias="to", description="its instance; none: the newest")] = "",
+    older: Annotated[
+        str, Query(alias="from", description="its instance; none: the one before the other", json_schema_extra=_OF_PAIR)
+    ] = "",
+    newer: Annotated[
+        str, Query(alias="to", description="its instance; none: the newest", json_schema_extra=_OF_PAIR)
+    ] = "",
 ) -> Response:
     """Show what the newer of two events changed, field by field; without a choice, the newest two."""
     try:
         pair = changed_pair(older, newer)
         with transaction(ledger_of(request)) as tx:
             found = changes_between(tx, member_number, *pair, unmasked_for=unmasked_reader(who))
-    except AskError as mistake:
-        raise invalid_parameter(mistake) from None
+    except NotOfMemberError as mistake:
+        raise ProblemError(404, "no_such_instance", str(mistake), field=mistake.field) from None
     if found is None:
         raise ProblemError(404, "no_such_member", "no event of this member has arrived")
     return json_answer(found)

@@ -85,6 +85,7 @@ COMMANDS = {
         "Send dead letters on from where they failed; first 1, then 10, then the rest.",
     ),
     "discard": Command("dead_letters", _REPAIRING, "Give instances up for good."),
+    "undo": Command("undo", _REPAIRING, "Undo a discard, of all or some; what was overtaken stays discarded."),
     "resend": Command(
         "repairs",
         _REPAIRING,
@@ -95,7 +96,7 @@ COMMANDS = {
         _REPAIRING,
         "Repair what a reconciliation found, from Siebel's rows of this moment; first 1, then 10, then the rest.",
     ),
-    "jobs": Command("dead_letters", _REPAIRING, "Show requeues, discards, resends and repairs; stop one."),
+    "jobs": Command("dead_letters", _REPAIRING, "Show requeues, discards, undos, resends and repairs; stop one."),
     "guards": Command(
         "guards", _REPAIRING, "Show what guards hold, a flood of one Data Error for one; release or discard it."
     ),

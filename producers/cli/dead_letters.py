@@ -53,6 +53,7 @@ _MEANING = {
     Verdict.SUPERSEDED: "closed as superseded: a newer success overtook it",
     Verdict.MERGED: "merged into a newer pending event",
     Verdict.DISCARD: "will be discarded, for good",
+    Verdict.RESTORE: "will be what they were before they were discarded",
     Verdict.REFUSED: "refused",
     Verdict.OVERTAKEN: "overtaken since",
     Verdict.MOVING: "moving: an event of the member is on its way",
@@ -325,7 +326,7 @@ def _print_plan(plan: Plan) -> None:
             for reason in plan.reasons:
                 if reason.verdict == Verdict.REFUSED == word:
                     out.print(plain(f"{'':>10}{reason.count} of them: {reason.reason}", "dim"))
-    exceptions = [item for item in plan.items if item.verdict not in {Verdict.SEND, Verdict.DISCARD}]
+    exceptions = [item for item in plan.items if item.verdict not in {Verdict.SEND, Verdict.DISCARD, Verdict.RESTORE}]
     for item in exceptions[:_SHOWN]:
         other = f" (instance {item.newer_instance_id})" if item.newer_instance_id else ""
         out.print(plain(f"{'':>10}{_named(item)}: {item.verdict}, {item.reason}{other}", "dim"))

@@ -119,7 +119,7 @@ def rehearse(request: Request, operator: Annotated[Operator, Depends(operates("r
 
 def back_of(asked: TypedSelection, words: Words) -> str:
     """Return the list that a form was sent from: its own word for it, else that of what is *asked* for."""
-    return local(words.get("back", ""), asked.narrowed(ids=None, message=None).address(PATH))
+    return local(words.get("back", ""), asked.narrowed(ids=None, message=None, discard=None).address(PATH))
 
 
 _ROWS = 50

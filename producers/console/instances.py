@@ -20,7 +20,7 @@ from producers.console.selection import NAMES, FilterBar, TypedSelection, cursor
 from producers.console.session import Posted, Visitor, unmasker
 from producers.http.auth import Right
 from producers.http.operating import filed
-from producers.http.request import ProblemError, invalid_parameter, ledger_of
+from producers.http.request import ProblemError, invalid_parameter, ledger_of, settings_of
 from producers.operations import advice, job_control, reads
 from producers.operations.job_control import Operator
 from producers.operations.reads import LIMIT_DEFAULT, LIMIT_MAX, id_of
@@ -303,6 +303,9 @@ def _content(request: Request, instance_id: str, *, unmasked_for: Operator | Non
         "lines": lines(shown.activity),
         "may_requeue": shown.state in REQUEUED_FROM,
         "may_discard": shown.state in DISCARDED_FROM,
+        "may_undo": shown.state == State.DISCARDED
+        and shown.finished_at is not None
+        and (now - shown.finished_at).total_seconds() < settings_of(request).operations.undo_discard_s,
         "advice": advice,
     }
 

@@ -1,4 +1,4 @@
-"""Requeues, discards and resends: the plan that confirms one, what was asked, how far each is, how to stop it."""
+"""Requeues, discards, undos and resends: the plan that confirms one, what was asked, how far it is, how to stop it."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +23,7 @@ from shared.ledger.engine import Ledger, transaction
 from shared.ledger.jobs import ItemState, Job, JobState, Kind, Plan, Verdict
 from shared.lifecycle import rollout
 from shared.pipeline import State
+from shared.settings import Settings
 
 router = APIRouter(include_in_schema=False)
 
@@ -36,7 +37,7 @@ _MEANING = {
     ItemState.SUCCEEDED: "succeeded",
     ItemState.FAILED: "failed again; some may still be tried",
     ItemState.PUT_BACK: "as they were before, because the job stopped",
-    ItemState.CLOSED: "superseded or discarded",
+    ItemState.CLOSED: "superseded, discarded, or as before the discard",
     ItemState.REFUSED: "nothing was done to them",
     ItemState.GONE: "CrowdTwist has them no longer: nothing was changed there",
 }
@@ -53,6 +54,7 @@ _CAME_TO = {
     for kind, closed in (
         (Kind.REQUEUE, "closed, as overtaken"),
         (Kind.DISCARD, "discarded"),
+        (Kind.UNDO, "as they were before"),
         (Kind.RESEND, "closed, as overtaken"),
         (Kind.REPAIR, "overtaken or moving"),
     )
@@ -65,6 +67,7 @@ _BECOMES = {
     Verdict.SUPERSEDED: "closed as superseded: a newer success overtook it",
     Verdict.MERGED: "merged into a newer pending event, which carries it",
     Verdict.DISCARD: "will be discarded, for good",
+    Verdict.RESTORE: "will be what they were before they were discarded",
     Verdict.REFUSED: "refused: nothing happens to it",
     Verdict.OVERTAKEN: "overtaken since it was seen",
     Verdict.MOVING: "moving: an event of the member is on its way",
@@ -158,7 +161,7 @@ def _content(request: Request, job_id: str) -> dict[str, Any]:
     ledger = ledger_of(request)
     job = job_control.foreseen(ledger, _job(ledger, job_id), settings_of(request))
     progress = Progress.of(job, datetime.now(UTC))
-    is_sending = progress.job.kind != Kind.DISCARD and not progress.job.over
+    is_sending = progress.job.kind not in {Kind.DISCARD, Kind.UNDO} and not progress.job.over
     down = (
         [one for one in connection_control.states(ledger, settings_of(request)) if one.state != "up"]
         if is_sending
@@ -171,8 +174,16 @@ def _content(request: Request, job_id: str) -> dict[str, Any]:
         "steps": _STEPS,
         "down": down,
         "advised": advice.by_todo(job_control.failed_again(ledger, progress.job)),
+        "can_undo": _can_undo(progress.job, settings_of(request)),
         "rest": local(request.query_params.get("rest", ""), ""),
     }
+
+
+def _can_undo(job: Job, settings: Settings) -> bool:
+    """Say whether what a discard did may still be undone."""
+    if job.kind != Kind.DISCARD or job.ended_at is None or not job.counts[ItemState.CLOSED]:
+        return False
+    return (datetime.now(UTC) - job.ended_at).total_seconds() < settings.operations.undo_discard_s
 
 
 def _found(ledger: Ledger, words: str) -> Job | None:
@@ -279,7 +290,7 @@ def _shown(
         back=dead_letters.back_of(asked, words),
         mistake=mistake,
         changed=changed,
-        reason_needed=plan.touched > 1 or plan.kind == Kind.DISCARD,
+        reason_needed=plan.touched > 1 or plan.kind != Kind.REQUEUE,
         data_errors=_are_data_errors(ledger_of(request), asked, plan),
     )
 

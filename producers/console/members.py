@@ -17,7 +17,7 @@ from producers.http.operating import COMPARISONS, filed
 from producers.http.request import ProblemError, invalid_parameter, ledger_of, settings_of
 from producers.intake.accept import Outcome
 from producers.operations import reads
-from producers.operations.event_changes import changed_pair, changes_between
+from producers.operations.event_changes import NotOfMemberError, changed_pair, changes_between
 from producers.operations.job_control import SEND_AGAIN, AskError, Operator, send_again
 from producers.operations.reads import id_of
 from producers.operations.reconcile.compare import compare
@@ -195,6 +195,8 @@ def _changes(
         pair = changed_pair(chosen.get("from", ""), chosen.get("to", ""))
         with transaction(ledger_of(request)) as tx:
             found = changes_between(tx, number, *pair, unmasked_for=unmasked_for)
+    except NotOfMemberError as mistake:
+        raise ProblemError(404, "no_such_instance", str(mistake), field=mistake.field) from None
     except AskError as mistake:
         raise invalid_parameter(mistake) from None
     if found is None:

@@ -16,6 +16,7 @@ from starlette.datastructures import ImmutableMultiDict, QueryParams
 from producers.http.operating import FilterBody, RequeueBody
 from producers.http.request import invalid
 from producers.operations.job_control import Ask, AskError, Cause, Rest, Selection
+from producers.operations.job_selections import Discarded
 from producers.operations.reads import id_of
 from shared.ledger.filters import CONDITIONS, Filter, has_control
 from shared.ledger.jobs import REQUEUED_FROM, Kind
@@ -25,7 +26,7 @@ Words = ImmutableMultiDict[str, str]
 
 VALUES_MAX = 100
 """Values of one field of a filter: a page repeats them all in each of its links."""
-_SELECTING = (*(row.name for row in CONDITIONS), "message", "job", "ids")
+_SELECTING = (*(row.name for row in CONDITIONS), "message", "job", "discard", "ids")
 NAMES: Mapping[str, str] = {**{row.name: row.label for row in CONDITIONS}, "cursor": "Cursor"}
 """The fields as they are called on the page."""
 _PAGES = {
@@ -56,7 +57,7 @@ class TypedSelection:
     """Which instances, as somebody typed it.
 
     Shape: *fields* are names and values as in a form: the filter's, `message` of a cause, `job` whose
-    rest is meant, `ids`; none is blank.
+    rest is meant, `discard` whose work is, `ids`; none is blank.
     """
 
     fields: tuple[tuple[str, str], ...]
@@ -118,6 +119,11 @@ class TypedSelection:
             if job_id is None:
                 raise AskError("job", "is none of ours")
             return Rest(where=Filter(states=REQUEUED_FROM), job_id=job_id)
+        if discard := self.one("discard"):
+            job_id = id_of(discard)
+            if job_id is None:
+                raise AskError("discard", "is none of ours")
+            return Discarded(job_id=job_id)
         message = self.message()
         return Cause(where=failures(self.where()), message=message) if message else Selection(where=self.where())
 
@@ -165,7 +171,7 @@ def ask_of(words: Words) -> Ask:
     kind, selection = kind_of(words), TypedSelection.of(words).selection()
     said = {"reason": words.get("reason", ""), "rate": words.get("rate", "").strip() or None}
     body = read_words(RequeueBody, said | {name: name in words for name in ("from_start", "force")})
-    if kind is Kind.DISCARD:
+    if kind in {Kind.DISCARD, Kind.UNDO}:
         return Ask(kind, selection, body.reason)
     return Ask(kind, selection, body.reason, body.rate, body.from_start, body.force)
 

@@ -53,6 +53,7 @@ CODES: dict[str, tuple[int, str]] = {
     "no_such_incident": (404, "there is no such incident"),
     "no_such_approval": (404, "nothing of this id waits for approval, or did"),
     "no_such_connection": (404, "there is no such connection"),
+    "no_such_undo": (404, "there is no such undo of a discard"),
     "no_such_note": (404, "there is no such note on a cause"),
     "no_such_window": (404, "there is no such planned window of a connection"),
     "method_not_allowed": (405, "this path has other methods; `Allow` names them"),

@@ -64,15 +64,19 @@ def changed_pair(older: str, newer: str) -> tuple[int | None, int | None]:
     """Read which two events are meant, by their instances; empty: not said.
 
     Raises:
-        AskError: there can be no such instance.
+        AskError: it is no id.
     """
     pair = []
     for name, words in (("from", older), ("to", newer)):
         number = id_of(words) if words else None
         if words and number is None:
-            raise AskError(name, "is no instance of this member, or it was pruned")
+            raise AskError(name, "is no id of an instance")
         pair.append(number)
     return pair[0], pair[1]
+
+
+class NotOfMemberError(AskError):
+    """An instance is none of the member, or it was pruned."""
 
 
 def changes_between(
@@ -88,7 +92,7 @@ def changes_between(
     None: nothing is known of such a member, or of any event of it.
 
     Raises:
-        AskError: an instance is none of this member, or they are the same.
+        NotOfMemberError: one of the two is none of this member.
     """
     found = None if has_control(member_number) else views.member(tx, member_number, limit=1)
     if found is None or (newer is None and not found.instances):
@@ -101,8 +105,6 @@ def changes_between(
         early = _instance(tx, "from", int(before), found.member_number)
     if early is not None and int(early.instance_id) > int(late.instance_id):
         early, late = late, early
-    if early is not None and early.instance_id == late.instance_id:
-        raise AskError("from", "is the same event; name another")
     if unmasked_for is not None:
         ids = [one.instance_id for one in (early, late) if one is not None]
         asked = {"member": found.member_number, "changes": ids}
@@ -113,7 +115,7 @@ def changes_between(
 def _instance(tx: Transaction, name: str, instance_id: int, member_number: str) -> InstanceDetail:
     found = views.instance(tx, instance_id)
     if found is None or found.member_number != member_number:
-        raise AskError(name, "is no instance of this member, or it was pruned")
+        raise NotOfMemberError(name, "is no instance of this member, or it was pruned")
     return found
 
 

@@ -14,18 +14,19 @@ from shared.lifecycle.forecasts import SHARE_STEP, Forecast, LaneForecast, Trend
 from shared.settings import Settings
 
 _SHORT_SHOWN = 0.005
+_CALLS_NOBODY = {Kind.DISCARD, Kind.UNDO}
 
 
 def foretold_plan(tx: Transaction, plan: Plan, settings: Settings, *, rate: int | None) -> Plan:
-    """Return *plan* with when it would end; a discard calls nobody, so it has no forecast."""
-    if plan.kind == Kind.DISCARD:
+    """Return *plan* with when it would end; a discard or its undo calls nobody, so it has no forecast."""
+    if plan.kind in _CALLS_NOBODY:
         return plan
     return replace(plan, forecast=forecasts.of_plan(tx, plan, pace_terms(settings), per_minute=rate))
 
 
 def foretold_job(tx: Transaction, job: Job, settings: Settings) -> Job:
     """Return *job* with when it ends, as long as it goes on."""
-    if job.kind == Kind.DISCARD or job.state == JobState.STOPPED:
+    if job.kind in _CALLS_NOBODY or job.state == JobState.STOPPED:
         return job
     return replace(job, forecast=forecasts.of_job(tx, job, pace_terms(settings)))
 

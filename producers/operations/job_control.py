@@ -1,4 +1,4 @@
-"""What operators can do to instances: plan, requeue, discard, resend, stop, rehearse, send again; for all three sides.
+"""What operators can do to instances: plan, requeue, discard, undo, resend, stop, rehearse, send again; for all sides.
 
 Whatever changes something is recorded with who asked, in the transaction that does it; so is what was denied.
 """
@@ -19,7 +19,7 @@ from shared.ledger.causes import Alike
 from shared.ledger.engine import Ledger, Transaction, repeated, transaction
 from shared.ledger.filters import Filter
 from shared.ledger.jobs import ItemState, Job, JobPage, Kind, Plan, list_jobs, put_back, read_job
-from shared.ledger.transitions import repairs, requeues
+from shared.ledger.transitions import repairs, requeues, undos
 from shared.ledger.transitions.job_turns import Caps
 from shared.ledger.transitions.requeues import SELECTION_MAX, Order
 from shared.masking import mask, mask_text
@@ -128,7 +128,7 @@ class Rest(Selection):
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A requeue, discard, resend or repair as somebody asks for it.
+    """A requeue, discard, undo, resend or repair as somebody asks for it.
 
     Units: *rate* instances per minute; None: as fast as it goes.  Shape: *recreate* of a resend: create again whom
     CrowdTwist created since then and does not have any more.
@@ -200,7 +200,7 @@ def start(ledger: Ledger, operator: Operator, ask: Ask, settings: Settings) -> t
             order = Order(
                 ask.kind, operator.name, reason, asked, ask.from_start, ask.force, ask.rate, ask.recreate, awaits
             )
-            caps, most = Caps(*settings.reconcile.repair_caps), settings.requeue_max
+            caps, most = _caps(settings), settings.requeue_max
             job_id = requeues.create(tx, order, ids, resubmits_max=most, caps=caps) if ids else None
             answer = "refused: nothing to do" if job_id is None else f"job {job_id}"
             if awaits and job_id is not None:
@@ -339,5 +339,11 @@ def instances_asked(ids: Sequence[str]) -> dict[str, Any]:
 
 def _plan(tx: Transaction, ask: Ask, ids: Sequence[int], settings: Settings) -> Plan:
     if ask.kind is Kind.REPAIR:
-        return repairs.plan(tx, ids, Caps(*settings.reconcile.repair_caps), forced=ask.force)
+        return repairs.plan(tx, ids, _caps(settings), forced=ask.force)
+    if ask.kind is Kind.UNDO:
+        return undos.plan(tx, ids, undo_s=settings.operations.undo_discard_s)
     return requeues.plan(tx, ask.kind, ids, resubmits_max=settings.requeue_max, forced=ask.force)
+
+
+def _caps(settings: Settings) -> Caps:
+    return Caps(*settings.reconcile.repair_caps, undo_s=settings.operations.undo_discard_s)

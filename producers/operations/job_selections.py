@@ -1,4 +1,4 @@
-"""Which members a resend or a repair is about: what CrowdTwist acknowledged in a time, what a reconciliation found."""
+"""What an undo, a resend or a repair is about: what a job discarded, what was acknowledged in a time, differences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +9,30 @@ from producers.operations.job_control import AskError, Selection
 from shared.ledger import reconciliations
 from shared.ledger.engine import Transaction
 from shared.ledger.filters import Filter
-from shared.ledger.transitions import repairs, resends
+from shared.ledger.transitions import repairs, resends, undos
 from shared.reconciling import DriftClass
 
 RESENT_MAX = 1_000_000
 """Members of one resend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Discarded(Selection):
+    """What the discard of *job_id* discarded."""
+
+    job_id: int = 0
+
+    def __post_init__(self) -> None:
+        """Nothing is missing."""
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What was asked, to be kept and shown."""
+        return {"job_id": str(self.job_id)}
+
+    def pick(self, tx: Transaction) -> Sequence[int]:
+        """Return the ids."""
+        return undos.discarded(tx, self.job_id)
 
 
 @dataclass(frozen=True, slots=True)

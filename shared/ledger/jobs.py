@@ -1,4 +1,4 @@
-"""Jobs: a requeue, discard, resend or repair that an operator asked for, in the words of ledger, api and command line.
+"""Jobs: a requeue, discard, undo, resend or repair that an operator asked for, as ledger, api and command line say it.
 
 A job is durable and belongs to nobody: whichever dispatcher is alive carries it on.  What sends goes in steps, first 1,
 then 10, then the rest, and stops by itself when more than half of a step fails again.
@@ -25,6 +25,8 @@ class Kind(StrEnum):
 
     REQUEUE = "requeue"
     DISCARD = "discard"
+    UNDO = "undo"
+    """Lets what was discarded be what it was before."""
     RESEND = "resend"
     """Sends CrowdTwist once more what it acknowledged; the instances stay as they are."""
     REPAIR = "repair"
@@ -51,6 +53,8 @@ class Verdict(StrEnum):
     MERGED = "merged"
     """Closed: a newer event of the member is on its way."""
     DISCARD = "discard"
+    RESTORE = "restore"
+    """Of a discarded instance: it is again what it was before."""
     REFUSED = "refused"
     OVERTAKEN = "overtaken"
     """Of a difference: an event of the member came since it was seen, or Siebel was told."""
@@ -179,6 +183,7 @@ SHOWN = 100
 _VERDICTS = {
     Kind.REQUEUE: (Verdict.REFUSED, Verdict.SUPERSEDED, Verdict.MERGED, Verdict.SEND),
     Kind.DISCARD: (Verdict.REFUSED, Verdict.DISCARD),
+    Kind.UNDO: (Verdict.REFUSED, Verdict.RESTORE),
     Kind.RESEND: (Verdict.REFUSED, Verdict.SUPERSEDED, Verdict.MERGED, Verdict.SEND),
     Kind.REPAIR: (Verdict.REFUSED, Verdict.MOVING, Verdict.OVERTAKEN, Verdict.SEND),
 }

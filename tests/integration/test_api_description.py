@@ -119,6 +119,7 @@ def test_lists_are_paged_by_the_cursor_that_they_give(
         client.post("/v1/resends", json=resent)
         client.post("/v1/requeues", json={"ids": [number]})
         client.post("/v1/discards", json={"ids": [number], "reason": "a test member"})
+        road.sql("insert into job (kind, requested_by, reason, asked, size) values ('undo', 'oscar', 'x', '{}', 0)")
         client.post("/v1/member-events", json={"operation": str(number)})
         with ledger.begin() as tx:
             run = run_turns.create(tx, Ask(sample=number).request("oscar", Settings(_env_file=None)))

@@ -24,6 +24,7 @@
 | pending, held          | where it was before                      | requeue that stops | requeue_sql.PUT_BACK   |
 | completed              | rejected                                 | resend, worker     | resends.CONDEMN        |
 | dead, rejected, queued | discarded                                | discard            | requeue_sql.DISCARD    |
+| discarded              | dead, rejected, held, pending            | undo               | undos.RESTORE          |
 
 Some change an instance and not its state: `member_queue.INHERIT` and `HAND_ON` hand a failure that lasts on to a newer
 instance, `outages.GIVE_BACK_UNBEGUN` and `outages.GIVE_BACK_HELD` give attempts back, `resends.CONDEMN` changes what is

@@ -29,14 +29,15 @@ _BURST_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """How many members repairs may send: in 24 h, and of one run."""
+    """How many members repairs may send: in 24 h, and of one run; for how many seconds a discard can be undone."""
 
     per_day: int = 0
     per_run: int = 0
+    undo_s: float = 86_400
 
-    def parameters(self) -> dict[str, int]:
+    def parameters(self) -> dict[str, float]:
         """Return them for a statement."""
-        return {"cap_per_day": self.per_day, "cap_per_run": self.per_run}
+        return {"cap_per_day": self.per_day, "cap_per_run": self.per_run, "undo_s": self.undo_s}
 
 
 class Turn(ABC):

@@ -108,6 +108,7 @@ _DISCARDABLE = answered(
     f"""
     select p.id, i.member_number, i.state, cast(null as bigint) as done, cast(null as bigint) as going,
            cast(null as bigint) as failed, cast(null as bigint) as older, cast(null as bigint) as applied_id,
+           {_WAS} as was,
            case when i.id is null then 'gone'
                 when i.state not in ({words(DISCARDED_FROM)}) then 'is_' || i.state
                 else 'discard' end as why
@@ -181,8 +182,8 @@ def _pick(condition: str) -> TextClause:
 
 PICK_CLOSINGS = _pick("verdict in ('superseded', 'merged')")
 """Find what of a job is to be closed, since something newer makes it pointless."""
-PICK = _pick("verdict in ('send', 'discard')")
-"""Find what of a job is to be sent or discarded; after the closings nothing else is left."""
+PICK = _pick("verdict in ('send', 'discard', 'restore')")
+"""Find what of a job is to be sent, discarded or restored; after the closings nothing else is left."""
 
 SEND = text(f"""
     with fate as materialized (
@@ -224,7 +225,7 @@ SEND = text(f"""
 """Judge instances of locked members again: send them on their way, close or refuse them, and note it in their job."""
 DISCARD = text(f"""
     with fate as materialized (
-        select id, reason, verdict from ({_DISCARDABLE}) as j
+        select id, reason, verdict, was from ({_DISCARDABLE}) as j
     ), gone as (
         update instance i set state = 'discarded', finished_at = now(), reason = :why
         from fate f where i.id = f.id and f.verdict = 'discard' and i.state in ({words(DISCARDED_FROM)})
@@ -237,7 +238,7 @@ DISCARD = text(f"""
         select id, stage, 'discarded', cast(:line as text) from gone
     ), items as (
         update job_item t
-        set verdict = f.verdict, reason = f.reason,
+        set verdict = f.verdict, reason = f.reason, was = f.was,
             state = case f.verdict when 'discard' then 'closed' else 'refused' end
         from fate f
         where t.job_id = :job and t.instance_id = f.id

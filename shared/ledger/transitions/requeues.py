@@ -1,6 +1,6 @@
-"""Jobs: planned in one statement, carried on turn by turn by whichever dispatcher is alive; requeue and discard.
+"""Jobs: planned in one statement, carried on turn by turn by whichever dispatcher is alive; requeue, discard, undo.
 
-`job_turns` has what the turns of all kinds share, `resends` those of a resend.
+`job_turns` has what the turns of all kinds share, `undos` what undoes a discard, `resends` those of a resend.
 """
 
 from collections import Counter
@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from shared.ledger.engine import wake
 from shared.ledger.filters import Filter, matching
 from shared.ledger.jobs import ItemState, JobState, Kind, Plan, Verdict, plan_of
-from shared.ledger.transitions import repairs, resends
+from shared.ledger.transitions import repairs, resends, undos
 from shared.ledger.transitions import requeue_sql as sql
 from shared.ledger.transitions.job_turns import CHUNK, Caps, Turn
 
@@ -167,11 +167,29 @@ class _Discard(_Requeue):
         return self._go_on(at_once=True)
 
 
+class _Undo(_Requeue):
+    """A turn of an undo."""
+
+    def take(self) -> bool:
+        """Let the next chunk be what it was."""
+        some = self._pick(sql.PICK, CHUNK)
+        if not some:
+            return self._done()
+        self._lock(some.values())
+        undos.restore(self._tx, self._job, list(some), line=self._line)
+        return self._go_on(at_once=True)
+
+
 _TURNS: Mapping[Kind, type[Turn]] = {
     Kind.REQUEUE: _Requeue,
     Kind.DISCARD: _Discard,
+    Kind.UNDO: _Undo,
     Kind.RESEND: resends.Resend,
     Kind.REPAIR: repairs.Repair,
 }
 _PLAN = sql.PLAN | {Kind.RESEND: resends.PLAN}
-_INSERT_ITEMS = sql.INSERT_ITEMS | {Kind.RESEND: resends.INSERT_ITEMS, Kind.REPAIR: repairs.INSERT_ITEMS}
+_INSERT_ITEMS = sql.INSERT_ITEMS | {
+    Kind.UNDO: undos.INSERT_ITEMS,
+    Kind.RESEND: resends.INSERT_ITEMS,
+    Kind.REPAIR: repairs.INSERT_ITEMS,
+}

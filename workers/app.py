@@ -4,7 +4,6 @@ Prefork: each process gets, after the fork, its own ledger connections, event lo
 warm for its life.
 """
 
-import gc
 from functools import partial
 
 from celery.signals import celeryd_init, setup_logging, worker_process_init, worker_process_shutdown
@@ -12,6 +11,7 @@ from celery.signals import celeryd_init, setup_logging, worker_process_init, wor
 from shared import logs
 from shared.broker import app
 from shared.budgets import permits
+from shared.garbage import search_seldom
 from shared.ledger import call_limits, heartbeats
 from shared.ledger.engine import engine, forget_inherited
 from shared.settings import settings
@@ -45,9 +45,7 @@ def _start(sender: object = None, **_: object) -> None:
     if slots := calls_in_flight.adaptive(process.loop.stages, settings()):
         follower = calls_in_flight.Follower(process.who.name, slots)
         process.loop.keep(follower.follow, call_limits.EVERY_S, "the last share of the calls in flight stays")
-    # What is loaded by now stays: looked through again and again for what can go, it would cost a tenth of the work.
-    gc.collect()
-    gc.freeze()
+    search_seldom()
 
 
 @worker_process_shutdown.connect

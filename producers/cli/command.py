@@ -18,6 +18,7 @@ import orjson
 import typer
 
 from shared.errors import LedgerError, LedgerSlowError, SettingsInvalidError
+from shared.garbage import search_seldom
 from shared.hosts import PortError
 
 DONE = 0
@@ -44,7 +45,7 @@ def loaded(name: str) -> ModuleType:
         try:
             import_module(name)
         finally:
-            gc.freeze()
+            search_seldom()
             gc.enable()
     return sys.modules[name]
 

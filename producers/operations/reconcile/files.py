@@ -22,7 +22,7 @@ from shared.events import dump_event, restored_event
 from shared.settings import Settings
 
 ROWS_PACKED = 1_000
-_LEVEL = 6
+_LEVEL = 1
 _CLOCKS = timedelta(seconds=5)
 """How far its clock may be off, and its dates have no parts of a second."""
 _INCREMENTAL = "incremental"

@@ -13,6 +13,7 @@ from producers.operations.reconcile.carrier import Carrier
 from producers.operations.reconcile.outside import LEASE_S
 from shared import logs
 from shared.errors import LedgerError
+from shared.garbage import search_seldom
 from shared.ledger import run_turns
 from shared.ledger.engine import engine, transaction
 from shared.settings import Settings, settings
@@ -28,6 +29,7 @@ def main(token: int | None = None) -> None:
     """Carry on what is open, then end; the process of a `runner`, which made *token*."""
     of = settings()
     logs.configure("reconcile", of.log_level)
+    search_seldom()
     with suppress(OSError):
         os.nice(_NICE)
     try:

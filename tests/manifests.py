@@ -70,7 +70,7 @@ def is_selected(selector: Manifest, of: dict[str, str]) -> bool:
 def environment(workload: Manifest, overlay: str) -> Iterator[tuple[str, Manifest]]:
     """Yield each variable of a workload's container, with where its value comes from."""
     of = container(workload)
-    for source in of["envFrom"]:
+    for source in of.get("envFrom", []):
         for name, value in of_kind("ConfigMap", overlay)[source["configMapRef"]["name"]]["data"].items():
             yield name, {"value": value}
     for one in of.get("env", []):

@@ -1,6 +1,7 @@
 """The manifests of deploy/kubernetes are valid, may do nothing that they need not, and know what they run."""
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -280,11 +281,13 @@ def test_the_image_and_the_migration_are_of_this_version(overlay: str) -> None:
 
 
 @EACH
-def test_a_setting_that_is_changed_restarts_whoever_reads_it(overlay: str) -> None:
+def test_a_setting_that_is_changed_restarts_whoever_reads_it_and_changes_no_job(overlay: str) -> None:
     (name,) = of_kind("ConfigMap", overlay)
     assert name.startswith("membersync-settings-")
-    for one in workloads(overlay).values():
+    for one in of_kind("Deployment", overlay).values():
         assert container(one)["envFrom"] == [{"configMapRef": {"name": name}}]
+    for one in of_kind("Job", overlay).values():
+        assert name not in json.dumps(one)
 
 
 @EACH
@@ -324,3 +327,29 @@ def test_both_scalers_count_alike() -> None:
         assert one["spec"]["maxReplicas"] == of_keda[name]["spec"]["maxReplicaCount"]
         assert one["spec"]["behavior"] == of_keda[name]["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     assert not asked
+
+
+def test_the_runbook_speaks_of_this_version() -> None:
+    runbook = (DEPLOY / "RUNBOOK.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"membersync[-:](\d+\.\d+\.\d+)", runbook)) == {VERSION}
+
+
+def test_the_runbook_makes_the_alerts_what_the_prometheus_operator_takes() -> None:
+    runbook = (DEPLOY / "RUNBOOK.md").read_text(encoding="utf-8")
+    (line,) = [line for line in runbook.splitlines() if "PrometheusRule" in line]
+    made, _, applied = line.rpartition(" | ")
+    assert applied == "kubectl -n membersync apply -f -"
+    ran = subprocess.run(["/bin/sh", "-c", made], cwd=TESTS.parent, capture_output=True, text=True, check=True)
+    rule = yaml.safe_load(ran.stdout)
+    assert (rule["apiVersion"], rule["kind"]) == ("monitoring.coreos.com/v1", "PrometheusRule")
+    assert rule["spec"] == yaml.safe_load((DEPLOY / "prometheus/alerts.yml").read_text(encoding="utf-8"))
+
+
+def test_the_runbook_names_every_key_of_the_secret() -> None:
+    runbook = (DEPLOY / "RUNBOOK.md").read_text(encoding="utf-8")
+    page = runbook.split("\n### A cluster\n")[1].split("\n### ")[0]
+    named = set(re.findall(r"`(MEMBERSYNC_\w+|metrics-token|flower-username)`", page))
+    for first, others in re.findall(r"`(MEMBERSYNC_\w+__)\w+`((?: or `__\w+`)+)", page):
+        named |= {first + other for other in re.findall(r"`__(\w+)`", others)}
+    asked = set(re.findall(r'"key": "(MEMBERSYNC_\w+|[a-z-]+)"', json.dumps(rendered("site"))))
+    assert asked <= named

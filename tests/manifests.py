@@ -21,10 +21,14 @@ _LOCKED = Path(sys.executable).with_name("kubectl")  # the wheel's; there is non
 @cache
 def rendered(overlay: str) -> tuple[Manifest, ...]:
     """Return what `kubectl apply --kustomize` would apply of an overlay; no cluster is asked."""
+    return built(KUBERNETES / "overlays" / overlay)
+
+
+def built(folder: Path) -> tuple[Manifest, ...]:
+    """Return what a folder with a kustomization comes to."""
     kubectl = _LOCKED if _LOCKED.exists() else shutil.which("kubectl")
     assert kubectl, "needs kubectl"
-    command = [kubectl, "kustomize", KUBERNETES / "overlays" / overlay]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    ran = subprocess.run([kubectl, "kustomize", folder], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     return tuple(yaml.safe_load_all(ran.stdout))
 

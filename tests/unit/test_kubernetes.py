@@ -1,6 +1,7 @@
 """The manifests of deploy/kubernetes are valid, may do nothing that they need not, and know what they run."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from tests.manifests import (
     KUBERNETES,
     OVERLAYS,
     Manifest,
+    built,
     container,
     environment,
     is_selected,
@@ -138,6 +140,19 @@ def test_nobody_may_more_than_the_strictest_standard_lets_them(overlay: str) -> 
         assert of["automountServiceAccountToken"] is account["automountServiceAccountToken"] is False
         assert inside["resources"]["limits"]["memory"]
         assert inside["resources"]["requests"].keys() == {"cpu", "memory"}
+
+
+def test_authorities_of_the_company_are_trusted_by_every_process(tmp_path: Path) -> None:
+    base, component = (os.path.relpath(KUBERNETES / name, tmp_path) for name in ("base", "components/company-ca"))
+    (tmp_path / "kustomization.yaml").write_text(f"resources: [{base}]\ncomponents: [{component}]\n", encoding="utf-8")
+    found = [one for one in built(tmp_path) if one["kind"] in {"Deployment", "Job"}]
+    assert len(found) == len(workloads("small"))
+    for one in found:
+        assert not [*validator(one, VERSIONS[-1]).iter_errors(one)]
+        (mount,) = [mount for mount in container(one)["volumeMounts"] if mount["name"] == "company-ca"]
+        (file,) = [env["value"] for env in container(one)["env"] if env["name"] == "SSL_CERT_FILE"]
+        assert (mount["mountPath"], mount["readOnly"]) == (str(Path(file).parent), True)
+        assert {"name": "company-ca", "configMap": {"name": "membersync-company-ca"}} in pod(one)["volumes"]
 
 
 @EACH

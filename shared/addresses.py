@@ -1,11 +1,7 @@
-"""Where ledger, broker and the outside systems are: one reading of each address, for whoever connects.
+"""Where the ledger and the outside systems are: one reading of each address, for whoever connects.
 
 The ledger's has every form that libpq, SQLAlchemy or pg_auto_failover prints - URI and `key=value`, several hosts,
 IPv6, unix sockets - and becomes libpq's arguments.
-
-The broker's names one host.  With `rediss` and `amqps` the certificate must be good for the host, by the system's
-authorities or `SSL_CERT_FILE`; `ssl_ca_certs=/path.pem` in the query names another, `ssl_certfile` and `ssl_keyfile`
-are our own, `ssl_cert_reqs=none` asks for no certificate.
 
 An outside system's, and that of a page of ours, is `http` or `https` without credentials.  HTTP_PROXY, HTTPS_PROXY,
 ALL_PROXY and NO_PROXY name the company's proxy on the way; this machine is never behind it.
@@ -21,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
 from urllib.parse import quote, urlsplit
 from urllib.request import getproxies_environment
 
@@ -31,85 +26,12 @@ from shared.hosts import (
     AddressError,
     Form,
     Host,
-    Parts,
     check_port,
     credentials,
     decoded,
     host_of,
     taken_apart,
 )
-
-_VERIFIED = {"required": True, "cert_required": True, "none": False, "cert_none": False}
-_BROKER = Form(
-    "a redis://, rediss://, amqp:// or amqps:// URL",
-    ("redis", "rediss", "amqp", "amqps"),
-    ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"),
-    f"rediss://USER:PASSWORD@HOST:6379/0 or amqps://USER:PASSWORD@HOST:5671/VHOST, {ENCODED}",
-)
-_SECURE = {"rediss", "amqps"}
-
-
-@dataclass(frozen=True, slots=True)
-class Broker:
-    """Where the broker is.
-
-    Shape: *url* is for Celery and redis-py, with the password in it and without its query; *tls* is kombu's `ssl`,
-    None where there is no TLS; *place* has no credentials.
-    """
-
-    url: str = field(repr=False)
-    place: str
-    tls: dict[str, Any] | None
-
-
-@lru_cache(maxsize=16)
-def read_broker(address: str) -> Broker:
-    """Read a broker's address.
-
-    Raises:
-        AddressError: it cannot be read, or is none of a broker.
-    """
-    parts = taken_apart(address, _BROKER)
-    if len(parts.hosts) != 1 or re.search(r";\w+://", address):
-        raise AddressError(f"must name one host, like {_BROKER.example}")
-    if parts.scheme.startswith("redis") and not re.fullmatch(r"\d*", parts.path or "", re.ASCII):
-        raise AddressError(f"must end with the number of a database, like {_BROKER.example}")
-    if parts.query and parts.scheme not in _SECURE:
-        raise AddressError(
-            f"has parameters of TLS, so it must begin with rediss:// or amqps://, like {_BROKER.example}"
-        )
-    where = f"{parts.hosts[0]}" + ("" if parts.path is None else f"/{parts.path}")
-    url = f"{parts.scheme}://{credentials(parts.user, parts.password)}{where}"
-    return Broker(url, f"{parts.scheme}://{where}", _tls(parts) if parts.scheme in _SECURE else None)
-
-
-def canonical_broker(address: str) -> str:
-    """Return *address* in the one form that every process reads the same.
-
-    Raises:
-        AddressError: as `read_broker`.
-    """
-    query = taken_apart(address, _BROKER).query
-    return read_broker(address).url + (f"?{query}" if query else "")
-
-
-def is_amqp(url: str) -> bool:
-    """Return whether it is RabbitMQ, and not Redis or Valkey."""
-    return url.startswith("amqp")
-
-
-def _tls(parts: Parts) -> dict[str, Any]:
-    pairs = (pair.partition("=") for pair in parts.query.split("&") if pair)
-    given = {name: decoded(value, _BROKER) for name, _, value in pairs}
-    verified = _VERIFIED.get(given.pop("ssl_cert_reqs", "required").lower())
-    if verified is None:
-        raise AddressError("ssl_cert_reqs must be required or none")
-    need = ssl.CERT_REQUIRED if verified else ssl.CERT_NONE
-    if not is_amqp(parts.scheme):
-        return {"ssl_cert_reqs": need, "ssl_check_hostname": verified, **given}
-    name = {"server_hostname": parts.hosts[0].name} if verified else {}
-    return {"cert_reqs": need, **name, **{key.removeprefix("ssl_"): value for key, value in given.items()}}
-
 
 # Of libpq 18; no import of the driver, so that stages may read settings.
 _KEYWORDS = frozenset({
@@ -124,10 +46,12 @@ _KEYWORDS = frozenset({
 })  # fmt: skip
 _PAIR = re.compile(r"\s*(\w+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?!')(?:[^\s\\]|\\.)*))(?:\s+|$)", re.DOTALL)
 _JDBC = "ssl"
+POOLED = "pgbouncer"
+"""Of our own: `pgbouncer=true` says that PgBouncer, in transaction mode, stands before the server."""
 _LEDGER = Form(
     "a postgresql+psycopg:// URL",
     ("postgresql", "postgres", "postgresql+psycopg"),
-    _KEYWORDS | {_JDBC},
+    _KEYWORDS | {_JDBC, POOLED},
     f"postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full, {ENCODED}",
 )
 _CONNINFO = "or like host=HOST port=PORT dbname=DATABASE user=USER password='PASSWORD'"
@@ -136,6 +60,7 @@ _WORDS = {
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "target_session_attrs": ("any", "read-write", "primary"),
     "client_encoding": ("utf8", "utf-8", "auto"),
+    POOLED: ("true", "false"),
 }
 _NUMBERS = (
     "connect_timeout",
@@ -152,6 +77,8 @@ _OURS = re.compile(r"synchronous_commit|transaction_read_only", re.IGNORECASE)
 def ledger_arguments(address: str) -> Mapping[str, str]:
     """Return what libpq calls the parts of *address*: `host`, `port`, `dbname`, `user`, `password` and so on.
 
+    Beside them `POOLED`, of which libpq knows nothing.
+
     Raises:
         AddressError: it cannot be read, or a ledger cannot be kept with it.
     """
@@ -164,10 +91,19 @@ def ledger_arguments(address: str) -> Mapping[str, str]:
             raise AddressError(f"{name} must be a whole number")
     if _OURS.search(found.get("options", "")):
         raise AddressError("options must leave synchronous_commit and read-only as they are: accepted is never lost")
+    if is_pooled(found) and "options" in found:
+        raise AddressError("options do not get through PgBouncer: `alter role … set …` on the server keeps them")
+    if "sslrootcert" in found:
+        found.setdefault("sslmode", "verify-full")  # libpq would take any certificate, of any host
     if "," in found.get("host", "") and found.setdefault("target_session_attrs", "read-write") == "any":
         # libpq would take the first that answers: after a failover that may be the one which cannot write.
         raise AddressError("target_session_attrs must be read-write or primary where there are several hosts")
     return found
+
+
+def is_pooled(found: Mapping[str, str]) -> bool:
+    """Return whether the ledger of these arguments is reached through PgBouncer."""
+    return found.get(POOLED, "").lower() == "true"
 
 
 def canonical_ledger(address: str) -> str:
@@ -249,7 +185,7 @@ def _placed(hosts: Sequence[Host], ports: Sequence[str]) -> dict[str, str]:
 def _of_conninfo(address: str) -> dict[str, str]:
     pairs = _PAIR.findall(address)
     read = {name: re.sub(r"\\(.)", r"\1", quoted or plain, flags=re.DOTALL) for name, quoted, plain in pairs}
-    if not read or _PAIR.sub("", address) or not read.keys() <= _KEYWORDS:
+    if not read or _PAIR.sub("", address) or not read.keys() <= _KEYWORDS | {POOLED}:
         raise AddressError(f"must be {_LEDGER.kind}, like {_LEDGER.example}; {_CONNINFO}")
     hosts = [_named(host) for host in read.pop("host", "").split(",") if host]
     given = {name: value for name, value in read.items() if value}

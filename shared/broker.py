@@ -13,8 +13,9 @@ from typing import Any
 from celery import Celery, chain
 from kombu import Queue
 from kombu.exceptions import KombuError
+from kombu.transport import TRANSPORT_ALIASES
 
-from shared.addresses import is_amqp, read_broker
+from shared.broker_address import is_amqp, read_broker
 from shared.pipeline import QUEUES, Lane, Stage
 from shared.settings import Settings, settings
 
@@ -65,6 +66,8 @@ def configuration(of: Settings) -> dict[str, Any]:
         "broker_connection_max_retries": None,
         "broker_channel_error_retry": True,
         "broker_connection_timeout": 4,
+        # Of RabbitMQ: a node whose host vanished is noticed after two of them; Celery's own 120 s are four minutes.
+        "broker_heartbeat": 10,
         "broker_transport_options": transport_options(url),
         "task_publish_retry_policy": {"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 1},
         # No ETA messages exist here; a stray one must not fill a worker.
@@ -83,7 +86,13 @@ def configuration(of: Settings) -> dict[str, Any]:
 
 def transport_options(url: str) -> dict[str, Any]:
     """Return kombu's options for the broker at *url*."""
-    return _AMQP_OPTIONS if is_amqp(url) else _REDIS_OPTIONS
+    if is_amqp(url):
+        return _AMQP_OPTIONS
+    sentinel = read_broker(url).sentinel
+    if not sentinel:
+        return _REDIS_OPTIONS
+    patience = {name: _REDIS_OPTIONS[name] for name in ("socket_timeout", "socket_connect_timeout")}
+    return {**_REDIS_OPTIONS, **sentinel, "sentinel_kwargs": patience | sentinel["sentinel_kwargs"]}
 
 
 class LaneCycle:
@@ -122,7 +131,7 @@ def _is_bulk(queue: str) -> bool:
     return queue.endswith(f".{Lane.BULK}")
 
 
-_REDIS_OPTIONS = {
+_REDIS_OPTIONS: dict[str, Any] = {
     # How soon messages of a dead worker come back: far over any batch, far under the default hour.
     "visibility_timeout": 300,
     "unacked_restore_interval": 5,
@@ -136,7 +145,11 @@ _REDIS_OPTIONS = {
     # Messages have no priorities among themselves: else each queue is asked for at four of them.
     "priority_steps": [0],
 }
-_AMQP_OPTIONS = {"confirm_publish": True}
+_AMQP_OPTIONS: dict[str, Any] = {"confirm_publish": True}
+
+
+TRANSPORT_ALIASES["amqp"] = "shared.broker_transport:PatientTransport"
+TRANSPORT_ALIASES["amqps"] = "shared.broker_transport:VerifyingTransport"
 
 app = Celery("membersync", set_as_current=True)
 app.add_defaults(lambda: configuration(settings()))
@@ -206,7 +219,8 @@ def ask_workers(
         away: tuple[type[BaseException], ...] = (KombuError, OSError, *connection.connection_errors)
         try:
             with connection:
-                connection.connect()  # tries once; what follows would go on trying
+                # Each host once; what follows would go on trying.
+                connection.ensure_connection(max_retries=len(address.urls), interval_start=0, interval_step=0)
                 answers = app.control.broadcast(
                     command, reply=True, timeout=within_s, limit=limit, connection=connection, **whom
                 )

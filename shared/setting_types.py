@@ -21,7 +21,8 @@ from pydantic import (
 from pydantic_settings import SettingsError as UnreadError
 
 from shared import hosts
-from shared.addresses import base_url, canonical_broker, canonical_ledger, canonical_url, page_url
+from shared.addresses import base_url, canonical_ledger, canonical_url, page_url
+from shared.broker_address import canonical_broker
 from shared.errors import SettingsInvalidError, without_kind
 from shared.reconciling import DriftClass
 

@@ -1,7 +1,7 @@
 """Every setting, one class per concern; the only place that reads the environment.
 
 The connections' classes are in `shared.connection_settings`, the guards' in `shared.guard_settings`, mail's in
-`shared.mail_settings`.
+`shared.mail_settings`, those of the api and of Flower in `shared.page_settings`.
 
 Names: `MEMBERSYNC_` prefix, `__` between levels (`MEMBERSYNC_CROWDTWIST__API_KEY`).  Units stand at the end of a name
 (`_s` seconds, `_bytes`).  `(A)` marks a default that the public record of Siebel, OIC or CrowdTwist does not settle.
@@ -11,17 +11,17 @@ Names: `MEMBERSYNC_` prefix, `__` between levels (`MEMBERSYNC_CROWDTWIST__API_KE
 from functools import cache
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadError
 
-from shared import hosts
+from shared.addresses import is_pooled, ledger_arguments
 from shared.connection_settings import Connection, CrowdTwistSettings, OicSettings, SiebelSettings
 from shared.guard_settings import GuardSettings
 from shared.lifecycle.incidents import IncidentRules
 from shared.mail_settings import MailSettings
+from shared.page_settings import ApiSettings, FlowerSettings, Page
 from shared.pipeline import Lane, Stage
 from shared.published_rules import broken
 from shared.reconciling import DriftClass
@@ -31,105 +31,26 @@ from shared.setting_types import (
     DriftClasses,
     Host,
     LedgerUrl,
-    Networks,
-    PageUrl,
     Role,
-    Secret,
     SigningKeys,
     Token,
-    Tokens,
     invalid,
 )
 
 __all__ = [
+    "ApiSettings",
     "Connection",
     "CrowdTwistSettings",
+    "FlowerSettings",
     "MailSettings",
     "OicSettings",
+    "Page",
     "Role",
     "Settings",
     "SiebelSettings",
     "Token",
     "settings",
 ]
-
-
-class Page(BaseModel):
-    """Something that people open in a browser."""
-
-    model_config = HIDDEN
-
-    host: Host = Field("127.0.0.1", description="address to listen on")
-    port: int = Field(0, ge=0, le=65535, description="0: any free port")
-    public_url: PageUrl = Field(
-        None, description="where people open it, a proxy's path included, for links to it; unset: http://HOST:PORT"
-    )
-
-    @property
-    def url(self) -> str:
-        """Where people open it, without a slash at the end."""
-        return self.public_url or self.own_url
-
-    @property
-    def own_url(self) -> str:
-        """Where this machine reaches it, past any proxy."""
-        return hosts.url(self.host, self.port)
-
-    @property
-    def prefix(self) -> str:
-        """The path that a proxy has it under, without a slash at the end; mostly none."""
-        return urlsplit(self.url).path
-
-
-class ApiSettings(Page):
-    """The HTTP side of intake and operations."""
-
-    host: Host = Field("127.0.0.1", description="address to listen on; other than loopback needs TOKENS")
-    port: int = Field(8000, ge=0, le=65535, description="0: any free port; another one that is taken is an error")
-    trusted_proxies: Networks = Field(
-        "", description="addresses, networks; comma separated; believed when they say who the client is; empty: nobody"
-    )
-    proxy_headers: Literal["x-forwarded", "forwarded"] = Field(
-        "x-forwarded", description="x-forwarded (-For, -Proto, -Host) or forwarded (RFC 7239): what these proxies write"
-    )
-    tokens: Tokens = Field(
-        default_factory=dict, description='JSON {"token": {"name": "…", "role": "producer|viewer|operator|admin"}}'
-    )
-    max_body_bytes: int = Field(10 * 1024 * 1024, gt=0, description="bytes; a larger body is refused")
-    max_events: int = Field(10_000, gt=0, description="events in one request")
-    max_event_bytes: int = Field(64_000, gt=0, description="bytes; one event")
-    wrong_tokens_per_minute: int = Field(
-        10, ge=1, description="different wrong tokens from one address in any 60 s; more get 429, right ones pass"
-    )
-    head_within_s: float = Field(
-        10,
-        gt=0,
-        description="s; a request, to the dispatcher's metrics too, whose headers are not there by then is cut off",
-    )
-    body_silence_s: float = Field(15, gt=0, description="s; a body that stops coming for so long is cut off")
-    connections_max: int = Field(512, ge=1, description="connections open at once; the longest idle makes room")
-
-    @property
-    def proxies(self) -> tuple[hosts.Network, ...]:
-        """The proxies that are trusted."""
-        return hosts.networks(self.trusted_proxies)
-
-
-class FlowerSettings(Page):
-    """Flower, the window on workers, queues and tasks."""
-
-    port: int = Field(5555, ge=0, le=65535, description="0: any free port; another one that is taken is an error")
-    username: str = Field("flower", description="login")
-    password: Secret = Field(None, description="login; unset: a new one at each start, printed by `up`")
-
-    @model_validator(mode="after")
-    def _a_login_that_browsers_send_alike(self) -> "FlowerSettings":
-        # Flower compares texts that must be ASCII, and browsers do not agree on how to send another.
-        if not (self.username + (self.password.get_secret_value() if self.password else "")).isascii():
-            raise ValueError("MEMBERSYNC_FLOWER__USERNAME and MEMBERSYNC_FLOWER__PASSWORD must be ASCII")
-        if not self.username or ":" in self.username:
-            raise ValueError("MEMBERSYNC_FLOWER__USERNAME must have something in it, and no colon")
-        return self
 
 
 class DispatcherSettings(BaseModel):
@@ -291,10 +212,15 @@ class Settings(BaseSettings):
         repr=False,
         description="postgresql://…, one host or several, PostgreSQL 14+ with UTF8; unset: embedded",
     )
+    ledger_direct_url: LedgerUrl = Field(
+        None,
+        repr=False,
+        description="the server itself, where LEDGER_URL is PgBouncer, with ?pgbouncer=true; for wake-up calls",
+    )
     broker_url: BrokerUrl = Field(
         None,
         repr=False,
-        description="redis[s]://… or amqp[s]://…, a CA: ?ssl_ca_certs=FILE; unset: embedded Valkey",
+        description="redis[s]://…, sentinel[s]://… or amqp[s]://…, a CA: ?ssl_ca_certs=FILE; unset: embedded Valkey",
     )
     program_id: str = Field("", description="ROW_ID of the loyalty programme to sync; empty: every programme")
     requeue_max: int = Field(10, ge=1, description="times that one instance may be requeued; more only by force")
@@ -316,6 +242,18 @@ class Settings(BaseSettings):
     cases: CasesSettings = Field(default_factory=CasesSettings)
     reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
     mail: MailSettings = Field(default_factory=MailSettings)
+
+    @model_validator(mode="after")
+    def _wake_up_calls_are_heard(self) -> "Settings":
+        direct, pooled = (url and is_pooled(ledger_arguments(url)) for url in (self.ledger_direct_url, self.ledger_url))
+        if direct or (pooled and self.ledger_direct_url is None):
+            raise ValueError(
+                "MEMBERSYNC_LEDGER_DIRECT_URL must name the server itself where MEMBERSYNC_LEDGER_URL has "
+                "pgbouncer=true: in transaction mode nobody hears a wake-up call"
+            )
+        if self.ledger_direct_url and self.ledger_url is None:
+            raise ValueError("MEMBERSYNC_LEDGER_DIRECT_URL is set, and MEMBERSYNC_LEDGER_URL is not")
+        return self
 
     @model_validator(mode="after")
     def _a_lease_outlives_a_call(self) -> "Settings":
@@ -361,6 +299,14 @@ class Settings(BaseSettings):
         if self.ledger_url is None:
             raise ValueError("MEMBERSYNC_LEDGER_URL is not set (only `membersync up` and `demo` start an embedded one)")
         return self.ledger_url
+
+    def require_direct_ledger(self) -> str:
+        """Return the URL of the ledger's server itself, for what needs a session of its own.
+
+        Raises:
+            ValueError: as `require_ledger`.
+        """
+        return self.ledger_direct_url or self.require_ledger()
 
     def require_broker(self) -> str:
         """Return the broker's URL.

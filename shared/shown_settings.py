@@ -8,7 +8,10 @@ from pydantic_core import to_jsonable_python
 
 from shared.masking import mask_text
 
-_LEFT_OUT = {"ledger_url", "broker_url", "tokens", "username", "password", "sender", "recipients", "home"}
+_LEFT_OUT = {
+    *("ledger_url", "ledger_direct_url", "broker_url", "tokens"),
+    *("username", "password", "sender", "recipients", "home"),
+}
 _OF_ONE_PROCESS = {"metrics_port"}
 """Two dispatchers of one host differ in it, and are set alike all the same."""
 _LONGEST = 200

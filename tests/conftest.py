@@ -5,17 +5,20 @@ import os
 import shutil
 import signal
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import settings as properties
 from sqlalchemy import Engine, TextClause, text
 
-from deploy.local.servers import scratch_postgres, scratch_valkey
+from deploy.local.servers import scratch_valkey
 from deploy.sandbox.server import RunningSandbox, running_sandbox
 from shared.ledger.checkup import migrate
 from shared.ledger.engine import engine
 from shared.ledger.models import Base
+from tests.postgres import scratch_ledger
+from tests.rabbit import need_rabbitmq, running_rabbitmq
 from tests.rig import Pipeline, flush
 
 collect_ignore = (
@@ -79,8 +82,8 @@ def _turn(item: pytest.Item) -> tuple[int, int]:
 
 
 @pytest.fixture(scope="session")
-def ledger_url() -> Iterator[str]:
-    with scratch_postgres() as url:
+def ledger_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with scratch_ledger(tmp_path_factory.mktemp("ledger")) as url:
         migrate(url)
         yield url
         engine(url).dispose()
@@ -129,6 +132,17 @@ def valkey_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def broker_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where the broker is: Valkey, or RabbitMQ with `MEMBERSYNC_TEST_BROKER=rabbitmq`."""
+    if os.environ.get("MEMBERSYNC_TEST_BROKER") != "rabbitmq":
+        yield request.getfixturevalue("valkey_url")
+        return
+    need_rabbitmq()
+    with running_rabbitmq(tmp_path_factory.mktemp("rabbitmq")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
 def running_simulators() -> Iterator[RunningSandbox]:
     with running_sandbox() as simulators:
         yield simulators
@@ -136,12 +150,19 @@ def running_simulators() -> Iterator[RunningSandbox]:
 
 @pytest.fixture
 def pipeline(
-    ledger: Engine, ledger_url: str, valkey_url: str, running_simulators: RunningSandbox, tmp_path: Path
+    ledger: Engine, ledger_url: str, broker_url: str, running_simulators: RunningSandbox, tmp_path: Path
 ) -> Pipeline:
     """Servers and simulators, emptied; the test starts the processes it needs."""
-    flush(valkey_url)
+    flush(broker_url)
     running_simulators.control.reset()
     for name in ("crowdtwist", "siebel", "oic"):
         running_simulators.control.heal(name)
         running_simulators.control.set(name, latency_ms=0)
-    return Pipeline(ledger, ledger_url, valkey_url, running_simulators, tmp_path)
+    return Pipeline(ledger, ledger_url, broker_url, running_simulators, tmp_path)
+
+
+@pytest.fixture
+def on_valkey(pipeline: Pipeline, valkey_url: str) -> Pipeline:
+    """The pipeline for what only Redis and Valkey know."""
+    flush(valkey_url)
+    return replace(pipeline, broker_url=valkey_url)

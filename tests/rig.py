@@ -1,8 +1,9 @@
 """A pipeline for tests: real worker and dispatcher processes on a real ledger and broker, against the sandbox."""
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,14 +11,16 @@ from typing import Any
 
 import pytest
 import redis
+from kombu import Connection
 from sqlalchemy import Engine, text
 
 from deploy.local.programs import inherited_environment
 from deploy.sandbox.server import RunningSandbox
 from producers.intake.accept import IntakeRules, Receipt, accept
 from shared.broker import app, configuration
+from shared.broker_address import is_amqp
 from shared.events import parse_event
-from shared.pipeline import Lane
+from shared.pipeline import QUEUES, Lane
 from shared.settings import settings
 from tests.forked import Forked
 
@@ -151,5 +154,26 @@ class Pipeline:
 
 def flush(broker_url: str) -> None:
     """Empty the broker."""
-    with redis.Redis.from_url(broker_url) as client:
-        client.flushall()
+    if not is_amqp(broker_url):
+        with redis.Redis.from_url(broker_url) as client:
+            client.flushall()
+        return
+    with Connection(broker_url) as connection:
+        channel: Any = connection.channel()
+        for queue in QUEUES:
+            channel.queue_delete(queue)
+
+
+def messages(broker_url: str, queue: str) -> list[tuple[dict[str, Any], bytes]]:
+    """Return the headers of each message that waits in *queue*, and all of it as it lies there."""
+    if not is_amqp(broker_url):
+        with redis.Redis.from_url(broker_url) as client:
+            found: Any = client.lrange(queue, 0, -1)
+        return [(json.loads(raw)["headers"], raw) for raw in found]
+    with Connection(broker_url) as connection:
+        channel: Any = connection.channel()  # what it took is back when it closes
+        took: list[tuple[dict[str, Any], bytes]] = []
+        with suppress(*connection.channel_errors):  # nobody has declared it yet
+            while (message := channel.basic_get(queue)) is not None:
+                took.append((message.headers, f"{message.headers}{message.properties}{message.body}".encode()))
+        return took

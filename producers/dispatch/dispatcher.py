@@ -23,8 +23,9 @@ from shared.budgets import budgets
 from shared.errors import LedgerConflictError, LedgerError
 from shared.ledger import agenda, call_limits, connections, heartbeats, maintenance, spending
 from shared.ledger.connections import Gate
-from shared.ledger.engine import Transaction, engine, in_halves, statements, transaction, wait_for_call, wake_calls
+from shared.ledger.engine import Transaction, engine, in_halves, statements, transaction
 from shared.ledger.front import Front
+from shared.ledger.listening import wait_for_call, wake_calls
 from shared.ledger.transitions import attempts, claims, errands, holds, outages, requeues
 from shared.ledger.transitions.claims import Claimed
 from shared.ledger.transitions.job_turns import Caps
@@ -86,9 +87,9 @@ class Dispatcher:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._url = settings.require_ledger()
+        self._calls_url = settings.require_direct_ledger()
         # What it commits need not be durable: whoever is called for is begun durably first (deploy/decisions/0003).
-        self._ledger = engine(self._url, durable=False)
+        self._ledger = engine(settings.require_ledger(), durable=False)
         self._budgets = budgets(settings)
         self._calls = Calls(self._ledger, settings)
         self._front = Front()
@@ -106,7 +107,7 @@ class Dispatcher:
         """Take turns until *stop*; a ledger or broker that is away is waited for, not died of."""
         while not stop.is_set():
             try:
-                with wake_calls(self._url) as calls:
+                with wake_calls(self._calls_url) as calls:
                     while not stop.is_set():
                         try:
                             is_busy = self.turn()

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
-from shared.addresses import ledger_place, read_broker
+from shared.addresses import ledger_place
+from shared.broker_address import read_broker
 from shared.ledger import checkup
 from shared.ledger.engine import Transaction, engine, transaction
 from shared.settings import Settings

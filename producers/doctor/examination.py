@@ -7,7 +7,7 @@ from concurrent.futures import TimeoutError as LateError
 from functools import partial
 from time import monotonic
 
-from producers.doctor import configuration, servers, work
+from producers.doctor import broker, configuration, failover, servers, work
 from producers.doctor.check import Check, Finding, Level, Subject, UnlookedError, fail, unlooked
 from shared.errors import LedgerError
 from shared.pipeline import STAGES
@@ -18,9 +18,11 @@ CHECKS: tuple[Check, ...] = (
     Check(servers.SERVER, servers.look_at_server),
     Check(servers.SCHEMA, servers.look_at_schema),
     Check(servers.SNAPSHOTS, servers.look_at_snapshots),
-    Check(servers.BROKER, servers.look_at_broker),
+    Check(failover.POOLED, failover.look_through_pooler),
+    Check(failover.STANDBY, failover.look_at_standby),
+    Check(broker.BROKER, broker.look_at_broker),
     Check(work.DISPATCHER, work.look_for_dispatcher),
-    Check(servers.WORKERS, servers.look_for_consumers),
+    Check(broker.WORKERS, broker.look_for_consumers),
     Check(work.PROCESSES, work.look_for_workers),
     Check("connections", configuration.look_at_connections),
     *(Check(f"test of {stage}", partial(configuration.test_connection, stage)) for stage in STAGES),

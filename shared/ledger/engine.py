@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from threading import Event
 from time import monotonic
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, LiteralString, TypeAlias, TypeVar
 
 import orjson
 import psycopg
@@ -30,7 +30,7 @@ from sqlalchemy.exc import DataError, DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
-from shared.addresses import ledger_arguments
+from shared.addresses import POOLED, is_pooled, ledger_arguments
 from shared.errors import LedgerConflictError, LedgerError, LedgerRefusedError, LedgerSlowError, LedgerUnwritableError
 from shared.settings import settings
 
@@ -49,10 +49,13 @@ WAKE = "membersync_due"
 
 # Every join here is a look-up by key.  Statistics lag behind a burst, and a planner that takes a full table for an
 # empty one then hashes all of it, once per batch (measured: 45 us instead of 12 per row of `finish`).
-_SESSION = (
-    "-c timezone=UTC -c lock_timeout=10s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s "
-    "-c jit=off -c enable_hashjoin=off -c enable_mergejoin=off -c enable_seqscan=off"
+SESSION = (
+    *("timezone=UTC", "lock_timeout=10s", "statement_timeout=1min", "idle_in_transaction_session_timeout=1min"),
+    *("jit=off", "enable_hashjoin=off", "enable_mergejoin=off", "enable_seqscan=off"),
 )
+"""What holds in each session of ours.  PgBouncer lets none of it through: there our user has it
+(`shared.ledger.availability`).  Values are written as PostgreSQL shows them."""
+_SESSION = " ".join(f"-c {setting}" for setting in SESSION)
 # A server whose host vanished without a word is given up after a minute, not after the system's two hours.
 _NOTICED: dict[str, Any] = {
     "keepalives_idle": 30,
@@ -72,7 +75,7 @@ _KINDS = {
     READ_ONLY: LedgerUnwritableError,
     DISK_FULL: LedgerUnwritableError,
 }
-_UNWRITABLE = {
+UNWRITABLE = {
     READ_ONLY: f"the ledger takes no writes: its server is read-only ({READ_ONLY})",
     DISK_FULL: f"the ledger takes no writes: its disk is full ({DISK_FULL})",
 }
@@ -107,9 +110,15 @@ psycopg.adapters.register_dumper(list, Lists)
 def connect_arguments(url: str, name: str, session: str = _SESSION) -> dict[str, Any]:
     """Return what a connection called *name* to the ledger at *url* is made with, whoever makes it.
 
-    What the URL says goes before our patience, and our *session* before its options.
+    What the URL says goes before our patience, and our *session* before its options.  Through PgBouncer a session is
+    lent for one transaction: nothing is asked of it that would have to stay, statements that are prepared neither.
     """
     found = dict(ledger_arguments(url))
+    if is_pooled(found):
+        del found[POOLED]
+        lent: dict[str, Any] = {"client_encoding": "utf8", "application_name": name, "prepare_threshold": None}
+        return {"connect_timeout": 5, **_NOTICED, **found, **lent}
+    found.pop(POOLED, None)
     options = " ".join(filter(None, [found.pop("options", ""), session]))  # of two of a kind the last one counts
     ours = {"client_encoding": "utf8", "application_name": name, "options": options}
     return {"connect_timeout": 5, **_NOTICED, **found, **ours}
@@ -118,8 +127,8 @@ def connect_arguments(url: str, name: str, session: str = _SESSION) -> dict[str,
 def engine(url: str | None = None, *, durable: bool = True) -> Engine:
     """Return this process's engine for *url*, default the setting.  Never share one across a fork.
 
-    *durable* False: it commits asynchronously: a crash of PostgreSQL may undo a commit together with everything after
-    it, never by itself.  Only for writes whose loss costs a repeated identical call (deploy/decisions/0003).
+    *durable* False: it commits asynchronously (not through PgBouncer): a crash of PostgreSQL may undo a commit with
+    everything after it, never by itself.  Only for writes whose loss costs a repeated identical call (decision 0003).
     """
     address = url or settings().require_ledger()
     if (address, durable) not in _engines:
@@ -152,6 +161,8 @@ def _made(address: str, *, durable: bool) -> Engine:
         connect_args=connect_arguments(address, "membersync", _SESSION if durable else f"{_SESSION} {_ASYNCHRONOUSLY}"),
     )
     event.listen(of, "connect", _opened)
+    if is_pooled(found):
+        event.listen(of, "connect", _in_utc)
     event.listen(of, "checkout", _lent)
     event.listen(of, "handle_error", _failed)
     return of
@@ -163,13 +174,20 @@ def takes_writes(connection: "psycopg.Connection[object]") -> bool:
     Raises:
         psycopg.Error: it does not answer.
     """
+    return _alone(connection, "show transaction_read_only").fetchone() == ("off",)
+
+
+def _alone(connection: "psycopg.Connection[object]", statement: LiteralString) -> "psycopg.Cursor[object]":
     before = connection.autocommit
     connection.autocommit = True  # no transaction to end, so one way there and back
     try:
-        row = connection.execute("show transaction_read_only").fetchone()
+        return connection.execute(statement)
     finally:
         connection.autocommit = before
-    return row == ("off",)
+
+
+def _in_utc(connection: "psycopg.Connection[object]", _: ConnectionPoolEntry) -> None:
+    _alone(connection, "set timezone = 'UTC'")  # what PgBouncer keeps for whom it lends sessions
 
 
 def _opened(_: "psycopg.Connection[object]", entry: ConnectionPoolEntry) -> None:
@@ -283,7 +301,7 @@ def _translated(error: DBAPIError) -> LedgerError:
         kind: type[LedgerError] = LedgerRefusedError
     else:
         kind = _KINDS.get(state, LedgerError)
-    return kind(_UNWRITABLE.get(state) or f"{type(error.orig).__name__} {state}".strip())
+    return kind(UNWRITABLE.get(state) or f"{type(error.orig).__name__} {state}".strip())
 
 
 def wake(tx: Connection) -> None:
@@ -292,31 +310,6 @@ def wake(tx: Connection) -> None:
     It locks out all other calls until the commit is through: where that waits for the disk, call after it.
     """
     tx.execute(_NOTIFY)
-
-
-@contextmanager
-def wake_calls(url: str) -> Iterator["psycopg.Connection[Any]"]:
-    """Open a connection of its own that hears the wake-up calls; `wait_for_call` waits for them.
-
-    Raises:
-        LedgerError: it could not be opened, or broke.
-    """
-    try:
-        with psycopg.connect(autocommit=True, **connect_arguments(url, "membersync ears")) as connection:
-            connection.execute(f"listen {WAKE}")
-            yield connection
-    except psycopg.Error as error:
-        raise LedgerError(f"{type(error).__name__} {error.sqlstate or ''}".strip()) from error
-
-
-def wait_for_call(calls: "psycopg.Connection[Any]", for_s: float) -> None:
-    """Wait for a wake-up call, at most *for_s* seconds; on a server that takes no writes nobody would call.
-
-    Raises:
-        LedgerUnwritableError: it is on such a server.
-    """
-    if not any(True for _ in calls.notifies(timeout=for_s, stop_after=1)) and not takes_writes(calls):
-        raise LedgerUnwritableError(_UNWRITABLE[READ_ONLY])
 
 
 def in_halves(

@@ -21,11 +21,11 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def stack(
-    ledger_url: str, valkey_url: str, running_simulators: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
+    ledger_url: str, broker_url: str, running_simulators: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     ledger = emptied(ledger_url)
-    flush(valkey_url)
+    flush(broker_url)
     running_simulators.control.reset()
     home: Path = tmp_path_factory.mktemp("console")
-    with console_stack(Pipeline(ledger, ledger_url, valkey_url, running_simulators, home)) as running:
+    with console_stack(Pipeline(ledger, ledger_url, broker_url, running_simulators, home)) as running:
         yield running

@@ -27,14 +27,14 @@ from tests.road import Road
 
 @pytest.fixture(scope="module")
 def stack(
-    ledger_url: str, valkey_url: str, running_simulators: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
+    ledger_url: str, broker_url: str, running_simulators: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     """A member for each kind of case."""
     ledger = emptied(ledger_url)
-    flush(valkey_url)
+    flush(broker_url)
     running_simulators.control.reset()
     home: Path = tmp_path_factory.mktemp("cases")
-    pipeline = Pipeline(ledger, ledger_url, valkey_url, running_simulators, home)
+    pipeline = Pipeline(ledger, ledger_url, broker_url, running_simulators, home)
     port = free_port()
     with ExitStack() as running:
         running.enter_context(pipeline.process("-m", "producers.cli", "api", "--port", str(port)))

@@ -14,10 +14,10 @@ from celery import Celery
 
 from deploy.local.programs import free_port
 from deploy.local.servers import scratch_valkey
-from producers.doctor import servers
+from producers.doctor import broker
 from producers.doctor.check import Level, Subject
-from shared.addresses import read_broker
 from shared.broker import ask_workers, configuration
+from shared.broker_address import read_broker
 from shared.settings import Settings
 
 CERTIFICATE = Path(__file__).parents[1] / "mailbox.pem"
@@ -35,8 +35,12 @@ def client(own_valkey: str) -> Iterator["redis.Redis"]:
         yield one
 
 
+def subject_of(url: str) -> Subject:
+    return Subject(Settings(_env_file=None, broker_url=url))
+
+
 def found_at(url: str) -> tuple[Level, str]:
-    findings = servers.look_at_broker(Subject(Settings(_env_file=None, broker_url=url)))
+    findings = broker.look_at_broker(subject_of(url))
     return findings[0].level, findings[0].found
 
 
@@ -58,6 +62,19 @@ def test_a_broker_that_takes_no_writes_is_not_ok(
     else:
         client.config_set(setting, value)
     assert found_at(own_valkey) == (Level.FAIL, f"it takes no writes: {says}")
+
+
+def test_a_broker_that_may_drop_messages_is_a_failure(own_valkey: str, client: "redis.Redis") -> None:
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    found, _ = broker.look_at_broker(subject_of(own_valkey))
+    assert (found.level, "maxmemory-policy is allkeys-lru" in found.found) == (Level.FAIL, True)
+    assert "CONFIG SET maxmemory-policy noeviction" in found.remedy
+
+
+def test_a_queue_that_nobody_empties_is_told_with_its_length(own_valkey: str, client: "redis.Redis") -> None:
+    client.rpush("siebel.live", *["{}"] * 401)
+    _, found = broker.look_at_broker(subject_of(own_valkey))
+    assert (found.level, found.found) == (Level.WARN, "siebel.live 401 messages")
 
 
 def test_a_broker_that_hung_up_on_idle_connections_takes_the_next_message(

@@ -328,13 +328,13 @@ def test_an_api_that_is_away_is_said_in_words(bare: Terminal, events: Path) -> N
     assert "is not a URL" in ran.err
 
 
-def test_the_dispatcher_serves_metrics_and_stops_when_told(ledger_url: str, ledger: Engine, valkey_url: str) -> None:
+def test_the_dispatcher_serves_metrics_and_stops_when_told(ledger_url: str, ledger: Engine, broker_url: str) -> None:
     assert ledger.url.database
     port = free_port()
     with running(
         "dispatcher",
         MEMBERSYNC_LEDGER_URL=ledger_url,
-        MEMBERSYNC_BROKER_URL=valkey_url,
+        MEMBERSYNC_BROKER_URL=broker_url,
         MEMBERSYNC_DISPATCHER__METRICS_PORT=str(port),
     ) as dispatcher:
         eventually_answers(f"http://127.0.0.1:{port}/metrics")
@@ -345,7 +345,7 @@ def test_the_dispatcher_serves_metrics_and_stops_when_told(ledger_url: str, ledg
     assert 'membersync_connection_up{name="siebel"} 1.0' in metrics
 
 
-def test_a_worker_of_a_lane_starts_and_stops_when_told(ledger_url: str, ledger: Engine, valkey_url: str) -> None:
+def test_a_worker_of_a_lane_starts_and_stops_when_told(ledger_url: str, ledger: Engine, broker_url: str) -> None:
     assert ledger.url.database
     with running(
         "worker",
@@ -354,7 +354,7 @@ def test_a_worker_of_a_lane_starts_and_stops_when_told(ledger_url: str, ledger: 
         "--concurrency",
         "1",
         MEMBERSYNC_LEDGER_URL=ledger_url,
-        MEMBERSYNC_BROKER_URL=valkey_url,
+        MEMBERSYNC_BROKER_URL=broker_url,
         MEMBERSYNC_CROWDTWIST__BASE_URL="http://127.0.0.1:1",
         MEMBERSYNC_CROWDTWIST__API_KEY="k",
         MEMBERSYNC_SIEBEL__BASE_URL="http://127.0.0.1:1",

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 
 from producers.doctor.check import Subject
 from producers.doctor.examination import CHECKS, examine
@@ -283,24 +282,6 @@ def test_mail_that_waits_for_long_is_told_with_the_servers_last_answer(doctor: D
     pipeline.sql("update mail set sent_at = now(), last_error = '550 no such user'")
     found = doctor.look("mail").the("mail")
     assert (found["level"], found["found"]) == ("warn", "not all of it was taken: 550 no such user")
-
-
-def test_a_broker_that_may_drop_messages_is_a_failure(doctor: Doctor, pipeline: Pipeline) -> None:
-    with redis.Redis.from_url(pipeline.broker_url) as client:
-        client.config_set("maxmemory-policy", "allkeys-lru")
-        try:
-            found = doctor.look("broker").the("broker")
-        finally:
-            client.config_set("maxmemory-policy", "noeviction")
-    assert (found["level"], "maxmemory-policy is allkeys-lru" in found["found"]) == ("fail", True)
-    assert "CONFIG SET maxmemory-policy noeviction" in found["remedy"]
-
-
-def test_a_queue_that_nobody_empties_is_told_with_its_length(doctor: Doctor, pipeline: Pipeline) -> None:
-    with redis.Redis.from_url(pipeline.broker_url) as client:
-        client.rpush("siebel.live", *["{}"] * 401)
-        found = doctor.look("broker").the("broker's queues")
-    assert (found["level"], found["found"]) == ("warn", "siebel.live 401 messages")
 
 
 def test_a_misspelt_variable_is_told_with_the_one_that_was_meant(

@@ -48,23 +48,23 @@ def _strays(pipeline: Pipeline) -> int:
     return int(pipeline.sql("select count(*) from stray_message")[0])
 
 
-def test_every_forgery_is_filed_at_once_and_the_same_worker_goes_on(pipeline: Pipeline) -> None:
+def test_every_forgery_is_filed_at_once_and_the_same_worker_goes_on(on_valkey: Pipeline) -> None:
     forged = [json.dumps(one).encode() for one in _envelopes().values()] + list(forgeries.TEXTS.values())
-    with pipeline.whole(), redis.Redis.from_url(pipeline.broker_url) as client:
-        pipeline.send(member_event("M-0"))
-        eventually(lambda: pipeline.states() == {"completed": 1}, "the first")
-        before = _processes(pipeline)
+    with on_valkey.whole(), redis.Redis.from_url(on_valkey.broker_url) as client:
+        on_valkey.send(member_event("M-0"))
+        eventually(lambda: on_valkey.states() == {"completed": 1}, "the first")
+        before = _processes(on_valkey)
         began = time.monotonic()
         for text in forged:
             client.lpush(_LIVE, text)
-        pipeline.send(member_event("M-1"))
-        eventually(lambda: pipeline.states() == {"completed": 2}, "the good event behind them", within_s=_STALL_S)
+        on_valkey.send(member_event("M-1"))
+        eventually(lambda: on_valkey.states() == {"completed": 2}, "the good event behind them", within_s=_STALL_S)
         assert time.monotonic() - began < _STALL_S
-        eventually(lambda: _strays(pipeline) == len(forged), "all filed", within_s=_STALL_S)
-        assert _processes(pipeline) == before
+        eventually(lambda: _strays(on_valkey) == len(forged), "all filed", within_s=_STALL_S)
+        assert _processes(on_valkey) == before
         eventually(lambda: client.hlen("unacked") == 0, "nothing left unacknowledged", within_s=_STALL_S)
-    assert set(pipeline.sql("select queue from stray_message")) == {_LIVE}
-    assert "Traceback" not in pipeline.log_text()
+    assert set(on_valkey.sql("select queue from stray_message")) == {_LIVE}
+    assert "Traceback" not in on_valkey.log_text()
 
 
 def test_an_order_from_outside_is_refused_and_a_question_is_answered(pipeline: Pipeline) -> None:
@@ -84,17 +84,17 @@ def test_an_order_from_outside_is_refused_and_a_question_is_answered(pipeline: P
     assert all("refused" in reason for reason in pipeline.sql("select reason from stray_message"))
 
 
-def test_rubbish_in_the_remote_control_does_not_end_it(pipeline: Pipeline) -> None:
+def test_rubbish_in_the_remote_control_does_not_end_it(on_valkey: Pipeline) -> None:
     question = forgeries.envelope(json.dumps(forgeries.command("shutdown")).encode())
     rubbish = [*forgeries.TEXTS.values(), *(json.dumps(one).encode() for one in (*_envelopes().values(), question))]
-    with pipeline.worker(), redis.Redis.from_url(pipeline.broker_url) as client:
-        before = _processes_of(pipeline, 0)
+    with on_valkey.worker(), redis.Redis.from_url(on_valkey.broker_url) as client:
+        before = _processes_of(on_valkey, 0)
         for text in rubbish:
             client.publish("/0.celery.pidbox", text)
-        assert ask_workers(pipeline.broker_url, "ping", within_s=_STALL_S, limit=1).keys() == {"w1@test"}
-        eventually(lambda: _strays(pipeline) == len(rubbish), f"all {len(rubbish)} filed", within_s=_STALL_S)
-        assert _processes_of(pipeline, 0) == before
-    assert "Traceback" not in pipeline.log_text()
+        assert ask_workers(on_valkey.broker_url, "ping", within_s=_STALL_S, limit=1).keys() == {"w1@test"}
+        eventually(lambda: _strays(on_valkey) == len(rubbish), f"all {len(rubbish)} filed", within_s=_STALL_S)
+        assert _processes_of(on_valkey, 0) == before
+    assert "Traceback" not in on_valkey.log_text()
 
 
 def _processes_of(pipeline: Pipeline, index: int) -> set[int]:
@@ -148,17 +148,17 @@ def _fits_amqp(changes: dict[str, Any]) -> bool:
     return "Infinity" not in text and all(not isinstance(one, int) or abs(one) < 2**63 for one in changes.values())
 
 
-def test_a_message_of_our_form_moves_nobody_whose_turn_it_is_not(pipeline: Pipeline) -> None:
+def test_a_message_of_our_form_moves_nobody_whose_turn_it_is_not(on_valkey: Pipeline) -> None:
     """Whatever ids, stage or number of copies it names: the ledger says who is out, and where."""
 
     def calls() -> list[int]:
-        return [pipeline.sandbox.control.state(system)["calls_total"] for system in ("crowdtwist", "siebel")]
+        return [on_valkey.sandbox.control.state(system)["calls_total"] for system in ("crowdtwist", "siebel")]
 
-    with pipeline.worker("w1"), redis.Redis.from_url(pipeline.broker_url) as client:
-        with pipeline.process(*DISPATCHER):
-            pipeline.send(*(member_event(f"M-{index}") for index in range(5)))
-            eventually(lambda: pipeline.states() == {"completed": 5}, "the first")
-        pipeline.send(member_event("M-5"))
+    with on_valkey.worker("w1"), redis.Redis.from_url(on_valkey.broker_url) as client:
+        with on_valkey.process(*DISPATCHER):
+            on_valkey.send(*(member_event(f"M-{index}") for index in range(5)))
+            eventually(lambda: on_valkey.states() == {"completed": 5}, "the first")
+        on_valkey.send(member_event("M-5"))
         before = calls()
         for ids in ([1], [6], [6, 6, 6], [1, 2, 3, 4, 5, 6, 10**15], list(range(1, 10_001))):
             for stage in Stage:
@@ -168,8 +168,8 @@ def test_a_message_of_our_form_moves_nobody_whose_turn_it_is_not(pipeline: Pipel
                     client.lpush(stage.queue(Lane.LIVE), json.dumps(forged))
         queues = [stage.queue(Lane.LIVE) for stage in Stage]
         eventually(lambda: not any(map(client.llen, queues)) and not client.hlen("unacked"), "all taken", within_s=60)
-        assert pipeline.states() == {"completed": 5, "pending": 1}
-        assert (calls(), _strays(pipeline)) == (before, 0)
-        with pipeline.process(*DISPATCHER):
-            eventually(lambda: pipeline.states() == {"completed": 6}, "the last")
-    assert "Traceback" not in pipeline.log_text()
+        assert on_valkey.states() == {"completed": 5, "pending": 1}
+        assert (calls(), _strays(on_valkey)) == (before, 0)
+        with on_valkey.process(*DISPATCHER):
+            eventually(lambda: on_valkey.states() == {"completed": 6}, "the last")
+    assert "Traceback" not in on_valkey.log_text()

@@ -24,15 +24,15 @@ MOST_LOOKS = 15
 
 
 @pytest.fixture
-def tap(ledger_url: str, ledger: Engine, valkey_url: str) -> Iterator[Tap]:
+def tap(ledger_url: str, ledger: Engine, broker_url: str) -> Iterator[Tap]:
     """Run a dispatcher whose queues are full; give what it asks the ledger."""
     Road(ledger).accept(*(f"M-{number}" for number in range(EVENTS)), lane=Lane.BULK)
-    flush(valkey_url)
+    flush(broker_url)
     stop = threading.Event()
     with tapped(ledger_url) as seen, ThreadPoolExecutor(1) as thread:
         environment = {
             "MEMBERSYNC_LEDGER_URL": seen.url,
-            "MEMBERSYNC_BROKER_URL": valkey_url,
+            "MEMBERSYNC_BROKER_URL": broker_url,
             "MEMBERSYNC_DISPATCHER__UNBEGUN_BULK": str(MAY_WAIT),
             "MEMBERSYNC_DISPATCHER__TICK_S": "30",
         }
@@ -69,13 +69,13 @@ def test_what_workers_take_is_filled_up_without_a_call(out: Callable[[], int], l
         Road(ledger).sql("update instance set begun = true where token > 0")
 
 
-def test_what_nobody_begins_in_time_may_wait_longer_each_time(ledger: Engine, ledger_url: str, valkey_url: str) -> None:
+def test_what_nobody_begins_in_time_may_wait_longer_each_time(ledger: Engine, ledger_url: str, broker_url: str) -> None:
     """Else what is published anew and anew keeps slow workers from ever beginning any of it in time."""
     Road(ledger).accept("M-1")
-    flush(valkey_url)
+    flush(broker_url)
     environment = {
         "MEMBERSYNC_LEDGER_URL": ledger_url,
-        "MEMBERSYNC_BROKER_URL": valkey_url,
+        "MEMBERSYNC_BROKER_URL": broker_url,
         "MEMBERSYNC_DISPATCHER__UNBEGUN_LEASE_S": "0.1",
         "MEMBERSYNC_DISPATCHER__TICK_S": "0.01",
     }

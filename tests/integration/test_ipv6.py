@@ -63,12 +63,12 @@ def test_without_tokens_it_answers_to_its_bracketed_name(ledger: Engine, ledger_
     assert answers == [200, 200, 403, 403]
 
 
-def test_the_dispatchers_metrics(ledger: Engine, ledger_url: str, valkey_url: str) -> None:
+def test_the_dispatchers_metrics(ledger: Engine, ledger_url: str, broker_url: str) -> None:
     assert ledger.url.database
     port = port_of_v6()
     given = {
         "MEMBERSYNC_LEDGER_URL": ledger_url,
-        "MEMBERSYNC_BROKER_URL": valkey_url,
+        "MEMBERSYNC_BROKER_URL": broker_url,
         "MEMBERSYNC_DISPATCHER__METRICS_HOST": "[::1]",
         "MEMBERSYNC_DISPATCHER__METRICS_PORT": str(port),
     }

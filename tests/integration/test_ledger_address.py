@@ -7,7 +7,8 @@ from sqlalchemy import Engine, text
 
 from shared.addresses import ledger_arguments
 from shared.ledger.checkup import is_current, migrate
-from shared.ledger.engine import engine, transaction, wake, wake_calls
+from shared.ledger.engine import engine, transaction, wake
+from shared.ledger.listening import wake_calls
 
 PASSWORD = "p@ss/w#rd%zz?:"
 EARS = text(

@@ -15,7 +15,8 @@ from shared.addresses import ledger_arguments
 from shared.errors import LedgerUnwritableError
 from shared.ledger import checkup
 from shared.ledger.checkup import Idle
-from shared.ledger.engine import PROVEN_FOR_S, engine, repeated, transaction, wait_for_call, wake_calls
+from shared.ledger.engine import PROVEN_FOR_S, engine, repeated, transaction
+from shared.ledger.listening import wait_for_call, wake_calls
 from shared.settings import Settings
 from tests.calling import assert_problem, event, served
 from tests.terminal import Terminal

@@ -14,7 +14,8 @@ from producers.mail.mailer import Mailer
 from producers.operations import advice
 from shared.errors import OURS
 from shared.ledger import connections, mail
-from shared.ledger.engine import transaction, wake_calls
+from shared.ledger.engine import transaction
+from shared.ledger.listening import wake_calls
 from shared.ledger.transitions import errands
 from shared.pipeline import SYSTEMS, Lane, Stage
 from shared.settings import Settings, settings

@@ -6,11 +6,10 @@ import signal
 
 import psutil
 import pytest
-import redis
 from kombu import Connection, Consumer, Message, Producer, Queue
 
 from shared.broker import transport_options
-from tests.rig import Pipeline, eventually, flush, member_event
+from tests.rig import Pipeline, eventually, flush, member_event, messages
 
 
 def test_events_arrive_in_crowdtwist_and_their_status_in_siebel(pipeline: Pipeline) -> None:
@@ -82,9 +81,8 @@ def test_a_broker_that_forgets_everything_costs_only_latency(pipeline: Pipeline)
     pipeline.settings |= {"MEMBERSYNC_DISPATCHER__UNBEGUN_LEASE_S": "1"}
     with pipeline.process("-m", "producers.cli", "dispatcher"):
         pipeline.send(*(member_event(f"M-{index}") for index in range(30)))
-        with redis.Redis.from_url(pipeline.broker_url) as client:
-            eventually(lambda: bool(client.llen("oic.live")), "a message in the queue")
-            client.flushall()
+        eventually(lambda: bool(messages(pipeline.broker_url, "oic.live")), "a message in the queue")
+        flush(pipeline.broker_url)
         with pipeline.worker():
             eventually(lambda: pipeline.states() == {"completed": 30}, "all completed")
 
@@ -103,11 +101,9 @@ def test_one_slow_member_holds_up_neither_its_batch_nor_the_next(pipeline: Pipel
 def test_messages_on_the_broker_hold_ids_and_no_persons_data(pipeline: Pipeline) -> None:
     with pipeline.process("-m", "producers.cli", "dispatcher"):
         pipeline.send(member_event("M-1", first_name="Zebulon", last_name="Quixote", postal_code="90210"))
-        with redis.Redis.from_url(pipeline.broker_url) as client:
-            eventually(lambda: bool(client.llen("oic.live")), "a message in the queue")
-            (raw,) = client.lrange("oic.live", 0, -1)
-    message = json.loads(raw)
-    assert message["headers"]["argsrepr"] == "1 member: M-1"
+        eventually(lambda: bool(messages(pipeline.broker_url, "oic.live")), "a message in the queue")
+    ((headers, raw),) = messages(pipeline.broker_url, "oic.live")
+    assert headers["argsrepr"] == "1 member: M-1"
     for word in (b"Zebulon", b"Quixote", b"90210", b"example.org", b"sandbox-key"):
         assert word not in raw
 

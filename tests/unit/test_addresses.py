@@ -2,15 +2,20 @@
 
 import json
 import ssl
+from contextlib import nullcontext
 
 import psycopg
 import pytest
+from kombu import Connection
 from pydantic import ValidationError
 from sqlalchemy import URL, make_url
 
 from shared import addresses
-from shared.addresses import canonical_broker, canonical_ledger, ledger_arguments, read_broker
+from shared.addresses import POOLED, canonical_ledger, ledger_arguments
+from shared.broker import transport_options
+from shared.broker_address import canonical_broker, read_broker
 from shared.hosts import AddressError
+from shared.ledger.engine import connect_arguments
 from shared.settings import ApiSettings, FlowerSettings, Settings, Token, settings
 
 SECRET = "S3CR3T"
@@ -142,7 +147,9 @@ def test_a_ledger_that_cannot_be_is_refused_without_a_word_of_it(address: str) -
 @pytest.mark.parametrize(
     "address",
     [
-        f"sentinel://bob:{SECRET}@db/0",
+        f"sentinel://bob:{SECRET}@db/{SECRET}",
+        f"sentinel://bob:{SECRET}@db/0?ssl_ca_certs=/etc/ca.pem",
+        f"redis://bob:{SECRET}@db/0?master_name=m",
         f"redis://bob:{SECRET}@a,b/0",
         f"redis://bob:{SECRET}@db:{SECRET}/0",
         f"redis://bob:{SECRET}@db/{SECRET}",
@@ -184,6 +191,53 @@ def test_tls_of_a_broker_is_verified_unless_told_otherwise() -> None:
         "ssl_check_hostname": False,
     }
     assert read_broker("amqps://db?ssl_cert_reqs=CERT_NONE").tls == {"cert_reqs": ssl.CERT_NONE}
+
+
+def test_a_cluster_is_reached_by_any_of_its_nodes_each_by_its_own_name() -> None:
+    several = read_broker(canonical_broker(f"amqps://bob:{SECRET}@a,b:5671/v?ssl_certfile=/ours.pem"))
+    assert several.url == f"amqps://bob:{SECRET}@a/v;amqps://bob:{SECRET}@b:5671/v"
+    assert several.tls == {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None, "certfile": "/ours.pem"}
+    assert several.place == "amqps://a,b:5671/v"
+    with Connection(several.url, ssl=several.tls) as connection:
+        assert [one.rpartition("@")[2] for one in connection.alt] == ["a/v", "b:5671/v"]
+
+
+def test_sentinels_are_asked_for_the_server_with_words_of_their_own() -> None:
+    of = f"sentinels://bob:{SECRET}@a,[::1]:26380/2?master_name=ct&sentinel_password=own&ssl_ca_certs=/ca.pem"
+    found = read_broker(canonical_broker(of))
+    assert found.urls == (f"sentinel://bob:{SECRET}@a:26379/2", f"sentinel://bob:{SECRET}@[::1]:26380/2")
+    assert found.place == "sentinels://a:26379,[::1]:26380/2"
+    options = transport_options(of)
+    assert (options["master_name"], options["socket_timeout"]) == ("ct", 5)
+    said = {"ssl": True, "ssl_ca_certs": "/ca.pem", "password": "own", "socket_connect_timeout": 3}
+    assert said.items() <= options["sentinel_kwargs"].items()
+    assert transport_options("sentinel://a")["master_name"] == "mymaster"
+
+
+@pytest.mark.parametrize(
+    ("url", "direct", "is_good"),
+    [
+        ("postgresql://u@pooler:6432/m?pgbouncer=true", "postgresql://u@db/m", True),
+        ("postgresql://u@pooler:6432/m?pgbouncer=true", None, False),
+        ("postgresql://u@db/m", "postgresql://u@db/m?pgbouncer=true", False),
+        ("postgresql://u@pooler/m?pgbouncer=true&options=-cjit%3Doff", "postgresql://u@db/m", False),
+        ("postgresql://u@pooler/m?pgbouncer=perhaps", "postgresql://u@db/m", False),
+        (None, "postgresql://u@db/m", False),
+    ],
+)
+def test_through_pgbouncer_wake_up_calls_need_a_way_of_their_own(
+    url: str | None, direct: str | None, *, is_good: bool
+) -> None:
+    with nullcontext() if is_good else pytest.raises(ValidationError):
+        of = Settings(_env_file=None, ledger_url=url, ledger_direct_url=direct)
+        assert of.require_direct_ledger() == "postgresql+psycopg://u@db/m"
+        asked = connect_arguments(of.require_ledger(), "membersync")
+        assert (asked["prepare_threshold"], "options" in asked, POOLED in asked) == (None, False, False)
+
+
+def test_a_ledger_whose_authority_is_named_is_verified() -> None:
+    assert ledger_arguments("postgresql://u@db/m?sslrootcert=/ca.pem")["sslmode"] == "verify-full"
+    assert ledger_arguments("postgresql://u@db/m?sslrootcert=/ca.pem&sslmode=verify-ca")["sslmode"] == "verify-ca"
 
 
 @pytest.mark.parametrize(

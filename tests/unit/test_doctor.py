@@ -6,7 +6,7 @@ from threading import Event
 
 import pytest
 
-from producers.doctor import configuration, servers, work
+from producers.doctor import broker, configuration, servers, work
 from producers.doctor.check import Check, Finding, Level, Subject, UnlookedError, ok, place
 from producers.doctor.examination import examine, is_well
 from shared.errors import LedgerError
@@ -41,7 +41,7 @@ def test_a_ledger_is_judged_by_version_and_speed(number: int, took_ms: float, le
     ],
 )
 def test_a_broker_is_judged_by_version_and_by_whether_it_drops_messages(said: dict[str, str], level: Level) -> None:
-    assert servers.judge_broker(said, "here").level is level
+    assert broker.judge_broker(said, "here").level is level
 
 
 @pytest.mark.parametrize(

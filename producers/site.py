@@ -35,7 +35,7 @@ from producers.http.middleware import Envelope, Heads, Proxied
 from producers.http.protocol import protocol_of
 from producers.intake.together import Together
 from producers.metrics import registry_of
-from shared import logs
+from shared import logs, spans
 from shared.hosts import listening
 from shared.ledger import checkup
 from shared.ledger.engine import engine
@@ -157,5 +157,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     log.info(
         "serving", host=settings.api.host, port=settings.api.port, tokens=len(settings.api.tokens), missing=missing
     )
+    spans.start(settings, "api")
     yield
+    spans.stop()
     ledger.dispose()

@@ -81,6 +81,8 @@ class Work:
     told_error: str | None = None
     told_of_this: bool = False
     """What Siebel was told last is of the content that this instance has too."""
+    traceparent: str = ""
+    """The place in its trace that its event came with; mostly none."""
 
 
 @unchanging

@@ -107,6 +107,14 @@ def _drift_classes(value: str) -> str:
     return ",".join(found)
 
 
+def _trace_url(value: str) -> str:
+    if not value.startswith(("http://", "https://")) or value.count(TRACE_ID) != 1 or not _sendable(value):
+        raise ValueError(f"must be an http:// or https:// address with {TRACE_ID} in it, once")
+    return value
+
+
+TRACE_ID = "{trace_id}"
+"""Stands in the address of a trace's page for its id."""
 Optional = BeforeValidator(lambda value: None if value == "" else value)
 Host = Annotated[str, AfterValidator(hosts.canonical)]
 OptionalHost = Annotated[str | None, _read(hosts.canonical), Optional]
@@ -116,6 +124,7 @@ Url = Annotated[str | None, _read(canonical_url), Optional]
 BaseUrl = Annotated[str | None, _read(base_url), Optional]
 LedgerUrl = Annotated[str | None, _read(canonical_ledger), Optional]
 BrokerUrl = Annotated[str | None, _read(canonical_broker), Optional]
+TraceUrl = Annotated[str | None, _read(_trace_url), Optional]
 Secret = Annotated[SecretStr | None, AfterValidator(_a_secret), Optional]
 Tokens = Annotated[dict[str, Token], WrapValidator(_tokens)]
 SigningKeys = Annotated[dict[str, list[SecretStr]], WrapValidator(_signing_keys)]

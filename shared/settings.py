@@ -1,7 +1,8 @@
 """Every setting, one class per concern; the only place that reads the environment.
 
 The connections' classes are in `shared.connection_settings`, the guards' in `shared.guard_settings`, mail's in
-`shared.mail_settings`, those of the api and of Flower in `shared.page_settings`.
+`shared.mail_settings`, those of the api and of Flower in `shared.page_settings`, those of traces in
+`shared.tracing_settings`.
 
 Names: `MEMBERSYNC_` prefix, `__` between levels (`MEMBERSYNC_CROWDTWIST__API_KEY`).  Units stand at the end of a name
 (`_s` seconds, `_bytes`).  `(A)` marks a default that the public record of Siebel, OIC or CrowdTwist does not settle.
@@ -36,6 +37,7 @@ from shared.setting_types import (
     Token,
     invalid,
 )
+from shared.tracing_settings import TracingSettings
 
 __all__ = [
     "ApiSettings",
@@ -242,6 +244,7 @@ class Settings(BaseSettings):
     cases: CasesSettings = Field(default_factory=CasesSettings)
     reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
     mail: MailSettings = Field(default_factory=MailSettings)
+    tracing: TracingSettings = Field(default_factory=TracingSettings)
 
     @model_validator(mode="after")
     def _wake_up_calls_are_heard(self) -> "Settings":

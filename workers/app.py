@@ -8,7 +8,7 @@ from functools import partial
 
 from celery.signals import celeryd_init, setup_logging, worker_process_init, worker_process_shutdown
 
-from shared import logs
+from shared import logs, spans
 from shared.broker import app
 from shared.budgets import permits
 from shared.garbage import search_seldom
@@ -38,6 +38,7 @@ def _guard(**_: object) -> None:
 @worker_process_init.connect
 def _start(sender: object = None, **_: object) -> None:
     forget_inherited()
+    spans.start(settings(), "worker")
     process.loop = CallLoop(lambda: stages.build(settings(), permits(engine(durable=False), settings())))
     engine().connect().close()
     process.who = heartbeat.who(str(sender), app)
@@ -53,5 +54,6 @@ def _stop(**_: object) -> None:
     if process.loop is not None:
         process.loop.close(settings().dispatcher.lease_s)
         process.loop = None
+    spans.stop()
     if process.who is not None:
         heartbeat.leave(process.who)

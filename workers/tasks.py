@@ -9,6 +9,7 @@ wait, FAILURE when they all failed for good, else the counts by outcome.
 """
 
 import random
+import time
 import traceback
 from collections import Counter
 from collections.abc import Sequence
@@ -21,8 +22,9 @@ from typing import Any, NamedTuple
 from celery import Task
 from celery.exceptions import Retry
 
+from shared import spans
 from shared.broker import app
-from shared.instances import Answer, Errand, Failed, Result, Work
+from shared.instances import Answer, Done, Errand, Failed, Result, Work
 from shared.ledger import connections, people
 from shared.ledger.connections import Gate
 from shared.ledger.engine import engine, in_halves, outlasting, transaction
@@ -149,6 +151,7 @@ class Attempt:
         self.of = of
         self.task_id = task_id
         self.health = Health(loop, stage, of.connection(stage))
+        self.begun_ns = time.time_ns()
         self.lease_ends = inf
         """On `lease_clock`; what comes later shows nothing of the connection."""
         self.gate: Gate | None = None
@@ -232,6 +235,7 @@ class Attempt:
             [concluded], lambda whole: self._written([one.ending for one in whole[0]], seen), self._written_in_halves
         )
         endings = [ending for piece in pieces for ending in piece.endings]
+        traces = self._traced(concluded)
         log.info(
             "attempt",
             stage=self.stage,
@@ -239,6 +243,7 @@ class Attempt:
             instances=len(endings),
             instance_ids=[one.work.instance_id for one in concluded[:_SHOWN_IDS]],
             overtaken=len(endings) - sum(piece.written for piece in pieces),
+            **({"trace_ids": traces[:_SHOWN_IDS]} if traces else {}),
             **Counter(_outcome(ending) for ending in endings),
         )
         for given_up in (one for one in endings if isinstance(one, ErrandEnded) and one.is_given_up):
@@ -246,6 +251,23 @@ class Attempt:
         if self.health.is_in_question:
             self.health.ask_the_system()
         return endings
+
+    def _traced(self, concluded: Sequence[Concluded]) -> list[str]:
+        """Show this attempt in the traces of those members whose events are in one; return the traces."""
+        tracer = spans.tracer()
+        if tracer is None:
+            return []
+        tried = (
+            spans.Tried(
+                one.work.traceparent,
+                failed=not isinstance(one.result, Done),
+                attributes=_attributes(one),
+            )
+            for one in concluded
+            if one.work.traceparent
+        )
+        of_batch: spans.Attributes = {"membersync.task_id": self.task_id, "membersync.instances": len(concluded)}
+        return tracer.batch(self.stage.task, self.stage, self.begun_ns, tried, of_batch)
 
     def _waiting_for_holders(self, answers: Sequence[Answer]) -> Sequence[Answer]:
         """Let those wait whose refusal hangs on an address that another member is just giving up."""
@@ -309,12 +331,31 @@ def _ending(work: Work, result: Result | BaseException, rules: Rules) -> Ending:
     if isinstance(result, BaseException):
         # Frames only: the message of a foreign exception may carry a member's data.
         frames = "".join(traceback.format_tb(result.__traceback__))
-        log.error("bug", stage=stage, instance_id=work.instance_id, kind=type(result).__name__, frames=frames)
+        who = {"instance_id": work.instance_id, **spans.named(work.traceparent)}
+        log.error("bug", stage=stage, kind=type(result).__name__, frames=frames, **who)
         return bug(work, result, stage)
     if isinstance(result, Failed):
-        log.warning("failed", stage=stage, instance_id=work.instance_id, attempt=work.attempt, code=result.error.code)
+        who = {"instance_id": work.instance_id, **spans.named(work.traceparent)}
+        log.warning("failed", stage=stage, attempt=work.attempt, code=result.error.code, **who)
         rules = replace(rules, jitter=_dice.random())
     return conclude(work, result, rules)
+
+
+def _attributes(one: Concluded) -> spans.Attributes:
+    """Return what a trace shows of an attempt: nothing that could be a person's."""
+    line = one.ending.line
+    attributes: dict[str, str | int | float | Sequence[str]] = {
+        "membersync.instance_id": one.work.instance_id,
+        "membersync.attempt": one.work.attempt,
+        "membersync.outcome": _outcome(one.ending),
+    }
+    if line.took_ms is not None:
+        attributes["membersync.took_ms"] = line.took_ms
+    if line.code:
+        attributes["membersync.code"] = line.code
+    if line.calls:
+        attributes["membersync.calls"] = " ".join(f"{call.method} {call.http_status or '-'}" for call in line.calls)
+    return attributes
 
 
 def _outcome(ending: Ending) -> str:

@@ -30,6 +30,7 @@ from producers.intake.accept import NOT_GOOD, Delivery, IntakeRules, Receipt, Se
 from producers.intake.formats import Position, TooManyEventsError, UnsupportedMediaTypeError, read_body
 from producers.intake.refused import BodyError
 from producers.intake.siebel_message import Terms
+from shared import spans
 from shared.errors import InvalidEventError, LedgerError
 from shared.events import MemberEvent
 from shared.ledger.engine import Ledger, engine
@@ -78,11 +79,41 @@ async def post_member_events(
 
     An operator's `force` goes before order and is recorded; a role that only operates may post nothing else.
     """
+    trace = spans.request(request.headers.getlist("traceparent"))
+    named = spans.named(trace.kept)
+    request.state.counts = named
+    status, outcomes, is_good = 0, Counter[str](), False
+    try:
+        receipts = await _taken_in(request, who, lane, trace.kept)
+        outcomes = Counter(str(receipt.outcome) for receipt in receipts)
+        is_good = not receipts or not outcomes.keys() <= NOT_GOOD
+        status = 202 if is_good else 422
+    except ProblemError as error:
+        status = error.status
+        raise
+    except LedgerError:
+        status = 503
+        raise
+    finally:
+        spans.answered(trace, status, outcomes)
+    request.state.counts = {**outcomes, **_refusals(receipts), **named}
+    if not is_good:
+        return problem(422, "no_good_event", "none of the events could be taken in", results=receipts)
+    return Response(orjson.dumps({"results": receipts}), 202, media_type="application/json")
+
+
+async def _taken_in(request: Request, who: Principal, lane: Lane, traceparent: str) -> list[Receipt]:
+    """Take the events of a request in, and return what became of each.
+
+    Raises:
+        ProblemError: none of them can be.
+        LedgerError: it cannot commit.
+    """
     settings = settings_of(request)
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding != "identity":
         raise ProblemError(415, "unsupported_encoding", "send the body as it is, not compressed")
-    sender = Sender(who.name, f"request {get_contextvars().get('request_id', '')}")
+    sender = Sender(who.name, f"request {get_contextvars().get('request_id', '')}", traceparent=traceparent)
     ledger = engine(settings.ledger_url)
     try:
         body = await read_limited(request, settings.api.max_body_bytes)
@@ -110,16 +141,11 @@ async def post_member_events(
         with anyio.fail_after(_ANSWER_WITHIN_S):
             items = await in_a_thread(read)
             if len(items) <= _SMALL:
-                receipts = await request.app.state.together.accept(Delivery(items, sender), rules)
-            else:
-                receipts = await in_a_thread(take)
+                receipts: list[Receipt] = await request.app.state.together.accept(Delivery(items, sender), rules)
+                return receipts
+            return await in_a_thread(take)
     except TimeoutError:
         raise LedgerError(f"nothing was committed within {_ANSWER_WITHIN_S:g} s") from None
-    counts = Counter(str(receipt.outcome) for receipt in receipts)
-    request.state.counts = {**counts, **_refusals(receipts)}
-    if receipts and counts.keys() <= NOT_GOOD:
-        return problem(422, "no_good_event", "none of the events could be taken in", results=receipts)
-    return Response(orjson.dumps({"results": receipts}), 202, media_type="application/json")
 
 
 def _read(settings: Settings, content_type: str, body: bytes, sender: Sender) -> list[Position]:

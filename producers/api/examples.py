@@ -66,6 +66,7 @@ DETAIL: dict[str, Any] = {
     },
     "user": {"third_party_id": _NUMBER, "first_name": "A***", "is_active": 1},
     "oic_instance_id": None,
+    "trace_id": None,
 }
 PAGE = {"items": [INSTANCE], "next": "4711"}
 MEMBER: dict[str, Any] = {

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from producers.cli.command import DONE, NOTHING, AsJson, print_json
-from producers.cli.command_settings import with_ledger
+from producers.cli.command_settings import configured, with_ledger
 from producers.cli.terminal import (
     Columns,
     Cursor,
@@ -81,6 +81,9 @@ def show(
             out.print(plain(_json(content)), soft_wrap=True)
     if detail.oic_instance_id:
         out.print(plain(f"OIC instance {detail.oic_instance_id}"))
+    if detail.trace_id:
+        page = configured().tracing.page(detail.trace_id)
+        out.print(plain(f"trace {page or detail.trace_id}"), soft_wrap=True)
     return DONE
 
 

@@ -297,6 +297,7 @@ def _content(request: Request, instance_id: str, *, unmasked_for: Operator | Non
         "job": job,
         "known": known,
         "untold": untold,
+        "trace_page": settings_of(request).tracing.page(shown.trace_id) if shown.trace_id else None,
         "stations": stations(shown, shown.activity),
         "shares": shares(shown, shown.activity, now),
         "systems": SYSTEMS,

@@ -32,12 +32,14 @@ NOT_GOOD = frozenset({Outcome.REFUSED, Outcome.CONFLICT})
 class Sender:
     """Whose events a request or file brings, and how many refusals of it may still be kept singly.
 
-    Shape: *name* of the token or user; *source* the request's id, or the file's name.
+    Shape: *name* of the token or user; *source* the request's id, or the file's name; *traceparent* what its events
+    keep of the trace that they are in (`shared.spans`), empty: of none.
     """
 
     name: str = ""
     source: str = ""
     room: int = 100
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,11 @@ def accept_together(ledger: Ledger, deliveries: Sequence[Delivery], rules: Intak
         LedgerError: nothing was stored.
     """
     arrivals = [
-        [Arrival.of(position, item) for position, item in one.items if not isinstance(item, InvalidEventError)]
+        [
+            Arrival.of(position, item, one.sender.traceparent)
+            for position, item in one.items
+            if not isinstance(item, InvalidEventError)
+        ]
         for one in deliveries
     ]
 

@@ -106,14 +106,15 @@ class Arrival:
     event_hash: bytes
     dumped: dict[str, Any]
     """Its canonical form, with its id; of an event that occurred on arrival as of the time when it was read."""
+    traceparent: str = ""
 
     @classmethod
-    def of(cls, position: int, event: MemberEvent) -> Self:
+    def of(cls, position: int, event: MemberEvent, traceparent: str = "") -> Self:
         """Name and hash an event."""
         dumped = dump_event(event)
         hashed = event_hash(event, dumped)
         event_id = dumped["event_id"] = event.event_id or derived_event_id(hashed)
-        return cls(position, event, event_id, hashed, dumped)
+        return cls(position, event, event_id, hashed, dumped, traceparent)
 
 
 def judge(event: MemberEvent, standing: Standing, content: bytes, rules: IntakeRules) -> Judgement:
@@ -225,6 +226,8 @@ class Desk:
         )
         if cleared:
             instance["cleared"] = cleared
+        if arrival.traceparent:
+            instance["traceparent"] = arrival.traceparent
         is_whole = not event.occurred_on_arrival
         self.events.append(arrival.dumped if is_whole else {**dump_event(event), "event_id": arrival.event_id})
         self._fresh[instance_id] = len(self.instances)

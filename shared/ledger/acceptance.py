@@ -73,7 +73,7 @@ class NewInstance(TypedDict):
     """An instance to be written.
 
     Shape: *reason* says why it will not be sent, None when it will; *cleared* what it takes from its member, as bits,
-    absent: nothing.
+    absent: nothing; *traceparent* its place in a trace, absent: in none.
     """
 
     instance_id: int
@@ -89,6 +89,7 @@ class NewInstance(TypedDict):
     state: State
     reason: str | None
     cleared: NotRequired[int]
+    traceparent: NotRequired[str]
 
 
 class Newest(TypedDict):
@@ -236,7 +237,7 @@ _INSERT = text(f"""
             json_to_recordset(cast(:rows as json))
                 as (instance_id bigint, event_id text, event_hash text, content_hash text, member_number text,
                     operation text, lane text, origin text, modification bigint, occurred_at timestamptz, state text,
-                    reason text, cleared int),
+                    reason text, cleared int, traceparent text),
             string_to_table(:events, chr(10))
         ) as r
     ), instances as (
@@ -263,5 +264,6 @@ _INSERT = text(f"""
                coalesce(reason, 'accepted') || case origin when 'reconcile' then '{_REPAIRED}' else '' end
         from arrived
     )
-    insert into payload (instance_id, event_json) select instance_id, cast(string_to_table as json) from arrived
+    insert into payload (instance_id, event_json, traceparent)
+    select instance_id, cast(string_to_table as json), traceparent from arrived
 """)

@@ -88,7 +88,7 @@ TABLES: dict[str, Table] = {
     "mapping": _table(
         "instance_id", own=_OF_INSTANCE, documents="user_object user_json", nothing="instance_id oic_instance_id"
     ),
-    "payload": _table("instance_id", own=_OF_INSTANCE, documents="event event_json", nothing="instance_id"),
+    "payload": _table("instance_id", own=_OF_INSTANCE, documents="event event_json", nothing="instance_id traceparent"),
     "data_case": _table(
         "id",
         own=_NUMBERED,

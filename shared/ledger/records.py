@@ -79,11 +79,15 @@ class InstanceWithActivity(InstanceRecord):
 
 @dataclass(frozen=True, slots=True)
 class InstanceDetail(InstanceWithActivity):
-    """One instance with what happened to it and what it carries: the event as accepted, the CrowdTwist user of it."""
+    """One instance with what happened to it and what it carries: the event as accepted, the CrowdTwist user of it.
+
+    Shape: *trace_id* of the trace that its attempts are in; None: it is not traced.
+    """
 
     event: Mapping[str, Any] | None
     user: Mapping[str, Any] | None
     oic_instance_id: str | None
+    trace_id: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,7 +221,8 @@ _RECORD = ", ".join(
 )
 _INSTANCES = text(f"select {_RECORD} from instance i where i.id = any(cast(:ids as bigint[])) order by i.id desc")
 _INSTANCE = text(f"""
-    select {_RECORD}, {event_sql("p")} as event, {user_sql("m")} as "user", m.oic_instance_id
+    select {_RECORD}, {event_sql("p")} as event, {user_sql("m")} as "user", m.oic_instance_id,
+           case when p.traceparent like '%-01' then substr(p.traceparent, 4, 32) end as trace_id
     from instance i
     left join payload p on p.instance_id = i.id
     left join mapping m on m.instance_id = i.id

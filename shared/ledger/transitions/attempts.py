@@ -73,15 +73,14 @@ def begin(tx: Connection, stage: Stage, ids: Sequence[int], *, lease_s: float, u
             statement = statements[None if unread else stage]
             parameters = {"ids": some, "asked": len(some), "alone": len(ids) == 1, "stage": stage, "lease_s": lease_s}
             found += tx.execute(statement, parameters).all()
-    works = [_work(row) for row in found]
-    return Begun(works, ahead=not found or found[0].ahead)
+    return Begun([_work(row) for row in found], ahead=not found or found[0].ahead)
 
 
 def _work(row: Sequence[Any]) -> Work:
     """Return whom a *row* of a begin is about; taken apart by place: by name, each column costs a search."""
     instance_id, errand_id, errand, token, attempt, number, operation, lane, status, error, suspect, _, *read = row
-    _, event, user, told_of_this, row_id, claimed_row_id, ct_user_id, is_known, unknown_outcome, *told = read
-    told_status, told_error = told
+    _, event, user, told_of_this, traceparent, row_id, claimed_row_id, *read = read
+    ct_user_id, is_known, unknown_outcome, told_status, told_error = read
     return Work(
         instance_id=instance_id,
         errand_id=errand_id,
@@ -104,6 +103,7 @@ def _work(row: Sequence[Any]) -> Work:
         told_status=told_status,
         told_error=told_error,
         told_of_this=bool(told_of_this),
+        traceparent=traceparent or "",
     )
 
 
@@ -254,20 +254,20 @@ _BEGIN_ERRANDS = f"""
             returning i.id, b.id as errand_id, b.kind as errand, b.token, b.attempt,
                       i.member_number, i.operation, b.lane, i.status, i.error, i.suspect, i.content_hash
 """
-_UNREAD = ("null as event, null as user_object, null as told_of_this", "")
+_UNREAD = ("null as event, null as user_object, null as told_of_this, null as traceparent", "")
 
 
 # What another side says of a member is kept without its names.  Only oic needs each event; a text is read where asked.
 def _reads(user: str) -> dict[Stage, tuple[str, str]]:
     event, payload, untold = event_sql("f"), "join payload f on f.instance_id = mine.id", "null as told_of_this"
     return {
-        Stage.OIC: (f"{event} as event, null as user_object, {untold}", payload),
+        Stage.OIC: (f"{event} as event, null as user_object, {untold}, f.traceparent", payload),
         Stage.CROWDTWIST: (
-            f"cast({event_sql('p')} as text) as event, {user} as user_object, {untold}",
+            f"cast({event_sql('p')} as text) as event, {user} as user_object, {untold}, p.traceparent",
             "left join mapping f on f.instance_id = mine.id left join payload p on p.instance_id = mine.id",
         ),
         Stage.SIEBEL: (
-            f"cast({event} as text) as event, null as user_object, t.content_hash = mine.content_hash as told_of_this",
+            f"cast({event} as text) as event, null as user_object, t.content_hash = mine.content_hash, f.traceparent",
             f"left {payload} left join instance t on t.id = m.told_id",
         ),
     }

@@ -217,9 +217,9 @@ def test_nothing_flows_but_what_must(overlay: str) -> None:
         for what, one in workloads(overlay).items():
             has_key = key in dict(environment(one, overlay))
             assert is_selected(policies[name]["podSelector"], labels(one)) == has_key, (name, what)
-    assert all(
-        "to" not in rule or "from" not in rule for policy in policies.values() for rule in policy.get("egress", [])
-    )
+    sources = [one for policy in policies.values() for rule in policy.get("ingress", []) for one in rule["from"]]
+    who = {json.dumps(one["namespaceSelector"]["matchLabels"]) for one in sources}
+    assert who == {json.dumps({f"membersync/{name}": "yes"}) for name in ("ingress", "monitoring")}
     for what, one in workloads(overlay).items():
         open_ports = {
             port["port"]

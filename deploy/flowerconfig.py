@@ -8,17 +8,22 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import ParamSpec
 
+import flower.events
+from celery.events.receiver import EventReceiver
 from flower.app import Flower
 from flower.events import EventsState
 from flower.urls import handlers as _handlers
 from flower.urls import settings as _application
 from flower.views import BaseHandler, monitor
 from tornado.httputil import HTTPServerRequest
+from tornado.ioloop import PeriodicCallback
 from tornado.template import DictLoader
 from tornado.web import Application, authenticated
 
 from deploy.flower import reworded, with_instance_ids
+from shared.liveness import this_process
 from shared.pipeline import QUEUES
 from shared.settings import settings as read_settings
 
@@ -114,3 +119,35 @@ def _keep_reworded(state: EventsState, event: dict[str, object]) -> None:
 
 
 EventsState.event = _keep_reworded
+
+
+# It is ready while it hears the broker.
+_AWAY = "the broker: it cannot be reached"
+P = ParamSpec("P")
+
+
+def _waiting_for(before: str, hear: Callable[P, None], after: str) -> Callable[P, None]:
+    def heard(*args: P.args, **kwargs: P.kwargs) -> None:
+        this_process.waits_for(before)
+        try:
+            hear(*args, **kwargs)
+        finally:
+            this_process.waits_for(after)
+
+    return heard
+
+
+flower.events.EventReceiver.capture = _waiting_for(_AWAY, EventReceiver.capture, _AWAY)
+flower.events.EventReceiver.on_consume_ready = _waiting_for("", EventReceiver.on_consume_ready, "")
+
+# Its main loop shows probes that it goes round.
+_start = Flower.start
+
+
+def _start_and_go_round(window: Flower) -> None:
+    this_process.begin("flower", _of)
+    PeriodicCallback(this_process.went_round, 1000).start()
+    _start(window)
+
+
+Flower.start = _start_and_go_round

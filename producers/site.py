@@ -1,5 +1,6 @@
 """The api's composition root: `create_app`, and `serve` for `membersync api`."""
 
+import asyncio
 import contextlib
 import signal
 from collections.abc import AsyncIterator
@@ -37,8 +38,8 @@ from producers.intake.together import Together
 from producers.metrics import registry_of
 from shared import logs, spans
 from shared.hosts import listening
-from shared.ledger import checkup
 from shared.ledger.engine import engine
+from shared.liveness import this_process
 from shared.settings import Settings
 from shared.settings import settings as settings_of_this_process
 
@@ -49,6 +50,8 @@ _INTAKE_THREADS = 10
 _READ_THREADS = 8
 _PROBE_THREADS = 2
 _STOP_WITHIN_S = 30
+_ROUND_EVERY_S = 1.0
+_LOOK_EVERY_S = 10.0
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -115,6 +118,7 @@ def serve(settings: Settings, port_setting: str = "MEMBERSYNC_API__PORT") -> Non
     """
     app = create_app(settings)
     logs.configure("api", settings.log_level)
+    this_process.begin("api", settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises the signal again when it has stopped: let that find nothing to do, and the exit code be 0.
         signal.signal(number, lambda *_: None)
@@ -151,13 +155,27 @@ class _Server(uvicorn.Server):
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     anyio.to_thread.current_default_thread_limiter().total_tokens = _READ_THREADS
-    ledger = engine(app.state.settings.ledger_url)
-    missing = await anyio.to_thread.run_sync(checkup.missing, ledger)
     settings: Settings = app.state.settings
-    log.info(
-        "serving", host=settings.api.host, port=settings.api.port, tokens=len(settings.api.tokens), missing=missing
-    )
+    ledger = engine(settings.ledger_url)
+    log.info("serving", host=settings.api.host, port=settings.api.port, tokens=len(settings.api.tokens))
     spans.start(settings, "api")
+    rounds = [asyncio.create_task(_go_round()), asyncio.create_task(_look_whether_ready(app))]
     yield
+    for one in rounds:
+        one.cancel()
     spans.stop()
     ledger.dispose()
+
+
+async def _go_round() -> None:
+    while True:
+        this_process.went_round()
+        await asyncio.sleep(_ROUND_EVERY_S)
+
+
+async def _look_whether_ready(app: FastAPI) -> None:
+    """Look, apart from the main loop, what keeps the api from taking events, and show it to probes that read a file."""
+    while this_process.has_begun:
+        missing = await watching.missing_of(app)
+        this_process.waits_for("; ".join(missing))
+        await asyncio.sleep(_LOOK_EVERY_S if not missing else _ROUND_EVERY_S)

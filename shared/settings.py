@@ -2,7 +2,7 @@
 
 The connections' classes are in `shared.connection_settings`, the guards' in `shared.guard_settings`, mail's in
 `shared.mail_settings`, those of the api and of Flower in `shared.page_settings`, those of traces in
-`shared.tracing_settings`.
+`shared.tracing_settings`, those of probes in `shared.health_settings`.
 
 Names: `MEMBERSYNC_` prefix, `__` between levels (`MEMBERSYNC_CROWDTWIST__API_KEY`).  Units stand at the end of a name
 (`_s` seconds, `_bytes`).  `(A)` marks a default that the public record of Siebel, OIC or CrowdTwist does not settle.
@@ -20,6 +20,7 @@ from pydantic_settings import SettingsError as UnreadError
 from shared.addresses import is_pooled, ledger_arguments
 from shared.connection_settings import Connection, CrowdTwistSettings, OicSettings, SiebelSettings
 from shared.guard_settings import GuardSettings
+from shared.health_settings import HealthSettings
 from shared.lifecycle.incidents import IncidentRules
 from shared.mail_settings import MailSettings
 from shared.page_settings import ApiSettings, FlowerSettings, Page
@@ -226,6 +227,9 @@ class Settings(BaseSettings):
     )
     program_id: str = Field("", description="ROW_ID of the loyalty programme to sync; empty: every programme")
     requeue_max: int = Field(10, ge=1, description="times that one instance may be requeued; more only by force")
+    ledger_answer_s: float = Field(
+        75, gt=0, description="s; an answer of the ledger that takes longer is none: its own statements end after 60 s"
+    )
     snapshot_max_s: float = Field(300, gt=0, description="s; who holds a snapshot of the ledger for longer is named")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is written")
 
@@ -242,6 +246,7 @@ class Settings(BaseSettings):
     incidents: IncidentsSettings = Field(default_factory=IncidentsSettings)
     operations: OperationsSettings = Field(default_factory=OperationsSettings)
     cases: CasesSettings = Field(default_factory=CasesSettings)
+    health: HealthSettings = Field(default_factory=HealthSettings)
     reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
     mail: MailSettings = Field(default_factory=MailSettings)
     tracing: TracingSettings = Field(default_factory=TracingSettings)
@@ -266,6 +271,11 @@ class Settings(BaseSettings):
                 f"dispatcher.lease_s ({self.dispatcher.lease_s}) must exceed the longest timeout_s ({longest}) by 5 s: "
                 "a shorter lease would call a slow call lost and repeat it"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _who_waits_for_the_ledger_is_not_silent(self) -> "Settings":
+        self.health.check_patience(self.ledger_answer_s)
         return self
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 from playwright.sync_api import BrowserContext, Dialog, Page
 
-from deploy import health
+from deploy.local import answering
 from deploy.local.programs import free_port
 from producers.intake.accept import IntakeRules, accept
 from shared.events import parse_event
@@ -113,6 +113,6 @@ def _make_its_error_hostile(road: Road) -> None:
 def serves(url: str) -> bool:
     """Return whether the api at *url* is ready."""
     try:
-        return health.get(f"{url}/readyz").is_success
+        return answering.get(f"{url}/readyz").is_success
     except httpx.TransportError:
         return False

@@ -11,6 +11,7 @@ from deploy import health
 from deploy.local import programs
 from deploy.sandbox import __main__ as sandbox
 from shared.pipeline import STAGES, Lane, Stage
+from shared.probe_files import PROCESSES
 from shared.settings import Settings
 from tests.commands import parse
 
@@ -41,8 +42,9 @@ def understood(command: list[str]) -> dict[str, Any]:
             return {"name": name, **params}
         case ["python", "-m", "deploy.sandbox", *arguments]:
             return vars(sandbox.parse(arguments))
-        case ["python", "-m", "deploy.health", what]:
-            assert what in health.CHECKS
+        case ["python", "-m", "deploy.health", question, process]:
+            assert question in health.QUESTIONS
+            assert process in PROCESSES
             return {}
         case ["python", "-c", code]:
             compile(code, "compose.yaml", "exec")

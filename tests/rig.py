@@ -99,6 +99,7 @@ class Pipeline:
             "MEMBERSYNC_DISPATCHER__TICK_S": "0.2",
             "MEMBERSYNC_CROWDTWIST__RETRY_BASE_S": "0.2",
             "MEMBERSYNC_SIEBEL__RETRY_BASE_S": "0.2",
+            "MEMBERSYNC_HEALTH__FOLDER": str(self.logs),
             **self.settings,
         }
 

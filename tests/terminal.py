@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy import health
+from deploy.local import answering
 from deploy.local.programs import inherited_environment
 from producers.cli import main
 from shared.settings import settings
@@ -104,7 +104,7 @@ def eventually_answers(url: str) -> None:
     give_up_at = time.monotonic() + 30
     while True:
         try:
-            if health.get(url).is_success:
+            if answering.get(url).is_success:
                 return
         except httpx.TransportError:
             pass

@@ -11,8 +11,10 @@ from queue import Empty
 from time import monotonic
 from typing import Any
 
+from celery.events.dispatcher import EventDispatcher
 from celery.worker.consumer import Consumer
-from kombu import Message, compression, pidbox
+from celery.worker.state import maybe_shutdown
+from kombu import Connection, Message, compression, pidbox
 from kombu.exceptions import ContentDisallowed
 from kombu.transport import TRANSPORT_ALIASES, redis
 from kombu.utils.json import loads
@@ -21,6 +23,7 @@ from vine import promise
 from shared.errors import LedgerError
 from shared.ledger.engine import engine, transaction
 from shared.ledger.heartbeats import file_stray
+from shared.liveness import this_process
 from shared.logs import logger
 from workers.message_forms import fault_of_command, fault_of_envelope, fault_of_task
 
@@ -47,6 +50,7 @@ class GuardedConsumer(Consumer):
     hub: Any  # left out by Celery's stubs, as is the next
     _flush_events: Callable[[], None]
     _told_at = 0.0
+    first_connection_attempt: bool
 
     def on_send_event_buffered(self) -> Callable[[], None]:
         """Tell Flower of the tasks of a moment together; Celery does it at once, before it hands a task on."""
@@ -54,6 +58,21 @@ class GuardedConsumer(Consumer):
             self._told_at = monotonic() + _TOLD_WITHIN_S
             self.hub.call_later(_TOLD_WITHIN_S, self._flush_events)
         return self._flush_events  # as Celery's stubs want it; nobody asks
+
+    def ensure_connected(self, conn: Connection) -> Connection:
+        """Connect, for as long as it takes; this process is alive meanwhile, and shows what it waits for."""
+
+        def waiting() -> None:
+            this_process.went_round()
+            maybe_shutdown()
+
+        def failed(error: Exception, again_in_s: float) -> None:
+            this_process.waits_for("the broker: it cannot be reached")
+            log.error("the broker is away", cause=type(error).__name__, again_in_s=again_in_s)
+
+        conn = conn.ensure_connection(failed, callback=waiting)
+        self.first_connection_attempt = False
+        return conn
 
     def create_task_handler(self, promise: type[promise] = promise) -> Callable[[Message], None]:
         """Wrap Celery's handler: what is not of our making, or chokes it, is filed and acknowledged."""
@@ -77,6 +96,18 @@ class GuardedConsumer(Consumer):
         """File a body that cannot be decoded."""
         _file_message(message, f"undecodable: {type(exc).__name__}")
         message.ack()
+
+
+class Telling(EventDispatcher):
+    """Tells Flower how this worker does, and tries each time once: the next heartbeat says the same.
+
+    Celery's own would try in the main loop for as long as the broker is away.
+    """
+
+    def send(self, *event: object, **fields: object) -> None:
+        """Send *event* with its *fields*."""
+        celery: Any = super()
+        celery.send(*event, **fields | {"retry": False})
 
 
 class GuardedNode(pidbox.Node):

@@ -1,9 +1,9 @@
 """The heartbeat of a worker process: out of its event loop, and only as young as that of the process that feeds it.
 
 A Celery worker is a parent that takes messages from the broker, and children that run tasks.  Either can be stopped, or
-hang, and nothing is synced.  The parent notes in memory that all share when it last went round its loop (`Pulse`); the
-children say in the ledger when both of them last did, each for itself.  So the parent, which must not wait for a ledger
-and forks, needs none.
+hang, and nothing is synced.  The parent notes in memory that all share when it last went round its loop (`Pulse`), and
+shows it to probes; the children say in the ledger when both of them last did, each for itself, and note in that memory
+when they were heard.  So the parent, which must not wait for a ledger and forks, needs none.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from shared.errors import LedgerError
 from shared.ledger import call_limits, heartbeats
 from shared.ledger.engine import engine, transaction
 from shared.ledger.heartbeats import Kind, Who
+from shared.liveness import this_process
 from shared.logs import logger
 from shared.pipeline import STAGES, Lane
 
@@ -29,6 +30,8 @@ log = logger(__name__)
 _NOTE_EVERY_S = 1.0
 _went_round = RawValue(c_double, monotonic())
 """When the parent last went round, by the clock that all processes of a machine share."""
+_heard = RawValue(c_double, monotonic())
+"""When the ledger last heard a child."""
 _importer = os.getpid()
 
 
@@ -41,6 +44,7 @@ class Pulse(bootsteps.StartStopStep):
 
     def start(self, consumer: Consumer) -> None:
         """Begin to note."""
+        _heard.value = monotonic()
         _note()
         self._timer = consumer.timer.call_repeatedly(_NOTE_EVERY_S, _note)
 
@@ -49,10 +53,16 @@ class Pulse(bootsteps.StartStopStep):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+            this_process.waits_for("the broker: it cannot be reached")
 
 
 def _note() -> None:
     _went_round.value = monotonic()
+    this_process.went_round()
+    unheard_s = monotonic() - _heard.value
+    this_process.waits_for(
+        "the ledger: no process of this worker has reached it of late" if unheard_s > heartbeats.SILENT_S else ""
+    )
 
 
 def who(node: str, app: Celery) -> Who:
@@ -72,6 +82,7 @@ def _beat(me: Who) -> None:
     aged_s = 0.0 if os.getpid() == _importer else max(0.0, monotonic() - _went_round.value - _NOTE_EVERY_S)
     with transaction(engine(durable=False)) as tx:
         heartbeats.beat(tx, me, aged_s=aged_s)
+    _heard.value = monotonic()
 
 
 def leave(me: Who) -> None:

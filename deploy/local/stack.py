@@ -23,8 +23,7 @@ from typing import TextIO
 import httpx
 from pydantic import SecretStr
 
-from deploy import health
-from deploy.local import programs
+from deploy.local import answering, programs
 from deploy.local.programs import Listener, Place, ServerError, free_port, is_listening, locked, write_private
 from deploy.local.servers import embedded_postgres, embedded_valkey
 from deploy.local.supervisor import (
@@ -156,7 +155,7 @@ class _Start:
         simulators: Listener | None = None
         if simulated:
             place = Place(_CONTROL_PORT)
-            simulators = self._listen(program_at, lambda _: health.simulators_answer(self._sandbox), place)
+            simulators = self._listen(program_at, lambda _: answering.simulators_answer(self._sandbox), place)
         if self._settings.ledger_url is None:
             url = self._exits.enter_context(embedded_postgres(self._settings.home, on_event=self._on_event))
             self._set(ledger_url=url)
@@ -223,7 +222,7 @@ class _Start:
         page = self._page(name)
 
         def is_well(port: int) -> bool:
-            return health.CHECKS[name](programs.at_port(self._settings, name, port))
+            return answering.IS_WELL[name](programs.at_port(self._settings, name, port))
 
         place = Place(page.port, page.host, is_asked_for=name in self._asked_for)
         return self._listen(lambda port: programs.page(self._settings, name, port), is_well, place)

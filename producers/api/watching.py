@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 
 import anyio
 import anyio.to_thread
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import exposition
 from pydantic import BaseModel, ConfigDict, Field
@@ -225,12 +225,17 @@ async def healthz() -> JSONResponse:
 )
 async def readyz(request: Request) -> Response:
     """Return whether the ledger answers, has the schema of this version and takes a write; if not, what is missing."""
-    missing = ["the ledger does not answer"]
-    with anyio.move_on_after(_HANGS_S):
-        missing = await _apart(request, checkup.missing, ledger_of(request))
+    missing = await missing_of(request.app)
     if missing:
         return problem(503, "not_ready", "; ".join(missing), missing=missing)
     return JSONResponse({"status": "ready"})
+
+
+async def missing_of(app: FastAPI) -> list[str]:
+    """Return what keeps the api from taking events, in words; nothing: it can."""
+    with anyio.move_on_after(_HANGS_S):
+        return await _apart(app, checkup.missing, engine(app.state.settings.ledger_url))
+    return ["the ledger does not answer"]
 
 
 @router.get(
@@ -253,11 +258,11 @@ async def readyz(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Return the metrics in the format that the scraper asks for."""
     encode, media_type = exposition.choose_encoder(request.headers.get("accept", ""))
-    encoded = await _apart(request, encode, request.app.state.metrics)
+    encoded = await _apart(request.app, encode, request.app.state.metrics)
     return Response(encoded, headers={"Content-Type": media_type})
 
 
-async def _apart(request: Request, ask: Callable[[S], T], subject: S) -> T:
+async def _apart(app: FastAPI, ask: Callable[[S], T], subject: S) -> T:
     """Ask in a thread that is kept for probes: machines must not wait behind people."""
-    limiter = request.app.state.probe_threads
+    limiter = app.state.probe_threads
     return await anyio.to_thread.run_sync(ask, subject, limiter=limiter, abandon_on_cancel=True)

@@ -1,7 +1,9 @@
 """`membersync worker` and `flower`: processes that become Celery's, so that signals and exit code are its own."""
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,8 +14,13 @@ from celery import __main__ as celery
 
 from producers.cli.command import TroubleError, loaded
 from producers.cli.command_settings import Port, configured, port_setting, with_servers
+from shared import logs
 from shared.hosts import listening
+from shared.ledger.engine import engine
+from shared.ledger.schema import wait_for_schema
+from shared.liveness import this_process
 from shared.pipeline import QUEUES, STAGES, Lane
+from shared.settings import Settings
 
 _BULK_NICE = 10
 """On a machine that has too few cores for both lanes, a bulk worker leaves them to whoever serves live events."""
@@ -23,7 +30,7 @@ def worker(
     lane: Annotated[Lane | None, typer.Option(metavar="LANE", help="Only live, or bulk; both when left out.")] = None,
     concurrency: Annotated[int | None, typer.Option(metavar="N", min=1, help="Processes.")] = None,
 ) -> None:
-    """Become a Celery worker of *lane*, or of both.
+    """Become a Celery worker of *lane*, or of both, as soon as the ledger has the schema for it.
 
     Raises:
         TroubleError: ledger or broker is not set.
@@ -31,6 +38,9 @@ def worker(
     of = with_servers()
     if lane is Lane.BULK:
         os.nice(_BULK_NICE)
+    this_process.begin(f"worker-{lane}" if lane else "worker", of)
+    if not _has_its_schema(of):
+        return
     queues = QUEUES if lane is None else [stage.queue(lane) for stage in STAGES]
     _become_celery(
         "workers.app",
@@ -74,6 +84,18 @@ def flower(port: Port = None) -> None:
     _become_celery(
         "shared.broker", ("celery.bin.celery", "flower.command"), "flower", f"--conf={configuration}", *chosen
     )
+
+
+def _has_its_schema(of: Settings) -> bool:
+    """Wait for the ledger's schema, without a connection that its children would inherit; False: told to stop."""
+    logs.configure("worker", of.log_level)
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    has_it = wait_for_schema(engine(of.require_ledger()), stop)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    engine(of.require_ledger()).dispose()
+    return has_it
 
 
 def _become_celery(app: str, its_modules: Sequence[str], *arguments: str) -> NoReturn:

@@ -13,12 +13,15 @@ from producers.mail.mailer import Mailer
 from producers.operations.reconcile.repairer import Repairer
 from producers.operations.reconcile.runner import Runner
 from shared import logs
+from shared.ledger.engine import engine
+from shared.ledger.schema import wait_for_schema
+from shared.liveness import this_process
 
 _STOP_WITHIN_S = 5.0
 
 
 def dispatcher() -> None:
-    """Dispatch until SIGTERM or Ctrl-C.
+    """Dispatch until SIGTERM or Ctrl-C, as soon as the ledger has the schema for it.
 
     Raises:
         TroubleError: ledger or broker is not set.
@@ -29,6 +32,9 @@ def dispatcher() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    this_process.begin("dispatcher", of)
+    if not wait_for_schema(engine(of.require_ledger()), stop):
+        return
     runs = [Bookkeeper(of).run, Desk(of).run, Runner(of).run, Repairer(of).run]
     if of.mail.host:
         runs.append(Mailer(of).run)

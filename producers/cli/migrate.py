@@ -9,9 +9,11 @@ from producers.cli.command import DONE, AsJson, TroubleError, print_json
 from producers.cli.command_settings import with_ledger
 from producers.doctor.check import MAKE_UTF8
 from shared.ledger import availability, checkup
-from shared.ledger.checkup import UTF8, Schema, Server
+from shared.ledger.checkup import UTF8, Server
 from shared.ledger.checkup import migrate as bring_up_to_date
 from shared.ledger.engine import engine, transaction
+from shared.ledger.schema import Schema
+from shared.ledger.schema import schema as read_schema
 
 
 def migrate(*, as_json: AsJson = False) -> int:
@@ -50,4 +52,4 @@ def migrate(*, as_json: AsJson = False) -> int:
 
 def _looked_at(url: str) -> tuple[Server, Schema]:
     with transaction(engine(url)) as tx:
-        return checkup.server(tx), checkup.schema(tx)
+        return checkup.server(tx), read_schema(tx)

@@ -32,6 +32,7 @@ from shared.ledger.transitions.job_turns import Caps
 from shared.ledger.transitions.outages import Hold, Lease
 from shared.lifecycle.breaker import ramp
 from shared.lifecycle.verdicts import Advanced, Ending, after_loss
+from shared.liveness import this_process
 from shared.logs import logger
 from shared.pipeline import Lane, Stage
 from shared.settings import Settings
@@ -102,6 +103,7 @@ class Dispatcher:
         self._who = heartbeats.dispatcher()
         self._beat_at = 0.0
         self._has_holds = False
+        self._is_broker_away = False
 
     def run(self, stop: threading.Event) -> None:
         """Take turns until *stop*; a ledger or broker that is away is waited for, not died of."""
@@ -111,12 +113,17 @@ class Dispatcher:
                     while not stop.is_set():
                         try:
                             is_busy = self.turn()
+                            this_process.waits_for("the broker: it took no message" if self._is_broker_away else "")
                         except LedgerConflictError as error:
                             log.info("met another transaction, and takes the turn again", cause=str(error))
                             is_busy = True
-                        wait_for_call(calls, _BUSY_NAP_S if is_busy else self._rest_s)
+                        nap_s = _BUSY_NAP_S if is_busy else self._rest_s
+                        this_process.went_round(nap_s)
+                        wait_for_call(calls, nap_s)
             except LedgerError as error:
                 log.error("the ledger is away", cause=str(error))
+                this_process.waits_for("the ledger: it cannot be reached, or takes no writes")
+                this_process.went_round(self._settings.dispatcher.tick_s)
                 stop.wait(self._settings.dispatcher.tick_s)
         with suppress(LedgerError), statements(self._ledger) as tx:
             heartbeats.leave(tx, self._who)
@@ -169,7 +176,8 @@ class Dispatcher:
         self._rest_s = min(self._rest_s, self._pace.nap_s)
 
     def _beat(self) -> None:
-        """Say that this dispatcher goes round: it reads and writes the ledger, and what was due is published."""
+        """Say to probes, and in the ledger, that this goes round: it reads and writes it, what was due is published."""
+        this_process.went_round()
         if time.monotonic() < self._beat_at:
             return
         with statements(self._ledger) as tx:
@@ -326,9 +334,11 @@ class Dispatcher:
             except (kombu.exceptions.KombuError, OSError) as error:
                 # It may have arrived or not: a message that did finds its instances let go, and passes on.
                 left = [one.id for one in instances if one.id not in published]
+                self._is_broker_away = True
                 log.error("the broker is away", stage=stage, lane=lane, let_go=len(left), cause=type(error).__name__)
                 self._let_go(left, token)
                 return False
+            self._is_broker_away = False
             published.update(ids)
             log.info("published", stage=stage, lane=lane, instances=len(ids))
         return True

@@ -22,6 +22,7 @@ from shared.errors import LedgerError, LedgerUnwritableError
 from shared.ledger import checkup, snapshots
 from shared.ledger.checkup import Server
 from shared.ledger.engine import DISK_FULL, engine
+from shared.ledger.schema import schema as read_schema
 from shared.pipeline import Stage
 
 SERVER, SCHEMA, SNAPSHOTS = "ledger", "ledger's schema", "ledger's snapshots"
@@ -80,10 +81,13 @@ def look_at_schema(subject: Subject) -> list[Finding]:
     """Look at the schema."""
     where = place(subject.ledger_url)
     with subject.reading() as tx:
-        schema = checkup.schema(tx)
+        schema = read_schema(tx)
     if schema.found == schema.wanted:
         return [ok(SCHEMA, where, f"the schema is {schema.found}, that of this version")]
     found = f"the schema is {schema.found or 'not there'}, this version's is {schema.wanted}"
+    if schema.trouble is None:
+        why = "the ledger was migrated by a newer version, and still serves this one"
+        return [warn(SCHEMA, where, found, why, "end the upgrade: run the newer version here too")]
     if not schema.is_ours:
         why = "the ledger was migrated by a newer version; this one reads and writes it wrongly"
         return [fail(SCHEMA, where, found, why, "run the newer version here too")]

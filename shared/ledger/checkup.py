@@ -8,22 +8,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
-from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from shared.errors import LedgerConflictError, LedgerError, LedgerUnwritableError
 from shared.event_values import MODIFICATION_MAX
 from shared.ledger.engine import Ledger, transaction
-
-MIGRATIONS = Path(__file__).parent / "migrations"
-
+from shared.ledger.schema import MIGRATIONS, schema
 
 UTF8 = "UTF8"
 
@@ -36,25 +30,16 @@ def migrate(url: str) -> None:
     command.upgrade(config, "head")
 
 
-def is_current(of: Ledger) -> bool:
-    """Return whether the schema is the one this code was written for."""
-    with of.connect() as tx:
-        return MigrationContext.configure(tx).get_current_revision() == _head()
-
-
-@cache
-def _head() -> str | None:
-    return ScriptDirectory(str(MIGRATIONS)).get_current_head()
-
-
 def missing(of: Ledger) -> list[str]:
     """Return what keeps the ledger from serving, in words; nothing: it serves."""
     try:
         encoding = encoding_of(of)
         if encoding != UTF8:
             return [f"the ledger's database is {encoding}, which does not hold every name: it must be {UTF8}"]
-        if not is_current(of):
-            return ["the ledger's schema is not that of this version: run `membersync migrate`"]
+        with transaction(of) as tx:
+            trouble = schema(tx).trouble
+        if trouble is not None:
+            return [trouble]
         with suppress(LedgerConflictError):  # another look writes there just now
             write(of)
     except LedgerUnwritableError as error:
@@ -117,15 +102,6 @@ class Server:
     now: datetime
     encoding: str = "UTF8"
     read_only: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Schema:
-    """The schema that was *found* (None: none), and the one that this version *wants*; *is_ours*: we know it."""
-
-    found: str | None
-    wanted: str | None
-    is_ours: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,14 +168,6 @@ def server(tx: Connection) -> Server:
     return Server(*tx.execute(_SERVER).one())
 
 
-def schema(tx: Connection) -> Schema:
-    """Read which schema the ledger has."""
-    revisions = ScriptDirectory(str(MIGRATIONS))
-    found = tx.execute(_REVISION).scalar() if tx.execute(_HAS_REVISION).scalar() else None
-    known = {script.revision for script in revisions.walk_revisions()}
-    return Schema(found, revisions.get_current_head(), found is None or found in known)
-
-
 def leases(tx: Connection, *, overdue_s: float) -> Leases:
     """Count what is running; overdue is a lease that ran out more than *overdue_s* seconds ago."""
     return Leases(*tx.execute(_LEASES, {"overdue_s": overdue_s}).one())
@@ -240,8 +208,6 @@ _SERVER = text("""
     select current_setting('server_version'), current_setting('server_version_num')::int, clock_timestamp(),
            current_setting('server_encoding'), current_setting('transaction_read_only')::boolean
 """)
-_HAS_REVISION = text("select to_regclass('alembic_version') is not null")
-_REVISION = text("select version_num from alembic_version")
 _LEASES = text("""
     select count(*), count(*) filter (where not begun),
            count(*) filter (where lease_until < now() - make_interval(secs => :overdue_s)),

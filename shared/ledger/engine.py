@@ -8,6 +8,8 @@ begins a transaction gets one that was proven a moment ago, or a new one:
 * once in `PROVEN_FOR_S`: whether it answers and takes writes (as long as the least statement, 0.3 ms here);
 * a write that is refused as read-only replaces all connections of the pool.
 
+And no answer is waited for without end (`shared.ledger.bounded`).
+
 A server that is read-only as a whole is still read from: a new connection to it is as good as there is.
 """
 
@@ -25,13 +27,14 @@ from psycopg.abc import Buffer
 from psycopg.types.array import ListDumper
 from psycopg.types.json import set_json_dumps, set_json_loads
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
-from sqlalchemy.engine.interfaces import ExceptionContext
+from sqlalchemy.engine.interfaces import Dialect, ExceptionContext
 from sqlalchemy.exc import DataError, DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from shared.addresses import POOLED, is_pooled, ledger_arguments
 from shared.errors import LedgerConflictError, LedgerError, LedgerRefusedError, LedgerSlowError, LedgerUnwritableError
+from shared.ledger.bounded import bounded
 from shared.settings import settings
 
 Ledger: TypeAlias = Engine
@@ -160,6 +163,7 @@ def _made(address: str, *, durable: bool) -> Engine:
         hide_parameters=True,
         connect_args=connect_arguments(address, "membersync", _SESSION if durable else f"{_SESSION} {_ASYNCHRONOUSLY}"),
     )
+    event.listen(of, "do_connect", _opening)
     event.listen(of, "connect", _opened)
     if is_pooled(found):
         event.listen(of, "connect", _in_utc)
@@ -188,6 +192,10 @@ def _alone(connection: "psycopg.Connection[object]", statement: LiteralString) -
 
 def _in_utc(connection: "psycopg.Connection[object]", _: ConnectionPoolEntry) -> None:
     _alone(connection, "set timezone = 'UTC'")  # what PgBouncer keeps for whom it lends sessions
+
+
+def _opening(_: Dialect, __: object, ___: object, arguments: dict[str, Any]) -> "psycopg.Connection[Any]":
+    return bounded(arguments)
 
 
 def _opened(_: "psycopg.Connection[object]", entry: ConnectionPoolEntry) -> None:

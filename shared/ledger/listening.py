@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 
 from shared.errors import LedgerError, LedgerUnwritableError
+from shared.ledger.bounded import bounded
 from shared.ledger.engine import READ_ONLY, UNWRITABLE, WAKE, connect_arguments, takes_writes
 
 
@@ -18,7 +19,7 @@ def wake_calls(url: str) -> Iterator["psycopg.Connection[Any]"]:
         LedgerError: it could not be opened, or broke.
     """
     try:
-        with psycopg.connect(autocommit=True, **connect_arguments(url, "membersync ears")) as connection:
+        with bounded({"autocommit": True, **connect_arguments(url, "membersync ears")}) as connection:
             connection.execute(f"listen {WAKE}")
             yield connection
     except psycopg.Error as error:

@@ -261,6 +261,7 @@ TABLES: dict[str, Table] = {
     "bookmark": _table("name", nothing="name upto"),
     "silence": _table("at", nothing="at longest_s"),
     "heartbeat": _table("kind name", nothing="kind name lanes pid started_at beat_at"),
+    "compatibility": _table("single", nothing="single serves_from"),
     "readiness": _table("id", nothing="id at"),
     "ended_login": _table("digest", nothing="digest ended_at"),
     "secret": _table("name", nothing="name value"),

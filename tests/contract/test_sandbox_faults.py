@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy import health
+from deploy.local import answering
 from deploy.sandbox.server import Ports, RunningSandbox, SandboxControl, running_sandbox
 
 KEYS = {"api_key": "sandbox-key", "id_type": "third_party_id"}
@@ -115,7 +115,7 @@ def test_refuse_ends_by_itself_on_the_same_port(sandbox: RunningSandbox) -> None
 
     def listens() -> bool:
         try:
-            return health.get(sandbox.siebel).status_code == 401
+            return answering.get(sandbox.siebel).status_code == 401
         except httpx.TransportError:
             return False
 

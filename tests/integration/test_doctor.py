@@ -96,15 +96,15 @@ def bring_down(pipeline: Pipeline) -> None:
 
 
 @contextmanager
-def altered(pipeline: Pipeline, revision: str) -> Iterator[None]:
+def altered(pipeline: Pipeline, revision: str, serves_from: str = "0046") -> Iterator[None]:
     """The ledger as another version left it."""
     (before,) = pipeline.sql("select version_num from alembic_version")
-    change = "update alembic_version set version_num = '{}'"
-    pipeline.sql(change.format(revision))
+    change = "update alembic_version set version_num = '{}'; update compatibility set serves_from = '{}'"
+    pipeline.sql(change.format(revision, serves_from))
     try:
         yield
     finally:
-        pipeline.sql(change.format(before))
+        pipeline.sql(change.format(before, "0046"))
 
 
 def test_where_everything_works_nothing_is_wrong_and_nothing_is_changed(doctor: Doctor, pipeline: Pipeline) -> None:
@@ -213,7 +213,7 @@ def test_where_nobody_answers_it_ends_within_twenty_seconds(doctor: Doctor, monk
 def test_an_old_schema_and_one_of_the_future_are_told_apart(doctor: Doctor, pipeline: Pipeline) -> None:
     with altered(pipeline, "0001"):
         old = doctor.look("ledger's schema").the("ledger's schema")
-    with altered(pipeline, "9999"):
+    with altered(pipeline, "9999", serves_from="9000"):
         future = doctor.look("ledger's schema").the("ledger's schema")
     assert (old["level"], old["remedy"]) == ("fail", "`membersync migrate`")
     assert (future["level"], "newer version" in future["why"]) == ("fail", True)

@@ -14,9 +14,10 @@ from deploy.local.servers import scratch_postgres
 from shared.errors import LeaseLostError, LedgerConflictError
 from shared.instances import Call, Done, Failed, Work
 from shared.ledger import agenda
-from shared.ledger.checkup import MIGRATIONS, migrate
+from shared.ledger.checkup import migrate
 from shared.ledger.engine import engine, transaction
 from shared.ledger.front import Front
+from shared.ledger.schema import MIGRATIONS
 from shared.ledger.transitions import attempts, claims, errands
 from shared.lifecycle.retry import RetryPolicy
 from shared.lifecycle.verdicts import Ending, Rules, after_loss, conclude, held

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shared.addresses import ledger_arguments
-from shared.ledger.checkup import is_current, migrate
+from shared.ledger.checkup import migrate, missing
 from shared.ledger.engine import engine, transaction, wake
 from shared.ledger.listening import wake_calls
 
@@ -44,7 +44,7 @@ def test_a_schema_that_the_address_names_is_everybodys(ledger: Engine, ledger_ur
     of = engine(address)
     try:
         migrate(address)
-        assert is_current(of)
+        assert missing(of) == []
         with of.connect() as tx:
             assert tx.execute(text("select to_regclass('apart.instance')")).scalar_one()
             assert tx.execute(text("select 'instance'::regclass::oid = 'apart.instance'::regclass")).scalar_one()

@@ -1,20 +1,33 @@
-"""Alembic's entry: runs the migrations under a lock, so that any number of processes may try at once."""
+"""Alembic's entry: runs the migrations under a lock, so that any number of processes may try at once.
+
+Each is a transaction of its own, so that it may step out of it (`autocommit_block`) for what must be in none, as
+`create index concurrently`.  The lock is held by a transaction on another connection: so it outlasts all of theirs, and
+goes through a pooler, too.
+"""
 
 from alembic import context
 from sqlalchemy import create_engine, text
 
 from shared.ledger.engine import connect_arguments
+from shared.ledger.schema import SERVES_FROM_FIRST
 from shared.settings import settings
 
 _LOCK = 7_264_013_110  # any number, only ours
 
 url = context.config.attributes.get("url") or settings().require_ledger()
-# Without the session's time limits: a migration takes as long as it takes.
+# Without the session's time limits: a migration takes as long as it takes, but for locks that others wait behind.
 arguments = connect_arguments(url, "membersync migrate", session="-c timezone=UTC")
 engine = create_engine("postgresql+psycopg://", connect_args=arguments)
-with engine.begin() as connection:
-    connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-    context.configure(connection=connection)
+with engine.begin() as lock, engine.connect() as connection:
+    lock.execute(text("set local idle_in_transaction_session_timeout = 0"))
+    lock.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    context.configure(connection=connection, transaction_per_migration=True)
     with context.begin_transaction():
         context.run_migrations()
+    applied = context.get_context().get_current_heads()
+    scripts = context.script.iterate_revisions(applied, "base") if applied else ()
+    serves_from = max([getattr(one.module, "serves_from", SERVES_FROM_FIRST) for one in scripts], default="")
+    if max(applied, default="") >= SERVES_FROM_FIRST:
+        connection.execute(text("update compatibility set serves_from = :oldest"), {"oldest": serves_from})
+        connection.commit()
 engine.dispose()

@@ -299,6 +299,16 @@ class Readiness(Base):
     at: Mapped[datetime] = mapped_column(INSTANT)
 
 
+class Compatibility(Base):
+    """The oldest revision whose code works on this schema; one row."""
+
+    __tablename__ = "compatibility"
+    __table_args__ = (CheckConstraint("single", "compatibility_one_row"),)
+
+    single: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    serves_from: Mapped[str] = mapped_column(Text)
+
+
 class Mail(Base):
     """A mail to operators, written in the transaction that found its cause, and sent until the server takes it."""
 

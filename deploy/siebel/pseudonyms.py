@@ -1,6 +1,7 @@
 """Bodies that name nobody and are taken in as the true ones are: who is recorded becomes somebody else, always one.
 
-What is known to say nothing of a person stays; every other value is replaced, those of unknown fields too.  The same
+What is known to say nothing of a person stays, where it stands as a field of ours; every other value is replaced, those
+of unknown fields and of what is below them too, and names of fields that look like no name.  The same
 value of a field has the same pseudonym, so that a member's second change stays one of that member, and what was the
 same event stays a duplicate.  The key is drawn for each recording and kept nowhere: nobody gets back.
 """
@@ -27,6 +28,10 @@ _OF_THE_MESSAGE |= {"IsPrimaryMVG", "SSA Primary Field", "Primary Contact Flag"}
 _NAMES = {fold(label): field.name for field in FIELDS for label in (field.name, *field.labels)}
 _KEPT = {fold(name) for name in _OF_THE_MESSAGE}
 _KEPT |= {label for label, name in _NAMES.items() if name in {*_KEPT_FIELDS, "country_code"}}
+_HOMES = {"", "siebelmessage", "listofcontact", "contact", "member", "loymember", "loyaltymember", "lwaloymember"}
+_HOMES |= {f"{of}ct{name}member" for of in ("", "listof") for name in ("loy", "loyalty")}
+"""What holds fields of ours; below anything else, a `Status` may be somebody's."""
+_A_NAME = re.compile(r"[\w #/().&'-]{1,60}")
 _RULES = {field.name: field.rule for field in FIELDS}
 _ISO = re.compile(r"\d{4}-\d\d-\d\d(?=$|[T ])", re.ASCII)
 _OF_SIEBEL = re.compile(r"\d\d?/\d\d?/\d{4}(?=$| )", re.ASCII)
@@ -54,7 +59,7 @@ class Pseudonyms:
         try:
             if kind.endswith("/xml"):
                 root = fromstring(body)
-                self._element(root)
+                self._element(root, is_home=True)
                 return bytes(tostring(root, encoding="utf-8", xml_declaration=True))
             if kind == "application/x-ndjson":
                 lines = (line for line in body.splitlines() if line.strip())
@@ -63,26 +68,31 @@ class Pseudonyms:
         except (ValueError, ParseError, DefusedXmlException, RecursionError) as error:
             raise UnreadableError(type(error).__name__) from None
 
-    def _element(self, element: Element) -> None:
+    def _name(self, name: str) -> str:
+        return name if _A_NAME.fullmatch(name) else self._text("", name)
+
+    def _element(self, element: Element, *, is_home: bool) -> None:
         name = unescape(element.tag)
+        is_ours = is_home and fold(name) in _HOMES
         for attribute, value in element.attrib.items():
-            element.attrib[attribute] = str(self._value(unescape(attribute), value))
+            element.attrib[attribute] = str(self._value(unescape(attribute), value, is_home=is_ours))
         if element.text and element.text.strip():
-            element.text = str(self._value(name, element.text))
+            element.text = str(self._value(name, element.text, is_home=is_home))
         for child in element:
-            self._element(child)
+            self._element(child, is_home=is_ours)
             child.tail = None  # between elements Siebel writes nothing
 
-    def _value(self, name: str, value: Any) -> Any:  # noqa: ANN401  # any JSON
+    def _value(self, name: str, value: Any, *, is_home: bool = True) -> Any:  # noqa: ANN401  # any JSON
         match value:
             case dict():
-                return {key: self._value(key, part) for key, part in value.items()}
+                is_ours = is_home and fold(name) in _HOMES
+                return {self._name(key): self._value(key, part, is_home=is_ours) for key, part in value.items()}
             case list():
-                return [self._value(name, part) for part in value]
+                return [self._value(name, part, is_home=is_home) for part in value]
             case bool() | None | "":
                 return value
         label = fold(name)
-        if label in _KEPT:
+        if label in _KEPT and is_home:
             return value
         field = _NAMES.get(label, label)
         pseudonym = self._text(field, str(value))

@@ -106,6 +106,22 @@ def test_fields_that_nobody_knows_are_taken_for_somebodys() -> None:
     assert "+" in said
 
 
+def test_what_is_kept_of_a_member_is_not_kept_of_what_hangs_on_it() -> None:
+    visit = {"Status": "called Ann Lee", "Language": "Ann", "Operation": ["Lee"]}
+    body = {
+        "member": {"status": "Active", "Visit": visit, "ann.lee@example.org": 1},
+        "operation": "update",
+        "lane": "bulk",
+    }
+    said = orjson.loads(Pseudonyms().body("application/json", orjson.dumps(body)))
+    assert (said["operation"], said["lane"], said["member"]["status"]) == ("update", "bulk", "Active")
+    assert not [word for word in ("Ann", "Lee", "example.org") if word in str(said)]
+    member = b"<LOY_spcMember><Status>Active</Status><Visit><Status>Ann</Status></Visit></LOY_spcMember>"
+    xml = b"<SiebelMessage>" + member + b"</SiebelMessage>"
+    said_xml = Pseudonyms().body("text/xml", xml)
+    assert (b"<Status>Active</Status>" in said_xml, b"Ann" in said_xml) == (True, False)
+
+
 @given(st.text(min_size=1, max_size=40))
 def test_a_text_keeps_its_form_and_the_same_one_its_pseudonym(text: str) -> None:
     try:

@@ -17,7 +17,6 @@ from tests.commands import parse
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 SETTINGS = frozenset(name for name, _ in programs.variables(Settings()))
-_HAVE_A_PASSWORD = {"ledger_url", "broker_url", "tokens"}
 
 
 def _secrets(of: BaseModel, prefix: str = programs.PREFIX) -> Iterator[str]:
@@ -25,12 +24,14 @@ def _secrets(of: BaseModel, prefix: str = programs.PREFIX) -> Iterator[str]:
         value, variable = getattr(of, name), f"{prefix}{(field.alias or name).upper()}"
         if isinstance(value, BaseModel):
             yield from _secrets(value, f"{variable}__")
-        elif name in _HAVE_A_PASSWORD or "SecretStr" in str(field.annotation):
+        elif field.repr is False or name == "tokens" or "SecretStr" in str(field.annotation):
             yield variable
 
 
 SECRETS = frozenset(_secrets(Settings()))
-"""The settings that nobody may read."""
+"""The settings that nobody may read: those of which no representation shows anything, and what is made of tokens."""
+BESIDE = frozenset({"SSL_CERT_FILE", "OTEL_EXPORTER_OTLP_HEADERS"})
+"""What is read from the environment and is no setting."""
 LONGEST_CALL_S = max(Settings().connection(stage).timeout_s for stage in Stage)
 
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from shared.pipeline import QUEUES
-from tests.deployed import DEPLOY, LONGEST_CALL_S, SECRETS, SETTINGS, queues_of, understood
+from tests.deployed import BESIDE, DEPLOY, LONGEST_CALL_S, SECRETS, SETTINGS, queues_of, understood
 from tests.manifests import (
     KUBERNETES,
     OVERLAYS,
@@ -45,6 +45,7 @@ REACHED = {
     "to-broker": ("MEMBERSYNC_BROKER_URL", 6379),
     "to-outside": ("MEMBERSYNC_CROWDTWIST__API_KEY", 443),
     "to-mail": ("MEMBERSYNC_MAIL__PASSWORD", 25),
+    "to-traces": ("OTEL_EXPORTER_OTLP_HEADERS", 4318),
 }
 """Who has the key to something may reach it, and nobody else: by the policy's name, and a port of it."""
 
@@ -108,15 +109,22 @@ def test_every_queue_has_a_worker(overlay: str) -> None:
 
 
 @EACH
-def test_what_is_run_inside_a_pod_is_understood(overlay: str) -> None:
-    for one in workloads(overlay).values():
+def test_every_process_says_whether_it_lives_and_whether_it_is_ready(overlay: str) -> None:
+    for name, one in of_kind("Deployment", overlay).items():
         of = container(one)
-        hooks = [of.get(name, {}) for name in ("startupProbe", "livenessProbe", "readinessProbe")]
-        for hook in [*hooks, *of.get("lifecycle", {}).values()]:
-            if "exec" in hook:
-                understood(hook["exec"]["command"])
-            if "httpGet" in hook:
-                assert hook["httpGet"]["port"] in {port["name"] for port in of["ports"]}
+        for kind, question, path in (
+            ("startupProbe", "alive", "/healthz"),
+            ("livenessProbe", "alive", "/healthz"),
+            ("readinessProbe", "ready", "/readyz"),
+        ):
+            if "httpGet" in of[kind]:
+                assert (of[kind]["httpGet"]["path"], of[kind]["httpGet"]["port"]) == (path, of["ports"][0]["name"])
+            else:
+                command = of[kind]["exec"]["command"]
+                understood(command)
+                assert command[-2:] == [question, name.removeprefix("membersync-")]
+        assert of["livenessProbe"]["failureThreshold"] * of["livenessProbe"]["periodSeconds"] >= 30
+        understood(of.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ["sleep", "0"]))
 
 
 @EACH
@@ -181,8 +189,8 @@ def test_every_setting_exists_and_a_secret_comes_by_reference_alone(overlay: str
         assert pod(one)["enableServiceLinks"] is False  # or the cluster sets MEMBERSYNC_API_PORT
         for name, source in environment(one, overlay):
             given.add(name)
-            assert name in SETTINGS
-            if name in SECRETS:
+            assert name in SETTINGS | BESIDE
+            if name in SECRETS | BESIDE:
                 reference = source["valueFrom"]["secretKeyRef"]
                 assert (reference["name"], reference["key"]) == ("membersync", name)
             else:
@@ -363,8 +371,8 @@ def test_the_runbook_makes_the_alerts_what_the_prometheus_operator_takes() -> No
 def test_the_runbook_names_every_key_of_the_secret() -> None:
     runbook = (DEPLOY / "RUNBOOK.md").read_text(encoding="utf-8")
     page = runbook.split("\n### A cluster\n")[1].split("\n### ")[0]
-    named = set(re.findall(r"`(MEMBERSYNC_\w+|metrics-token|flower-username)`", page))
+    named = set(re.findall(r"`((?:MEMBERSYNC|OTEL)_\w+|metrics-token|flower-username)`", page))
     for first, others in re.findall(r"`(MEMBERSYNC_\w+__)\w+`((?: or `__\w+`)+)", page):
         named |= {first + other for other in re.findall(r"`__(\w+)`", others)}
-    asked = set(re.findall(r'"key": "(MEMBERSYNC_\w+|[a-z-]+)"', json.dumps(rendered("site"))))
+    asked = set(re.findall(r'"key": "([A-Z_]+|[a-z-]+)"', json.dumps(rendered("site"))))
     assert asked <= named

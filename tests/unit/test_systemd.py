@@ -116,7 +116,9 @@ def test_settings_are_settings_and_secrets_stay_in_their_file(service: str) -> N
     assert named.keys() <= SETTINGS - SECRETS
     assert unit["EnvironmentFile"] == ["/etc/membersync/.env"]
     assert [f"/var/lib/{name}" for name in unit["StateDirectory"]] == [named["MEMBERSYNC_HOME"]]
-    if "@" in service and "dispatcher" in service:  # two of them on one host
+    # Two of them on one host.
+    assert [f"%t/{name}" for name in unit["RuntimeDirectory"]] == [named["MEMBERSYNC_HEALTH__FOLDER"]] == ["%t/%N"]
+    if "dispatcher" in service:
         assert "%i" in named["MEMBERSYNC_DISPATCHER__METRICS_PORT"]
 
 

@@ -30,7 +30,7 @@ HIDDEN = ConfigDict(hide_input_in_errors=True)
 """For every model of settings."""
 _ADDRESS = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[a-z0-9]([a-z0-9.-]*[a-z0-9])?", re.ASCII | re.IGNORECASE)
 _NAMED_ADDRESS = re.compile(rf"({_ADDRESS.pattern}|[\w .-]*<{_ADDRESS.pattern}>)", re.ASCII | re.IGNORECASE)
-_KEY_MIN = 24
+KEY_MIN = 24
 """Characters; fewer could be tried one by one by whoever has recorded a signed body."""
 Role = Literal["producer", "viewer", "operator", "admin"]
 
@@ -78,12 +78,10 @@ def _signing_keys(value: object, check: ValidatorFunctionWrapHandler) -> dict[st
         found = None
     keys = [] if found is None else list(found.values())
     is_whole = all(keys) and all(
-        _sendable(key.get_secret_value()) and len(key.get_secret_value()) >= _KEY_MIN for some in keys for key in some
+        _sendable(key.get_secret_value()) and len(key.get_secret_value()) >= KEY_MIN for some in keys for key in some
     )
     if found is None or not is_whole:
-        raise ValueError(
-            f'must be {{"name": ["key"]}}, each key of {_KEY_MIN} characters at least, no blanks around it'
-        )
+        raise ValueError(f'must be {{"name": ["key"]}}, each key of {KEY_MIN} characters at least, no blanks around it')
     return found
 
 

@@ -2,7 +2,7 @@
 
 The connections' classes are in `shared.connection_settings`, the guards' in `shared.guard_settings`, mail's in
 `shared.mail_settings`, those of the api and of Flower in `shared.page_settings`, those of traces in
-`shared.tracing_settings`, those of probes in `shared.health_settings`.
+`shared.tracing_settings`, those of probes in `shared.health_settings`, the webhook's in `shared.webhook_settings`.
 
 Names: `MEMBERSYNC_` prefix, `__` between levels (`MEMBERSYNC_CROWDTWIST__API_KEY`).  Units stand at the end of a name
 (`_s` seconds, `_bytes`).  `(A)` marks a default that the public record of Siebel, OIC or CrowdTwist does not settle.
@@ -39,6 +39,7 @@ from shared.setting_types import (
     invalid,
 )
 from shared.tracing_settings import TracingSettings
+from shared.webhook_settings import WebhookSettings
 
 __all__ = [
     "ApiSettings",
@@ -250,6 +251,12 @@ class Settings(BaseSettings):
     reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
     mail: MailSettings = Field(default_factory=MailSettings)
     tracing: TracingSettings = Field(default_factory=TracingSettings)
+    webhook: WebhookSettings = Field(default_factory=WebhookSettings)
+
+    @property
+    def tells(self) -> bool:
+        """Whether operators are told of anything, by mail or through the webhook."""
+        return self.mail.host is not None or self.webhook.url is not None
 
     @model_validator(mode="after")
     def _wake_up_calls_are_heard(self) -> "Settings":

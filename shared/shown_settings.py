@@ -9,7 +9,7 @@ from pydantic_core import to_jsonable_python
 from shared.masking import mask_text
 
 _LEFT_OUT = {
-    *("ledger_url", "ledger_direct_url", "broker_url", "tokens"),
+    *("ledger_url", "ledger_direct_url", "broker_url", "url", "tokens"),
     *("username", "password", "sender", "recipients", "home"),
 }
 _OF_ONE_PROCESS = {"metrics_port"}

@@ -105,6 +105,7 @@ COMMANDS = {
     "reconciliations": Command(
         "reconciliations", _TRUTH, "Show reconciliations, one with its figures, or its differences; stop one."
     ),
+    "webhook": Command("webhook", _LOOKING, "Show what waits for the webhook, and what was given up; post a test."),
     "connections": Command("status", _REPAIRING, "Show how the connections stand; test, pause or resume one."),
     "maintenance": Command("maintenance", _REPAIRING, "Show planned windows of the connections; add or remove one."),
     "openapi": Command(

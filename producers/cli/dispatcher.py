@@ -1,4 +1,4 @@
-"""`membersync dispatcher`: sends what is due to the workers; beside it books, the desk, runs, mail and metrics."""
+"""`membersync dispatcher`: sends what is due to the workers; beside it books, desk, runs, mail, webhook and metrics."""
 
 import signal
 import threading
@@ -10,6 +10,7 @@ from producers.dispatch.bookkeeper import Bookkeeper
 from producers.dispatch.desk import Desk
 from producers.dispatch.dispatcher import Dispatcher
 from producers.mail.mailer import Mailer
+from producers.mail.webhook import Poster
 from producers.operations.reconcile.repairer import Repairer
 from producers.operations.reconcile.runner import Runner
 from shared import logs
@@ -36,8 +37,10 @@ def dispatcher() -> None:
     if not wait_for_schema(engine(of.require_ledger()), stop):
         return
     runs = [Bookkeeper(of).run, Desk(of).run, Runner(of).run, Repairer(of).run]
-    if of.mail.host:
+    if of.tells:
         runs.append(Mailer(of).run)
+    if of.webhook.url:
+        runs.append(Poster(of).run)
     with ExitStack() as beside:
         if of.dispatcher.metrics_port:
             from producers.metrics import metrics_served  # noqa: PLC0415  # a web server, which few ask for

@@ -40,6 +40,7 @@ CHECKS: tuple[Check, ...] = (
     Check(work.SHUT, work.look_for_shut_members),
     Check(work.STRAYS, work.look_for_strays),
     Check(work.MAIL, work.look_at_mail),
+    Check(work.WEBHOOK, work.look_at_webhook),
     Check(work.KEPT, work.look_at_kept),
     Check(work.DISK, work.look_at_disk),
 )

@@ -34,6 +34,7 @@ from shared.settings import Settings
 DISPATCHER, PROCESSES, LEASES, DUE, JOBS = "dispatcher", "worker processes", "leases", "due instances", "jobs"
 RECONCILED = "reconciliation"
 SHUT, STRAYS, MAIL, DISK, GUARDS = "members that are shut", "stray messages", "mail", "disk", "guards"
+WEBHOOK = "webhook"
 KEPT = "what is kept"
 CASES, INCIDENTS = "open cases", "incidents"
 SILENCE = "silence"
@@ -322,6 +323,26 @@ def look_at_mail(subject: Subject) -> list[Finding]:
     why = "nobody is told that a connection is down or that there are new dead letters"
     remedy = "correct MEMBERSYNC_MAIL__… and see that a dispatcher runs; what waits is then sent by itself"
     return [warn(MAIL, looked_at, f"{what}{cause}", why, remedy)]
+
+
+def look_at_webhook(subject: Subject) -> list[Finding]:
+    """Look for what the webhook does not take."""
+    with subject.reading() as tx:
+        found = mail.given_up(tx)
+    looked_at = "what is posted to the webhook"
+    cause = f": {found.last_error}" if found.last_error else ""
+    why = "whoever listens there is not told that a connection is down or that there are new dead letters"
+    remedy = "correct MEMBERSYNC_WEBHOOK__… or what listens there; `membersync webhook test` posts to it now"
+    if found.count:
+        at = f", the last at {found.newest_at:%Y-%m-%d %H:%MZ}" if found.newest_at else ""
+        what = f"{found.count} given up within a day, after {subject.of.webhook.max_tries} tries{at}{cause}"
+        return [warn(WEBHOOK, looked_at, what, why, remedy)]
+    if not found.waiting:
+        return [ok(WEBHOOK, looked_at, "none waits" if subject.of.webhook.url else "there is no webhook")]
+    what = f"{found.waiting} wait, the oldest for {found.oldest_s / 60:.0f} min{cause}"
+    if subject.of.webhook.url and found.oldest_s <= MAIL_LATE_S:
+        return [ok(WEBHOOK, looked_at, what)]
+    return [warn(WEBHOOK, looked_at, what, why, remedy)]
 
 
 def look_at_kept(subject: Subject) -> list[Finding]:

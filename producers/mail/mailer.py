@@ -8,7 +8,8 @@
 
 SMTP is one mail, one connection; everything that can go wrong with it becomes one error.
 
-Any number may run.  A mail server that is down delays mail and nothing else.
+Any number may run.  A mail server that is down delays mail and nothing else; a webhook is told the same by a thread of
+its own (`webhook`).
 """
 
 import secrets
@@ -27,8 +28,8 @@ from producers.mail import composing
 from producers.operations.reconcile import runs
 from shared.errors import LedgerConflictError, LedgerError
 from shared.ledger import guards, incident_reads, mail, reconciliations, silence, snapshots
-from shared.ledger.engine import engine, outlasting, transaction
-from shared.ledger.mail import LeasedMail
+from shared.ledger.engine import Transaction, engine, outlasting, transaction
+from shared.ledger.mail import Channel, ComposedMail, LeasedMail
 from shared.logs import logger
 from shared.masking import mask_text
 from shared.reconciling import RunState
@@ -143,16 +144,18 @@ _JITTER = secrets.SystemRandom()
 
 
 class Mailer:
-    """One of those who write and send mail; the settings name a mail server."""
+    """One of those who write what is told, for each channel that the settings name, and send mail."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._ledger = engine(settings.require_ledger())
-        self._writing = _Trouble("no mail is written")
-        self._sending = _Trouble("mail waits to be sent")
-        self._keeping = _Trouble("the outbox cannot be kept")
-        self._pruning = _Trouble("sent mail is not pruned")
+        self._writing = Trouble("no mail is written")
+        self._sending = Trouble("mail waits to be sent")
+        self._keeping = Trouble("the outbox cannot be kept")
+        self._pruning = Trouble("sent mail is not pruned")
         self._prune_at = 0.0
+        ways = ((Channel.MAIL, settings.mail.host), (Channel.WEBHOOK, settings.webhook.url))
+        self._channels = [channel for channel, is_set in ways if is_set]
 
     def run(self, stop: threading.Event) -> None:
         """Write and send until *stop*; a ledger or a mail server that is away is waited for."""
@@ -162,60 +165,50 @@ class Mailer:
                 pass
 
         while not stop.is_set():
-            self._try(self.write, self._writing)
-            self._try(send_all, self._keeping)
-            self._try(self._prune, self._pruning)
+            tried(self.write, self._writing)
+            if self._settings.mail.host:
+                tried(send_all, self._keeping)
+            tried(self._prune, self._pruning)
             stop.wait(self._settings.dispatcher.tick_s)
 
-    @staticmethod
-    def _try(step: Callable[[], None], trouble: "_Trouble") -> None:
-        """Take a step; whatever becomes of it, the next one is taken."""
-        try:
-            step()
-        except LedgerConflictError as error:
-            log.info("met another transaction, and looks again", cause=str(error))
-        except LedgerError as error:
-            trouble.met(str(error))
-        except Exception as error:  # noqa: BLE001  # a bug in one mail must not end all mail for good
-            trouble.met(f"a bug: {type(error).__name__}")
-        else:
-            trouble.over()
+    def _put(self, tx: Transaction, composed: ComposedMail) -> None:
+        mail.put(tx, composed, self._channels)
 
     def write(self) -> None:
         """Take what is new, and put the mails about it into the outbox."""
         now = datetime.now(UTC)
         with transaction(self._ledger) as tx:
             for change in mail.take_changes(tx, flap_s=self._settings.incidents.flap_s):
-                mail.put(tx, composing.of_change(change, self._settings, now=now))
+                self._put(tx, composing.of_change(change, self._settings, now=now))
         with transaction(self._ledger) as tx:
             for news, incident in incident_reads.take_news(tx, still_open_s=self._settings.mail.still_open_s):
-                mail.put(tx, composing.of_incident(news, incident, self._settings, now=now))
+                self._put(tx, composing.of_incident(news, incident, self._settings, now=now))
         with transaction(self._ledger) as tx:
             holders = snapshots.take_new(tx, over_s=self._settings.snapshot_max_s)
             if holders:
-                mail.put(tx, composing.of_snapshots(holders, self._settings, now=now))
+                self._put(tx, composing.of_snapshots(holders, self._settings, now=now))
         self._write_of_guards(now)
         with transaction(self._ledger) as tx:
             for run in reconciliations.take_news(tx):
                 if run.found or run.state == RunState.FAILED:
-                    mail.put(tx, composing.of_run(run, self._settings, now=now))
+                    self._put(tx, composing.of_run(run, self._settings, now=now))
         if runs.why_not_scheduled(self._settings) is None:
             with transaction(self._ledger) as tx:
                 overdue = reconciliations.take_overdue(tx, every_h=self._settings.reconcile.every_h)
                 if overdue is not None:
-                    mail.put(tx, composing.of_overdue(overdue, self._settings, now=now))
+                    self._put(tx, composing.of_overdue(overdue, self._settings, now=now))
         with transaction(self._ledger) as tx:
             digest = mail.take_digest(tx, every_s=self._settings.mail.digest_every_s)
             if digest is not None and digest.failures:
-                mail.put(tx, composing.of_digest(digest, self._settings, now=now))
+                self._put(tx, composing.of_digest(digest, self._settings, now=now))
 
     def _write_of_guards(self, now: datetime) -> None:
         with transaction(self._ledger) as tx:
             for hold in guards.take_new(tx):
-                mail.put(tx, composing.of_hold(hold, self._settings, now=now))
+                self._put(tx, composing.of_hold(hold, self._settings, now=now))
             quiet = silence.take_new(tx, self._settings.guard.silence_rules)
             if quiet is not None:
-                mail.put(tx, composing.of_silence(quiet, self._settings, now=now))
+                self._put(tx, composing.of_silence(quiet, self._settings, now=now))
 
     def send_one(self) -> bool:
         """Send the mail that has been due for longest; return whether there was one, and it was taken."""
@@ -263,7 +256,21 @@ class Mailer:
             mail.prune(tx, days=self._settings.dispatcher.retention_days)
 
 
-class _Trouble:
+def tried(step: Callable[[], None], trouble: "Trouble") -> None:
+    """Take a step; whatever becomes of it, the next one is taken."""
+    try:
+        step()
+    except LedgerConflictError as error:
+        log.info("met another transaction, and looks again", cause=str(error))
+    except LedgerError as error:
+        trouble.met(str(error))
+    except Exception as error:  # noqa: BLE001  # a bug in one mail must not end all mail for good
+        trouble.met(f"a bug: {type(error).__name__}")
+    else:
+        trouble.over()
+
+
+class Trouble:
     """Logs a trouble when it begins and when it is over, not each time it is met."""
 
     def __init__(self, what: str) -> None:
@@ -271,11 +278,13 @@ class _Trouble:
         self._is_on = False
 
     def met(self, cause: str) -> None:
+        """Say that there is trouble."""
         if not self._is_on:
             log.error(self._what, cause=cause)
         self._is_on = True
 
     def over(self) -> None:
+        """Say that there is none."""
         if self._is_on:
             log.info("over", trouble=self._what)
         self._is_on = False

@@ -1,4 +1,4 @@
-"""Mail to operators: what there is to tell, and the outbox that keeps mail until the mail server takes it.
+"""Mail to operators: what there is to tell, and the outbox that keeps it until the mail server or webhook takes it.
 
 There is to tell: connections that went down or came back, and who failed since the last digest (and, of `snapshots`,
 who holds an old one).  Each change is taken once, by whoever has its row locked, however many ask: in the transaction
@@ -9,7 +9,7 @@ A mail is leased for the time of sending by moving `due_at`, so that no transact
 sender that dies meanwhile leaves a mail that is due again later.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -90,6 +90,13 @@ class Kind(StrEnum):
     SILENCE = "silence"
 
 
+class Channel(StrEnum):
+    """By which way something is told."""
+
+    MAIL = "mail"
+    WEBHOOK = "webhook"
+
+
 @dataclass(frozen=True, slots=True)
 class ComposedMail:
     """A mail as it was composed.  Shape: *subject* one line; *plain* and *html* say the same."""
@@ -127,6 +134,21 @@ class Unsent:
     oldest_s: float
     last_error: str | None
     complaint: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """What the webhook did not take.  Units: *oldest_s* seconds since the oldest that waits was written; 0: none does.
+
+    Shape: *count* given up within a day, the newest at *newest_at*; *last_error* of the newest that was tried;
+    *waiting* how many are tried again.
+    """
+
+    count: int
+    newest_at: datetime | None
+    waiting: int
+    oldest_s: float
+    last_error: str | None
 
 
 def take_changes(tx: Connection, *, flap_s: float) -> list[Change]:
@@ -188,18 +210,19 @@ def take_digest(tx: Connection, *, every_s: float) -> Digest | None:
     return Digest(span.since, span.until, totals.get(State.DEAD, 0), totals.get(State.REJECTED, 0), tuple(failures))
 
 
-def put(tx: Connection, composed: ComposedMail) -> None:
-    """Put a mail into the outbox."""
-    tx.execute(_PUT, asdict(composed))
+def put(tx: Connection, composed: ComposedMail, channels: Iterable[Channel] = (Channel.MAIL,)) -> None:
+    """Put a mail into the outbox, once for each channel."""
+    for channel in channels:
+        tx.execute(_PUT, asdict(composed) | {"channel": channel})
 
 
-def lease(tx: Connection, *, lease_s: float) -> LeasedMail | None:
-    """Lease the mail that has been due for longest, None: nothing is.  Commit before sending.
+def lease(tx: Connection, *, lease_s: float, channel: Channel = Channel.MAIL) -> LeasedMail | None:
+    """Lease the mail of a channel that has been due for longest, None: nothing is.  Commit before sending.
 
     What is told of connections is told in order, so that the last mail is how it stands; one that the mail server
     refuses for good (5xx), or has taken for some recipients, holds up no other.
     """
-    row = tx.execute(_LEASE, {"lease_s": lease_s}).one_or_none()
+    row = tx.execute(_LEASE, {"lease_s": lease_s, "channel": channel}).one_or_none()
     if row is None:
         return None
     composed = ComposedMail(Kind(row.kind), row.subject, row.plain, row.html)
@@ -223,8 +246,18 @@ def put_off(
     tx.execute(_PUT_OFF, parameters | {"recipients": None if recipients is None else list(recipients)})
 
 
+def give_up(tx: Connection, leased: LeasedMail, *, error: str) -> None:
+    """Try it no more, unless its lease ended and another has tried meanwhile."""
+    tx.execute(_GIVE_UP, {"id": leased.mail_id, "tries": leased.tries, "error": error})
+
+
+def given_up(tx: Connection) -> GivenUp:
+    """Count what was given up within a day, and what waits for the webhook."""
+    return GivenUp(*tx.execute(_GIVEN_UP).one())
+
+
 def prune(tx: Connection, *, days: int) -> int:
-    """Delete mails that were sent more than *days* ago."""
+    """Delete mails that were sent, or given up, more than *days* ago."""
     return tx.execute(_PRUNE, {"days": days}).rowcount
 
 
@@ -296,13 +329,17 @@ _FAILURES = text("""
     order by times desc, error
     limit :limit
 """)
-_PUT = text("insert into mail (kind, subject, plain, html) values (:kind, :subject, :plain, :html)")
+_PUT = text("""
+    insert into mail (kind, subject, plain, html, channel) values (:kind, :subject, :plain, :html, :channel)
+""")
 _LEASE = text("""
     update mail
     set due_at = now() + make_interval(secs => :lease_s), tries = least(tries + 1, 32767)
-    where id = (select id from mail l where sent_at is null and due_at <= now()
+    where id = (select id from mail l where sent_at is null and due_at <= now() and channel = :channel
+                  and dead_at is null
                   and (kind not in ('down', 'up') or not exists (
                       select from mail o where o.sent_at is null and o.kind in ('down', 'up') and o.id < l.id
+                                           and o.channel = l.channel and o.dead_at is null
                                            and o.recipients is null and coalesce(o.last_error, '') !~ '^5'))
                 order by due_at, id limit 1 for update skip locked)
     returning id, created_at, tries, kind, subject, plain, html, recipients
@@ -313,10 +350,21 @@ _PUT_OFF = text("""
                     recipients = coalesce(cast(:recipients as text[]), recipients)
     where id = :id and tries = :tries and sent_at is null
 """)
-_PRUNE = text("delete from mail where sent_at < now() - make_interval(days => :days)")
+_GIVE_UP = text("""
+    update mail set dead_at = now(), last_error = :error where id = :id and tries = :tries and sent_at is null
+""")
+_GIVEN_UP = text("""
+    select count(*) filter (where dead_at > now() - interval '1 day'), max(dead_at),
+           count(*) filter (where dead_at is null),
+           coalesce(extract(epoch from now() - min(created_at) filter (where dead_at is null)), 0)::float8,
+           (array_agg(last_error order by id desc) filter (where last_error is not null))[1]
+    from mail where sent_at is null and channel = 'webhook'
+""")
+_PRUNE = text("delete from mail where coalesce(sent_at, dead_at) < now() - make_interval(days => :days)")
 _UNSENT = text("""
     select count(*), min(created_at), coalesce(extract(epoch from now() - min(created_at)), 0)::float8,
            (array_agg(last_error order by id) filter (where last_error is not null))[1],
-           (select s.last_error from mail s where s.sent_at is not null order by s.id desc limit 1)
-    from mail where sent_at is null
+           (select s.last_error from mail s
+            where s.sent_at is not null and s.channel = 'mail' order by s.id desc limit 1)
+    from mail where sent_at is null and channel = 'mail'
 """)

@@ -226,7 +226,7 @@ TABLES: dict[str, Table] = {
     "mail": _table(
         "id",
         words="subject plain html last_error",
-        nothing="id created_at kind due_at tries sent_at recipients",
+        nothing="id created_at kind due_at tries sent_at recipients channel dead_at",
         names="subject plain html last_error",
     ),
     "stray_message": _table("id", words="headers body", nothing="id at queue reason", names="headers body"),

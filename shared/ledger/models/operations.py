@@ -310,11 +310,12 @@ class Compatibility(Base):
 
 
 class Mail(Base):
-    """A mail to operators, written in the transaction that found its cause, and sent until the server takes it."""
+    """A mail to operators, or the same to a webhook, written by whoever found its cause; sent until taken."""
 
     __tablename__ = "mail"
     __table_args__ = (
         CheckConstraint(one_of("kind", tuple(mail.Kind)), "mail_kind"),
+        CheckConstraint(one_of("channel", tuple(mail.Channel)), "mail_channel"),
         Index("mail_due", "due_at", postgresql_where=text("sent_at is null")),
     )
 
@@ -330,6 +331,9 @@ class Mail(Base):
     sent_at: Mapped[datetime | None] = mapped_column(INSTANT)
     recipients: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     """Whom it has not reached yet; null: nobody so far."""
+    channel: Mapped[str] = mapped_column(Text, server_default=mail.Channel.MAIL)
+    dead_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    """When it was given up, after too many tries."""
 
 
 class EndedLogin(Base):

@@ -68,6 +68,8 @@ READERS = """
     GET  /v1/throughput
     GET  /metrics
     POST /login
+    POST /saved-filters
+    POST /saved-filters/{filter_id}/remove
     GET  /
     GET  /live/overview
     GET  /connections

@@ -172,6 +172,7 @@ OTHERS: dict[str, dict[str, Any]] = {
         "frozen": {"example": NUMBER},
     },
     "incident_event": {"incident_id": 1, "kind": "note", "what": SAID},
+    "saved_filter": {"owner": "olga", "shared": True, "page": "/instances", "name": SAID, "query": SAID},
     "cause_note": {
         "fingerprint": "oic-1",
         "stage": "oic",

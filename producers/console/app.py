@@ -30,6 +30,7 @@ from producers.console import (
     maintenance,
     members,
     overview,
+    picking,
     privacy,
     reconciliations,
     resends,
@@ -135,7 +136,7 @@ def install(app: FastAPI) -> None:
         reconciliations,
         resends,
     )
-    for part in (router, *(one.router for one in (*looking, approvals, cause_notes, incidents, maintenance))):
+    for part in (router, *(one.router for one in (*looking, approvals, cause_notes, incidents, maintenance, picking))):
         app.routes.extend(part.routes)
     app.mount("/static", _Files(directory=STATIC), name="static")
     _install_error_pages(app)

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response, StreamingResponse
 
 from producers.console.live import AsDrawn, Drawn, Rows, follow, instance_rows
+from producers.console.picking import Picker
 from producers.console.rendering import local, page, redirect
 from producers.console.selection import TypedSelection, Words, cursor_of, failures, pieces
 from producers.console.session import Posted, Visitor, operates, typed_into, values_of
@@ -32,7 +33,7 @@ ROWS = 50
 
 
 @router.get(PATH)
-def show_dead_letters(request: Request, _: Visitor) -> Response:
+def show_dead_letters(request: Request, who: Visitor) -> Response:
     """Show what failed and stays so until somebody acts, or the member changes."""
     asked = TypedSelection.of(request.query_params)
     asked = asked if asked.one("state") else asked.narrowed(state=State.DEAD)
@@ -42,6 +43,7 @@ def show_dead_letters(request: Request, _: Visitor) -> Response:
         "conditions": [row for row in CONDITIONS if row.name != "state"],
         "advice": advice,
         "mistake": None,
+        "picker": Picker.of(request, who, PATH),
     }
     try:
         where, message, before = failures(asked.where()), asked.message(), cursor_of(request.query_params)
@@ -128,11 +130,12 @@ _FIELDS = ("sender", "field", "member", "since", "until")
 
 
 @router.get("/refusals")
-def show_refusals(request: Request, _: Visitor) -> Response:
+def show_refusals(request: Request, who: Visitor) -> Response:
     """Show the groups of what was refused, and the newest of it."""
     words = request.query_params
     typed = typed_into(words, _FIELDS)
     content: dict[str, Any] = {"typed": typed, "mistake": None, "groups": [], "items": [], "next": None}
+    content["picker"] = Picker.of(request, who, "/refusals")
     several = {name: values_of(words, name) for name in ("sender", "field", "member")}
     try:
         before = cursor_of(words)

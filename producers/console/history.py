@@ -14,6 +14,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from producers.console.charts import SERIES, WAITS, Steps, outcomes_chart, waits_chart
 from producers.console.live import AsDrawn, Drawn, Rows, follow
+from producers.console.picking import Picker
 from producers.console.rendering import page
 from producers.console.selection import Piece, Words, cursor_of, job_of, pieces
 from producers.console.session import Visitor, typed_into, values_of
@@ -38,6 +39,10 @@ RANGES: dict[str, tuple[timedelta, timedelta]] = {
     "90d": (90 * _DAY, _DAY),
 }
 """What can be chosen: how long, and the step of its plot."""
+_CHOSEN = "chosen"
+_LONGEST = RANGES["90d"][0]
+_MINUTES_KEPT = timedelta(days=7)
+"""Further back there are hours only."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OUTCOMES = dict(SERIES)
 _FOUND_MAX = 10_000
@@ -46,54 +51,82 @@ _ROWS = 50
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The time that is looked at.  *is_now*: it ends at the newest step."""
+    """The time that is looked at.  *is_now*: it ends at the newest step.
+
+    Shape: *name* one of `RANGES`, or `chosen` where from and to were: *as_chosen* how long, and the step of its plot.
+    """
 
     name: str
     until: datetime
     is_now: bool
+    as_chosen: tuple[timedelta, timedelta] | None = None
+
+    @property
+    def length(self) -> timedelta:
+        """How long it is."""
+        return (self.as_chosen or RANGES[self.name])[0]
+
+    @property
+    def step(self) -> timedelta:
+        """The step of its plot."""
+        return (self.as_chosen or RANGES[self.name])[1]
 
     @classmethod
     def of(cls, words: Words, now: datetime) -> "Range":
-        """Read it from a query; without one the last hour.
+        """Read it from a query: a range, or from and to; without either the last hour.
 
         Raises:
-            AskError: the range is none of ours, or its end no instant.
+            AskError: the range is none of ours, from or to is no instant, or they do not fit.
         """
-        name = words.get("range", "") or "1h"
-        if name not in RANGES:
-            raise AskError("range", f"must be one of {', '.join(RANGES)}")
-        until = _instant(words, "until", now)
-        return cls(name, min(until or now, now), until is None or until >= now)
+        since, until = _instant(words, "since", now), _instant(words, "until", now)
+        name = words.get("range", "") or ("1h" if since is None else _CHOSEN)
+        end = min(until or now, now)
+        is_now = until is None or until >= now
+        if since is None or name in RANGES:
+            if name not in RANGES:
+                raise AskError("range", f"must be one of {', '.join(RANGES)}")
+            return cls(name, end, is_now)
+        if since >= end:
+            raise AskError("since", "must be before the end, and not ahead of now")
+        if end - since > _LONGEST:
+            raise AskError("since", f"must be at most {_LONGEST.days} days before the end")
+        step = next(step for length, step in RANGES.values() if length >= end - since)
+        if since < now - _MINUTES_KEPT:
+            step = max(step, _HOUR)
+        return cls(_CHOSEN, end, is_now, (step * -((since - end) // step), step))
 
     @property
     def steps(self) -> Steps:
         """The steps of its plot, the last one the one that its end lies in."""
-        length, step = RANGES[self.name]
-        end = _EPOCH + step * -((_EPOCH - self.until) // step)
-        return Steps(end - length, self.until if self.is_now else end, step)
+        end = _EPOCH + self.step * -((_EPOCH - self.until) // self.step)
+        return Steps(end - self.length, self.until if self.is_now else end, self.step)
 
     def lead(self, at: datetime, until: datetime, series: str | None) -> str | None:
         """Return the address of what a bar counts, or of a step drawn larger; None: it cannot be."""
         if series is not None:
             return f"/outcomes?{urlencode({'outcome': series, 'since': _text(at), 'until': _text(until)})}"
         closer = next((name for name, (length, step) in RANGES.items() if length >= until - at), None)
-        if closer is None or RANGES[closer][1] >= RANGES[self.name][1]:
+        if closer is None or RANGES[closer][1] >= self.step:
             return None
         return _address(closer, until)
 
     def moved(self, ranges: int) -> str:
         """Return the address of the same range so many ranges later."""
-        return _address(self.name, self.steps.since + (ranges + 1) * RANGES[self.name][0])
+        until = self.steps.since + (ranges + 1) * self.length
+        if self.name == _CHOSEN:
+            return f"/history?{urlencode({'since': _text(until - self.length), 'until': _text(until)})}"
+        return _address(self.name, until)
 
 
 @router.get("/history")
-def show_history(request: Request, _: Visitor) -> Response:
+def show_history(request: Request, who: Visitor) -> Response:
     """Show outcomes, waits and outages of the chosen time."""
     now = datetime.now(UTC)
     content: dict[str, Any] = {
         "ranges": list(RANGES),
         "series": [name for name, _ in SERIES],
         "waits": [name for name, _ in WAITS],
+        "picker": Picker.of(request, who, "/history", presets=()),
     }
     try:
         chosen = Range.of(request.query_params, now)
@@ -185,11 +218,12 @@ class Line:
 
 
 @router.get("/audit")
-def show_audit(request: Request, _: Visitor) -> Response:
+def show_audit(request: Request, who: Visitor) -> Response:
     """Show what operators did, newest first."""
     words = request.query_params
     typed = typed_into(words, _FIELDS)
     content: dict[str, Any] = {"typed": typed, "mistake": None, "lines": [], "next": None, "before": None, "follow": ""}
+    content["picker"] = Picker.of(request, who, "/audit")
     try:
         where, before = _where(words), cursor_of(words)
     except AskError as mistake:

@@ -15,6 +15,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
 from producers.console.live import AsDrawn, Drawn, Rows, follow, instance_rows, stream_parts
+from producers.console.picking import Picker
 from producers.console.rendering import page
 from producers.console.selection import NAMES, FilterBar, TypedSelection, cursor_of, failures
 from producers.console.session import Posted, Visitor, unmasker
@@ -149,7 +150,7 @@ Id = Annotated[str, Path()]
 
 
 @router.get(_PATH)
-def list_instances(request: Request, _: Visitor) -> Response:
+def list_instances(request: Request, who: Visitor) -> Response:
     """List what matches, or say what of the filter cannot be understood."""
     query = request.query_params
     bar = FilterBar.of(query)
@@ -165,6 +166,7 @@ def list_instances(request: Request, _: Visitor) -> Response:
     return page(
         request,
         "instances/list.html",
+        picker=Picker.of(request, who, _PATH),
         status=400 if bar.mistake else 200,
         bar=bar,
         chips=bar.chips(_PATH),
@@ -281,11 +283,7 @@ def _content(request: Request, instance_id: str, *, unmasked_for: Operator | Non
         is_fixed = shown.state in REQUEUED_FROM and bool(views.overtaken(tx, [number]))
         job = jobs_of(tx, [number]).get(shown.instance_id)
         untold = bool(views.unreported(tx, [number]))
-        known = (
-            cause_notes.on_cause(cause_notes.notes(tx), shown.failed_stage or shown.stage, shown.code, shown.error)
-            if shown.code
-            else []
-        )
+        known = cause_notes.notes(tx) if shown.code else []
     now = datetime.now(UTC)
     return {
         "one": shown,
@@ -295,7 +293,7 @@ def _content(request: Request, instance_id: str, *, unmasked_for: Operator | Non
         "neighbours": neighbours,
         "fixed_by": member.applied_instance_id if is_fixed and member else None,
         "job": job,
-        "known": known,
+        "known": cause_notes.on_cause(known, shown.failed_stage or shown.stage, shown.code, shown.error),
         "untold": untold,
         "trace_page": settings_of(request).tracing.page(shown.trace_id) if shown.trace_id else None,
         "stations": stations(shown, shown.activity),

@@ -264,6 +264,7 @@ TABLES: dict[str, Table] = {
     "compatibility": _table("single", nothing="single serves_from"),
     "readiness": _table("id", nothing="id at"),
     "ended_login": _table("digest", nothing="digest ended_at"),
+    "saved_filter": _table("id", words="name query", nothing="id owner shared page", names="name query"),
     "secret": _table("name", nothing="name value"),
     "spend": _table("name slot lane", nothing="name slot lane calls"),
     "call_limit": _table("name", nothing="name known shares in_flight wanted upto looked_at changed_at"),

@@ -7,7 +7,18 @@ Watching leaves counts that only grow, when connections were away, who is at wor
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, LargeBinary, SmallInteger, Text, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -334,6 +345,20 @@ class Mail(Base):
     channel: Mapped[str] = mapped_column(Text, server_default=mail.Channel.MAIL)
     dead_at: Mapped[datetime | None] = mapped_column(INSTANT)
     """When it was given up, after too many tries."""
+
+
+class SavedFilterRow(Base):
+    """A filter of a page that somebody saved by name; *query* is that of the page's address."""
+
+    __tablename__ = "saved_filter"
+    __table_args__ = (UniqueConstraint("owner", "page", "name", name="saved_filter_name"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    owner: Mapped[str] = mapped_column(Text)
+    shared: Mapped[bool]
+    page: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(Text)
+    query: Mapped[str] = mapped_column(Text)
 
 
 class EndedLogin(Base):

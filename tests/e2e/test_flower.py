@@ -6,8 +6,10 @@ At last as people see it, in Chromium: every page looked at, each a click from t
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
+import psutil
 import pytest
 from flower.urls import handlers
 from playwright.sync_api import Browser, Page
@@ -214,11 +216,33 @@ def test_no_page_shows_a_person_or_a_secret(flower: Flower, pages: dict[str, str
     assert any("7 members" in text for text in pages.values())
     (arguments,) = reserved(pages["/worker/live"])
     assert re.fullmatch(r"\[\[\d+(, \d+){6}\]\]", arguments)
-    ledger_password = str(flower.stack.settings.ledger_url).partition("membersync:")[2].partition("@")[0]
-    secrets = (ledger_password, "sandbox-key", "SADMIN", flower.stack.flower_password)
     for page, text in pages.items():
-        for word in (*PERSON, *secrets):
+        for word in (*PERSON, *secrets(flower)):
             assert word not in text, page
+
+
+def secrets(flower: Flower) -> tuple[str, ...]:
+    ledger, broker = (
+        urlsplit(str(one)) for one in (flower.stack.settings.ledger_url, flower.stack.settings.broker_url)
+    )
+    found = (ledger.password, broker.password, flower.stack.flower_password)
+    assert all(found)
+    return (*filter(None, found), "sandbox-key", "SADMIN")
+
+
+def test_nothing_that_is_left_behind_shows_a_person_or_a_secret(flower: Flower, pages: dict[str, str]) -> None:
+    """What Flower keeps, everything that was ever on the broker, the logs, and the process list."""
+    assert pages
+    home = Path(flower.stack.home)
+    kept = [*home.glob("flower.db*"), *home.glob("valkey/appendonlydir/*"), *home.glob("logs/*")]
+    assert {"flower", "appendonly", "postgres"} <= {one.name.partition(".")[0] for one in kept}
+    left = {str(one): one.read_bytes() for one in kept if one.is_file()}
+    stack = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    left["process list"] = b"\n".join(" ".join(one.cmdline()).encode() for one in stack if one.is_running())
+    assert b"dispatcher" in left["process list"]
+    assert any(b"oic_flow" in text for text in left.values())
+    for place, text in left.items():
+        assert not [word for word in (*PERSON, *secrets(flower)) if word.encode() in text], place
 
 
 @pytest.mark.parametrize("order", takes_orders())

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from tests.chaos.suite.broken import MUTANTS, Mutant
-from tests.chaos.suite.faults import KINDS, WITH_UP, schedule
+from tests.chaos.suite.faults import KINDS, schedule
 from tests.chaos.suite.feed import Accepted, Author, Sent
+from tests.chaos.suite.machine import WITH_UP
 from tests.chaos.suite.outside import Findings, Outside, check, longest_recovery_s
 from tests.chaos.suite.scenarios import SCENARIOS
 from tests.chaos.suite.stand import LONG, SHORT
@@ -101,6 +102,15 @@ def test_a_schedule_is_that_of_its_seed_and_leaves_no_kind_out() -> None:
     assert schedule(7, 60, SHORT) == schedule(7, 60, SHORT) != schedule(8, 60, SHORT)
     assert {one.kind for one in schedule(7, 900, LONG, WITH_UP)} == WITH_UP.keys() > KINDS.keys()
     assert Author(3, 9).batch(40) != Author(4, 9).batch(40)
+
+
+def test_addresses_that_are_passed_on_are_given_up_by_who_had_them() -> None:
+    author = Author(5, 60, moving=True)
+    sent = [event for _ in range(60) for event in author.batch(10)] + author.rest()
+    newest = {one.number: one for one in sorted(sent, key=lambda one: one.version)}
+    addresses = [one.body["member"]["email_address"] for one in newest.values()]
+    assert len(addresses) == len(set(addresses))
+    assert any(not one.startswith(number.lower()) for number, one in zip(newest, addresses, strict=True))
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)

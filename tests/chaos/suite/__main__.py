@@ -14,8 +14,9 @@ import time
 from pathlib import Path
 
 from shared.ledger.checkup import migrate
-from tests.chaos.suite.faults import KINDS, WITH_UP, schedule
+from tests.chaos.suite.faults import KINDS, schedule
 from tests.chaos.suite.house import ROOT, ForkedHouse, UpHouse, forked_bare
+from tests.chaos.suite.machine import WITH_UP
 from tests.chaos.suite.run import Run, everything, say
 from tests.chaos.suite.stand import LONG, SHORT, stand
 
@@ -37,13 +38,13 @@ def main() -> int:
     try:
         with (
             tempfile.TemporaryDirectory(prefix="membersync-chaos-", ignore_cleanup_errors=True) as folder,
-            stand(Path(folder)) as at,
+            stand(Path(folder), small_disk=True) as at,
         ):
             Path(folder).chmod(0o755)
             migrate(at.ledger_url)
             environment = at.environment(pace)
             forked = ForkedHouse(environment, at.folder, at.api_port, ())
-            house = forked if options.short else UpHouse(environment, at.folder / "up.log")
+            house = forked if options.short else UpHouse(at.with_a_clock_of_its_own(environment), at.folder / "up.log")
             run = Run(at, pace, seed, planned, everything(seed, pace), kinds, say)
             verdict = run.play(options.seconds, house.kept())
             if not verdict.holds and options.keep:

@@ -1,6 +1,6 @@
 """What breaks: each kind of fault is a block during which something is broken, and a schedule of them for a seed.
 
-What cannot be produced on any machine without more than `make setup`: a full disk of the ledger's own, a stepped clock.
+What only some machines can break is in `machine`.
 """
 
 import shutil
@@ -285,7 +285,7 @@ def simulated(system: str, details: Mapping[str, object], at: Stand, pace: Pace,
             at.control.heal(system, number)
 
 
-_OF_SYSTEMS: Mapping[str, Mapping[str, object]] = {
+OF_SYSTEMS: Mapping[str, Mapping[str, object]] = {
     "refuses": {"kind": "refuse"},
     "hangs": {"kind": "hang"},
     "drips": {"kind": "drip", "seconds": 0.2},
@@ -321,7 +321,7 @@ def _kinds() -> dict[str, Fault]:
         kinds[f"{name}.link_cut"] = partial(cut_link, name)
     kinds["crowdtwist.strange_certificate"] = strange_certificate
     for system in SYSTEMS:
-        for what, details in _OF_SYSTEMS.items():
+        for what, details in OF_SYSTEMS.items():
             if system == "oic" and what == "behind_a_gateway":
                 continue  # 400 with JSON is what OIC itself says of a member
             kinds[f"{system}.{what}"] = partial(simulated, system, details)
@@ -334,10 +334,6 @@ def _kinds() -> dict[str, Fault]:
 
 
 KINDS: Mapping[str, Fault] = _kinds()
-WITH_UP: Mapping[str, Fault] = {
-    **KINDS, "up.killed": partial(killed, "up"), "up.frozen": partial(frozen, "up")
-}  # fmt: skip
-"""Where the product runs as `membersync up`."""
 
 
 def schedule(seed: int, seconds: float, pace: Pace, kinds: Mapping[str, Fault] = KINDS) -> list[Planned]:

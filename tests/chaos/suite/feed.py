@@ -58,10 +58,14 @@ class Accepted:
 class Author:
     """Writes events, the same ones for the same seed."""
 
-    def __init__(self, seed: int, members: int, prefix: str = "M") -> None:
+    def __init__(self, seed: int, members: int, prefix: str = "M", *, moving: bool = False) -> None:
+        """Write for so many members; *moving*: of each six, two pass e-mail addresses on to each other."""
         self.chance = dice_of("feed", seed)
         self._names = [f"{prefix}-{at}" for at in range(members)]
         self._seed = seed
+        pairs = [(self._names[at], self._names[at + 1]) for at in range(0, members - 1, 6)] if moving else []
+        self._partners = dict(pairs) | {other: one for one, other in pairs}
+        self._addresses: dict[str, str] = {}
         self._versions: dict[str, int] = {}
         self._marks: dict[str, str] = {}
         self._later: list[tuple[int, Sent]] = []
@@ -83,7 +87,7 @@ class Author:
             "status": "Active",
             "first_name": mark,
             "last_name": "" if what == "unmappable" else "Tester",
-            "email_address": f"{number.lower()}@example.org",
+            "email_address": self._addresses.get(number, f"{number.lower()}@example.org"),
             "postal_code": "00000" if what == "refused" else "10010",
             "country_code": "US",
         }
@@ -107,7 +111,9 @@ class Author:
             number = self.chance.choice(self._names)
             mark = self._marks.get(number)
             chance = self.chance.random()
-            if mark is None or (chance < 0.68 and mark != DELETED):
+            if number in self._partners and mark is not None and chance > 0.84:
+                found += self._moved(number, self._partners[number])
+            elif mark is None or (chance < 0.68 and mark != DELETED):
                 found.append(self.write(number))
             elif mark == DELETED:  # who comes back is enrolled anew
                 sent = self.write(number)
@@ -126,6 +132,14 @@ class Author:
                 found.append(self.chance.choice(self._past))
         self._past = (self._past + found)[-400:]
         return found
+
+    def _moved(self, giver: str, taker: str) -> list[Sent]:
+        """Give a member a new address, and its old one to another; whichever of the two comes first."""
+        given = self._addresses.get(giver, f"{giver.lower()}@example.org")
+        self._addresses[giver] = f"{giver.lower()}.{self._versions[giver]}@example.org"
+        first = self.write(giver)
+        self._addresses[taker] = given
+        return self.chance.sample([first, self.write(taker)], 2)
 
     def rest(self) -> list[Sent]:
         """Return what was still to be sent."""

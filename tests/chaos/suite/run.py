@@ -70,7 +70,7 @@ def everything(seed: int, pace: Pace) -> Feed:
     """Return the feed of a whole run."""
 
     def feed(producers: Producers, seconds: float) -> None:
-        author, dice = Author(seed, pace.members), dice_of("pace", seed)
+        author, dice = Author(seed, pace.members, moving=pace.moving), dice_of("pace", seed)
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not producers.give_up.is_set():
             others = [author.malformed()] if dice.random() < 0.1 else []

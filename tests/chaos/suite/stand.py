@@ -5,6 +5,8 @@ The outside systems and the servers are not the product's: they survive whatever
 
 import json
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -22,6 +24,10 @@ from tests.chaos.suite.house import House
 from tests.chaos.suite.links import AUTHORITY, Link, links
 
 SYSTEMS = ("oic", "crowdtwist", "siebel")
+FAKE_TIME = next((str(one) for one in Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), "")
+"""What shows a process another time than the machine's, by a file that is read once a second; empty: there is none."""
+_DISK_MB = 1_024
+"""More than PostgreSQL keeps of its own log before a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,8 @@ class Pace:
     trouble_s: tuple[float, float]
     gap_s: tuple[float, float]
     drain_s: float
+    moving: bool
+    """Members pass e-mail addresses on."""
     settings: Mapping[str, object]
 
 
@@ -72,6 +80,7 @@ SHORT = Pace(
     trouble_s=(1, 3),
     gap_s=(0.2, 0.9),
     drain_s=75,
+    moving=False,
     settings=COMMON
     | _settings(1, 4, (0.2, 2), (0.2, 2))
     | {"DISPATCHER__LEASE_S": 6.5, "DISPATCHER__UNBEGUN_LEASE_S": 2, "DISPATCHER__TICK_S": 0.3}
@@ -86,6 +95,7 @@ LONG = Pace(
     trouble_s=(4, 20),
     gap_s=(2, 8),
     drain_s=300,
+    moving=True,
     settings=COMMON
     | _settings(5, 30, (1, 15), (0.5, 10))
     | {"DISPATCHER__LEASE_S": 25, "DISPATCHER__UNBEGUN_LEASE_S": 8, "SIEBEL__REPORT_AFTER_S": 20},
@@ -103,6 +113,8 @@ class Stand:
     links: Mapping[str, Link]
     api_port: int
     house: House | None = None
+    has_small_disk: bool = False
+    """The ledger's data lies on a disk of its own, which can be filled."""
     frozen: list[tuple[float, float]] = field(default_factory=list)
     """When workers stood still, epoch seconds: what they had in the socket went out afterwards."""
 
@@ -113,6 +125,18 @@ class Stand:
     @property
     def api_url(self) -> str:
         return f"http://127.0.0.1:{self.api_port}"
+
+    @property
+    def clock(self) -> Path:
+        """What has by how much the clock of the product's machine goes wrong."""
+        return self.folder / "clock"
+
+    def with_a_clock_of_its_own(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Return an environment whose processes have a wall clock that can be stepped, where that is to be had."""
+        self.clock.write_text("+0")
+        preloaded = {"LD_PRELOAD": FAKE_TIME, "FAKETIME_TIMESTAMP_FILE": str(self.clock)}
+        settings = {"FAKETIME_CACHE_DURATION": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}
+        return {**environment, **preloaded, **settings} if FAKE_TIME else dict(environment)
 
     def environment(self, pace: Pace) -> dict[str, str]:
         """Return the environment of the product's processes: every wire in place."""
@@ -168,10 +192,14 @@ class Stand:
 
 
 @contextmanager
-def stand(folder: Path) -> Iterator[Stand]:
-    """Run servers, simulators and wires while the block runs; what they hold lies in *folder*."""
+def stand(folder: Path, *, small_disk: bool = False) -> Iterator[Stand]:
+    """Run servers, simulators and wires while the block runs; what they hold lies in *folder*.
+
+    With *small_disk* the ledger gets a disk of its own, where one can be mounted: that wants root.
+    """
     with ExitStack() as exits:
         servers = folder / "servers"
+        has_small_disk = small_disk and exits.enter_context(_disk(servers / "postgres"))
         ledger_url = exits.enter_context(embedded_postgres(servers, port=0, grace_s=5, on_event=_quietly))
         broker_url = exits.enter_context(embedded_valkey(servers, port=0, on_event=_quietly))
         sandbox = exits.enter_context(running_sandbox())
@@ -179,7 +207,27 @@ def stand(folder: Path) -> Iterator[Stand]:
         places = {name: urlsplit(url) for name, url in urls.items()}
         targets = {name: (place.hostname or "", place.port or 0) for name, place in places.items()}
         wires = exits.enter_context(links(targets, tls=frozenset({"crowdtwist"})))
-        yield Stand(folder, ledger_url, broker_url, sandbox, wires, free_port())
+        yield Stand(folder, ledger_url, broker_url, sandbox, wires, free_port(), has_small_disk=has_small_disk)
+
+
+@contextmanager
+def _disk(at: Path) -> Iterator[bool]:
+    """Have a small disk at a folder while the block runs; give whether there is one."""
+    at.mkdir(parents=True)
+    mount, umount = shutil.which("mount"), shutil.which("umount")
+    command = [str(mount), "-t", "tmpfs", "-o", f"size={_DISK_MB}m,mode=0700", "membersync-chaos", str(at)]
+    if (
+        os.geteuid() != 0
+        or not mount
+        or not umount
+        or subprocess.run(command, capture_output=True, check=False).returncode
+    ):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        subprocess.run([umount, "--lazy", str(at)], check=True)
 
 
 def _quietly(event: Mapping[str, object]) -> None:

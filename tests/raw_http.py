@@ -2,6 +2,7 @@
 
 import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,6 +21,18 @@ def connected(client: httpx.Client, timeout_s: float = 20) -> Iterator[socket.so
 def to_the_end(one: socket.socket) -> bytes:
     """Read until the server closes."""
     return b"".join(iter(lambda: one.recv(65_536), b""))
+
+
+def drip(one: socket.socket, part: bytes, *, for_s: float) -> None:
+    """Send *part* again and again.
+
+    Raises:
+        OSError: the server has cut it off before *for_s* were over.
+    """
+    until = time.monotonic() + for_s
+    while time.monotonic() < until:
+        one.sendall(part)
+        time.sleep(0.01)
 
 
 def statuses(said: bytes) -> list[int]:

@@ -18,7 +18,9 @@ from tests.console import logged_in, said
 from tests.forked import run_to_end
 from tests.rig import DISPATCHER, Pipeline, eventually
 
-WITHIN_S = 15.0
+WITHIN_S = 60.0
+LONGER_THAN_IT_TAKES_S = 15.0
+"""To say that somebody stands still."""
 CHILDREN = 2
 NO_WORKER = "No worker is at work since"
 NO_DISPATCHER = "No dispatcher is at work since"
@@ -138,10 +140,10 @@ def test_a_child_that_was_killed_is_no_trouble_once_another_took_its_place(watch
     killed = watched.children()[0]
     os.kill(killed, signal.SIGKILL)
     eventually(lambda: killed not in watched.children(), "another in its place")
-    ends = time.monotonic() + WITHIN_S
+    ends = time.monotonic() + LONGER_THAN_IT_TAKES_S
     while time.monotonic() < ends:
         assert watched.verdict() == WELL
-        time.sleep(0.05)
+        time.sleep(0.5)
 
 
 def test_who_ends_as_it_should_is_not_missed(pipeline: Pipeline) -> None:

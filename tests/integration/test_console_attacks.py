@@ -17,6 +17,7 @@ VIEWER = {"Authorization": "Bearer tok-vera", "Accept": "application/json"}
 OPERATOR = VIEWER | {"Authorization": "Bearer tok-oscar"}
 MANY = 5_000
 SOON_S = 3.0
+"""Of this process's CPU, the server's too, however busy the machine is."""
 
 
 @pytest.fixture
@@ -31,9 +32,9 @@ def denied(road: Road) -> list[tuple[str, dict[str, object] | None]]:
 @pytest.mark.parametrize("page", ["/instances", "/instances.csv", "/dead-letters"])
 def test_a_filter_with_thousands_of_members_is_refused_at_once(vera: httpx.Client, road: Road, page: str) -> None:
     road.dead("M-1")
-    began = time.monotonic()
+    began = time.process_time()
     answer = vera.get(f"{page}?" + "&".join(f"member=M-{number}" for number in range(MANY // 2)))
-    assert time.monotonic() - began < SOON_S
+    assert time.process_time() - began < SOON_S
     assert answer.status_code == 400
     assert "names more than 100" in said(answer)
 
@@ -41,18 +42,18 @@ def test_a_filter_with_thousands_of_members_is_refused_at_once(vera: httpx.Clien
 @pytest.mark.parametrize("page", ["/instances", "/v1/instances", "/v1/dead-letters"])
 def test_a_state_named_thousands_of_times_is_searched_once(vera: httpx.Client, road: Road, page: str) -> None:
     road.dead("M-1")
-    began = time.monotonic()
+    began = time.process_time()
     answer = vera.get(f"{page}?text=M-1&" + "&".join(["state=dead"] * MANY), headers=VIEWER)
-    assert time.monotonic() - began < SOON_S
+    assert time.process_time() - began < SOON_S
     assert answer.status_code == 200
 
 
 def test_a_requeue_that_names_a_state_thousands_of_times_searches_it_once(oscar: httpx.Client, road: Road) -> None:
     road.dead("M-1")
-    began = time.monotonic()
+    began = time.process_time()
     asked = {"filter": {"state": ["dead"] * MANY * 10, "text": "M-"}, "dry_run": True}
     answer = oscar.post("/v1/requeues", json=asked, headers=OPERATOR)
-    assert time.monotonic() - began < SOON_S
+    assert time.process_time() - began < SOON_S
     assert answer.json()["matched"] == 1
 
 

@@ -39,7 +39,7 @@ with embedded_postgres(home, port=0, grace_s=float(sys.argv[2])) as ledger, embe
 """
 
 
-def eventually(happened: Callable[[], bool], within_s: float = 30.0) -> bool:
+def eventually(happened: Callable[[], bool], within_s: float = 60.0) -> bool:
     give_up_at = time.monotonic() + within_s
     while not happened():
         if time.monotonic() > give_up_at:

@@ -98,7 +98,7 @@ def test_what_somebody_wrote_by_hand_is_found_a_moment_later(road: Road) -> None
         advance(road, front)
         return claim(road, front) == ["M-1"]
 
-    eventually(found, "the look from the beginning", within_s=10)
+    eventually(found, "the look from the beginning")
 
 
 def test_a_snapshot_that_somebody_holds_does_not_make_a_look_longer(road: Road) -> None:

@@ -83,7 +83,7 @@ def test_a_live_page_that_is_asked_for_by_head_is_not_kept_open(client: httpx.Cl
     answer = client.head("/live/overview")
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert client.get("/healthz").status_code == 200
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_what_is_only_posted_to_is_not_there_for_head_either(client: httpx.Client) -> None:

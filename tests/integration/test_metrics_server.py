@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -11,9 +11,10 @@ from sqlalchemy import Engine
 from deploy.local.programs import free_port
 from producers.metrics import metrics_served
 from shared.settings import ApiSettings, DispatcherSettings, Settings
-from tests.raw_http import connected, head, statuses, to_the_end
+from tests.raw_http import connected, drip, head, statuses, to_the_end
 
 HEAD_S = 0.6
+LONG_S = 60.0
 
 
 @pytest.fixture
@@ -60,18 +61,14 @@ def test_half_a_head_is_cut_off_while_others_are_served(client: httpx.Client, ha
         assert client.get("/metrics").status_code == 200
         for one in halves:
             assert statuses(to_the_end(one)) == ([408] if half else [])
-        assert HEAD_S * 0.8 < time.monotonic() - began < HEAD_S + 5
+        assert HEAD_S * 0.8 < time.monotonic() - began < LONG_S
 
 
 def test_a_head_that_drips_is_cut_off_too(client: httpx.Client) -> None:
-    began = time.monotonic()
     with connected(client) as one:
         one.sendall(b"GET /metrics HTTP/1.1\r\n")
-        with suppress(OSError):
-            while time.monotonic() - began < HEAD_S * 10:
-                one.sendall(b"X-Drip: y\r\n")
-                time.sleep(0.02)
-    assert time.monotonic() - began < HEAD_S * 5
+        with pytest.raises(OSError):  # noqa: PT011  # reset or broken pipe, as the kernel has it
+            drip(one, b"X-Drip: y\r\n", for_s=LONG_S)
 
 
 def test_it_stops_at_the_end_of_the_block_whoever_is_still_connected(ledger: Engine, ledger_url: str) -> None:
@@ -86,4 +83,4 @@ def test_it_stops_at_the_end_of_the_block_whoever_is_still_connected(ledger: Eng
             assert client.get("/metrics").status_code == 200
         with pytest.raises(httpx.ConnectError):
             client.get("/metrics", headers={"Connection": "close"})
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < LONG_S

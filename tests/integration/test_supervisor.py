@@ -32,7 +32,7 @@ print("ended in order", flush=True)
 """
 
 
-def eventually(happened: Callable[[], bool], within_s: float = 15.0) -> bool:
+def eventually(happened: Callable[[], bool], within_s: float = 60.0) -> bool:
     give_up_at = time.monotonic() + within_s
     while not happened():
         if time.monotonic() > give_up_at:
@@ -94,11 +94,12 @@ def test_a_program_whose_guardian_is_killed_is_ended_and_started_again(tmp_path:
 def test_stopping_leaves_no_child_and_no_grandchild_even_of_a_program_that_does_not_listen(tmp_path: Path) -> None:
     logs = [tmp_path / "family.log", tmp_path / "deaf.log"]
     with Supervisor() as supervisor:
-        supervisor.start(shell("family", TELL_GRANDCHILD, logs[0]), shell("deaf", DEAF, logs[1], grace_s=0.3))
+        family = shell("family", TELL_GRANDCHILD, logs[0], grace_s=60)
+        supervisor.start(family, shell("deaf", DEAF, logs[1], grace_s=0.3))
         pids = list(supervisor.pids().values())
         assert eventually(lambda: all(read_lines(log) for log in logs))
         began = time.monotonic()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < family.grace_s, "who listens is not waited for"
     assert not any(alive(pid) for pid in [*pids, int(read_lines(logs[0])[0])])
 
 
@@ -115,7 +116,7 @@ def test_programs_stop_in_the_reverse_order_of_their_start_and_may_finish_what_t
 def test_waiting_ends_when_ready(tmp_path: Path) -> None:
     with Supervisor() as supervisor:
         supervisor.start(shell("slow", f"sleep 0.1; touch '{tmp_path}/ready'; sleep 60"))
-        supervisor.wait_until((tmp_path / "ready").exists, within_s=10)
+        supervisor.wait_until((tmp_path / "ready").exists, within_s=60)
 
 
 def test_waiting_for_a_program_that_keeps_dying_ends_early_with_its_last_words(tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ def test_nothing_outlives_the_supervisor(tmp_path: Path, number: signal.Signals)
         parent.send_signal(number)
         said = parent.stdout.read()
     assert said == ("" if number == signal.SIGKILL else "ended in order\n")
-    assert eventually(lambda: not any(alive(pid) for pid in pids), within_s=5)
+    assert eventually(lambda: not any(alive(pid) for pid in pids))
 
 
 def test_a_death_is_one_line_of_json_on_standard_error(capfd: pytest.CaptureFixture[str]) -> None:

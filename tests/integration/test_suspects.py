@@ -86,7 +86,7 @@ def test_members_that_hang_hold_up_nobody(brisk: Pipeline) -> None:
         brisk.send(*events("BAD", 8))
         eventually(lambda: attempts_of(brisk, "BAD") >= 2, "each of them tried again")
         brisk.send(*events("NEW", 20))
-        eventually(lambda: brisk.states().get("completed", 0) == 25, "the others through", within_s=20)
+        eventually(lambda: brisk.states().get("completed", 0) == 25, "the others through", within_s=60)
         assert brisk.sql(OPENED) == [0]
         assert brisk.sql(HELD_EVER) == [0]
 
@@ -97,7 +97,7 @@ def test_many_healthy_members_behind_bad_ones_are_not_held(brisk: Pipeline) -> N
     brisk.sandbox.control.fault("crowdtwist", "status", status=500, member=bad)
     with brisk.whole():
         brisk.send(*events("BAD", 120), *events("NEW", 280))
-        eventually(lambda: brisk.states().get("completed", 0) == 280, "the healthy ones through", within_s=20)
+        eventually(lambda: brisk.states().get("completed", 0) == 280, "the healthy ones through")
         assert brisk.sql(OPENED) == [0]
         assert brisk.sql(
             f"{HELD_EVER} and instance_id in (select id from instance where member_number like 'NEW%')"
@@ -186,7 +186,7 @@ def test_row_conflicts_say_nothing_of_siebel_and_bury_nobody(brisk: Pipeline) ->
 
 
 def test_whose_status_siebel_shows_already_proves_nothing_and_blocks_nobody(brisk: Pipeline) -> None:
-    brisk.settings |= {"MEMBERSYNC_SIEBEL__PROBE_FIRST_S": "0.1"}
+    brisk.settings |= {"MEMBERSYNC_SIEBEL__PROBE_FIRST_S": "0.1", "MEMBERSYNC_SIEBEL__PROBE_CAP_S": "5"}
     control = brisk.sandbox.control
     with brisk.whole():
         served(brisk, 30)
@@ -195,7 +195,7 @@ def test_whose_status_siebel_shows_already_proves_nothing_and_blocks_nobody(bris
         eventually(lambda: brisk.sql("select breaker from connection where name = 'siebel'") == ["open"], "Siebel down")
         eventually(lambda: brisk.states().get("held", 0) >= 10, "held")
         control.heal("siebel")
-        eventually(lambda: brisk.states().get("completed", 0) == 70, "all through", within_s=12)
+        eventually(lambda: brisk.states().get("completed", 0) == 70, "all through, no 30 probes later", within_s=100)
 
 
 @pytest.mark.parametrize("kind", ["throttle", "maintenance"])
@@ -242,7 +242,7 @@ def test_members_that_are_asked_to_wait_again_and_again_are_suspects_and_the_oth
         eventually(lambda: attempts_of(brisk, "BAD") >= 1, "asked to wait")
         for minute in range(1, 4):
             brisk.send(*events("NEW", 10, minute))
-            eventually(lambda: brisk.states().get("completed", 0) == 5 + 10 * minute, "the others through", 15)  # noqa: B023
+            eventually(lambda: brisk.states().get("completed", 0) == 5 + 10 * minute, "the others through", 60)  # noqa: B023
         eventually(lambda: attempts_of(brisk, "BAD") >= 4, "asked again and again")
         named = "select count(*) from instance where suspect and member_number like 'BAD%'"
         eventually(lambda: brisk.sql(named) == [12], "all of them named")

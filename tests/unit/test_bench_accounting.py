@@ -34,7 +34,7 @@ def parent_of(code: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def until_used(accounts: Accounts, cpu_s: float) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while accounts.cpu_s().get("busy", 0.0) < cpu_s:
         assert time.monotonic() < deadline
         time.sleep(0.01)

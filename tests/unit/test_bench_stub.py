@@ -116,13 +116,13 @@ def test_what_was_counted_is_forgotten_at_a_reset(outside: Stub) -> None:
 def test_every_answer_takes_the_latency_and_they_pass_side_by_side(outside: Stub) -> None:
     async def talk(client: CrowdTwist) -> float:
         await client.find(client.exchange(), "opens the connection")
-        outside.set_latency(60)
+        outside.set_latency(300)
         began = time.perf_counter()
         await asyncio.gather(*(client.find(client.exchange(), str(number)) for number in range(10)))
         return time.perf_counter() - began
 
-    assert 0.06 <= crowdtwist(outside, talk) < 0.6
-    assert outside.counts().cpu_s < 0.06
+    assert 0.29 < crowdtwist(outside, talk) < 3.0, "ten of them, one after the other"
+    assert outside.counts().cpu_s < 0.29, "nobody turns in circles meanwhile"
 
 
 @pytest.mark.parametrize("size", [7, 1000])

@@ -128,10 +128,10 @@ def test_the_header_of_the_standard_is_read(line: str, found: Seen) -> None:
 
 @pytest.mark.parametrize("line", ['"' * 60_001, '"\\' * 30_000, "for=" * 15_000, ",;" * 30_000, 'a="' + "\\" * 60_000])
 def test_no_header_takes_long_to_read(line: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     for kind, name in (("x-forwarded", "X-Forwarded-For"), ("forwarded", "Forwarded")):
         seen("127.0.0.1", (name, line), proxy_headers=kind)
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize(

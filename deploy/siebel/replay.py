@@ -16,6 +16,7 @@ from deploy.siebel.recorder import PATH
 from deploy.siebel.recording import Message
 
 _HUNDREDTHS = 100
+_NO_ANSWER = "no_answer"
 Send = Callable[[Message], httpx.Response]
 
 
@@ -52,7 +53,7 @@ class Report:
         cuts = quantiles(self.took_s, n=_HUNDREDTHS) if len(self.took_s) > 1 else self.took_s * (_HUNDREDTHS - 1)
         return {
             "messages": self.statuses.total(),
-            "statuses": {str(status): count for status, count in sorted(self.statuses.items())},
+            "statuses": {str(status or _NO_ANSWER): count for status, count in sorted(self.statuses.items())},
             "events": dict(self.outcomes.most_common()),
             "answered_ms": {f"p{at}": round(cuts[at - 1] * 1000, 1) for at in (50, 95, 99)} if cuts else {},
             "behind_s": round(self.behind_s, 3),

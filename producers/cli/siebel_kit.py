@@ -21,7 +21,8 @@ from producers.cli.produce import api_client
 from producers.cli.terminal import console, plain
 from producers.site import create_app, served_as
 from shared import hosts
-from shared.hosts import listening
+from shared.addresses import page_url
+from shared.hosts import AddressError, listening
 
 _NO_LEDGER = "postgresql+psycopg://nobody@nowhere/none"
 """To describe itself the api needs the address of one, and asks it nothing."""
@@ -60,8 +61,14 @@ def openapi(
 ) -> int:
     """Print the OpenAPI document."""
     of = configured()
-    document = create_app(of.model_copy(update={"ledger_url": _NO_LEDGER})).openapi()
-    print_json(for_siebel(document, siebel, (url or of.api.url).rstrip("/")) if siebel else document)
+    try:
+        at = of.api.url if url is None else page_url(url)
+        document = create_app(of.model_copy(update={"ledger_url": _NO_LEDGER})).openapi()
+    except AddressError as error:
+        raise TroubleError(f"--url {error}") from None
+    except ValueError as error:
+        raise TroubleError(str(error)) from None
+    print_json(for_siebel(document, siebel, at) if siebel else document)
     return DONE
 
 

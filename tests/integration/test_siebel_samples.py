@@ -101,6 +101,7 @@ def test_the_command_says_what_came_of_a_replay(
         (["replay", str(tmp_path / "none"), "--api", api], 2, "cannot be read"),
         (["record", str(day)], 2, "cannot be written"),
         (["openapi", "--siebel", "event", "--url", "https://there/"], 0, '"https://there"'),
+        (["openapi", "--siebel", "event", "--url", "there"], 2, "--url must"),
     ):
         with pytest.raises(SystemExit) as ended:
             main(typed)

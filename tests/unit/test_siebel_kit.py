@@ -187,7 +187,7 @@ def test_a_replay_keeps_order_and_distance_and_counts_what_comes_back() -> None:
     assert begun[-1][0] - begun[0][0] >= 0.04
     assert report.as_json() | {"answered_ms": 0, "behind_s": 0} == {
         "messages": 4,
-        "statuses": {"0": 1, "202": 2, "502": 1},
+        "statuses": {"no_answer": 1, "202": 2, "502": 1},
         "events": {"accepted": 2, "duplicate": 2},
         "answered_ms": 0,
         "behind_s": 0,

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up image test lint check audit sbom release bench profile chaos chaos-mutants hosts protocol recovery soak lock clean
+.PHONY: help setup demo up image test lint check audit sbom release bench profile chaos chaos-mutants hosts failover protocol recovery soak lock clean
 PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
@@ -69,14 +69,17 @@ bench: .venv/.bench ## against every peer and the bound, and under trouble; QUIC
 profile: .venv/.bench ## a flame graph of worker, dispatcher and api under load, in .artifacts/
 	@$(BIN)/python -m tests.bench.flames
 
-chaos: setup ## the product under everything that can break, judged by the journals outside; SECONDS=600 SEED=…
-	@$(BIN)/python -m tests.chaos.suite --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
+chaos: setup ## the product under everything that can break, judged by the journals outside; SECONDS=600 SEED=… BROKER=rabbitmq
+	@$(BIN)/python -m tests.chaos.suite --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED)) $(if $(BROKER),--broker $(BROKER))
 
 hosts: setup ## the product on several hosts, whose network is cut, slow and lossy; SECONDS=120 SEED=…; needs root
 	@$(BIN)/python -m tests.chaos.suite.several_hosts --seconds $(or $(SECONDS),120) $(if $(SEED),--seed $(SEED))
 
 recovery: setup ## what becomes of a steady load when one thing breaks and is mended: the table; ONLY="the broker"
 	@$(BIN)/python -m tests.chaos.suite.recovery $(if $(ONLY),--only "$(ONLY)")
+
+failover: setup ## the servers that it stands on, each failed over under traffic, and what that costs; ONLY=ledger
+	@$(BIN)/python -m tests.chaos.suite.failover $(if $(ONLY),--only $(ONLY))
 
 soak: setup ## whether anything grows under a steady load; MINUTES=30
 	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30)

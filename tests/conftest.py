@@ -82,8 +82,8 @@ def _turn(item: pytest.Item) -> tuple[int, int]:
 
 
 @pytest.fixture(scope="session")
-def ledger_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with scratch_ledger(tmp_path_factory.mktemp("ledger")) as url:
+def ledger_url() -> Iterator[str]:
+    with scratch_ledger() as url:
         migrate(url)
         yield url
         engine(url).dispose()

@@ -3,12 +3,18 @@
 import os
 import socket
 import ssl
+from pathlib import Path
 
 import pytest
 
 from deploy.local.programs import free_port
 
 V6 = "::1"
+_TESTS = Path(__file__).parent
+AUTHORITY, SERVER = _TESTS / "company_authority.pem", _TESTS / "company_server.pem"
+"""Who vouches for servers, and the certificate and key of one."""
+CLIENTS_AUTHORITY, CLIENT = _TESTS / "client_authority.pem", _TESTS / "client.pem"
+"""Who vouches for clients, a stranger to servers; and the certificate and key of one."""
 TRUSTS_NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For clients of what is served here, in the clear: httpx reads every authority anew for each client, 23 ms."""
 

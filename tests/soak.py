@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median
 
 import psutil
+import redis
 
 from shared.ledger.checkup import migrate
 from shared.ledger.engine import engine
@@ -111,7 +112,7 @@ def _sample(at: Stand, house: House) -> Sample:
         size, indexes, dead, connections, events = (float(str(one)) for one in tx.execute(_LEDGER).fetchone() or ())
         waiting = tx.execute("select count(*) from instance where state in ('pending', 'running', 'waiting', 'held')")
         found["events that wait"] = float(str((waiting.fetchone() or (0,))[0]))
-    with at.valkey() as broker:
+    with redis.Redis.from_url(at.broker_url, socket_timeout=5) as broker:
         found["connections to the broker"] = float(broker.info("clients")["connected_clients"])
         found["broker memory, MB"] = broker.info("memory")["used_memory"] / _MB
     return found | {

@@ -14,7 +14,7 @@ from deploy.local.programs import LOOPBACK, free_port
 from deploy.local.servers import valkey_binary
 from deploy.local.supervisor import Program, Running
 
-PASSWORD = "kept-secret"
+PASSWORD, SENTINELS_PASSWORD = "kept-secret", "kept-apart"
 MASTER_NAME = "membersync"
 _WITHIN_S = 30.0
 _NOTICED_MS = 1000
@@ -49,7 +49,7 @@ class Server:
                 time.sleep(0.02)
 
     def client(self) -> "redis.Redis":
-        secret = None if self._more else PASSWORD
+        secret = SENTINELS_PASSWORD if self._more else PASSWORD
         return redis.Redis(host=LOOPBACK, port=self.port, password=secret, socket_timeout=2)
 
     def kill(self) -> None:
@@ -70,6 +70,8 @@ class Sentinels:
         self.primary = Server(folder, "primary", secret)
         self.replica = Server(folder, "replica", (*secret, f"replicaof {LOOPBACK} {self.primary.port}"))
         watch = (
+            f"requirepass {SENTINELS_PASSWORD}",
+            f"sentinel sentinel-pass {SENTINELS_PASSWORD}",
             f"sentinel monitor {MASTER_NAME} {LOOPBACK} {self.primary.port} 2",
             f"sentinel auth-pass {MASTER_NAME} {PASSWORD}",
             f"sentinel down-after-milliseconds {MASTER_NAME} {_NOTICED_MS}",
@@ -80,7 +82,7 @@ class Sentinels:
     @property
     def url(self) -> str:
         where = ",".join(f"{LOOPBACK}:{one.port}" for one in self.sentinels)
-        return f"sentinel://:{PASSWORD}@{where}/0?master_name={MASTER_NAME}"
+        return f"sentinel://:{PASSWORD}@{where}/0?master_name={MASTER_NAME}&sentinel_password={SENTINELS_PASSWORD}"
 
     def knows_all(self) -> bool:
         """Return whether each Sentinel knows the replica and the two others."""

@@ -11,8 +11,10 @@ from queue import Empty
 from time import monotonic
 from typing import Any
 
+from celery.app.utils import filter_hidden_settings
 from celery.events.dispatcher import EventDispatcher
 from celery.worker.consumer import Consumer
+from celery.worker.consumer.connection import Connection as ConnectionStep
 from celery.worker.state import maybe_shutdown
 from kombu import Connection, Message, compression, pidbox
 from kombu.exceptions import ContentDisallowed
@@ -37,6 +39,7 @@ _CHOKES = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError
 def guard() -> None:
     """Put the guards in place in this process, before its worker connects."""
     pidbox.Mailbox.node_cls = GuardedNode
+    _Step.info = _told_without_secrets
     for scheme, transport in _GUARDED.items():
         TRANSPORT_ALIASES[scheme] = f"{__name__}:{transport.__name__}"
     for kind in compression.encoders():  # a few bytes may be gigabytes unpacked; we send nothing packed
@@ -179,6 +182,18 @@ class GuardedSentinelTransport(GuardedTransport, redis.SentinelTransport):
 
 
 _GUARDED = {"redis": GuardedTransport, "rediss": GuardedTransport, "sentinel": GuardedSentinelTransport}
+
+
+_Step: Any = ConnectionStep
+_told = _Step.info
+
+
+def _told_without_secrets(step: ConnectionStep, consumer: Consumer) -> dict[str, Any]:
+    """Return what a worker says of its broker; Celery leaves out the password of the URL, and none in the options."""
+    found: dict[str, Any] = _told(step, consumer)
+    if isinstance(found["broker"], dict):
+        found["broker"]["transport_options"] = filter_hidden_settings(found["broker"]["transport_options"])
+    return found
 
 
 def _read_popped(popped: Sequence[bytes] | None, **_: object) -> tuple[bytes, ...] | None:

@@ -1,5 +1,6 @@
 """Whether the broker serves: it takes messages and drops none, how many wait in it, and who consumes its queues."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
@@ -36,6 +37,7 @@ _TAKES_NONE = (
     "waits for (min-replicas-to-write), whichever the word names"
 )
 _LONGEST = 200
+_FILES = {"ca_certs", "certfile", "keyfile"}
 
 
 class BrokerError(Exception):
@@ -63,7 +65,7 @@ def open_redis(url: str) -> Iterator["redis.Redis"]:
         BrokerError: it cannot be opened, or broke.
     """
     retry = Retry(NoBackoff(), 0)
-    address = read_broker(url)
+    address = _readable(url)
     patience: dict[str, Any] = {"socket_connect_timeout": _WITHIN_S, "socket_timeout": _WITHIN_S, "retry": retry}
     try:
         url = _url_of_primary(address, patience) if address.sentinel else address.url
@@ -71,6 +73,15 @@ def open_redis(url: str) -> Iterator["redis.Redis"]:
             yield one
     except (redis.RedisError, OSError) as error:
         raise BrokerError(_said(error)) from error
+
+
+def _readable(url: str) -> Broker:
+    """Read a broker's address, and its files of TLS, of which drivers say that one is missing and not which."""
+    address = read_broker(url)
+    for name, value in (address.tls or {}).items():
+        if name.removeprefix("ssl_") in _FILES and not os.access(value, os.R_OK):
+            raise BrokerError(f"{value} cannot be read")
+    return address
 
 
 def _url_of_primary(address: Broker, patience: Mapping[str, Any]) -> str:
@@ -93,7 +104,7 @@ def open_rabbitmq(url: str) -> Iterator[tuple[Connection, Mapping[str, str]]]:
     Raises:
         BrokerError: none can be opened, or it broke.
     """
-    address = read_broker(url)
+    address = _readable(url)
     silent: dict[str, str] = {}
     opened: Connection | None = None
     with ExitStack() as exits:

@@ -42,11 +42,12 @@ def look_through_pooler(subject: Subject) -> list[Finding]:
 
 def look_at_standby(subject: Subject) -> list[Finding]:
     """Look who would be failed over to, where the address names several servers."""
-    if "," not in ledger_arguments(subject.ledger_url).get("host", ""):
+    url = subject.of.ledger_direct_url or subject.ledger_url
+    if "," not in ledger_arguments(url).get("host", ""):
         return []
     with subject.reading() as tx:
         standbys = availability.standbys(tx)
-    where = place(subject.ledger_url)
+    where = place(url)
     found = f"{standbys.connected} receive what is written; a commit waits for {standbys.waited_for or 'none of them'}"
     if not standbys.connected:
         why = "several servers are named, and there is nobody to fail over to"

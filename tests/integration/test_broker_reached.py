@@ -5,7 +5,7 @@ import socketserver
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from producers.doctor.check import Level, Subject
 from shared.broker import ask_workers, configuration
 from shared.broker_address import read_broker
 from shared.settings import Settings
+from tests.network import AUTHORITY, CLIENT, CLIENTS_AUTHORITY, SERVER
 
 CERTIFICATE = Path(__file__).parents[1] / "mailbox.pem"
 
@@ -93,16 +94,23 @@ def test_a_broker_that_hung_up_on_idle_connections_takes_the_next_message(
 @pytest.fixture
 def tls_port(own_valkey: str) -> Iterator[int]:
     """The same Valkey behind TLS, with a certificate for 127.0.0.1 that no authority of the system has signed."""
-    behind = ("127.0.0.1", int(read_broker(own_valkey).place.rpartition(":")[2].partition("/")[0]))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(CERTIFICATE)
+    with behind(context, own_valkey) as port:
+        yield port
+
+
+@contextmanager
+def behind(context: ssl.SSLContext, url: str) -> Iterator[int]:
+    """Pass on to the broker at *url* who comes by TLS of *context*; give the port."""
+    target = ("127.0.0.1", int(read_broker(url).place.rpartition(":")[2].partition("/")[0]))
 
     class Through(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             with (
                 suppress(OSError),
                 context.wrap_socket(self.request, server_side=True) as front,
-                socket.create_connection(behind) as back,
+                socket.create_connection(target) as back,
             ):
                 carrying = threading.Thread(target=carried, args=(back, front), daemon=True)
                 carrying.start()
@@ -139,6 +147,19 @@ def test_a_certificate_of_another_host_is_refused(own_valkey: str, tls_port: int
     level, said = found_at(f"rediss://:{secret}@127.0.0.2:{tls_port}/0?ssl_ca_certs={CERTIFICATE}")
     assert level is Level.FAIL
     assert "refused" in said or "certificate verify failed" in said
+
+
+def test_a_broker_that_wants_our_certificate_is_shown_it(own_valkey: str) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=CLIENTS_AUTHORITY)
+    context.load_cert_chain(SERVER)
+    context.verify_mode = ssl.CERT_REQUIRED
+    secret = own_valkey.partition("@")[0].rpartition(":")[2]
+    with behind(context, own_valkey) as port:
+        url = f"rediss://:{secret}@127.0.0.1:{port}/0?ssl_ca_certs={AUTHORITY}"
+        assert found_at(f"{url}&ssl_certfile={CLIENT}&ssl_keyfile={CLIENT}")[0] is Level.OK
+        level, said = found_at(url)
+        assert (level, "certificate required" in said) == (Level.FAIL, True)
+        assert found_at(f"{url}&ssl_certfile=/none.pem") == (Level.FAIL, "does not serve (/none.pem cannot be read)")
 
 
 def test_rabbitmq_is_verified_too(tls_port: int) -> None:

@@ -19,19 +19,15 @@ from shared.ledger.engine import engine, transaction
 from shared.pipeline import Stage
 from shared.settings import Settings
 from tests.conftest import emptied
+from tests.network import AUTHORITY, CLIENT, CLIENTS_AUTHORITY, SERVER
 from tests.postgres import PASSWORD, PGBOUNCER, USER, Node, need, pgbouncer, primary_and_standby, url_of
 from tests.rig import Pipeline, eventually, flush, member_event
 from tests.terminal import Terminal
 
-TESTS = Path(__file__).parents[1]
-AUTHORITY, SERVER = TESTS / "company_authority.pem", TESTS / "company_server.pem"
-CLIENT = TESTS / "mailbox.pem"
-"""The certificate, key and authority of clients; to whoever trusts `AUTHORITY` alone, a stranger's."""
-
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Node]]:
-    with primary_and_standby(tmp_path_factory.mktemp("servers")) as nodes:
+def both() -> Iterator[tuple[Node, Node]]:
+    with primary_and_standby() as nodes:
         migrate(url_of(*nodes))
         yield nodes
         engine(url_of(*nodes)).dispose()
@@ -96,8 +92,8 @@ def test_a_ledger_is_known_by_its_certificate_and_knows_us_by_ours(both: tuple[N
     need(PGBOUNCER, "pgbouncer")
     folder = tmp_path / "pgbouncer"
     folder.mkdir()
-    for name in ("server.pem", "clients.pem"):
-        (folder / name).write_bytes((SERVER if name == "server.pem" else CLIENT).read_bytes())
+    for name, file in (("server.pem", SERVER), ("clients.pem", CLIENTS_AUTHORITY)):
+        (folder / name).write_bytes(file.read_bytes())
         (folder / name).chmod(0o644)
     files = ("cert_file = server.pem", "key_file = server.pem", "ca_file = clients.pem", "sslmode = verify-full")
     ours = tmp_path / "ours.pem"
@@ -108,7 +104,7 @@ def test_a_ledger_is_known_by_its_certificate_and_knows_us_by_ours(both: tuple[N
         for options, said in (
             (f"sslrootcert={AUTHORITY}&{mine}", "answers in"),
             (f"sslrootcert={AUTHORITY}", "certificate required"),
-            (f"sslrootcert={CLIENT}&{mine}", "certificate verify failed"),
+            (f"sslrootcert={CLIENTS_AUTHORITY}&{mine}", "certificate verify failed"),
             (f"sslrootcert={tmp_path}/none.pem&{mine}", "none.pem"),
         ):
             url = through(both[0], port) + f"&{options}"

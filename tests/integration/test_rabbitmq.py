@@ -6,14 +6,31 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.programs import free_port
+from producers.doctor import broker
+from producers.doctor.check import Level, Subject
+from shared.broker import ask_workers
+from shared.settings import Settings
+from tests.network import AUTHORITY, CLIENT, CLIENTS_AUTHORITY, SERVER
 from tests.rabbit import need_rabbitmq, running_rabbitmq
 from tests.rig import Pipeline, eventually, member_event
+
+NOBODY = "127.0.0.2"
+TLS_PORT = free_port()
+_TLS = (
+    f"listeners.ssl.1 = 127.0.0.1:{TLS_PORT}",
+    f"ssl_options.certfile = {SERVER}",
+    f"ssl_options.keyfile = {SERVER}",
+    f"ssl_options.cacertfile = {CLIENTS_AUTHORITY}",
+    "ssl_options.verify = verify_peer",
+    "ssl_options.fail_if_no_peer_cert = true",
+)
 
 
 @pytest.fixture(scope="module")
 def rabbitmq_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     need_rabbitmq()
-    with running_rabbitmq(tmp_path_factory.mktemp("rabbitmq")) as url:
+    with running_rabbitmq(tmp_path_factory.mktemp("rabbitmq"), *_TLS) as url:
         yield url
 
 
@@ -40,3 +57,20 @@ def test_a_broker_that_is_away_is_waited_for(on_rabbitmq: Pipeline, tmp_path: Pa
     away = replace(on_rabbitmq, running=[])
     with away.whole():
         eventually(lambda: away.states() == {"completed": 1}, "completed on another broker")
+
+
+@pytest.mark.usefixtures("rabbitmq_url")
+def test_rabbitmq_is_known_by_its_certificate_and_knows_us_by_ours(tmp_path: Path) -> None:
+    ours = f"ssl_certfile={CLIENT}"
+    silent = f"{NOBODY}:{TLS_PORT}"
+    for options, said, level in (
+        (f"ssl_ca_certs={AUTHORITY}&{ours}", f"answers; not at {silent}", Level.WARN),
+        (f"ssl_ca_certs={AUTHORITY}", "certificate required", Level.FAIL),
+        (f"ssl_ca_certs={CLIENTS_AUTHORITY}&{ours}", "certificate verify failed", Level.FAIL),
+        (f"ssl_ca_certs={tmp_path}/none.pem&{ours}", "none.pem cannot be read", Level.FAIL),
+    ):
+        url = f"amqps://guest:guest@localhost:{TLS_PORT},{silent},127.0.0.1:{TLS_PORT}//?{options}"
+        found = broker.look_at_broker(Subject(Settings(_env_file=None, broker_url=url)))[0]
+        assert said in found.found
+        assert found.level is level
+    assert ask_workers(url.replace(f"{tmp_path}/none.pem", str(AUTHORITY)), "ping", within_s=0.1) == {}

@@ -38,7 +38,7 @@ def main() -> int:
     try:
         with (
             tempfile.TemporaryDirectory(prefix="membersync-chaos-", ignore_cleanup_errors=True) as folder,
-            stand(Path(folder), small_disk=True) as at,
+            stand(Path(folder), options.broker, small_disk=True) as at,
         ):
             Path(folder).chmod(0o755)
             migrate(at.ledger_url)
@@ -84,6 +84,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.suite", description=__doc__)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int)
+    parser.add_argument("--broker", choices=("valkey", "rabbitmq"), default="valkey")
     parser.add_argument("--short", action="store_true", help="as CI has it: few members, short leases")
     parser.add_argument("--keep", action="store_true", help="keep the logs of a run that failed")
     return parser.parse_args()

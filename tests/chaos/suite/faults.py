@@ -3,7 +3,6 @@
 What only some machines can break is in `machine`.
 """
 
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,15 +12,14 @@ from functools import partial
 from random import Random
 
 import psycopg
-import redis
 
+from tests.chaos.suite.brokers import mended
 from tests.chaos.suite.feed import dice_of
 from tests.chaos.suite.house import signalled
 from tests.chaos.suite.links import OURS, STRANGER
 from tests.chaos.suite.stand import SYSTEMS, Pace, Stand
 
 Fault = Callable[[Stand, Pace, Random], AbstractContextManager[None]]
-_MENDED_WITHIN_S = 60.0
 _ANOTHER = {
     "crowdtwist": {"id": 99, "third_party_id": "somebody-else", "first_name": "Else", "is_active": True},
     "siebel": {"items": {"Id": "1-ELSE", "CT Sync Status": "Success"}},
@@ -38,20 +36,6 @@ class Planned:
     at_s: float
     kind: str
     for_s: float
-
-
-def mended(mend: Callable[[], object]) -> None:
-    """Do what ends a fault, however long that takes: the server that it is done at may be away itself."""
-    until = time.monotonic() + _MENDED_WITHIN_S
-    while True:
-        try:
-            mend()
-        except (psycopg.Error, redis.RedisError, OSError):
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.2)
-        else:
-            return
 
 
 # The product's own processes
@@ -92,60 +76,45 @@ def standing_still(at: Stand, pids: Sequence[int]) -> Iterator[None]:
 
 @contextmanager
 def broker_killed(at: Stand, _: Pace, __: Random) -> Iterator[None]:
-    signalled([at.valkey_pid], signal.SIGKILL)
+    at.broker.kill(emptied=False)
     yield
 
 
 @contextmanager
 def broker_killed_empty(at: Stand, _: Pace, __: Random) -> Iterator[None]:
-    signalled([at.valkey_pid], signal.SIGKILL)
-    shutil.rmtree(at.folder / "servers/valkey/appendonlydir", ignore_errors=True)
+    at.broker.kill(emptied=True)
     yield
 
 
 @contextmanager
 def broker_flushed(at: Stand, _: Pace, __: Random) -> Iterator[None]:
-    with at.valkey() as client:
-        client.flushall()
+    at.broker.flush()
     yield
 
 
 @contextmanager
 def broker_cut(at: Stand, _: Pace, __: Random) -> Iterator[None]:
-    with at.valkey() as client:
-        client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    at.broker.cut()
     yield
 
 
 @contextmanager
-def _told(at: Stand, during: tuple[str, ...], afterwards: tuple[str, ...]) -> Iterator[None]:
-    def tell(words: tuple[str, ...]) -> None:
-        with at.valkey() as client:
-            client.execute_command(*words)
-
-    tell(during)
+def broker_told(condition: str, at: Stand, _: Pace, __: Random) -> Iterator[None]:
+    at.broker.tell(condition, begins=True)
     try:
         yield
     finally:
-        mended(lambda: tell(afterwards))
-
-
-def broker_full(at: Stand, _: Pace, __: Random) -> AbstractContextManager[None]:
-    return _told(at, ("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0"))
-
-
-def broker_read_only(at: Stand, _: Pace, __: Random) -> AbstractContextManager[None]:
-    return _told(at, ("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE"))
+        mended(lambda: at.broker.tell(condition, begins=False))
 
 
 @contextmanager
 def broker_frozen(at: Stand, _: Pace, __: Random) -> Iterator[None]:
-    pid = at.valkey_pid
-    signalled([pid], signal.SIGSTOP)
+    pids = at.broker.pids()
+    signalled(pids, signal.SIGSTOP)
     try:
         yield
     finally:
-        signalled([pid], signal.SIGCONT)
+        signalled(pids, signal.SIGCONT)
 
 
 # The ledger
@@ -308,9 +277,10 @@ def _kinds() -> dict[str, Fault]:
     for role in ("child", "worker", "dispatcher", "api"):
         kinds[f"{role}.killed"] = partial(killed, role)
         kinds[f"{role}.frozen"] = partial(frozen, role)
-    for one in (broker_killed, broker_killed_empty, broker_flushed, broker_cut, broker_full, broker_read_only):
+    for one in (broker_killed, broker_killed_empty, broker_flushed, broker_cut, broker_frozen):
         kinds[one.__name__.replace("_", ".", 1)] = one
-    kinds["broker.frozen"] = broker_frozen
+    for condition in ("full", "read_only"):
+        kinds[f"broker.{condition}"] = partial(broker_told, condition)
     for name, how in (("restarted", signal.SIGINT), ("killed", signal.SIGQUIT), ("crashed", signal.SIGKILL)):
         kinds[f"ledger.{name}"] = partial(ledger_ended, how)
     for other in (ledger_frozen, ledger_cut, ledger_used_up, ledger_locked, ledger_snapshot, ledger_read_only):

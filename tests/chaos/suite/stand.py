@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 
 import psutil
 import psycopg
-import redis
 
 from deploy.local.programs import free_port, inherited_environment
-from deploy.local.servers import embedded_postgres, embedded_valkey
+from deploy.local.servers import embedded_postgres
 from deploy.sandbox.server import RunningSandbox, SandboxControl, running_sandbox
+from tests.chaos.suite.brokers import Broker, running_broker
 from tests.chaos.suite.house import House
 from tests.chaos.suite.links import AUTHORITY, Link, links
 
@@ -108,7 +108,7 @@ class Stand:
 
     folder: Path
     ledger_url: str
-    broker_url: str
+    broker: Broker
     sandbox: RunningSandbox
     links: Mapping[str, Link]
     api_port: int
@@ -117,6 +117,10 @@ class Stand:
     """The ledger's data lies on a disk of its own, which can be filled."""
     frozen: list[tuple[float, float]] = field(default_factory=list)
     """When workers stood still, epoch seconds: what they had in the socket went out afterwards."""
+
+    @property
+    def broker_url(self) -> str:
+        return self.broker.url
 
     @property
     def control(self) -> SandboxControl:
@@ -172,16 +176,9 @@ class Stand:
         url = self.ledger_url.replace("postgresql+psycopg", "postgresql")
         return psycopg.connect(url, autocommit=True, connect_timeout=5, options="-c default_transaction_read_only=off")
 
-    def valkey(self) -> redis.Redis:
-        return redis.Redis.from_url(self.broker_url, socket_timeout=5)
-
     @property
     def postgres_pid(self) -> int:
         return int((self.folder / "servers/postgres/data/postmaster.pid").read_text().split()[0])
-
-    @property
-    def valkey_pid(self) -> int:
-        return int((self.folder / "servers/valkey/valkey.pid").read_text())
 
     def postgres_pids(self) -> list[int]:
         """Return all processes of PostgreSQL, its first one first."""
@@ -192,7 +189,7 @@ class Stand:
 
 
 @contextmanager
-def stand(folder: Path, *, small_disk: bool = False) -> Iterator[Stand]:
+def stand(folder: Path, broker_kind: str = "valkey", *, small_disk: bool = False) -> Iterator[Stand]:
     """Run servers, simulators and wires while the block runs; what they hold lies in *folder*.
 
     With *small_disk* the ledger gets a disk of its own, where one can be mounted: that wants root.
@@ -201,13 +198,13 @@ def stand(folder: Path, *, small_disk: bool = False) -> Iterator[Stand]:
         servers = folder / "servers"
         has_small_disk = small_disk and exits.enter_context(_disk(servers / "postgres"))
         ledger_url = exits.enter_context(embedded_postgres(servers, port=0, grace_s=5, on_event=_quietly))
-        broker_url = exits.enter_context(embedded_valkey(servers, port=0, on_event=_quietly))
+        broker = exits.enter_context(running_broker(broker_kind, servers, _quietly))
         sandbox = exits.enter_context(running_sandbox())
-        urls = {"ledger": ledger_url, "broker": broker_url} | {name: getattr(sandbox, name) for name in SYSTEMS}
+        urls = {"ledger": ledger_url, "broker": broker.url} | {name: getattr(sandbox, name) for name in SYSTEMS}
         places = {name: urlsplit(url) for name, url in urls.items()}
         targets = {name: (place.hostname or "", place.port or 0) for name, place in places.items()}
         wires = exits.enter_context(links(targets, tls=frozenset({"crowdtwist"})))
-        yield Stand(folder, ledger_url, broker_url, sandbox, wires, free_port(), has_small_disk=has_small_disk)
+        yield Stand(folder, ledger_url, broker, sandbox, wires, free_port(), has_small_disk=has_small_disk)
 
 
 @contextmanager

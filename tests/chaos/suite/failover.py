@@ -179,7 +179,7 @@ STANDS = {
     "asynchronous": StandsOn(
         "PostgreSQL, asynchronous standby",
         partial(ledger, synchronous=False),
-        ("the same, the standby 1 s behind",),
+        ("the standby 1 s behind, then the same",),
     ),
     "pooler": StandsOn(
         "PgBouncer",

@@ -372,7 +372,7 @@ def test_the_runbook_names_every_key_of_the_secret() -> None:
     runbook = (DEPLOY / "RUNBOOK.md").read_text(encoding="utf-8")
     page = runbook.split("\n### A cluster\n")[1].split("\n### ")[0]
     named = set(re.findall(r"`((?:MEMBERSYNC|OTEL)_\w+|metrics-token|flower-username)`", page))
-    for first, others in re.findall(r"`(MEMBERSYNC_\w+__)\w+`((?: or `__\w+`)+)", page):
+    for first, others in re.findall(r"`(MEMBERSYNC_\w+__)\w+`((?: (?:or|and) `__\w+`)+)", page):
         named |= {first + other for other in re.findall(r"`__(\w+)`", others)}
     asked = set(re.findall(r'"key": "([A-Z_]+|[a-z-]+)"', json.dumps(rendered("site"))))
     assert asked <= named

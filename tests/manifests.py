@@ -8,12 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.deployed import DEPLOY
 
 KUBERNETES = DEPLOY / "kubernetes"
 OVERLAYS = tuple(sorted(folder.name for folder in (KUBERNETES / "overlays").iterdir()))
+EACH = pytest.mark.parametrize("overlay", OVERLAYS)
 Manifest = dict[str, Any]
 _LOCKED = Path(sys.executable).with_name("kubectl")  # the wheel's; there is none for other systems than Linux
 

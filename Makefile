@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up image test lint check audit sbom release bench profile chaos chaos-mutants hosts failover protocol recovery soak lock clean
+.PHONY: help setup demo up image compose test lint check audit sbom release bench profile chaos chaos-mutants hosts failover protocol recovery soak lock clean
 PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
@@ -32,6 +32,9 @@ up: setup ## the whole product on this machine, until Ctrl-C
 
 image: setup ## the image and its bill of materials, by root's buildah; BASE=…: not on Debian's packages but on this image
 	@$(BIN)/python -m tests.image $(if $(BASE),--base $(BASE))
+
+compose: setup ## the services of deploy/compose.yaml on that image, to try them, by root's podman; until Ctrl-C
+	@$(BIN)/python -m tests.composed
 
 test: setup ## every test
 	@$(BIN)/pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder

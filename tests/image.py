@@ -27,9 +27,9 @@ NAME = "localhost/membersync"
 BASE = "localhost/membersync-base"
 DEBIAN = (
     *("base-files", "base-passwd", "dash", "bash", "coreutils", "findutils", "sed", "mawk", "passwd"),
-    *("python3", "python3-pip"),
+    *("python3", "python3-pip", "tzdata", "ca-certificates"),
 )
-"""What is in a base, besides what these depend on."""
+"""What is in a base, besides what these depend on: the time zones and authorities that `python:slim` has too."""
 TOOLS = frozenset({"hatchling", "packaging", "pathspec", "pluggy", "tomlkit", "trove-classifiers"})
 """What builds our wheel; the Dockerfile names them too."""
 NEEDED = ("buildah", "podman", "runc", "apt-get", "dpkg-deb", "tar")
@@ -204,6 +204,8 @@ def _debian(store: Store, folder: Path) -> str:
     for what in ("passwd", "group"):
         shutil.copyfile(root / "usr/share/base-passwd" / f"{what}.master", root / "etc" / what)
     (root / "usr/bin/awk").symlink_to("mawk")
+    trusted = sorted((root / "usr/share/ca-certificates").rglob("*.crt"))
+    (root / "etc/ssl/certs/ca-certificates.crt").write_bytes(b"".join(one.read_bytes() for one in trusted))
     ran("chroot", str(root), "python3", "-I", "-m", "compileall", "-q", "/usr/lib/python3", _library_of(root))
     store.buildah("commit", "--quiet", "--rm", container, BASE)
     return BASE

@@ -3,6 +3,7 @@
 import json
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import yaml
 
 from deploy.local import programs
 from deploy.local.supervisor import Program
-from shared.pipeline import QUEUES, Lane, Stage
+from shared.pipeline import QUEUES, Lane
 from shared.settings import Settings
 from tests.commands import parse
-from tests.deployed import queues_of, understood
+from tests.composed import interpolated, planned, trial
+from tests.deployed import DEPLOY, LONGEST_CALL_S, SETTINGS, queues_of, understood
 from tests.image import TOOLS
 
 ROOT = Path(__file__).parents[2]
@@ -85,7 +87,7 @@ def test_the_image_is_built_by_the_tools_that_are_fetched_for_it() -> None:
 
 
 def test_every_queue_has_a_worker_in_compose() -> None:
-    parsed = [understood(command_line(service)) for service in OURS.values() if "profiles" not in service]
+    parsed = [understood(command_line(service)) for service in OURS.values() if service["profiles"] == ["app"]]
     assert set(queues_of(parsed)) == set(QUEUES)
 
 
@@ -102,11 +104,73 @@ def test_every_service_says_whether_it_is_well_and_may_finish_its_work(name: str
     assert re.fullmatch(r"\d+s", SERVICES[name]["stop_grace_period"])
 
 
-def test_a_worker_may_finish_its_calls_before_it_is_killed() -> None:
-    longest_s = max(Settings().connection(stage).timeout_s for stage in Stage)
-    for name in ("worker-live", "worker-bulk"):
-        assert int(SERVICES[name]["stop_grace_period"].rstrip("s")) > longest_s
-    assert all(programs.worker(Settings(), lane).grace_s > longest_s for lane in Lane)
+def test_whoever_calls_may_finish_its_calls_before_it_is_killed() -> None:
+    for name, service in OURS.items():
+        assert int(service["stop_grace_period"].rstrip("s")) > LONGEST_CALL_S, name
+    assert all(programs.worker(Settings(), lane).grace_s > LONGEST_CALL_S for lane in Lane)
+
+
+def test_each_service_belongs_to_one_profile_and_a_trial_has_them_all() -> None:
+    profiles = {name: tuple(service["profiles"]) for name, service in SERVICES.items()}
+    assert set(profiles.values()) == {("app",), ("sandbox",), ("observe",)}
+    assert {name for name, profile in profiles.items() if profile == ("app",)} == {
+        *("migrate", "api", "dispatcher", "worker-live", "worker-bulk", "flower", "postgres", "valkey")
+    }
+    assert {one.service for one in planned(trial(), "10.0.0.0/24")} == set(SERVICES)
+
+
+def test_a_trial_says_all_that_must_be_said_and_nothing_that_is_no_setting() -> None:
+    said = trial()
+    assert {name for name in said if name.startswith("MEMBERSYNC_")} <= SETTINGS
+    for name in {
+        *re.findall(r"\$\{(\w+):\?", COMPOSE_TEXT),
+        *re.findall(r"^    environment: (\w+)$", COMPOSE_TEXT, re.MULTILINE),
+    }:
+        assert said[name], name
+    roles = {one["role"] for one in json.loads(said["MEMBERSYNC_API__TOKENS"]).values()}
+    assert roles == {"admin", "viewer", "producer"}
+    assert json.loads(said["MEMBERSYNC_API__TOKENS"])[said["VIEWER_TOKEN"]]["role"] == "viewer"
+
+
+def test_variables_of_compose_are_replaced_as_compose_does_it() -> None:
+    known = {"A": "a", "EMPTY": ""}
+    for said, meant in {
+        "${A} $$A ${B:-b} ${B:-x${A}} ${EMPTY:-e}": "a $A b xa e",
+        "${EMPTY-e}|${B-b}|${A:?no}|${B:-http://h:${EMPTY:-80}}": "|b|a|http://h:80",
+    }.items():
+        assert interpolated({"x": [said]}, known) == {"x": [meant]}
+    with pytest.raises(ValueError, match="EMPTY: set it"):
+        interpolated("${EMPTY:?set it}", known)
+
+
+def test_what_observes_finds_what_it_is_to_look_at() -> None:
+    scraped = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
+    targets = {target for job in scraped for one in job["static_configs"] for target in one["targets"]}
+    names = {name for one in planned(trial(), "10.0.0.0/24") for name in (one.name, one.service)}
+    assert {target.partition(":")[0] for target in targets} <= names
+    ports = {f"{name}:{port}" for name, service in OURS.items() for port in _listens_at(service)}
+    assert {re.sub(r"^membersync-([a-z]+)-\d+:", r"\1:", target) for target in targets} == ports
+    (source,) = yaml.safe_load((DEPLOY / "grafana/datasource.yml").read_text(encoding="utf-8"))["datasources"]
+    assert source["url"] == f"http://prometheus:{SERVICES['prometheus']['ports'][0].rpartition(':')[2]}"
+    (provider,) = yaml.safe_load((DEPLOY / "grafana/dashboards.yml").read_text(encoding="utf-8"))["providers"]
+    mounted = dict(reversed(volume.split(":")[:2]) for volume in SERVICES["grafana"]["volumes"])
+    home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert str(Path(home).parent) == provider["options"]["path"]
+    assert mounted[home] == "./grafana/membersync.json"
+
+
+def test_every_file_that_compose_mounts_is_there_and_every_volume_is_declared() -> None:
+    declared = yaml.safe_load(COMPOSE_TEXT)["volumes"]
+    for service in SERVICES.values():
+        for volume in service.get("volumes", ()):
+            source = volume.partition(":")[0]
+            assert (DEPLOY / source).is_file() if source.startswith(".") else source in declared, volume
+
+
+def _listens_at(service: dict[str, Any]) -> Iterator[str]:
+    for name, value in service.get("environment", {}).items():
+        if re.fullmatch(r"MEMBERSYNC_(API|FLOWER)__PORT|MEMBERSYNC_DISPATCHER__METRICS_PORT", name):
+            yield value
 
 
 def test_nothing_starts_before_the_schema_is_there() -> None:
@@ -119,15 +183,14 @@ def test_no_secret_is_written_down_and_none_may_be_forgotten() -> None:
     for name, service in SERVICES.items():
         for variable, value in service.get("environment", {}).items():
             if re.search(r"PASSWORD|TOKENS|API_KEY|SECRET|AUTH", variable):
-                assert re.fullmatch(r"\$\{\w+:\?[^}]+\}", value), (name, variable)
+                assert re.fullmatch(r"\$\{\w+:\?[^}]+\}|/run/secrets/\w+", value), (name, variable)
     assert not re.search(r"://[^@\s]*:(?!\$)[^@\s$]+@", COMPOSE_TEXT)
 
 
 def test_every_setting_that_compose_makes_is_a_setting() -> None:
-    known = {name for name, _ in programs.variables(Settings())}
     made = {variable for service in OURS.values() for variable in service.get("environment", {})}
     assert made
-    assert made <= known
+    assert made <= SETTINGS
 
 
 def test_the_broker_keeps_what_it_has_and_drops_nothing() -> None:

@@ -1,5 +1,5 @@
 """What only some machines can break: the ledger's disk is full (that wants root, to mount one), the clock is stepped
-(libfaketime), `up` itself dies or stands still.  A run says what it could not produce.
+(that wants a C compiler), `up` itself dies or stands still.  A run says what it could not produce.
 """
 
 import os
@@ -10,7 +10,7 @@ from functools import partial
 from random import Random
 
 from tests.chaos.suite.faults import KINDS, Fault, frozen, killed
-from tests.chaos.suite.stand import FAKE_TIME, Pace, Stand
+from tests.chaos.suite.stand import Pace, Stand
 
 _FILLS_EVERY_S = 0.05
 _PAGE_BYTES = 4_096
@@ -47,13 +47,11 @@ def ledger_full(at: Stand, _: Pace, __: Random) -> Iterator[None]:
 @contextmanager
 def clock_stepped(at: Stand, _: Pace, dice: Random) -> Iterator[None]:
     """Step the wall clock of the product's machine, against that of the ledger, and back again."""
-    if not FAKE_TIME:
-        raise OSError("a clock that can be stepped wants libfaketime")
-    at.clock.write_text(f"{dice.choice([-3_600, -90, 90, 3_600]):+d}")
+    at.step_clock(dice.choice([-3_600, -90, 90, 3_600]))
     try:
         yield
     finally:
-        at.clock.write_text("+0")
+        at.step_clock(0)
 
 
 WITH_UP: Mapping[str, Fault] = {

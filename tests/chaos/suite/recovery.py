@@ -41,6 +41,7 @@ PACE = replace(SHORT, name="recovery", members=2_000, settings=COMMON | {"SIEBEL
 _ARTIFACT = ROOT / ".artifacts" / "recovery.json"
 _BATCH_EVERY_S = 0.4
 _LOOK_EVERY_S = 0.25
+_STAYS_S = 3.0
 _DRAINED_WITHIN_S = 180.0
 _WAITING = "select count(*) from instance where state in ('pending', 'running', 'waiting', 'held')"
 _TRIED = """
@@ -162,7 +163,7 @@ class Course:
         self.flows.clear()
         while time.time() < mended + _DRAINED_WITHIN_S and (self._waits() or not self.producers.is_done):
             time.sleep(_LOOK_EVERY_S)
-        drained = next((when for when, count in self.waited if when > mended and count <= usual), None)
+        drained = self._drained(mended, usual)
         applied = Outside.of(self.at.control).applied_at()
         first = bisect_left(applied, mended)
         with self.at.psql() as tx:
@@ -178,6 +179,14 @@ class Course:
             round((bisect_left(applied, broke) - bisect_left(applied, broke - window_s)) / window_s, 1),
             round((bisect_left(applied, mended + window_s) - first) / window_s, 1),
         )
+
+    def _drained(self, mended: float, usual: int) -> float | None:
+        """Return when no more waited than usual, and went on not to: who could not send meanwhile sends all at once."""
+        for when, count in self.waited:
+            soon = max((others for later, others in self.waited if when <= later <= when + _STAYS_S), default=0)
+            if when > mended and count <= soon <= usual:
+                return when
+        return None
 
     def _waits(self) -> bool:
         return not self.waited or self.waited[-1][1] > 0 or time.time() - self.waited[-1][0] > 2 * _LOOK_EVERY_S + 1

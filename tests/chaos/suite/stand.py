@@ -6,6 +6,7 @@ The outside systems and the servers are not the product's: they survive whatever
 import json
 import os
 import shutil
+import struct
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -24,8 +25,7 @@ from tests.chaos.suite.house import House
 from tests.chaos.suite.links import AUTHORITY, Link, links
 
 SYSTEMS = ("oic", "crowdtwist", "siebel")
-FAKE_TIME = next((str(one) for one in Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), "")
-"""What shows a process another time than the machine's, by a file that is read once a second; empty: there is none."""
+CLOCK = Path(__file__).with_name("clock.c")
 _DISK_MB = 1_024
 """More than PostgreSQL keeps of its own log before a checkpoint."""
 
@@ -130,17 +130,24 @@ class Stand:
     def api_url(self) -> str:
         return f"http://127.0.0.1:{self.api_port}"
 
-    @property
-    def clock(self) -> Path:
-        """What has by how much the clock of the product's machine goes wrong."""
-        return self.folder / "clock"
+    def step_clock(self, wrong_by_s: int) -> None:
+        """Have the wall clock of the product's processes go wrong by so many seconds, from now on."""
+        with self._clock.open("r+b") as file:
+            file.write(struct.pack("q", wrong_by_s))
 
     def with_a_clock_of_its_own(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """Return an environment whose processes have a wall clock that can be stepped, where that is to be had."""
-        self.clock.write_text("+0")
-        preloaded = {"LD_PRELOAD": FAKE_TIME, "FAKETIME_TIMESTAMP_FILE": str(self.clock)}
-        settings = {"FAKETIME_CACHE_DURATION": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}
-        return {**environment, **preloaded, **settings} if FAKE_TIME else dict(environment)
+        """Return an environment whose processes have a wall clock that can be stepped: that wants a C compiler."""
+        compiler, preloaded = shutil.which("cc"), self.folder / "clock.so"
+        if compiler is None:
+            return dict(environment)
+        command = [compiler, "-O2", "-shared", "-fPIC", "-o", str(preloaded), str(CLOCK)]
+        subprocess.run(command, check=True, capture_output=True)
+        self._clock.write_bytes(struct.pack("q", 0))
+        return {**environment, "LD_PRELOAD": str(preloaded), "CHAOS_CLOCK": str(self._clock)}
+
+    @property
+    def _clock(self) -> Path:
+        return self.folder / "clock"
 
     def environment(self, pace: Pace) -> dict[str, str]:
         """Return the environment of the product's processes: every wire in place."""

@@ -330,7 +330,8 @@ def main() -> int:
         return 1
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with composed(Store(), trial()) as services, suppress(KeyboardInterrupt):
+        # As with Compose, what the shell says wins over the file.
+        with composed(Store(), trial() | os.environ) as services, suppress(KeyboardInterrupt):
             for one in services.not_here:
                 sys.stdout.write(f"{one.service}: not here, {one.says['image']} cannot be pulled\n")
             sys.stdout.write("ready; where, and with which passwords, is in deploy/trial.env\n")

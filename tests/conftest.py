@@ -31,6 +31,7 @@ _KEPT = {"connection", "secret", "compatibility"}
 # fmt: off
 _LONGEST = (
     "test_scenes", "test_up", "test_suspects", "test_at_work", "test_doctor",
+    "test_image",
     "test_demo", "test_console_in_browser", "test_budget", "test_repair_whole", "test_console_outlives_its_api",
     "test_newest_wins", "test_api_schemathesis", "test_frozen_workers", "test_healing", "test_feedback",
     "test_flower", "test_embedded_servers", "test_viewer_sees_nobody", "test_pipeline", "test_bench_race",

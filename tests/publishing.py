@@ -12,6 +12,7 @@ from pathlib import Path
 
 from deploy.local.programs import LOOPBACK
 from tests.chaos.suite.hosts import enter
+from tests.image import ImageError
 
 _PIECE = 65_536
 _WITHIN_S = 30.0
@@ -19,8 +20,16 @@ _WITHIN_S = 30.0
 
 @contextmanager
 def published(port: int, inside: int, pid: Callable[[], int]) -> Iterator[None]:
-    """Lead *port* of the loopback address to the port *inside* the network of the process *pid*."""
-    with socket.create_server((LOOPBACK, port), backlog=64) as listening:
+    """Lead *port* of the loopback address to the port *inside* the network of the process *pid*.
+
+    Raises:
+        ImageError: somebody else has *port*.
+    """
+    try:
+        listening = socket.create_server((LOOPBACK, port), backlog=64)
+    except OSError as error:
+        raise ImageError(f"port {port}: {error.strerror}; another one: *_PUBLISHED_PORT") from error
+    with listening:
         accepting = threading.Thread(target=_accept, args=(listening, inside, pid), daemon=True)
         accepting.start()
         try:

@@ -16,6 +16,7 @@ from tests.composed import Composed, composed, trial
 from tests.image import NAME, ImageError, Store, build, bytes_over_base, need_image, own_store, runs_with
 from tests.rig import eventually, member_event
 
+pytestmark = pytest.mark.timeout(600)  # a build, where others compute too
 PUBLISHED = ("API", "FLOWER", "PROMETHEUS", "GRAFANA", "SANDBOX")
 MOST_BYTES = 250_000_000
 TOLD_EARLY = """

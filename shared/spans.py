@@ -18,6 +18,7 @@ is imported unless `MEMBERSYNC_TRACING__OTLP_URL` is set.  A process starts this
 
 import random
 import re
+import ssl
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +27,7 @@ from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
 
+from shared.addresses import proxy_for
 from shared.settings import Settings
 
 _PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
@@ -106,6 +108,7 @@ class Tracer:
         from opentelemetry.sdk.trace import ReadableSpan  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
         from opentelemetry.sdk.util.instrumentation import InstrumentationScope  # noqa: PLC0415
+        from requests import Session  # noqa: PLC0415  # what OpenTelemetry's exporter sends with
 
         self._api, self._span = trace, ReadableSpan
         self._ratio = of.tracing.sample_ratio
@@ -117,7 +120,13 @@ class Tracer:
             ).attributes
         )
         url = f"{of.tracing.otlp_url}/v1/traces"
-        self._sending: Any = BatchSpanProcessor(OTLPSpanExporter(endpoint=url, timeout=_EXPORT_WITHIN_S))
+        session = Session()
+        session.trust_env = False  # the proxies and authorities are those of every other call of ours
+        if proxy := proxy_for(url):
+            session.proxies = {"http": proxy.url, "https": proxy.url}
+        trusted = ssl.get_default_verify_paths().cafile
+        sender = OTLPSpanExporter(endpoint=url, timeout=_EXPORT_WITHIN_S, certificate_file=trusted, session=session)
+        self._sending: Any = BatchSpanProcessor(sender)
         self._dice = random.SystemRandom()
 
     def request(self, parent: Place | None) -> Request:

@@ -29,6 +29,10 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-")
 
 
+def anchors_of(page: Path) -> set[str]:
+    return {anchor(heading) for heading in re.findall(r"^#{1,3} (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)}
+
+
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_the_command_line_understands_every_command(arguments: tuple[str, ...]) -> None:
     command, _ = parse(list(arguments))
@@ -95,8 +99,9 @@ def test_links_within_the_runbook_lead_to_a_section() -> None:
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: str(guide.relative_to(ROOT)))
 def test_every_link_to_a_file_leads_to_one(guide: Path) -> None:
-    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", guide.read_text(encoding="utf-8"))
-    assert [link for link in links if not (guide.parent / link).exists()] == []
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)#?([^)]*)\)", guide.read_text(encoding="utf-8"))
+    assert [link for link, _ in links if not (guide.parent / link).exists()] == []
+    assert [link for link, section in links if section and section not in anchors_of(guide.parent / link)] == []
 
 
 def test_the_pages_that_it_names_are_pages_of_the_console() -> None:

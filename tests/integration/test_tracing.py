@@ -1,17 +1,13 @@
 """One trace of an event from its acceptance to Siebel's status, in the producer's; nobody in it; nothing without it."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from producers.site import create_app
 from shared.settings import Settings
 from tests.calling import outcomes, served
+from tests.collecting import collecting
 from tests.rig import Pipeline, eventually, member_event
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -19,49 +15,6 @@ STATED = f"00-{TRACE}-00f067aa0ba902b7-01"
 NOT_SAMPLED = "00-aaf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
 PERSON: dict[str, Any] = {"first_name": "Zebulon", "last_name": "Quixote", "postal_code": "90210"}
 NOBODY = ("Zebulon", "Quixote", "90210", "example.org", "296-77", "1-296", "sandbox-key", "SADMIN")
-
-
-class Collector:
-    """What takes OTLP over HTTP; *bodies* as they came."""
-
-    def __init__(self) -> None:
-        self.bodies: list[bytes] = []
-
-    @property
-    def spans(self) -> list[Any]:
-        requests = [ExportTraceServiceRequest.FromString(body) for body in list(self.bodies)]
-        return [
-            span for one in requests for of in one.resource_spans for scope in of.scope_spans for span in scope.spans
-        ]
-
-    def named(self, name: str) -> list[Any]:
-        return [span for span in self.spans if span.name == name]
-
-
-@contextmanager
-def collecting() -> Iterator[tuple[str, Collector]]:
-    collector = Collector()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # as the base class has it
-            assert self.path == "/v1/traces"
-            collector.bodies.append(self.rfile.read(int(self.headers["content-length"])))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:  # its own goes to stderr
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", collector
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def said(span: Any) -> dict[str, Any]:  # noqa: ANN401  # a message of protobuf

@@ -1,6 +1,8 @@
 """What a `traceparent` says, who is sampled, and that tracing is wanted only where it can be done."""
 
+import ssl
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,9 @@ from pydantic import ValidationError
 from shared import spans
 from shared.settings import Settings
 from shared.spans import Place, Tracer, place_of
+from tests.collecting import collecting
 
+TESTS = Path(__file__).parents[1]
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 STATED = f"00-{TRACE}-{SPAN}-01"
 NOWHERE = "http://127.0.0.1:9"
@@ -67,6 +71,20 @@ def test_a_share_is_sampled_as_every_sampler_would_and_the_producer_is_obeyed(tr
     assert (followed.place.trace, followed.place.span_id != parent.span_id, followed.parent) == (TRACE, True, parent)
     silent = tracer.request(Place(parent.trace_id, parent.span_id, sampled=False))
     assert (silent.place, silent.kept) == (None, f"00-{TRACE}-{SPAN}-00")
+
+
+def test_the_companys_authority_is_trusted_for_a_collector_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(TESTS / "company_authority.pem"))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(TESTS / "company_server.pem")
+    with collecting(tls) as (url, collector):
+        spans.start(tracing(otlp_url=url, sample_ratio=1), "test")
+        begun = spans.request([])
+        assert spans.named(begun.kept)
+        spans.answered(begun, 503, {})
+        spans.stop()
+    (span,) = collector.named("member-events")
+    assert (span.trace_id.hex(), span.parent_span_id, span.status.code) == (begun.kept.split("-")[1], b"", 2)
 
 
 def test_a_batch_of_which_nobody_is_sampled_shows_nothing(tracer: Tracer) -> None:

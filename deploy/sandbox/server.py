@@ -23,6 +23,7 @@ For code that is not asynchronous there are a sandbox in a thread of its own, an
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -212,7 +213,8 @@ class SandboxControl:
     """
 
     def __init__(self, url: str) -> None:
-        self._http = httpx.Client(base_url=f"{url}/_sandbox", timeout=_TIMEOUT_S, trust_env=False)
+        plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # httpx would read every authority of the world: 23 ms
+        self._http = httpx.Client(base_url=f"{url}/_sandbox", timeout=_TIMEOUT_S, trust_env=False, verify=plain)
 
     def __enter__(self) -> Self:
         return self

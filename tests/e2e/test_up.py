@@ -24,12 +24,13 @@ from deploy.sandbox.server import SandboxControl
 from shared.ledger.engine import engine
 from shared.pipeline import Lane
 from tests.forked import run_to_end
-from tests.network import port_of_v6
+from tests.network import TRUSTS_NOBODY, port_of_v6
 from tests.proxying import proxied
 from tests.terminal import started
 from tests.whole_person import columns, dump
 
 READY_WITHIN_S = 90.0
+PLAIN: dict[str, Any] = {"trust_env": False, "verify": TRUSTS_NOBODY}
 
 
 def eventually(happened: Callable[[], object], within_s: float = 60.0) -> bool:
@@ -135,7 +136,7 @@ def send(one: Up, event_id: str, number: str, first_name: str, *, status: int = 
             "status": "Active",
         },
     }
-    answer = httpx.post(f"{one.url('api')}/v1/member-events", json=event, trust_env=False)
+    answer = httpx.post(f"{one.url('api')}/v1/member-events", json=event, **PLAIN)
     assert answer.status_code == status, answer.text
     return dict(answer.json()["results"][0])
 
@@ -149,12 +150,12 @@ def arrived(one: Up, number: str) -> dict[str, Any] | None:
 def test_each_says_ready_once_in_one_line_with_addresses_that_answer(stacks: tuple[Up, Up]) -> None:
     for one in stacks:
         assert sum(line.startswith("ready") for line in one.lines) == 1
-        ready = httpx.get(f"{one.url('api')}/readyz", trust_env=False)
+        ready = httpx.get(f"{one.url('api')}/readyz", **PLAIN)
         assert ready.status_code == 200, ready.text
-        assert httpx.get(one.url("flower"), trust_env=False).status_code == 401
-        assert httpx.get(one.url("flower"), auth=one.login, trust_env=False).status_code == 200
+        assert httpx.get(one.url("flower"), **PLAIN).status_code == 401
+        assert httpx.get(one.url("flower"), auth=one.login, **PLAIN).status_code == 200
         for name in ("crowdtwist", "siebel"):
-            assert httpx.get(f"{one.url(name)}/_sandbox/state", trust_env=False).json()["name"] == name
+            assert httpx.get(f"{one.url(name)}/_sandbox/state", **PLAIN).json()["name"] == name
     first, second = stacks
     assert not {first.url(name) for name in ("api", "flower", "control")} & {
         second.url(name) for name in ("api", "flower", "control")
@@ -191,7 +192,7 @@ def test_who_is_forgotten_is_in_no_dump_log_broker_or_file_of_its_stack(stacks: 
     address = f"{one.url('api')}/v1/members/forget-7700/forget"
 
     def forgotten() -> bool:  # the call that tells Siebel may still be out
-        return httpx.post(address, json={"reason": "asked for"}, trust_env=False).status_code == 200
+        return httpx.post(address, json={"reason": "asked for"}, **PLAIN).status_code == 200
 
     assert eventually(forgotten)
     assert send(one, "forget-1", "forget-7700", "Zoraida", status=422)["outcome"] == "refused"
@@ -250,7 +251,7 @@ def test_no_message_of_its_own_is_taken_for_a_stray_one(stacks: tuple[Up, Up]) -
 def is_up(one: Up) -> bool:
     with suppress(httpx.TransportError):
         urls = (f"{one.url('api')}/readyz", f"{one.url('flower')}/healthcheck")
-        return all(httpx.get(url, auth=one.login, trust_env=False).is_success for url in urls)
+        return all(httpx.get(url, auth=one.login, **PLAIN).is_success for url in urls)
     return False
 
 
@@ -264,7 +265,7 @@ def test_behind_a_proxys_path_console_and_flower_lead_to_each_other(
         with (
             proxied(one.url("api"), ports["API"], under="/ops/api", strips=strips),
             proxied(one.url("flower"), ports["FLOWER"], under="/ops/flower", strips=strips),
-            httpx.Client(auth=one.login, trust_env=False) as browser,
+            httpx.Client(auth=one.login, **PLAIN) as browser,
         ):
             assert f'href="{outer["FLOWER"]}"' in browser.get(outer["API"], auth=None).text
             for path in ("", "/", "/workers", "/tasks", "/broker"):
@@ -322,9 +323,9 @@ def test_on_ipv6_every_address_that_it_prints_answers(on_ipv6: Up) -> None:
     assert one.url("api").startswith("http://[::1]:")
     assert one.stack()["api_url"] == one.url("api")
     assert send(one, "v6-1", "6-1", "Cara")["outcome"] == "accepted"
-    page = httpx.get(one.url("flower"), auth=one.login, trust_env=False)
+    page = httpx.get(one.url("flower"), auth=one.login, **PLAIN)
     assert f'href="{one.url("api")}/"' in page.text
-    assert f'href="{one.url("flower")}"' in httpx.get(one.url("api"), trust_env=False).text
+    assert f'href="{one.url("flower")}"' in httpx.get(one.url("api"), **PLAIN).text
 
 
 def test_killed_hard_it_still_leaves_nothing_behind(on_ipv6: Up) -> None:

@@ -30,13 +30,13 @@ _KEPT = {"connection", "secret", "compatibility"}
 
 # fmt: off
 _LONGEST = (
-    "test_scenes", "test_up", "test_suspects", "test_at_work", "test_doctor",
-    "test_image",
-    "test_demo", "test_console_in_browser", "test_budget", "test_repair_whole", "test_console_outlives_its_api",
-    "test_newest_wins", "test_api_schemathesis", "test_frozen_workers", "test_healing", "test_feedback",
-    "test_flower", "test_embedded_servers", "test_viewer_sees_nobody", "test_pipeline", "test_bench_race",
-    "test_cases", "test_compare", "test_rabbitmq", "test_resend_restored", "test_reconcile_survives",
-    "test_kill_anything", "test_addresses_survive", "test_call_limits", "test_forged_messages", "test_requeue_survives",
+    "test_scenes", "test_image", "test_suspects", "test_at_work", "test_budget",
+    "test_demo", "test_console_in_browser", "test_doctor", "test_embedded_servers", "test_console_outlives_its_api",
+    "test_up", "test_newest_wins", "test_healing", "test_hosts", "test_pipeline",
+    "test_viewer_sees_nobody", "test_api_schemathesis", "test_frozen_workers", "test_feedback", "test_chaos",
+    "test_flower", "test_ledger_failover", "test_repair_whole", "test_liveness", "test_rabbitmq",
+    "test_cases", "test_compare", "test_bench_race", "test_resend_restored", "test_reconcile_survives",
+    "test_call_limits", "test_addresses_survive", "test_forged_messages", "test_requeue_survives", "test_sentinel",
     "test_cases_in_browser", "test_drift_in_browser", "test_embedded_privileges", "test_behind_a_proxy", "test_floods",
     "test_cli", "test_ports", "test_half_sent", "test_console_login", "test_email_addresses",
 )

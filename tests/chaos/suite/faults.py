@@ -213,11 +213,15 @@ def slow_link(name: str, at: Stand, _: Pace, dice: Random) -> Iterator[None]:
 
 @contextmanager
 def silent_link(name: str, at: Stand, _: Pace, __: Random) -> Iterator[None]:
+    """Let nothing pass for a while; then all of it arrives at once, what was given up meanwhile too."""
+    began = time.time()
     at.links[name].be_silent(silent=True)
     try:
         yield
     finally:
         at.links[name].be_silent(silent=False)
+        if name in SYSTEMS:
+            at.frozen.append((began, time.time()))
 
 
 @contextmanager

@@ -4,8 +4,9 @@ It knows neither our ledger nor our code: what producers were answered, what Cro
 and what they hold now.  Of spec section 7: promise 1 is `lost`, promise 2 `stale_applied`, promise 3 `wrong_status`,
 promise 5 `duplicate_effects`.
 
-Two things are excused, since nobody on our side could help them: a write that lands when nobody waits for its answer
-any more (the journal says so), and one that a frozen worker had in its socket as it stood still.  Neither may last.
+Three things are excused, since nobody on our side could help them: a write that lands when nobody waits for its answer
+any more (the journal says so), one that a frozen worker had in its socket as it stood still, and one that was given up
+while the wire was silent, and arrives with those after it when that sounds again.  None may last.
 """
 
 import re

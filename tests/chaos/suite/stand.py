@@ -116,7 +116,7 @@ class Stand:
     has_small_disk: bool = False
     """The ledger's data lies on a disk of its own, which can be filled."""
     frozen: list[tuple[float, float]] = field(default_factory=list)
-    """When workers stood still, epoch seconds: what they had in the socket went out afterwards."""
+    """When workers or wires stood still, epoch seconds: what they held went out afterwards."""
 
     @property
     def broker_url(self) -> str:

@@ -337,7 +337,7 @@ def main() -> int:
             sys.stdout.write("ready; where, and with which passwords, is in deploy/trial.env\n")
             sys.stdout.flush()
             signal.pause()
-    except ImageError as error:
+    except (ImageError, ValueError) as error:
         sys.stderr.write(f"not up: {error}\n")
         return 1
     return 0

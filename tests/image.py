@@ -152,7 +152,7 @@ def ran(*command: str, within_s: float = _WITHIN_S) -> str:
     if done.returncode:
         said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         first = next((line for line in said if line.lower().lstrip().startswith(("e: ", "error"))), "")
-        raise ImageError(f"{command[0]} failed: {first or ' / '.join(said[-3:]) or done.returncode}")
+        raise ImageError(f"{Path(command[0]).name} failed: {first or ' / '.join(said[-3:]) or done.returncode}")
     return done.stdout.strip()
 
 
@@ -230,10 +230,10 @@ def _fetch_packages(folder: Path) -> list[Path]:
         apt += ["-o", f"Dir::State::lists={folder / 'lists'}", "-o", "Dir::Cache::pkgcache=", "-o"]
         apt += ["Dir::Cache::srcpkgcache="]
         try:
-            ran(*apt, "update")
+            ran(*apt, "-o", "APT::Update::Error-Mode=any", "update")
             ran(*apt, *fetch)
         except ImageError as error:
-            raise ImageError(f"no base: the packages of Debian cannot be had here: {error}") from error
+            raise ImageError(f"no base: this machine's mirror of Debian cannot be reached: {error}") from error
     return sorted((folder / "archives").glob("*.deb"))
 
 

@@ -122,17 +122,24 @@ def _name_server(folder: Path) -> Iterator[int]:
 
 
 @contextmanager
-def running_rabbitmq(folder: Path, *lines: str) -> Iterator[str]:
-    """Run a broker on *folder*, with *lines* in its configuration; give its `amqp://` URL."""
+def running_node(folder: Path, *lines: str) -> Iterator[Node]:
+    """Run a broker on *folder*, with *lines* in its configuration."""
     with _name_server(folder) as names:
         node = Node(folder / "node", names)
         node.configure(*lines)
         try:
             node.start()
             node.wait()
-            yield url_of(node)
+            yield node
         finally:
             node.stop()
+
+
+@contextmanager
+def running_rabbitmq(folder: Path) -> Iterator[str]:
+    """Run a broker on *folder*; give its `amqp://` URL."""
+    with running_node(folder) as node:
+        yield url_of(node)
 
 
 @contextmanager

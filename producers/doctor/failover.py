@@ -4,6 +4,7 @@ from producers.doctor.check import Finding, Subject, fail, ok, place, warn
 from shared.addresses import ledger_arguments
 from shared.errors import LedgerError
 from shared.ledger import availability
+from shared.ledger.availability import Standbys
 from shared.ledger.engine import SESSION
 from shared.ledger.listening import wake_calls
 
@@ -46,13 +47,16 @@ def look_at_standby(subject: Subject) -> list[Finding]:
     if "," not in ledger_arguments(url).get("host", ""):
         return []
     with subject.reading() as tx:
-        standbys = availability.standbys(tx)
-    where = place(url)
+        return [judge_standbys(availability.standbys(tx), place(url))]
+
+
+def judge_standbys(standbys: Standbys, where: str) -> Finding:
+    """Judge by who would be failed over to, and whether a commit waits for it.  Pure."""
     found = f"{standbys.connected} receive what is written; a commit waits for {standbys.waited_for or 'none of them'}"
     if not standbys.connected:
         why = "several servers are named, and there is nobody to fail over to"
-        return [warn(STANDBY, where, found, why, "look at the standby's log and its primary_conninfo")]
+        return warn(STANDBY, where, found, why, "look at the standby's log and its primary_conninfo")
     if not standbys.waited_for:
         why = "a failover loses what was accepted in the moments before it, and its senders believe it is safe"
-        return [warn(STANDBY, where, found, why, _ASYNCHRONOUS)]
-    return [ok(STANDBY, where, found)]
+        return warn(STANDBY, where, found, why, _ASYNCHRONOUS)
+    return ok(STANDBY, where, found)

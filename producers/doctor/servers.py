@@ -33,6 +33,7 @@ _READ_ONLY = (
     "the node that takes writes, or all of them: postgresql://…@HOST,HOST/…?target_session_attrs=read-write"
 )
 _FULL = "make room on the disk of its data folder and tablespaces; all processes go on by themselves"
+_POOLER = "unsupported startup parameter"
 _PER_MAJOR = 10_000
 _TRIES = 5
 """The quickest of them is the way there and back; the others waited for this machine's other checks."""
@@ -51,6 +52,8 @@ def look_at_server(subject: Subject) -> list[Finding]:
         cause = said.splitlines()[0] if said else str(error)
         why = "without its ledger nothing is accepted and nothing is sent; what was accepted is safe in it"
         remedy = "start PostgreSQL, or correct MEMBERSYNC_LEDGER_URL; all processes go on by themselves"
+        if _POOLER in cause:
+            remedy = "it is PgBouncer: add ?pgbouncer=true, and name the server in MEMBERSYNC_LEDGER_DIRECT_URL"
         return [fail(SERVER, where, f"does not serve: {cause}", why, remedy)]
     try:
         checkup.write(engine(subject.ledger_url))

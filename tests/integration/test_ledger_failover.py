@@ -60,6 +60,8 @@ def test_pgbouncer_lends_few_sessions_to_many_and_wake_up_calls_go_past_it(
     (tmp_path / "pgbouncer").mkdir()
     with pgbouncer(tmp_path / "pgbouncer", primary, "default_pool_size = 3", f"admin_users = {USER}") as port:
         url = through(primary, port)
+        (unsaid,) = servers.look_at_server(Subject(Settings(_env_file=None, ledger_url=url.partition("?")[0])))
+        assert (unsaid.level, "add ?pgbouncer=true" in unsaid.remedy) == (Level.FAIL, True)
         urls = {"MEMBERSYNC_LEDGER_URL": url, "MEMBERSYNC_LEDGER_DIRECT_URL": primary.url}
         for name, value in urls.items():
             monkeypatch.setenv(name, value)

@@ -1,18 +1,21 @@
 """The same pipeline on RabbitMQ: quorum queues, confirmed publishing, and a broker that restarts."""
 
+import os
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from kombu import Connection, Producer
 
 from deploy.local.programs import free_port
 from producers.doctor import broker
 from producers.doctor.check import Level, Subject
-from shared.broker import ask_workers
+from shared.broker import ask_workers, transport_options
 from shared.settings import Settings
 from tests.network import AUTHORITY, CLIENT, CLIENTS_AUTHORITY, SERVER
-from tests.rabbit import need_rabbitmq, running_rabbitmq
+from tests.rabbit import Node, need_rabbitmq, running_node, running_rabbitmq, url_of
 from tests.rig import Pipeline, eventually, member_event
 
 NOBODY = "127.0.0.2"
@@ -28,15 +31,15 @@ _TLS = (
 
 
 @pytest.fixture(scope="module")
-def rabbitmq_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     need_rabbitmq()
-    with running_rabbitmq(tmp_path_factory.mktemp("rabbitmq"), *_TLS) as url:
-        yield url
+    with running_node(tmp_path_factory.mktemp("rabbitmq"), *_TLS) as node:
+        yield node
 
 
 @pytest.fixture
-def on_rabbitmq(pipeline: Pipeline, rabbitmq_url: str) -> Pipeline:
-    return replace(pipeline, broker_url=rabbitmq_url)
+def on_rabbitmq(pipeline: Pipeline, node: Node) -> Pipeline:
+    return replace(pipeline, broker_url=url_of(node))
 
 
 def test_events_arrive_through_rabbitmq(on_rabbitmq: Pipeline) -> None:
@@ -59,7 +62,24 @@ def test_a_broker_that_is_away_is_waited_for(on_rabbitmq: Pipeline, tmp_path: Pa
         eventually(lambda: away.states() == {"completed": 1}, "completed on another broker")
 
 
-@pytest.mark.usefixtures("rabbitmq_url")
+def test_a_publisher_waits_for_a_frozen_broker_no_longer_than_it_must(node: Node) -> None:
+    """Otherwise for ever, and a dispatcher with it."""
+    url = url_of(node)
+    with Connection(url, transport_options=transport_options(url)) as connection:
+        producer = Producer(connection)
+        producer.publish("confirmed", routing_key="nobody")
+        pids = node.pids()
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(TimeoutError):
+                producer.publish("never confirmed", routing_key="nobody")
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.usefixtures("node")
 def test_rabbitmq_is_known_by_its_certificate_and_knows_us_by_ours(tmp_path: Path) -> None:
     ours = f"ssl_certfile={CLIENT}"
     silent = f"{NOBODY}:{TLS_PORT}"

@@ -6,10 +6,11 @@ from threading import Event
 
 import pytest
 
-from producers.doctor import broker, configuration, servers, work
+from producers.doctor import broker, configuration, failover, servers, work
 from producers.doctor.check import Check, Finding, Level, Subject, UnlookedError, ok, place
 from producers.doctor.examination import examine, is_well
 from shared.errors import LedgerError
+from shared.ledger.availability import Standbys
 from shared.ledger.case_facts import Parked
 from shared.ledger.checkup import Server
 from shared.settings import Settings
@@ -28,6 +29,19 @@ def server(number: int) -> Server:
 )
 def test_a_ledger_is_judged_by_version_and_speed(number: int, took_ms: float, level: Level) -> None:
     assert servers.judge_ledger(server(number), took_ms, "here").level is level
+
+
+@pytest.mark.parametrize(
+    ("standbys", "level", "said"),
+    [
+        (Standbys(2, "ANY 1 (*)"), Level.OK, "a commit waits for ANY 1 (*)"),
+        (Standbys(1, ""), Level.WARN, "a commit waits for none of them"),
+        (Standbys(0, "two"), Level.WARN, "0 receive what is written"),
+    ],
+)
+def test_a_standby_is_one_if_a_commit_waits_for_it(standbys: Standbys, level: Level, said: str) -> None:
+    found = failover.judge_standbys(standbys, "here")
+    assert (found.level, said in found.found) == (level, True)
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,7 @@ READERS = """
     GET  /v1/connections
     GET  /v1/status
     GET  /v1/throughput
+    GET  /v1/latencies
     GET  /metrics
     POST /login
     POST /saved-filters

@@ -7,6 +7,23 @@ _LATER = "2026-11-23T10:07:41Z"
 _NUMBER = "296-180296399"
 _WHY = "CrowdTwist: no connection"
 
+LATENCIES = {
+    "step_s": 60,
+    "items": [
+        {"at": _AT, "stage": "crowdtwist", "count": 412, "p50_s": 0.081, "p95_s": 0.22, "p99_s": 0.49},
+    ],
+    "incidents": [
+        {
+            "incident_id": "7",
+            "stage": "crowdtwist",
+            "cause": "CrowdTwist: answered 503",
+            "from_at": _AT,
+            "to_at": _LATER,
+        }
+    ],
+    "marks": [{"at": _AT, "kind": "deploy", "what": "version 1.4.0 became version 1.5.0"}],
+    "next": None,
+}
 RESULTS = {
     "results": [
         {

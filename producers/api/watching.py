@@ -34,10 +34,11 @@ from producers.http.request import (
 from producers.operations import connection_control
 from producers.operations.connection_control import ConnectionPage, Switched, Tested
 from producers.operations.job_control import Operator
-from producers.operations.reads import instant_of
+from producers.operations.reads import INSTANT_SAID, instant_of
 from producers.operations.verdict import Standing, standing
-from shared.ledger import checkup, tallies
+from shared.ledger import checkup, latencies, tallies
 from shared.ledger.engine import engine, transaction
+from shared.ledger.latencies import IncidentThen, Latency, MarkThen
 from shared.ledger.tallies import MinuteCount, Outage
 
 router = APIRouter()
@@ -132,6 +133,7 @@ async def test_connection(
 
 
 _LONGEST = timedelta(days=7)
+_LATENCIES_LONGEST, _FINE_LONGEST = timedelta(days=90), timedelta(hours=6)
 _HANGS_S = 4.0
 """Whoever asks whether we are ready waits for 5 s or more."""
 S = TypeVar("S")
@@ -204,6 +206,50 @@ def show_throughput(
     with transaction(ledger_of(request)) as tx:
         items = tallies.minutes(tx, since=start, until=now)
         return json_answer(Throughput(items, tallies.outages(tx, since=start)))
+
+
+@dataclass(frozen=True, slots=True)
+class Latencies:
+    """What attempts took, and the incidents and new versions of the same time.  Units: *step_s* seconds."""
+
+    step_s: int
+    items: list[Latency]
+    incidents: list[IncidentThen]
+    marks: list[MarkThen]
+    next: str | None = None
+
+
+@router.get(
+    "/v1/latencies",
+    tags=["watching"],
+    summary="What attempts take, by stage over time",
+    responses={
+        **answered("Oldest first; steps without an attempt are left out", Latencies, example.LATENCIES),
+        **described("invalid_parameter", 401, 403, 503),
+    },
+)
+def show_latencies(
+    request: Request,
+    _: Reader,
+    since: Annotated[str, Query(description=f"{INSTANT_SAID}; at most 90 days ago", json_schema_extra=INSTANT)] = "1h",
+    until: Annotated[str, Query(description=f"{INSTANT_SAID}; none: now", json_schema_extra=INSTANT)] = "",
+) -> Response:
+    """Show p50, p95 and p99 of each stage, by minute for up to 6 h of the last week, else by hour."""
+    now = datetime.now(UTC)
+    try:
+        start, end = instant_of("since", since, now), instant_of("until", until, now)
+    except ValueError as error:
+        raise invalid_parameter(error) from None
+    end = min(end or now, now)
+    start = min(max(start or now, now - _LATENCIES_LONGEST), end)
+    is_fine = end - start <= _FINE_LONGEST and start > now - _LONGEST
+    step = timedelta(minutes=1) if is_fine else timedelta(hours=1)
+    start = start.replace(second=0, microsecond=0) if is_fine else start.replace(minute=0, second=0, microsecond=0)
+    with transaction(ledger_of(request)) as tx:
+        found = latencies.latencies(tx, since=start, until=end, step=step)
+        then = latencies.incidents_then(tx, since=start, until=end)
+        marks = latencies.marks_then(tx, since=start, until=end)
+    return json_answer(Latencies(int(step.total_seconds()), found, then, marks))
 
 
 def _said(what: str, status: str) -> dict[int | str, dict[str, Any]]:

@@ -16,6 +16,7 @@ from pygal.graph.line import Line
 from pygal.graph.stackedbar import StackedBar
 
 from producers.console.rendering import seconds
+from shared.ledger.latencies import IncidentThen, Latency, MarkThen
 from shared.ledger.tallies import MinuteCount, Outage, Waits, percentiles
 from shared.pipeline import State, spoken
 
@@ -145,10 +146,7 @@ def waits_chart(waited: Sequence[Waits], steps: Steps) -> Svg:
             value_formatter=seconds,
         )
         if shown:
-            below = max((one for one in _TICKS_S if one <= min(shown)), default=_TICKS_S[0])
-            above = min((one for one in _TICKS_S if one >= max(shown)), default=_TICKS_S[-1])
-            chart.y_labels = [one for one in _TICKS_S if below <= one <= above] or [below, above]
-            chart.range = (chart.y_labels[0], chart.y_labels[-1])
+            _log_axis(chart, shown)
         for name, field in WAITS if found else ():
             columns = [found.get(column) for column in range(steps.count)]
             chart.add(name, [round(getattr(one, field), 3) if one else None for one in columns])
@@ -156,6 +154,65 @@ def waits_chart(waited: Sequence[Waits], steps: Steps) -> Svg:
         return _drawn(chart, [(name, number) for number, (name, _) in enumerate(WAITS)], said, steps, None)
 
     return Svg("".join(draw(*size) for size in _SIZES))
+
+
+def latency_chart(
+    counted: Sequence[Latency], incidents: Sequence[IncidentThen], marks: Sequence[MarkThen], steps: Steps, name: str
+) -> Svg:
+    """Draw what attempts of one stage took, by step; incidents on a strip above, marks as lines across."""
+    found = {steps.number(one.at): one for one in counted}
+    shown = [getattr(one, field) for one in found.values() for _, field in WAITS]
+
+    def draw(kind: str, width: int, labels: int) -> str:
+        options = _options(steps, kind, width, labels)
+        chart = Line(**options, logarithmic=True, dots_size=2, allow_interruptions=True, value_formatter=seconds)
+        if shown:
+            _log_axis(chart, shown)
+        for title, field in WAITS if found else ():
+            columns = [found.get(column) for column in range(steps.count)]
+            chart.add(title, [round(getattr(one, field), 3) if one else None for one in columns])
+        if found:
+            chart.add_xml_filter(lambda root: _with_reasons(root, chart, incidents, marks, steps))
+        said = f"What {name} took per {steps.named} from {steps.label(0)}, incidents above, new versions as lines"
+        return _drawn(chart, [(title, number) for number, (title, _) in enumerate(WAITS)], said, steps, None)
+
+    return Svg("".join(draw(*size) for size in _SIZES))
+
+
+def _log_axis(chart: Line, shown: Sequence[float]) -> None:
+    """Let the logarithmic axis begin and end at a round duration."""
+    below = max((one for one in _TICKS_S if one <= min(shown)), default=_TICKS_S[0])
+    above = min((one for one in _TICKS_S if one >= max(shown)), default=_TICKS_S[-1])
+    chart.y_labels = [one for one in _TICKS_S if below <= one <= above] or [below, above]
+    chart.range = (chart.y_labels[0], chart.y_labels[-1])
+
+
+def _with_reasons(
+    root: "Element", chart: Graph, incidents: Sequence[IncidentThen], marks: Sequence[MarkThen], steps: Steps
+) -> "Element":
+    """Draw incidents on a strip above the lines, each leading to its page, and marks across them."""
+    plot, view, node = chart.nodes["plot"], chart.view, chart.svg.node
+    top, bottom = view.y(view.box.ymax), view.y(view.box.ymin)
+    last = max(1, steps.count - 1)
+
+    def across(at: datetime) -> float:
+        # A point stands for its step, so an instant within it lies half a step before to half a step behind.
+        column = (at - steps.since) / steps.step - 0.5
+        place: float = view.x(min(max(column / last, 0.0), 1.0))
+        return place
+
+    for one in incidents:
+        left, right = across(one.from_at), across(one.to_at or steps.until)
+        link = node(plot, "a", class_="shade down", href=f"/incidents/{one.incident_id}")
+        node(link, "rect", x=left, y=top - _STRIP, width=max(3, right - left), height=_STRIP - 2)
+        lasted = f"until {one.to_at:%d %b %H:%M:%S}" if one.to_at else "and goes on"
+        said = f"incident {one.incident_id} from {one.from_at:%d %b %H:%M:%S} {lasted}: {one.cause}"
+        node(link, "title").text = said
+    for mark in marks:
+        group = node(plot, "g", class_=f"shade mark {mark.kind}")
+        node(group, "rect", x=across(mark.at), y=top, width=1.5, height=max(1, bottom - top))
+        node(group, "title").text = f"{mark.at:%d %b %H:%M:%S} {mark.what}"
+    return root
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
-from producers.console.charts import SERIES, WAITS, Steps, outcomes_chart, waits_chart
+from producers.console.charts import SERIES, WAITS, Steps, Svg, latency_chart, outcomes_chart, waits_chart
 from producers.console.live import AsDrawn, Drawn, Rows, follow
 from producers.console.picking import Picker
 from producers.console.rendering import page
@@ -22,10 +22,12 @@ from producers.http.request import ledger_of
 from producers.operations import reads
 from producers.operations.job_control import AskError
 from producers.operations.reads import instant_of
-from shared.ledger import audit, tallies, views
+from shared.ledger import audit, latencies, tallies, views
 from shared.ledger.audit import ActionFilter, ActionRecord
 from shared.ledger.engine import Transaction, transaction
 from shared.ledger.filters import has_control
+from shared.ledger.tallies import Percentiles
+from shared.pipeline import SYSTEMS, Stage
 
 router = APIRouter(include_in_schema=False)
 
@@ -118,6 +120,15 @@ class Range:
         return _address(self.name, until)
 
 
+@dataclass(frozen=True, slots=True)
+class StageChart:
+    """What attempts of a stage took, drawn, and in all; *whole* None: there were none."""
+
+    stage: Stage
+    plot: Svg
+    whole: Percentiles | None
+
+
 @router.get("/history")
 def show_history(request: Request, who: Visitor) -> Response:
     """Show outcomes, waits and outages of the chosen time."""
@@ -137,6 +148,24 @@ def show_history(request: Request, who: Visitor) -> Response:
         counted = tallies.counts(tx, since=steps.since, until=steps.until, step=steps.step)
         waited = tallies.waits(tx, since=steps.since, until=steps.until, step=steps.step)
         away = [one for one in tallies.outages(tx, since=steps.since) if one.from_at < steps.until]
+        took = latencies.latencies(tx, since=steps.since, until=steps.until, step=steps.step)
+        in_all = latencies.whole(tx, since=steps.since, until=steps.until, step=steps.step)
+        then = latencies.incidents_then(tx, since=steps.since, until=steps.until)
+        marks = latencies.marks_then(tx, since=steps.since, until=steps.until)
+    stages = [
+        StageChart(
+            stage,
+            latency_chart(
+                [one for one in took if one.stage == stage],
+                [one for one in then if one.stage == stage],
+                marks,
+                steps,
+                SYSTEMS[stage],
+            ),
+            in_all.get(stage),
+        )
+        for stage in Stage
+    ]
     return page(
         request,
         "history/page.html",
@@ -147,6 +176,8 @@ def show_history(request: Request, who: Visitor) -> Response:
         plot=outcomes_chart(counted, away, steps, chosen.lead),
         wait_plot=waits_chart(waited, steps),
         percentiles=tallies.percentiles(waited),
+        stages=stages,
+        marks=marks,
         **content,
     )
 

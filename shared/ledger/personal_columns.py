@@ -257,6 +257,7 @@ TABLES: dict[str, Table] = {
     "minute": _table("at stage outcome", nothing="at stage outcome count"),
     "hour": _table("at stage outcome", nothing="at stage outcome count"),
     "wait": _table("per at lane bucket", nothing="per at lane bucket count"),
+    "latency": _table("per at stage bucket", nothing="per at stage bucket count"),
     "wait_total": _table("lane bucket", nothing="lane bucket count waited_s"),
     "bookmark": _table("name", nothing="name upto"),
     "silence": _table("at", nothing="at longest_s"),

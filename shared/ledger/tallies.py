@@ -89,7 +89,7 @@ class Waits:
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
-    """What half, 95 % and 99 % of the members waited at most.  Units: seconds; *count* members."""
+    """What half, 95 % and 99 % waited, or took, at most.  Units: seconds; *count* of them."""
 
     count: int
     p50_s: float
@@ -178,22 +178,27 @@ def percentiles(counted: Iterable[Waits | WaitTotal]) -> Percentiles | None:
     by_bucket: dict[int, int] = defaultdict(int)
     for one in counted:
         by_bucket[one.bucket] += one.count
+    return percentiles_of(by_bucket, WAIT_BOUNDS_S)
+
+
+def percentiles_of(by_bucket: Mapping[int, int], bounds_s: Sequence[float]) -> Percentiles | None:
+    """Estimate the percentiles of what is counted by bucket; None: there is nothing.  Pure."""
     whole = sum(by_bucket.values())
     if not whole:
         return None
-    return Percentiles(whole, *(_quantile(by_bucket, whole * part) for part in (0.5, 0.95, 0.99)))
+    return Percentiles(whole, *(_quantile(by_bucket, bounds_s, whole * part) for part in (0.5, 0.95, 0.99)))
 
 
-def _quantile(by_bucket: dict[int, int], rank: float) -> float:
-    """Return the wait of the member at *rank*.  The last bucket has no upper bound: its lower one is returned."""
+def _quantile(by_bucket: Mapping[int, int], bounds_s: Sequence[float], rank: float) -> float:
+    """Return what the one at *rank* took.  The last bucket has no upper bound: its lower one is returned."""
     below = 0
-    for bucket, bound in enumerate(WAIT_BOUNDS_S):
+    for bucket, bound in enumerate(bounds_s):
         inside = by_bucket.get(bucket, 0)
         if inside and below + inside >= rank:
-            floor = WAIT_BOUNDS_S[bucket - 1] if bucket else 0.0
+            floor = bounds_s[bucket - 1] if bucket else 0.0
             return floor + (bound - floor) * (rank - below) / inside
         below += inside
-    return WAIT_BOUNDS_S[-1]
+    return bounds_s[-1]
 
 
 def minutes(tx: Connection, *, since: datetime, until: datetime) -> list[MinuteCount]:
@@ -275,6 +280,13 @@ _COUNT = text(f"""
         insert into minute (at, stage, outcome, count)
         select at, stage, outcome, sum(total) from counted group by at, stage, outcome
         on conflict (at, stage, outcome) do update set count = minute.count + excluded.count
+    ), by_latency as (
+        insert into latency (per, at, stage, bucket, count)
+        select 'minute', at, stage, bucket, sum(total) from counted where bucket >= 0 group by at, stage, bucket
+        union all
+        select 'hour', date_trunc('hour', at, 'UTC'), stage, bucket, sum(total)
+        from counted where bucket >= 0 group by 2, stage, bucket
+        on conflict (per, at, stage, bucket) do update set count = latency.count + excluded.count
     ), by_hour as (
         insert into hour (at, stage, outcome, count)
         select date_trunc('hour', at, 'UTC'), stage, outcome, sum(total) from counted group by 1, 2, 3
@@ -308,10 +320,13 @@ _COUNT_WAITS = text("""
 _PRUNE = (
     text("delete from minute where at < now() - make_interval(days => :minutes_days)"),
     text("delete from hour where at < now() - make_interval(days => :hours_days)"),
-    text("""
-        delete from wait where per = 'minute' and at < now() - make_interval(days => :minutes_days)
-                            or per = 'hour' and at < now() - make_interval(days => :hours_days)
-    """),
+    *(
+        text(f"""
+            delete from {table} where per = 'minute' and at < now() - make_interval(days => :minutes_days)
+                                   or per = 'hour' and at < now() - make_interval(days => :hours_days)
+        """)
+        for table in ("wait", "latency")
+    ),
     text("""
         delete from connection_change c
         where at < now() - make_interval(days => :retention_days)

@@ -215,6 +215,19 @@ class Wait(Base):
     count: Mapped[int] = mapped_column(BigInteger)
 
 
+class LatencyRow(Base):
+    """How many attempts of a stage there were within a minute or hour, by the bucket of what they took."""
+
+    __tablename__ = "latency"
+    __table_args__ = (CheckConstraint("per in ('minute', 'hour')", "latency_per"),)
+
+    per: Mapped[str] = mapped_column(Text, primary_key=True)
+    at: Mapped[datetime] = mapped_column(INSTANT, primary_key=True)
+    stage: Mapped[str] = mapped_column(Text, primary_key=True)
+    bucket: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    count: Mapped[int] = mapped_column(BigInteger)
+
+
 class WaitTotal(Base):
     """The same since the ledger began."""
 

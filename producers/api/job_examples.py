@@ -23,6 +23,7 @@ _FORECAST: dict[str, Any] = {
     "more_share_s": 205.5,
     "less_share_s": 308.3,
     "live_short": 0.0,
+    "departed": None,
 }
 _NO_FORECAST: dict[str, Any] = dict.fromkeys(_FORECAST) | {"live_short": 0.0}
 PLAN: dict[str, Any] = {

@@ -33,8 +33,9 @@ def foretold_job(tx: Transaction, job: Job, settings: Settings) -> Job:
 
 def said(forecast: Forecast) -> str:
     """Return a forecast in one sentence without a full stop."""
+    departed = [forecast.departed] if forecast.departed else []
     if forecast.none is not None or forecast.expected_s is None or forecast.lower_s is None:
-        return f"no forecast: {forecast.none}"
+        return "; ".join([f"no forecast: {forecast.none}", *departed])
     to = "longer" if forecast.upper_s is None else roughly(forecast.upper_s)
     parts = [f"done in about {roughly(forecast.expected_s)} ({roughly(forecast.lower_s)} to {to})"]
     parts.append(f"{forecast.binding} sets the pace")
@@ -44,7 +45,7 @@ def said(forecast: Forecast) -> str:
         parts.append(f"with {step} % more of it for the bulk lane {more}, with {step} % less {less}")
     if forecast.live_short >= _SHORT_SHOWN:
         parts.append(f"in {forecast.live_short:.0%} of minutes live members need more than is kept for them, and wait")
-    return "; ".join(parts)
+    return "; ".join(parts + departed)
 
 
 def lane_said(lane: LaneForecast) -> str:

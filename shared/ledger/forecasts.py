@@ -7,9 +7,10 @@ the job's end; depths of the lanes are kept for an hour.  All instants are the l
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import orjson
 from sqlalchemy import Connection, Row, text
@@ -26,6 +27,7 @@ from shared.lifecycle.forecasts import (
     Forecast,
     LaneForecast,
     Work,
+    departure,
     foresee,
     hour_of_week,
     lane_forecast,
@@ -64,7 +66,11 @@ def of_job(tx: Connection, job: Job, terms: Terms) -> Forecast | None:
     left = job.counts["planned"] + sent
     pace = _pace(tx.execute(_KEPT, {"job_id": int(job.job_id), "limit": _PACE_OF}).all())
     work = Work(left, ahead=0 if pace else max(0, _bulk(tx) - sent), pace=pace)
-    return _foreseen(tx, work, terms, job.rate_per_minute)
+    foreseen = _foreseen(tx, work, terms, job.rate_per_minute)
+    first = tx.execute(_FIRST, {"job_id": int(job.job_id)}).one_or_none()
+    if first is None:
+        return foreseen
+    return replace(foreseen, departed=departure(Forecast(**first.foreseen), first.ago_s, foreseen))
 
 
 def of_lanes(tx: Connection, found: Sequence[ConnectionState], processes: Sequence[Process]) -> list[LaneForecast]:
@@ -83,7 +89,14 @@ def keep(tx: Connection, jobs: Sequence[Job], terms: Terms) -> None:
         foreseen = of_job(tx, job, terms)
         if foreseen is not None:
             values = {"job_id": int(job.job_id), "left": foreseen.left, "every_s": 0.9 * KEPT_EVERY_S}
-            tx.execute(_KEEP, values | {"foreseen": orjson.dumps(asdict(foreseen)).decode()})
+            tx.execute(_KEEP, values | {"foreseen": orjson.dumps(_kept(foreseen)).decode()})
+
+
+def _kept(foreseen: Forecast) -> dict[str, Any]:
+    """Return what is kept of a forecast: not that it has left another's band, which the version before cannot read."""
+    kept = asdict(foreseen)
+    del kept["departed"]
+    return kept
 
 
 def turn(tx: Connection) -> list[int]:
@@ -190,6 +203,10 @@ _KEPT = text("""
         select extract(epoch from at)::float8 as at_s, left_over from forecast where job_id = :job_id
         order by at desc limit :limit
     ) as newest order by at_s
+""")
+_FIRST = text("""
+    select foreseen, extract(epoch from now() - at)::float8 as ago_s from forecast
+    where job_id = :job_id and foreseen ->> 'expected_s' is not null order by at limit 1
 """)
 _KEEP = text("""
     insert into forecast (job_id, left_over, foreseen)

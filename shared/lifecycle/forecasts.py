@@ -96,7 +96,8 @@ class Forecast:
     Shape: *none* why there is no figure, None: there is; *binding* what bounds it; *live_short* the part of minutes in
     which live members need more than is kept for them.  Units: seconds from now, *upper_s* None: later than can be
     seen; *more_share_s* and *less_share_s* what is expected if the bulk lane had 10 % more, or less, of the budget that
-    binds, None: no budget does.
+    binds, None: no budget does; *departed* that reality has left the band that was foreseen first, and why, None: it
+    has not.
     """
 
     left: int
@@ -108,6 +109,7 @@ class Forecast:
     more_share_s: float | None = None
     less_share_s: float | None = None
     live_short: float = 0.0
+    departed: str | None = None
 
 
 def hour_of_week(when: datetime) -> int:
@@ -150,6 +152,29 @@ def foresee(work: Work, under: Conditions, *, width: float = 1.0) -> Forecast:
         less_share_s=less,
         live_short=_live_short(under),
     )
+
+
+def departure(first: Forecast, ago_s: float, now: Forecast) -> str | None:
+    """Say that a job ends outside the band that was *first* foreseen, *ago_s* seconds ago, and why; None: inside it."""
+    if first.lower_s is None or ago_s <= 0:
+        return None
+    upper_s = None if first.upper_s is None else first.upper_s - ago_s
+    if upper_s is not None and (now.lower_s or 0.0) > upper_s:
+        how = "later"
+    elif now.none is None and now.upper_s is not None and now.upper_s < first.lower_s - ago_s:
+        how = "sooner"
+    else:
+        return None
+    foreseen, done = 60 * first.left / (first.expected_s or 1), 60 * (first.left - now.left) / ago_s
+    if now.none is not None:
+        why = now.none
+    elif now.binding != first.binding:
+        why = f"what bounds it is {now.binding}, not {first.binding}"
+    elif how == "later" and now.live_short > first.live_short + LEAST_BAND:
+        why = "live members need more than was foreseen"
+    else:
+        why = f"it does {done:.0f} a minute, {foreseen:.0f} were foreseen"
+    return f"{how} than foreseen at first: {why}"
 
 
 def width_of(outcomes: Sequence[tuple[Forecast, float]]) -> float:

@@ -116,7 +116,14 @@ def test_what_is_foreseen_of_a_job_is_kept_once_a_minute_and_compared_with_its_e
     for _ in range(2):
         count(settings)
     assert road.sql("select count(*) from forecast where took_s is null") == [1]
-    assert forecast(job_control.foreseen(road.ledger, job, settings)).left == 12
+    foreseen = forecast(job_control.foreseen(road.ledger, job, settings))
+    assert (foreseen.left, foreseen.departed) == (12, None)
+    road.sql("""
+        update forecast set foreseen = foreseen || '{"lower_s": 0.001, "expected_s": 0.002, "upper_s": 0.003}'
+    """)
+    assert "; later than foreseen at first: it does " in said(
+        forecast(job_control.foreseen(road.ledger, job, settings))
+    )
 
     for _ in range(20):
         turn(road)

@@ -73,7 +73,9 @@ def test_the_charts_show_incidents_and_new_versions_where_they_were(
             marks.begun(tx, version, {"MEMBERSYNC_SHARE": version})
     page = logged_in(client, "tok-vera").get("/history")
     assert page.status_code == 200
-    drawn = re.findall(r'<figure class="card plotted"[^>]*aria-labelledby="took-(\w+)">(.*?)</figure>', page.text, re.DOTALL)
+    drawn = re.findall(
+        r'<figure class="card plotted"[^>]*aria-labelledby="took-(\w+)">(.*?)</figure>', page.text, re.DOTALL
+    )
     assert [stage for stage, _ in drawn] == ["oic", "crowdtwist", "siebel"]
     oic, crowdtwist, _ = (svg for _, svg in drawn)
     assert ("nothing yet" in oic, "nothing yet" in crowdtwist) == (True, False)

@@ -14,6 +14,7 @@ from shared.lifecycle.forecasts import (
     Forecast,
     Trend,
     Work,
+    departure,
     foresee,
     hour_of_week,
     lane_forecast,
@@ -189,3 +190,38 @@ def test_a_lane_is_judged_by_the_change_of_its_depth(
     if trend is Trend.GROWS:
         assert found.per_s == pytest.approx(12.0, rel=0.05)
     assert found.why == (why if trend in (Trend.STALLED, Trend.GROWS) else None)
+
+
+FIRST = Forecast(1000, None, 540.0, 600.0, 660.0, "CrowdTwist's budget")
+
+
+@pytest.mark.parametrize(
+    ("now", "ago_s", "said"),
+    [
+        (Forecast(500, None, 280.0, 300.0, 340.0, "CrowdTwist's budget"), 300, None),
+        (Forecast(900, None, 500.0, 550.0, 600.0, "the workers"), 300, "later"),
+        (
+            Forecast(900, None, 500.0, 550.0, 600.0, "CrowdTwist's budget"),
+            300,
+            "it does 20 a minute, 100 were foreseen",
+        ),
+        (Forecast(100, None, 20.0, 30.0, 40.0, "CrowdTwist's budget"), 300, "sooner"),
+        (Forecast(900, none="CrowdTwist is down"), 300, None),
+        (Forecast(900, none="CrowdTwist is down"), 700, "later than foreseen at first: CrowdTwist is down"),
+        (
+            Forecast(900, None, 500.0, 550.0, 600.0, "CrowdTwist's budget", live_short=0.5),
+            300,
+            "live members need more",
+        ),
+        (Forecast(900, None, 500.0, 550.0, None, "CrowdTwist's budget"), 0, None),
+    ],
+)
+def test_a_job_that_leaves_its_first_band_says_so_and_why(now: Forecast, ago_s: float, said: str | None) -> None:
+    found = departure(FIRST, ago_s, now)
+    assert found is None if said is None else said in (found or "")
+    if now.binding == "the workers":
+        assert found == "later than foreseen at first: what bounds it is the workers, not CrowdTwist's budget"
+
+
+def test_without_a_first_figure_nothing_can_be_left() -> None:
+    assert departure(Forecast(10, none="too few calls"), 60, FIRST) is None

@@ -97,6 +97,7 @@ def _fill(pipeline: Pipeline, road: Road) -> None:
     _accept_hostile(road)
     road.travel(ALWAYS_DOWN)
     _make_its_error_hostile(road)
+    _add_an_incident(road)
 
 
 def _accept_hostile(road: Road) -> None:
@@ -108,6 +109,23 @@ def _accept_hostile(road: Road) -> None:
 def _make_its_error_hostile(road: Road) -> None:
     with road.ledger.begin() as tx:
         tx.exec_driver_sql("update instance set error = %s where member_number = %s", (HOSTILE, HOSTILE_NUMBER))
+
+
+def _add_an_incident(road: Road) -> None:
+    """Add one that is over and settled, with a note on its cause."""
+    road.sql("""
+        with made as (
+            insert into incident (kind, state, stage, cause, fingerprint, opened_at, from_at, counted_upto, resolved_at,
+                                  closed_at, settled_at, frozen)
+            select 'connection', 'closed', 'oic', 'OIC: answered 503', 'oic-1', at, at, now(), now(), now(), now(),
+                   '{"live_p95_s": null, "live_p95_week_before_s": null, "time_line": []}'
+            from (select now() - interval '1 hour' as at) as t returning id, from_at)
+        insert into incident_span (incident_id, stage, from_at, to_at) select id, 'oic', from_at, now() from made
+    """)
+    road.sql("""
+        insert into cause_note (fingerprint, stage, code, message, words, who)
+        values ('oic-1', 'oic', '', 'OIC: answered 503', '<img src=x onerror="window.pwned=4">', 'oscar')
+    """)
 
 
 def serves(url: str) -> bool:

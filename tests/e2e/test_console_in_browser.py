@@ -23,10 +23,13 @@ PAGES = {
     "instance-dead": "/instances/{dead}",
     "member": "/members/R-1",
     "member-compared": "/members/R-1/comparison",
+    "member-changes": "/members/R-1/changes",
     "dead-letters": "/dead-letters",
     "data-errors": "/dead-letters?state=rejected",
     "cases": "/cases",
     "case": "/cases/R-2",
+    "incidents": "/incidents",
+    "incident": "/incidents/{incident}",
     "plan": "/dead-letters/plan?kind=requeue&state=dead&stage=crowdtwist",
     "jobs": "/jobs",
     "connections": "/connections",
@@ -40,8 +43,9 @@ OPERATORS_ONLY = {"plan"}
 
 def addresses(stack: Stack, role: str) -> dict[str, str]:
     dead = stack.road.sql("select max(id) from instance where member_number = 'D-0007'")[0]
+    (incident,) = stack.road.sql("select min(id) from incident")
     hidden = OPERATORS_ONLY if role == "viewer" else set()
-    return {name: address.format(dead=dead) for name, address in PAGES.items() if name not in hidden}
+    return {name: address.format(dead=dead, incident=incident) for name, address in PAGES.items() if name not in hidden}
 
 
 @pytest.mark.parametrize(

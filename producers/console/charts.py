@@ -41,6 +41,7 @@ _HEIGHT = 220
 _ROUND = tuple(timedelta(minutes=one) for one in (10, 15, 30, 60, 180, 360, 720, 1440, 2880, 10_080, 20_160))
 _EPOCH = datetime(1970, 1, 5, tzinfo=UTC)  # a Monday
 _TICKS_S = (0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 36_000.0, 360_000.0)
+_TOOK_TICKS_S = (0.0001, 0.001, *_TICKS_S)
 _PLACES = {"x", "y", "cx", "cy", "width", "height"}
 _STRIP = 9
 """How high the strip of outages is."""
@@ -167,7 +168,7 @@ def latency_chart(
         options = _options(steps, kind, width, labels)
         chart = Line(**options, logarithmic=True, dots_size=2, allow_interruptions=True, value_formatter=seconds)
         if shown:
-            _log_axis(chart, shown)
+            _log_axis(chart, shown, _TOOK_TICKS_S)
         for title, field in WAITS if found else ():
             columns = [found.get(column) for column in range(steps.count)]
             chart.add(title, [round(getattr(one, field), 3) if one else None for one in columns])
@@ -179,11 +180,11 @@ def latency_chart(
     return Svg("".join(draw(*size) for size in _SIZES))
 
 
-def _log_axis(chart: Line, shown: Sequence[float]) -> None:
+def _log_axis(chart: Line, shown: Sequence[float], ticks_s: Sequence[float] = _TICKS_S) -> None:
     """Let the logarithmic axis begin and end at a round duration."""
-    below = max((one for one in _TICKS_S if one <= min(shown)), default=_TICKS_S[0])
-    above = min((one for one in _TICKS_S if one >= max(shown)), default=_TICKS_S[-1])
-    chart.y_labels = [one for one in _TICKS_S if below <= one <= above] or [below, above]
+    below = max((one for one in ticks_s if one <= min(shown)), default=ticks_s[0])
+    above = min((one for one in ticks_s if one >= max(shown) and one > below), default=ticks_s[-1])
+    chart.y_labels = [one for one in ticks_s if below <= one <= above] or [below, above]
     chart.range = (chart.y_labels[0], chart.y_labels[-1])
 
 
@@ -192,7 +193,7 @@ def _with_reasons(
 ) -> "Element":
     """Draw incidents on a strip above the lines, each leading to its page, and marks across them."""
     plot, view, node = chart.nodes["plot"], chart.view, chart.svg.node
-    top, bottom = view.y(view.box.ymax), view.y(view.box.ymin)
+    top, bottom = 0.0, float(view.height)
     last = max(1, steps.count - 1)
 
     def across(at: datetime) -> float:

@@ -186,7 +186,7 @@ _ACTIONS = text(f"""
     select at, 'operator' as kind, who, null as stage,
            what || coalesce(': ' || reason, '') || ' (' || answer || ')' as what
     from operator_action
-    where {_WITHIN} and what <> 'unmask' and what !~ 'incident' order by at, id limit :limit
+    where {_WITHIN} and what <> 'unmask' and what !~ 'incident|filter' order by at, id limit :limit
 """)
 _MARKS = text(f"""
     select at, kind, null as who, null as stage, what from mark where {_WITHIN} order by at, id limit :limit

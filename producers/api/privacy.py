@@ -13,7 +13,7 @@ from producers.http.operating import body_of, described_body, operates
 from producers.http.request import ProblemError, described, ledger_of, settings_of
 from producers.operations import privacy
 from producers.operations.job_control import Operator
-from producers.operations.privacy import FORGET, Forgotten, NotNowError, Person
+from producers.operations.privacy import FORGET, SEARCHED_WITHIN_S, Forgotten, NotNowError, Person
 
 router = APIRouter(tags=["privacy"])
 
@@ -39,6 +39,7 @@ _PERSON: dict[str, Any] = {
         "member": [{"member_number": "296-70012345", "row_id": "1-2AB3", "email_key": "***", "echoed": None}],
     },
     "elsewhere": [{"table": "activity", "key": {"instance_id": 4690, "id": 18_212}, "columns": ["what"]}],
+    "searched": 1.0,
 }
 _FORGOTTEN: dict[str, Any] = {
     "member_number": "296-70012345",
@@ -60,9 +61,12 @@ _FORGOTTEN: dict[str, Any] = {
 def show_person(request: Request, who: Reader, member_number: MemberNumber) -> Response:
     """Show everything that any table has of one member; masked, unless the role may see people.
 
-    It takes some seconds for each million instances of the ledger.
+    Where its rows are is known at once; the words of others' instances are searched for it for 5 s, the newest first,
+    and `searched` says which part of them that was.  `membersync person` searches all.
     """
-    found = privacy.person(ledger_of(request), member_number, unmasked_for=unmasked_reader(who))
+    found = privacy.person(
+        ledger_of(request), member_number, unmasked_for=unmasked_reader(who), within_s=SEARCHED_WITHIN_S
+    )
     if found is None:
         raise _nothing()
     return json_answer(found)

@@ -12,7 +12,7 @@ from producers.http.auth import Right
 from producers.http.request import ProblemError, ledger_of, settings_of
 from producers.operations import privacy
 from producers.operations.job_control import AskError, Operator
-from producers.operations.privacy import FORGET, NotNowError
+from producers.operations.privacy import FORGET, SEARCHED_WITHIN_S, NotNowError
 
 router = APIRouter(include_in_schema=False)
 
@@ -27,7 +27,7 @@ def show_person(request: Request, _: Visitor, number: Number) -> Response:
     Raises:
         ProblemError: 404 nothing is kept.
     """
-    found = privacy.person(ledger_of(request), number)
+    found = privacy.person(ledger_of(request), number, within_s=SEARCHED_WITHIN_S)
     if found is None:
         raise ProblemError(404, "no_such_member", "Nothing is kept of such a member.")
     return page(request, "members/person.html", person=found, address=address_of(number))

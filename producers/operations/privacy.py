@@ -26,6 +26,8 @@ from shared.traces import Traces
 
 __all__ = ["FORGET", "Forgotten", "NotNowError", "Person", "forget", "person"]
 
+SEARCHED_WITHIN_S = 5.0
+"""Whoever looks in a browser or over HTTP is not kept for longer; a terminal shows how far it is, and searches all."""
 _TRY_AGAIN_S = 0.25
 Progress = Callable[[int, int], None]
 """Is told how many pieces of the ledger were searched, and of how many."""
@@ -48,7 +50,8 @@ class Elsewhere:
 class Person:
     """Everything that is kept of one member.
 
-    Shape: *rows* counts by table, of *kept*, whose rows are the member's own; *elsewhere* rows of others name it.
+    Shape: *rows* counts by table, of *kept*, whose rows are the member's own; *elsewhere* rows of others name it, as
+    far as the words of the largest tables were *searched*: that part of them, the newest; 1: all.
     """
 
     member_number: str
@@ -57,6 +60,7 @@ class Person:
     rows: Mapping[str, int]
     kept: Mapping[str, Sequence[Row]]
     elsewhere: Sequence[Elsewhere]
+    searched: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +79,22 @@ class Forgotten:
 
 
 def person(
-    ledger: Ledger, member_number: str, *, unmasked_for: Operator | None = None, progress: Progress | None = None
+    ledger: Ledger,
+    member_number: str,
+    *,
+    unmasked_for: Operator | None = None,
+    progress: Progress | None = None,
+    within_s: float | None = None,
 ) -> Person | None:
-    """Return everything that is kept of a member; None: nothing is."""
+    """Return everything that is kept of a member; None: nothing is.
+
+    Units: *within_s* seconds after which no more is searched for words of others that name it; None: all is.
+    """
     if has_control(member_number):
         return None
     with transaction(ledger) as tx:
         traces = privacy.kept(tx, member_number).traces
-    found = _searched(ledger, traces, progress)
+    found, searched = _searched(ledger, traces, progress, within_s)
     with transaction(ledger) as tx:
         kept = privacy.kept(tx, member_number)
         named = list(privacy.naming(tx, member_number, kept.traces, found))
@@ -92,7 +104,7 @@ def person(
             asked = {"member": member_number, "person": True}
             count = len(kept.rows.get("instance", ()))
             record(tx, Action(unmasked_for.name, unmasked_for.role, "unmask", "shown", None, asked, count))
-    return _person(member_number, kept, named, unmasked=unmasked_for is not None)
+    return replace(_person(member_number, kept, named, unmasked=unmasked_for is not None), searched=searched)
 
 
 def forget(  # noqa: PLR0913  # whom, who, why, and how patiently
@@ -119,7 +131,7 @@ def forget(  # noqa: PLR0913  # whom, who, why, and how patiently
         return None
     with transaction(ledger) as tx:
         traces = privacy.kept(tx, member_number).traces
-    found = _searched(ledger, traces, progress)
+    found, _ = _searched(ledger, traces, progress)
     settle_s = max(settings.crowdtwist.settle_s, settings.siebel.settle_s)
     who = operator.name, operator.role
 
@@ -137,18 +149,23 @@ def forget(  # noqa: PLR0913  # whom, who, why, and how patiently
     return Forgotten(member_number, erased.at, erased.deleted, erased.cleared, erased.unsent)
 
 
-def _searched(ledger: Ledger, traces: Traces, progress: Progress | None) -> Search:
-    """Search the large tables piece by piece."""
+def _searched(
+    ledger: Ledger, traces: Traces, progress: Progress | None, within_s: float | None = None
+) -> tuple[Search, float]:
+    """Search the large tables piece by piece, the newest first; return what part of them it was."""
+    give_up_at = None if within_s is None else time.monotonic() + within_s
     with transaction(ledger) as tx:
         found = privacy.begin_search(tx)
-        pieces = privacy.pieces(tx)
+        pieces = privacy.pieces(tx)[::-1]
     ids: set[int] = set()
     for done, piece in enumerate(pieces, 1):
+        if give_up_at is not None and time.monotonic() >= give_up_at:
+            return replace(found, instance_ids=ids), (done - 1) / len(pieces)
         with transaction(ledger) as tx:
             ids |= set(privacy.search(tx, traces, piece))
         if progress is not None:
             progress(done, len(pieces))
-    return replace(found, instance_ids=ids)
+    return replace(found, instance_ids=ids), 1.0
 
 
 def _person(member_number: str, kept: Kept, named: Sequence[Naming], *, unmasked: bool) -> Person:

@@ -169,6 +169,10 @@ def test_everything_that_is_kept_of_a_person_is_shown_masked_unless_somebody_is_
     assert masked is not None
     assert masked.rows.keys() == {name for name, table in TABLES.items() if table.own}
     assert {one.table for one in masked.elsewhere} == OTHERS_NAME
+    assert masked.searched == 1
+    hasty = privacy.person(ledger, NUMBER, within_s=0)
+    assert hasty is not None
+    assert (hasty.rows, hasty.searched) == (masked.rows, 0)
     names = ("Zoraida", "Quuxley", "zq.person", "Quuxville", "1901")
     assert [one for one in names if one in str(masked.kept["payload"]) + str(masked.kept["member"])] == []
     assert Road(ledger).sql("select count(*) from operator_action where what = 'unmask'") == [1]

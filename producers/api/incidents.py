@@ -158,9 +158,20 @@ class SplitBody(PauseBody):
     summary="Incidents, newest first",
     responses={**answered("A page of incidents", IncidentPage, {"items": [_INCIDENT], "next": None}), **LISTED},
 )
-def list_incidents(request: Request, _: Reader, page: Paged) -> Response:
+def list_incidents(
+    request: Request,
+    _: Reader,
+    page: Paged,
+    since: Annotated[str, Query(description=f"went on then or later; {INSTANT_SAID}", json_schema_extra=INSTANT)] = "",
+    until: Annotated[str, Query(description=f"began before then; {INSTANT_SAID}", json_schema_extra=INSTANT)] = "",
+) -> Response:
     """List what went wrong for a while: a connection that was down, however often, or a cause that many met."""
-    return json_answer(incident_control.incidents(ledger_of(request), limit=page.limit, before=page.before))
+    try:
+        within = incident_control.within(since, until, datetime.now(UTC))
+    except ValueError as error:
+        raise invalid_parameter(error) from None
+    found = incident_control.incidents(ledger_of(request), limit=page.limit, before=page.before, within=within)
+    return json_answer(found)
 
 
 @router.get(

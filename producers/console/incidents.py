@@ -8,9 +8,10 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response, StreamingResponse
 
 from producers.console.live import stream_parts
+from producers.console.picking import Picker
 from producers.console.rendering import page, redirect
 from producers.console.selection import cursor_of
-from producers.console.session import Form, Posted, Visitor, operates
+from producers.console.session import Form, Posted, Visitor, operates, typed_into
 from producers.http.request import ProblemError, ledger_of
 from producers.operations import incident_control
 from producers.operations.incident_control import ACKNOWLEDGE, MERGE, NOTE, SPLIT, IncidentAnswer, Note
@@ -28,9 +29,15 @@ _ONE = {"figures": "incidents/figures.html", "line": "incidents/line.html"}
 
 
 @router.get(PATH)
-def show_incidents(request: Request, _: Visitor) -> Response:
+def show_incidents(request: Request, who: Visitor) -> Response:
     """Show what went wrong for a while, newest first."""
-    return page(request, "incidents/page.html", **_listed(request, cursor_of(request.query_params)))
+    picker = Picker.of(request, who, PATH)
+    try:
+        content = _listed(request, cursor_of(request.query_params))
+    except AskError as mistake:
+        nothing: dict[str, Any] = {"incidents": [], "next": None, "before": None, "typed": {}}
+        return page(request, "incidents/page.html", status=400, picker=picker, mistake=mistake, **nothing)
+    return page(request, "incidents/page.html", picker=picker, mistake=None, **content)
 
 
 @router.get(f"/live{PATH}")
@@ -145,5 +152,10 @@ def _unknown() -> ProblemError:
 
 
 def _listed(request: Request, before: int | None) -> dict[str, Any]:
-    found = incident_control.incidents(ledger_of(request), limit=ROWS, before=before)
-    return {"incidents": found.items, "next": found.next, "before": before}
+    typed = typed_into(request.query_params, ("since", "until"))
+    try:
+        within = incident_control.within(typed.get("since", ""), typed.get("until", ""), datetime.now(UTC))
+    except ValueError as error:
+        raise AskError.of(error) from None
+    found = incident_control.incidents(ledger_of(request), limit=ROWS, before=before, within=within)
+    return {"incidents": found.items, "next": found.next, "before": before, "typed": typed}

@@ -10,11 +10,12 @@ from datetime import datetime
 from typing import NamedTuple
 
 from producers.operations.job_control import AskError, Operator
+from producers.operations.reads import instant_of
 from shared.ledger import incident_reads, incident_story
 from shared.ledger.audit import Action, record
 from shared.ledger.engine import Ledger, Transaction, repeated, transaction
 from shared.ledger.filters import has_control
-from shared.ledger.incident_reads import IncidentDetail, IncidentPage
+from shared.ledger.incident_reads import IncidentDetail, IncidentPage, Window
 from shared.masking import mask_text
 
 ACKNOWLEDGE, NOTE, MERGE, SPLIT = "acknowledge incident", "note on incident", "merge incident", "split incident"
@@ -51,10 +52,19 @@ class _Act(NamedTuple):
     do: Callable[[Transaction], tuple[str, int]]
 
 
-def incidents(ledger: Ledger, *, limit: int, before: int | None = None) -> IncidentPage:
-    """List incidents, newest first."""
+def incidents(ledger: Ledger, *, limit: int, before: int | None = None, within: Window | None = None) -> IncidentPage:
+    """List incidents, newest first, of those that went on *within* a time."""
     with transaction(ledger) as tx:
-        return incident_reads.incidents(tx, limit=limit, before=before)
+        return incident_reads.incidents(tx, limit=limit, before=before, within=within)
+
+
+def within(since: str, until: str, now: datetime) -> Window:
+    """Return the time that is said in words; empty: without a beginning, or an end.
+
+    Raises:
+        ValueError: with the name of the field and one sentence.
+    """
+    return Window(instant_of("since", since, now), instant_of("until", until, now))
 
 
 def incident(ledger: Ledger, incident_id: int) -> IncidentDetail | None:

@@ -10,7 +10,7 @@ from shared.masking import mask_text
 
 SHARE, UNSHARE = "share filter", "remove shared filter"
 """What the audit calls them."""
-PAGES = ("/instances", "/dead-letters", "/refusals", "/audit", "/history")
+PAGES = ("/instances", "/dead-letters", "/refusals", "/audit", "/history", "/incidents")
 """The pages whose filters can be saved."""
 NAME_MAX, QUERY_MAX = 60, 4_000
 

@@ -137,9 +137,13 @@ class IncidentDetail(Incident):
     time_line: list[TimeLine] = field(default_factory=list)
 
 
-def incidents(tx: Connection, *, limit: int, before: int | None = None) -> IncidentPage:
-    """List incidents, newest first; those that were merged into others are left out."""
-    rows = tx.execute(_LIST, {"limit": limit + 1, "before": before}).all()
+def incidents(tx: Connection, *, limit: int, before: int | None = None, within: Window | None = None) -> IncidentPage:
+    """List incidents, newest first; those that were merged into others are left out.
+
+    *within*: those that went on in this time, which is open where it has no end.
+    """
+    bounds = {"since": within and within.from_at, "until": within and within.to_at}
+    rows = tx.execute(_LIST, {"limit": limit + 1, "before": before, **bounds}).all()
     items = [_incident(tx, row) for row in rows[:limit]]
     return IncidentPage(items, items[-1].id if len(rows) > limit else None)
 
@@ -265,6 +269,8 @@ _READ = """
 """
 _LIST = text(f"""
     {_READ} where i.id < coalesce(cast(:before as bigint), 9223372036854775807) and i.state <> 'merged'
+      and i.from_at < coalesce(cast(:until as timestamptz), 'infinity')
+      and (i.state = 'open' or s.to_at >= coalesce(cast(:since as timestamptz), '-infinity'))
     order by i.id desc limit :limit
 """)
 _LIVE = text(f"{_READ} where i.state in ('open', 'resolved') order by i.id")

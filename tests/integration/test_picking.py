@@ -25,7 +25,7 @@ def addresses(page: httpx.Response) -> list[str]:
 def test_a_time_is_chosen_and_the_rest_of_the_filter_stays(client: httpx.Client, road: Road, path: str) -> None:
     road.dead("M-1")
     logged_in(client, "tok-vera")
-    word = {"/audit": "who"}.get(path, "member")
+    word = {"/audit": "who", "/incidents": "x"}.get(path, "member")
     page = client.get(f"{path}?{word}=M-1&until=2026-11-23")
     preset = next(one for one in addresses(page) if "since=24h" in one)
     assert (f"{word}=M-1" in preset, "until" in preset) == (True, False)
@@ -49,6 +49,33 @@ def test_the_charts_show_from_and_to(client: httpx.Client) -> None:
         assert client.get(f"/history?{wrong}").status_code == 400, wrong
     for fine in ("since=90d", "since=20d&until=19d", "since=1s", "range=7d&since=1h", "until=1900-01-01"):
         assert client.get(f"/history?{fine}").status_code == 200, fine
+
+
+def test_incidents_are_those_that_went_on_then(client: httpx.Client, road: Road) -> None:
+    for hours in (9, 5, 1):
+        road.sql(f"""
+            with made as (
+                insert into incident (kind, state, stage, cause, fingerprint, opened_at, from_at, counted_upto,
+                                      resolved_at, closed_at)
+                select 'connection', 'closed', 'oic', '{hours} hours ago', 'oic-1', at, at, at, at, at
+                from (select now() - interval '{hours} hours' as at) as t returning id, from_at)
+            insert into incident_span (incident_id, stage, from_at, to_at)
+            select id, 'oic', from_at, from_at + interval '30 minutes' from made
+        """)
+    vera = {"Authorization": "Bearer tok-vera"}
+
+    def listed(**asked: str) -> list[str]:
+        items = client.get("/v1/incidents", params=asked, headers=vera).json()["items"]
+        return [one["cause"].partition(" ")[0] for one in items]
+
+    assert (listed(), listed(since="6h"), listed(until="2h")) == (["1", "5", "9"], ["1", "5"], ["5", "9"])
+    assert listed(since="5h", until="4h") == ["5"], "it went on then, though it began before"
+    assert client.get("/v1/incidents", params={"since": "x"}, headers=vera).status_code == 400
+    logged_in(client, "tok-vera")
+    page = client.get("/incidents?since=6h")
+    assert ("5 hours ago" in said(page), "9 hours ago" in said(page)) == (True, False)
+    assert 'data-live="/live/incidents?since=6h"' in page.text
+    assert client.get("/incidents?until=x").status_code == 400
 
 
 def save(client: httpx.Client, name: str, query: str = "state=dead", page: str = "/instances", **more: str) -> None:

@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from producers.doctor import work
+from producers.doctor.check import Level, Subject
 from producers.http.request import ProblemError
 from producers.http.signatures import check
 from producers.mail.mailer import Mailer
@@ -115,6 +117,8 @@ def test_what_it_does_not_take_comes_again_as_the_same_and_is_given_up_at_last(r
         assert outbox(road) == (3, "HTTP 500", False, True)
         assert len(hook.taken) == 3
         assert len({(headers["webhook-id"], body) for headers, body in hook.taken}) == 1
+    (found,) = work.look_at_webhook(Subject(of))
+    assert (found.level, "1 given up within a day, after 3 tries" in found.found) == (Level.WARN, True)
     assert cli("webhook", "--json").json["count"] == 1
     with transaction(road.ledger) as tx:
         assert mail.unsent(tx).count == 0, "it is no mail"

@@ -249,7 +249,7 @@ def show_latencies(
         found = latencies.latencies(tx, since=start, until=end, step=step)
         then = latencies.incidents_then(tx, since=start, until=end)
         marks = latencies.marks_then(tx, since=start, until=end)
-    return json_answer(Latencies(int(step.total_seconds()), found, then, marks))
+    return json_answer(Latencies(int(step.total_seconds()), found.steps, then, marks))
 
 
 def _said(what: str, status: str) -> dict[int | str, dict[str, Any]]:

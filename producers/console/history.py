@@ -149,20 +149,19 @@ def show_history(request: Request, who: Visitor) -> Response:
         waited = tallies.waits(tx, since=steps.since, until=steps.until, step=steps.step)
         away = [one for one in tallies.outages(tx, since=steps.since) if one.from_at < steps.until]
         took = latencies.latencies(tx, since=steps.since, until=steps.until, step=steps.step)
-        in_all = latencies.whole(tx, since=steps.since, until=steps.until, step=steps.step)
         then = latencies.incidents_then(tx, since=steps.since, until=steps.until)
         marks = latencies.marks_then(tx, since=steps.since, until=steps.until)
     stages = [
         StageChart(
             stage,
             latency_chart(
-                [one for one in took if one.stage == stage],
+                [one for one in took.steps if one.stage == stage],
                 [one for one in then if one.stage == stage],
                 marks,
                 steps,
                 SYSTEMS[stage],
             ),
-            in_all.get(stage),
+            took.whole.get(stage),
         )
         for stage in Stage
     ]

@@ -155,7 +155,7 @@ class Mailer:
         self._pruning = Trouble("sent mail is not pruned")
         self._prune_at = 0.0
         ways = ((Channel.MAIL, settings.mail.host), (Channel.WEBHOOK, settings.webhook.url))
-        self._channels = [channel for channel, is_set in ways if is_set]
+        self._channels = [channel for channel, is_set in ways if is_set] or [Channel.MAIL]
 
     def run(self, stop: threading.Event) -> None:
         """Write and send until *stop*; a ledger or a mail server that is away is waited for."""

@@ -270,7 +270,8 @@ _READ = """
 _LIST = text(f"""
     {_READ} where i.id < coalesce(cast(:before as bigint), 9223372036854775807) and i.state <> 'merged'
       and i.from_at < coalesce(cast(:until as timestamptz), 'infinity')
-      and (i.state = 'open' or s.to_at >= coalesce(cast(:since as timestamptz), '-infinity'))
+      and (i.state = 'open'
+           or coalesce(s.to_at, i.resolved_at, i.from_at) >= coalesce(cast(:since as timestamptz), '-infinity'))
     order by i.id desc limit :limit
 """)
 _LIVE = text(f"{_READ} where i.state in ('open', 'resolved') order by i.id")

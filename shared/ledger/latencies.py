@@ -52,24 +52,28 @@ class MarkThen:
     what: str
 
 
-def latencies(tx: Connection, *, since: datetime, until: datetime, step: timedelta) -> list[Latency]:
-    """List what attempts took in [*since*, *until*), by stage and *step*, oldest first; steps of none are left out."""
+@dataclass(frozen=True, slots=True)
+class Took:
+    """What attempts took: by stage and step, oldest first, steps of none left out; and *whole* by stage, in all."""
+
+    steps: list[Latency]
+    whole: dict[str, Percentiles]
+
+
+def latencies(tx: Connection, *, since: datetime, until: datetime, step: timedelta) -> Took:
+    """Return what attempts took in [*since*, *until*)."""
     parameters = {"since": since, "until": until, "step": step, "per": "hour" if step >= _HOUR else "minute"}
     counted: dict[tuple[datetime, str], dict[int, int]] = defaultdict(dict)
+    in_all: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
     for row in tx.execute(_LATENCIES, parameters):
         counted[row.at, row.stage][row.bucket] = row.total
+        in_all[row.stage][row.bucket] += row.total
     found = [(at, stage, percentiles_of(by_bucket, BOUNDS_S)) for (at, stage), by_bucket in counted.items()]
-    return [Latency(at, stage, *_figures(one)) for at, stage, one in found if one is not None]
-
-
-def whole(tx: Connection, *, since: datetime, until: datetime, step: timedelta) -> dict[str, Percentiles]:
-    """Return what attempts took in all of [*since*, *until*), by stage; *step* says how fine that is counted."""
-    parameters = {"since": since, "until": until, "step": until - since, "per": "hour" if step >= _HOUR else "minute"}
-    counted: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
-    for row in tx.execute(_LATENCIES, parameters):
-        counted[row.stage][row.bucket] += row.total
-    found = {stage: percentiles_of(by_bucket, BOUNDS_S) for stage, by_bucket in counted.items()}
-    return {stage: one for stage, one in found.items() if one is not None}
+    whole = {stage: percentiles_of(by_bucket, BOUNDS_S) for stage, by_bucket in in_all.items()}
+    return Took(
+        [Latency(at, stage, *_figures(one)) for at, stage, one in found if one is not None],
+        {stage: one for stage, one in whole.items() if one is not None},
+    )
 
 
 def incidents_then(tx: Connection, *, since: datetime, until: datetime) -> list[IncidentThen]:

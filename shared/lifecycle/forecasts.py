@@ -29,6 +29,7 @@ LEAST_BAND = 0.1
 """No band is narrower than this part of what is expected, either way."""
 SHARE_STEP = 0.1
 """What is told of the bulk lane having so much more, or less, of a budget."""
+_DEPARTED_S = 60.0
 _FINE_MINUTES = 180
 _COARSE_MINUTES = 60
 _HORIZON_MINUTES = 60 * 24 * 14
@@ -155,13 +156,16 @@ def foresee(work: Work, under: Conditions, *, width: float = 1.0) -> Forecast:
 
 
 def departure(first: Forecast, ago_s: float, now: Forecast) -> str | None:
-    """Say that a job ends outside the band that was *first* foreseen, *ago_s* seconds ago, and why; None: inside it."""
+    """Say that a job ends outside the band that was *first* foreseen, *ago_s* seconds ago, and why; None: inside it.
+
+    By less than a minute nobody's decision was wrong.
+    """
     if first.lower_s is None or ago_s <= 0:
         return None
     upper_s = None if first.upper_s is None else first.upper_s - ago_s
-    if upper_s is not None and (now.lower_s or 0.0) > upper_s:
+    if upper_s is not None and (now.lower_s or 0.0) > upper_s + _DEPARTED_S:
         how = "later"
-    elif now.none is None and now.upper_s is not None and now.upper_s < first.lower_s - ago_s:
+    elif now.none is None and now.upper_s is not None and now.upper_s < first.lower_s - ago_s - _DEPARTED_S:
         how = "sooner"
     else:
         return None

@@ -119,7 +119,7 @@ def test_what_is_foreseen_of_a_job_is_kept_once_a_minute_and_compared_with_its_e
     foreseen = forecast(job_control.foreseen(road.ledger, job, settings))
     assert (foreseen.left, foreseen.departed) == (12, None)
     road.sql("""
-        update forecast set foreseen = foreseen || '{"lower_s": 0.001, "expected_s": 0.002, "upper_s": 0.003}'
+        update forecast set foreseen = foreseen || '{"lower_s": -90, "expected_s": 1, "upper_s": -80}'
     """)
     assert "; later than foreseen at first: it does " in said(
         forecast(job_control.foreseen(road.ledger, job, settings))

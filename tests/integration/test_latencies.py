@@ -47,8 +47,8 @@ def test_each_stage_has_its_percentiles_by_minute_and_by_hour(client: httpx.Clie
     assert hourly["step_s"] == 3600
     assert sum(one["count"] for one in hourly["items"] if one["stage"] == "crowdtwist") == 101
     with transaction(road.ledger) as tx:
-        whole = latencies.whole(tx, since=NOW - timedelta(hours=2), until=NOW, step=timedelta(minutes=1))
-    assert {stage: one.count for stage, one in whole.items()} == {"crowdtwist": 101, "siebel": 2}
+        took = latencies.latencies(tx, since=NOW - timedelta(hours=2), until=NOW, step=timedelta(minutes=1))
+    assert {stage: one.count for stage, one in took.whole.items()} == {"crowdtwist": 101, "siebel": 2}
     counted(road, again=True)
     assert sum(road.sql("select count from latency where per = 'minute'")) == 103, "counted once"
     for wrong in ("x", "2026-13-01"):

@@ -207,7 +207,7 @@ FIRST = Forecast(1000, None, 540.0, 600.0, 660.0, "CrowdTwist's budget")
         ),
         (Forecast(100, None, 20.0, 30.0, 40.0, "CrowdTwist's budget"), 300, "sooner"),
         (Forecast(900, none="CrowdTwist is down"), 300, None),
-        (Forecast(900, none="CrowdTwist is down"), 700, "later than foreseen at first: CrowdTwist is down"),
+        (Forecast(900, none="CrowdTwist is down"), 730, "later than foreseen at first: CrowdTwist is down"),
         (
             Forecast(900, None, 500.0, 550.0, 600.0, "CrowdTwist's budget", live_short=0.5),
             300,

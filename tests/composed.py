@@ -175,8 +175,8 @@ class Composed:
     def down(self) -> None:
         """Remove every container, however it is."""
         self._published.close()
-        for one in self.started:
-            self._store.podman("rm", "--force", "--time", "0", one.name)
+        if self.started:
+            self._store.podman("rm", "--force", "--time", "0", *(one.name for one in self.started))
 
     def wait(self, one: Service, condition: str = "service_healthy") -> None:
         """Wait until *one* is as others expect it.

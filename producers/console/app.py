@@ -37,7 +37,7 @@ from producers.console import (
 )
 from producers.console.live import Streams
 from producers.console.overview import Overviews
-from producers.console.rendering import STATIC, local, page, redirect
+from producers.console.rendering import STATIC, environment, local, page, redirect
 from producers.console.session import (
     SESSION_S,
     Cookies,
@@ -119,6 +119,7 @@ def log_out(request: Request, _: Posted) -> Response:
 
 def install(app: FastAPI) -> None:
     """Put the console into *app*, beside the api's routes."""
+    environment()
     app.state.sessions = Sessions(app.state.authenticator, app.state.settings.require_ledger())
     app.state.overviews = Overviews(app.state.settings)
     app.state.streams = Streams()

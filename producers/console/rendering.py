@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from itsdangerous import BadData, URLSafeSerializer
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2 import DictLoader, Environment, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from producers.console.session import Cookies, expected_key, new_seed
@@ -152,7 +152,7 @@ def page(request: Request, template: str, *, status: int = 200, **content: objec
     has_seed = cookies.seed in request.cookies
     if not has_seed:
         request.state.seed = new_seed()
-    html = _environment().get_template(template).render(**_surroundings(request), **content)
+    html = environment().get_template(template).render(**_surroundings(request), **content)
     response = HTMLResponse(_under_prefix(html, request), status, _HEADERS)
     if not has_seed:
         cookies.put(response, cookies.seed, request.state.seed)
@@ -164,9 +164,9 @@ def page(request: Request, template: str, *, status: int = 200, **content: objec
 def fragments(request: Request, templates: Mapping[str, str], **content: object) -> dict[str, str]:
     """Render parts of a page: by the id of their element."""
     around = _surroundings(request)
-    environment = _environment()
+    pages = environment()
     return {
-        name: _under_prefix(environment.get_template(one).render(**around, **content), request)
+        name: _under_prefix(pages.get_template(one).render(**around, **content), request)
         for name, one in templates.items()
     }
 
@@ -177,7 +177,7 @@ def heading(request: Request) -> dict[str, str]:
     if around["verdict"] is None:
         return {}
     counted = {f"count-{name}": f"{count or ''}" for name, count in around["page_counts"].items()}
-    return {"verdict": _under_prefix(_environment().get_template("verdict.html").render(**around), request)} | counted
+    return {"verdict": _under_prefix(environment().get_template("verdict.html").render(**around), request)} | counted
 
 
 def _under_prefix(html: str, request: Request) -> str:
@@ -255,19 +255,26 @@ def _flash(request: Request) -> tuple[str, bool] | None:
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_HERE / "templates"),
+def environment() -> Environment:
+    """Return what pages are made with.
+
+    All templates are read the first time, when the api starts: those of a newer version that is installed under a
+    running api would want values of it that this one does not have.
+    """
+    folder = _HERE / "templates"
+    texts = {str(file.relative_to(folder)): file.read_text(encoding="utf-8") for file in folder.rglob("*.html")}
+    made = Environment(
+        loader=DictLoader(texts),
         autoescape=select_autoescape(default=True),
         undefined=StrictUndefined,
         finalize=visible,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= FILTERS
-    environment.globals |= {"static": static, "query": query}
-    environment.globals |= {"for_failure_now": guard_control.for_failure_now, "by_guard": guard_control.by_guard}
-    return environment
+    made.filters |= FILTERS
+    made.globals |= {"static": static, "query": query}
+    made.globals |= {"for_failure_now": guard_control.for_failure_now, "by_guard": guard_control.by_guard}
+    return made
 
 
 @cache

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from urllib.parse import urlencode
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import DictLoader, Environment, StrictUndefined, select_autoescape
 
 from producers.operations import advice, hold_advice
 from producers.operations.advice import Step
@@ -61,16 +62,18 @@ class Content:
 def rendered(content: Content, *, written: str) -> ComposedMail:
     """Render *content*; *written* says when that was."""
     plain, html = (
-        _templates().get_template(name).render(content=content, written=written, systems=SYSTEMS)
+        templates().get_template(name).render(content=content, written=written, systems=SYSTEMS)
         for name in ("mail.txt", "mail.html")
     )
     return ComposedMail(content.kind, f"membersync: {content.subject}", plain, html)
 
 
 @cache
-def _templates() -> Environment:
+def templates() -> Environment:
+    """Return what mail is made with; its templates are read the first time, as those of the console are."""
+    folder = Path(__file__).parent / "templates"
     environment = Environment(
-        loader=PackageLoader("producers.mail"),
+        loader=DictLoader({file.name: file.read_text(encoding="utf-8") for file in folder.iterdir()}),
         autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -149,6 +149,7 @@ class Mailer:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._ledger = engine(settings.require_ledger())
+        composing.templates()
         self._writing = Trouble("no mail is written")
         self._sending = Trouble("mail waits to be sent")
         self._keeping = Trouble("the outbox cannot be kept")

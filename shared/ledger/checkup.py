@@ -22,12 +22,29 @@ from shared.ledger.schema import MIGRATIONS, schema
 UTF8 = "UTF8"
 
 
+class MigrationBlockedError(Exception):
+    """Somebody holds a lock that a migration needs, and everybody else would have to wait behind it."""
+
+
 def migrate(url: str) -> None:
-    """Bring the schema at *url* up to date; does nothing when it is."""
+    """Bring the schema at *url* up to date; does nothing when it is.
+
+    Raises:
+        MigrationBlockedError: a lock cannot be had; the migrations before it are done.
+    """
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["url"] = url
-    command.upgrade(config, "head")
+    for left in reversed(range(_LOCK_TRIES)):
+        try:
+            command.upgrade(config, "head")
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) != _LOCKED:
+                raise
+            if not left:
+                raise MigrationBlockedError("a long transaction holds a lock that a migration needs") from error
+        else:
+            return
 
 
 def missing(of: Ledger) -> list[str]:
@@ -83,6 +100,7 @@ def write(of: Ledger) -> None:
 
 
 _LOCKED = "55P03"
+_LOCK_TRIES = 10
 _ENCODING = text("select current_setting('server_encoding')")
 _WRITE_PATIENCE = text("set local statement_timeout = '3s'")
 _LOCK = text("lock table readiness in access exclusive mode nowait")

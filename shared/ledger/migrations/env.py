@@ -15,10 +15,12 @@ from shared.settings import settings
 _LOCK = 7_264_013_110  # any number, only ours
 
 url = context.config.attributes.get("url") or settings().require_ledger()
-# Without the session's time limits: a migration takes as long as it takes, but for locks that others wait behind.
-arguments = connect_arguments(url, "membersync migrate", session="-c timezone=UTC")
+# Without the session's time limits: a migration takes as long as it takes.  But while it waits for a lock, everybody
+# else waits behind it: it lets them by, and comes again (`checkup.migrate`).
+arguments = connect_arguments(url, "membersync migrate", session="-c timezone=UTC -c lock_timeout=5s")
 engine = create_engine("postgresql+psycopg://", connect_args=arguments)
 with engine.begin() as lock, engine.connect() as connection:
+    lock.execute(text("set local lock_timeout = 0"))
     lock.execute(text("set local idle_in_transaction_session_timeout = 0"))
     lock.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     context.configure(connection=connection, transaction_per_migration=True)

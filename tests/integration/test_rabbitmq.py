@@ -85,12 +85,13 @@ def test_rabbitmq_is_known_by_its_certificate_and_knows_us_by_ours(tmp_path: Pat
     silent = f"{NOBODY}:{TLS_PORT}"
     for options, said, level in (
         (f"ssl_ca_certs={AUTHORITY}&{ours}", f"answers; not at {silent}", Level.WARN),
-        (f"ssl_ca_certs={AUTHORITY}", "certificate required", Level.FAIL),
+        (f"ssl_ca_certs={AUTHORITY}", "certificate required|EOF occurred|reset by peer", Level.FAIL),
         (f"ssl_ca_certs={CLIENTS_AUTHORITY}&{ours}", "certificate verify failed", Level.FAIL),
         (f"ssl_ca_certs={tmp_path}/none.pem&{ours}", "none.pem cannot be read", Level.FAIL),
     ):
         url = f"amqps://guest:guest@localhost:{TLS_PORT},{silent},127.0.0.1:{TLS_PORT}//?{options}"
         found = broker.look_at_broker(Subject(Settings(_env_file=None, broker_url=url)))[0]
-        assert said in found.found
+        # After a handshake of TLS 1.3 the server says what it lacks and closes: luck decides which of both is heard.
+        assert any(words in found.found for words in said.split("|")), found.found
         assert found.level is level
     assert ask_workers(url.replace(f"{tmp_path}/none.pem", str(AUTHORITY)), "ping", within_s=0.1) == {}

@@ -112,13 +112,13 @@ class RabbitMQ:
         flush(self.url)
 
     def cut(self) -> None:
-        self._command("close_all_connections", "chaos")
+        self._command("close_all_connections", "--global", "chaos")
 
     def tell(self, condition: str, *, begins: bool) -> None:
         if condition == "full":
             self._command("set_vm_memory_high_watermark", "0" if begins else "0.4")
         else:
-            self._command("set_disk_free_limit", "1000TB" if begins else "50MB")
+            self._command("set_disk_free_limit", "1000000GB" if begins else "50MB")
 
     def _command(self, *words: str) -> None:
         """Command it, once it has started: it takes a while for that."""

@@ -204,7 +204,8 @@ class _Counting:
         self._pipeline.settings["MEMBERSYNC_WORKER__PATIENCE_S"] = "30"  # no straggler on a busy machine
         for stage, tap in self._workers.items():
             self._pipeline.settings["MEMBERSYNC_LEDGER_URL"] = tap.url
-            command = (*WORKER, "--concurrency=1", "-Q", stage.queue(Lane.BULK), "-n", f"{stage}@counts")
+            by_the_clock = "--without-heartbeat"  # an announcement every two seconds, however many events there are
+            command = (*WORKER, by_the_clock, "--concurrency=1", "-Q", stage.queue(Lane.BULK), "-n", f"{stage}@counts")
             log = self._pipeline.logs / f"{len(self._pipeline.running)}.log"
             started = self._stack.enter_context(self._pipeline.process(*command))
             eventually(lambda log=log: b" ready." in log.read_bytes(), f"a worker for {stage}")  # type: ignore[misc]

@@ -6,7 +6,7 @@ goes through a pooler, too.
 """
 
 from alembic import context
-from sqlalchemy import create_engine, text
+from sqlalchemy import NullPool, create_engine, text
 
 from shared.ledger.engine import connect_arguments
 from shared.ledger.schema import SERVES_FROM_FIRST
@@ -18,7 +18,7 @@ url = context.config.attributes.get("url") or settings().require_ledger()
 # Without the session's time limits: a migration takes as long as it takes.  But while it waits for a lock, everybody
 # else waits behind it: it lets them by, and comes again (`checkup.migrate`).
 arguments = connect_arguments(url, "membersync migrate", session="-c timezone=UTC -c lock_timeout=5s")
-engine = create_engine("postgresql+psycopg://", connect_args=arguments)
+engine = create_engine("postgresql+psycopg://", connect_args=arguments, poolclass=NullPool)
 with engine.begin() as lock, engine.connect() as connection:
     lock.execute(text("set local lock_timeout = 0"))
     lock.execute(text("set local idle_in_transaction_session_timeout = 0"))
@@ -32,4 +32,3 @@ with engine.begin() as lock, engine.connect() as connection:
     if max(applied, default="") >= SERVES_FROM_FIRST:
         connection.execute(text("update compatibility set serves_from = :oldest"), {"oldest": serves_from})
         connection.commit()
-engine.dispose()

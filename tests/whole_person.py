@@ -30,7 +30,7 @@ PERSON: dict[str, Any] = {
     "x_phone": "+49 30 901820",
 }
 USER: dict[str, Any] = {"id": 987_654_321, "third_party_id": NUMBER, "first_name": "Zoraida", "last_name": "Quuxley"}
-CANARIES = (NUMBER, "1-ZQ77", "Zoraida", "Quuxley", "zq.person", "Quuxville", "1901", "901820", "987654321")
+CANARIES = (NUMBER, "1-ZQ77", "Zoraida", "Quuxley", "zq.person", "Quuxville", "1901-02", "901820", "987654321")
 SAID = f"member {NUMBER}, {OPEN}Zoraida Quuxley{CLOSE} of zq.person@example.org"
 _NOW = "2026-11-23T08:51:00Z"
 _HASH = "\\x00ff"

@@ -34,18 +34,18 @@ def dispatcher() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     this_process.begin("dispatcher", of)
-    if not wait_for_schema(engine(of.require_ledger()), stop):
-        return
-    runs = [Bookkeeper(of).run, Desk(of).run, Runner(of).run, Repairer(of).run]
-    if of.tells:
-        runs.append(Mailer(of).run)
-    if of.webhook.url:
-        runs.append(Poster(of).run)
     with ExitStack() as beside:
         if of.dispatcher.metrics_port:
             from producers.metrics import metrics_served  # noqa: PLC0415  # a web server, which few ask for
 
             beside.enter_context(metrics_served(of))
+        if not wait_for_schema(engine(of.require_ledger()), stop):
+            return
+        runs = [Bookkeeper(of).run, Desk(of).run, Runner(of).run, Repairer(of).run]
+        if of.tells:
+            runs.append(Mailer(of).run)
+        if of.webhook.url:
+            runs.append(Poster(of).run)
         beside.enter_context(_beside(stop, *runs))
         Dispatcher(of).run(stop)
 

@@ -56,7 +56,7 @@ def client(road: Road, ledger_url: str) -> Iterator[httpx.Client]:
     nowhere = {
         stage.value: of.connection(stage).model_copy(update={"base_url": NOBODY, "timeout_s": 1}) for stage in Stage
     }
-    api = of.api.model_validate({"tokens": TOKENS})
+    api = of.api.model_validate({"tokens": TOKENS, "wrong_tokens_per_minute": 1_000})
     with served(create_app(of.model_copy(update={**nowhere, "api": api}))) as opened:
         yield opened
 

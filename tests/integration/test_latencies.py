@@ -13,7 +13,6 @@ from shared.settings import Settings
 from tests.console import logged_in, said
 from tests.road import Road
 
-NOW = datetime.now(UTC)
 VERA = {"Authorization": "Bearer tok-vera"}
 
 
@@ -46,8 +45,9 @@ def test_each_stage_has_its_percentiles_by_minute_and_by_hour(client: httpx.Clie
     hourly = client.get("/v1/latencies", params={"since": "1d"}, headers=VERA).json()
     assert hourly["step_s"] == 3600
     assert sum(one["count"] for one in hourly["items"] if one["stage"] == "crowdtwist") == 101
+    now = datetime.now(UTC)
     with transaction(road.ledger) as tx:
-        took = latencies.latencies(tx, since=NOW - timedelta(hours=2), until=NOW, step=timedelta(minutes=1))
+        took = latencies.latencies(tx, since=now - timedelta(hours=2), until=now, step=timedelta(minutes=1))
     assert {stage: one.count for stage, one in took.whole.items()} == {"crowdtwist": 101, "siebel": 2}
     counted(road, again=True)
     assert sum(road.sql("select count from latency where per = 'minute'")) == 103, "counted once"

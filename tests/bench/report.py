@@ -81,6 +81,10 @@ _TABLE = {
         "budget_used_ratio": Goal(at_least=0.98),
         "budget_overruns": Goal(at_most=0),
     },
+    "a ledger of 1,000,000 instances migrated, s; the longest that an event waited to be accepted meanwhile, ms": {
+        "migrate_s": Goal(at_most=600),
+        "migrate_longest_wait_ms": Goal(at_most=1000),
+    },
     "reconcile 100,000 members, 8,000 of them differ: wrong; calls over its share; its process, MB": {
         "reconcile_wrong": Goal(at_most=0),
         "reconcile_share_overruns": Goal(at_most=0),

@@ -201,26 +201,20 @@ def _changes(
         raise invalid_parameter(mistake) from None
     if found is None:
         raise ProblemError(404, "no_such_member", "No event of this member has arrived.")
-    content: dict[str, Any] = {
-        "found": found,
-        "address": f"{address_of(number)}/changes",
-        "member_address": address_of(number),
-        "unmasked": unmasked_for is not None,
-    }
-    return page(request, "members/changes.html", **content)
+    return page(request, "members/changes.html", found=found, **_placed(number, "changes", unmasked_for))
+
+
+def _placed(number: str, part: str, unmasked_for: Operator | None) -> dict[str, Any]:
+    """Return where a page about *part* of a member stands, and whether it shows people."""
+    address = address_of(number)
+    return {"address": f"{address}/{part}", "member_address": address, "unmasked": unmasked_for is not None}
 
 
 def _comparison(request: Request, number: str, unmasked_for: Operator | None = None) -> Response:
     found = compare(ledger_of(request), number, settings_of(request), unmasked_for=unmasked_for)
     if found is None:
         raise ProblemError(404, "no_such_member", "No such member in Siebel, in CrowdTwist or in the ledger.")
-    content: dict[str, Any] = {
-        "compared": found,
-        "address": f"{address_of(number)}/comparison",
-        "member_address": address_of(number),
-        "unmasked": unmasked_for is not None,
-    }
-    return page(request, "members/comparison.html", **content)
+    return page(request, "members/comparison.html", compared=found, **_placed(number, "comparison", unmasked_for))
 
 
 def _page(request: Request, content: dict[str, Any]) -> Response:

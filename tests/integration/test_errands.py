@@ -7,7 +7,6 @@ from contextlib import suppress
 
 import pytest
 from alembic import command
-from alembic.config import Config
 from sqlalchemy import Engine, text
 
 from deploy.local.servers import scratch_postgres
@@ -17,11 +16,11 @@ from shared.ledger import agenda
 from shared.ledger.checkup import migrate
 from shared.ledger.engine import engine, transaction
 from shared.ledger.front import Front
-from shared.ledger.schema import MIGRATIONS
 from shared.ledger.transitions import attempts, claims, errands
 from shared.lifecycle.retry import RetryPolicy
 from shared.lifecycle.verdicts import Ending, Rules, after_loss, conclude, held
 from shared.pipeline import Lane, Stage
+from tests.migrations import configured
 from tests.road import TERMS, Road
 
 MEMBERS = [f"M-{index}" for index in range(12)]
@@ -197,11 +196,8 @@ def test_errands_move_to_their_table_and_back(of_its_own: str) -> None:
         "select member_number, errand_id is null from member order by 1",
     )
     before = [road.sql(look) for look in looks]
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["url"] = url
     engine(url).dispose()
-    command.downgrade(config, "0015")
+    command.downgrade(configured(url), "0015")
     stood = "select id, state, parked_state, stage, errand, errand_at is null from instance where state <> 'pending'"
     assert road.sql(f"{stood} order by id") == [
         (first.instance_id, "running", "dead", "siebel", "report", True),

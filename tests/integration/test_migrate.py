@@ -2,21 +2,18 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.operations import Operations
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import text
 
 from deploy.local.servers import scratch_postgres
 from shared.ledger import checkup
 from shared.ledger.checkup import migrate
-from shared.ledger.engine import connect_arguments, engine, transaction
+from shared.ledger.engine import engine, transaction
 from shared.ledger.migrations import online
-from shared.ledger.schema import MIGRATIONS, SERVES_FROM_FIRST, WANTED, schema
+from shared.ledger.schema import SERVES_FROM_FIRST, WANTED, schema
+from tests.migrations import configured, migrating
 from tests.rig import eventually
 from tests.road import Road
 from tests.terminal import Terminal
@@ -37,10 +34,7 @@ def typed(bare: Terminal, monkeypatch: pytest.MonkeyPatch, own_url: str) -> Term
 
 
 def back_to(url: str, revision: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["url"] = url
-    command.downgrade(config, revision)
+    command.downgrade(configured(url), revision)
 
 
 def test_what_is_missing_is_said_planned_and_done(typed: Terminal, own_url: str) -> None:
@@ -104,23 +98,11 @@ def waits(url: str) -> bool:
         return bool(tx.execute(text(found)).scalar_one())
 
 
-@contextmanager
-def migrating(of: Engine) -> Iterator[None]:
-    """Run what is inside as a migration runs."""
-    url = of.url.render_as_string(hide_password=False)
-    own = create_engine("postgresql+psycopg://", connect_args=connect_arguments(url, "membersync migrate", session=""))
-    with own.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"transaction_per_migration": True})
-        with context.begin_transaction(_per_migration=True), Operations.context(context):
-            yield
-    own.dispose()
-
-
 def test_what_is_done_online_is_done_beside_those_who_write(road: Road, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(online, "PIECE", 3)
     road.accept(*(f"M-{index}" for index in range(10)))
     try:
-        with migrating(road.ledger):
+        with migrating(road.ledger.url.render_as_string(hide_password=False)):
             online.create_index("online_test", "instance", ["member_number"], where="id > 1")
             online.update_in_pieces("instance", "resubmits = 7", "resubmits = 0")
             online.update_in_pieces("member", "told_error = 'x'", "told_error is null", key="member_number")
@@ -129,7 +111,7 @@ def test_what_is_done_online_is_done_beside_those_who_write(road: Road, monkeypa
         assert road.sql("select count(*) from member where told_error = 'x'") == [10]
         assert road.sql("select indisvalid from pg_index where indexrelid = 'online_test'::regclass") == [True]
         assert road.sql("select convalidated from pg_constraint where conname = 'online_check'") == [True]
-        with migrating(road.ledger):
+        with migrating(road.ledger.url.render_as_string(hide_password=False)):
             online.create_index(
                 "online_test", "instance", ["member_number"], where="id > 1"
             )  # once more, as after a break

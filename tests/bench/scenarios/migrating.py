@@ -10,20 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.operations import Operations
-from sqlalchemy import create_engine
 
 from shared.ledger.checkup import migrate
-from shared.ledger.engine import connect_arguments
 from shared.ledger.migrations import online
-from shared.ledger.schema import MIGRATIONS
 from tests.bench.drain import drained, running, say
 from tests.bench.events import member_event
 from tests.bench.many import multiply
 from tests.bench.rig import Rig
 from tests.bench.scenarios import Options, Start
+from tests.migrations import configured, migrating
 
 TITLE = "a million instances migrated, while events are accepted"
 KEYS: Sequence[str] = ("migrate_s", "migrate_longest_wait_ms")
@@ -45,9 +40,7 @@ def run(start: Start, options: Options) -> dict[str, float]:
         with running(on):
             drained(on, _ORIGINALS, "originals")
         instances = multiply(on.ledger, options.scaled(_INSTANCES, 10_000))
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
-        config.attributes["url"] = on.ledger_url
+        config = configured(on.ledger_url)
         command.downgrade(config, _BEFORE)
         command.upgrade(config, "0045")  # without its columns nobody of this version could accept
         with _accepting(on) as waited:
@@ -57,7 +50,7 @@ def run(start: Start, options: Options) -> dict[str, float]:
             say(f"{instances:,} instances, from 0045 on: {took_s:.1f} s; longest wait {max(waited):.0f} ms")
             for name, step in _STEPS:
                 step_began, seen = time.perf_counter(), len(waited)
-                with _migrating(on.ledger_url):
+                with migrating(on.ledger_url):
                     step()
                 step_s = time.perf_counter() - step_began
                 say(f"{name}: {step_s:.1f} s; longest wait {max(waited[seen:], default=0):.0f} ms")
@@ -85,14 +78,3 @@ def _accepting(on: Rig) -> Iterator[list[float]]:
     finally:
         over.set()
         thread.join()
-
-
-@contextmanager
-def _migrating(url: str) -> Iterator[None]:
-    """Run what is inside as a migration runs."""
-    own = create_engine("postgresql+psycopg://", connect_args=connect_arguments(url, "membersync migrate", session=""))
-    with own.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"transaction_per_migration": True})
-        with context.begin_transaction(_per_migration=True), Operations.context(context):
-            yield
-    own.dispose()

@@ -188,6 +188,12 @@ class Producers:
             if part:
                 some.put(part)
 
+    def accepted_by_now(self) -> Accepted:
+        """Return what was answered until now; what is answered later does not change it."""
+        with self._lock:
+            events = {number: list(some) for number, some in self.accepted.events.items()}
+            return Accepted(events, dict(self.accepted.instances), self.accepted.answers, list(self.accepted.wrong))
+
     @property
     def is_done(self) -> bool:
         """Whether all was answered."""

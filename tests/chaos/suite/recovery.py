@@ -3,7 +3,8 @@
 One stand and one house, settings as they are by default, but that Siebel is told of what fails after a minute, not
 five: nothing has drained before that is over.  Each trial sends for a while, breaks one thing, mends it, sends on for
 as long again as before, and then lets everything drain.  Figures come from the journals of the simulators and, for what
-waits and what was tried in vain, from the ledger; at the end the checker of `outside` judges it all.
+waits and what was tried in vain, from the ledger.  The checker of `outside` judges each trial for losses once it has
+drained, and all of them for every promise at the end.
 
 The first five rows are those of hardbyte/postgresql-job-queue-benchmarking (results/2026-05-09-full-sweep): the rate
 after the trouble, of the rate before it.  There a producer keeps a queue of jobs of 1 ms full; here events come at a
@@ -33,7 +34,7 @@ from tests.chaos.suite.faults import OF_SYSTEMS, Fault, simulated
 from tests.chaos.suite.feed import Author, Producers, dice_of
 from tests.chaos.suite.house import ROOT, ForkedHouse, forked_bare
 from tests.chaos.suite.machine import WITH_UP
-from tests.chaos.suite.outside import Outside
+from tests.chaos.suite.outside import Outside, check
 from tests.chaos.suite.run import Run, say
 from tests.chaos.suite.stand import COMMON, SHORT, SYSTEMS, Stand, stand
 
@@ -66,7 +67,8 @@ class Figures:
     """What came of a trial.
 
     Units: events that waited at most; seconds after it was mended until the first write was taken, and until no more
-    waited than before; attempts that failed; writes per second, before and in as long a time after.
+    waited than before; attempts that failed; writes per second, before and in as long a time after; events accepted
+    until then, in this trial and those before it, and how many of them the outside shows nothing of.
     """
 
     name: str
@@ -78,6 +80,8 @@ class Figures:
     dead: int
     before: float
     after: float
+    accepted: int
+    lost: int
 
     @property
     def ratio(self) -> float:
@@ -164,7 +168,8 @@ class Course:
         while time.time() < mended + _DRAINED_WITHIN_S and (self._waits() or not self.producers.is_done):
             time.sleep(_LOOK_EVERY_S)
         drained = self._drained(mended, usual)
-        applied = Outside.of(self.at.control).applied_at()
+        seen, accepted = Outside.of(self.at.control), self.producers.accepted_by_now()
+        applied = seen.applied_at()
         first = bisect_left(applied, mended)
         with self.at.psql() as tx:
             attempts, dead = (int(str(one)) for one in tx.execute(_TRIED, (broke,)).fetchone() or (0, 0))
@@ -178,6 +183,8 @@ class Course:
             dead,
             round((bisect_left(applied, broke) - bisect_left(applied, broke - window_s)) / window_s, 1),
             round((bisect_left(applied, mended + window_s) - first) / window_s, 1),
+            len(accepted.instances),
+            len(check(accepted, seen, self.at.frozen).lost),
         )
 
     def _drained(self, mended: float, usual: int) -> float | None:
@@ -219,14 +226,22 @@ def recovery(folder: Path, trials: Sequence[Trial], rate: float, window_s: float
 
 
 HEAD = """| what breaks | for, s | events that waited, at most | first success after, s | drained after, s | attempts \
-that failed | dead letters | rate after / before |
-|---|---|---|---|---|---|---|---|"""
+that failed | dead letters | accepted until then; of these lost | rate after / before |
+|---|---|---|---|---|---|---|---|---|"""
 
 
 def line(one: Figures) -> str:
     """Return a row of the table."""
     shown = ("never" if seconds is None else f"{seconds:.1f}" for seconds in (one.first_s, one.drained_s))
-    what = (one.name, f"{one.broken_s:.0f}", str(one.held), *shown, str(one.attempts), str(one.dead))
+    what = (
+        one.name,
+        f"{one.broken_s:.0f}",
+        str(one.held),
+        *shown,
+        str(one.attempts),
+        str(one.dead),
+        f"{one.accepted}; {one.lost}",
+    )
     return f"| {' | '.join(what)} | {one.ratio:.0%} |"
 
 

@@ -3,8 +3,11 @@
 Apart from `shared.broker`: who is on Redis needs no client of AMQP.  Source: kombu/transport/pyamqp.py of 5.7.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
+import amqp
+from amqp import spec
 from kombu.transport import pyamqp
 
 CONFIRMED_WITHIN_S = 5.0
@@ -25,9 +28,21 @@ class PatientChannel(pyamqp.Channel):
 
 
 class PatientConnection(pyamqp.Connection):
-    """A connection with such channels."""
+    """A connection with such channels, whose `on_blocked` is told why the broker takes no messages.
+
+    py-amqp says that it does not, and leaves out RabbitMQ's word for it: "low on memory", "low on disk" or both.
+    """
 
     Channel = PatientChannel
+    on_blocked: Callable[[str], object] | None
+    _METHODS: ClassVar[dict[Any, Any]] = {
+        **vars(amqp.Connection)["_METHODS"],
+        spec.Connection.Blocked: spec.method(spec.Connection.Blocked, "s"),
+    }
+
+    def _on_blocked(self, reason: str) -> None:
+        if self.on_blocked:
+            self.on_blocked(reason)
 
 
 class PatientTransport(pyamqp.Transport):

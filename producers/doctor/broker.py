@@ -7,14 +7,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import redis
-from kombu import Connection
+from kombu import Connection, Producer
 from kombu.exceptions import KombuError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from producers.doctor.check import Finding, Subject, UnlookedError, fail, ok, place, warn
-from shared.broker import ask_workers
+from shared.broker import ask_workers, transport_options
 from shared.broker_address import Broker, is_amqp, read_broker
 from shared.hosts import Host
 from shared.pipeline import QUEUES, STAGES, Lane
@@ -36,12 +36,23 @@ _TAKES_NONE = (
     "let MEMBERSYNC_BROKER_URL name the primary; or see to its memory (maxmemory), its disk, or the replicas that it "
     "waits for (min-replicas-to-write), whichever the word names"
 )
+_NO_MESSAGE_GOES_OUT = (
+    "no message goes out; what is due waits in the ledger, and goes out as soon as the broker takes it"
+)
+_UNBLOCK = (
+    "free or give it what it is low on (`rabbitmq-diagnostics alarms` names the node): memory "
+    "(vm_memory_high_watermark), or disk (disk_free_limit)"
+)
 _LONGEST = 200
 _FILES = {"ca_certs", "certfile", "keyfile"}
 
 
 class BrokerError(Exception):
     """The broker does not serve; the message says how, and no secret."""
+
+
+class BlockedError(Exception):
+    """An alarm of RabbitMQ blocks who publishes, on all its nodes; the message is its word for why."""
 
 
 def look_at_broker(subject: Subject) -> list[Finding]:
@@ -109,8 +120,9 @@ def open_rabbitmq(url: str) -> Iterator[tuple[Connection, Mapping[str, str]]]:
     opened: Connection | None = None
     with ExitStack() as exits:
         for one, host in zip(address.urls, address.hosts, strict=True):
-            connection = Connection(one, ssl=address.tls or False, connect_timeout=_WITHIN_S)
-            exits.callback(connection.release)
+            options = transport_options(one) | {"on_blocked": _raise_blocked}
+            connection = Connection(one, ssl=address.tls or False, connect_timeout=_WITHIN_S, transport_options=options)
+            exits.callback(connection.collect, _WITHIN_S)  # who is blocked is not told that it may go
             errors: tuple[type[BaseException], ...] = (KombuError, OSError, *connection.connection_errors)
             errors += connection.channel_errors
             try:
@@ -127,6 +139,10 @@ def open_rabbitmq(url: str) -> Iterator[tuple[Connection, Mapping[str, str]]]:
             raise BrokerError(_said(error)) from error
 
 
+def _raise_blocked(reason: str) -> None:
+    raise BlockedError(reason)
+
+
 def _said(error: BaseException) -> str:
     """Return what a driver says of an error, in one short line; it names address and cause, and no password."""
     return " ".join((str(error) or type(error).__name__).split())[:_LONGEST]
@@ -138,8 +154,7 @@ def _of_redis(subject: Subject, where: str) -> list[Finding]:
         counts = [client.llen(queue) for queue in QUEUES]
         refusal = _refusal(client)
     if refusal:
-        why = "no message goes out; what is due waits in the ledger, and goes out as soon as the broker takes it"
-        return [fail(BROKER, where, f"it takes no writes: {refusal}", why, _TAKES_NONE)]
+        return [fail(BROKER, where, f"it takes no writes: {refusal}", _NO_MESSAGE_GOES_OUT, _TAKES_NONE)]
     lengths = {queue: int(str(count)) for queue, count in zip(QUEUES, counts, strict=True)}
     return [judge_broker(server, where), _judge_queues(lengths, subject.of, where)]
 
@@ -179,9 +194,13 @@ def _of_rabbitmq(subject: Subject, where: str) -> list[Finding]:
             channel: Any = connection.channel()
             with suppress(*connection.channel_errors):  # nobody has declared it yet: it has no messages
                 lengths[queue] = int(channel.queue_declare(queue, passive=True).message_count)
+        alarm = _alarm(connection)
     found = f"RabbitMQ {version} answers"
     if _version(version) < RABBITMQ_LEAST:
         server = fail(BROKER, where, found, "quorum queues need 3.10", "upgrade it to 3.10 or newer")
+    elif alarm:
+        found = f"RabbitMQ {version} blocks who publishes: {alarm}"
+        server = fail(BROKER, where, found, _NO_MESSAGE_GOES_OUT, _UNBLOCK)
     elif silent:
         found += f"; not at {', '.join(f'{host} ({why})' for host, why in silent.items())}"
         why = "a queue takes messages while most of its nodes are there: the next one that goes may stop all"
@@ -189,6 +208,16 @@ def _of_rabbitmq(subject: Subject, where: str) -> list[Finding]:
     else:
         server = ok(BROKER, where, found)
     return [server, _judge_queues(lengths, subject.of, where)]
+
+
+def _alarm(connection: Connection) -> str | None:
+    """Publish to nobody, and return RabbitMQ's word for why it keeps who publishes waiting, if it does."""
+    with suppress(*connection.channel_errors):  # its user may publish elsewhere alone
+        try:
+            Producer(connection).publish("", routing_key=_TRIED)
+        except BlockedError as error:
+            return str(error)
+    return None
 
 
 def _judge_queues(lengths: Mapping[str, int], of: Settings, where: str) -> Finding:

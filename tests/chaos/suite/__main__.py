@@ -21,6 +21,7 @@ from tests.chaos.suite.run import Run, everything, say
 from tests.chaos.suite.stand import LONG, SHORT, stand
 
 _ARTIFACT = ROOT / ".artifacts" / "chaos.json"
+_STORIES = _ARTIFACT.with_name("chaos-stories.txt")
 _SHOWN = 40
 
 
@@ -59,6 +60,9 @@ def main() -> int:
     lines = verdict.lines()
     for line in lines[:_SHOWN]:
         say(line)
+    if verdict.stories:
+        _STORIES.write_text("\n".join(verdict.stories) + "\n", encoding="utf-8")
+        say(f"what the ledger has of those members: {_STORIES}")
     figures = verdict.document()
     say(json.dumps(figures | {"faults": sum(verdict.faults.values())}))
     drained = "never" if verdict.drained_s is None else f"{verdict.drained_s:.0f} s after the last"

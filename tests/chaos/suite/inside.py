@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import psycopg
+from psycopg.rows import dict_row
 
 from tests.chaos.suite.feed import Accepted
 
@@ -71,3 +72,22 @@ def check(tx: "psycopg.Connection[tuple[Any, ...]]", accepted: Accepted) -> list
     there = {int(row[0]) for row in tx.execute(b"select id from instance").fetchall()}
     missing = set(accepted.instances.values()) - there
     return found + [f"answered, and not in the ledger: {number}" for number in sorted(missing)[:20]]
+
+
+_STORY = (
+    "select * from member where member_number = %s",
+    "select * from data_case where member_number = %s order by id",
+    "select * from instance where member_number = %s order by id",
+    "select * from errand where member_number = %s order by id",
+    """select a.* from activity a join instance i on i.id = a.instance_id
+       where i.member_number = %s order by a.id""",
+)
+
+
+def story(tx: "psycopg.Connection[tuple[Any, ...]]", number: str) -> list[str]:
+    """Return what the ledger has of a member, a line for each row: for whoever wonders about a finding."""
+    found = [f"# {number}"]
+    with tx.cursor(row_factory=dict_row) as cursor:
+        for statement in _STORY:
+            found += [str(row) for row in cursor.execute(statement.encode(), (number,)).fetchall()]
+    return found

@@ -23,6 +23,7 @@ from tests.chaos.suite.stand import SYSTEMS, Pace, Stand
 _LOOK_AGAIN_S = 0.1
 _READY_WITHIN_S = 90.0
 _BATCH_EVERY_S = 0.4
+_STORIES = 5
 _AT_ONCE = 12
 """Faults that may be on at the same time."""
 
@@ -43,6 +44,8 @@ class Verdict:
     answers: list[str] = field(default_factory=list)
     longest_recovery_s: float = 0.0
     drained_s: float | None = None
+    stories: list[str] = field(default_factory=list)
+    """What the ledger has of the members of the first findings."""
 
     @property
     def holds(self) -> bool:
@@ -172,6 +175,8 @@ class Run:
         verdict.longest_recovery_s = outside.longest_recovery_s(self._troubles, seen.applied_at())
         with self.at.psql() as tx:
             verdict.ledger = inside.check(tx, accepted)
+            numbers = dict.fromkeys(line.split(" ", 2)[1].rstrip(":") for line in verdict.findings.lines())
+            verdict.stories = [line for number in list(numbers)[:_STORIES] for line in inside.story(tx, number)]
 
 
 def say(line: str) -> None:

@@ -9,8 +9,8 @@ from random import Random
 
 import psutil
 
-from tests.chaos.suite.faults import GATEWAY, KINDS, Fault, Planned, standing_still
-from tests.chaos.suite.feed import Author, Producers, Sent, dice_of
+from tests.chaos.suite.faults import GATEWAY, Fault, Planned, standing_still
+from tests.chaos.suite.feed import Author, Producers, Sent
 from tests.chaos.suite.run import Feed
 from tests.chaos.suite.stand import SHORT, Pace, Stand
 
@@ -86,6 +86,13 @@ def _older_in_trouble(author: Author, producers: Producers, *, older: str) -> No
     _each(author, producers, FEW)
 
 
+def _a_few_each_time(author: Author, producers: Producers) -> None:
+    """So many messages that those which idle workers are handed at once are the fewest."""
+    for start in range(6):
+        _each(author, producers, SOME[start::6])
+        time.sleep(0.25)
+
+
 def _overtaken(author: Author, producers: Producers) -> None:
     """Twice more, so that the third waits while the second is in hand."""
     for pause_s in (2.0, 1.2, 0.0):
@@ -106,12 +113,13 @@ def _deleted(author: Author, producers: Producers) -> None:
 
 
 def _back_and_forth(author: Author, producers: Producers) -> None:
-    """Away from a content and back to it, while the call that leads away is in flight."""
+    """Away from a content and back to it, while the call that leads away is in flight, however slow the machine."""
     producers.send([author.write(number, mark="Home") for number in SOME])
     time.sleep(2.5)
     producers.send([author.write(number, mark="Away") for number in SOME])
-    time.sleep(0.9)
-    producers.send([author.write(number, mark="Home") for number in SOME])
+    for start in range(3):
+        time.sleep(0.3)
+        producers.send([author.write(number, mark="Home") for number in SOME[start::3]])
 
 
 def _simulated(system: str, **details: object) -> Fault:
@@ -142,12 +150,12 @@ def _one_worker_frozen(at: Stand, _: Pace, __: Random) -> Iterator[None]:
 
 
 @contextmanager
-def _messages_lost(at: Stand, pace: Pace, dice: Random) -> Iterator[None]:
-    """Workers do not take what is on the broker, and then it is gone."""
-    with KINDS["worker.frozen"](at, pace, dice_of(1)):
+def _messages_lost(at: Stand, _: Pace, __: Random) -> Iterator[None]:
+    """No worker takes what is on the broker, and then it is gone."""
+    assert at.house is not None
+    with standing_still(at, at.house.pids("worker")):
         yield
-        with KINDS["broker.flushed"](at, pace, dice):
-            pass
+        at.broker.flush()
 
 
 def _at(kind: str, *at_s: float, for_s: float) -> tuple[Planned, ...]:
@@ -212,9 +220,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         (*_at("slow", 0.0, for_s=3), *_at("worker.killed", 0.4, 0.6, 1.4, 1.6, for_s=0.1)),
         {"slow": _slow_crowdtwist},
     ),
-    "messages lost": Scenario(
-        partial(_first_and_again, after_s=1), 3, _at("x", 0.0, 0.05, for_s=2), {"x": _messages_lost}
-    ),
+    "messages lost": Scenario(_a_few_each_time, 3, _at("x", 0.0, for_s=2), {"x": _messages_lost}),
     "slow calls": Scenario(
         partial(_first_and_again, after_s=1), 3, _at("slow", 0.0, for_s=3), {"slow": _slow_crowdtwist}
     ),

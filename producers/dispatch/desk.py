@@ -33,7 +33,9 @@ from shared.systems.permits import Calling, calling
 log = logger(__name__)
 
 LEASE_S = 300.0
-"""A look-up that failed is due again after so long.  Units: seconds."""
+"""A look-up whose process has died is due again after so long.  Units: seconds."""
+_AGAIN_S = 15.0
+"""One that CrowdTwist did not answer is due again after so long.  Units: seconds."""
 _EVERY_S = 1.0
 _PIECE = 200
 _AT_ONCE = 10
@@ -133,16 +135,20 @@ def look_up(ledger: Ledger, of: Settings, some: Sequence[ToLookUp]) -> list[str]
 
     Returns what went wrong, a sentence for each that could not be answered.
     """
-    troubles = []
+    troubles, unanswered = [], []
     for one, shown in zip(some, asyncio.run(_asked(ledger, of, some)), strict=True):
         if isinstance(shown, StageError):
             troubles.append(str(shown))
+            unanswered.append(one.case_id)
             continue
         looked, user = shown
         with transaction(ledger) as tx:
             may_go = cases.looked_up(tx, one.case_id, looked, user, fresh_s=of.cases.holder_fresh_s)
             if may_go and member_queue.send_case(tx, one.case_id):
                 wake(tx)
+    if unanswered:
+        with transaction(ledger) as tx:
+            cases.look_again(tx, unanswered, after_s=_AGAIN_S)
     return troubles
 
 

@@ -20,6 +20,8 @@ from shared.personal import unmarked
 
 _WAITS_MAX = 100_000
 """Cases that wait for another member, of which it is counted who waits for whom."""
+_RETRIES_MAX = 3
+"""So often a member is sent again because CrowdTwist shows nobody who has its address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,10 @@ def take_look_up(tx: Connection, case_id: int, *, lease_s: float) -> ToLookUp | 
 def looked_up(
     tx: Connection, case_id: int, looked: LookUp, holder: Mapping[str, Any] | None, *, fresh_s: float
 ) -> bool:
-    """Keep what CrowdTwist showed; return whether that shows the address to be free, and did not before.
+    """Keep what CrowdTwist showed; return whether that frees who was refused to be sent again.
+
+    It counts as seen when it was asked, not when the answer came: whoever moves in between has moved since.  Where it
+    shows nobody and refuses all the same, a member is sent again so a few times and no more.
 
     Shape: *holder* is a user with `id`, `third_party_id`, `is_active` and the synced fields.
     """
@@ -123,7 +128,12 @@ def looked_up(
     if row is None:
         return False
     judged(tx, [case_id])
-    return looked is not LookUp.FOUND and (row.was == LookUp.FOUND or row.retries == 0)
+    return looked is not LookUp.FOUND and (row.was == LookUp.FOUND or row.retries < _RETRIES_MAX)
+
+
+def look_again(tx: Connection, case_ids: Sequence[int], *, after_s: float) -> None:
+    """Have CrowdTwist asked again soon about these cases, of which it has answered nothing."""
+    tx.execute(_LOOK_AGAIN, {"ids": list(case_ids), "after_s": after_s})
 
 
 def acknowledge(tx: Connection, case_id: int, *, by: str, note: str | None) -> bool:
@@ -238,10 +248,13 @@ _TAKE_LOOK_UP = text(f"""
 _LOOKED_UP = text("""
     with was as (select id, looked, retries from data_case where id = :id and closed_at is null for update)
     update data_case c
-    set looked = :looked, holder = cast(:holder as jsonb)->0, looked_up_at = now(),
-        look_at = now() + make_interval(secs => :fresh_s)
+    set looked = :looked, holder = cast(:holder as jsonb)->0, look_at = now() + make_interval(secs => :fresh_s)
     from was where c.id = was.id
     returning was.looked as was, was.retries
+""")
+_LOOK_AGAIN = text("""
+    update data_case set look_at = least(look_at, now() + make_interval(secs => :after_s))
+    where id = any(cast(:ids as bigint[])) and closed_at is null and look_at is not null
 """)
 _ACKNOWLEDGE = text("""
     update data_case set acknowledged_at = now(), acknowledged_by = :by, note = :note

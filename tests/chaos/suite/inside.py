@@ -17,7 +17,8 @@ _UNCHECKED = """
 _DRAINED = f"""
     select (select count(*) from instance where state in ('pending', 'running', 'waiting', 'held'))
          + (select count(*) from errand) + (select count(*) {_UNCHECKED})
-         + (select count(*) from data_case where closed_at is null and held_by is not null)
+         + (select count(*) from data_case where closed_at is null
+            and (held_by is not null or looked is null and look_at is not null))
 """
 _NOTHING = {
     "a dead letter, though no system was up and refused it": """
@@ -53,7 +54,9 @@ _NOTHING = {
 
 
 def is_drained(connect: Callable[[], "psycopg.Connection[tuple[object, ...]]"]) -> bool:
-    """Return whether nothing is on its way any more: no check of a lost answer, nobody who wants another's address."""
+    """Return whether nothing is on its way any more: no check of a lost answer, nobody who wants another's address,
+    or an address of which CrowdTwist has not said yet who has it.
+    """
     try:
         with connect() as tx:
             return tx.execute(_DRAINED.encode()).fetchone() == (0,)

@@ -1,0 +1,78 @@
+"""CrowdTwist is asked who has an address: what comes of it where it says nothing, or says what is no more."""
+
+import pytest
+from sqlalchemy import Engine, text
+
+from producers.dispatch.desk import LEASE_S, Desk
+from shared.errors import StageError, UnavailableError
+from shared.ledger import cases
+from shared.ledger.engine import transaction
+from shared.lifecycle.cases import LookUp
+from shared.settings import Settings
+from tests.integration.test_cases import (
+    NOT_BY_ITSELF,
+    X,
+    Y,
+    Z,
+    addresses,
+    closed,
+    moves,
+    refused,
+    settings_of,
+    settle,
+)
+from tests.rig import Pipeline, eventually
+
+
+def refused_one(pipeline: Pipeline, ledger: Engine) -> Settings:
+    """Have B refused for the address of A, and nothing asked by itself; return the settings."""
+    pipeline.settings.update(NOT_BY_ITSELF)
+    settle(pipeline, ("A", X), ("B", Y))
+    moves(pipeline, ("B", X))
+    refused(pipeline, ledger, "B")
+    return settings_of(pipeline)
+
+
+def test_a_look_up_without_an_answer_is_made_again_soon(
+    pipeline: Pipeline, ledger: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pipeline.whole():
+        of = refused_one(pipeline, ledger)
+
+    async def nobody_answers(*_: object) -> list[StageError]:
+        return [UnavailableError("CrowdTwist", "it is away")]
+
+    monkeypatch.setattr("producers.dispatch.desk._asked", nobody_answers)
+    Desk(of.model_copy(update={"cases": of.cases.model_copy(update={"look_ups_per_minute": 3})})).turn()
+    soon = "look_at between now() and now() + interval '15 s'"
+    assert pipeline.sql(f"select looked is null and {soon} from data_case") == [True]
+
+
+def test_a_holder_that_moves_while_crowdtwist_is_asked_has_moved_since(pipeline: Pipeline, ledger: Engine) -> None:
+    with pipeline.whole():
+        of = refused_one(pipeline, ledger)
+        (case_id,) = pipeline.sql("select id from data_case")
+        with transaction(ledger) as tx:
+            assert cases.take_look_up(tx, case_id, lease_s=LEASE_S) is not None
+            # The ledger does not know who has the address, so what CrowdTwist shows is all there is to go by.
+            tx.execute(text("update data_case set held_by = null"))
+        moves(pipeline, ("A", Z), minute=2)
+        eventually(lambda: addresses(pipeline, "A") == [Z] and pipeline.settled(), "it has moved")
+        assert addresses(pipeline, "B") == [Y]
+        with transaction(ledger) as tx:
+            before = {"id": 1, "third_party_id": "A", "is_active": True, "email_address": X}
+            assert not cases.looked_up(tx, case_id, LookUp.FOUND, before, fresh_s=of.cases.holder_fresh_s)
+        eventually(lambda: addresses(pipeline, "B") == [X], "it is sent again")
+        eventually(lambda: closed(ledger) == {"B": "holder_moved"}, "and its case is over")
+
+
+@pytest.mark.parametrize(("retries", "goes"), [(0, True), (2, True), (3, False)])
+def test_who_is_refused_for_what_nobody_has_is_sent_again_a_few_times(
+    pipeline: Pipeline, ledger: Engine, retries: int, *, goes: bool
+) -> None:
+    with pipeline.whole():
+        of = refused_one(pipeline, ledger)
+    (case_id,) = pipeline.sql("select id from data_case")
+    with transaction(ledger) as tx:
+        tx.execute(text("update data_case set retries = :retries"), {"retries": retries})
+        assert cases.looked_up(tx, case_id, LookUp.NOBODY, None, fresh_s=of.cases.holder_fresh_s) is goes

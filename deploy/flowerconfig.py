@@ -6,8 +6,10 @@ is an option of its own; an option on its command line goes before.  Flower is a
 
 import os
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ParamSpec
 
 import flower.events
@@ -22,7 +24,7 @@ from tornado.ioloop import PeriodicCallback
 from tornado.template import DictLoader
 from tornado.web import Application, authenticated
 
-from deploy.flower import reworded, with_instance_ids
+from deploy.flower import bounded, reworded, wait, with_instance_ids
 from shared.liveness import this_process
 from shared.pipeline import QUEUES
 from shared.settings import settings as read_settings
@@ -139,6 +141,10 @@ def _waiting_for(before: str, hear: Callable[P, None], after: str) -> Callable[P
 
 flower.events.EventReceiver.capture = _waiting_for(_AWAY, EventReceiver.capture, _AWAY)
 flower.events.EventReceiver.on_consume_ready = _waiting_for("", EventReceiver.on_consume_ready, "")
+
+# However long the broker was away, Flower tries it again soon.  Of `time`, its module uses these.
+flower.events.time = SimpleNamespace(sleep=wait, monotonic=time.monotonic)
+flower.events.logger.addFilter(bounded)
 
 # Its main loop shows probes that it goes round.
 _start = Flower.start

@@ -13,8 +13,10 @@ Its pages, its API, its search and its file read the same, because this happens 
 """
 
 import ast
+import logging
 import re
 from collections.abc import Mapping
+from threading import Event
 from typing import Any
 
 from celery.events.state import Task
@@ -26,6 +28,8 @@ _COUNT = re.compile(r"\b(\d+) (\w+)")
 _FRAME = re.compile(r'Traceback |  File "')
 _CLASS = re.compile(r"[\w.]+")
 _INSTANCES = re.compile(r"\d+ instances?: ([\d, ]+)")
+LONGEST_WAIT_S = 15
+"""After an outage of the broker Flower hears it again within this time."""
 _OF_NO_USE = ("retries", "timestamp", "exchange", "clock", "client", "root", "parent")
 """Celery's own numbers, names of processes, and what another line of the page says already."""
 
@@ -46,6 +50,19 @@ def reworded(event: Mapping[str, Any]) -> dict[str, Any]:
             return {**event, "exception": named[0] if named else None, "traceback": frames or None}
         case _:
             return dict(event)
+
+
+def bounded(record: logging.LogRecord) -> bool:
+    """Let Flower's line about a broker that is away name the wait that it really waits.  A filter of its log."""
+    if record.msg.endswith("trying again in %s seconds.") and isinstance(record.args, tuple):
+        error, wait_s = record.args
+        record.args = error, LONGEST_WAIT_S if isinstance(wait_s, int) and wait_s > LONGEST_WAIT_S else wait_s
+    return True
+
+
+def wait(wait_s: float) -> None:
+    """Sleep as Flower does before it tries the broker again, but never for long: it doubles without a bound."""
+    Event().wait(min(wait_s, LONGEST_WAIT_S))
 
 
 def counts(result: object) -> object:

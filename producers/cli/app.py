@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from producers.cli.command import DONE, IMPOSSIBLE, expanded, loaded, trouble_of
+from shared.errors import without_kind
 
 if TYPE_CHECKING:
     from typer import _click  # typer's own click, which it gives no public name
@@ -135,6 +136,14 @@ class _Commands(TyperGroup):
         typed = typer.main.get_command(alone)
         _show_no_type(typed.get_params(ctx))
         return name, typed, rest
+
+    def invoke(self, ctx: "_click.Context") -> object:
+        """Run the command that is typed; say of an argument that is not good only what is wrong with it."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = without_kind(error.message)
+            raise
 
     def get_params(self, ctx: "_click.Context") -> "list[_click.Parameter]":
         """Return the options before a command."""

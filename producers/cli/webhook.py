@@ -40,6 +40,10 @@ def webhook(
         if as_json:
             print_json(found)
         else:
+            if of.webhook.url is None:
+                typer.echo("there is no webhook: MEMBERSYNC_WEBHOOK__URL is not set here")
+                if not (found.waiting or found.count):
+                    return DONE
             cause = f": {found.last_error}" if found.last_error else ""
             typer.echo(f"{found.waiting} wait, {found.count} were given up within a day{cause}")
         return DONE

@@ -37,12 +37,14 @@ def said(forecast: Forecast) -> str:
     if forecast.none is not None or forecast.expected_s is None or forecast.lower_s is None:
         return "; ".join([f"no forecast: {forecast.none}", *departed])
     to = "longer" if forecast.upper_s is None else roughly(forecast.upper_s)
-    parts = [f"done in about {roughly(forecast.expected_s)} ({roughly(forecast.lower_s)} to {to})"]
+    about, lower = roughly(forecast.expected_s), roughly(forecast.lower_s)
+    parts = [f"done in about {about}" if lower == about == to else f"done in about {about} ({lower} to {to})"]
     parts.append(f"{forecast.binding} sets the pace")
     step = f"{SHARE_STEP:.0%}".removesuffix("%")
     if forecast.more_share_s is not None and forecast.less_share_s is not None:
         more, less = roughly(forecast.more_share_s), roughly(forecast.less_share_s)
-        parts.append(f"with {step} % more of it for the bulk lane {more}, with {step} % less {less}")
+        if not more == less == about:
+            parts.append(f"with {step} % more of it for the bulk lane {more}, with {step} % less {less}")
     if forecast.live_short >= _SHORT_SHOWN:
         parts.append(f"in {forecast.live_short:.0%} of minutes live members need more than is kept for them, and wait")
     return "; ".join(parts + departed)

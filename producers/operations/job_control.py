@@ -78,7 +78,9 @@ class Selection:
         if bool(self.ids) == (self.where is not None):
             raise AskError("ids", "give instance ids or a filter, one of them")
         if self.where is not None and self.where.is_empty:
-            raise AskError("filter", "give instance ids, or at least one condition; state dead means every dead letter")
+            raise AskError(
+                "filter", "give instance ids, or at least one condition; state `dead` alone means every dead letter"
+            )
         if len(self.ids) > SELECTION_MAX:
             raise AskError("ids", f"are more than {SELECTION_MAX}")
 

@@ -86,3 +86,13 @@ def test_an_argument_that_is_no_text_is_refused_by_every_command(
         assert (ended.value.code, said.out) == (2, "")
         shown = command[-1].encode("ascii", "backslashreplace").decode()
         assert said.err.startswith(f"membersync: {shown}: holds bytes that are no text in the terminal's encoding\n")
+
+
+def test_a_word_that_is_none_of_several_is_refused_without_the_words_of_a_library(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        run(["connections", "pause", "nowhere"])
+    said = " ".join(capsys.readouterr().err.split())
+    assert "'nowhere' is not one of" in said
+    assert "Value error" not in said

@@ -1,8 +1,10 @@
 """What Flower is told of a task's end, and which instances it names."""
 
+import logging
+
 import pytest
 
-from deploy.flower import counts, instance_ids, reworded
+from deploy.flower import LONGEST_WAIT_S, bounded, counts, instance_ids, reworded, wait
 from shared.broker import describe_instances
 
 TRACEBACK = """\
@@ -83,3 +85,18 @@ def test_the_instances_of_a_batch_are_read_back_lowest_first_and_up_to_fifty() -
 @pytest.mark.parametrize("other", [None, "", "{}", "{'day': 12}"])
 def test_other_keyword_arguments_name_no_instances(other: object) -> None:
     assert instance_ids(other) == []
+
+
+@pytest.mark.parametrize(("doubled_s", "waits_s"), [(2, 2), (4096, LONGEST_WAIT_S)])
+def test_a_broker_that_was_away_for_long_is_tried_again_soon(
+    monkeypatch: pytest.MonkeyPatch, doubled_s: int, waits_s: int
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("threading.Event.wait", lambda _, wait_s: slept.append(wait_s))
+    wait(doubled_s)
+    assert slept == [waits_s]
+
+    words = "Failed to capture events: '%s', trying again in %s seconds."  # Flower's own
+    line = logging.LogRecord("flower.events", logging.ERROR, "events.py", 1, words, ("refused", doubled_s), None)
+    assert bounded(line)
+    assert line.getMessage().endswith(f"'refused', trying again in {waits_s} seconds.")

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from producers.operations.foretelling import said
 from shared.lifecycle.forecasts import (
     DRAWS,
     Capacity,
@@ -248,3 +249,8 @@ def test_a_job_that_leaves_its_first_band_says_so_and_why(now: Forecast, ago_s: 
 
 def test_without_a_first_figure_nothing_can_be_left() -> None:
     assert departure(Forecast(10, none="too few calls"), 60, FIRST) is None
+
+
+def test_what_is_over_at_once_is_said_without_a_range_that_is_none() -> None:
+    short = Forecast(1, None, 10, 10, 10, binding="the budget", more_share_s=10, less_share_s=10)
+    assert said(short) == "done in about 10 s; the budget sets the pace"

@@ -1,6 +1,7 @@
 """`membersync person` and `forget`: everything that is kept of one member, and erasing it."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +17,12 @@ from producers.cli.command_settings import with_ledger
 from producers.cli.terminal import Unmasked, console, instant, operator, plain, print_rows
 from producers.operations import privacy
 from producers.operations.privacy import NotNowError, Person
-from shared.ledger.engine import engine
+from shared.ledger.engine import Ledger, engine
 
 _PATIENCE_S = 90.0
 """Longer than a lease: whatever is out ends by then, as a rule."""
+_SEARCHED_S = 5.0
+"""So long the words of others are searched before it is asked whether to erase."""
 _Number = Annotated[str, typer.Argument(metavar="NUMBER", help="Member number.")]
 
 
@@ -52,12 +55,15 @@ def forget(
     number: _Number,
     *,
     reason: Annotated[str, typer.Option("--reason", metavar="WHY", help="Why; is kept, without the person. Needed.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. Nobody is asked but at a terminal.")] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Erase everything that is kept of one member."""
+    """Erase everything that is kept of one member; at a terminal, show what that is and ask first."""
     of = with_ledger()
     if not reason.strip():
         raise typer.BadParameter("--reason: say why")
+    if sys.stdin.isatty() and not (yes or as_json) and not _is_confirmed(engine(of.ledger_url), number):
+        return NOTHING
     try:
         with _searching() as progress:
             ledger = engine(of.ledger_url)
@@ -78,6 +84,20 @@ def forget(
             said = ", ".join(f"{count} of {name}" for name, count in counts.items())
             out.print(plain(f"rows {what}: {said}"), soft_wrap=True)
     return DONE
+
+
+def _is_confirmed(ledger: Ledger, number: str) -> bool:
+    """Show what would be erased, and ask; where nothing is kept there is nothing to ask."""
+    with _searching() as progress:
+        found = privacy.person(ledger, number, progress=progress, within_s=_SEARCHED_S)
+    if found is None:
+        return True
+    _print(found, None)
+    try:
+        return typer.confirm(f"Erase all of member {number} for good? It cannot be undone", err=True)
+    except typer.Abort:
+        typer.echo("nothing is done; --yes does it without asking", err=True)
+        return False
 
 
 def _write(path: Path, found: Person) -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import httpx
+import pytest
 from sqlalchemy import Engine
 
 from tests.console import link, logged_in, post
@@ -54,6 +55,28 @@ def test_a_member_is_forgotten_from_the_terminal(cli: Terminal, ledger: Engine) 
     assert found_in(ledger) == {}
     again = cli("forget", NUMBER, "--reason", "letter 7")
     assert (again.code, again.err.strip()) == (1, f"nothing is kept of a member {NUMBER}")
+
+
+def test_at_a_terminal_it_is_shown_what_would_be_erased_and_asked(
+    cli: Terminal, ledger: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(ledger)
+    before = found_in(ledger)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    asked: list[str] = []
+
+    def answer(question: str, *, err: bool) -> bool:
+        asked.append(question)
+        return not err
+
+    monkeypatch.setattr("typer.confirm", answer)
+    refused = cli("forget", NUMBER, "--reason", "letter 7")
+    assert (refused.code, "named in activity" in refused.out, NUMBER in asked[0]) == (1, True, True)
+    assert found_in(ledger) == before
+    assert cli("forget", NUMBER, "--reason", "letter 7", "--yes").code == 0
+    assert (found_in(ledger), len(asked)) == ({}, 1)
+    assert cli("forget", "never-heard-of", "--reason", "letter 7").code == 1
+    assert len(asked) == 1
 
 
 def test_a_person_is_looked_at_and_forgotten_in_the_console(client: httpx.Client, ledger: Engine) -> None:

@@ -15,13 +15,11 @@ from shared.ledger.case_facts import HAS_IT, CaseFacts, read
 from shared.ledger.engine import json_rows
 from shared.ledger.people import key_sql, user_sql
 from shared.lifecycle import cases
-from shared.lifecycle.cases import LONGEST_PATH, CaseKind, Finding, Holder, LookUp, Refused
+from shared.lifecycle.cases import LONGEST_PATH, RETRIES_MAX, CaseKind, Finding, Holder, LookUp, Refused
 from shared.personal import unmarked
 
 _WAITS_MAX = 100_000
 """Cases that wait for another member, of which it is counted who waits for whom."""
-_RETRIES_MAX = 3
-"""So often a member is sent again because CrowdTwist shows nobody who has its address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +126,7 @@ def looked_up(
     if row is None:
         return False
     judged(tx, [case_id])
-    return looked is not LookUp.FOUND and (row.was == LookUp.FOUND or row.retries < _RETRIES_MAX)
+    return looked is not LookUp.FOUND and int(row.retries) < RETRIES_MAX
 
 
 def look_again(tx: Connection, case_ids: Sequence[int], *, after_s: float) -> None:
@@ -246,11 +244,13 @@ _TAKE_LOOK_UP = text(f"""
     returning c.id, c.member_number, {_ADDRESS}
 """)
 _LOOKED_UP = text("""
-    with was as (select id, looked, retries from data_case where id = :id and closed_at is null for update)
+    with was as (select id, looked from data_case where id = :id and closed_at is null for update)
     update data_case c
-    set looked = :looked, holder = cast(:holder as jsonb)->0, look_at = now() + make_interval(secs => :fresh_s)
+    set looked = :looked,
+        retries = case when was.looked = 'found' and :looked <> 'found' then 0 else c.retries end,
+        holder = cast(:holder as jsonb)->0, look_at = now() + make_interval(secs => :fresh_s)
     from was where c.id = was.id
-    returning was.looked as was, was.retries
+    returning c.retries
 """)
 _LOOK_AGAIN = text("""
     update data_case set look_at = least(look_at, now() + make_interval(secs => :after_s))

@@ -24,6 +24,8 @@ from shared.fields import FIELDS, Part
 from shared.pipeline import QUEUED, Stage, State, SyncStatus
 from shared.published_rules import broken
 
+RETRIES_MAX = 3
+"""So often a member is sent again for an address that CrowdTwist shows nobody to have, and refuses all the same."""
 LONGEST_PATH = 20
 """Members that are followed from one to the next; as with those who wait for an address."""
 

@@ -7,6 +7,7 @@ from producers.dispatch.desk import LEASE_S, Desk
 from shared.errors import StageError, UnavailableError
 from shared.ledger import cases
 from shared.ledger.engine import transaction
+from shared.ledger.transitions import member_queue
 from shared.lifecycle.cases import LookUp
 from shared.settings import Settings
 from tests.integration.test_cases import (
@@ -66,13 +67,31 @@ def test_a_holder_that_moves_while_crowdtwist_is_asked_has_moved_since(pipeline:
         eventually(lambda: closed(ledger) == {"B": "holder_moved"}, "and its case is over")
 
 
-@pytest.mark.parametrize(("retries", "goes"), [(0, True), (2, True), (3, False)])
+@pytest.mark.parametrize(
+    ("was", "retries", "goes"), [(None, 0, True), (None, 2, True), (None, 3, False), ("found", 3, True)]
+)
 def test_who_is_refused_for_what_nobody_has_is_sent_again_a_few_times(
-    pipeline: Pipeline, ledger: Engine, retries: int, *, goes: bool
+    pipeline: Pipeline, ledger: Engine, was: str | None, retries: int, *, goes: bool
 ) -> None:
     with pipeline.whole():
         of = refused_one(pipeline, ledger)
     (case_id,) = pipeline.sql("select id from data_case")
     with transaction(ledger) as tx:
-        tx.execute(text("update data_case set retries = :retries"), {"retries": retries})
+        tx.execute(text("update data_case set retries = :retries, looked = :was"), {"retries": retries, "was": was})
         assert cases.looked_up(tx, case_id, LookUp.NOBODY, None, fresh_s=of.cases.holder_fresh_s) is goes
+
+
+def test_who_cannot_be_sent_at_once_is_sent_by_a_later_turn(pipeline: Pipeline, ledger: Engine) -> None:
+    """Siebel is told of the refusal just then, or the member is locked."""
+    with pipeline.whole():
+        of = refused_one(pipeline, ledger)
+    (case_id,) = pipeline.sql("select id from data_case")
+    with transaction(ledger) as other:
+        other.execute(text("select from member where member_number = 'B' for update"))
+        with transaction(ledger) as tx:
+            assert cases.looked_up(tx, case_id, LookUp.NOBODY, None, fresh_s=of.cases.holder_fresh_s)
+            assert not member_queue.send_case(tx, case_id)
+    newest = "select i.state from instance i join member m on m.newest_id = i.id where m.member_number = 'B'"
+    assert pipeline.sql(newest) == ["rejected"]
+    Desk(of).turn()
+    assert pipeline.sql(newest) == ["pending"]

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, TextClause, text
 
 from shared.ledger.engine import wake
 from shared.ledger.people import PENDING
+from shared.lifecycle.cases import RETRIES_MAX
 from shared.pipeline import QUEUED
 
 
@@ -226,8 +227,11 @@ _HAS_MOVED = """c.looked = 'found' and exists (
     where t.member_number = c.holder->>'third_party_id' and t.held_email_key <> c.wants_key
       and a.finished_at > c.looked_up_at)"""
 """Of a case `c`: whom CrowdTwist showed to have the address has got another one since."""
+_IS_SHOWN_FREE = f"c.looked <> 'found' and c.retries < {RETRIES_MAX}"
+"""Of a case `c`: CrowdTwist shows nobody else who has the address, though its member could not be sent at once."""
 SEND_ALL_FREED = _send_again(f"""c.id = any(array(
-    select c.id from data_case c where c.closed_at is null and ({_IS_FREE} or {_HAS_MOVED}) limit :limit))""")
+    select c.id from data_case c join instance b on b.id = c.instance_id and b.state = 'rejected'
+    where c.closed_at is null and ({_IS_FREE} or {_HAS_MOVED} or {_IS_SHOWN_FREE}) limit :limit))""")
 """Send again who was refused for an address that has become free, whoever had it."""
 SEND_CASE = _send_again("c.id = :id")
 """Send again who was refused with a case."""

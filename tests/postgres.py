@@ -75,7 +75,7 @@ def reachable() -> Iterator[tuple[Path, Path]]:
     with TemporaryDirectory(prefix="membersync-", ignore_cleanup_errors=True) as place:
         folder = Path(place)
         folder.chmod(0o755)
-        if _NAMED in os.environ:
+        if os.environ.get(_NAMED):
             yield binaries(), folder
             return
         with within_reach(binaries().parents[1], server_account(folder), folder / "reach") as reached:
@@ -208,7 +208,7 @@ def url_of(*nodes: Node) -> str:
 @contextmanager
 def scratch_ledger() -> Iterator[str]:
     """Run an empty PostgreSQL, that of `MEMBERSYNC_TEST_POSTGRES` where it is set, and give the URL of its database."""
-    if _NAMED not in os.environ:
+    if not os.environ.get(_NAMED):
         with scratch_postgres() as url:
             yield url
         return

@@ -25,6 +25,7 @@ from producers.cli.terminal import (
     Where,
     before_of,
     coloured,
+    confirmed,
     console,
     instant,
     operator,
@@ -262,11 +263,7 @@ def _is_confirmed(ask: Ask, plan: Plan, manner: Manner) -> bool:
         return True
     if manner.as_json:
         raise typer.BadParameter("--json: add --yes, nobody can be asked")
-    try:
-        return typer.confirm(f"{ask.kind.capitalize()} {plan.touched} instances?", err=True)
-    except typer.Abort:
-        typer.echo("nothing is done; --yes does it without asking", err=True)
-        return False
+    return confirmed(f"{ask.kind.capitalize()} {plan.touched} instances?")
 
 
 def _follow(ledger: Ledger, job: Job, *, is_shown: bool) -> Job:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from producers.cli.command import DONE, NOTHING, AsJson, TroubleError, print_json
 from producers.cli.command_settings import with_ledger
-from producers.cli.terminal import Unmasked, console, instant, operator, plain, print_rows
+from producers.cli.terminal import Unmasked, confirmed, console, instant, operator, plain, print_rows
 from producers.operations import privacy
 from producers.operations.privacy import NotNowError, Person
 from shared.ledger.engine import Ledger, engine
@@ -62,11 +62,11 @@ def forget(
     of = with_ledger()
     if not reason.strip():
         raise typer.BadParameter("--reason: say why")
-    if sys.stdin.isatty() and not (yes or as_json) and not _is_confirmed(engine(of.ledger_url), number):
+    ledger = engine(of.ledger_url)
+    if sys.stdin.isatty() and not (yes or as_json) and not _is_confirmed(ledger, number):
         return NOTHING
     try:
         with _searching() as progress:
-            ledger = engine(of.ledger_url)
             found = privacy.forget(ledger, operator(), number, reason, of, wait_s=_PATIENCE_S, progress=progress)
     except NotNowError as error:
         raise TroubleError(f"member {number} is not forgotten: {error}", code=NOTHING) from None
@@ -93,11 +93,7 @@ def _is_confirmed(ledger: Ledger, number: str) -> bool:
     if found is None:
         return True
     _print(found, None)
-    try:
-        return typer.confirm(f"Erase all of member {number} for good? It cannot be undone", err=True)
-    except typer.Abort:
-        typer.echo("nothing is done; --yes does it without asking", err=True)
-        return False
+    return confirmed(f"Erase all of member {number} for good? It cannot be undone")
 
 
 def _write(path: Path, found: Person) -> None:

@@ -137,6 +137,15 @@ def operator() -> Operator:
         return Operator("unknown", "cli")
 
 
+def confirmed(question: str) -> bool:
+    """Ask on the terminal, and return the answer; where nobody answers it is no."""
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:
+        typer.echo("nothing is done; --yes does it without asking", err=True)
+        return False
+
+
 def console() -> Console:
     """Return the console on standard output: colours on a terminal only, long lines in a pipe."""
     found = Console(highlight=False)

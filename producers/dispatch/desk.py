@@ -20,7 +20,7 @@ from shared.budgets import permits
 from shared.errors import LedgerConflictError, StageError
 from shared.ledger import cases, connections
 from shared.ledger.cases import ToLookUp
-from shared.ledger.engine import Ledger, engine, transaction, wake
+from shared.ledger.engine import Ledger, engine, transaction
 from shared.ledger.transitions import cycles, member_queue
 from shared.lifecycle.cases import LookUp
 from shared.logs import logger
@@ -71,13 +71,11 @@ class Desk:
     def turn(self) -> bool:
         """Go on with all that is to be done; say whether there is more at once."""
         with transaction(self._ledger) as tx:
-            freed = member_queue.send_all_freed(tx, limit=_PIECE)
+            member_queue.send_all_freed(tx, limit=_PIECE)
             changed, self._after = cases.refresh(tx, limit=_PIECE, after=self._after)
             if changed or time.monotonic() > self._weigh_at:
                 self._weigh_at = time.monotonic() + _WEIGH_EVERY_S
                 cases.weigh(tx)
-            if freed:
-                wake(tx)
         self._heal_cycles()
         self._ask()
         if time.monotonic() > self._prune_at:
@@ -143,12 +141,10 @@ def look_up(ledger: Ledger, of: Settings, some: Sequence[ToLookUp]) -> list[str]
             continue
         looked, user = shown
         with transaction(ledger) as tx:
-            may_go = cases.looked_up(tx, one.case_id, looked, user, fresh_s=of.cases.holder_fresh_s)
-            if may_go and member_queue.send_case(tx, one.case_id):
-                wake(tx)
-    if unanswered:
-        with transaction(ledger) as tx:
-            cases.look_again(tx, unanswered, after_s=_AGAIN_S)
+            cases.looked_up(tx, one.case_id, looked, user, fresh_s=of.cases.holder_fresh_s)
+    with transaction(ledger) as tx:
+        cases.look_again(tx, unanswered, after_s=_AGAIN_S)
+        member_queue.send_all_freed(tx, limit=_PIECE)
     return troubles
 
 

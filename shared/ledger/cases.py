@@ -15,7 +15,7 @@ from shared.ledger.case_facts import HAS_IT, CaseFacts, read
 from shared.ledger.engine import json_rows
 from shared.ledger.people import key_sql, user_sql
 from shared.lifecycle import cases
-from shared.lifecycle.cases import LONGEST_PATH, RETRIES_MAX, CaseKind, Finding, Holder, LookUp, Refused
+from shared.lifecycle.cases import LONGEST_PATH, CaseKind, Finding, Holder, LookUp, Refused
 from shared.personal import unmarked
 
 _WAITS_MAX = 100_000
@@ -106,15 +106,15 @@ def take_look_up(tx: Connection, case_id: int, *, lease_s: float) -> ToLookUp | 
 
 def looked_up(
     tx: Connection, case_id: int, looked: LookUp, holder: Mapping[str, Any] | None, *, fresh_s: float
-) -> bool:
-    """Keep what CrowdTwist showed; return whether that frees who was refused to be sent again.
+) -> None:
+    """Keep what CrowdTwist showed: `member_queue.send_all_freed` then sends again whom that frees.
 
-    It counts as seen when it was asked, not when the answer came: whoever moves in between has moved since.  Where it
-    shows nobody and refuses all the same, a member is sent again so a few times and no more.
+    It counts as seen when it was asked, not when the answer came: whoever moves in between has moved since.  A holder
+    that has moved gives who waited for it all its retries again.
 
     Shape: *holder* is a user with `id`, `third_party_id`, `is_active` and the synced fields.
     """
-    row = tx.execute(
+    tx.execute(
         _LOOKED_UP,
         {
             "id": case_id,
@@ -122,11 +122,8 @@ def looked_up(
             "holder": None if holder is None else json_rows([holder]),
             "fresh_s": fresh_s,
         },
-    ).one_or_none()
-    if row is None:
-        return False
+    )
     judged(tx, [case_id])
-    return looked is not LookUp.FOUND and int(row.retries) < RETRIES_MAX
 
 
 def look_again(tx: Connection, case_ids: Sequence[int], *, after_s: float) -> None:
@@ -244,13 +241,10 @@ _TAKE_LOOK_UP = text(f"""
     returning c.id, c.member_number, {_ADDRESS}
 """)
 _LOOKED_UP = text("""
-    with was as (select id, looked from data_case where id = :id and closed_at is null for update)
-    update data_case c
-    set looked = :looked,
-        retries = case when was.looked = 'found' and :looked <> 'found' then 0 else c.retries end,
-        holder = cast(:holder as jsonb)->0, look_at = now() + make_interval(secs => :fresh_s)
-    from was where c.id = was.id
-    returning c.retries
+    update data_case
+    set looked = :looked, holder = cast(:holder as jsonb)->0, look_at = now() + make_interval(secs => :fresh_s),
+        retries = case when looked = 'found' and :looked <> 'found' then 0 else retries end
+    where id = :id and closed_at is null
 """)
 _LOOK_AGAIN = text("""
     update data_case set look_at = least(look_at, now() + make_interval(secs => :after_s))

@@ -62,23 +62,33 @@ def test_a_holder_that_moves_while_crowdtwist_is_asked_has_moved_since(pipeline:
         assert addresses(pipeline, "B") == [Y]
         with transaction(ledger) as tx:
             before = {"id": 1, "third_party_id": "A", "is_active": True, "email_address": X}
-            assert not cases.looked_up(tx, case_id, LookUp.FOUND, before, fresh_s=of.cases.holder_fresh_s)
+            cases.looked_up(tx, case_id, LookUp.FOUND, before, fresh_s=of.cases.holder_fresh_s)
         eventually(lambda: addresses(pipeline, "B") == [X], "it is sent again")
         eventually(lambda: closed(ledger) == {"B": "holder_moved"}, "and its case is over")
 
 
 @pytest.mark.parametrize(
-    ("was", "retries", "goes"), [(None, 0, True), (None, 2, True), (None, 3, False), ("found", 3, True)]
+    ("before", "shown", "goes"),
+    [
+        ((None, 0), LookUp.NOBODY, True),
+        ((None, 2), LookUp.NOBODY, True),
+        ((None, 3), LookUp.NOBODY, False),
+        (("found", 3), LookUp.NOBODY, True),
+        ((None, 0), LookUp.FOUND, False),
+    ],
 )
 def test_who_is_refused_for_what_nobody_has_is_sent_again_a_few_times(
-    pipeline: Pipeline, ledger: Engine, was: str | None, retries: int, *, goes: bool
+    pipeline: Pipeline, ledger: Engine, before: tuple[str | None, int], shown: LookUp, *, goes: bool
 ) -> None:
     with pipeline.whole():
         of = refused_one(pipeline, ledger)
     (case_id,) = pipeline.sql("select id from data_case")
     with transaction(ledger) as tx:
-        tx.execute(text("update data_case set retries = :retries, looked = :was"), {"retries": retries, "was": was})
-        assert cases.looked_up(tx, case_id, LookUp.NOBODY, None, fresh_s=of.cases.holder_fresh_s) is goes
+        tx.execute(
+            text("update data_case set retries = :retries, looked = :was"), {"was": before[0], "retries": before[1]}
+        )
+        cases.looked_up(tx, case_id, shown, None, fresh_s=of.cases.holder_fresh_s)
+        assert (member_queue.send_all_freed(tx, limit=9) == 1) is goes
 
 
 def test_who_cannot_be_sent_at_once_is_sent_by_a_later_turn(pipeline: Pipeline, ledger: Engine) -> None:
@@ -89,8 +99,8 @@ def test_who_cannot_be_sent_at_once_is_sent_by_a_later_turn(pipeline: Pipeline, 
     with transaction(ledger) as other:
         other.execute(text("select from member where member_number = 'B' for update"))
         with transaction(ledger) as tx:
-            assert cases.looked_up(tx, case_id, LookUp.NOBODY, None, fresh_s=of.cases.holder_fresh_s)
-            assert not member_queue.send_case(tx, case_id)
+            cases.looked_up(tx, case_id, LookUp.NOBODY, None, fresh_s=of.cases.holder_fresh_s)
+            assert member_queue.send_all_freed(tx, limit=9) == 0
     newest = "select i.state from instance i join member m on m.newest_id = i.id where m.member_number = 'B'"
     assert pipeline.sql(newest) == ["rejected"]
     Desk(of).turn()

@@ -109,12 +109,10 @@ def send_freed(tx: Connection, holders: Sequence[str]) -> None:
 
 def send_all_freed(tx: Connection, *, limit: int) -> int:
     """Send again at most *limit* of those who were refused for an address that nobody has now; return how many."""
-    return tx.execute(SEND_ALL_FREED, {"limit": limit}).rowcount
-
-
-def send_case(tx: Connection, case_id: int) -> bool:
-    """Send again who was refused with this case, since CrowdTwist shows its address to be free; say whether it was."""
-    return tx.execute(SEND_CASE, {"id": case_id}).rowcount > 0
+    sent = tx.execute(SEND_ALL_FREED, {"limit": limit}).rowcount
+    if sent:
+        wake(tx)
+    return sent
 
 
 SUPERSEDE = text("""
@@ -228,10 +226,8 @@ _HAS_MOVED = """c.looked = 'found' and exists (
       and a.finished_at > c.looked_up_at)"""
 """Of a case `c`: whom CrowdTwist showed to have the address has got another one since."""
 _IS_SHOWN_FREE = f"c.looked <> 'found' and c.retries < {RETRIES_MAX}"
-"""Of a case `c`: CrowdTwist shows nobody else who has the address, though its member could not be sent at once."""
+"""Of a case `c`: CrowdTwist shows nobody else who has the address; who is refused all the same is not sent for ever."""
 SEND_ALL_FREED = _send_again(f"""c.id = any(array(
     select c.id from data_case c join instance b on b.id = c.instance_id and b.state = 'rejected'
     where c.closed_at is null and ({_IS_FREE} or {_HAS_MOVED} or {_IS_SHOWN_FREE}) limit :limit))""")
 """Send again who was refused for an address that has become free, whoever had it."""
-SEND_CASE = _send_again("c.id = :id")
-"""Send again who was refused with a case."""

@@ -207,11 +207,11 @@ class Door:
             return UnreachableError(self.system, f"could not connect{self._through}: {error}")
         except httpx.TransportError:
             return OutcomeUnknownError(self.system, f"no answer came after the request was sent{self._through}")
-        status, stated, body = received
+        status, body = received.status, received.body
         document, is_altered = (None, False) if body is None else document_of(body)
-        sender = who_answered(self._base_url, stated.get("server"), body or b"") if document is None else ""
-        retry_after, date = stated.get("retry-after"), stated.get("date")
-        total = stated.get("total-record-count")
+        sender = who_answered(self._base_url, received.header("server"), body or b"") if document is None else ""
+        retry_after, date = received.header("retry-after"), received.header("date")
+        total = received.header("total-record-count")
         return Answer(status, document, retry_after, body is None, date, self._through, sender, is_altered, total)
 
 

@@ -31,6 +31,16 @@ class Received(NamedTuple):
     headers: Mapping[str, str]
     body: bytes | None
 
+    def header(self, name: str) -> str | None:
+        """Return what a header says, None: nothing, or nothing in ASCII.
+
+        Whoever is on the way may write its name, or a date, in its own language; that makes no answer a bug.
+        """
+        try:
+            return self.headers.get(name)
+        except ValueError:
+            return None
+
 
 class Wire:
     """One pool of connections.  For one process and one event loop: it opens with its first request, after the fork.

@@ -59,6 +59,7 @@ _MEANING = {
     Verdict.OVERTAKEN: "overtaken since",
     Verdict.MOVING: "moving: an event of the member is on its way",
 }
+_SIMPLY_DONE = {Verdict.SEND, Verdict.DISCARD, Verdict.RESTORE}
 
 
 def _selection(ids: Sequence[str] | None, limit: int | None, **words: str | Sequence[str] | None) -> Selection:
@@ -313,17 +314,21 @@ def _todo(cause: Cause) -> str:
 
 
 def _print_plan(plan: Plan) -> None:
-    """Print what would become of a selection: when it would end, counts, reasons, of the exceptions the first."""
+    """Print what would become of a selection: when it would end, counts, of the exceptions the first.
+
+    Where there are more than are listed, how many share a reason; one instance that is refused needs no count.
+    """
     out = console()
+    exceptions = [item for item in plan.items if item.verdict not in _SIMPLY_DONE]
+    are_all_listed = sum(count for word, count in plan.counts.items() if word not in _SIMPLY_DONE) <= _SHOWN
     if plan.forecast and plan.touched:
         out.print(plain(said(plan.forecast)), soft_wrap=True)
     for word, count in plan.counts.items():
-        if count:
+        if count and not (plan.matched == 1 and exceptions):
             out.print(plain(f"{count:>8}  {_MEANING[Verdict(word)]}"))
             for reason in plan.reasons:
-                if reason.verdict == Verdict.REFUSED == word:
+                if reason.verdict == Verdict.REFUSED == word and not are_all_listed:
                     out.print(plain(f"{'':>10}{reason.count} of them: {reason.reason}", "dim"))
-    exceptions = [item for item in plan.items if item.verdict not in {Verdict.SEND, Verdict.DISCARD, Verdict.RESTORE}]
     for item in exceptions[:_SHOWN]:
         other = f" (instance {item.newer_instance_id})" if item.newer_instance_id else ""
         out.print(plain(f"{'':>10}{_named(item)}: {item.verdict}, {item.reason}{other}", "dim"))

@@ -42,6 +42,8 @@ _QUOTED = re.compile(r'"[^"]*"')
 _SEPARATOR = re.compile(r'"?sep=(\\t|[^\w"])"?\s*', re.IGNORECASE)
 _COLUMNS_NAMED = 10
 _LONGEST_NAME = 60
+_NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_NO_UTF8 = re.compile(r"[\udc80-\udcff]")
 
 
 class Table:
@@ -70,6 +72,8 @@ class Table:
             first, delimiter = self._lines.take() or "", stated[1].replace("\\t", "\t")
         self._delimiter = delimiter or max(_DELIMITERS, key=_QUOTED.sub("", first).count)
         self.where = f"line {self._lines.number or 1}"
+        if _NO_TEXT.search(first):
+            raise BodyError("", "is binary: neither NDJSON, JSON, CSV nor XML")
         self.names = [name.strip() for name in _cells(first, self._delimiter)]
         if not any(self.names):
             raise BodyError(self.where, "must be a header with the names of the columns")
@@ -151,7 +155,10 @@ def _check_header(table: Table, terms: Terms) -> None:
     known = {name: terms.dialect.field_of(name) for name in names}
     fields, has_deleted = set(known.values()), "isdeleted" in folded
     if "member_number" not in fields and not ("row_id" in fields and has_deleted):
-        raise BodyError(table.where, f"has no column {terms.dialect.labels['member_number']}, or member_number")
+        what = f"has no column {terms.dialect.labels['member_number']}, or member_number"
+        if any(map(_NO_UTF8.search, names)):
+            what = f"is not UTF-8, or no text at all: as a header of CSV it {what}"
+        raise BodyError(table.where, what)
     strangers = [name for name, field in known.items() if field is None and fold(name) != "isdeleted"]
     if "" in strangers:
         terms.remark("columns without a name are left out")

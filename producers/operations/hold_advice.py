@@ -101,8 +101,8 @@ def lasting(seconds: float) -> str:
 def used_to(quiet: Silence) -> str:
     """Say what this hour of the week is used to."""
     if quiet.longest_s is None:
-        limit = "never too long" if quiet.limit_s is None else f"too long after {lasting(quiet.limit_s)}"
-        return f"not known, only {quiet.weeks} weeks were seen; {limit}"
+        limit = "nothing is too long" if quiet.limit_s is None else f"more than {lasting(quiet.limit_s)} is too long"
+        return f"what is usual at this hour of the week is still being learned; until then {limit}"
     return f"at most {lasting(quiet.longest_s)} at this hour of the week, in {quiet.weeks} weeks"
 
 

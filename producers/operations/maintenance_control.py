@@ -103,9 +103,6 @@ def remove(ledger: Ledger, operator: Operator, window_id: int) -> Removed | None
 
 
 def _read(wanted: Wanted, operator: Operator, now: datetime) -> NewWindow:
-    reason = mask_text(wanted.reason.strip())
-    if not reason:
-        raise AskError("reason", "say why")
     begins = _instant("from", wanted.begins, now) or now
     ends = _instant("until", wanted.ends, now)
     if ends is None:
@@ -116,6 +113,9 @@ def _read(wanted: Wanted, operator: Operator, now: datetime) -> NewWindow:
         raise WindowError("until", "lies in the past")
     if begins < now - timedelta(seconds=_BEGUN_S):
         raise WindowError("from", "lies in the past; leave it out for a window that begins now, +2h is ahead")
+    reason = mask_text(wanted.reason.strip())
+    if not reason:
+        raise AskError("reason", "say why")
     return NewWindow(wanted.stage, begins, ends, reason, operator.name)
 
 

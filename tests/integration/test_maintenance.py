@@ -109,6 +109,11 @@ def test_what_is_not_said_or_cannot_be_read_is_named(cli: Terminal) -> None:
         (("add", "siebel", "--until", "+1h"), "--reason: say why"),
         (("add", "siebel", "--reason", "r"), "--until: say when it ends"),
         (("add", "siebel", "--reason", "r", "--until", "soon"), "--until: must be RFC 3339"),
+        (
+            ("add", "siebel", "--from", "noon", "--until", "soon"),
+            "--from: must be RFC 3339",
+        ),  # in the order of the help
+        (("add", "siebel", "--until", "soon"), "--until: must be RFC 3339"),
         (("add", "siebel", "--reason", "r", "--until", "+999999w"), "--until: lies beyond the year 9999"),
         (("add", "mars", "--reason", "r", "--until", "+1h"), "name the connection"),
         (("remove",), "give the id of a window"),

@@ -135,7 +135,16 @@ def test_nothing_matched_or_all_refused_ends_with_1(cli: Terminal, road: Road) -
     assert cli("requeue", "--stage", "oic", *WELL).code == 1
     refused = cli("requeue", "1")
     assert refused.code == 1
-    assert "1 of them: it is pending" in refused.out
+    assert refused.out.count("\n") == 1, "a refusal is said once"
+    assert refused.out.strip().startswith("instance 1 of member M-1: refused, it is pending")
+
+
+def test_many_refusals_are_counted_by_reason_and_a_few_named_one_by_one(cli: Terminal, road: Road) -> None:
+    road.accept(*(f"M-{number}" for number in range(12)))
+    few, many = (cli("requeue", *map(str, range(1, until)), "--dry-run").out for until in (4, 13))
+    assert ("3  refused" in few, few.count("it is pending")) == (True, 3)
+    assert "12 of them: it is pending" in many
+    assert many.count("of member M-") == 10
 
 
 def test_a_job_that_stops_by_itself_ends_with_1_and_says_why(cli: Terminal, road: Road) -> None:

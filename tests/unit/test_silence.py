@@ -47,4 +47,6 @@ def test_too_long_a_silence_is_learned_as_the_limit_that_it_broke() -> None:
 def test_it_is_said_in_words() -> None:
     assert [lasting(seconds) for seconds in (90, 150, 7200, 200_000)] == ["90 s", "2 min", "2 h", "2 days"]
     assert used_to(quiet(1, USED)) == "at most 20 min at this hour of the week, in 4 weeks"
-    assert used_to(quiet(1, {})) == "not known, only 0 weeks were seen; too long after 24 h"
+    learned = "what is usual at this hour of the week is still being learned; until then"
+    assert used_to(quiet(1, {})) == f"{learned} more than 24 h is too long"
+    assert used_to(quiet(1, {1: 600.0}, SilenceRules(0, 3, 1800))) == f"{learned} nothing is too long"

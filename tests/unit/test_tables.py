@@ -239,6 +239,9 @@ def test_a_table_may_be_in_any_unicode_with_or_without_a_mark(encoding: str) -> 
         ("a.xls", b"\xd0\xcf\x11\xe0\xa1", "xls"),
         ("-", b"BZh9", "bzip2"),
         ("a.csv", b"\xff\xfe\0\0M\0\0\0", "UTF-32"),
+        ("-", b"\x7fELF\x02\x01\x01\0\0", "is binary"),
+        ("a.csv", b"\xd1\x02Member Number,\x9c\n", "is binary"),
+        ("-", b"\xe9\xb1\xd4k,\x80\xff\n", "no text at all"),
     ],
 )
 def test_what_is_no_text_is_named(name: str, head: bytes, named: str) -> None:

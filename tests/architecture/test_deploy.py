@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -209,6 +210,20 @@ def test_the_bench_adds_to_what_was_tested_and_changes_nothing_of_it() -> None:
     added, tested = _pinned("requirements-bench.lock"), _pinned("requirements.lock")
     assert {name: version for name, version in added.items() if name in tested}.items() <= tested.items()
     assert not {"arq", "dramatiq", "huey", "pgqueuer", "procrastinate", "rq", "saq", "taskiq"} & tested.keys()
+
+
+def test_a_lock_keeps_what_is_pinned_unless_it_is_to_be_upgraded() -> None:
+    said = {
+        upgrade: subprocess.run(  # -n: what it would run
+            ["make", "-n", "lock", *upgrade],  # noqa: S607
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for upgrade in ((), ("UPGRADE=1",))
+    }
+    assert [(text.count("pip compile"), text.count("--upgrade")) for text in said.values()] == [(4, 0), (4, 4)]
 
 
 def _pinned(lock: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from shared.pipeline import Lane, Stage
 from tests.road import TERMS, Road
 
 Answering = Callable[[Work], Result]
-SINCE = datetime.now(UTC) - timedelta(hours=1)
+SINCE = datetime.now(UTC) - timedelta(days=1)
 LIMITS = dict.fromkeys([(lane, stage) for lane in Lane for stage in Stage], 1_000)
 GONE = Done("resend: CrowdTwist does not have this user any more", {"gone": True})
 

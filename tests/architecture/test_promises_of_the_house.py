@@ -1,5 +1,6 @@
 """What must hold of the whole tree, whoever changes it."""
 
+import ast
 import inspect
 import pickle
 import re
@@ -160,3 +161,39 @@ def test_the_locks_name_no_index() -> None:
         assert "://" not in text
         assert "--index" not in text
         assert text.count("--hash=sha256:") > 100
+
+
+def at_import(node: ast.AST) -> Iterator[ast.AST]:
+    """Iterate over what runs when a module is imported: all of it but the bodies of its functions."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield child
+            yield from at_import(child)
+        elif not isinstance(child, ast.Lambda):
+            for default in [*child.args.defaults, *filter(None, child.args.kw_defaults)]:
+                yield default
+                yield from at_import(default)
+
+
+def clocks_at_import(source: str) -> list[str]:
+    """Return where a module asks what time it is as it is imported, unless it means days ago."""
+    nodes = [ast.parse(source), *at_import(ast.parse(source))]
+    days_ago = {
+        ast.unparse(one.left)
+        for one in nodes
+        if isinstance(one, ast.BinOp) and isinstance(one.op, ast.Sub) and "timedelta(days=" in ast.unparse(one.right)
+    }
+    asking = re.compile(r"(datetime\.now\(.*\)|time\.time\(\)|date\.today\(\))(\.replace\(.*\))?")
+    found = [ast.unparse(one) for one in nodes if isinstance(one, ast.Call)]
+    return [one for one in found if asking.fullmatch(one) and not any(one in left for left in days_ago)]
+
+
+def test_no_test_takes_the_time_of_its_import_for_now() -> None:
+    tests = [name for name in tracked() if name.startswith("tests/") and name.endswith(".py")]
+    found = {name: clocks_at_import((ROOT / name).read_text(encoding="utf-8")) for name in tests}
+    assert {name: asked for name, asked in found.items() if asked} == {}
+    wrong = ("A = datetime.now(UTC)", "A = datetime.now(UTC) - timedelta(hours=1)", "def f(at=datetime.now(UTC)): ...")
+    assert all(map(clocks_at_import, wrong))
+    assert not any(
+        map(clocks_at_import, ("A = datetime.now(UTC) - timedelta(days=1)", "def f():\n  datetime.now(UTC)"))
+    )

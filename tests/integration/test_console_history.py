@@ -19,8 +19,6 @@ from shared.settings import Settings
 from tests.console import console, logged_in, said
 from tests.road import ALWAYS_DOWN, ALWAYS_REFUSED, Road
 
-NOW = datetime.now(UTC)
-
 
 @pytest.fixture
 def road(ledger: Engine) -> Road:
@@ -103,7 +101,8 @@ def test_a_longer_range_is_entered_by_its_steps_and_a_shorter_one_left_by_links(
 @pytest.mark.parametrize("name", RANGES)
 def test_a_range_ends_where_it_was_asked_to_and_has_whole_steps(name: str) -> None:
     length, step = RANGES[name]
-    for until in (NOW, NOW - timedelta(days=40), datetime(2026, 3, 29, 1, 30, tzinfo=UTC)):
+    now = datetime.now(UTC)
+    for until in (now, now - timedelta(days=40), datetime(2026, 3, 29, 1, 30, tzinfo=UTC)):
         steps = Range(name, until, is_now=False).steps
         assert steps.until - step < until <= steps.until
         assert steps.until - steps.since == length
@@ -135,14 +134,11 @@ def test_waits_are_counted_once_by_lane_and_for_good(road: Road, settings: Setti
     road.travel(ALWAYS_REFUSED)
     counted(settings)
     counted(settings)
+    soon = datetime.now(UTC) + timedelta(hours=1)
     with transaction(ledger) as tx:
         whole = tallies.wait_totals(tx)
-        found = tallies.waits(
-            tx, since=NOW - timedelta(hours=1), until=NOW + timedelta(hours=1), step=timedelta(minutes=1)
-        )
-        hourly = tallies.waits(
-            tx, since=NOW - timedelta(days=1), until=NOW + timedelta(hours=1), step=timedelta(hours=1)
-        )
+        found = tallies.waits(tx, since=soon - timedelta(hours=2), until=soon, step=timedelta(minutes=1))
+        hourly = tallies.waits(tx, since=soon - timedelta(hours=25), until=soon, step=timedelta(hours=1))
     assert sum(one.count for one in whole) == sum(one.count for one in found) == sum(one.count for one in hourly) == 3
     assert {one.lane for one in whole} == {"live"}
     assert [one.count for one in whole if one.bucket == WAIT_BOUNDS_S.index(30.0)] == [1]

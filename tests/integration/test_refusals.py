@@ -29,7 +29,6 @@ TOKENS = {
 PRODUCER = {"Authorization": "Bearer p-token"}
 VIEWER = {"Authorization": "Bearer v-token"}
 BAD = {"first_name": "Gwendolyn", "date_of_birth": "1979-02-30"}
-NOW = datetime.now(UTC)
 
 
 @pytest.fixture
@@ -231,7 +230,7 @@ def test_refusals_are_pruned_by_their_own_days_and_the_counts_stay(ledger: Engin
     items = [(0, RefusedEventError("x", "is bad")), (1, RefusedEventError("y", "is bad"))]
     accept(ledger, items, IntakeRules(Lane.LIVE))
     with transaction(ledger) as tx:
-        tx.execute(text("update refusal set at = :at where field = 'x'"), {"at": NOW - timedelta(days=3)})
+        tx.execute(text("update refusal set at = :at where field = 'x'"), {"at": datetime.now(UTC) - timedelta(days=3)})
     Bookkeeper(Settings(ledger_url=ledger_url, intake={"refused_days": 2}))._prune()  # noqa: SLF001  # its hourly turn
     with transaction(ledger) as tx:
         assert [one.field for one in refusals.refusals(tx, RefusalFilter(), limit=9).items] == ["y"]

@@ -73,7 +73,7 @@ def test_only_who_was_acknowledged_in_that_time_and_matches_is_meant(road: Road)
     road.accept("M-1", "M-2", "M-3")
     road.travel()
     road.dead("M-4")
-    road.sql("update member set acknowledged_at = now() - interval '2 h' where member_number = 'M-1'")
+    road.sql("update member set acknowledged_at = now() - interval '2 days' where member_number = 'M-1'")
     assert ids(road) == [3, 2]
     assert ids(road, "M-2", "M-4") == [2]
     with road.ledger.begin() as tx:
@@ -182,7 +182,7 @@ def test_whom_crowdtwist_created_since_and_lost_is_created_again_only_if_that_is
     road.accept("M-1", "M-2")
     road.travel()
     created(road, 1, "10 min")
-    created(road, 2, "2 h")
+    created(road, 2, "2 days")
     job = start(road)
     until_over(road, job, lambda _: GONE)
     assert {item.member_number: item.reason for item in road.job(job).troubled} == {

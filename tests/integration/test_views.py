@@ -19,12 +19,12 @@ from shared.pipeline import Lane, Stage, State, SyncStatus
 from shared.settings import Settings
 from tests.road import REFUSED, Road
 
-NOW = datetime.now(UTC)
 CALL = {"method": "PUT", "url": "/v2/users/M-1", "http_status": 200, "took_ms": 12.5, "request": {}, "response": None}
 
 
-def take(ledger: Engine, *numbers: str, lane: Lane = Lane.LIVE, at: datetime = NOW) -> list[int]:
-    """Take in an event of each member; return the instances."""
+def take(ledger: Engine, *numbers: str, lane: Lane = Lane.LIVE, ago: timedelta = timedelta()) -> list[int]:
+    """Take in an event of each member, as if that had been so long *ago*; return the instances."""
+    at = datetime.now(UTC) - ago
     members: list[dict[str, Any]] = [
         {"member_number": number, "last_name": "Cole", "email_address": "andy.cole@example.org"} for number in numbers
     ]
@@ -50,7 +50,7 @@ def put(ledger: Engine, instance_id: int, state: State, **columns: object) -> No
     """Put an instance where a test needs it."""
     values: dict[str, object] = {"state": state, **columns}
     if state not in {State.PENDING, State.WAITING, State.HELD}:
-        values.setdefault("finished_at", NOW)
+        values.setdefault("finished_at", datetime.now(UTC))
     assignments = ", ".join(f"{name} = :{name}" for name in values)
     with ledger.begin() as tx:
         tx.execute(text(f"update instance set {assignments} where id = :id"), {**values, "id": instance_id})
@@ -88,7 +88,7 @@ def overview_of(ledger: Engine) -> Overview:
 @pytest.fixture
 def zoo(ledger: Engine) -> Engine:
     """One instance of each kind that a filter tells apart."""
-    take(ledger, "OLD-1", at=NOW - timedelta(days=2))
+    take(ledger, "OLD-1", ago=timedelta(days=2))
     dead, rejected, waiting, completed = take(ledger, "M-1", "M-2", "M-3", "N_4")
     take(ledger, "BULK-5", lane=Lane.BULK)
     put(
@@ -180,13 +180,13 @@ def test_a_page_that_ends_exactly_at_the_last_instance_has_no_next(ledger: Engin
 )
 def test_a_filter_that_cannot_be_meant_is_refused_by_name(words: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"^{next(iter(words))}: "):
-        filter_of(now=NOW, **words)
+        filter_of(now=datetime.now(UTC), **words)
 
 
 def test_instants_are_utc_unless_they_say_otherwise() -> None:
     expected = datetime(2026, 11, 23, 7, 0, tzinfo=UTC)
     for words in ("2026-11-23T07:00", "2026-11-23T08:00+01:00", "2026-11-23T08:00:00 01:00", "2026-11-23T07:00:00Z"):
-        assert filter_of(now=NOW, since=words).since == expected
+        assert filter_of(now=datetime.now(UTC), since=words).since == expected
 
 
 def test_an_id_that_no_instance_can_have_is_none() -> None:
@@ -218,7 +218,7 @@ def test_a_member_shows_its_instances_newest_first_each_with_its_activity(ledger
     with ledger.begin() as tx:
         tx.execute(text("update member set told_status = 'Data Error', told_error = 'is andy.cole@example.org'"))
         tx.execute(text("update instance set event_id = 'E-first'"))
-    (second,) = take(ledger, "M-1", at=NOW + timedelta(minutes=1))
+    (second,) = take(ledger, "M-1", ago=timedelta(minutes=-1))
     member = member_of(ledger, "M-1")
     assert member is not None
     assert [one.instance_id for one in member.instances] == [str(second), str(first)]
@@ -275,7 +275,7 @@ def test_the_pace_of_the_last_hour_is_that_of_the_roll_up(ledger: Engine, ledger
     road.accept("M-1", "M-2", "M-3")
     road.travel(lambda work: REFUSED if work.member_number == "M-2" else None)
     road.dead("M-4")
-    take(ledger, "M-5", at=NOW - timedelta(days=1))
+    take(ledger, "M-5", ago=timedelta(days=1))
     road.sql("insert into minute values (now() - interval '63 minutes', 'siebel', 'completed', 500)")
     road.sql("insert into minute values (now() - interval '59 minutes', 'siebel', 'completed', 40)")
     Bookkeeper(Settings(ledger_url=ledger_url)).turn()

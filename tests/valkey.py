@@ -85,11 +85,12 @@ class Sentinels:
         return f"sentinel://:{PASSWORD}@{where}/0?master_name={MASTER_NAME}&sentinel_password={SENTINELS_PASSWORD}"
 
     def knows_all(self) -> bool:
-        """Return whether each Sentinel knows the replica and the two others."""
+        """Return whether each Sentinel knows the two others, and a replica that could take over."""
         for one in self.sentinels:
             with one.client() as client:
                 found: Any = client.sentinel_master(MASTER_NAME)
-                if found["num-other-sentinels"] < 2 or found["num-slaves"] < 1:
+                replicas: Any = client.sentinel_slaves(MASTER_NAME)
+                if found["num-other-sentinels"] < 2 or [of["master-link-status"] for of in replicas] != ["ok"]:
                     return False
         return True
 

@@ -88,6 +88,7 @@ def test_rubbish_in_the_remote_control_does_not_end_it(on_valkey: Pipeline) -> N
     question = forgeries.envelope(json.dumps(forgeries.command("shutdown")).encode())
     rubbish = [*forgeries.TEXTS.values(), *(json.dumps(one).encode() for one in (*_envelopes().values(), question))]
     with on_valkey.worker(), redis.Redis.from_url(on_valkey.broker_url) as client:
+        assert ask_workers(on_valkey.broker_url, "ping", within_s=60, limit=1)  # or it may not listen there yet
         before = _processes_of(on_valkey, 0)
         for text in rubbish:
             client.publish("/0.celery.pidbox", text)

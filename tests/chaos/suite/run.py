@@ -69,16 +69,16 @@ class Verdict:
         }
 
 
-def everything(seed: int, pace: Pace) -> Feed:
-    """Return the feed of a whole run."""
+def everything(seed: int, pace: Pace, is_enough: Callable[[], bool] = lambda: True) -> Feed:
+    """Return the feed of a whole run, which goes on until *is_enough*, if that is later."""
 
     def feed(producers: Producers, seconds: float) -> None:
         author, dice = Author(seed, pace.members, moving=pace.moving), dice_of("pace", seed)
         until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0 and not producers.give_up.is_set():
+        while (time.monotonic() < until or not is_enough()) and not producers.give_up.is_set():
             others = [author.malformed()] if dice.random() < 0.1 else []
             producers.send(author.batch(max(1, round(pace.rate * _BATCH_EVERY_S))), *others)
-            time.sleep(min(left, _BATCH_EVERY_S))
+            time.sleep(_BATCH_EVERY_S)
         producers.send(author.rest())
 
     return feed

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import chain, count, islice
 
 from producers.intake.formats import Position
 from producers.intake.judging import Arrival, Desk, IntakeRules, Outcome, Receipt, Unnamed
@@ -76,9 +76,12 @@ def accept_together(ledger: Ledger, deliveries: Sequence[Delivery], rules: Intak
         for one in deliveries
     ]
 
+    tries = count()
+
     def commit() -> list[list[Receipt]]:
+        make = next(tries) > 0  # who met another over a new member makes it first
         with transaction(ledger) as tx:
-            judged = iter(_take(tx, list(chain.from_iterable(arrivals)), rules) if any(arrivals) else [])
+            judged = iter(_take(tx, list(chain.from_iterable(arrivals)), rules, make=make) if any(arrivals) else [])
             receipts = [
                 _answered(one, islice(judged, len(good))) for one, good in zip(deliveries, arrivals, strict=True)
             ]
@@ -146,9 +149,9 @@ def _keep_refused(tx: Transaction, receipts: Sequence[Receipt], delivery: Delive
     refusals.keep(tx, sender.name, sender.source, kept, more=len(bad) - len(kept))
 
 
-def _take(tx: Transaction, arrivals: Sequence[Arrival], rules: IntakeRules) -> list[Receipt]:
+def _take(tx: Transaction, arrivals: Sequence[Arrival], rules: IntakeRules, *, make: bool) -> list[Receipt]:
     members = [arrival.event.member.member_number for arrival in arrivals]
-    acceptance.lock_members(tx, members)
+    there = acceptance.lock_members(tx, members, make=make)
     known = acceptance.known_events(tx, [arrival.event_id for arrival in arrivals])
     standings = acceptance.standings(tx, members)
     # Which of the rows that events name are known as other members' is added to where each member stands.
@@ -165,7 +168,7 @@ def _take(tx: Transaction, arrivals: Sequence[Arrival], rules: IntakeRules) -> l
     desk = Desk(known, standings, rules, now)
     receipts = [desk.take(arrival, instance_id) for arrival, instance_id in zip(arrivals, ids, strict=True)]
     member_queue.supersede(tx, desk.overtaken)
-    acceptance.insert(tx, desk.instances, desk.events, list(desk.newest.values()), now)
+    acceptance.insert(tx, desk.instances, desk.events, desk.newest, there=there, now=now)
     member_queue.inherit(tx, desk.failing)
     if desk.forgotten:
         acceptance.drop_unknown(tx, desk.forgotten)

@@ -2,9 +2,13 @@
 
 Order matters: `lock_members` first, in a statement of its own.  Everything read afterwards sees what concurrent intakes
 of the same members committed; a read in the same statement as the lock would not.
+
+A member that is new has no row to lock.  It is written whole, with its first event: made beforehand and filled then, it
+would be two versions of a row, each in its indexes.  Of two intakes that write the same one, the second finds it there
+(`LedgerConflictError`) and begins anew, with `make`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NotRequired, TypedDict
@@ -107,14 +111,26 @@ class Newest(TypedDict):
     shown: int | None
 
 
-def lock_members(tx: Connection, member_numbers: Sequence[str]) -> None:
-    """Make sure the members exist and lock them, in key order so that two intakes cannot deadlock."""
+def lock_members(tx: Connection, member_numbers: Sequence[str], *, make: bool) -> set[str]:
+    """Lock the members in key order, so that two intakes cannot deadlock; return those that are there.
+
+    *make*: whoever is not there is made, with nothing but the number, and locked too.
+    """
     meant = sorted(set(member_numbers))
     numbers = {"numbers": json_rows(meant)}
-    locked = 0
-    while locked < len(meant):  # once, unless a member is just being forgotten
+    if make:
         tx.execute(_INSERT_MEMBERS, numbers)
-        locked = tx.execute(_LOCK_MEMBERS, numbers).rowcount
+    locked = set(tx.execute(_LOCK_MEMBERS, numbers).scalars()) - {None}
+    if make and len(locked) < len(meant):  # one is just being forgotten
+        return lock_members(tx, meant, make=True)
+    return locked
+
+
+def lock_whole(tx: Connection, member_number: str) -> None:
+    """Lock a member against every intake until this transaction ends, also against one that finds it new."""
+    if not tx.execute(_IS_THERE, {"number": member_number}).scalar():
+        tx.execute(_CLOSE_DOOR)
+    lock_members(tx, [member_number], make=True)
 
 
 def drop_unknown(tx: Connection, member_numbers: Sequence[str]) -> None:
@@ -168,17 +184,32 @@ def take_ids(tx: Connection, count: int) -> tuple[list[int], datetime]:
     return [row.id for row in taken], taken[0].now
 
 
-def insert(
+def insert(  # noqa: PLR0913  # what is written, and where it meets what is there
     tx: Connection,
     instances: Sequence[NewInstance],
     events: Sequence[Mapping[str, Any]],
-    newest: Sequence[Newest],
+    newest: Mapping[str, Newest],
+    *,
+    there: Collection[str],
     now: datetime,
 ) -> None:
-    """Write the instances with the event of each and the first line of their activity; move their members on."""
-    if instances:
-        rows = {"rows": json_rows(instances), "events": json_lines(events), "newest": json_rows(newest)}
-        tx.execute(_INSERT, rows | {"now": now})
+    """Write the instances with the event of each and the first line of their activity; move their members on.
+
+    *newest* by member number; a member that is not *there* is made.
+
+    Raises:
+        LedgerConflictError: at the end of the statement: another intake has made it meanwhile.
+    """
+    if not instances:
+        return
+    strangers = sorted({one["member_number"] for one in instances}.difference(there))
+    rows = {
+        "rows": json_rows(instances),
+        "events": json_lines(events),
+        "strangers": json_rows(newest.get(number, {"member_number": number}) for number in strangers),
+        "newest": json_rows(one for number, one in newest.items() if number in there),
+    }
+    tx.execute(_INSERT, rows | {"now": now})
 
 
 # Texts come as one JSON array: psycopg takes ten times as long for an array of PostgreSQL's.
@@ -187,9 +218,18 @@ _INSERT_MEMBERS = text("""
     select number from json_array_elements_text(cast(:numbers as json)) as number order by number
     on conflict do nothing
 """)
-_LOCK_MEMBERS = text("""
-    select from member where member_number = any(array(select json_array_elements_text(cast(:numbers as json))))
-    order by member_number for update
+_DOOR = 7264013115
+"""What every intake holds a share of: whoever has all of it has no intake beside it."""
+_CLOSE_DOOR = text(f"select pg_advisory_xact_lock({_DOOR})")
+_IS_THERE = text("select exists (select from member where member_number = :number)")
+_LOCK_MEMBERS = text(f"""
+    select m.member_number
+    from pg_advisory_xact_lock_shared({_DOOR}) as door
+    left join lateral (
+        select member_number from member
+        where member_number = any(array(select json_array_elements_text(cast(:numbers as json))))
+        order by member_number for update
+    ) as m on true
 """)
 _DROP_UNKNOWN = text("""
     delete from member m
@@ -198,19 +238,19 @@ _DROP_UNKNOWN = text("""
 """)
 _FORGOTTEN = "what = 'forget' and not denied"
 _STANDINGS = text(f"""
-    select m.member_number, m.newest_modification, m.newest_occurred_at, m.newest_occurred_until, m.newest_operation,
-           m.row_id, m.sequence_from, m.applied_hash, m.synced, m.shown,
+    select n.number as member_number, m.newest_modification, m.newest_occurred_at, m.newest_occurred_until,
+           m.newest_operation, m.row_id, m.sequence_from, m.applied_hash, coalesce(m.synced, false) as synced, m.shown,
            q.id as queued_id, q.cleared, r.id is not null or m.errand_id is not null as running,
            q.failing_since is not null and q.failed_stage in ('oic', 'crowdtwist') as failing,
            case when exists (select from operator_action where {_FORGOTTEN}) then (
                select max(cast(f.asked->>'until' as timestamptz)) from operator_action f
-               where {_FORGOTTEN} and f.asked->>'key' = {forgotten_key_sql("m.member_number")}) end as forgotten_until
-    from member m
+               where {_FORGOTTEN} and f.asked->>'key' = {forgotten_key_sql("n.number")}) end as forgotten_until
+    from json_array_elements_text(cast(:numbers as json)) as n (number)
+    left join member m on m.member_number = n.number
     left join lateral (select * from instance i where i.member_number = m.member_number and i.state in ({IS_QUEUED})
                        limit 1) as q on true
     left join lateral (select id from instance i where i.member_number = m.member_number and i.state = 'running'
                        limit 1) as r on true
-    where m.member_number = any(array(select json_array_elements_text(cast(:numbers as json))))
 """)
 _SHOWN_BEFORE = text(f"""
     select m.member_number, m.newest_operation as operation, {event_sql("p")}->'member' as member
@@ -230,9 +270,19 @@ _TAKE_IDS = text("""
     from (select clock_timestamp() as now) as c, generate_series(1, :count) order by id
 """)
 _REPAIRED = "; a repair made it of Siebel''s row"
+# Who is new comes first, in key order: two intakes that meet there wait before they hold anything else.
 # The events apart from their rows, line by line: taken out of one array of JSON, each would be read twice more.
+_NEWEST = """member_number text, instance_id bigint, operation text, modification bigint, occurred_at timestamptz,
+             occurred_until timestamptz, row_id text, sequence_from timestamptz, email text, shown int"""
 _INSERT = text(f"""
-    with arrived as materialized (
+    with strangers as (
+        insert into member (member_number, newest_id, newest_operation, newest_modification, newest_occurred_at,
+                            newest_occurred_until, row_id, sequence_from, email_key, shown)
+        select member_number, instance_id, operation, modification, occurred_at, occurred_until, row_id, sequence_from,
+               {key_sql("r.email")}, shown
+        from json_to_recordset(cast(:strangers as json)) as r ({_NEWEST}) order by member_number
+        returning member_number
+    ), arrived as materialized (
         select * from rows from (
             json_to_recordset(cast(:rows as json))
                 as (instance_id bigint, event_id text, event_hash text, content_hash text, member_number text,
@@ -247,16 +297,13 @@ _INSERT = text(f"""
         select instance_id, event_id, decode(event_hash, 'hex'), decode(content_hash, 'hex'), member_number, operation,
                lane, origin, modification, occurred_at, :now, state, reason, :now,
                case when state = 'pending' then null else cast(:now as timestamptz) end, cleared
-        from arrived
+        from arrived where (select count(*) from strangers) is not null
     ), newest as (
         update member m
         set newest_id = r.instance_id, newest_operation = r.operation, newest_modification = r.modification,
             newest_occurred_at = r.occurred_at, newest_occurred_until = r.occurred_until, row_id = r.row_id,
             sequence_from = r.sequence_from, email_key = {key_sql("r.email")}, shown = r.shown
-        from json_to_recordset(cast(:newest as json))
-             as r (member_number text, instance_id bigint, operation text, modification bigint,
-                   occurred_at timestamptz, occurred_until timestamptz, row_id text, sequence_from timestamptz,
-                   email text, shown int)
+        from json_to_recordset(cast(:newest as json)) as r ({_NEWEST})
         where m.member_number = r.member_number
     ), lines as (
         insert into activity (instance_id, state, what)

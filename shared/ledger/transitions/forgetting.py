@@ -54,7 +54,7 @@ def forget(  # noqa: PLR0913  # whom, who, why, and what was found
     Shape: *who* name and role; *found* what a search of the large tables found.  Units: *settle_s* seconds within
     which a call that got no answer may still land.
     """
-    acceptance.lock_members(tx, [member_number])
+    acceptance.lock_whole(tx, member_number)
     standing = tx.execute(_STANDING, {"number": member_number, "settle_s": settle_s}).one()
     if not_now := _not_now(tx, standing):
         return not_now

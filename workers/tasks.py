@@ -24,10 +24,9 @@ from celery.exceptions import Retry
 
 from shared import spans
 from shared.broker import app
-from shared.instances import Answer, Done, Errand, Failed, Result, Work
+from shared.instances import Answer, Done, Failed, Result, Work
 from shared.ledger import connections, people
-from shared.ledger.connections import Gate
-from shared.ledger.engine import engine, in_halves, outlasting, transaction
+from shared.ledger.engine import engine, in_halves, outlasting, statements, transaction
 from shared.ledger.heartbeats import Who
 from shared.ledger.transitions import attempts, floods
 from shared.lifecycle import breaker
@@ -46,11 +45,12 @@ from shared.lifecycle.verdicts import (
 )
 from shared.logs import logger
 from shared.personal import NOBODY, Company, Persons
-from shared.pipeline import QUEUED, Stage, State, SyncStatus
+from shared.pipeline import QUEUED, Stage, State
 from shared.settings import Settings, settings
 from shared.systems.permits import MARGIN_S, Calling, lease_clock
 from workers.health import Health
 from workers.loop import CallLoop
+from workers.outcomes import attributes, outcome
 
 log = logger(__name__)
 
@@ -154,8 +154,8 @@ class Attempt:
         self.begun_ns = time.time_ns()
         self.lease_ends = inf
         """On `lease_clock`; what comes later shows nothing of the connection."""
-        self.gate: Gate | None = None
-        """Whether calls could go out when the attempt began."""
+        self.was_open = self.was_well = False
+        """Whether calls could go out when the attempt began, and nothing had been wrong of late."""
         self.in_trouble: Sequence[Persons] = ()
         """Who else failed of late, where there is trouble."""
         self.company = NOBODY
@@ -174,31 +174,44 @@ class Attempt:
 
     def _begin(self, ids: Sequence[int]) -> list[Begun]:
         # Durable where a call follows that must not be repeated beside itself (deploy/decisions/0003).
-        with transaction(engine(durable=self.stage is not Stage.OIC)) as tx:
-            self.gate = gate = connections.gate(tx, self.stage)
-            begun = attempts.begin(tx, self.stage, ids, lease_s=self.of.dispatcher.lease_s)
-            works = begun.works
-            if not gate.is_well or any(work.attempt > 1 for work in works):
+        ledger, lease_s = engine(durable=self.stage is not Stage.OIC), self.of.dispatcher.lease_s
+        with statements(ledger) as tx:  # mostly all is well, and one way there and back is enough
+            begun = attempts.begin(tx, self.stage, ids, lease_s=lease_s, if_well=True)
+            if any(work.attempt > 1 for work in begun.works):
                 self.in_trouble = people.in_trouble(tx, limit=_IN_TROUBLE)
-            if gate.breaker.seeks is not None:
-                works = [replace(work, must_call=work.instance_id == gate.breaker.seeks) for work in works]
+        if begun.works or begun.unreadable:
+            self.was_open = self.was_well = True
+            return [Begun(begun.works, self._buried(begun.unreadable), begun.ahead)]
+        with transaction(ledger) as tx:
+            gate = connections.gate(tx, self.stage)
+            self.was_open, self.was_well = gate.is_open, gate.is_well
+            begun = attempts.begin(tx, self.stage, ids, lease_s=lease_s)
+            if begun.works:
+                self.in_trouble = people.in_trouble(tx, limit=_IN_TROUBLE)
+            works = [replace(work, must_call=work.instance_id == gate.breaker.seeks) for work in begun.works]
             kept_out = [] if gate.is_open else [work for work in works if not gate.admits(work.instance_id)]
             report_after_s = None if gate.paused else self.of.siebel.report_after_s
             endings = [held(work, self.stage, why=gate.why, report_after_s=report_after_s) for work in kept_out]
             if endings:
                 attempts.finish(tx, self.stage, endings, self.terms)
                 works = [work for work in works if work not in kept_out]
-        return [Begun(works, endings, begun.ahead)]
+        return [Begun(works, endings + self._buried(begun.unreadable), begun.ahead)]
 
-    def _bury_unread(self, instance_id: int, error: Exception) -> list[Begun]:
-        """Bury the one whose inputs cannot be read."""
-        log.error("unreadable", stage=self.stage, instance_id=instance_id, error=type(error).__name__)
-        lease_s = self.of.dispatcher.lease_s
+    def _buried(self, unreadable: Sequence[tuple[Work, Exception]]) -> list[Ending]:
+        """Bury those whose inputs cannot be read; return how they ended."""
+        for work, error in unreadable:
+            log.error("unreadable", stage=self.stage, instance_id=work.instance_id, error=type(error).__name__)
+        endings = [bug(work, error, self.stage) for work, error in unreadable]
+        if endings:
+            with transaction(engine()) as tx:
+                attempts.finish(tx, self.stage, endings, self.terms)
+        return endings
+
+    def _bury_unread(self, one: int, error: Exception) -> list[Begun]:
+        """Bury the one whose inputs the ledger cannot read."""
         with transaction(engine()) as tx:
-            begun = attempts.begin(tx, self.stage, [instance_id], lease_s=lease_s, unread=True)
-            endings = [bug(work, error, self.stage) for work in begun.works]
-            attempts.finish(tx, self.stage, endings, self.terms)
-        return [Begun([], endings, begun.ahead)]
+            begun = attempts.begin(tx, self.stage, [one], lease_s=self.of.dispatcher.lease_s, unread=True)
+        return [Begun([], self._buried([(work, error) for work in begun.works]), begun.ahead)]
 
     # 2. Call
 
@@ -229,8 +242,7 @@ class Attempt:
             return []
         seen = None  # what comes after the lease shows nothing of the connection
         if lease_clock() < self.lease_ends:
-            was_open = self.gate is not None and self.gate.is_open
-            seen = breaker.seen(answers, self.health.of.policy, was_open=was_open, company=self.company)
+            seen = breaker.seen(answers, self.health.of.policy, was_open=self.was_open, company=self.company)
         pieces = in_halves(
             [concluded], lambda whole: self._written([one.ending for one in whole[0]], seen), self._written_in_halves
         )
@@ -244,7 +256,7 @@ class Attempt:
             instance_ids=[one.work.instance_id for one in concluded[:_SHOWN_IDS]],
             overtaken=len(endings) - sum(piece.written for piece in pieces),
             **({"trace_ids": traces[:_SHOWN_IDS]} if traces else {}),
-            **Counter(_outcome(ending) for ending in endings),
+            **Counter(outcome(ending) for ending in endings),
         )
         for given_up in (one for one in endings if isinstance(one, ErrandEnded) and one.is_given_up):
             log.warning("given up", stage=self.stage, instance_id=given_up.instance_id, errand=given_up.errand)
@@ -261,7 +273,7 @@ class Attempt:
             spans.Tried(
                 one.work.traceparent,
                 failed=not isinstance(one.result, Done),
-                attributes=_attributes(one),
+                attributes=attributes(one.work, one.ending),
             )
             for one in concluded
             if one.work.traceparent
@@ -312,12 +324,14 @@ class Attempt:
         return in_halves([bare], self._written, lambda _, why: self._written([bug(one.work, why, self.stage)]))
 
     def _written(self, endings: Sequence[Ending], seen: Seen | None = None) -> list[Written]:
+        tells = seen is not None and (bool(seen.failed) or not self.was_well)
+        opened = transaction if tells or not attempts.are_mapped(endings) else statements
+
         def write() -> Written:
-            with transaction(engine(durable=False)) as tx:
+            with opened(engine(durable=False)) as tx:
                 guarded = floods.guard(tx, self.stage, endings, self.of.guard.flood_rules)
                 written = Written(guarded, attempts.finish(tx, self.stage, guarded, self.terms))
-                was_well = self.gate is not None and self.gate.is_well
-                if seen is None or not written.written or (was_well and not seen.failed):
+                if seen is None or not tells or not written.written:
                     return written
                 change = self.health.take_in(tx, seen)
             self.health.note(*change)
@@ -341,49 +355,9 @@ def _ending(work: Work, result: Result | BaseException, rules: Rules) -> Ending:
     return conclude(work, result, rules)
 
 
-def _attributes(one: Concluded) -> spans.Attributes:
-    """Return what a trace shows of an attempt: nothing that could be a person's."""
-    line = one.ending.line
-    attributes: dict[str, str | int | float | Sequence[str]] = {
-        "membersync.instance_id": one.work.instance_id,
-        "membersync.attempt": one.work.attempt,
-        "membersync.outcome": _outcome(one.ending),
-    }
-    if line.took_ms is not None:
-        attributes["membersync.took_ms"] = line.took_ms
-    if line.code:
-        attributes["membersync.code"] = line.code
-    if line.calls:
-        attributes["membersync.calls"] = " ".join(f"{call.method} {call.http_status or '-'}" for call in line.calls)
-    return attributes
-
-
-def _outcome(ending: Ending) -> str:
-    match ending:
-        case Advanced(status=SyncStatus.DATA_ERROR):
-            return "data_error"
-        case Advanced():
-            return "done"
-        case Parked(state=state):
-            return str(state)
-        case ErrandEnded(errand=errand):
-            return _ERRANDS[errand]
-
-
-_ERRANDS = {
-    Errand.REPORT: "reported",
-    Errand.READ_BACK: "read_back",
-    Errand.PROBE: "probed",
-    Errand.TELL_AGAIN: "told_again",
-    Errand.RESEND: "resent",
-    Errand.RECREATE: "recreated",
-    Errand.PARK: "parked",
-}
-
-
 def _summary(endings: Sequence[Ending], *, late: int, goes_on: bool) -> dict[str, int]:
     """Return what Flower shows of a task whose chain goes on; raise what it shows of one whose chain ends here."""
-    counts = Counter(_outcome(ending) for ending in endings)
+    counts = Counter(outcome(ending) for ending in endings)
     if late:
         counts["slow"] = late
     if goes_on:

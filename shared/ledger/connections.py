@@ -217,6 +217,10 @@ def _gate(row: "Row[tuple[object, ...]]") -> Gate:
 
 _AS_IT_IS = [name for name in Breaker.__dataclass_fields__ if name not in {"position", "failing_members"}]
 """The fields of a breaker that are columns of the same name and kind."""
+IS_WELL = """exists (
+    select from connection c where c.name = :stage and not c.paused and c.breaker = 'closed' and c.failures = 0
+                               and c.verify_at is null and (c.wait_until is null or c.wait_until <= now()))"""
+"""Whether nothing has been wrong with the connection of a stage of late, as `Gate.is_well` says."""
 _GATES = text("select c.*, now() as now from connection c")
 _GATE = text("select c.*, now() as now from connection c where name = :name")
 _LOCK_GATE = text("select c.*, now() as now from connection c where name = :name for update")

@@ -157,6 +157,7 @@ def _made(address: str, *, durable: bool) -> Engine:
     of = create_engine(
         shown,
         pool_size=5,
+        pool_use_lifo=True,
         max_overflow=15,
         pool_timeout=10,
         json_serializer=lambda value: orjson.dumps(value).decode(),

@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from shared.personal import Persons
-from shared.pipeline import QUEUED, State
+from shared.pipeline import QUEUED, Stage, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,29 @@ def resent_sql(work: str, mapping: str) -> str:
                    and a.operation <> 'delete'
                  order by a.id desc limit 1), {user_sql(mapping)})
              else {user_sql(mapping)} end"""
+
+
+def reads(user: str) -> dict[Stage | None, tuple[str, str]]:
+    """Return what a stage reads of `mine`, whom it begins, and of `m`, its member: expressions, and where they are.
+
+    Shape: the event and *user*, the expression of the CrowdTwist user in which `f` is the mapping, as texts, null where
+    the stage does not need it; whether Siebel was told of the same content last; the trace.  None: nothing of it.
+    """
+    event, payload, untold = event_sql("f"), "join payload f on f.instance_id = mine.id", "null as told_of_this"
+    no_user, no_event = "null as user_object", "null as event"
+    return {
+        None: (f"{no_event}, {no_user}, {untold}, null as traceparent", ""),
+        Stage.OIC: (f"cast({event} as text) as event, {no_user}, {untold}, f.traceparent", payload),
+        # What another side says of a member is kept without its names.
+        Stage.CROWDTWIST: (
+            f"cast({event_sql('p')} as text) as event, cast({user} as text) as user_object, {untold}, p.traceparent",
+            "left join mapping f on f.instance_id = mine.id left join payload p on p.instance_id = mine.id",
+        ),
+        Stage.SIEBEL: (
+            f"cast({event} as text) as event, {no_user}, t.content_hash = mine.content_hash, f.traceparent",
+            f"left {payload} left join instance t on t.id = m.told_id",
+        ),
+    }
 
 
 _CARRIES = f"{event_sql('p')}->'member' as member, {user_sql('m')} as user_object"

@@ -12,13 +12,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection, Row, TextClause, text
 
 from shared.instances import Errand, Work
 from shared.ledger import cases, learned
+from shared.ledger.connections import IS_WELL
 from shared.ledger.engine import Unread, json_lines, json_rows, wake
 from shared.ledger.learned import DOCUMENTS, FACTS, TROUBLED, learn_sql
-from shared.ledger.people import event_sql, resent_sql, user_sql
+from shared.ledger.people import reads, resent_sql, user_sql
 from shared.ledger.transitions import errands
 from shared.ledger.transitions.member_queue import (
     COMES_BACK,
@@ -27,6 +29,7 @@ from shared.ledger.transitions.member_queue import (
     IS_QUEUED,
     LEASE,
     LOCK_MEMBERS,
+    SOMETHING_DUE,
     drop_reports,
     schedule_reports,
     send_freed,
@@ -56,31 +59,47 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """Who of a batch was begun at a stage; *ahead*: others may be at a later one, which its message must reach."""
+    """Who of a batch was begun at a stage, and whose inputs cannot be read; *ahead*: others may be at a later one."""
 
     works: list[Work]
     ahead: bool
+    unreadable: list[tuple[Work, ValueError]]
 
 
-def begin(tx: Connection, stage: Stage, ids: Sequence[int], *, lease_s: float, unread: bool = False) -> Begun:
+def begin(  # noqa: PLR0913
+    tx: Connection, stage: Stage, ids: Sequence[int], *, lease_s: float, unread: bool = False, if_well: bool = False
+) -> Begun:
     """Count an attempt for those of *ids* that are at *stage* and that nobody has begun, and read their inputs.
 
-    An id below zero is an errand's.  *unread*: leave out what they carry, which cannot be read.
+    An id below zero is an errand's.  *unread*: leave out what they carry, which the ledger cannot read.  *if_well*:
+    begin nobody where anything has been wrong with the connection of late.
     """
     found: list[Row[Any]] = []
     for statements, some in ((BEGIN, [one for one in ids if one > 0]), (BEGIN_ERRAND, [one for one in ids if one < 0])):
         if some:
-            statement = statements[None if unread else stage]
             parameters = {"ids": some, "asked": len(some), "alone": len(ids) == 1, "stage": stage, "lease_s": lease_s}
-            found += tx.execute(statement, parameters).all()
-    return Begun([_work(row) for row in found], ahead=not found or found[0].ahead)
+            statement = statements[None if unread else stage]
+            found += tx.execute(statement, parameters | {"if_well": if_well}).all()
+    begun = Begun([], not found or found[0].ahead, [])
+    for row in found:
+        try:
+            begun.works.append(_work(row, stage))
+        except ValueError as error:
+            bare = (*row[:_CARRIED], None, None, *row[_CARRIED + 2 :])
+            begun.unreadable.append((_work(bare, stage), error))
+    return begun
 
 
-def _work(row: Sequence[Any]) -> Work:
+_CARRIED = 13
+"""Where the event stands in a row of a begin, and the user behind it: both as texts."""
+
+
+def _work(row: Sequence[Any], stage: Stage) -> Work:
     """Return whom a *row* of a begin is about; taken apart by place: by name, each column costs a search."""
     instance_id, errand_id, errand, token, attempt, number, operation, lane, status, error, suspect, _, *read = row
     _, event, user, told_of_this, traceparent, row_id, claimed_row_id, *read = read
     ct_user_id, is_known, unknown_outcome, told_status, told_error = read
+    is_used = stage is Stage.OIC  # only there each event is
     return Work(
         instance_id=instance_id,
         errand_id=errand_id,
@@ -88,8 +107,8 @@ def _work(row: Sequence[Any]) -> Work:
         attempt=attempt,
         member_number=number,
         operation=operation,
-        event=Unread(event) if isinstance(event, str) else event or {},
-        user=user,
+        event={} if event is None else orjson.loads(event) if is_used else Unread(event),
+        user=None if user is None else orjson.loads(user),
         row_id=row_id,
         claimed_row_id=claimed_row_id,
         ct_user_id=ct_user_id,
@@ -107,6 +126,13 @@ def _work(row: Sequence[Any]) -> Work:
     )
 
 
+def are_mapped(endings: Iterable[Ending]) -> bool:
+    """Return whether all go on from oic to crowdtwist: `finish` writes that by one statement, which locks no member."""
+    return all(
+        isinstance(one, Advanced) and one.state is State.RUNNING and one.stage is Stage.CROWDTWIST for one in endings
+    )
+
+
 def finish(tx: Connection, stage: Stage, endings: Iterable[Ending], terms: Terms) -> int:
     """Write what came of a batch at *stage*; those whose token has been overtaken are left alone.
 
@@ -119,8 +145,7 @@ def finish(tx: Connection, stage: Stage, endings: Iterable[Ending], terms: Terms
     advanced = [one for one in endings if isinstance(one, Advanced)]
     parked = [one for one in endings if isinstance(one, Parked)]
     ended = [one for one in endings if isinstance(one, ErrandEnded)]
-    mapped_only = all(one.state is State.RUNNING and one.stage is Stage.CROWDTWIST for one in advanced)
-    if parked or ended or not mapped_only:
+    if not are_mapped(endings):
         tx.execute(LOCK_MEMBERS, {"numbers": members})
     over = [one.member_number for one in advanced] + [one.member_number for one in parked if one.state is State.DEAD]
     is_wanted = stage is Stage.CROWDTWIST and bool(over) and wake_who_waits(tx, over)
@@ -242,8 +267,8 @@ def _park(tx: Connection, stage: Stage, parked: list[Parked]) -> dict[int, str]:
 
 
 _BEGINS = f"begun = true, attempt = b.attempt + 1, alone = :alone, {LEASE}"
-_CAN_BEGIN = """b.id = any(cast(:ids as bigint[])) and b.token <> 0 and b.stage = :stage and not b.begun
-                  and b.lease_until > now()"""
+_CAN_BEGIN = f"""b.id = any(cast(:ids as bigint[])) and b.token <> 0 and b.stage = :stage and not b.begun
+                  and b.lease_until > now() and (not cast(:if_well as boolean) or {IS_WELL})"""
 _BEGIN_INSTANCES = f"""
             update instance b set {_BEGINS} where {_CAN_BEGIN}
             returning id, 0 as errand_id, null as errand, token, attempt,
@@ -254,25 +279,6 @@ _BEGIN_ERRANDS = f"""
             returning i.id, b.id as errand_id, b.kind as errand, b.token, b.attempt,
                       i.member_number, i.operation, b.lane, i.status, i.error, i.suspect, i.content_hash
 """
-_UNREAD = ("null as event, null as user_object, null as told_of_this, null as traceparent", "")
-
-
-# What another side says of a member is kept without its names.  Only oic needs each event; a text is read where asked.
-def _reads(user: str) -> dict[Stage, tuple[str, str]]:
-    event, payload, untold = event_sql("f"), "join payload f on f.instance_id = mine.id", "null as told_of_this"
-    return {
-        Stage.OIC: (f"{event} as event, null as user_object, {untold}, f.traceparent", payload),
-        Stage.CROWDTWIST: (
-            f"cast({event_sql('p')} as text) as event, {user} as user_object, {untold}, p.traceparent",
-            "left join mapping f on f.instance_id = mine.id left join payload p on p.instance_id = mine.id",
-        ),
-        Stage.SIEBEL: (
-            f"cast({event} as text) as event, null as user_object, t.content_hash = mine.content_hash, f.traceparent",
-            f"left {payload} left join instance t on t.id = m.told_id",
-        ),
-    }
-
-
 _AHEAD = """
     case when (select count(*) from mine) < :asked
          then exists (select from instance a where a.id = any(cast(:ids as bigint[]))
@@ -295,7 +301,7 @@ def _begin(update: str, reads: tuple[str, str]) -> TextClause:
 
 
 BEGIN, BEGIN_ERRAND = (
-    {None: _begin(update, _UNREAD)} | {stage: _begin(update, reads) for stage, reads in _reads(user).items()}
+    {stage: _begin(update, read) for stage, read in reads(user).items()}
     for update, user in ((_BEGIN_INSTANCES, user_sql("f")), (_BEGIN_ERRANDS, resent_sql("mine", "f")))
 )
 """Count the attempt of instances, or of errands, that a stage has been handed, and read their inputs.
@@ -384,13 +390,6 @@ PARK = text(f"""
     select id, state from parked
 """)
 """Send instances back whose attempt did not succeed: due again, held, dead or superseded; and have Siebel told."""
-SOMETHING_DUE = text(f"""
-    select exists (select from instance where member_number = any(cast(:numbers as text[]))
-                                              and state in ({IS_QUEUED}) and due_at <= now())
-        or exists (select from errand where member_number = any(cast(:numbers as text[]))
-                                            and token = 0 and due_at <= now())
-""")
-"""Look whether anything of these members is due, so that a dispatcher is to be woken."""
 NOTE = text("""
     insert into activity (instance_id, stage, attempt, state, what, code, took_ms, task_id, calls_json)
     select id, :stage, attempt, state, what, code, took_ms, :task_id, calls

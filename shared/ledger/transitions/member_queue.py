@@ -164,6 +164,13 @@ HAND_ON = text(f"""
 Shape: *report_after_s* where the attempt itself failed; where it was lost or not made, the report of an earlier failure
 is due when it was.
 """
+SOMETHING_DUE = text(f"""
+    select exists (select from instance where member_number = any(cast(:numbers as text[]))
+                                              and state in ({IS_QUEUED}) and due_at <= now())
+        or exists (select from errand where member_number = any(cast(:numbers as text[]))
+                                            and token = 0 and due_at <= now())
+""")
+"""Look whether anything of these members is due, so that a dispatcher is to be woken."""
 WAKE = text(f"""
     with woken as (
         update instance set due_at = now() where id = any(array(

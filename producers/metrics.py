@@ -18,6 +18,9 @@
 | `membersync_processes{kind,lane,state}` | gauge | dispatchers (no lane) and worker processes, `at_work` or `silent` |
 | `membersync_mail_unsent` | gauge | mails that the mail server has not taken yet |
 | `membersync_mail_oldest_seconds` | gauge | age of the oldest of them, s; 0: there is none |
+| `membersync_webhook_messages{state}` | gauge | `waiting` now; `taken` and `given_up` within a day |
+| `membersync_webhook_oldest_seconds` | gauge | age of the oldest that waits, s; 0: none does |
+| `membersync_webhook_taken_timestamp_seconds` | gauge | when it last took one, Unix time; 0: none that is kept |
 | `membersync_snapshot_oldest_seconds` | gauge | age of the oldest snapshot that anybody holds, s |
 | `membersync_guard_held{guard,stage}` | gauge | members that a guard holds: `flood`, `mass_change`, `blanking` |
 | `membersync_silence_seconds` | gauge | since the newest event from Siebel, s; 0: none yet, or maintenance |
@@ -94,6 +97,7 @@ class _Look:
     backlog: list[Backlog]
     dead_letters: list[DeadLetters]
     unsent: mail.Unsent
+    posting: mail.Posting
     processes: list[Process]
     intake: dict[str, int]
     snapshot_oldest_s: float
@@ -142,6 +146,7 @@ class LedgerCollector(Collector):
         yield GaugeMetricFamily("membersync_mail_unsent", what, look.unsent.count)
         what = "Age of the oldest mail that was not taken yet"
         yield GaugeMetricFamily("membersync_mail_oldest_seconds", what, look.unsent.oldest_s)
+        yield from _webhook(look.posting)
         yield _processes(look)
         what = "Age of the oldest snapshot of the ledger that anybody holds"
         yield GaugeMetricFamily("membersync_snapshot_oldest_seconds", what, look.snapshot_oldest_s)
@@ -178,6 +183,7 @@ class LedgerCollector(Collector):
                 views.backlog(tx),
                 views.dead_letters(tx),
                 mail.unsent(tx),
+                mail.posting(tx),
                 heartbeats.processes(tx),
                 refusals.counts(tx),
                 max((one.age_s for one in snapshots.holders(tx)), default=0.0),
@@ -278,6 +284,18 @@ def _calls(look: _Look) -> Iterator[Metric]:
     what = "How often the limit of calls in flight went down"
     backoffs = {name: float(one.backoffs) for name, one in calls.items()}
     yield _family(CounterMetricFamily, "membersync_call_backoffs", what, ["name"], backoffs)
+
+
+def _webhook(found: mail.Posting) -> Iterator[Metric]:
+    """Yield how the webhook fares; a ledger without one has it all at 0."""
+    what = "Messages to the webhook: waiting now, taken or given up within a day"
+    counts = {("waiting",): found.waiting, ("taken",): found.taken, ("given_up",): found.count}
+    yield _family(GaugeMetricFamily, "membersync_webhook_messages", what, ["state"], counts)
+    what = "Age of the oldest message that waits for the webhook"
+    yield GaugeMetricFamily("membersync_webhook_oldest_seconds", what, found.oldest_s)
+    what = "When the webhook last took a message"
+    taken_at = found.taken_at.timestamp() if found.taken_at else 0.0
+    yield GaugeMetricFamily("membersync_webhook_taken_timestamp_seconds", what, taken_at)
 
 
 def _drift(found: Watched, *, is_made: bool) -> Iterator[Metric]:

@@ -8,7 +8,7 @@ import typer
 
 from producers.cli.command import DONE, NOTHING, AsJson, TroubleError, print_json
 from producers.cli.command_settings import with_ledger
-from producers.cli.terminal import operator
+from producers.cli.terminal import instant, operator
 from producers.mail.mailer import SendingError
 from producers.mail.webhook import post
 from shared.ledger import mail
@@ -31,20 +31,22 @@ def webhook(
     *,
     as_json: AsJson = False,
 ) -> int:
-    """Show what waits for the webhook and what was given up; post a test to it."""
+    """Show what the webhook took, what waits for it and what was given up; post a test to it."""
     of = with_ledger()
     ledger = engine(of.ledger_url)
     if act is None:
         with transaction(ledger) as tx:
-            found = mail.given_up(tx)
+            found = mail.posting(tx)
         if as_json:
             print_json(found)
         else:
             if of.webhook.url is None:
                 typer.echo("there is no webhook: MEMBERSYNC_WEBHOOK__URL is not set here")
-                if not (found.waiting or found.count):
+                if not (found.waiting or found.count or found.taken_at):
                     return DONE
             cause = f": {found.last_error}" if found.last_error else ""
+            last = f", the last at {instant(found.taken_at)}" if found.taken_at else ""
+            typer.echo(f"within a day {found.taken} were taken{last}")
             typer.echo(f"{found.waiting} wait, {found.count} were given up within a day{cause}")
         return DONE
     if of.webhook.url is None:

@@ -328,7 +328,7 @@ def look_at_mail(subject: Subject) -> list[Finding]:
 def look_at_webhook(subject: Subject) -> list[Finding]:
     """Look for what the webhook does not take."""
     with subject.reading() as tx:
-        found = mail.given_up(tx)
+        found = mail.posting(tx)
     looked_at = "what is posted to the webhook"
     cause = f": {found.last_error}" if found.last_error else ""
     why = "whoever listens there is not told that a connection is down or that there are new dead letters"
@@ -338,7 +338,8 @@ def look_at_webhook(subject: Subject) -> list[Finding]:
         what = f"{found.count} given up within a day, after {subject.of.webhook.max_tries} tries{at}{cause}"
         return [warn(WEBHOOK, looked_at, what, why, remedy)]
     if not found.waiting:
-        return [ok(WEBHOOK, looked_at, "none waits" if subject.of.webhook.url else "there is no webhook")]
+        last = f"the last was taken at {found.taken_at:%Y-%m-%d %H:%MZ}" if found.taken_at else "none was taken yet"
+        return [ok(WEBHOOK, looked_at, f"none waits; {last}" if subject.of.webhook.url else "there is no webhook")]
     what = f"{found.waiting} wait, the oldest for {found.oldest_s / 60:.0f} min{cause}"
     if subject.of.webhook.url and found.oldest_s <= MAIL_LATE_S:
         return [ok(WEBHOOK, looked_at, what)]

@@ -137,11 +137,11 @@ class Unsent:
 
 
 @dataclass(frozen=True, slots=True)
-class GivenUp:
-    """What the webhook did not take.  Units: *oldest_s* seconds since the oldest that waits was written; 0: none does.
+class Posting:
+    """How the webhook fares.  Units: *oldest_s* seconds since the oldest that waits was written; 0: none does.
 
-    Shape: *count* given up within a day, the newest at *newest_at*; *last_error* of the newest that was tried;
-    *waiting* how many are tried again.
+    Shape: *count* given up within a day, the newest at *newest_at*; *last_error* of the newest that was tried and not
+    taken; *waiting* how many are tried again; *taken* within a day, the newest at *taken_at*, None: none that is kept.
     """
 
     count: int
@@ -149,6 +149,8 @@ class GivenUp:
     waiting: int
     oldest_s: float
     last_error: str | None
+    taken: int
+    taken_at: datetime | None
 
 
 def take_changes(tx: Connection, *, flap_s: float) -> list[Change]:
@@ -251,9 +253,9 @@ def give_up(tx: Connection, leased: LeasedMail, *, error: str) -> None:
     tx.execute(_GIVE_UP, {"id": leased.mail_id, "tries": leased.tries, "error": error})
 
 
-def given_up(tx: Connection) -> GivenUp:
-    """Count what was given up within a day, and what waits for the webhook."""
-    return GivenUp(*tx.execute(_GIVEN_UP).one())
+def posting(tx: Connection) -> Posting:
+    """Count what waits for the webhook, and what it took, or was given up, within a day."""
+    return Posting(*tx.execute(_POSTING).one())
 
 
 def prune(tx: Connection, *, days: int) -> int:
@@ -353,12 +355,14 @@ _PUT_OFF = text("""
 _GIVE_UP = text("""
     update mail set dead_at = now(), last_error = :error where id = :id and tries = :tries and sent_at is null
 """)
-_GIVEN_UP = text("""
+_POSTING = text("""
     select count(*) filter (where dead_at > now() - interval '1 day'), max(dead_at),
-           count(*) filter (where dead_at is null),
-           coalesce(extract(epoch from now() - min(created_at) filter (where dead_at is null)), 0)::float8,
-           (array_agg(last_error order by id desc) filter (where last_error is not null))[1]
-    from mail where sent_at is null and channel = 'webhook'
+           count(*) filter (where sent_at is null and dead_at is null),
+           coalesce(extract(epoch from now() - min(created_at) filter (where sent_at is null and dead_at is null)),
+                    0)::float8,
+           (array_agg(last_error order by id desc) filter (where sent_at is null and last_error is not null))[1],
+           count(*) filter (where sent_at > now() - interval '1 day'), max(sent_at)
+    from mail where channel = 'webhook'
 """)
 _PRUNE = text("delete from mail where coalesce(sent_at, dead_at) < now() - make_interval(days => :days)")
 _UNSENT = text("""

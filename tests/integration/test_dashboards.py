@@ -34,6 +34,7 @@ NAMES = {
     "MembersyncRefusalsRising",
     "MembersyncBudgetExhausted",
     "MembersyncMailStuck",
+    "MembersyncWebhookStuck",
     "MembersyncSnapshotHeld",
     "MembersyncIncidentOpen",
     "MembersyncGuardHolds",

@@ -16,6 +16,7 @@ from producers.http.request import ProblemError
 from producers.http.signatures import check
 from producers.mail.mailer import Mailer
 from producers.mail.webhook import Poster
+from producers.metrics import registry_of
 from shared.ledger import mail
 from shared.ledger.engine import transaction
 from shared.settings import Settings
@@ -84,6 +85,15 @@ def outbox(road: Road) -> tuple[int, str | None, bool, bool]:
     return found[0]
 
 
+def told(of: Settings) -> tuple[float, ...]:
+    """Return what metrics say of it: how many wait, were taken and given up, and when it last took one."""
+    registry = registry_of(of)
+    states = ("waiting", "taken", "given_up")
+    counts = [registry.get_sample_value("membersync_webhook_messages", {"state": state}) for state in states]
+    last = registry.get_sample_value("membersync_webhook_taken_timestamp_seconds")
+    return tuple(-1.0 if value is None else value for value in (*counts, last))
+
+
 def test_it_is_told_once_signed_and_names_nobody(road: Road) -> None:
     with listening() as hook:
         of = settings(road, hook.url)
@@ -100,6 +110,10 @@ def test_it_is_told_once_signed_and_names_nobody(road: Road) -> None:
         assert "the connection CrowdTwist is down" in said["data"]["subject"]
         assert "ann.lee" not in body.decode()
         assert outbox(road)[2:] == (True, False)
+        assert told(of)[:3] == (0, 1, 0)
+        assert told(of)[3] == pytest.approx(road.sql("select extract(epoch from sent_at)::float8 from mail")[0])
+        (found,) = work.look_at_webhook(Subject(of))
+        assert (found.level, found.found.startswith("none waits; the last was taken at 20")) == (Level.OK, True)
         assert road.sql("select channel from mail") == ["webhook"], "no mail where there is no mail server"
 
 
@@ -113,13 +127,16 @@ def test_what_it_does_not_take_comes_again_as_the_same_and_is_given_up_at_last(r
         assert road.sql("select due_at > now() + interval '29 minutes' from mail") == [True]
         tell(road, of)
         assert outbox(road)[1] == "HTTP 302 (redirections are not followed)"
+        assert told(of) == (1, 0, 0, 0)
         tell(road, of, times=3)
+        assert told(of) == (0, 0, 1, 0)
         assert outbox(road) == (3, "HTTP 500", False, True)
         assert len(hook.taken) == 3
         assert len({(headers["webhook-id"], body) for headers, body in hook.taken}) == 1
     (found,) = work.look_at_webhook(Subject(of))
     assert (found.level, "1 given up within a day, after 3 tries" in found.found) == (Level.WARN, True)
     assert cli("webhook", "--json").json["count"] == 1
+    assert "within a day 0 were taken" in cli("webhook").out
     with transaction(road.ledger) as tx:
         assert mail.unsent(tx).count == 0, "it is no mail"
         mail.prune(tx, days=0)

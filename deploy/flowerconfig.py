@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import ParamSpec
 
 import flower.events
+import flower.utils.broker
 from celery.events.receiver import EventReceiver
 from flower.app import Flower
 from flower.events import EventsState
@@ -24,7 +25,9 @@ from tornado.ioloop import PeriodicCallback
 from tornado.template import DictLoader
 from tornado.web import Application, authenticated
 
-from deploy.flower import bounded, reworded, wait, with_instance_ids
+from deploy.flower import AnySentinel, bounded, reworded, wait, with_instance_ids
+from shared import logs
+from shared.broker_address import read_broker
 from shared.liveness import this_process
 from shared.pipeline import QUEUES
 from shared.settings import settings as read_settings
@@ -34,6 +37,10 @@ if _of.flower.password is None:
     raise SystemExit("MEMBERSYNC_FLOWER__PASSWORD is not set, and Flower does not run without a login")
 _of.home.mkdir(parents=True, exist_ok=True)
 os.umask(0o077)  # what it remembers names members by number
+
+# Its log is like those of the others: Tornado's own lines would be all that is no JSON.
+logs.configure("flower", _of.log_level)
+logging = _of.log_level
 
 # Whoever reaches the port sees member numbers: only with the login.
 basic_auth = [f"{_of.flower.username}:{_of.flower.password.get_secret_value()}"]
@@ -110,6 +117,10 @@ for _handler in (monitor.Metrics, monitor.Healthcheck):
 
 # Flower asks the worker that somebody looked at last; the other lane's backlog would not show.
 BaseHandler.get_active_queue_names = lambda _: list(QUEUES)
+
+# Of several Sentinels Flower would ask the first alone, and know no queue while that one is away.
+AnySentinel.hosts = read_broker(_of.broker_url).hosts if _of.broker_url else ()
+flower.utils.broker.RedisSentinel = AnySentinel
 
 _keep = EventsState.event
 

@@ -19,8 +19,13 @@ _QUIET = (
 
 def configure(process: str, level: str = "info") -> None:
     """Send every log line of this process, ours and the libraries', to stderr as JSON."""
+
+    def named(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        return {"process": process, **line}  # no context variable: threads that libraries start begin without any
+
     steps: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        named,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -31,7 +36,6 @@ def configure(process: str, level: str = "info") -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(process=process)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

@@ -17,10 +17,13 @@ import logging
 import re
 from collections.abc import Mapping
 from threading import Event
-from typing import Any
+from typing import Any, ClassVar
 
 from celery.events.state import Task
+from flower.utils.broker import RedisSentinel
+from redis.asyncio import Redis
 
+from shared.hosts import Host
 from shared.pipeline import spoken
 
 _SUMMARY = re.compile(r"^(?:celery\.exceptions\.Retry|workers\.tasks\.AllFailedError): (.+)$", re.MULTILINE)
@@ -63,6 +66,18 @@ def bounded(record: logging.LogRecord) -> bool:
 def wait(wait_s: float) -> None:
     """Sleep as Flower does before it tries the broker again, but never for long: it doubles without a bound."""
     Event().wait(min(wait_s, LONGEST_WAIT_S))
+
+
+class AnySentinel(RedisSentinel):  # type: ignore[misc]  # Flower has no types
+    """Flower's look into a broker behind Sentinels, by the first of *hosts* that answers."""
+
+    hosts: ClassVar[tuple[Host, ...]] = ()
+
+    def _get_redis_client(self, broker_options: Mapping[str, Any], broker_use_ssl: object) -> Any:  # noqa: ANN401
+        client = super()._get_redis_client(broker_options, broker_use_ssl)
+        asked = client.connection_pool.sentinel_manager
+        asked.sentinels = [Redis(host=one.name, port=int(one.port), **asked.sentinel_kwargs) for one in self.hosts]
+        return client
 
 
 def counts(result: object) -> object:

@@ -3,6 +3,7 @@
 At last as people see it, in Chromium: every page looked at, each a click from the next, pictures in `.artifacts/`.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,6 +119,13 @@ def test_the_dashboard_and_the_alerts_ask_for_what_its_metrics_give(pages: dict[
     for one in asked:
         assert promql.unmet(one.expr, series) == [], one.where
         assert promql.unlabelled(one, series) == set(), one.where
+
+
+def test_its_log_is_json_like_those_of_the_others(flower: Flower, pages: dict[str, str]) -> None:
+    assert pages
+    lines = (flower.stack.home / "logs" / "flower.log").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if not line.startswith('{"process": "flower"')] == []
+    assert all({"event", "level", "timestamp"} <= json.loads(line).keys() for line in lines)
 
 
 def test_both_lanes_have_a_worker(flower: Flower) -> None:

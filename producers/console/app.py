@@ -49,9 +49,9 @@ from producers.console.session import (
     whoever_looks,
 )
 from producers.http.auth import Authenticator, Right
-from producers.http.request import TOO_SLOW, ProblemError, client_of, settings_of
+from producers.http.request import REFUSED_BY_LEDGER, TOO_SLOW, ProblemError, client_of, settings_of
 from producers.operations.job_control import AskError
-from shared.errors import LedgerError, LedgerSlowError
+from shared.errors import LedgerError, LedgerRefusedError, LedgerSlowError
 from shared.logs import logger
 
 log = logger(__name__)
@@ -179,6 +179,8 @@ def _error_page(request: Request, error: Exception) -> Response:
             status, what = 400, str(error)
         case LedgerSlowError():
             status, what = 503, f"{TOO_SLOW[0].upper()}{TOO_SLOW[1:]}."
+        case LedgerRefusedError():
+            status, what = 400, f"{REFUSED_BY_LEDGER[0].upper()}{REFUSED_BY_LEDGER[1:]}."
         case LedgerError():
             tries_again = request.method == "GET"
             next_step = "This page tries again." if tries_again else "Go back, and do it again in a moment."

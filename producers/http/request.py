@@ -24,7 +24,7 @@ from starlette.routing import Match
 
 from producers.operations.job_control import AskError, ReasonError
 from producers.operations.reads import INSTANT_SAID, LIMIT_DEFAULT, LIMIT_MAX, filter_of
-from shared.errors import LedgerError, LedgerSlowError, LedgerUnwritableError, without_kind
+from shared.errors import LedgerError, LedgerRefusedError, LedgerSlowError, LedgerUnwritableError, without_kind
 from shared.ledger.engine import Ledger, engine
 from shared.ledger.filters import CONDITIONS, NO_CONTROLS, Condition, Filter
 from shared.logs import logger
@@ -92,6 +92,7 @@ log = logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2
+REFUSED_BY_LEDGER = "something in it can be neither kept nor found; the same again would fail the same"
 TOO_SLOW = "the ledger took too long to find this; narrow it by state, member or time"
 
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
@@ -198,6 +199,9 @@ def invalid(loc: tuple[int | str, ...], error: Mapping[str, Any]) -> ProblemErro
 
 def _answer(request: Request, error: Exception) -> Response:
     match error:
+        case LedgerRefusedError():
+            log.error("the ledger does not take what a request holds", cause=str(error))
+            said = ProblemError(400, "invalid_parameter", REFUSED_BY_LEDGER)
         case LedgerError():
             log.error("the ledger does not serve", cause=str(error))
             if isinstance(error, LedgerSlowError):

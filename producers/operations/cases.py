@@ -102,8 +102,6 @@ def records(tx: Transaction, ids: Sequence[int], sees: Sees) -> list[CaseRecord]
 
 def find(ledger: Ledger, words: str, sees: Sees) -> CaseRecord | None:
     """Return the case of this id, or else the open one of this member, with both members beside each other."""
-    if has_control(words):
-        return None
     with transaction(ledger) as tx:
         case_id = _id_of(tx, words)
     if case_id is None:
@@ -184,6 +182,8 @@ def _bring_up_to_date(ledger: Ledger) -> None:
 
 def _id_of(tx: Transaction, words: str) -> int | None:
     """Return the case of this id, and only where there is none the open one of this member."""
+    if has_control(words):
+        return None
     number = id_of(words)
     if number is not None and str(number) == words and case_facts.case(tx, number) is not None:
         return number

@@ -31,14 +31,14 @@ class Caller:
         self._sessions: Sessions = app.state.sessions
         self._known = {who.name: (who, digest) for digest, who in app.state.authenticator.known}
 
-    def ask(self, route: str, who: str, *, keyed: bool = True) -> httpx.Response:
-        """Ask for *route*; *keyed*: with the key that a form of ours carries."""
+    def ask(self, route: str, who: str, *, keyed: bool = True, named: str = "0") -> httpx.Response:
+        """Ask for *route*; *keyed*: with the key that a form of ours carries; *named*: what the path names."""
         method, path = route.split()
         session = "" if who == "nobody" else self._sessions.opened(*self._known[who])
         headers = {"Cookie": f"membersync_seed={SEED}; membersync_session={session}"}
         if who != "nobody" and path.startswith(BY_TOKEN):
             headers["Authorization"] = f"Bearer {who}-token"
-        address = re.sub(r"{.*?}", "0", path)
+        address = re.sub(r"{.*?}", named, path)
         if method == "GET":
             return self._client.get(address, headers=headers)
         if path.startswith(BY_TOKEN):
@@ -93,6 +93,14 @@ def test_whoever_may_is_served_and_nobody_else_which_is_recorded(caller: Caller,
     with ledger.connect() as tx:
         kept = tx.execute(text("select role, count(*) from operator_action where denied group by role"))
         assert dict(map(tuple, kept)) == denied
+
+
+@pytest.mark.parametrize("named", ["%00", "x%00y", "%ED%A0%80", "9" * 30, "%EF%BB%BF1", "%2e%2e"])
+def test_whatever_a_path_names_is_found_or_not_and_never_an_outage(caller: Caller, named: str) -> None:
+    naming = [route for route, _ in ROWS if "{" in route]
+    assert len(naming) > 50
+    answers = {route: caller.ask(route, "admin", named=named).status_code for route in naming}
+    assert not {route: status for route, status in answers.items() if status >= 500}
 
 
 def test_no_form_is_taken_from_a_page_that_is_not_ours(caller: Caller) -> None:

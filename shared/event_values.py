@@ -15,6 +15,9 @@ from pydantic_core import PydanticCustomError
 
 from shared.errors import InvalidEventError
 
+INVISIBLE = r"\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+"""What a page or a file leaves in copied text and nobody sees, byte order mark and marks of direction among it, for a
+class of any regular expression."""
 BIGGEST = 2**63 - 1  # bigint, and the largest number that every JSON reader on the way keeps exact
 EXACT = 2**53 - 1  # a JSON reader that takes numbers for doubles keeps none above it
 MODIFICATION_MAX = 9_999_999_999

@@ -6,7 +6,8 @@ characters or white space around it, `""` is null, a date of birth is `YYYY-MM-D
 came.
 
 Control characters are refused, never removed: we would otherwise send CrowdTwist something nobody wrote, NUL cannot be
-stored in jsonb, and their absence lets hashes join fields with one.
+stored in jsonb, and their absence lets hashes join fields with one.  In what says who it is or whether it is sent,
+nothing invisible may stand either: two members would look like one, and `Active` would not be active.
 """
 
 from collections.abc import Mapping
@@ -33,6 +34,7 @@ from pydantic_core import ErrorDetails
 from shared.errors import InvalidEventError
 from shared.event_values import (
     EXACT,
+    INVISIBLE,
     MODIFICATION_MAX,
     REFUSED,
     birth_date,
@@ -48,6 +50,7 @@ from shared.fields import OF_CONTENT
 from shared.pipeline import Lane
 
 _NO_CONTROLS = r"^\P{Cc}*$"
+_ALL_SEEN = rf"^[\P{{Cc}}&&[^{INVISIBLE}]]*$"
 
 
 class Operation(StrEnum):
@@ -61,12 +64,14 @@ class Operation(StrEnum):
 _M = TypeVar("_M", bound=BaseModel)
 
 
-def _text(shortest: int, longest: int) -> StringConstraints:
-    return StringConstraints(strip_whitespace=True, min_length=shortest, max_length=longest, pattern=_NO_CONTROLS)
+def _text(shortest: int, longest: int, pattern: str = _ALL_SEEN) -> StringConstraints:
+    return StringConstraints(strip_whitespace=True, min_length=shortest, max_length=longest, pattern=pattern)
 
 
-Text = Annotated[str, _text(0, 255)]
+Text = Annotated[str, _text(0, 255, _NO_CONTROLS)]
 """One attribute; 255 characters is more than Siebel's columns hold (A)."""
+Code = Annotated[str, _text(0, 255)]
+"""One that decides whose it is, or what becomes of it."""
 
 
 class _Received(BaseModel):
@@ -97,10 +102,10 @@ class Member(_Received):
     """A member as Siebel has it, whole: an absent attribute is null.  Shape: domain.md 1.5; strings, `""` is null."""
 
     member_number: Annotated[str, _text(1, 50), AfterValidator(member_code)]
-    row_id: Text = ""
-    program_id: Text = ""
-    member_type: Text = ""
-    status: Text = ""
+    row_id: Code = ""
+    program_id: Code = ""
+    member_type: Code = ""
+    status: Code = ""
     language: Text = ""
     first_name: Text = ""
     last_name: Text = ""
@@ -109,7 +114,7 @@ class Member(_Received):
     email_address: Text = ""
     postal_code: Text = ""
     city: Text = ""
-    country_code: Text = ""
+    country_code: Code = ""
     gender: Annotated[Text, AfterValidator(gender_letter)] = ""
     ct_city_id: Text = ""
 
@@ -326,6 +331,7 @@ def _load(raw: Mapping[str, Any] | bytes | str, max_bytes: int) -> tuple[dict[st
     return document if isinstance(document, dict) else dict(document), is_json
 
 
+_INVISIBLE_THERE = "contains a control character, or another that nobody sees"
 _REASONS = {
     "missing": "is required",
     "string_type": "must be text",
@@ -347,5 +353,7 @@ def _refusal(error: ErrorDetails) -> InvalidEventError:
     """Return in our words what pydantic found; none of it holds a value."""
     if error["type"] == REFUSED:
         return InvalidEventError(path_of(error["loc"]), error["msg"])
-    reason = _REASONS.get(error["type"], "is not valid")
-    return InvalidEventError(path_of(error["loc"]), reason.format(**error.get("ctx", {})))
+    context = error.get("ctx", {})
+    is_code = context.get("pattern") == _ALL_SEEN
+    reason = _INVISIBLE_THERE if is_code else _REASONS.get(error["type"], "is not valid")
+    return InvalidEventError(path_of(error["loc"]), reason.format(**context))

@@ -29,6 +29,7 @@ class Rule(StrEnum):
     """What the value may be."""
 
     TEXT = "text"
+    CODE = "text without what is invisible"
     NUMBER = "member number"
     DATE = "date"
     GENDER = "gender"
@@ -65,7 +66,7 @@ class Field:
     example: str = ""
 
 
-_E, _M, _C, _TEXT = Part.EVENT, Part.MEMBER, Part.CONTACT, Rule.TEXT
+_E, _M, _C, _TEXT, _CODE = Part.EVENT, Part.MEMBER, Part.CONTACT, Rule.TEXT, Rule.CODE
 _ADDRESS = ("postal_code", "country_code", "city_name", "city_id")
 """The country decides which of these are sent."""
 FIELDS: Final[tuple[Field, ...]] = (
@@ -73,10 +74,10 @@ FIELDS: Final[tuple[Field, ...]] = (
     Field("modification", ("Mod Id", "Modification Number"), _E, Rule.MODIFICATION, (), "", "7"),
     Field("occurred_at", ("Updated", "Last Updated"), _E, Rule.INSTANT, (), "", "2026-11-23T08:51:00Z"),
     Field("member_number", ("Member Number",), _M, Rule.NUMBER, ("third_party_id",), "", "296-180296399"),
-    Field("row_id", ("Id", "Row Id"), _M, example="1-2AB3C"),
-    Field("program_id", ("Program Id",), _M),
-    Field("member_type", ("Member Type",), _M, example="Individual"),
-    Field("status", ("Status",), _M, _TEXT, ("is_active",), "", "Active"),
+    Field("row_id", ("Id", "Row Id"), _M, _CODE, example="1-2AB3C"),
+    Field("program_id", ("Program Id",), _M, _CODE),
+    Field("member_type", ("Member Type",), _M, _CODE, example="Individual"),
+    Field("status", ("Status",), _M, _CODE, ("is_active",), "", "Active"),
     Field("language", ("Language", "<lang>"), _M, _TEXT, ("lang_pref",), "", "en"),
     Field("first_name", ("Contact First Name", "First Name"), _C, _TEXT, ("first_name",), "", "Ann"),
     Field("last_name", ("Contact Last Name", "Last Name"), _C, _TEXT, ("last_name",), "", "Lee"),
@@ -85,7 +86,7 @@ FIELDS: Final[tuple[Field, ...]] = (
     Field("email_address", ("Email Address",), _C, _TEXT, ("email_address",), "email_domain", "ann@example.org"),
     Field("postal_code", ("Primary Postal Code", "Postal Code"), _C, _TEXT, ("postal_code",), "postal_code", "10010"),
     Field("city", ("Primary City", "City"), _C, _TEXT, ("city_name",), "", "New York"),
-    Field("country_code", ("Primary Country Code", "Country Code"), _C, _TEXT, _ADDRESS, "country_code", "US"),
+    Field("country_code", ("Primary Country Code", "Country Code"), _C, _CODE, _ADDRESS, "country_code", "US"),
     Field("gender", ("M/F", "Gender"), _C, Rule.GENDER, ("gender_id",), "", "F"),
     Field("ct_city_id", ("CT City Id",), _C, _TEXT, ("city_id",), "city_id"),
 )

@@ -16,7 +16,7 @@ from fastapi.routing import iter_route_contexts
 from producers.http import request
 from producers.http.auth import Authenticator
 from producers.intake.siebel_message import OPERATIONS
-from shared.event_values import BIGGEST, EXACT, MODIFICATION_MAX
+from shared.event_values import BIGGEST, EXACT, INVISIBLE, MODIFICATION_MAX
 from shared.events import Operation
 from shared.fields import FIELDS, Field, Part, Rule
 from shared.pipeline import Lane
@@ -29,7 +29,8 @@ SIEBEL = "SiebelMessage"
 
 _SPACE = "\\t-\\r \\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000"
 _PLAIN = "[^\\x00-\\x1f\\x7f-\\x9f]"
-_VISIBLE = f"[^\\x00-\\x1f\\x7f-\\x9f{_SPACE}]"
+_SEEN = f"[^\\x00-\\x1f\\x7f-\\x9f{INVISIBLE}]"
+_VISIBLE = f"[^\\x00-\\x1f\\x7f-\\x9f{_SPACE}{INVISIBLE}]"
 _MONTH_DAY = "((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
 _SIEBEL_DAY = (
     "((0?[13578]|1[02])/(0?[1-9]|[12][0-9]|3[01])|(0?[469]|11)/(0?[1-9]|[12][0-9]|30)|0?2/(0?[1-9]|1[0-9]|2[0-8]))/"
@@ -60,7 +61,7 @@ def _digits(lowest: int = -EXACT, highest: int = EXACT) -> Schema:
 
 def _name(longest: int) -> list[Schema]:
     """Return text that says something, white space around it not counted, or a number that stands for its digits."""
-    pattern = f"^[{_SPACE}]*{_VISIBLE}({_PLAIN}{{0,{longest - 2}}}{_VISIBLE})?[{_SPACE}]*$"
+    pattern = f"^[{_SPACE}]*{_VISIBLE}({_SEEN}{{0,{longest - 2}}}{_VISIBLE})?[{_SPACE}]*$"
     return [{"type": "string", "pattern": pattern}, _digits()]
 
 
@@ -68,6 +69,7 @@ _DAMAGED = "(=.*|'.*|#.*|[+-]?[0-9]+([.,][0-9]*)?([Ee][+-]?[0-9]*)?)"
 _SPREADSHEET = f"^[{_SPACE}]*{_DAMAGED}[{_SPACE}]*$"
 """A number that is more than its digits; some of these are taken all the same."""
 _TEXT = _any_of({"type": "string", "pattern": f"^[{_SPACE}]*{_PLAIN}{{0,255}}[{_SPACE}]*$"}, _digits(), _NULL)
+_CODE = _any_of({"type": "string", "pattern": f"^[{_SPACE}]*{_SEEN}{{0,255}}[{_SPACE}]*$"}, _digits(), _NULL)
 _NUMBER = _any_of(
     {"allOf": [_name(50)[0], _any_of({"pattern": "^[0-9]+$"}, {"not": {"pattern": _SPREADSHEET}})]},
     _digits(),
@@ -106,6 +108,7 @@ _FORCE = _any_of(
 )
 _OF_EVENTS: dict[Rule, Schema] = {
     Rule.NUMBER: _NUMBER,
+    Rule.CODE: _CODE,
     Rule.DATE: _BIRTH,
     Rule.GENDER: _GENDER,
     Rule.OPERATION: {"enum": [one.value for one in Operation]},

@@ -116,6 +116,8 @@ def api_client(api_url: str, token: str | None) -> httpx.Client:
     Raises:
         TroubleError: there can be none.
     """
+    if not all("!" <= letter <= "~" for letter in token or ""):
+        raise TroubleError("--token is none: a token has ASCII letters only, and no blank or line end")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     proxy = proxy_for(api_url)
     way: dict[str, Any] = {"proxy": proxy.url if proxy else None, "trust_env": False, "verify": trusted()}
@@ -125,8 +127,6 @@ def api_client(api_url: str, token: str | None) -> httpx.Client:
         raise TroubleError(f"--api {api_url} is not a URL", "like http://127.0.0.1:8000") from None
     except ImportError:
         raise TroubleError(f"{proxy} is of a kind that is not known", "an http:// one, or NO_PROXY") from None
-    except UnicodeError:
-        raise TroubleError("--token is none: a token has ASCII letters only") from None
     if client.base_url.scheme not in {"http", "https"}:
         raise TroubleError(f"--api {api_url} is not a URL", "like http://127.0.0.1:8000")
     return client

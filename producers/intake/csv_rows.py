@@ -35,7 +35,8 @@ _PLAIN_CODE = re.compile(r"\d+(-\d\w*)?", re.ASCII)
 _NO_CODE = re.compile(r"[+-]?\d+(?:(?:[.,]\d+)?E[+-]?\d+|[.,]0*)", re.IGNORECASE | re.ASCII)
 _MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 _DATE = re.compile(rf"\d{{1,2}}-(?:{_MONTHS})(?:-\d{{2,4}})?|(?:{_MONTHS})-\d{{2,4}}", re.IGNORECASE | re.ASCII)
-_LONGEST_LINE = 1024 * 1024  # characters; csv itself stops at 128 Ki in one field
+_LONGEST_LINE = 1024 * 1024  # characters of one that are looked at
+_LONGEST_FIELD = csv.field_size_limit()
 _DELIMITERS = ",;\t|"
 _HEAD_BYTES = 64
 _QUOTED = re.compile(r'"[^"]*"')
@@ -82,12 +83,16 @@ class Table:
             if self.names[index] and name in folded[:index]:  # not which name: without a header it is somebody's
                 raise BodyError(self.where, f"names a column twice: {folded.index(name) + 1} and {index + 1}")
 
-    def rows(self, longest: int) -> Iterator["TableRow"]:
+    def rows(self, longest: int, *, skips: bool = False) -> Iterator["TableRow"]:
         """Yield each row below the header, blank ones too.  Units: of *longest* characters at most.
+
+        Shape: *skips* a line that is far longer, and yields a row with that flaw; for whom nobody is gone who is not
+        in the file.
 
         Raises:
             BodyError: it cannot be read further.
         """
+        self._lines.skips = skips
         return _rows(self._lines, self._delimiter, len(self.names), longest)
 
     def leave(self) -> None:
@@ -107,7 +112,7 @@ def read_table(stream: io.BufferedReader, terms: Terms) -> Iterator[MemberEvent 
         header = table.names
         if "member_number" in header:
             terms = replace(terms, arrival=None)
-        for row in table.rows(terms.max_event_bytes):
+        for row in table.rows(terms.max_event_bytes, skips=True):
             record = {name: cell for name, cell in zip(header, row.cells, strict=False) if name}
             try:
                 row.check(len(header))
@@ -214,6 +219,8 @@ def _rows(lines: "_Lines", delimiter: str, width: int, longest: int) -> Iterator
             return
         except csv.Error:
             flaw = "is not CSV: a quotation mark stands where none may"
+        if any(len(line) >= (_LONGEST_FIELD if flaw else _LONGEST_LINE) for line in taken):
+            flaw = f"is longer than {longest} characters"
         number = lines.number - len(taken) + 1
         # Several lines are one row where it fits the header, and not each of the lines after the first does so too.
         is_one = len(taken) == 1 or (
@@ -248,6 +255,8 @@ class _Lines:
         self._text = text
         self._again: deque[str] = deque()
         self.number = 0
+        self.skips = False
+        """Whether a line that is too long is cut, and not the end of the file."""
 
     @property
     def in_doubt(self) -> bool:
@@ -264,13 +273,15 @@ class _Lines:
             self.number += 1
             return self._again.popleft()
         try:
-            line = self._text.readline(_LONGEST_LINE)
+            line = rest = self._text.readline(_LONGEST_LINE)
+            while self.skips and len(rest) == _LONGEST_LINE and not rest.endswith(("\n", "\r")):
+                rest = self._text.readline(_LONGEST_LINE)
         except UnicodeError:
             raise BodyError(
                 f"line {self.number + 1}",
                 f"is not in the character set that the file began with ({self._text.encoding})",
             ) from None
-        if len(line) == _LONGEST_LINE:
+        if len(line) == _LONGEST_LINE and not self.skips:
             raise BodyError(f"line {self.number + 1}", "is too long to be CSV")
         self.number += bool(line)
         return line or None

@@ -328,6 +328,15 @@ def test_an_api_that_is_away_is_said_in_words(bare: Terminal, events: Path) -> N
     assert "is not a URL" in ran.err
 
 
+@pytest.mark.parametrize("token", ["s3cret\n", "s3cret\ttoo", "s3cr\u00e9t"])
+def test_a_token_that_no_header_can_carry_is_said_at_once_and_not_shown(
+    bare: Terminal, events: Path, token: str
+) -> None:
+    ran = bare("produce", events, "--api", "http://127.0.0.1:9", "--token", token)
+    assert (ran.code, "s3cr" in ran.err) == (2, False)
+    assert "--token is none" in ran.err
+
+
 def test_the_dispatcher_serves_metrics_and_stops_when_told(ledger_url: str, ledger: Engine, broker_url: str) -> None:
     assert ledger.url.database
     port = free_port()

@@ -76,6 +76,10 @@ def test_white_space_around_a_value_does_not_count() -> None:
     assert parse(member_number=" 296-1\r\n").member.member_number == "296-1"
 
 
+def test_what_joins_letters_stays_in_names() -> None:
+    assert parse(first_name="Ali\u200cReza").member.first_name == "Ali\u200cReza"
+
+
 def test_instants_are_kept_in_utc() -> None:
     event = parse(occurred_at="2026-11-23T10:51:00.25+02:00")
     assert event.occurred_at == datetime(2026, 11, 23, 8, 51, 0, 250_000, tzinfo=UTC)
@@ -119,6 +123,13 @@ def test_gender_is_m_f_or_empty(letter: object, kept: str) -> None:
         ({"city": "x" * 256}, "member.city", "longer than 255"),
         ({"city": "New\0York"}, "member.city", "control character"),
         ({"city": "New\nYork"}, "member.city", "control character"),
+        *(
+            ({name: f"{begin}x{end}"}, f"member.{name}", "nobody sees")
+            for name in ("member_number", "row_id", "program_id", "member_type", "status", "country_code")
+            for begin, end in (("\ufeff", ""), ("", "\u200b"), ("\u202e", "1"), ("x\xad", "1"), ("x\u2028", "1"))
+        ),
+        ({"event_id": "\ufeffx"}, "event_id", "nobody sees"),
+        ({"status": "Active\0"}, "member.status", "control character"),
         ({"city": "\ud800"}, "member.city", "Unicode"),
         ({"city": True}, "member.city", "must be text"),
         ({"city": 1.5}, "member.city", "must be text"),

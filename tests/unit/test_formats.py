@@ -195,13 +195,35 @@ def test_a_bad_row_is_named_by_line_and_column() -> None:
 
 
 @pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (b"x" * 200_000, ["line 3: is longer than 1000 characters"]),
+        (b"2,Rome" + b"," * 1_100_000 + b"x", ["line 3: is longer than 1000 characters"]),
+        (b"x" * 3_000_000, ["line 3: is longer than 1000 characters"]),
+        (b'2,"' + b"x" * 2_000_000 + b'"', ["line 3: is longer than 1000 characters"]),
+        (
+            b'2,"Ro\n' + b'me",' + b"," * 1_100_000,
+            [
+                "line 3: opens a quotation mark that is never closed",
+                "line 4: follows a quotation mark that is never closed, and may belong to it",
+            ],
+        ),
+    ],
+    ids=["a field", "empty cells", "a line", "quoted", "several lines"],
+)
+def test_a_row_that_is_far_too_long_stops_none_of_those_behind_it(bad: bytes, said: list[str]) -> None:
+    content = b"Member Number,City\n1,Paris\n" + bad + b"\n3,Oslo\n"
+    assert [what for _, what in of_file("a.csv", content)] == ["1", *said, "3"]
+
+
+@pytest.mark.parametrize(
     ("name", "content"),
     [
         ("a.csv", b""),
         ("a.csv", b"\n1\n"),
         ("a.csv", b"Status,status\n"),
         ("a.csv", b"\xff\xfeM"),
-        ("a.csv", b"Member Number\n" + b"x" * 1_100_000),
+        ("a.csv", b"Member Number" + b"x" * 1_100_000),
         ("a.xml", b"<x"),
         ("a.json", b"{"),
         ("-", b""),

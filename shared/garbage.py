@@ -7,11 +7,16 @@ new objects and looks, every hundredth time, through all there are: a third of t
 import gc
 
 _NEW_OBJECTS = 20_000
-_YOUNGER_SEARCHES = (20, 50)
+_YOUNGER_SEARCHES = (20, 10)
 """Searches of the next younger generation between two of one."""
 
 
 def search_seldom() -> None:
-    """Keep what is loaded by now out of every search, and search seldom; once a process has loaded what it needs."""
+    """Keep what is loaded by now out of every search, and search seldom; once a process has loaded what it needs.
+
+    A whole search waits until what is new is a quarter of what the last one looked through: one is made at once, of
+    nothing, for else that is all that was loaded, and what a process dropped of late would stay for hours.
+    """
     gc.freeze()
+    gc.collect()
     gc.set_threshold(_NEW_OBJECTS, *_YOUNGER_SEARCHES)

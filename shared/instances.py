@@ -126,6 +126,10 @@ class Failed:
     calls: tuple[Call, ...] = ()
     took_ms: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Let go of where the error was raised, and on what: frames there hold the member, and the error itself."""
+        self.error.__traceback__ = self.error.__context__ = None
+
 
 Result = Done | Failed
 

@@ -115,7 +115,8 @@ class CallLoop:
                     await client.test()
             except BudgetSpentError:
                 return None
-            except (StageError, TimeoutError):
+            except (StageError, TimeoutError) as error:
+                error.__traceback__ = error.__context__ = None  # frames there may hold the error
                 return False
             return True
 

@@ -222,9 +222,8 @@ class Attempt:
         """
         if not works:
             return []
-        self.company = Company(
-            lambda: chain(((work.user, work.event.get("member")) for work in works), self.in_trouble)
-        )
+        in_trouble = self.in_trouble  # by itself: whoever holds this attempt is held by it, and all its members
+        self.company = Company(lambda: chain(((work.user, work.event.get("member")) for work in works), in_trouble))
         calling = Calling(lease_ends=self.lease_ends, company=self.company)
         write_late = partial(self.write, carried=False)
         return self.loop.run(self.stage, works, self.of.worker.patience_s, write_late, calling)
@@ -366,5 +365,11 @@ def _summary(endings: Sequence[Ending], *, late: int, goes_on: bool) -> dict[str
     parked = [ending for ending in endings if isinstance(ending, Parked)]
     if any(ending.state in QUEUED for ending in parked):
         soonest_s = min(ending.delay_s for ending in parked)
-        raise Retry(f"{summary}; tried again in {soonest_s:.0f} s" if soonest_s else summary)
+        raise _waits(f"{summary}; tried again in {soonest_s:.0f} s" if soonest_s else summary)
     raise AllFailedError(summary)
+
+
+def _waits(summary: str) -> Retry:
+    waits = Retry(summary)
+    waits.args = ()  # Celery puts the error itself there: it and all its frames hold would stay until a search
+    return waits

@@ -169,7 +169,10 @@ class Door:
             if in_turn:
                 self.slots.give_back()
         if isinstance(answer, StageError):
-            raise answer  # here, outside every except clause: the client's own error shows the address and so the key
+            try:  # here, outside every except clause: the client's own error shows the address and so the key
+                raise answer
+            finally:
+                del answer  # which holds this frame
         return answer
 
     def _check_lease(self) -> None:
@@ -281,8 +284,12 @@ class Exchange:
             if answer.status == HTTPStatus.UNAUTHORIZED:
                 token = await tokens.token(self._left_s(), refused=token)
                 answer = await self._once(request._replace(token=token), shown)
-        if (error := verdict(self._door.system, answer, handed_over)) is not None:
-            raise error
+        error = verdict(self._door.system, answer, handed_over)
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error  # which holds this frame
         return answer
 
     def _left_s(self) -> float:

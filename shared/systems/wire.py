@@ -87,7 +87,10 @@ class Wire:
             error = _translated(cause)
         except ValueError:
             error = httpx.UnsupportedProtocol("the address or a header cannot be used")
-        raise error  # outside the except clauses: the cause shows the address, and so an api_key
+        try:
+            raise error  # outside the except clauses: the cause shows the address, and so an api_key
+        finally:
+            del error  # which holds this frame
 
     async def aclose(self) -> None:
         """Close the connections."""

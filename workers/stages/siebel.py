@@ -8,6 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from time import perf_counter
 
 from shared.errors import StageError
@@ -89,7 +90,7 @@ class StatusWrite:
         self.row_id = work.row_id or ""
         self.is_found = bool(work.row_id) and work.claimed_row_id in {None, work.row_id}
         self.status, self.kept = texts(work, settings)
-        exchange.personal = self.personal
+        exchange.personal = partial(_named, work, self.kept)  # not of this object: in a cycle both would stay
         text = unmarked(self.kept)
         self.fields = {settings.status_field: self.status, settings.error_field: text}
         self.shown = mask({"CT Sync Status": self.status, "CT Sync Error": self.kept})
@@ -114,10 +115,6 @@ class StatusWrite:
         """Whether Siebel shows it, as far as we know: what another row than the proven one shows is not known."""
         is_same_row = self.is_found or not self.work.claimed_row_id
         return self._is_known and is_same_row and self.row_id == (self.work.row_id or "")
-
-    def personal(self) -> tuple[str, ...]:
-        """Return what names the member in Siebel's answers: its own values, and what is written, which they repeat."""
-        return (*values_of(self.work.user, self.work.event.get("member")), *in_marks(self.kept))
 
     @property
     def is_open(self) -> bool:
@@ -155,6 +152,11 @@ class StatusWrite:
             shown = self.work.told_error or self.kept
             return self.exchange.done("Siebel shows it already", **row, told_status=self.status, told_error=shown)
         return self.exchange.done(f"told Siebel: {self.status}", **row, told_status=self.status, told_error=self.kept)
+
+
+def _named(work: Work, kept: str) -> tuple[str, ...]:
+    """Return what names the member in Siebel's answers: its own values, and what is written, which they repeat."""
+    return (*values_of(work.user, work.event.get("member")), *in_marks(kept))
 
 
 def texts(work: Work, settings: SiebelSettings) -> tuple[str, str]:

@@ -10,13 +10,14 @@ from itertools import islice
 from typing import Any, overload
 
 from shared.fields import FIELDS
-from shared.personal import hidden, unmarked
+from shared.personal import OPEN, hidden, unmarked
 
 MASK = "***"
 
 LONGEST_TEXT = 300
 MOST_ENTRIES = 40
 DEEPEST = 10
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 
 # Looking behind, a match begins at the beginning of a word only: a long one is read once, not once from each letter.
 _EMAIL = re.compile(r"(?<![^\s@<>\"'(),;:])[^\s@<>\"'(),;:]+@[^\s@<>\"'(),;:]+")
@@ -71,15 +72,16 @@ def mask(value: object, *, words: bool = True) -> object:
 
 def has_words(value: object) -> bool:
     """Return whether `mask` may leave words of others readable in a JSON value: a sentence, a code, a field's name."""
-    if isinstance(value, str | int | None):  # before what costs more to tell
-        return False
     if isinstance(value, list | tuple):
         return any(map(has_words, value))
     if not isinstance(value, Mapping):
         return False
     for name, part in value.items():
-        is_sentence = name in _TEXT or (name in _CODES and isinstance(part, str))
-        if name not in _SAY_NOTHING or (is_sentence and part) or has_words(part):
+        if name not in _SAY_NOTHING:
+            return True
+        if part and (name in _TEXT or (name in _CODES and isinstance(part, str))):
+            return True
+        if type(part) not in _PLAIN and has_words(part):  # most are plain: told here, it costs no call for each
             return True
     return False
 
@@ -108,11 +110,15 @@ def _masked(key: str, value: object, depth: int, *, words: bool) -> object:
         return value if key in _HARMLESS else MASK
     if isinstance(value, Mapping) and depth:
         shown: dict[str, object] = {}
-        for name, part in islice(value.items(), MOST_ENTRIES):
-            if isinstance(part, str):  # as most are: told here, it costs a third of a call for each
-                shown[hidden(name, MASK)] = _masked_text(name, part, words=words) if part else part
+        for name, part in islice(value.items(), MOST_ENTRIES) if len(value) > MOST_ENTRIES else value.items():
+            known = _MASKS.get(name)
+            if part is None or part == "":
+                masked: object = part
+            elif isinstance(part, str):  # as most are: told here, it costs no call for each
+                masked = MASK if known is None or (name in _TEXT and not words) else known(part)
             else:
-                shown[hidden(name, MASK)] = None if part is None else _masked(name, part, depth - 1, words=words)
+                masked = _masked(name, part, depth - 1, words=words)
+            shown[hidden(name, MASK) if known is None else name] = masked
         return shown
     if isinstance(value, list | tuple) and depth:
         return [_masked(key, part, depth - 1, words=words) for part in islice(value, MOST_ENTRIES)]
@@ -129,7 +135,7 @@ def _cut(text: str) -> str:
 
 
 def _harmless(text: str) -> str:
-    return _cut(hidden(text, MASK))
+    return text if len(text) <= LONGEST_TEXT and OPEN not in text else _cut(hidden(text, MASK))
 
 
 def _initial(text: str) -> str:

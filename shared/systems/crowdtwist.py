@@ -12,7 +12,7 @@ with an array of user objects.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
@@ -29,6 +29,8 @@ from shared.systems.transport import Client, Exchange, segment
 
 SYSTEM = "CrowdTwist"
 User = Mapping[str, Any]
+Sent = Awaitable[tuple[Answer, User | None]]
+"""A write on its way, as `CrowdTwist.create` and `update` give it."""
 _ZIP_DIGITS = 5
 _EMPTY = (None, "")
 _IDS = frozenset({"id", "third_party_id"})
@@ -81,7 +83,8 @@ class _Stored(BaseModel):
     city: Plain = None
 
 
-SYNCED = frozenset(_Stored.model_fields) - _IDS
+_SYNCED = tuple(name for name in _Stored.model_fields if name not in _IDS)
+SYNCED = frozenset(_SYNCED)
 """The synced fields by the names under which CrowdTwist shows them."""
 
 
@@ -97,12 +100,13 @@ def user_of(answer: Answer, number: str | None) -> User:
         raise UnavailableError(SYSTEM, f"did not answer with a user object (HTTP {status})", status)
     if number is not None and stored.third_party_id != number:
         raise UnavailableError(SYSTEM, f"answered with the user object of another member (HTTP {status})", status)
-    return dict(answer.document)
+    user: User = answer.document
+    return user
 
 
 def echoed(stored: User) -> dict[str, Any]:
     """Return what CrowdTwist showed of the synced fields, under its names."""
-    return {name: stored[name] for name in _Stored.model_fields if name in stored and name in SYNCED}
+    return {name: stored[name] for name in _SYNCED if name in stored}
 
 
 def refusal(answer: Answer) -> StageError:
@@ -264,13 +268,13 @@ class CrowdTwist(Client):
         found = [user_of(replace(answer, document=one), None) for one in answer.document]
         return next((one for one in found if _has_address(one, address)), None)
 
-    async def create(self, exchange: Exchange, number: str, user: User, shown: User) -> tuple[Answer, User | None]:
+    def create(self, exchange: Exchange, number: str, user: User, shown: User) -> Sent:
         """POST *user*; return the answer and, with a good one, the user object in it.  *shown*: for the record."""
-        return await self._write(exchange, number, ("POST", _USERS, ""), user, shown)
+        return self._write(exchange, number, ("POST", _USERS, ""), user, shown)
 
-    async def update(self, exchange: Exchange, number: str, user: User, shown: User) -> tuple[Answer, User | None]:
+    def update(self, exchange: Exchange, number: str, user: User, shown: User) -> Sent:
         """PUT *user*; as `create`."""
-        return await self._write(exchange, number, ("PUT", _path(number), _BY_NUMBER), user, shown)
+        return self._write(exchange, number, ("PUT", _path(number), _BY_NUMBER), user, shown)
 
     async def _write(
         self, exchange: Exchange, number: str, to: tuple[str, str, str], user: User, shown: User

@@ -102,16 +102,23 @@ class Slots:
         self._limit, self._of = limit, of
         self._call_next()
 
+    def take_free(self) -> bool:
+        """Take a slot if one is free, so that nobody waits before it; return whether one was."""
+        again = calling.get().again
+        if not self._has_free(again=again):
+            return False
+        self._enter(again=again)
+        return True
+
     async def take(self, within_s: float) -> None:
         """Wait for a slot.
 
         Raises:
             TimeoutError: none was free in time.
         """
-        of = calling.get()
-        if self._has_free(again=of.again):  # so nobody waits before it
-            self._enter(again=of.again)
+        if self.take_free():
             return
+        of = calling.get()
         self._was_reached = True
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting = self._waiting[of.lane, of.again]

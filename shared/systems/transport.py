@@ -44,8 +44,8 @@ from shared.masking import has_words, mask
 from shared.personal import marked_in
 from shared.settings import Connection
 from shared.systems.answers import Answer, came_of, document_of, verdict, who_answered
-from shared.systems.permits import Permits, Slots, calling
-from shared.systems.wire import ANSWER_MAX_BYTES, Wire
+from shared.systems.permits import Calling, Permits, Slots, calling
+from shared.systems.wire import ANSWER_MAX_BYTES, Received, Wire
 
 CONNECT_S = 10.0
 LEAST_S = 0.02
@@ -151,18 +151,31 @@ class Door:
             OutcomeUnknownError: it was sent, and no whole answer came.
         """
         ends = perf_counter() + timeout_s
-        in_turn = not calling.get().out_of_turn
-        if in_turn:
+        terms = calling.get()
+        in_turn = not terms.out_of_turn
+        if in_turn and not self.slots.take_free():
             await self._slot(timeout_s)
         try:
-            self._check_lease()
+            self._check_lease(terms)
             if self._permits is not None:
                 await self._permits.take()
-                self._check_lease()
+                self._check_lease(terms)
             began = perf_counter()
             if ends - began < LEAST_S:
                 raise UnreachableError(self.system, "no time was left for the call; nothing was sent")
-            answer = await self._send(request, ends - began)
+            answer: Answer | StageError
+            try:
+                received = await self._wire.send(
+                    request.method,
+                    self._address(request),
+                    body=request.body,
+                    authorization=None if request.token is None else f"Bearer {request.token}",
+                    within_s=min(ends - began, terms.left_s),
+                )
+            except httpx.TransportError as error:
+                answer = self._error_of(error)
+            else:
+                answer = self._answer_of(received)
             if (came := came_of(answer, request.reads)) is not None:
                 self.slots.note(request.operation, came, perf_counter() - began)
         finally:
@@ -175,8 +188,8 @@ class Door:
                 del answer  # which holds this frame
         return answer
 
-    def _check_lease(self) -> None:
-        if calling.get().left_s < LEAST_S:
+    def _check_lease(self, terms: Calling) -> None:
+        if terms.left_s < LEAST_S:
             raise LeaseLostError(self.system)
 
     async def _slot(self, timeout_s: float) -> None:
@@ -191,25 +204,22 @@ class Door:
         except TimeoutError:
             raise BudgetSpentError(self.system, _MORE_IN_S, "as many calls as it takes are in flight") from None
 
-    async def _send(self, request: Request, left_s: float) -> Answer | StageError:
-        try:
-            query = "&".join(part for part in (request.query, self._secret_query) if part)
-            received = await self._wire.send(
-                request.method,
-                f"{self._base_url}{request.path}?{query}" if query else f"{self._base_url}{request.path}",
-                body=request.body,
-                authorization=None if request.token is None else f"Bearer {request.token}",
-                within_s=min(left_s, calling.get().left_s),
-            )
-        except httpx.PoolTimeout:
-            return LeaseLostError(self.system)
-        except httpx.UnsupportedProtocol:
-            what = f"the base URL or the credentials are not set, or cannot be used{self._through}"
-            return UnreachableError(self.system, what)
-        except httpx.ConnectError as error:
-            return UnreachableError(self.system, f"could not connect{self._through}: {error}")
-        except httpx.TransportError:
-            return OutcomeUnknownError(self.system, f"no answer came after the request was sent{self._through}")
+    def _address(self, request: Request) -> str:
+        query = f"{request.query}&{self._secret_query}".strip("&")
+        return f"{self._base_url}{request.path}?{query}" if query else f"{self._base_url}{request.path}"
+
+    def _error_of(self, error: httpx.TransportError) -> StageError:
+        match error:
+            case httpx.PoolTimeout():
+                return LeaseLostError(self.system)
+            case httpx.UnsupportedProtocol():
+                what = f"the base URL or the credentials are not set, or cannot be used{self._through}"
+                return UnreachableError(self.system, what)
+            case httpx.ConnectError():
+                return UnreachableError(self.system, f"could not connect{self._through}: {error}")
+        return OutcomeUnknownError(self.system, f"no answer came after the request was sent{self._through}")
+
+    def _answer_of(self, received: Received) -> Answer:
         status, body = received.status, received.body
         document, is_altered = (None, False) if body is None else document_of(body)
         sender = who_answered(self._base_url, received.header("server"), body or b"") if document is None else ""
@@ -270,41 +280,36 @@ class Exchange:
         Raises:
             StageError: as the table above says.
         """
-        self.answer = None
         rows = len(document) if isinstance(document, list) else 0
         body = None if document is None else orjson.dumps(document)
-        request = Request(method, path, query, body, rows=rows, reads=handed_over)
         shown = mask(document) if shown is None else shown
         tokens = self._door.tokens
-        if tokens is None:
-            answer = await self._once(request, shown)
-        else:
-            token = await tokens.token(self._left_s())
-            answer = await self._once(request._replace(token=token), shown)
-            if answer.status == HTTPStatus.UNAUTHORIZED:
-                token = await tokens.token(self._left_s(), refused=token)
-                answer = await self._once(request._replace(token=token), shown)
+        token = refused = None
+        while True:
+            self.answer = answer = None
+            if tokens is not None:
+                token = await tokens.token(self._left_s(), refused=refused)
+            request = Request(method, path, query, body, token, rows, handed_over)
+            began = perf_counter()
+            try:
+                self.answer = answer = await self._door.send(request, self._left_s())
+            finally:
+                took_ms = (perf_counter() - began) * 1000
+                status, said = (None, None) if answer is None else (answer.status, self.shown(answer.document))
+                self.calls.append(Call(method, request.url, status, took_ms, shown, said))
+            if tokens is None or refused is not None or answer.status != HTTPStatus.UNAUTHORIZED:
+                break
+            refused = token
         error = verdict(self._door.system, answer, handed_over)
+        if error is None:
+            return answer
         try:
-            if error is not None:
-                raise error
+            raise error
         finally:
             del error  # which holds this frame
-        return answer
 
     def _left_s(self) -> float:
         return self._began + self._door.timeout_s - perf_counter()
-
-    async def _once(self, request: Request, shown: object) -> Answer:
-        began = perf_counter()
-        answer = None
-        try:
-            self.answer = answer = await self._door.send(request, self._left_s())
-        finally:
-            took_ms = (perf_counter() - began) * 1000
-            status, said = (None, None) if answer is None else (answer.status, self.shown(answer.document))
-            self.calls.append(Call(request.method, request.url, status, took_ms, shown, said))
-        return answer
 
     def shown(self, document: object) -> object:
         """Return *document*, of an answer, as it may be kept: without people, and short."""

@@ -12,6 +12,7 @@ import httpx
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import BuilderError, DetailedPyreqwestError, PyreqwestError
 from pyreqwest.proxy import ProxyBuilder
+from pyreqwest.request import StreamRequest
 
 from shared.systems.permits import calling
 
@@ -82,7 +83,14 @@ class Wire:
         """
         error: httpx.TransportError
         try:
-            return await self._send(method, url, body, authorization, min(within_s, self._total_s))
+            request = self._built(method, url, body, authorization, min(within_s, self._total_s))
+            if calling.get().left_s <= 0:  # asked last of all: a process may be frozen on any line
+                raise httpx.PoolTimeout("the lease is over")
+            async with request as response:
+                # Read until there is no more, or so many: whatever comes in pieces is one `read`, of one wait.
+                read = await response.body_reader.read(self._most_bytes + 1) or b""
+                body = None if len(read) > self._most_bytes else bytes(read)
+                return Received(response.status, response.headers, body)
         except PyreqwestError as cause:
             error = _translated(cause)
         except ValueError:
@@ -97,9 +105,9 @@ class Wire:
         if self._pool is not None:
             await self._pool.close()
 
-    async def _send(
+    def _built(
         self, method: str, url: str, body: bytes | None, authorization: str | None, within_s: float
-    ) -> Received:
+    ) -> StreamRequest:
         if self._pool is None:
             self._pool = self._opened()
         call = self._pool.request(method, url).timeout(timedelta(seconds=within_s))
@@ -107,16 +115,7 @@ class Wire:
             call = call.header("authorization", authorization, is_sensitive=True)
         if body:
             call = call.body_bytes(body)
-        built = call.streamed_read_buffer_limit(_AHEAD_BYTES).build_streamed()
-        if calling.get().left_s <= 0:  # asked last of all: a process may be frozen on any line
-            raise httpx.PoolTimeout("the lease is over")
-        async with built as response:
-            read = bytearray()
-            while (chunk := await response.body_reader.read_chunk()) is not None:
-                read += chunk
-                if len(read) > self._most_bytes:
-                    return Received(response.status, response.headers, None)
-            return Received(response.status, response.headers, bytes(read))
+        return call.streamed_read_buffer_limit(_AHEAD_BYTES).build_streamed()
 
     def _opened(self) -> Client:
         builder = ClientBuilder().default_headers(self._headers).follow_redirects(enable=False)

@@ -128,6 +128,45 @@ def test_the_limit_counts_bytes_after_unpacking(size: int, wbits: int | None, *,
     assert (answer.status, answer.document is not None, answer.is_cut) == (200, fits, not fits)
 
 
+def in_pieces(*pieces: bytes) -> Handler:
+    """Answer so that each of *pieces* comes when those before it are read."""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    return handler
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+IN_PIECES = {
+    "of a known length": in_pieces(HEAD + b"Content-Length: 8\r\n\r\n", b'{"', b'id"', b":1}"),
+    "in chunks": in_pieces(
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b'2\r\n{"\r\n', b'6\r\nid":1}\r\n', b"0\r\n\r\n"
+    ),
+    "until it hangs up": in_pieces(HEAD + b"Connection: close\r\n\r\n", b'{"id"', b":1}"),
+    "long": in_pieces(answer_of(200, b'{"id":1}' + b" " * MIB)),
+    "none": in_pieces(answer_of(204, b"")),
+}
+
+
+@pytest.mark.parametrize("kind", IN_PIECES)
+def test_an_answer_that_comes_in_pieces_is_read_whole(kind: str) -> None:
+    async def run() -> Answer:
+        async with serving(IN_PIECES[kind]) as url:
+            door = Door("CrowdTwist", url, timeout_s=60, calls_in_flight=1)
+            try:
+                return await door.send(POST, 60)
+            finally:
+                await door.close()
+
+    answer = asyncio.run(run())
+    assert (answer.status, answer.document) == ((204, None) if kind == "none" else (200, {"id": 1}))
+
+
 @pytest.mark.parametrize(
     ("status", "expected"),
     [

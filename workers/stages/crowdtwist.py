@@ -27,6 +27,7 @@ from shared.systems.answers import Answer
 from shared.systems.crowdtwist import (
     SYSTEM,
     CrowdTwist,
+    Sent,
     User,
     echoed,
     is_absent,
@@ -37,7 +38,7 @@ from shared.systems.crowdtwist import (
 )
 from shared.systems.transport import Exchange
 
-Write = Callable[[Exchange, str, User, User], Awaitable[tuple[Answer, User | None]]]
+Write = Callable[[Exchange, str, User, User], Sent]
 """`CrowdTwist.create` or `CrowdTwist.update`."""
 
 
@@ -63,27 +64,26 @@ class CrowdTwistStage:
                 results.append(talk.exchange.failed(error, **facts))
         return results
 
-    async def _written(self, talk: "Talk", work: Work) -> Done:
+    def _written(self, talk: "Talk", work: Work) -> Awaitable[Done]:
         is_deletion = work.operation == "delete"
         match work.errand:
             case Errand.READ_BACK:
-                return await talk.read_back(deleted=is_deletion)
+                return talk.read_back(deleted=is_deletion)
             case Errand.PROBE:
-                return await talk.repeat()
+                return talk.repeat()
             case Errand.PARK:
-                return await talk.park(self._default_email(work.member_number))
+                return talk.park(self._default_email(work.member_number))
             case Errand.RESEND | Errand.RECREATE:
                 creates = work.errand is Errand.RECREATE
-                return await (talk.deactivate_again() if is_deletion else talk.resend(creates=creates))
-        return await (talk.deactivate() if is_deletion else self._brought(talk, work))
+                return talk.deactivate_again() if is_deletion else talk.resend(creates=creates)
+        return talk.deactivate() if is_deletion else self._brought(talk, work)
 
     @staticmethod
-    async def _brought(talk: "Talk", work: Work) -> Done:
+    def _brought(talk: "Talk", work: Work) -> Awaitable[Done]:
         if work.unknown_outcome:
-            found = await talk.find()
-            return await (talk.create() if found is None else talk.settle(found))
+            return talk.look_and_settle()
         is_known = work.known_in_crowdtwist or work.ct_user_id is not None
-        return await (talk.update_or_create() if is_known else talk.create())
+        return talk.update_or_create() if is_known else talk.create()
 
 
 class Talk:
@@ -126,6 +126,11 @@ class Talk:
             raise unanswered
         return await self.settle(found)
 
+    async def look_and_settle(self) -> Done:
+        """GET; be content, PUT or POST, as what is found wants it."""
+        found = await self.find()
+        return await (self.create() if found is None else self.settle(found))
+
     async def settle(self, found: User) -> Done:
         """Be content with *found* if it is what we sent, else PUT."""
         self.write_is_out = False
@@ -166,9 +171,9 @@ class Talk:
             return await self.deactivate()
         return self._deactivated(answer, stored)
 
-    async def find(self) -> User | None:
+    def find(self) -> Awaitable[User | None]:
         """GET by member number, None if CrowdTwist has no such user."""
-        return await self._client.find(self.exchange, self._number)
+        return self._client.find(self.exchange, self._number)
 
     async def repeat(self) -> Done:
         """PUT what was acknowledged last; one who is not there any more is not created again."""
@@ -211,9 +216,9 @@ class Talk:
         again = await (self.deactivate() if deleted else self.update_or_create())
         return self.exchange.done("read back: it was overwritten, so it was sent again", **again.facts)
 
-    async def _put(self, user: User) -> tuple[Answer, User | None]:
+    def _put(self, user: User) -> Sent:
         shown = self._shown if user is self._user else user
-        return await self._write(self._client.update, user, shown)
+        return self._write(self._client.update, user, shown)
 
     async def _write(self, send: Write, user: User, shown: User) -> tuple[Answer, User | None]:
         """Send *user*; return the answer, and with a good one the user object in it, which is this member's."""

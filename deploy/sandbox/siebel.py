@@ -260,7 +260,9 @@ class Siebel:
         seeded = []
         for row in rows:
             others = {label: value for label, value in row.items() if label not in ("member_number", "row_id")}
-            member = self._members.add(row.get("row_id"), {MEMBER_NUMBER: row["member_number"], **others})
+            known = None if row.get("row_id") else self._members.by_number(row["member_number"])
+            row_id = known.row_id if known else row.get("row_id")
+            member = self._members.add(row_id, {MEMBER_NUMBER: row["member_number"], **others})
             seeded.append({"row_id": member.row_id, "member_number": member.member_number})
         return json_response(HTTPStatus.OK, seeded)
 

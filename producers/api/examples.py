@@ -176,6 +176,7 @@ COMPARISON: dict[str, Any] = {
             "ledger": "A***",
             "acknowledged": "A***",
             "differs": ["crowdtwist"],
+            "unsent": False,
         }
     ],
     "differences": [

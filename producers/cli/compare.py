@@ -157,6 +157,11 @@ def _shown(value: object) -> str:
     return "" if value is None else str(value)
 
 
+def _is_unsent(one: FieldNow) -> bool:
+    """Say whether CrowdTwist has nothing of a field for the reason that it is sent nothing."""
+    return one.unsent and one.crowdtwist in (None, "") and not one.differs
+
+
 _FIELD_CHANGES: Columns[FieldChange] = {
     "field": lambda one: one.field,
     "change": lambda one: plain(one.change, _CHANGES[one.change]),
@@ -166,7 +171,7 @@ _FIELD_CHANGES: Columns[FieldChange] = {
 _FIELDS: Columns[FieldNow] = {
     "field": lambda one: one.field,
     "Siebel": lambda one: _shown(one.siebel),
-    "CrowdTwist": lambda one: _shown(one.crowdtwist),
+    "CrowdTwist": lambda one: plain("not sent", "dim") if _is_unsent(one) else _shown(one.crowdtwist),
     "ledger": lambda one: _shown(one.ledger),
     "at last success": lambda one: _shown(one.acknowledged),
     "differs": lambda one: plain(", ".join(one.differs), "bold red"),

@@ -63,7 +63,7 @@ class _Columns:
     """What the places of a row mean; rows of one reading have the same ones.
 
     Shape: the places of each field, in the order of preference; *codes* those of fields whose digits are no number;
-    *lacks* is the label that a whole row would have.
+    *lacks* are the labels that a whole row would have.
     """
 
     of_change: tuple[tuple[str, tuple[int, ...]], ...]
@@ -76,7 +76,7 @@ class _Columns:
     error: int | None
     deleted: int | None
     untold: frozenset[str]
-    lacks: str | None
+    lacks: tuple[str, ...]
 
 
 class RecordReader:
@@ -158,8 +158,10 @@ class RecordReader:
             stated["operation"] = "delete"
             if member.get("member_number", "") == "":
                 return None
-        elif columns.lacks is not None:
-            raise InvalidEventError(columns.lacks, "is not among the fields of the row")
+        elif columns.lacks:
+            first, *others = columns.lacks
+            more = f", nor are {', '.join(others)}" if others else ""
+            raise InvalidEventError(first, f"is not among the fields of the row{more}")
         return event_of(stated, member, columns.spelt, self._terms)
 
     def _columns(self, labels: tuple[str, ...]) -> _Columns:
@@ -170,7 +172,6 @@ class RecordReader:
         folded = {fold(label): at for at, label in enumerate(labels)}
         fields = tuple(dialect.field_of(label) for label in labels)
         places = {name: tuple(at for at, field in enumerate(fields) if field == name) for name in fields if name}
-        lacking = next((name for name in NEEDED if name not in places), None)
         if len(self._known) >= _FORMS_KNOWN:
             self._known.clear()
         return self._known.setdefault(
@@ -186,7 +187,7 @@ class RecordReader:
                 folded.get(self._error),
                 folded.get(OF_DELETED),
                 frozenset(OF_CONTENT) - places.keys(),
-                lacking and dialect.labels[lacking],
+                tuple(dialect.labels[name] for name in NEEDED if name not in places),
             ),
         )
 

@@ -159,10 +159,15 @@ def is_as_sent(sent: User, stored: User) -> bool:
     )
 
 
+def sent_as(name: str) -> str | None:
+    """Return under which name CrowdTwist is sent the member's field *name* (of `shared.fields`), None: it never is."""
+    sent = _SENT_AS.get(name, ())
+    return name if name in sent else next(iter(sent), None)
+
+
 def shown_as(name: str) -> str | None:
     """Return under which name CrowdTwist shows the member's field *name* (of `shared.fields`), None: it never does."""
-    sent = _SENT_AS.get(name, ())
-    field = name if name in sent else next(iter(sent), None)
+    field = sent_as(name)
     return None if field is None or field in _NEVER_SHOWN else _SHOWN_AS.get(field, field)
 
 

@@ -1,12 +1,13 @@
 """The simulators can be slow, broken or gone, for all or for one member, and count what happened."""
 
 import json
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ import httpx
 import pytest
 
 from deploy.local import answering
+from deploy.sandbox.faults import Kind
 from deploy.sandbox.server import Ports, RunningSandbox, SandboxControl, running_sandbox
 
 KEYS = {"api_key": "sandbox-key", "id_type": "third_party_id"}
@@ -366,3 +368,28 @@ def test_the_program_prints_its_addresses_and_ends_on_sigterm() -> None:
         finally:
             program.send_signal(signal.SIGTERM)
         assert program.wait(60) == 0
+
+
+def typed_in_the_guide() -> Iterator[tuple[str, str, str]]:
+    """Iterate over the guide's commands to the simulators: method, path below the control's, body."""
+    guide = Path(answering.__file__).parents[1] / "guides" / "demo.md"
+    for line in guide.read_text(encoding="utf-8").splitlines():
+        if line.startswith("    curl"):
+            _, _, *words = shlex.split(line, comments=True)
+            body = words[words.index("-d") + 1] if "-d" in words else ""
+            (path,) = (word.removeprefix("$CONTROL/") for word in words if word.startswith("$CONTROL/"))
+            yield "DELETE" if "DELETE" in words else "POST" if body else "GET", path, body
+
+
+def test_what_the_guide_has_people_type_does_it_and_names_every_kind(
+    sandbox: RunningSandbox, http: httpx.Client
+) -> None:
+    typed = list(typed_in_the_guide())
+    for method, path, body in typed:
+        answer = http.request(method, f"{sandbox.control_url}/_sandbox/{path}", content=body)
+        assert answer.status_code == 200, (method, path, answer.text)
+        if method == "DELETE":
+            assert answer.json()["removed"] > 0, path
+    guide = (Path(answering.__file__).parents[1] / "guides" / "demo.md").read_text(encoding="utf-8")
+    assert [kind for kind in Kind if f"`{kind}`" not in guide] == []
+    assert {method for method, *_ in typed} == {"GET", "POST", "DELETE"}

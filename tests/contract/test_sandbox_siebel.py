@@ -62,6 +62,17 @@ def test_a_seeded_member_is_found_by_its_number(sandbox: RunningSandbox, api: ht
     assert [(item["Id"], item["Status"]) for item in items] == [("1-2AB3", "Active")]
 
 
+def test_a_member_that_is_there_already_is_seeded_without_its_row_id(
+    sandbox: RunningSandbox, api: httpx.Client
+) -> None:
+    row_id = find(api, "296-1").json()["items"][0]["Id"]
+    sandbox.control.seed({"member_number": "296-1", "Contact First Name": "Ann"})
+
+    items = find(api, "296-1").json()["items"]
+
+    assert [(item["Id"], item["Status"], item["Contact First Name"]) for item in items] == [(row_id, "Active", "Ann")]
+
+
 def test_an_unknown_member_comes_into_being_when_asked_for(api: httpx.Client) -> None:
     row_id = find(api, "296-1").json()["items"][0]["Id"]
 

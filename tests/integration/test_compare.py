@@ -193,6 +193,18 @@ def test_a_row_that_cannot_be_compared_says_which_field_is_at_fault(synced: Pipe
     assert "Date of Birth" in found.siebel.trouble.message
 
 
+def test_a_row_that_is_not_whole_says_all_that_is_missing_and_the_others_are_compared(synced: Pipeline) -> None:
+    synced.sandbox.control.remove("M-1")
+    synced.sandbox.control.seed({"member_number": "M-1", "row_id": "1-M-1", "Status": "Active"})
+
+    found = compared(synced)
+
+    lacks = "Contact First Name: is not among the fields of the row, nor are Contact Last Name, Email Address"
+    assert found.means == (
+        f"Siebel could not be compared (its row is flawed: {lacks}); CrowdTwist and the ledger agree."
+    )
+
+
 def test_a_member_that_only_siebel_has_was_never_sent_and_one_nobody_has_is_nobody(pipeline: Pipeline) -> None:
     seed(pipeline)
 
@@ -253,7 +265,11 @@ def test_the_command_shows_all_sides_and_as_json_one_object(
     document = json.loads(membersync("compare", "M-1", "--json").out)
     assert (document["member_number"], document["verdict"]) == ("M-1", "same")
     assert {"siebel", "crowdtwist", "ledger", "fields", "differences", "at"} <= document.keys()
-    assert document["fields"][1].keys() == {"field", "siebel", "crowdtwist", "ledger", "acknowledged", "differs"}
+    assert " ".join(document["fields"][1]) == "field siebel crowdtwist ledger acknowledged differs unsent"
+    rows = {one["field"]: one for one in document["fields"]}
+    assert (rows["status"]["crowdtwist"], rows["status"]["ledger"]) == ("Active", "Active")
+    assert (rows["country_code"]["ledger"], rows["country_code"]["unsent"]) == ("US", True)
+    assert "not sent" in shown.out
 
     nobody = membersync("compare", "M-9", "--json")
     assert (nobody.code, nobody.out) == (1, "")

@@ -1,12 +1,14 @@
 """One member's fields on all sides: each is compared with what the ledger has of it, and with nothing else."""
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
 
 from producers.intake.siebel_rows import RecordReader, SiebelRecord
-from producers.operations.reconcile.fields import NAMES, Compared, agrees, compared
+from producers.operations.reconcile import fields
+from producers.operations.reconcile.fields import NAMES, Compared, agrees, unsent
 from shared.events import MemberEvent, dump_event, parse_event
 from shared.settings import OicSettings, Settings
 from shared.systems.oic import map_member
@@ -31,6 +33,7 @@ ROW = {
     "CT City Id": "",
 }
 OIC = OicSettings()
+compared = partial(fields.compared, oic=OIC)
 SHOWN: dict[str, Any] = {
     "is_active": True,
     "lang_pref": "en",
@@ -104,6 +107,24 @@ def test_what_crowdtwist_made_of_a_value_is_no_difference_and_what_it_makes_now_
 )
 def test_another_type_or_spelling_says_the_same(field: str, then: object, now: object) -> None:
     assert unlike(compared(record(), accepted(), SHOWN | {field: now}, SHOWN | {field: then})) == ([], [])
+
+
+def test_crowdtwist_s_values_are_in_the_terms_of_an_event() -> None:
+    one = {row.field: (row.crowdtwist, row.acknowledged) for row in compared(record(), accepted(), SHOWN, SHOWN)}
+    assert one["status"] == ("Active", "Active")
+    assert one["gender"] == ("M", "M")
+    assert one["date_of_birth"] == ("1979-11-29", "1979-11-29")
+    other = SHOWN | {"is_active": 0, "gender_id": 7, "date_of_birth": "1979"}
+    rows = {row.field: row.crowdtwist for row in compared(record(), accepted(), other, SHOWN)}
+    assert (rows["status"], rows["gender"]) == ("Inactive", 7)
+
+
+def test_what_the_map_leaves_out_is_named() -> None:
+    assert unsent(accepted(), OIC) == {"country_code", "city"}, "the postal code of the United States says both"
+    assert unsent(accepted(**{"Primary Country Code": "DE"}), OIC) == {"postal_code"}
+    assert unsent(accepted(**{"Contact Last Name": ""}), OIC) == frozenset(), "nothing is sent of it at all"
+    assert unsent(accepted(), OicSettings(mode="remote")) == frozenset()
+    assert unsent(deleted(), OIC) == unsent(None, OIC) == frozenset()
 
 
 def test_what_siebel_has_now_is_compared_with_the_newest_accepted_event() -> None:

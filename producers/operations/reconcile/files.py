@@ -16,7 +16,7 @@ import orjson
 
 from producers.intake.profiles import Profile, read_profiles
 from producers.intake.siebel_rows import RecordReader, SiebelRecord
-from producers.operations.reconcile.sides import instant_of
+from producers.operations.reconcile.fields import instant_of
 from shared.errors import InvalidEventError
 from shared.events import dump_event, restored_event
 from shared.settings import Settings

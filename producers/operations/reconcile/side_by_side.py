@@ -14,8 +14,8 @@ from pydantic import Field
 
 from producers.intake.siebel_rows import RecordReader, SiebelRecord
 from producers.operations.reconcile.causes import Cause, causes
-from producers.operations.reconcile.fields import NAMES, Compared, compared
-from producers.operations.reconcile.sides import Sides, instant_of, shown_then
+from producers.operations.reconcile.fields import NAMES, Compared, compared, instant_of, unsent
+from producers.operations.reconcile.sides import Sides, shown_then
 from shared.events import Operation, parse_event
 from shared.ledger.records import MemberRecord
 from shared.ledger.sightings import Details, Known
@@ -114,7 +114,8 @@ class FieldNow:
     """One field on all sides; null: nothing, or that side does not tell.
 
     Shape: *ledger* of the newest accepted event; *acknowledged* what CrowdTwist showed at our last success; *differs*
-    which sides are unlike what the ledger has of them: `siebel`, `crowdtwist`.
+    which sides are unlike what the ledger has of them: `siebel`, `crowdtwist`; *unsent* CrowdTwist is sent no value of
+    it by a rule of the map (a country, where the postal code says it).  Values of CrowdTwist in the terms of an event.
     """
 
     field: str
@@ -123,6 +124,7 @@ class FieldNow:
     ledger: Any
     acknowledged: Any
     differs: tuple[str, ...]
+    unsent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,8 @@ def put_together(heard: Heard, of: Settings, now: datetime) -> Comparison:
     siebel = sides.in_siebel(record_, known, details)
     crowdtwist = sides.in_crowdtwist(user, known, record_, details)
     accepted = None if details.event is None else parse_event(details.event, max_bytes=_ANY_SIZE)
-    rows = [_field(one) for one in compared(record_, accepted, user, shown_then(known))]
+    silent = unsent(accepted, of.oic)
+    rows = [_field(one, silent) for one in compared(record_, accepted, user, shown_then(known), of.oic)]
     rows += _status_rows(record_, known, [one.field or "" for one in siebel.status], of)
     is_readable = heard.row is None or (record_ is not None and (record_.event is not None or record_.is_deleted))
     found: list[Cause] = []
@@ -234,17 +237,20 @@ def _unlike(rows: list[FieldNow]) -> list[str]:
 
 
 def _of_no_difference(siebel: SiebelNow, crowdtwist: CrowdTwistNow, known: Known | None) -> tuple[Verdict, str]:
-    unread = [name for name, side in (("Siebel", siebel), ("CrowdTwist", crowdtwist)) if side.trouble is not None]
+    sides = {"Siebel": siebel.trouble, "CrowdTwist": crowdtwist.trouble}
+    unread = [f"{name} could not be compared ({trouble.message})" for name, trouble in sides.items() if trouble]
     if unread:
-        return Verdict.UNKNOWN, f"{' and '.join(unread)} could not be compared; nothing else differs"
+        rest = [f"{name} and the ledger agree" for name, trouble in sides.items() if not trouble]
+        return Verdict.UNKNOWN, "; ".join([*unread, *rest])
     if known is not None and known.newest_status not in {None, SyncStatus.SUCCESS}:
         return Verdict.SAME, f"each side is as we know it; the newest event came to {known.newest_status}"
     return Verdict.SAME, "Siebel, CrowdTwist and the ledger agree"
 
 
-def _field(one: Compared) -> FieldNow:
+def _field(one: Compared, silent: frozenset[str]) -> FieldNow:
     differs = tuple(name for name, is_so in (("siebel", one.in_siebel), ("crowdtwist", one.in_crowdtwist)) if is_so)
-    return FieldNow(one.field, one.siebel, one.crowdtwist, one.ledger, one.acknowledged, differs)
+    is_silent = one.field in silent
+    return FieldNow(one.field, one.siebel, one.crowdtwist, one.ledger, one.acknowledged, differs, is_silent)
 
 
 def _status_rows(
@@ -264,9 +270,7 @@ def _siebel(row: Row | Trouble | None, record_: SiebelRecord | None, *, is_membe
         return SiebelNow(None, row)
     if row is None or record_ is None:
         return SiebelNow(found=False)
-    trouble = (
-        None if record_.flaw is None else Trouble(record_.flaw.code, f"the row cannot be compared: {record_.flaw}")
-    )
+    trouble = None if record_.flaw is None else Trouble(record_.flaw.code, f"its row is flawed: {record_.flaw}")
     event = record_.event
     return SiebelNow(
         found=True,

@@ -14,12 +14,12 @@ import orjson
 
 from producers.intake.siebel_rows import SiebelRecord
 from producers.operations.reconcile.causes import InCrowdTwist, InLedger, InSiebel, Order, Standing, Unlike
-from producers.operations.reconcile.fields import agrees, compared
+from producers.operations.reconcile.fields import agrees, compared, instant_of
 from shared.events import MemberEvent, Operation, Version, content_hash, parse_event
 from shared.ledger.sightings import RECENT_H, Details, Known
 from shared.personal import marked, unmarked, values_of
 from shared.pipeline import State
-from shared.settings import Settings
+from shared.settings import OicSettings, Settings
 from shared.systems.crowdtwist import User, echoed, is_as_sent, same
 
 _INDIVIDUAL = "individual"
@@ -27,7 +27,6 @@ _CLOCKS = timedelta(seconds=5)
 _TRUE = (True, 1, "1", "true")
 _ENDED = {State.COMPLETED, State.REJECTED, State.DEAD}
 _ANY_SIZE = 2**31  # it was taken in once
-_DATE_FORMS = ("%Y-%m-%d %H:%M:%S", "%m/%d/%Y %H:%M:%S")
 NOTHING = Details(None, None, ())
 
 
@@ -63,7 +62,7 @@ class Sides:
         if known.newest_operation == Operation.DELETE:
             unlike = self._after_deletion(event, known)
         elif known.newest_hash is not None and content_hash(event) != known.newest_hash:
-            unlike = _unlike_event(record, details)
+            unlike = _unlike_event(record, details, self.settings.oic)
         return InSiebel(is_member=True, unlike=unlike, order=order, status=self._status(record, known))
 
     def in_crowdtwist(
@@ -76,7 +75,7 @@ class Sides:
         return InCrowdTwist(
             is_there=True,
             is_active=user.get("is_active") in _TRUE,
-            unlike=_unlike_shown(ours, user, shown_then(known)),
+            unlike=_unlike_shown(ours, user, shown_then(known), self.settings.oic),
             agrees=agrees(ours, user, self.settings.oic),
             updated_at=instant_of(user.get("date_last_updated")),
             is_earlier=any(is_as_sent(_sent(one), user) for one in details.earlier),
@@ -165,19 +164,19 @@ def _order(siebel: Version, newest: Version) -> Order:
     return Order.OLDER if siebel.is_older_than(newest) else Order.SAME
 
 
-def _unlike_event(record: SiebelRecord, details: Details | None) -> list[Unlike]:
+def _unlike_event(record: SiebelRecord, details: Details | None, oic: OicSettings) -> list[Unlike]:
     """Return the fields in which a row differs from the newest event; one without a name where that is pruned."""
     if details is None or details.event is None:
         return [Unlike(None)]
     accepted = parse_event(details.event, max_bytes=_ANY_SIZE)
-    found = compared(record, accepted, None, None)
+    found = compared(record, accepted, None, None, oic)
     return [Unlike(one.field, siebel=one.siebel, ledger=one.ledger) for one in found if one.in_siebel]
 
 
-def _unlike_shown(record: SiebelRecord | None, user: User, then: Mapping[str, Any]) -> list[Unlike]:
+def _unlike_shown(record: SiebelRecord | None, user: User, then: Mapping[str, Any], oic: OicSettings) -> list[Unlike]:
     if all(user[name] == value or same(name, value, user[name]) for name, value in then.items() if name in user):
         return []
-    found = compared(record, None, user, then)
+    found = compared(record, None, user, then, oic)
     return [Unlike(one.field, one.siebel, one.crowdtwist, one.acknowledged) for one in found if one.in_crowdtwist]
 
 
@@ -191,25 +190,3 @@ def shown_then(known: Known | None) -> Mapping[str, Any]:
 
 def _sent(user: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: value for name, value in user.items() if name != "third_party_id"}
-
-
-def instant_of(value: object) -> datetime | None:
-    """Read a date as CrowdTwist writes it, seconds since 1970 or a text; None: it is none."""
-    if isinstance(value, bool) or value is None:
-        return None
-    try:
-        if isinstance(value, int | float) or (isinstance(value, str) and value.isdecimal()):
-            return datetime.fromtimestamp(float(value), UTC)
-        read = datetime.fromisoformat(str(value).strip())
-    except (ValueError, OverflowError, OSError):
-        return _by_form(str(value).strip())
-    return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
-
-
-def _by_form(words: str) -> datetime | None:
-    for form in _DATE_FORMS:
-        try:
-            return datetime.strptime(words, form).replace(tzinfo=UTC)
-        except ValueError:
-            continue
-    return None

@@ -62,6 +62,11 @@ class ApiSettings(Page):
         description="s; a request, to the dispatcher's metrics too, whose headers are not there by then is cut off",
     )
     body_silence_s: float = Field(15, gt=0, description="s; a body that stops coming for so long is cut off")
+    forget_within_s: float = Field(
+        20,
+        gt=0,
+        description="s; so long a request to forget a member searches the ledger, then the command line has to",
+    )
     connections_max: int = Field(512, ge=1, description="connections open at once; the longest idle makes room")
 
     @property

@@ -90,11 +90,20 @@ def forget_member(
     """Erase a member from every table in one transaction; what is not sent yet is erased with it.
 
     The audit keeps that it happened.  What occurred before is refused from then on, what occurs later begins anew.
-    Siebel and CrowdTwist are not asked: erase the person there first.
+    Siebel and CrowdTwist are not asked: erase the person there first.  The words of others are searched for it for
+    `MEMBERSYNC_API__FORGET_WITHIN_S`; in a ledger too large for that nothing is done, and the command line has to.
     """
     of = settings_of(request)
     try:
-        found = privacy.forget(ledger_of(request), operator, member_number, body.reason, of, wait_s=WAIT_S)
+        found = privacy.forget(
+            ledger_of(request),
+            operator,
+            member_number,
+            body.reason,
+            of,
+            wait_s=WAIT_S,
+            within_s=of.api.forget_within_s,
+        )
     except NotNowError as error:
         raise ProblemError(409, "not_now", str(error)) from None
     if found is None:

@@ -108,6 +108,9 @@ COMMANDS = {
     ),
     "webhook": Command("webhook", _LOOKING, "Show what waits for the webhook, and what was given up; post a test."),
     "connections": Command("status", _REPAIRING, "Show how the connections stand; test, pause or resume one."),
+    "drop-checks": Command(
+        "restored", _REPAIRING, "After a restore of the ledger: drop the checks that would put older content back."
+    ),
     "maintenance": Command("maintenance", _REPAIRING, "Show planned windows of the connections; add or remove one."),
     "openapi": Command(
         "siebel_kit", _SIEBEL, "Print the api's description; --siebel: as Siebel's REST outbound imports it."

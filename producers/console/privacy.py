@@ -45,10 +45,16 @@ def forget_member(
     Raises:
         ProblemError: 403.
     """
-    here = f"{address_of(number)}/person"
+    here, of = f"{address_of(number)}/person", settings_of(request)
     try:
         found = privacy.forget(
-            ledger_of(request), operator, number, form.get("reason", ""), settings_of(request), wait_s=_WAIT_S
+            ledger_of(request),
+            operator,
+            number,
+            form.get("reason", ""),
+            of,
+            wait_s=_WAIT_S,
+            within_s=of.api.forget_within_s,
         )
     except (AskError, NotNowError) as why:
         return redirect(request, here, f"Nothing was erased: {why}.", good=False)

@@ -63,7 +63,10 @@ CODES: dict[str, tuple[int, str]] = {
     "reason_required": (409, "the selection is of more than one instance now, and no reason is given; nothing is done"),
     "own_approval": (409, "whoever asked for it cannot approve it; another operator has to"),
     "window_refused": (409, "the planned window is reversed, past, or overlaps another of its connection"),
-    "not_now": (409, "a call of the member is out or may still land, or a reconciliation is under way; ask again"),
+    "not_now": (
+        409,
+        "a call is out or may still land, a reconciliation is under way, or the ledger is too large for a request",
+    ),
     "job_is_over": (409, "the job has ended, or was stopped already"),
     "cannot_rehearse": (409, "today's mapping cannot be asked from here"),
     "body_too_large": (413, "the body is larger than allowed; nothing is taken in"),

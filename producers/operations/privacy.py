@@ -115,15 +115,17 @@ def forget(  # noqa: PLR0913  # whom, who, why, and how patiently
     settings: Settings,
     *,
     wait_s: float,
+    within_s: float | None = None,
     progress: Progress | None = None,
 ) -> Forgotten | None:
     """Erase everything that is kept of a member, in one transaction; None: nothing is kept.
 
-    Units: *wait_s* seconds for which a call of the member that is out is waited for.
+    Units: *wait_s* seconds for which a call of the member that is out is waited for; *within_s* seconds after which the
+    words of others are searched no more, and nothing is erased; None: however long that takes.
 
     Raises:
         AskError: the reason is missing.
-        NotNowError: a call of it is out, or may still land, or a reconciliation is under way.
+        NotNowError: a call of it is out, or may still land, a reconciliation is under way, or the search took too long.
     """
     if not reason.strip():
         raise AskError("reason", "say why")
@@ -131,7 +133,12 @@ def forget(  # noqa: PLR0913  # whom, who, why, and how patiently
         return None
     with transaction(ledger) as tx:
         traces = privacy.kept(tx, member_number).traces
-    found, _ = _searched(ledger, traces, progress)
+    found, searched = _searched(ledger, traces, progress, within_s)
+    if searched < 1:
+        raise NotNowError(
+            f"a request has {within_s:g} s to search the ledger, which was enough for {searched:.0%} of it; "
+            "`membersync forget` takes the time that it needs"
+        )
     settle_s = max(settings.crowdtwist.settle_s, settings.siebel.settle_s)
     who = operator.name, operator.role
 

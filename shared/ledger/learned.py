@@ -11,6 +11,7 @@ then what was lost has landed or never will.  The check repeats what the newest 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, text
@@ -18,6 +19,14 @@ from sqlalchemy import Connection, text
 from shared.ledger.engine import json_rows
 from shared.ledger.people import key_sql, user_sql
 from shared.pipeline import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """How many members are to be checked: *read_backs* at CrowdTwist, *tellings* at Siebel."""
+
+    read_backs: int
+    tellings: int
 
 
 def lost(tx: Connection, stage: Stage, ids: Sequence[int]) -> None:
@@ -60,6 +69,18 @@ def check_again(tx: Connection, stage: Stage, in_s: Mapping[int, float | None]) 
         tx.execute(_CHECK_AGAIN[stage], {"rows": json_rows(records)})
 
 
+def checks(tx: Connection) -> Checks:
+    """Count the checks that are set, due or not."""
+    return Checks(*tx.execute(_DUE_CHECKS).one())
+
+
+def drop_checks(tx: Connection) -> Checks:
+    """Drop every check that is set, and return how many there were; for a ledger that is older than what was sent."""
+    found = checks(tx)
+    tx.execute(_DROP_CHECKS)
+    return found
+
+
 _OF_IDS = "from instance i where i.id = any(cast(:ids as bigint[])) and m.member_number = i.member_number"
 _IS_REFUSED = "(i.stage = 'siebel' and i.status = 'Data Error' and i.failed_stage = 'crowdtwist')"
 """Of an instance: CrowdTwist's answer to it is known, so another call for it can hide only the newest success."""
@@ -100,6 +121,11 @@ _CHECKED = {
     """)
     for stage, (mark, due) in _MARKS.items()
 }
+_DUE_CHECKS = text("select count(read_back_at) as read_backs, count(tell_again_at) as tellings from member")
+_DROP_CHECKS = text("""
+    update member set read_back_at = null, tell_again_at = null
+    where read_back_at is not null or tell_again_at is not null
+""")
 _CHECK_AGAIN = {
     stage: text(f"""
         update member m set {due} = now() + make_interval(secs => r.in_s)

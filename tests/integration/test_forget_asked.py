@@ -7,7 +7,9 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from tests.console import link, logged_in, post
+from shared.page_settings import ApiSettings
+from shared.settings import Settings
+from tests.console import console, link, logged_in, post
 from tests.integration.test_forget import found_in
 from tests.rig import member_event
 from tests.road import Road
@@ -123,3 +125,18 @@ def test_only_an_administrator_sees_people_and_has_them_forgotten(client: httpx.
     again = client.post(FORGET, headers=as_("tok-ada"), json={"reason": "letter 7"})
     assert (again.status_code, again.json()["code"]) == (404, "no_such_member")
     assert client.get(PERSON, headers=as_("tok-ada")).status_code == 404
+
+
+def test_a_request_searches_for_so_long_only_and_then_nothing_is_erased(ledger: Engine, ledger_url: str) -> None:
+    filled(ledger)
+    before = found_in(ledger)
+    api = ApiSettings.model_validate({"forget_within_s": 1e-9})
+    with console(Settings(_env_file=None, ledger_url=ledger_url, api=api)) as client:
+        answer = client.post(FORGET, headers=as_("tok-ada"), json={"reason": "letter 7"})
+        assert (answer.status_code, answer.json()["code"]) == (409, "not_now")
+        assert "enough for 0% of it; `membersync forget` takes" in answer.json()["detail"]
+        logged_in(client, "tok-ada")
+        page = f"/members/{NUMBER}/person"
+        assert post(client, page, f"/members/{NUMBER}/forget", reason="letter 7").headers["location"] == page
+        assert "Nothing was erased: a request has" in client.get(page).text
+    assert found_in(ledger) == before

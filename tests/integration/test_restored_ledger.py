@@ -10,6 +10,8 @@ from tests.forked import run_to_end
 from tests.postgres import binaries
 from tests.reconciling import Programme
 from tests.rig import Pipeline, eventually, member_event
+from tests.road import Road
+from tests.terminal import Terminal
 
 WHY = ("--reason", "ledger restored")
 
@@ -68,7 +70,7 @@ def test_what_it_forgot_is_found_and_nothing_older_goes_out(pipeline: Pipeline, 
         waiting = [word for state in ("pending", "waiting", "held", "dead") for word in ("--state", state)]
         typed(pipeline, "discard", *waiting, "--until", backed_up_at, *WHY, "--yes")
         eventually(lambda: pipeline.states().get("discarded") == 1, "what nobody can vouch for is given up")
-        pipeline.sql("update member set read_back_at = null, tell_again_at = null")
+        typed(pipeline, "drop-checks", *WHY)
         for name in ("crowdtwist", "siebel"):
             typed(pipeline, "connections", "resume", name, *WHY)
         eventually(pipeline.settled, "who came since is sent")
@@ -83,3 +85,21 @@ def test_what_it_forgot_is_found_and_nothing_older_goes_out(pipeline: Pipeline, 
     assert "Older" not in str(control.journal("crowdtwist")[before:])
     assert {(one["status"], one["error"]) for one in control.members()} == {("Success", "")}
     control.set("crowdtwist", journal=False)
+
+
+def test_checks_are_counted_first_and_dropped_only_while_both_connections_are_paused(road: Road, cli: Terminal) -> None:
+    road.accept("M-1", "M-2")
+    road.travel()
+    road.sql("update member set read_back_at = now() + interval '1 min'")
+    road.sql("update member set tell_again_at = now() where member_number = 'M-2'")
+    assert cli("drop-checks", "--dry-run", "--json").json == {"read_backs": 2, "tellings": 1}
+    assert cli("connections", "pause", "siebel", *WHY).code == 0
+    refused = cli("drop-checks", *WHY)
+    assert (refused.code, "CrowdTwist must be paused before" in refused.err) == (1, True)
+    assert cli("connections", "pause", "crowdtwist", *WHY).code == 0
+    assert cli("drop-checks").code == 2, "it is not said why"
+    dropped = cli("drop-checks", *WHY)
+    assert dropped.out == "dropped: 2 looks at CrowdTwist, 1 repetitions to Siebel\n"
+    assert road.sql("select count(*) from member where read_back_at is not null or tell_again_at is not null") == [0]
+    (filed,) = road.sql("select answer from operator_action where what = 'drop checks'")
+    assert filed == "dropped 2 looks at CrowdTwist, 1 repetitions to Siebel"

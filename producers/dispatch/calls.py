@@ -40,9 +40,12 @@ class Calls:
         self._crowds: Mapping[Stage, Crowd] = {}
         self._handed: Counter[Stage] = Counter()
 
-    def limit(self) -> None:
-        """Decide and divide anew how many calls may be in flight, once in a while; where all are fixed, just once."""
-        if time.monotonic() < self._limits_at:
+    def limit(self, *, is_first: bool = False) -> None:
+        """Decide and divide anew how many calls may be in flight, once in a while; where all are fixed, just once.
+
+        *is_first*: only if that was never done.
+        """
+        if time.monotonic() < self._limits_at or (is_first and self._limits_at):
             return
         self._limits_at = time.monotonic() + call_limits.EVERY_S
         with transaction(self._ledger) as tx:

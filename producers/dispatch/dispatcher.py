@@ -139,7 +139,7 @@ class Dispatcher:
         if is_tick:
             self._tidy_at = time.monotonic() + self._settings.dispatcher.tick_s
             self._give_back()  # first: whatever fails below, turn by turn, keeps no lease from coming back
-        self._calls.limit()
+        self._calls.limit(is_first=True)
         token = _token()
         with statements(self._ledger) as tx:
             todo = agenda.look(tx, self._front)
@@ -147,6 +147,7 @@ class Dispatcher:
             is_called_for = todo.held or todo.errands or todo.jobs or any(frees[lane] > 0 for lane, _ in todo.due)
             if not is_tick and not is_called_for:
                 self._rest(frees, {lane for lane, _ in todo.due})
+                self._calls.limit()
                 return False
             gates = connections.gates(tx)
             rooms = self._rooms(tx, frees, todo.unbegun)
@@ -154,6 +155,7 @@ class Dispatcher:
         if self._publish_all(claimed, token):
             full = {lane for lane, stage in todo.due if frees[lane] <= len(claimed.get((lane, stage), ()))}
             self._rest(frees, full)
+        self._calls.limit()  # six round trips, a second: whoever is due goes before
         self._beat()
         stages = [stage for stage, gate in gates.items() if gate.is_open]
         is_busy = todo.errands and self._run_errands(stages, rooms)

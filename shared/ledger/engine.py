@@ -207,6 +207,7 @@ def _opened(_: "psycopg.Connection[object]", entry: ConnectionPoolEntry) -> None
 def _lent(connection: "psycopg.Connection[object]", entry: ConnectionPoolEntry, _: PoolProxiedConnection) -> None:
     if connection.closed or _has_said_something(connection.fileno()):
         raise InvalidatePoolError
+    connection.autocommit = False  # whatever it was lent for last
     if monotonic() - entry.info[_PROVEN_AT] < PROVEN_FOR_S:
         return
     try:
@@ -258,7 +259,9 @@ def statements(of: Engine) -> Iterator[Connection]:
     Raises:
         LedgerError: as `transaction`.
     """
-    with _translating(), of.connect().execution_options(isolation_level="AUTOCOMMIT") as tx:
+    with _translating(), of.connect() as tx:
+        driver: Any = tx.connection.driver_connection
+        driver.autocommit = True  # by `isolation_level` it takes as long as a statement; `_lent` ends it
         yield tx
 
 

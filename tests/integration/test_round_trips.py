@@ -1,17 +1,21 @@
 """How often an event's way goes to the ledger and back: what is idle waits for each of these, one after the other."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from time import monotonic
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, event, text
 
-from shared.ledger import connections
-from shared.ledger.engine import engine
+from producers.dispatch.dispatcher import Dispatcher
+from shared.ledger import call_limits, connections
+from shared.ledger.engine import engine, statements, transaction
 from shared.ledger.transitions import attempts, claims
 from shared.pipeline import Lane, Stage
+from shared.settings import settings
 from tests.inside import TASK, worker
+from tests.rig import eventually, publishing
 from tests.road import Road
 from workers.tasks import attempt
 
@@ -70,8 +74,8 @@ def test_a_begin_while_all_is_well_and_the_end_of_oic_are_one_round_trip_each(
         with asked() as at_siebel:
             attempt(TASK, Stage.SIEBEL, ids)
     assert [committed for _, committed in at_oic] == [ALONE, ALONE]
-    for statements in (at_crowdtwist, at_siebel):
-        assert [committed for _, committed in statements].index(WITHIN) == 1
+    for asked_at in (at_crowdtwist, at_siebel):
+        assert [committed for _, committed in asked_at].index(WITHIN) == 1
     assert Road(ledger).states() == {"completed": 1}
 
 
@@ -101,3 +105,30 @@ def test_the_connection_that_was_used_last_is_lent_first(ledger_url: str) -> Non
     for _ in range(3):
         with of.connect() as lent:
             assert whose(lent) == last
+
+
+def test_a_statement_of_its_own_leaves_a_connection_for_transactions(ledger_url: str) -> None:
+    of = engine(ledger_url)
+    with statements(of) as alone:
+        alone.execute(text("create table kept (once int)"))
+        alone.execute(text("insert into kept values (1)"))
+    with suppress(ZeroDivisionError), transaction(of) as tx:
+        tx.execute(text("insert into kept values (2)"))
+        raise ZeroDivisionError
+    with statements(of) as alone:
+        assert alone.execute(text("select once from kept")).scalars().all() == [1]
+    of.dispose()
+
+
+def test_whoever_is_due_goes_before_the_limits_are_looked_at(ledger: Engine, ledger_url: str, broker_url: str) -> None:
+    with publishing({"MEMBERSYNC_LEDGER_URL": ledger_url, "MEMBERSYNC_BROKER_URL": broker_url}):
+        dispatcher = Dispatcher(settings())
+        dispatcher.turn()  # knows nothing of limits yet
+        Road(ledger).accept("M-1")
+        again_at = monotonic() + call_limits.EVERY_S
+        eventually(lambda: monotonic() >= again_at, "limits to be looked at")
+        with asked() as at_once:
+            dispatcher.turn()
+    began = [statement for statement, _ in at_once]
+    claims_at = next(place for place, one in enumerate(began) if one.startswith("with due as"))
+    assert claims_at < next(place for place, one in enumerate(began) if one.startswith("update call_limit"))

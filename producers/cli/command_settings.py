@@ -41,7 +41,7 @@ def with_servers() -> Settings:
 
 
 def with_ledger() -> Settings:
-    """Return the settings, with the running stack's ledger where they name none.
+    """Return the settings, with the running stack's ledger, and its broker, where they name none.
 
     Raises:
         TroubleError: there is no ledger to be found.
@@ -49,10 +49,11 @@ def with_ledger() -> Settings:
     of = settings()
     if of.ledger_url:
         return of
-    url = _running_stack(of).get("ledger_url")
-    if not isinstance(url, str):
+    stack = _running_stack(of)
+    if not isinstance(stack.get("ledger_url"), str):
         raise TroubleError(f"MEMBERSYNC_LEDGER_URL is not set, and no stack runs in {of.home.resolve()}", _HINT)
-    return of.model_copy(update={"ledger_url": url})
+    names = ("ledger_url", "broker_url")
+    return of.model_copy(update={name: stack[name] for name in names if not getattr(of, name) and name in stack})
 
 
 def with_connections() -> Settings:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from enum import StrEnum
 from threading import Event
 from typing import Annotated
@@ -12,6 +13,7 @@ import typer
 from producers.cli.command import DONE, NOTHING, AsJson, TroubleError, print_json
 from producers.cli.command_settings import with_connections, with_ledger
 from producers.cli.terminal import Columns, age, coloured, console, instant, operator, plain, print_rows
+from producers.doctor.broker import with_broker
 from producers.operations import connection_control
 from producers.operations.foretelling import lane_said
 from producers.operations.verdict import Level, Verdict, standing, unseen
@@ -70,6 +72,7 @@ def status(
 def _print_status(of: Settings, *, as_json: bool) -> None:
     with transaction(engine(of.ledger_url)) as tx:
         found = standing(tx, of)
+    found = replace(found, verdict=with_broker(found.verdict, of))
     if as_json:
         print_json(found)
         return

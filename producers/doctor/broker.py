@@ -14,6 +14,8 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from producers.doctor.check import Finding, Subject, UnlookedError, fail, ok, place, warn
+from producers.operations.verdict import Level as Severity
+from producers.operations.verdict import Trouble, Verdict, of_troubles
 from shared.broker import ask_workers, transport_options
 from shared.broker_address import Broker, is_amqp, read_broker
 from shared.hosts import Host
@@ -66,6 +68,29 @@ def look_at_broker(subject: Subject) -> list[Finding]:
         why = "nothing goes out until it is back; nothing is lost, the ledger sends again what was in it"
         remedy = "start the broker, or correct MEMBERSYNC_BROKER_URL; all processes go on by themselves"
         return [fail(BROKER, where, f"does not serve ({error})", why, remedy)]
+
+
+def with_broker(verdict: Verdict, of: Settings) -> Verdict:
+    """Add to *verdict*, which is on the ledger, what keeps the broker from taking messages."""
+    if of.broker_url is None or (refusal := refusal_of(of.broker_url)) is None:
+        return verdict
+    what = f"The broker {place(of.broker_url)} {refusal}; what is due waits safely"
+    blocked = Trouble(Severity.PERSON, what, None, 0, "see `membersync doctor`", "the broker")
+    return of_troubles([blocked, *verdict.troubles], verdict.waiting)
+
+
+def refusal_of(url: str) -> str | None:
+    """Return in what way the broker takes no message, to follow its name; None: it takes them."""
+    try:
+        if is_amqp(url):
+            with open_rabbitmq(url) as (connection, _):
+                alarm = _alarm(connection)
+            return f"blocks who publishes: {alarm}" if alarm else None
+        with open_redis(url) as client:
+            word = _refusal(client)
+    except BrokerError as error:
+        return f"does not serve ({error})"
+    return f"takes no writes: {word}" if word else None
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from producers.doctor.broker import with_broker
 from producers.doctor.check import Finding, Subject, UnlookedError, fail, ok, warn
 from producers.operations import hold_advice
 from producers.operations.reconcile import runs
@@ -53,9 +54,10 @@ def verdict_on(subject: Subject) -> Verdict:
     """Return the verdict on this installation, the line that all begins with."""
     try:
         with subject.reading() as tx:
-            return standing(tx, subject.of).verdict
+            found = standing(tx, subject.of).verdict
     except (UnlookedError, LedgerError) as error:
         return unseen(error)
+    return with_broker(found, subject.of)
 
 
 def look_for_dispatcher(subject: Subject) -> list[Finding]:

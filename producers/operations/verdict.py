@@ -1,7 +1,7 @@
 """The verdict: in one sentence whether all is well, and if not what is wrong, since when, who waits, who has to act.
 
 It is decided here and nowhere else, from what one look at the ledger found, so that every page, `membersync status`,
-`membersync doctor` and `GET /v1/status` say the same.  Pure.
+`membersync doctor` and `GET /v1/status` say the same.  Pure.  The two commands look at the broker too, and add to it.
 """
 
 from collections import Counter
@@ -99,7 +99,7 @@ def judge(found: Overview, dead: Sequence[Alike]) -> Verdict:
     troubles += [*_of_reconciliations(found), *_of_silence(found)]
     waiting = sum(row.count for row in found.backlog if row.state in QUEUED)
     if troubles:
-        return _of(sorted(troubles, key=lambda one: one.level is not Level.PERSON), waiting)
+        return of_troubles(sorted(troubles, key=lambda one: one.level is not Level.PERSON), waiting)
     under_way = sum(row.count for row in found.backlog)
     again = sum(row.count for row in found.backlog if row.state == State.WAITING)
     tried = f", {again} of them to be tried again" if again else ""
@@ -124,17 +124,16 @@ def unseen(error: Exception) -> Verdict:
             what = "The ledger serves, but takes too long to say how it goes"
             todo, short = "see `membersync doctor`", "a slow ledger"
         case LedgerError():
-            what = (
-                "The ledger does not serve, so nothing is accepted and nothing is sent; what was accepted is safe in it"
-            )
+            what = "The ledger does not serve: nothing is accepted and nothing sent; what was accepted is safe in it"
             todo, short = "see `membersync doctor`", "no ledger"
         case _:
             what = "MEMBERSYNC_LEDGER_URL is not set, and no `membersync up` runs on this home"
             todo, short = "set it, or start `membersync up`", "no ledger set"
-    return _of([Trouble(Level.PERSON, what, None, 0, todo, short)], 0)
+    return of_troubles([Trouble(Level.PERSON, what, None, 0, todo, short)], 0)
 
 
-def _of(troubles: list[Trouble], waiting: int) -> Verdict:
+def of_troubles(troubles: list[Trouble], waiting: int) -> Verdict:
+    """Return what *troubles* come to, the worst first, while so many instances are *waiting*."""
     worst = troubles[0]
     more = f" (+{len(troubles) - 1})" if len(troubles) > 1 else ""
     return Verdict(

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from producers.doctor import broker
 from producers.doctor.check import Subject
 from producers.doctor.examination import CHECKS, WITHIN_S, examine
 from shared.ledger import connections, heartbeats
@@ -372,6 +373,7 @@ def test_beside_a_running_stack_its_servers_and_simulators_are_examined(
 
 def test_rabbitmq_is_examined_too(doctor: Doctor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     need_rabbitmq()
+    monkeypatch.setattr(broker, "_ANSWERS_WITHIN_S", (0.5,))  # nobody is there who could
     with running_node(tmp_path) as node:
         monkeypatch.setenv("MEMBERSYNC_BROKER_URL", url_of(node))
         report = doctor("--offline")
@@ -385,6 +387,7 @@ def test_rabbitmq_is_examined_too(doctor: Doctor, monkeypatch: pytest.MonkeyPatc
             found = doctor.look("broker").the("broker")
             assert found["found"].endswith(f"blocks who publishes: low on {low}")
             assert "`rabbitmq-diagnostics alarms`" in found["remedy"]
+            assert broker.refusal_of(url_of(node)) == f"blocks who publishes: low on {low}"
             node.control(command, usual)
             eventually(lambda: doctor.look("broker").the("broker")["level"] == "ok", "none")
     assert re.fullmatch(r"RabbitMQ \d+\.\d+.* answers", report.the("broker")["found"])

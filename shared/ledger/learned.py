@@ -8,6 +8,9 @@ then what was lost has landed or never will.  The check repeats what the newest 
 - A newer success moves it on, and so does whatever is found to have landed late.  So one that ends finds the time that
   it was claimed for, or clears nothing: it looked before that landed.
 - A lost write that is refused when it is repeated is out no more: what it hid is checked after all.
+- One that is out by a process that is frozen may land whenever that wakes, and be told by nobody if it is killed then.
+  So while a worker is silent, and when one was started since the check was due, perhaps in its place, whoever was well
+  is checked once more, later each time: after as long as the worker has been silent.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +20,7 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 from shared.ledger.engine import json_rows
+from shared.ledger.heartbeats import SILENT_S
 from shared.ledger.people import key_sql, user_sql
 from shared.pipeline import Stage
 
@@ -56,10 +60,14 @@ def refused(tx: Connection, ids: Sequence[int], *, settle_s: float) -> None:
     tx.execute(_REFUSED, {"ids": list(ids), "settle_s": settle_s})
 
 
-def checked(tx: Connection, stage: Stage, due_at: Mapping[int, datetime]) -> None:
-    """Clear the marks that checks were about.  Shape: of each instance, the time for which its check was claimed."""
+def checked(tx: Connection, stage: Stage, due_at: Mapping[int, datetime], *, settle_s: float) -> None:
+    """Clear the marks that checks were about, but where a worker is silent that may have called for them.
+
+    Shape: of each instance, the time for which its check was claimed.
+    """
     if due_at:
-        tx.execute(_CHECKED[stage], {"ids": list(due_at), "due_at": list(due_at.values())})
+        values = {"ids": list(due_at), "due_at": list(due_at.values()), "settle_s": settle_s, "silent_s": SILENT_S}
+        tx.execute(_CHECKED[stage], values)
 
 
 def check_again(tx: Connection, stage: Stage, in_s: Mapping[int, float | None]) -> None:
@@ -114,9 +122,17 @@ _CHECK = {
 _SEEN = {Stage.CROWDTWIST: ", acknowledged_at = now()", Stage.SIEBEL: ""}
 _CHECKED = {
     stage: text(f"""
-        update member m set {mark} = null, {due} = null{_SEEN[stage]}
+        update member m
+        set {mark} = case when h.silent_s is not null then m.{mark} end,
+            {due} = case when h.silent_s is not null
+                         then now() + make_interval(secs => greatest(h.silent_s, cast(:settle_s as float8))) end
+            {_SEEN[stage]}
         from unnest(cast(:ids as bigint[]), cast(:due_at as timestamptz[])) as r (id, due_at)
         join instance i on i.id = r.id
+        cross join lateral (
+            select extract(epoch from now() - min(beat_at))::float8 as silent_s from heartbeat
+            where kind = 'worker' and (beat_at < now() - make_interval(secs => :silent_s) or started_at > r.due_at)
+        ) h
         where m.member_number = i.member_number and m.{due} <= r.due_at
     """)
     for stage, (mark, due) in _MARKS.items()

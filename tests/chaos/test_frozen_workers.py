@@ -3,11 +3,14 @@
 import os
 import signal
 import time
+from contextlib import ExitStack
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
 
 from shared.errors import LedgerError
+from tests.chaos.suite.links import links
 from tests.rig import Pipeline, eventually, member_event
 
 MEMBERS = 36
@@ -23,6 +26,7 @@ SETTINGS = {
     "MEMBERSYNC_SIEBEL__TIMEOUT_S": "1",
 }
 BEGUN = "select count(*) from instance where state = 'running' and begun and stage = 'crowdtwist'"
+READ_BACKS = "select count(*) from activity where what like 'read back: CrowdTwist has what was sent last%'"
 ERRANDS_BEGUN = "select count(*) from errand where begun and kind = 'report'"
 SIEBEL_SETTLES = {"MEMBERSYNC_SIEBEL__SETTLE_S": "1"}
 BURY = """
@@ -81,6 +85,42 @@ def test_what_workers_send_that_wake_after_their_lease_does_not_last(pipeline: P
                     os.kill(child, signal.SIGCONT)
         assert {one["last_name"] for one in control.users()} == {"Newest"}
     assert {one["status"] for one in control.members()} == {"Success"}
+
+
+def test_what_arrives_of_a_frozen_worker_that_is_killed_does_not_last(pipeline: Pipeline) -> None:
+    """Its calls lie on the way while it is frozen, others do its work and check it; they arrive, and it is killed."""
+    pipeline.settings |= SETTINGS
+    control = pipeline.sandbox.control
+    direct = urlsplit(pipeline.sandbox.crowdtwist)
+    with links({"crowdtwist": (str(direct.hostname), int(direct.port or 0))}) as wires, ExitStack() as running:
+        wire = wires["crowdtwist"]
+        there = {"MEMBERSYNC_CROWDTWIST__BASE_URL": f"http://127.0.0.1:{wire.port}{direct.path}"}
+        longer = {"MEMBERSYNC_CROWDTWIST__TIMEOUT_S": "2", "MEMBERSYNC_DISPATCHER__LEASE_S": "7.5"}
+        pipeline.settings |= there | longer
+        running.enter_context(pipeline.whole())
+        for name in there:
+            del pipeline.settings[name]
+        pipeline.send(*(member_event(f"M-{index}", 0, last_name="First") for index in range(MEMBERS)))
+        eventually(lambda: pipeline.states() == {"completed": MEMBERS}, "the first")
+        children = [child.pid for child in psutil.Process(pipeline.running[1].pid).children()]
+        wire.be_silent(silent=True)
+        pipeline.send(*(member_event(f"M-{index}", 1, last_name="Older") for index in range(MEMBERS)))
+        eventually(lambda: wire.held > 0, "calls on the way")
+        for child in children:
+            os.kill(child, signal.SIGSTOP)
+        try:
+            eventually(lambda: taken_in(pipeline), "the newest taken in, once the ledger ends a frozen transaction")
+            running.enter_context(pipeline.worker("w2"))
+            eventually(lambda: {one["last_name"] for one in control.users()} == {"Newest"}, "the newest")
+            eventually(lambda: pipeline.sql(READ_BACKS)[0] > 0, "the read-backs")
+            wire.be_silent(silent=False)
+            eventually(lambda: "Older" in {one["last_name"] for one in control.users()}, "what was on the way")
+        finally:
+            for child in children:
+                if psutil.pid_exists(child):
+                    os.kill(child, signal.SIGKILL)
+        eventually(lambda: {one["last_name"] for one in control.users()} == {"Newest"}, "the newest again")
+        eventually(pipeline.settled, "all told again")
 
 
 @pytest.mark.parametrize("signal_sent", [signal.SIGSTOP, signal.SIGKILL], ids=["frozen", "killed"])

@@ -112,7 +112,8 @@ def finish(tx: Connection, stage: Stage, ended: Sequence[ErrandEnded], *, settle
     if parks := [one for one in ended if one.errand is Errand.PARK]:
         cycles.finish(tx, parks)
     checks = [one for one in ended if one.errand in {Errand.READ_BACK, Errand.TELL_AGAIN}]
-    learned.checked(tx, stage, {one.instance_id: over[one.errand_id].due_at for one in checks if one.facts is not None})
+    well = {one.instance_id: over[one.errand_id].due_at for one in checks if one.facts is not None}
+    learned.checked(tx, stage, well, settle_s=settle_s)
     # What this check itself lost may land as late as what it was to check.
     again = {
         one.instance_id: max(one.again_in_s, settle_s) if one.unsure and one.again_in_s is not None else one.again_in_s

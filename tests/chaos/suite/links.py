@@ -24,6 +24,8 @@ class Link:
     def __init__(self, loop: asyncio.AbstractEventLoop, target: tuple[str, int], *, tls: bool) -> None:
         self.delay_s = 0.0
         self.port = 0
+        self.held = 0
+        """How many pieces wait for it to sound."""
         self._loop = loop
         self._target = target
         self._open: set[asyncio.WriteTransport] = set()
@@ -88,7 +90,11 @@ class Link:
             while piece := await source.read(_PIECE_BYTES):
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
-                await self._sounds.wait()
+                self.held += 1
+                try:
+                    await self._sounds.wait()
+                finally:
+                    self.held -= 1
                 target.write(piece)
                 await target.drain()
 

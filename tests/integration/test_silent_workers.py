@@ -1,0 +1,59 @@
+"""A worker that is silent may still send what it began: what it called for is checked until it has come or gone."""
+
+import pytest
+from sqlalchemy import Engine, text
+
+from shared.instances import Errand
+from shared.pipeline import Stage
+from tests.integration.test_attempts import SILENCE, errands, make_due, rows, send, travel
+
+SILENT = """
+    insert into heartbeat (kind, name, lanes, pid, started_at, beat_at)
+    values (:kind, 'w/1', '{live}', 1, now() - interval '1 h', now() - make_interval(secs => :silent_s))
+"""
+REPLACED = "update heartbeat set pid = 2, started_at = now(), beat_at = now()"
+CHECKS = {
+    Stage.CROWDTWIST: (Errand.READ_BACK, "lost_write_id", "read_back_at"),
+    Stage.SIEBEL: (Errand.TELL_AGAIN, "lost_tell_id", "tell_again_at"),
+}
+
+
+def tell(ledger: Engine, statement: str, **values: object) -> None:
+    with ledger.begin() as tx:
+        tx.execute(text(statement), values)
+
+
+def lose_one(ledger: Engine, stage: Stage) -> None:
+    """Lose a call at *stage*, and succeed with the one after it."""
+    send(ledger)
+    travel(ledger, {stage: SILENCE})
+    make_due(ledger)
+    travel(ledger)
+
+
+@pytest.mark.parametrize("stage", CHECKS)
+def test_who_was_well_is_checked_again_until_a_silent_worker_is_accounted_for(ledger: Engine, stage: Stage) -> None:
+    check, mark, due = CHECKS[stage]
+    lose_one(ledger, stage)
+    tell(ledger, SILENT, kind="worker", silent_s=3_000)
+    for _ in range(2):
+        assert errands(ledger) == [check]
+        assert rows(
+            ledger, f"{mark}, {due} between now() + interval '50 min' and now() + interval '2 h'", "member"
+        ) == [(1, True)]
+        tell(ledger, f"update member set {due} = now()")
+    tell(ledger, REPLACED)
+    assert errands(ledger) == [check]  # it may have woken, sent and been killed since this check was due
+    assert rows(ledger, f"{mark}, {due} < now() + interval '10 min'", "member") == [(1, True)]
+    tell(ledger, f"update member set {due} = now()")
+    assert errands(ledger) == [check]
+    assert rows(ledger, f"{mark}, {due}", "member") == [(None, None)]
+
+
+@pytest.mark.parametrize("stage", CHECKS)
+@pytest.mark.parametrize(("kind", "silent_s"), [("dispatcher", 3_000), ("worker", 0)])
+def test_nobody_else_delays_the_end_of_a_check(ledger: Engine, stage: Stage, kind: str, silent_s: float) -> None:
+    lose_one(ledger, stage)
+    tell(ledger, SILENT, kind=kind, silent_s=silent_s)
+    assert errands(ledger) == [CHECKS[stage][0]]
+    assert rows(ledger, "lost_write_id, lost_tell_id", "member") == [(None, None)]

@@ -13,7 +13,9 @@ from sqlalchemy import Engine, text
 
 from producers.intake.accept import IntakeRules, accept
 from shared.events import parse_event
+from shared.instances import Call
 from shared.ledger.engine import json_rows
+from shared.ledger.packed_calls import packed
 from shared.personal import CLOSE, OPEN
 from shared.pipeline import Lane
 from tests.rig import member_event
@@ -43,10 +45,18 @@ CALL: dict[str, Any] = {
     "request": USER,
     "response": None,
 }
+([COUNTED], REST) = packed([Call(**CALL | {"response": USER | {"id": 24_601}})]) or ([{}], b"")
+"""A call that is packed, and has in it what nothing else has."""
 
 OWN: dict[str, dict[str, Any]] = {
     "mapping": {"user_object": USER, "user_json": USER, "oic_instance_id": "OIC-1"},
-    "activity": {"state": "held", "what": SAID, "calls": [CALL], "calls_json": [CALL]},
+    "activity": {
+        "state": "held",
+        "what": SAID,
+        "calls": [CALL],
+        "calls_json": [COUNTED],
+        "calls_packed": f"\\x{REST.hex()}",
+    },
     "errand": {"kind": "report", "stage": "siebel", "lane": "live", "due_at": _NOW},
     "data_case": {
         "held_by": OTHER,

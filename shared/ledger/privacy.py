@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from shared.ledger import packed_calls
 from shared.ledger.personal_columns import TABLES, Holds, Table
 from shared.traces import Traces
 
@@ -65,6 +66,10 @@ def kept(tx: Connection, member_number: str) -> Kept:
             statement = f"select to_jsonb(t) from {name} t where {table.own} order by {_key(table)}"
             if some := list(tx.execute(text(statement), bound).scalars()):
                 rows[name] = some
+    for line in rows.get("activity", ()):
+        if rest := line["calls_packed"]:
+            line["calls_json"] = packed_calls.whole(line["calls_json"], bytes.fromhex(rest.removeprefix("\\x")))
+            line["calls_packed"] = None
     return Kept(rows, _traces(member_number, rows))
 
 

@@ -87,8 +87,8 @@ _CALLS = text("""
         select s.instance_id, s.id from seen s join instance i on i.id = s.instance_id
         where i.finished_at is not null and i.state not in ('dead', 'rejected')
     ), bare as (
-        update activity a set calls = null, calls_json = null from old o
-        where a.instance_id = o.instance_id and a.id = o.id and (a.calls is not null or a.calls_json is not null)
+        update activity a set calls = null, calls_json = null, calls_packed = null from old o
+        where a.instance_id = o.instance_id and a.id = o.id and num_nonnulls(a.calls, a.calls_json, a.calls_packed) > 0
     )
     select count(*) as seen, max(at) as last from seen
 """)

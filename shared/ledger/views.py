@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
-from shared.ledger import approvals, case_facts, guards, mail, reconciliations, silence, snapshots
+from shared.ledger import approvals, case_facts, guards, mail, packed_calls, reconciliations, silence, snapshots
 from shared.ledger.connections import connections
 from shared.ledger.filters import Filter, id_at, matching
 from shared.ledger.heartbeats import processes
@@ -204,8 +204,9 @@ def dead_letters(tx: Connection) -> list[DeadLetters]:
 def activity(tx: Connection, ids: Iterable[int]) -> dict[int, list[ActivityLine]]:
     """Read what happened to these instances, in order."""
     lines: dict[int, list[ActivityLine]] = {}
-    for instance_id, *values in tx.execute(_ACTIVITY, {"ids": list(ids)}):
-        lines.setdefault(instance_id, []).append(ActivityLine(*values))
+    for instance_id, *values, calls, packed in tx.execute(_ACTIVITY, {"ids": list(ids)}):
+        line = ActivityLine(*(*values, packed_calls.whole(calls, packed)))
+        lines.setdefault(instance_id, []).append(line)
     return lines
 
 
@@ -229,8 +230,8 @@ _INSTANCE = text(f"""
     where i.id = :id
 """)
 _ACTIVITY = text("""
-    select instance_id, at, stage, attempt, state, what, code, took_ms, task_id,
-           coalesce(calls_json, cast(calls as json), '[]')
+    select instance_id, at, stage, attempt, state, what, code, took_ms, coalesce(task_id, cast(task_uuid as text)),
+           coalesce(calls_json, cast(calls as json)), calls_packed
     from activity where instance_id = any(cast(:ids as bigint[])) order by instance_id, id
 """)
 _MEMBER = text("""

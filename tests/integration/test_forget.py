@@ -179,7 +179,7 @@ def test_everything_that_is_kept_of_a_person_is_shown_masked_unless_somebody_is_
 
     shown = privacy.person(ledger, NUMBER, unmasked_for=ADA)
     assert shown is not None
-    assert [one for one in CANARIES if one not in str(shown.kept)] == []
+    assert [one for one in (*CANARIES, "24601") if one not in str(shown.kept)] == []
     assert Road(ledger).sql("select who, asked->>'member' from operator_action order by id desc limit 1") == [
         ("ada", NUMBER)
     ]

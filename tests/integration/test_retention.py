@@ -15,7 +15,7 @@ OLD = "interval '40 days'"
 
 def aged(road: Road) -> None:
     road.sql(f"update instance set accepted_at = accepted_at - {OLD}, finished_at = finished_at - {OLD}")
-    road.sql(f"update activity set at = at - {OLD}, calls_json = '[{{}}]'")
+    road.sql(f"update activity set at = at - {OLD}, calls_json = '[{{}}]', calls_packed = '\\x01'")
     road.sql(f"update operator_action set at = at - {OLD}")
 
 
@@ -48,7 +48,8 @@ def test_contents_go_but_those_that_somebody_still_needs(lived: Road, monkeypatc
     prune(lived)
     assert lived.sql("select instance_id from payload order by 1") == [2, 3, 4, 5]
     assert lived.sql("select count(*) from mapping where instance_id = 1") == [0]
-    assert lived.sql("select distinct instance_id from activity where calls_json is not null order by 1") == [3, 4, 5]
+    kept = "num_nonnulls(calls_json, calls_packed) > 0"
+    assert lived.sql(f"select distinct instance_id from activity where {kept} order by 1") == [3, 4, 5]
     assert lived.sql("select count(*) > 3 from activity where instance_id = 1") == [True]
     prune(lived)
     assert lived.sql("select count(*) from payload") == [4]

@@ -6,6 +6,7 @@ unique indexes make the promises physical: a member has at most one instance que
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     SmallInteger,
     Text,
     UniqueConstraint,
+    Uuid,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSON, JSONB
@@ -287,6 +289,10 @@ class Activity(Base):
     task_id: Mapped[str | None] = mapped_column(Text)
     calls: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB)
     calls_json: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON)
+    calls_packed: Mapped[bytes | None] = mapped_column(BYTEA)
+    """The rest of `calls_json`, of an attempt that succeeded (`shared.ledger.packed_calls`)."""
+    task_uuid: Mapped[UUID | None] = mapped_column(Uuid)
+    """`task_id`, in half the room."""
 
 
 class ConnectionRow(Base):

@@ -22,6 +22,7 @@ from shared.ledger.engine import Unread, json_lines, json_rows, wake
 from shared.ledger.learned import DOCUMENTS, FACTS, TROUBLED, learn_sql
 from shared.ledger.people import reads, resent_sql, user_sql
 from shared.ledger.transitions import errands
+from shared.ledger.transitions.activity_lines import NOTE, kept_calls, line_of, named
 from shared.ledger.transitions.member_queue import (
     COMES_BACK,
     HAND_ON,
@@ -161,53 +162,13 @@ def finish(tx: Connection, stage: Stage, endings: Iterable[Ending], terms: Terms
     if may_be_next and tx.execute(SOMETHING_DUE, {"numbers": members}).scalar():
         wake(tx)
     if len(states) < len(endings):
-        lines = [_line(ending) for ending in endings]
+        lines = [line_of(ending) for ending in endings]
         late = [one.instance_id for one in lines if one.id not in states and one.may_have_written]
         learned.landed_late(tx, stage, late, settle_s=settle_s)
-    lines = [_line(ending) for ending in endings if not isinstance(ending, Advanced)]
+    lines = [line_of(ending) for ending in endings if not isinstance(ending, Advanced)]
     if noted := [one.noted(states[one.id]) for one in lines if one.id in states]:
-        tx.execute(NOTE, {"rows": json_rows(noted), "stage": stage, "task_id": terms.task_id or None})
+        tx.execute(NOTE, {"rows": json_rows(noted), "stage": stage, **named(terms.task_id)})
     return len(states)
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """An ending as a line of activity.  *id* is the instance's, or the errand's."""
-
-    id: int
-    instance_id: int
-    member_number: str
-    attempt: int
-    ending: Ending
-
-    @property
-    def may_have_written(self) -> bool:
-        """Whether its call may have changed something outside, or may yet."""
-        is_unsure = not isinstance(self.ending, Advanced) and self.ending.unsure
-        return is_unsure or any(call.method != "GET" for call in self.ending.line.calls)
-
-    def noted(self, state: str) -> dict[str, object]:
-        """Return what is noted of it; *state* is the one that the instance is in now."""
-        line = self.ending.line
-        return {
-            "id": self.instance_id,
-            "attempt": self.attempt or None,
-            "state": state,
-            "what": line.what,
-            "code": line.code,
-            "took_ms": line.took_ms,
-            "calls": line.calls or None,
-        }
-
-
-def _line(ending: Ending) -> _Line:
-    match ending:
-        case Advanced(work=work):
-            return _Line(work.instance_id, work.instance_id, work.member_number, work.attempt, ending)
-        case Parked(instance_id=instance_id, attempt=attempt):
-            return _Line(instance_id, instance_id, ending.member_number, attempt, ending)
-        case ErrandEnded(errand_id=errand_id):
-            return _Line(errand_id, ending.instance_id, ending.member_number, 0, ending)
 
 
 def _advance(tx: Connection, stage: Stage, advanced: Sequence[Advanced], terms: Terms) -> dict[int, str]:
@@ -231,9 +192,11 @@ def _advance(tx: Connection, stage: Stage, advanced: Sequence[Advanced], terms: 
         }
         for one, known in zip(advanced, facts, strict=True)
     ]
-    parameters = {"at": stage, "lease_s": terms.lease_s, "task_id": terms.task_id or None} | {
+    calls = [kept_calls(one) for one in advanced]
+    parameters = {"at": stage, "lease_s": terms.lease_s, **named(terms.task_id)} | {
         "rows": json_rows({name: value for name, value in one.items() if value is not None} for one in records),
-        "calls": json_lines(one.line.calls or None for one in advanced),
+        "calls": json_lines(kept for kept, _ in calls),
+        "packed": "\n".join(packed.hex() for _, packed in calls),
         **{name: json_lines(known.get(name) for known in facts) for name in DOCUMENTS[stage]},
     }
     if stage is not Stage.OIC:
@@ -318,7 +281,7 @@ _ROW = """id bigint, token bigint, attempt int, state text, stage text, status t
 def _advance_sql(stage: Stage) -> TextClause:
     # Documents apart, a line each, and nulls left out: in a row they are read three times more (200 rows of 16 columns:
     # 8.4 us each, 3.0 like this).  Not by string_to_table: it is taken for a thousand rows, and all instances are read.
-    documents = {"calls": "json"} | DOCUMENTS[stage]
+    documents = {"calls": "json", "packed": "text"} | DOCUMENTS[stage]
     rows = dict(column.split() for column in _ROW.split(",")) | FACTS[stage]
     facts = [f'r."{name}"' for name in FACTS[stage]]
     facts += [f"""cast(nullif(r."{name}", '') as {kind}) as "{name}\"""" for name, kind in documents.items()]
@@ -344,8 +307,11 @@ def _advance_sql(stage: Stage) -> TextClause:
             returning i.id, i.member_number, i.operation, i.content_hash, i.state, r.attempt as tried,
                       r.what, r.line_code, r.took_ms, r.learns, {", ".join(facts)}
         ), learned as ({learn_sql(stage, "advanced")}), noted as (
-            insert into activity (instance_id, stage, attempt, state, what, code, took_ms, task_id, calls_json)
-            select id, :at, tried, state, what, line_code, took_ms, :task_id, calls from advanced
+            insert into activity (instance_id, stage, attempt, state, what, code, took_ms, task_id, task_uuid,
+                                  calls_json, calls_packed)
+            select id, :at, tried, state, what, line_code, took_ms, :task_id, cast(:task_uuid as uuid), calls,
+                   decode(packed, 'hex')
+            from advanced
         )
         select id, state from advanced
     """)
@@ -390,10 +356,3 @@ PARK = text(f"""
     select id, state from parked
 """)
 """Send instances back whose attempt did not succeed: due again, held, dead or superseded; and have Siebel told."""
-NOTE = text("""
-    insert into activity (instance_id, stage, attempt, state, what, code, took_ms, task_id, calls_json)
-    select id, :stage, attempt, state, what, code, took_ms, :task_id, calls
-    from json_to_recordset(cast(:rows as json))
-         as r (id bigint, attempt int, state text, what text, code text, took_ms float8, calls json)
-""")
-"""Add a line to the activity of each."""

@@ -66,9 +66,9 @@ class DispatcherSettings(BaseModel):
     lease_s: float = Field(60, gt=0, description="s; a begun attempt that is silent for longer is taken for lost")
     unbegun_lease_s: float = Field(15, gt=0, description="s; the same for one that no worker has begun")
     batch_live: int = Field(50, ge=1, description="instances in one chain of the live lane")
-    batch_bulk: int = Field(200, ge=1, description="instances in one chain of the bulk lane")
+    batch_bulk: int = Field(400, ge=1, description="instances in one chain of the bulk lane")
     unbegun_live: int = Field(400, ge=1, description="instances that may wait in the broker's live queues")
-    unbegun_bulk: int = Field(800, ge=1, description="instances that may wait in the broker's bulk queues")
+    unbegun_bulk: int = Field(1600, ge=1, description="instances that may wait in the broker's bulk queues")
     retention_days: int = Field(
         90, ge=1, description="days that finished instances with their activity, and ended jobs, are kept"
     )

@@ -35,7 +35,8 @@ class _Kind(NamedTuple):
 
 
 def _kind(works: Sequence[Work]) -> _Kind:
-    return _Kind(works[0].lane, works[0].must_call, all(work.attempt > 1 for work in works))
+    first = works[0]
+    return _Kind(first.lane, first.must_call, first.attempt > 1 and all(work.attempt > 1 for work in works))
 
 
 class CallLoop:

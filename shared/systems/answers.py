@@ -37,7 +37,7 @@ from shared.instances import unchanging
 from shared.masking import mask_text
 from shared.systems.permits import Came
 
-_GOOD = range(200, 300)
+GOOD = range(200, 300)
 _LONGEST_WAIT_S = 30 * 86_400.0
 _SECONDS = re.compile(r"\s*[+-]?\d+(\.\d+)?\s*", re.ASCII)
 _DEEPEST = 64
@@ -74,7 +74,7 @@ class Answer:
     @property
     def ok(self) -> bool:
         """Whether it is a 2xx."""
-        return self.status in _GOOD
+        return self.status in GOOD
 
     def text(self, *names: str) -> str:
         """Return the first of these members that is a text with something in it, else an empty one; without NUL."""

@@ -43,7 +43,7 @@ from shared.instances import Call, Done, Failed
 from shared.masking import has_words, mask
 from shared.personal import marked_in
 from shared.settings import Connection
-from shared.systems.answers import Answer, came_of, document_of, verdict, who_answered
+from shared.systems.answers import GOOD, Answer, came_of, document_of, verdict, who_answered
 from shared.systems.permits import Calling, Permits, Slots, calling
 from shared.systems.wire import ANSWER_MAX_BYTES, Received, Wire
 
@@ -223,7 +223,9 @@ class Door:
         status, body = received.status, received.body
         document, is_altered = (None, False) if body is None else document_of(body)
         sender = who_answered(self._base_url, received.header("server"), body or b"") if document is None else ""
-        retry_after, date = received.header("retry-after"), received.header("date")
+        retry_after = date = None
+        if status not in GOOD:
+            retry_after, date = received.header("retry-after"), received.header("date")
         total = received.header("total-record-count")
         return Answer(status, document, retry_after, body is None, date, self._through, sender, is_altered, total)
 

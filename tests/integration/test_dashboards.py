@@ -146,9 +146,9 @@ DUE = 'membersync_pending{lane="%s",stage="oic",state="%s"}'
         # Half of what loads may use is used.
         ("bulk", {DUE % ("bulk", "pending"): 1_000_000, WORKERS % "bulk": 8, USED: 0.4}, 4),
         # Nothing goes out: whoever is held will, all at once.  Whoever waits is not due.
-        ("bulk", {DUE % ("bulk", "held"): 4_000, DUE % ("bulk", "waiting"): 9_000, WORKERS % "bulk": 4, USED: 0}, 5),
+        ("bulk", {DUE % ("bulk", "held"): 8_000, DUE % ("bulk", "waiting"): 9_000, WORKERS % "bulk": 4, USED: 0}, 5),
         # No budget is set.
-        ("bulk", {DUE % ("bulk", "pending"): 8_000, WORKERS % "bulk": 4}, 10),
+        ("bulk", {DUE % ("bulk", "pending"): 16_000, WORKERS % "bulk": 4}, 10),
     ],
 )
 def test_a_scaler_wants_what_the_backlog_needs_and_the_budget_feeds(

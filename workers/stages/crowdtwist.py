@@ -89,6 +89,8 @@ class CrowdTwistStage:
 class Talk:
     """What is said to CrowdTwist about one member in one attempt."""
 
+    __slots__ = ("_client", "_number", "_shown", "_user", "exchange", "write_is_out")
+
     def __init__(self, client: CrowdTwist, work: Work) -> None:
         if work.user is None:
             raise ValueError(f"instance {work.instance_id} came to crowdtwist without a user object")

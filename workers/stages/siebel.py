@@ -84,6 +84,11 @@ class SiebelStage:
 class StatusWrite:
     """What is written about one instance: the texts, the row they go to, and how it went."""
 
+    __slots__ = (
+        *("_is_known", "error", "exchange", "fields", "is_found", "is_written", "kept", "row_id", "shown", "status"),
+        *("work", "write_is_out"),
+    )
+
     def __init__(self, work: Work, exchange: Exchange, settings: SiebelSettings) -> None:
         self.work = work
         self.exchange = exchange

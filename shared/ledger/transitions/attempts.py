@@ -91,14 +91,15 @@ def begin(  # noqa: PLR0913
     return begun
 
 
+_LANES = {lane.value: lane for lane in Lane}
 _CARRIED = 13
 """Where the event stands in a row of a begin, and the user behind it: both as texts."""
 
 
 def _work(row: Sequence[Any], stage: Stage) -> Work:
     """Return whom a *row* of a begin is about; taken apart by place: by name, each column costs a search."""
-    instance_id, errand_id, errand, token, attempt, number, operation, lane, status, error, suspect, _, *read = row
-    _, event, user, told_of_this, traceparent, row_id, claimed_row_id, *read = read
+    instance_id, errand_id, errand, token, attempt, number, operation, lane, status, error, suspect = row[:11]
+    event, user, told_of_this, traceparent, row_id, claimed_row_id, *read = row[_CARRIED:]
     ct_user_id, is_known, unknown_outcome, told_status, told_error = read
     is_used = stage is Stage.OIC  # only there each event is
     return Work(
@@ -116,7 +117,7 @@ def _work(row: Sequence[Any], stage: Stage) -> Work:
         known_in_crowdtwist=is_known,
         unknown_outcome=unknown_outcome,
         errand=Errand(errand) if errand else None,
-        lane=Lane(lane),
+        lane=_LANES[lane],
         suspect=suspect,
         status=SyncStatus(status) if status else None,
         error=error,

@@ -35,6 +35,7 @@ from producers.operations.job_control import AskError, Operator
 from shared.hosts import is_loopback
 from shared.ledger import logins
 from shared.ledger.engine import engine, statements, transaction
+from shared.ledger.filters import has_control
 
 SESSION_S = 12 * 3600
 """How long a login lasts, s."""
@@ -308,10 +309,17 @@ def expected_key(request: Request) -> str:
 
 
 def operates(what: str, right: Right = Right.OPERATE) -> Callable[[Request, Principal, Form], Awaitable[Operator]]:
-    """Return a dependency for the action *what*, which takes *right*, sent by a form of ours; denials are recorded."""
+    """Return a dependency for the action *what*, which takes *right*, sent by a form of ours; denials are recorded.
+
+    Whoever may is refused where a field holds what no text that we keep does; an end of a line is none.
+    """
 
     async def check(request: Request, who: Visitor, form: Posted) -> Operator:
-        return await anyio.to_thread.run_sync(permit, request, who, what, asked_in(form), right)
+        operator = await anyio.to_thread.run_sync(permit, request, who, what, asked_in(form), right)
+        for name, said in form.multi_items():
+            if has_control(said.replace("\r\n", " ").replace("\n", " ")):
+                raise AskError(name, "contains a control character")
+        return operator
 
     return check
 

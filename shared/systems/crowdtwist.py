@@ -92,9 +92,11 @@ def user_of(answer: Answer, number: str | None) -> User:
     """Return the user object of a 2xx answer; *number* is whose it must be, None: anybody's.
 
     Raises:
-        UnavailableError: it is none, or another member's.
+        UnavailableError: it is none, or another member's, or a refusal as well.
     """
     status = answer.status
+    if _own_code(answer):
+        raise UnavailableError(SYSTEM, f"answered with a refusal as if it were none (HTTP {status})", status)
     stored = fitted(_Stored, answer.document)
     if stored is None:
         raise UnavailableError(SYSTEM, f"did not answer with a user object (HTTP {status})", status)

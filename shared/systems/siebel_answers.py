@@ -1,9 +1,9 @@
 """What Siebel's answers say: which error, which rows, whether a write was ours.  The one place that reads SBL codes.
 
 The words of an error come in the language of the server; its SBL code does not.  A good answer names the rows that it
-is about: one that does not name ours is no word about our member.  A page counts when its rows stand behind the last
-one and in order, so that none is read twice and no reading goes on for ever; only Siebel's own word that there are no
-more rows is the end.
+is about: one that does not name ours, or names an error beside it, is no good word about our member.  A page counts
+when its rows stand behind the last one and in order, so that none is read twice and no reading goes on for ever; only
+Siebel's own word that there are no more rows is the end.
 
 Source: domain.md 3.1 (one S2, many S3, statuses S4, the form of errors S5 S6, SBL-DAT-00523 S17); facts.md 1.3
 (PageSize, Total-Record-Count).
@@ -30,6 +30,7 @@ _CHANGED_BY_ANOTHER = "SBL-DAT-00523"
 _NO_ROWS = "SBL-EAI-04378"
 _NO_DATA = "there is no data"
 _ABOUT_VALUES = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY})
+_NO_ERROR: tuple[object, ...] = (None, "", [], {}, False)
 _REPLACED = "\N{REPLACEMENT CHARACTER}"
 _COUNT = re.compile(r"\d{1,12}", re.ASCII)
 PAGE_ROWS = 100
@@ -89,7 +90,7 @@ class Page:
 def error_of(answer: Answer) -> StageError | None:
     """Return which error an answer is, None if it is a good one."""
     text, status = answer.text("ERROR"), answer.status
-    if answer.ok and not text:
+    if answer.ok and not _names_error(answer.document):
         return None
     said = text[:_LONGEST] or f"answered HTTP {status} without saying why"
     if is_conflict(answer):
@@ -97,6 +98,11 @@ def error_of(answer: Answer) -> StageError | None:
     if text and status in _ABOUT_VALUES:
         return DataError(SYSTEM, said, status)
     return UnavailableError(SYSTEM, said, status)
+
+
+def _names_error(said: object) -> bool:
+    """Return whether an answer, or a row in it, names an error, in whatever form, beside all that looks good."""
+    return isinstance(said, dict) and said.get("ERROR") not in _NO_ERROR
 
 
 def is_absent(answer: Answer) -> bool:
@@ -151,6 +157,8 @@ class Written:
             return
         fits = (fitted(_Row, item) for item in self._rows.get(row_id, ()))
         ours = [row for row in fits if row is not None]
+        if any(map(_names_error, self._rows.get(row_id, ()))):
+            raise UnavailableError(SYSTEM, f"answered with the row and an error in it (HTTP {status})", status)
         if not ours:
             raise UnavailableError(SYSTEM, f"did not answer with the row that was written (HTTP {status})")
         if any(row.member_number not in {None, member_number} for row in ours):

@@ -265,6 +265,7 @@ OTHERS = [
     {"city": ["Paris"]},
     {"country": "F" * 2000},
     {"date_of_birth": 2**64 - 1},
+    {"error": "input_error", "message": "Email Address is already taken."},
 ]
 
 

@@ -84,6 +84,10 @@ NO_ROWS: list[Any] = [
     {"items": {"Id": "1-R2", "Member Number": "296-2"}},
     [{"Id": "1-R2", "Member Number": "296-2"}],
     {"Id": "1-R1"},
+    *(
+        {"items": [{"Id": f"1-R{n}"} for n in range(1, 4)], "ERROR": error}
+        for error in ("No.", ["No."], {"No": 1}, True)
+    ),
     [],
 ]
 
@@ -117,13 +121,16 @@ def test_a_look_up_takes_no_row_that_was_not_asked_for(settings: Settings, contr
 
 def test_who_is_not_in_the_answer_to_many_is_written_alone(settings: Settings, control: SandboxControl) -> None:
     rows: list[Any] = [{"Id": "1-R1"}, 5, {"Id": "1-R2", "Member Number": "another"}, {"Id": "1-R9"}]
+    rows += [{"Id": "1-R4", "ERROR": "Not written.(SBL-DAT-00225)"}, {"Id": "1-R5", "ERROR": ""}]
     control.fault("siebel", "status", status=200, body=rows, times=1)
-    results = attempt(settings, *many(3))
+    results = attempt(settings, *many(5))
     assert all(isinstance(result, Done) for result in results)
     assert [[call.url[-4:] for call in result.calls] for result in results] == [
         ["mber"],
         ["mber", "1-R2"],
         ["mber", "1-R3"],
+        ["mber", "1-R4"],
+        ["mber"],
     ]
     assert (shown(control, "296-2"), shown(control, "296-3")) == (("Success", ""), ("Success", ""))
 

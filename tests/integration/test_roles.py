@@ -19,6 +19,7 @@ from tests.roles import OPERATORS, ROWS, WHO
 ROLES = get_args(Role)
 EVERYBODY = ("nobody", *ROLES)
 SEED = "a-seed"
+KEEP_NO_TEXT = {"POST /dead-letters/plan", "POST /jobs/{job_id}/stop"}
 BY_TOKEN = ("/v1/", "/metrics")
 """What machines ask with a token; everything else is the console's, for whoever has logged in."""
 
@@ -31,7 +32,7 @@ class Caller:
         self._sessions: Sessions = app.state.sessions
         self._known = {who.name: (who, digest) for digest, who in app.state.authenticator.known}
 
-    def ask(self, route: str, who: str, *, keyed: bool = True, named: str = "0") -> httpx.Response:
+    def ask(self, route: str, who: str, *, keyed: bool = True, named: str = "0", **typed: str) -> httpx.Response:
         """Ask for *route*; *keyed*: with the key that a form of ours carries; *named*: what the path names."""
         method, path = route.split()
         session = "" if who == "nobody" else self._sessions.opened(*self._known[who])
@@ -43,7 +44,7 @@ class Caller:
             return self._client.get(address, headers=headers)
         if path.startswith(BY_TOKEN):
             return self._client.request(method, address, json={}, headers=headers)
-        form = {"token": f"{who}-token"} | ({"form_key": form_key(SEED, session)} if keyed else {})
+        form = {"token": f"{who}-token"} | ({"form_key": form_key(SEED, session)} if keyed else {}) | typed
         return self._client.post(address, data=form, headers=headers)
 
 
@@ -101,6 +102,16 @@ def test_whatever_a_path_names_is_found_or_not_and_never_an_outage(caller: Calle
     assert len(naming) > 50
     answers = {route: caller.ask(route, "admin", named=named).status_code for route in naming}
     assert not {route: status for route, status in answers.items() if status >= 500}
+
+
+def test_what_no_text_may_hold_is_refused_in_every_form_and_nothing_is_done(caller: Caller, ledger: Engine) -> None:
+    forms = [route for route, those in ROWS if those == WHO[OPERATORS] and route.startswith("POST ")]
+    forms = [route for route in forms if not route.split()[1].startswith(BY_TOKEN) and route not in KEEP_NO_TEXT]
+    assert len(forms) > 15
+    answers = {route: caller.ask(route, "admin", reason="a\0b").status_code for route in forms}
+    assert answers == dict.fromkeys(forms, 400)
+    with ledger.connect() as tx:
+        assert tx.execute(text("select count(*) from operator_action")).scalar_one() == 0
 
 
 def test_no_form_is_taken_from_a_page_that_is_not_ours(caller: Caller) -> None:

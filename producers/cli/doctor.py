@@ -19,7 +19,7 @@ from producers.doctor.examination import examine, is_well
 from producers.doctor.work import verdict_on
 from producers.operations.verdict import Verdict, unseen
 from shared.errors import SettingsInvalidError
-from shared.pipeline import spoken
+from shared.pipeline import Stage, spoken
 
 
 def doctor(
@@ -55,7 +55,7 @@ def _findings(*, offline: bool, is_quiet: bool) -> tuple[Sequence[Finding], Verd
 
 def _named(one: Finding) -> str:
     """Return what was looked at, systems as people call them; with --json it keeps the words that commands take."""
-    return " ".join(map(spoken, one.check.split()))
+    return " ".join(spoken(word) if word in set(Stage) else word for word in one.check.split())
 
 
 def _print(findings: Sequence[Finding]) -> None:

@@ -74,7 +74,7 @@ class Table:
         self._delimiter = delimiter or max(_DELIMITERS, key=_QUOTED.sub("", first).count)
         self.where = f"line {self._lines.number or 1}"
         if _NO_TEXT.search(first):
-            raise BodyError("", "is binary: neither NDJSON, JSON, CSV nor XML")
+            raise BodyError("", "is binary data, and no text")
         self.names = [name.strip() for name in _cells(first, self._delimiter)]
         if not any(self.names):
             raise BodyError(self.where, "must be a header with the names of the columns")

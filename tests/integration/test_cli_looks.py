@@ -95,7 +95,9 @@ def test_there_are_no_colours_where_nobody_wants_them(road: Road, ledger_url: st
     assert road
     assert not COLOUR.search(on_a_terminal(ledger_url, "status", NO_COLOR="1"))
     assert "\x1b" not in cli("status").out
-    assert "\x1b" not in cli("doctor", "--offline").out
+    examined = cli("doctor", "--offline").out
+    assert "\x1b" not in examined
+    assert [name in examined for name in ("open cases: ", "connection CrowdTwist: ")] == [True, True]
 
 
 def test_doctor_shows_a_table_on_a_terminal_and_a_line_for_each_finding_in_a_pipe(

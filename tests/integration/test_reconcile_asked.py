@@ -128,7 +128,7 @@ def test_an_option_that_cannot_be_meant_is_named_and_no_run_is_made(
     [
         ("siebel", b"a,b\n1,2\n", "line 1: has no column Id"),
         ("siebel", HEADER, "has no rows: all that CrowdTwist has would seem to be gone from Siebel"),
-        ("crowdtwist", b"\x00\xff" * 500, "line 1: has no column id, or third_party_id"),
+        ("crowdtwist", b"\x00\xff" * 500, "is binary data, and no text"),
         (
             "crowdtwist",
             b"Id,Member Number\n1-A,M-1\n1-B,M-2\n",

@@ -44,6 +44,7 @@ _TICKS_S = (0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 36_000.0, 360_000.0)
 _TOOK_TICKS_S = (0.0001, 0.001, *_TICKS_S)
 _PLACES = {"x", "y", "cx", "cy", "width", "height"}
 _STRIP = 9
+_TENTH = 0.1
 """How high the strip of outages is."""
 
 
@@ -256,7 +257,9 @@ def drift_chart(estimated: Sequence[Estimated]) -> Svg:
 
 def share(part: float | None) -> str:
     """Return a part of all members in per cent, with as many digits as say something."""
-    return "" if part is None else f"{100 * part:.2g} %"
+    if part is None:
+        return ""
+    return f"{100 * part:.2g} %" if part < _TENTH else f"{100 * part:.0f} %"
 
 
 def _options(steps: Steps, kind: str, width: int, labels: int) -> dict[str, object]:

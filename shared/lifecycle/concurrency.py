@@ -345,7 +345,9 @@ def _new_measure(known: Limit, look: _Look, why: str) -> Limit:
 
 def _raised(known: Limit, window: Window, look: _Look, rules: Rules) -> Limit:
     if not look.is_filled:
-        return replace(known, reason="not reached", was=0 if look.is_fresh and not window.reached else known.was)
+        return replace(
+            known, reason="so many were not needed yet", was=0 if look.is_fresh and not window.reached else known.was
+        )
     if not look.is_fresh:
         return known
     is_calm = look.ratio <= CALM or look.gained

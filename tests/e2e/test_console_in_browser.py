@@ -73,6 +73,11 @@ def test_every_page_reads_well(stack: Stack, browser: Browser, role: str, look: 
                 assert actions.count() == 0, f"{name} offers an action"
             too_wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             assert too_wide <= 0, f"{name} scrolls sideways"
+            torn = page.evaluate(
+                "[...document.querySelectorAll('main label')].filter(one => one.getClientRects().length > 1)"
+                ".map(one => one.textContent.trim())"
+            )
+            assert torn == [], f"{name}: a field stands on another line than what it is called"
             if "phone" in look and name in {"cases", "jobs"}:
                 hidden = page.evaluate(
                     "Math.max(0, ...[...document.querySelectorAll('.scroll')].map(e => e.scrollWidth - e.clientWidth))"

@@ -148,6 +148,8 @@ _REDIS_OPTIONS: dict[str, Any] = {
 _AMQP_OPTIONS: dict[str, Any] = {"confirm_publish": True}
 
 
+TRANSPORT_ALIASES["redis"] = TRANSPORT_ALIASES["rediss"] = "shared.redis_transport:ThriftyTransport"
+TRANSPORT_ALIASES["sentinel"] = "shared.redis_transport:ThriftySentinelTransport"
 TRANSPORT_ALIASES["amqp"] = "shared.broker_transport:PatientTransport"
 TRANSPORT_ALIASES["amqps"] = "shared.broker_transport:VerifyingTransport"
 

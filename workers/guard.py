@@ -18,7 +18,7 @@ from celery.worker.consumer.connection import Connection as ConnectionStep
 from celery.worker.state import maybe_shutdown
 from kombu import Connection, Message, compression, pidbox
 from kombu.exceptions import ContentDisallowed
-from kombu.transport import TRANSPORT_ALIASES, redis
+from kombu.transport import TRANSPORT_ALIASES
 from kombu.utils.json import loads
 from vine import promise
 
@@ -27,6 +27,12 @@ from shared.ledger.engine import engine, transaction
 from shared.ledger.heartbeats import file_stray
 from shared.liveness import this_process
 from shared.logs import logger
+from shared.redis_transport import (
+    ThriftyChannel,
+    ThriftySentinelChannel,
+    ThriftySentinelTransport,
+    ThriftyTransport,
+)
 from workers.message_forms import fault_of_command, fault_of_envelope, fault_of_task
 
 log = logger(__name__)
@@ -126,7 +132,7 @@ class GuardedNode(pidbox.Node):
             _file_message(message, f"remote control refused: {fault}")
 
 
-class GuardedChannel(redis.Channel):
+class GuardedChannel(ThriftyChannel):
     """A channel on Redis that can be handed any text.  Source: kombu/transport/redis.py of 5.7."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
@@ -158,7 +164,7 @@ class GuardedChannel(redis.Channel):
                     return False
 
 
-class GuardedTransport(redis.Transport):
+class GuardedTransport(ThriftyTransport):
     """A transport on Redis that passes on only what has the form of a message."""
 
     Channel = GuardedChannel
@@ -170,14 +176,13 @@ class GuardedTransport(redis.Transport):
             _file(str(queue), f"no message: {fault}", headers="", body=repr(message))
 
 
-class GuardedSentinelChannel(GuardedChannel, redis.SentinelChannel):
+class GuardedSentinelChannel(GuardedChannel, ThriftySentinelChannel):
     """The same on whichever server Sentinel names."""
 
 
-class GuardedSentinelTransport(GuardedTransport, redis.SentinelTransport):
+class GuardedSentinelTransport(GuardedTransport, ThriftySentinelTransport):
     """The same on whichever server Sentinel names."""
 
-    default_port = redis.SentinelTransport.default_port
     Channel = GuardedSentinelChannel
 
 

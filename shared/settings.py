@@ -231,6 +231,9 @@ class Settings(BaseSettings):
     ledger_answer_s: float = Field(
         75, gt=0, description="s; an answer of the ledger that takes longer is none: its own statements end after 60 s"
     )
+    ledger_clock_step_s: float = Field(
+        3, gt=0, le=4, description="s; its clock was set if it goes by more than this against ours; leases leave 4 (A)"
+    )
     snapshot_max_s: float = Field(300, gt=0, description="s; who holds a snapshot of the ledger for longer is named")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is written")
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from shared.instances import Answer
+from shared.lease_clock import lease_clock
 from shared.ledger import connections
 from shared.ledger.engine import Transaction, engine, transaction, wake
 from shared.ledger.transitions import errands, outages
@@ -16,7 +17,6 @@ from shared.lifecycle.breaker import Breaker, Position, Seen
 from shared.logs import logger
 from shared.pipeline import Stage
 from shared.settings import Connection
-from shared.systems.permits import lease_clock
 from workers.loop import CallLoop
 
 log = logger(__name__)

@@ -25,6 +25,7 @@ from celery.exceptions import Retry
 from shared import spans
 from shared.broker import app
 from shared.instances import Answer, Done, Failed, Result, Work
+from shared.lease_clock import lease_clock
 from shared.ledger import connections, people
 from shared.ledger.engine import engine, in_halves, outlasting, statements, transaction
 from shared.ledger.heartbeats import Who
@@ -47,7 +48,7 @@ from shared.logs import logger
 from shared.personal import NOBODY, Company, Persons
 from shared.pipeline import QUEUED, Stage, State
 from shared.settings import Settings, settings
-from shared.systems.permits import MARGIN_S, Calling, lease_clock
+from shared.systems.permits import MARGIN_S, Calling
 from workers.health import Health
 from workers.loop import CallLoop
 from workers.outcomes import attributes, outcome

@@ -11,8 +11,9 @@ Two homes run side by side; one home runs once.
 
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,12 +35,13 @@ _DEATHS_AT_START = 3
 
 
 @contextmanager
-def embedded_postgres(
+def embedded_postgres(  # noqa: PLR0913  # one for each way in which a run of it may differ
     home: Path,
     *,
     port: int = POSTGRES_PORT,
     scratch: bool = False,
     grace_s: float = POSTGRES_GRACE_S,
+    environment: Mapping[str, str] | None = None,
     on_event: Callable[[Event], None] = write_event,
 ) -> Iterator[str]:
     """Run PostgreSQL on *home* and give the SQLAlchemy URL of its database ``membersync``.
@@ -49,6 +51,7 @@ def embedded_postgres(
         port: Taken if free, else any other; 0 for any.
         scratch: For data that may go at any time: no fsync, less memory.
         grace_s: Seconds that it may take to end in order before it is killed.
+        environment: Its whole environment; ours when None.
         on_event: Told when the server died and starts again.
 
     Raises:
@@ -58,8 +61,11 @@ def embedded_postgres(
     with locked(folder), cluster(folder, log, scratch=scratch) as ours:
         end_leftover(ours.pid_file, ours.data, signal.SIGINT)
         ours.prepare()
-        listener = Listener(lambda at: ours.program(at, grace_s), ours.is_ready, Place(port), on_event)
-        with _served("postgres", listener):
+
+        def program(at: int) -> Program:
+            return replace(ours.program(at, grace_s), env=environment)
+
+        with _served("postgres", listener := Listener(program, ours.is_ready, Place(port), on_event)):
             yield ours.url(listener.port)
 
 

@@ -12,26 +12,24 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 
 import kombu.exceptions
 
 from producers.dispatch.calls import Calls
-from producers.dispatch.patience import Patience
+from producers.dispatch.leases import Leases
 from shared.broker import publish
 from shared.budgets import budgets
 from shared.errors import LedgerConflictError, LedgerError
 from shared.ledger import agenda, call_limits, connections, heartbeats, maintenance, spending
 from shared.ledger.connections import Gate
-from shared.ledger.engine import Transaction, engine, in_halves, statements, transaction
+from shared.ledger.engine import Transaction, engine, statements, transaction
 from shared.ledger.front import Front
 from shared.ledger.listening import wait_for_call, wake_calls
-from shared.ledger.transitions import attempts, claims, errands, holds, outages, requeues
+from shared.ledger.transitions import claims, errands, holds, outages, requeues
 from shared.ledger.transitions.claims import Claimed
 from shared.ledger.transitions.job_turns import Caps
 from shared.ledger.transitions.outages import Hold, Lease
 from shared.lifecycle.breaker import ramp
-from shared.lifecycle.verdicts import Advanced, Ending, after_loss
 from shared.liveness import this_process
 from shared.logs import logger
 from shared.pipeline import Lane, Stage
@@ -39,16 +37,12 @@ from shared.settings import Settings
 
 log = logger(__name__)
 
-LOSSES_MAX = 3
-"""A worker that dies with the same instance this often is killed by it: poison."""
-
 _BUSY_NAP_S = 0.02
 _FULL_NAP_S = 0.2
 _PART = 0.25
 """Of what may wait in the broker: when so much has been taken, the queues are filled up again."""
 _PRUNE_EVERY_S = 60.0
 _PRUNE_SIZE = 5_000
-_EXPIRE_SIZE = 1_000
 _ERRANDS_SIZE = 200
 _HOLD_SIZE = 2_000
 _TOKEN_BITS = 62
@@ -96,8 +90,7 @@ class Dispatcher:
         self._front = Front()
         self._rest_s = settings.dispatcher.tick_s
         self._pace = _Pace()
-        self._has_let_go = False
-        self._patience = Patience(settings.dispatcher.unbegun_lease_s, settings.dispatcher.lease_s)
+        self._leases = Leases(self._ledger, settings)
         self._tidy_at = 0.0
         self._prune_at = 0.0
         self._who = heartbeats.dispatcher()
@@ -138,7 +131,9 @@ class Dispatcher:
         is_tick = time.monotonic() >= self._tidy_at
         if is_tick:
             self._tidy_at = time.monotonic() + self._settings.dispatcher.tick_s
-            self._give_back()  # first: whatever fails below, turn by turn, keeps no lease from coming back
+            # First: whatever fails below, turn by turn, keeps no lease from coming back.
+            if not self._leases.give_back(self._front):
+                self._front = Front()
         self._calls.limit(is_first=True)
         token = _token()
         with statements(self._ledger) as tx:
@@ -203,7 +198,7 @@ class Dispatcher:
             is_busy |= count == _HOLD_SIZE
             if not gate.wants_probe:
                 continue
-            token, lease_s = _token(), self._patience.lease_s
+            token, lease_s = _token(), self._leases.patience.lease_s
             with transaction(self._ledger) as tx:
                 probe = outages.claim_probe(tx, stage, token=token, lease_s=lease_s)
             if probe is not None:
@@ -214,7 +209,7 @@ class Dispatcher:
 
     def _ask_a_good_member(self, stage: Stage) -> None:
         """Let a good member decide whether the system fails, or others; where there is none, decide without."""
-        of, lease_s = self._settings.connection(stage), self._patience.lease_s
+        of, lease_s = self._settings.connection(stage), self._leases.patience.lease_s
         lease = Lease(_token(), lease_s, lease_s + of.timeout_s)
         with transaction(self._ledger) as tx:
             good, opened = outages.claim_verdict(tx, stage, of.breaker_rules, lease)
@@ -249,7 +244,7 @@ class Dispatcher:
         limits = {of: limit for of, limit in limits.items() if limit > 0}
         if not limits:
             return {}
-        lease_s = self._patience.lease_s
+        lease_s = self._leases.patience.lease_s
         claimed = claims.claim(tx, limits, token=token, lease_s=lease_s, front=self._front)
         self._calls.hand_over(claimed)
         return claimed
@@ -287,7 +282,7 @@ class Dispatcher:
         if not limits:
             return False
         token = _token()
-        lease_s = self._patience.lease_s
+        lease_s = self._leases.patience.lease_s
         with transaction(self._ledger) as tx:
             claimed = errands.claim(tx, limits, token=token, lease_s=lease_s)
         return self._publish_all(claimed, token) and bool(claimed)
@@ -346,35 +341,9 @@ class Dispatcher:
         return True
 
     def _let_go(self, ids: Sequence[int], token: int) -> None:
-        self._has_let_go = True
+        self._leases.has_let_go = True
         with statements(self._ledger) as tx:
             claims.let_go(tx, ids, token=token)
-
-    def _give_back(self) -> None:
-        settings = self._settings
-        terms = attempts.Terms(
-            settings.dispatcher.unbegun_lease_s, settings.crowdtwist.settle_s, settings.siebel.settle_s
-        )
-        with statements(self._ledger) as tx:
-            lost = claims.expired(tx, limit=_EXPIRE_SIZE, front=self._front)
-
-        def end(stage: Stage, endings: Sequence[Ending]) -> list[int]:
-            with transaction(self._ledger) as tx:
-                return [attempts.finish(tx, stage, endings, terms)]
-
-        def at_fault(ending: Ending, error: Exception) -> list[int]:
-            instance_id = ending.work.instance_id if isinstance(ending, Advanced) else ending.instance_id
-            log.error("a lease cannot be given back", instance_id=instance_id, error=type(error).__name__)
-            return [0]
-
-        for stage in {one.stage for one in lost}:
-            endings = [after_loss(one, losses_max=LOSSES_MAX) for one in lost if one.stage is stage]
-            in_halves(endings, partial(end, stage), at_fault)
-        begun = sum(one.begun for one in lost)
-        self._patience.look(0 if self._has_let_go else len(lost) - begun, time.monotonic())
-        self._has_let_go = False
-        if lost:
-            log.warning("leases expired", instances=len(lost), begun=begun, unbegun=len(lost) - begun)
 
     def _prune(self) -> None:
         if time.monotonic() < self._prune_at:

@@ -27,6 +27,7 @@ CHECKS: tuple[Check, ...] = (
     Check("connections", configuration.look_at_connections),
     *(Check(f"test of {stage}", partial(configuration.test_connection, stage)) for stage in STAGES),
     Check("clock of the ledger", servers.clock_of_ledger),
+    Check(servers.STEPS, servers.look_for_steps),
     Check("clock of the broker", servers.clock_of_broker),
     *(Check(f"clock of {stage}", partial(servers.clock_of_system, stage)) for stage in STAGES),
     Check(work.LEASES, work.look_at_leases),

@@ -19,7 +19,7 @@ from producers.operations import advice
 from shared.addresses import proxy_for, trusted
 from shared.broker_address import is_amqp
 from shared.errors import LedgerError, LedgerUnwritableError
-from shared.ledger import checkup, snapshots
+from shared.ledger import checkup, clock, snapshots
 from shared.ledger.checkup import Server
 from shared.ledger.engine import DISK_FULL, engine
 from shared.ledger.schema import schema as read_schema
@@ -28,6 +28,7 @@ from shared.pipeline import Stage
 SERVER, SCHEMA, SNAPSHOTS = "ledger", "ledger's schema", "ledger's snapshots"
 VERSION_LEAST = 14
 SLOW_MS = 50.0
+STEPS = "steps of the ledger's clock"
 _READ_ONLY = (
     "end what makes it read-only (default_transaction_read_only, a standby), or let MEMBERSYNC_LEDGER_URL name "
     "the node that takes writes, or all of them: postgresql://…@HOST,HOST/…?target_session_attrs=read-write"
@@ -137,6 +138,28 @@ def clock_of_ledger(subject: Subject) -> list[Finding]:
 
         ahead_s = _ahead_s(theirs)
     return [judge_clock("clock of the ledger", ahead_s)]
+
+
+def look_for_steps(subject: Subject) -> list[Finding]:
+    """Look whether the ledger's clock was set of late."""
+    with subject.reading() as tx:
+        return [judge_step(clock.newest_step(tx))]
+
+
+def judge_step(step: clock.Step | None) -> Finding:
+    """Judge by the newest step of the ledger's clock within a day.  Pure."""
+    looked_at = "whether it was set within a day"
+    if step is None:
+        return ok(STEPS, looked_at, "no")
+    was_set = f"set {'ahead' if step.by_s > 0 else 'back'} by {abs(step.by_s):g} s"
+    return warn(
+        STEPS,
+        looked_at,
+        f"{was_set}, to {step.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC; leases, due times and budgets moved with it",
+        "what is counted by time of day is not: some minutes have nothing, or count twice; while it is behind, events "
+        "of a right clock may be refused as of the future",
+        "`chronyc tracking` or `timedatectl timesync-status` on the ledger's server, before it is set again",
+    )
 
 
 def clock_of_broker(subject: Subject) -> list[Finding]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
+from shared.ledger import clock
 from shared.pipeline import STAGES, Lane, Stage
 
 _LOCK_SPACE = 7_264
@@ -60,8 +61,8 @@ def pay(tx: Connection, budget: Budget, lane: Lane, wanted: int, *, heeds_wait: 
     if heeds_wait and wait_s > 0:
         return Grant(0, wait_s)
     granted = min(wanted, budget.free(lane, used(tx, stage)))
-    if granted:
-        tx.execute(_PAY, {"name": stage, "lane": lane, "calls": granted})
+    if granted and not _paid(tx, stage, lane, granted):
+        return Grant(0, _AGAIN_S)
     return Grant(granted, 0.0 if granted == wanted else more_in_s(tx, stage))
 
 
@@ -77,14 +78,39 @@ def pay_share(tx: Connection, budget: Budget, share: float, wanted: int) -> Gran
     free = min(allowed - theirs, budget.free(Lane.BULK, used(tx, budget.stage)))
     granted = max(0, min(wanted, free))
     if granted:
-        tx.execute(_PAY, {"name": budget.stage, "lane": Lane.BULK, "calls": granted})
-        tx.execute(_PAY, {"name": name, "lane": Lane.BULK, "calls": granted})
+        is_paid = _paid(tx, budget.stage, Lane.BULK, granted)
+        if not (_paid(tx, name, Lane.BULK, granted) and is_paid):
+            return Grant(0, _AGAIN_S)
     return Grant(granted, 0.0 if granted == wanted else _AGAIN_S)
 
 
 def more_in_s(tx: Connection, stage: Stage) -> float:
     """Return in how many seconds there is more to spend, at least a tenth of one."""
     return float(tx.execute(_MORE_IN, {"name": stage}).scalar() or 1.0)
+
+
+def whole_slots(by_s: float) -> float:
+    """Return *by_s* seconds as the nearest number of seconds that is one of whole slots.  Pure."""
+    return round(by_s * _SLOTS_PER_S) / _SLOTS_PER_S
+
+
+def move(tx: Connection, by_s: float) -> None:
+    """Move what was spent with the ledger's clock, which was set by *by_s* seconds, a number of whole slots.
+
+    Set forward, that is what weighed right before; what was paid for since weighs already.  Set back, it is what lies
+    ahead.
+    """
+    for stage in STAGES:
+        tx.execute(_LOCK, {"space": _LOCK_SPACE, "stage": STAGES.index(stage), "name": stage})
+    statement = _TAKE_JUMPED_OVER if by_s > 0 else _TAKE_AHEAD
+    taken = tx.execute(statement, {"by": round(by_s * _SLOTS_PER_S)}).mappings().all()
+    if taken:
+        tx.execute(_PUT, [dict(row) for row in taken])
+
+
+def _paid(tx: Connection, name: str, lane: Lane, calls: int) -> bool:
+    """Pay; say whether the calls may be made."""
+    return clock.is_spendable(tx, clock.marked(tx, _PAY, {"name": name, "lane": lane, "calls": calls}))
 
 
 def forget(tx: Connection) -> None:
@@ -104,6 +130,16 @@ _USED = text(f"""
 """)
 _PAY = text(f"""
     insert into spend (name, slot, lane, calls) values (:name, {_NOW}, :lane, :calls)
+    on conflict (name, slot, lane) do update set calls = spend.calls + excluded.calls
+    returning {clock.MARK}
+""")
+_TAKE_JUMPED_OVER = text(f"""
+    delete from spend where slot > {_GONE} - :by and slot <= {_NOW} - :by + {_SLOTS_PER_S}
+    returning name, slot + :by as slot, lane, calls
+""")
+_TAKE_AHEAD = text(f"delete from spend where slot > {_NOW} + 1 returning name, slot + :by as slot, lane, calls")
+_PUT = text("""
+    insert into spend (name, slot, lane, calls) values (:name, :slot, :lane, :calls)
     on conflict (name, slot, lane) do update set calls = spend.calls + excluded.calls
 """)
 _MORE_IN = text(f"""

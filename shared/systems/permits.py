@@ -18,22 +18,16 @@ from enum import StrEnum
 from math import inf
 
 from shared.errors import BudgetSpentError, LedgerError
+from shared.lease_clock import lease_clock
 from shared.lifecycle.windows import Answers, Window, bucket
 from shared.personal import NOBODY, Company
 from shared.pipeline import Lane
 
 MARGIN_S = 4.0
 """What an attempt leaves of its lease for writing its outcome.  Units: seconds."""
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""It goes on while the machine sleeps, where there is such a clock."""
 _LEDGER_AWAY_S = 1.0
 _FRESH_S = 0.3
 """How soon after its payment a call goes out: later it would fall into another minute than it was paid for."""
-
-
-def lease_clock() -> float:
-    """Return the time on the clock that leases are measured on.  Units: seconds since some moment."""
-    return time.clock_gettime(_CLOCK)
 
 
 @dataclass(frozen=True, slots=True)

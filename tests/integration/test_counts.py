@@ -34,7 +34,7 @@ BATCH, BATCHES = 200, 2
 EVENTS = BATCH * BATCHES
 WARM_UP = 8
 """Singles before anything is counted: psycopg prepares what it has sent five times, in a round trip of its own."""
-BY_THE_CLOCK = ("heartbeat", "call_limit", "call_window", "show transaction_read_only")
+BY_THE_CLOCK = ("heartbeat", "call_limit", "call_window", "ledger_clock", "show transaction_read_only")
 """What a process asks once in a while, whatever there is to do, has one of these words."""
 
 BOUNDS = {

@@ -8,8 +8,9 @@ import pytest
 
 from shared.errors import OutcomeUnknownError
 from shared.instances import Answer, Done, Failed, Result, Work
+from shared.lease_clock import lease_clock
 from shared.pipeline import Lane, Stage
-from shared.systems.permits import Calling, calling, lease_clock
+from shared.systems.permits import Calling, calling
 from shared.systems.transport import Client
 from workers.loop import CallLoop
 

@@ -13,6 +13,7 @@ from shared.errors import LedgerError
 from shared.ledger.availability import Standbys
 from shared.ledger.case_facts import Parked
 from shared.ledger.checkup import Server
+from shared.ledger.clock import Step
 from shared.settings import Settings
 
 GIB = 1024**3
@@ -73,6 +74,14 @@ def test_a_clock_is_judged_by_how_far_it_is_off(ahead_s: float, level: Level) ->
     found = servers.judge_clock("clock of the ledger", ahead_s)
     assert found.level is level
     assert level is Level.OK or ("ahead of" if ahead_s > 0 else "behind") in found.found
+
+
+@pytest.mark.parametrize(("by_s", "said"), [(3_600.0, "set ahead by 3600 s"), (-90.25, "set back by 90.25 s")])
+def test_a_step_of_the_ledgers_clock_is_said_with_when_and_by_how_much(by_s: float, said: str) -> None:
+    found = servers.judge_step(Step(datetime(2026, 11, 29, 3, 4, 5, tzinfo=UTC), by_s))
+    assert found.level is Level.WARN
+    assert found.found.startswith(f"{said}, to 2026-11-29 03:04:05 UTC")
+    assert servers.judge_step(None).level is Level.OK
 
 
 @pytest.mark.parametrize(

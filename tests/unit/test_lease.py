@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from shared.errors import LeaseLostError, OutcomeUnknownError
-from shared.systems.permits import Calling, Permits, calling, lease_clock
+from shared.lease_clock import lease_clock
+from shared.systems.permits import Calling, Permits, calling
 from shared.systems.transport import Door, Request
 from shared.systems.wire import Wire
 

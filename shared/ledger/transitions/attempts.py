@@ -329,7 +329,7 @@ PARK = text(f"""
             error = case when r.code is null then i.error else r.error end,
             code = coalesce(r.code, i.code), failed_stage = coalesce(r.failed_stage, i.failed_stage),
             failing_since = case when r.hold_id is not null then null when r.report_after_s is null then i.failing_since
-                                 else coalesce(i.failing_since, now()) end, hold_id = r.hold_id,
+                                 else least(i.failing_since, now()) end, hold_id = r.hold_id,
             losses = i.losses + case when r.lost then 1 else 0 end, apart = i.apart or r.apart,
             reason = case when r.next_state = 'superseded' then 'a newer event is due' else i.reason end,
             finished_at = case when r.next_state in ({IS_QUEUED}) then null else now() end

@@ -214,7 +214,7 @@ HOLD_DUE = text(f"""
             error = case when d.after_s is null or i.error <> '' then i.error else d.why end,
             code = case when d.after_s is null then i.code else coalesce(i.code, 'connection_down') end,
             failed_stage = case when d.after_s is null then i.failed_stage else d.stage end,
-            failing_since = case when d.after_s is null then i.failing_since else coalesce(i.failing_since, now()) end
+            failing_since = case when d.after_s is null then i.failing_since else least(i.failing_since, now()) end
         from due d where i.id = d.id and i.state in ('pending', 'waiting')
         returning i.id, i.member_number, i.lane,
                   case when not coalesce(d.told, false) then i.failing_since + make_interval(secs => d.after_s)

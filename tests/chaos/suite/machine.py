@@ -1,4 +1,4 @@
-"""What only some machines can break: the ledger's disk is full (that wants root, to mount one), the clock is stepped
+"""What only some machines can break: the ledger's disk is full (that wants root, to mount one), clocks are stepped
 (that wants a C compiler), `up` itself dies or stands still.  A run says what it could not produce.
 """
 
@@ -47,11 +47,23 @@ def ledger_full(at: Stand, _: Pace, __: Random) -> Iterator[None]:
 @contextmanager
 def clock_stepped(at: Stand, _: Pace, dice: Random) -> Iterator[None]:
     """Step the wall clock of the product's machine, against that of the ledger, and back again."""
-    at.step_clock(dice.choice([-3_600, -90, 90, 3_600]))
+    at.clock.step(dice.choice([-3_600, -90, 90, 3_600]))
     try:
         yield
     finally:
-        at.step_clock(0)
+        at.clock.step(0)
+
+
+@contextmanager
+def ledger_clock_stepped(at: Stand, _: Pace, dice: Random) -> Iterator[None]:
+    """Step the wall clock of PostgreSQL, and back again."""
+    if at.ledger_clock is None:
+        raise OSError("the ledger has no clock of its own, which wants a C compiler")
+    at.ledger_clock.step(dice.choice([-3_600, -90, 90, 3_600]))
+    try:
+        yield
+    finally:
+        at.ledger_clock.step(0)
 
 
 WITH_UP: Mapping[str, Fault] = {
@@ -60,5 +72,6 @@ WITH_UP: Mapping[str, Fault] = {
     "up.frozen": partial(frozen, "up"),
     "ledger.full": ledger_full,
     "clock.stepped": clock_stepped,
+    "ledger.clock_stepped": ledger_clock_stepped,
 }
 """Where the product runs as `membersync up`, and this machine has what else is wanted."""

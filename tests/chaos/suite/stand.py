@@ -6,7 +6,6 @@ The outside systems and the servers are not the product's: they survive whatever
 import json
 import os
 import shutil
-import struct
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -23,9 +22,9 @@ from deploy.sandbox.server import RunningSandbox, SandboxControl, running_sandbo
 from tests.chaos.suite.brokers import Broker, running_broker
 from tests.chaos.suite.house import House
 from tests.chaos.suite.links import AUTHORITY, Link, links
+from tests.stepped_clock import SteppedClock
 
 SYSTEMS = ("oic", "crowdtwist", "siebel")
-CLOCK = Path(__file__).with_name("clock.c")
 _DISK_MB = 1_024
 """More than PostgreSQL keeps of its own log before a checkpoint."""
 
@@ -115,8 +114,15 @@ class Stand:
     house: House | None = None
     has_small_disk: bool = False
     """The ledger's data lies on a disk of its own, which can be filled."""
+    ledger_clock: SteppedClock | None = None
+    """The wall clock of PostgreSQL, where there is a C compiler."""
     frozen: list[tuple[float, float]] = field(default_factory=list)
     """When workers or wires stood still, epoch seconds: what they held went out afterwards."""
+
+    @property
+    def clock(self) -> SteppedClock:
+        """The wall clock of the product's processes."""
+        return SteppedClock(self.folder)
 
     @property
     def broker_url(self) -> str:
@@ -130,24 +136,9 @@ class Stand:
     def api_url(self) -> str:
         return f"http://127.0.0.1:{self.api_port}"
 
-    def step_clock(self, wrong_by_s: int) -> None:
-        """Have the wall clock of the product's processes go wrong by so many seconds, from now on."""
-        with self._clock.open("r+b") as file:
-            file.write(struct.pack("q", wrong_by_s))
-
     def with_a_clock_of_its_own(self, environment: Mapping[str, str]) -> dict[str, str]:
         """Return an environment whose processes have a wall clock that can be stepped: that wants a C compiler."""
-        compiler, preloaded = shutil.which("cc"), self.folder / "clock.so"
-        if compiler is None:
-            return dict(environment)
-        command = [compiler, "-O2", "-shared", "-fPIC", "-o", str(preloaded), str(CLOCK)]
-        subprocess.run(command, check=True, capture_output=True)
-        self._clock.write_bytes(struct.pack("q", 0))
-        return {**environment, "LD_PRELOAD": str(preloaded), "CHAOS_CLOCK": str(self._clock)}
-
-    @property
-    def _clock(self) -> Path:
-        return self.folder / "clock"
+        return {**environment, **(self.clock.environment if self.clock.make() else {})}
 
     def environment(self, pace: Pace) -> dict[str, str]:
         """Return the environment of the product's processes: every wire in place."""
@@ -204,14 +195,23 @@ def stand(folder: Path, broker_kind: str = "valkey", *, small_disk: bool = False
     with ExitStack() as exits:
         servers = folder / "servers"
         has_small_disk = small_disk and exits.enter_context(_disk(servers / "postgres"))
-        ledger_url = exits.enter_context(embedded_postgres(servers, port=0, grace_s=5, on_event=_quietly))
+        ledger_clock = SteppedClock(folder / "ledger_clock")
+        ledger_clock.folder.mkdir()
+        folder.chmod(0o755)  # PostgreSQL is run by another user
+        has_clock = ledger_clock.make()
+        environment = {**os.environ, **ledger_clock.environment} if has_clock else None
+        ledger_url = exits.enter_context(
+            embedded_postgres(servers, port=0, grace_s=5, environment=environment, on_event=_quietly)
+        )
         broker = exits.enter_context(running_broker(broker_kind, servers, _quietly))
         sandbox = exits.enter_context(running_sandbox())
         urls = {"ledger": ledger_url, "broker": broker.url} | {name: getattr(sandbox, name) for name in SYSTEMS}
         places = {name: urlsplit(url) for name, url in urls.items()}
         targets = {name: (place.hostname or "", place.port or 0) for name, place in places.items()}
         wires = exits.enter_context(links(targets, tls=frozenset({"crowdtwist"})))
-        yield Stand(folder, ledger_url, broker, sandbox, wires, free_port(), has_small_disk=has_small_disk)
+        at = Stand(folder, ledger_url, broker, sandbox, wires, free_port(), has_small_disk=has_small_disk)
+        at.ledger_clock = ledger_clock if has_clock else None
+        yield at
 
 
 @contextmanager

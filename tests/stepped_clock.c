@@ -1,4 +1,4 @@
-/* Preloaded into a process it shows another wall clock than the machine's: by as many seconds as the file CHAOS_CLOCK
+/* Preloaded into a process it shows another wall clock than the machine's: by as many seconds as the file STEPPED_CLOCK
    says, eight bytes that may change at any time.  Monotonic clocks go on as they are, as when a clock is stepped. */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -15,7 +15,7 @@ static const volatile int64_t *wrong_by_s = &none;
 
 __attribute__((constructor)) static void begin(void)
 {
-    const char *path = getenv("CHAOS_CLOCK");
+    const char *path = getenv("STEPPED_CLOCK");
     int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     void *shown = file < 0 ? MAP_FAILED : mmap(NULL, sizeof none, PROT_READ, MAP_SHARED, file, 0);
     if (shown != MAP_FAILED)

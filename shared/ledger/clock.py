@@ -1,0 +1,138 @@
+"""The ledger's clock, watched for steps.
+
+Whatever is due, leased or spent is so by this clock.  It can be set while we work: by NTP, by a server with another
+clock that takes over, by a machine that stood still or was restored.  Set forward, it would end the leases of workers
+that are in the middle of a call, and the minute of a budget that has just been spent; set back, it would hold all that
+is due for as long.  So who acts on an instant that is over looks whether the clock was set since he last looked
+(`shared.lifecycle.clock_steps`), by the one clock that nobody can set, that of leases.
+
+- A dispatcher looks each tick, between reading which leases are over and giving them back.  Where there is a step, it
+  moves with the clock whatever lies ahead (`shared.ledger.transitions.clock_moves`).
+- Who pays for calls looks as he pays, and makes none of them before a step forward is known to all: they would be paid
+  for in a minute in which the calls before it seem never to have been made.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Connection, Engine, Executable, text
+
+from shared.lease_clock import lease_clock
+from shared.lifecycle.clock_steps import Look, better, step_s
+from shared.settings import settings
+
+_WEIGHS_S = 61.0
+"""After so long nothing of what was spent before a step weighs any more."""
+MARK = """extract(epoch from clock_timestamp())::float8 as now_s,
+    (select moved_s from ledger_clock), (select extract(epoch from looked_at)::float8 from ledger_clock)"""
+"""What a statement selects, or returns, for `marked`."""
+
+
+class Step(NamedTuple):
+    """The newest step of the clock.  Units: *by_s* seconds, below 0 when it was set back."""
+
+    at: datetime
+    by_s: float
+
+
+class Looked(NamedTuple):
+    """What a look found.
+
+    Units: *step_s* seconds by which the clock was set, and nothing is moved yet; 0: it was not.
+    Shape: *has_late* what is pending from before a step back may still be due ahead.
+    """
+
+    step_s: float
+    has_late: bool
+
+
+@dataclass(slots=True)
+class _Watch:
+    """What this process knows of a ledger's clock."""
+
+    known: Look | None = None
+    unexplained_since_s: float | None = None
+
+    def step_s(self, now: Look) -> float:
+        most_s = settings().ledger_clock_step_s
+        found_s = step_s(self.known, now, most_s)
+        if not found_s:
+            self.known, self.unexplained_since_s = better(self.known, now, most_s), None
+        return found_s
+
+
+_watches: "WeakKeyDictionary[Engine, _Watch]" = WeakKeyDictionary()
+
+
+def marked(tx: Connection, statement: Executable, values: dict[str, object] | None = None) -> Look:
+    """Execute *statement*, which gives one row of `MARK`, and return how the ledger's clock stands to ours."""
+    before_s = lease_clock()
+    row = tx.execute(statement, values or {}).one()
+    return Look(row[0], before_s, lease_clock(), row[1], row[2])
+
+
+def look(tx: Connection, *, lock: bool = False) -> Looked:
+    """Look whether the clock was set; with *lock* nobody else can move anything before the transaction ends.
+
+    A look that finds nothing is noted for others, unless it is the first one of this process.
+    """
+    if lock:
+        tx.execute(_LOCK)
+    watch = _watch(tx)
+    is_first = watch.known is None
+    found_s = watch.step_s(marked(tx, _LOOK))
+    has_late = bool(tx.execute(_NOTE if not found_s and not is_first else _HAS_LATE).scalar_one())
+    return Looked(found_s, has_late)
+
+
+def is_spendable(tx: Connection, paid: Look) -> bool:
+    """Return whether what was just *paid* for may be used: not if the clock seems to have been set forward.
+
+    If nobody moves what was spent, this holds for as long as that would have weighed.
+    """
+    watch = _watch(tx)
+    if watch.step_s(paid) <= 0:
+        return True
+    watch.unexplained_since_s = watch.unexplained_since_s or paid.before_s
+    if paid.before_s - watch.unexplained_since_s < _WEIGHS_S:
+        return False
+    watch.known, watch.unexplained_since_s = paid, None
+    return True
+
+
+def moved(tx: Connection, by_s: float) -> None:
+    """Note a step that all was moved with; the caller has locked the clock."""
+    tx.execute(_MOVED, {"by_s": by_s})
+
+
+def newest_step(tx: Connection) -> Step | None:
+    """Return the newest step of the last day."""
+    row = tx.execute(_NEWEST).one_or_none()
+    return None if row is None else Step(row.stepped_at, row.step_s)
+
+
+def _watch(tx: Connection) -> _Watch:
+    return _watches.setdefault(tx.engine, _Watch())
+
+
+_LOOK = text(f"select {MARK}")
+_LOCK = text("select from ledger_clock for update")
+_HAS_LATE = text("select coalesce(pending_until > clock_timestamp(), false) from ledger_clock")
+_NOTE = text("""
+    update ledger_clock set looked_at = clock_timestamp()
+    returning coalesce(pending_until > clock_timestamp(), false)
+""")
+_MOVED = text("""
+    update ledger_clock
+    set moved_s = moved_s + step.by_s, step_s = step.by_s, stepped_at = clock_timestamp(),
+        looked_at = clock_timestamp(),
+        pending_until = case when step.by_s < 0
+                             then greatest(pending_until, clock_timestamp() - make_interval(secs => step.by_s))
+                             else pending_until end
+    from (select cast(:by_s as float8) as by_s) as step
+""")
+_NEWEST = text("""
+    select stepped_at, step_s from ledger_clock where abs(extract(epoch from clock_timestamp() - stepped_at)) < 86400
+""")

@@ -1,0 +1,26 @@
+"""The table of what is known of the ledger's own clock."""
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shared.ledger.models.pipeline import INSTANT, Base
+
+
+class LedgerClock(Base):
+    """What is known of steps of the ledger's clock (`shared.ledger.clock`); one row."""
+
+    __tablename__ = "ledger_clock"
+    __table_args__ = (CheckConstraint("single", "ledger_clock_one_row"),)
+
+    single: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    moved_s: Mapped[float] = mapped_column(server_default=text("0"))
+    """All steps together."""
+    looked_at: Mapped[datetime] = mapped_column(INSTANT, server_default=text("now()"))
+    """When somebody last found none."""
+    stepped_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    """The newest step, as the clock then showed."""
+    step_s: Mapped[float | None]
+    pending_until: Mapped[datetime | None] = mapped_column(INSTANT)
+    """What is pending from before a step back may be due as late as this."""

@@ -105,9 +105,19 @@ def attempt(task: "Task[..., Any]", stage: Stage, ids: Sequence[int]) -> dict[st
         celery.exceptions.Retry: all of them wait; the ledger has their time, nothing is published.
         AllFailedError: all of them failed for good.
     """
+    end = _attempted(stage, ids, str(task.request.id or ""))
+    if not isinstance(end, Exception):
+        return end
+    try:
+        raise end  # here: Celery keeps it until a search for garbage, with all that the frames below it hold
+    finally:
+        del end  # which holds this frame
+
+
+def _attempted(stage: Stage, ids: Sequence[int], task_id: str) -> dict[str, int] | Retry | AllFailedError:
     if process.loop is None:
         raise RuntimeError("this process was not started as a worker")
-    run = Attempt(process.loop, stage, settings(), str(task.request.id or ""))
+    run = Attempt(process.loop, stage, settings(), task_id)
     begun = outlasting(lambda: run.begin(ids), _LEDGER_PATIENCE_S)
     answers = run.call(begun.works)
     endings = begun.endings + run.write(answers, carried=not all(is_data_error(result) for _, result in answers))
@@ -355,8 +365,8 @@ def _ending(work: Work, result: Result | BaseException, rules: Rules) -> Ending:
     return conclude(work, result, rules)
 
 
-def _summary(endings: Sequence[Ending], *, late: int, goes_on: bool) -> dict[str, int]:
-    """Return what Flower shows of a task whose chain goes on; raise what it shows of one whose chain ends here."""
+def _summary(endings: Sequence[Ending], *, late: int, goes_on: bool) -> dict[str, int] | Retry | AllFailedError:
+    """Return what Flower shows of a task: counts where its chain goes on, an error where it ends here."""
     counts = Counter(outcome(ending) for ending in endings)
     if late:
         counts["slow"] = late
@@ -366,11 +376,11 @@ def _summary(endings: Sequence[Ending], *, late: int, goes_on: bool) -> dict[str
     parked = [ending for ending in endings if isinstance(ending, Parked)]
     if any(ending.state in QUEUED for ending in parked):
         soonest_s = min(ending.delay_s for ending in parked)
-        raise _waits(f"{summary}; tried again in {soonest_s:.0f} s" if soonest_s else summary)
-    raise AllFailedError(summary)
+        return _waits(f"{summary}; tried again in {soonest_s:.0f} s" if soonest_s else summary)
+    return AllFailedError(summary)
 
 
 def _waits(summary: str) -> Retry:
     waits = Retry(summary)
-    waits.args = ()  # Celery puts the error itself there: it and all its frames hold would stay until a search
+    waits.args = ()  # Celery puts the error itself there
     return waits

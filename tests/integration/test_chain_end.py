@@ -1,5 +1,7 @@
 """Where a chain ends and where it goes on: it carries on for whoever is further on, and ends when all stay behind."""
 
+import traceback
+
 import pytest
 from celery.exceptions import Retry
 from sqlalchemy import Engine
@@ -10,7 +12,7 @@ from shared.ledger.transitions import claims
 from shared.pipeline import Lane, Stage
 from tests.inside import TASK, MadeUp, well, worker
 from tests.road import REFUSED, Road
-from workers.tasks import AllFailedError, attempt
+from workers.tasks import AllFailedError, Attempt, attempt
 
 DOWN = UnavailableError("CrowdTwist", "answered 503", 503)
 UNMAPPED = DataError("OIC", "Contact Last Name is missing")
@@ -64,8 +66,10 @@ def test_a_chain_ends_when_all_stay_behind_and_goes_on_for_whoever_is_ahead(  # 
         ids = claim(road)
         attempt(TASK, Stage.OIC, ids)
         if ends is not None:
-            with pytest.raises(ends):
+            with pytest.raises(ends) as ended:
                 attempt(TASK, Stage.CROWDTWIST, ids)
+            held = {type(one) for frame, _ in traceback.walk_tb(ended.tb) for one in frame.f_locals.values()}
+            assert Attempt not in held, "Celery keeps the error: no member may stay with it"
             assert road.sql("select count(*) from instance where state = 'running'") == [0]
         else:
             attempt(TASK, Stage.CROWDTWIST, ids)

@@ -225,6 +225,8 @@ def _print_run(run: Run) -> None:
     print_rows([run], _RUNS, texts=["why"], expendable=["by", "calls", "moving"])
     if run.meaning:
         out.print(plain(run.meaning, "bold"), soft_wrap=True)
+    if run.unread:
+        out.print(plain("why one could not be looked at: `membersync compare NUMBER`", "dim"), soft_wrap=True)
     for name, count in run.differences.items():
         known = run.classes.get(name)
         if count:

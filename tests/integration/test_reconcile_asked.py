@@ -179,6 +179,14 @@ def test_of_a_member_that_is_nobody_a_run_says_that_nobody_was_compared(programm
     assert run["drift"] == {"estimate": None, "low": None, "high": None, "confidence": 0.95}
 
 
+def test_where_to_see_why_somebody_could_not_be_looked_at_is_said(programme: Programme) -> None:
+    programme.sync("M-1")
+    programme.pipeline.sandbox.control.fault("crowdtwist", kind="html", status=200, member=["M-1"])
+    unseen = reconcile(programme, "reconcile", "--member", "M-1", "--wait")
+    assert unseen.returncode == 1, unseen.stderr
+    assert "1 could not be looked at, and may differ\nwhy one could not be looked at: `membersync" in unseen.stdout
+
+
 def test_who_may_only_read_starts_and_stops_nothing(programme: Programme, client: httpx.Client) -> None:
     assert_problem(client.post("/v1/reconciliations", json={}, headers=VIEWER), 403, "forbidden")
     assert_problem(client.post("/v1/reconciliations/1/stop", headers=VIEWER), 403, "forbidden")

@@ -21,9 +21,14 @@ SERVER = SCRIPTS / "rabbitmq-server"
 _WITHIN_S = 90.0
 
 
+def has_rabbitmq() -> bool:
+    """Return whether Debian's RabbitMQ is there."""
+    return SERVER.exists() and shutil.which("epmd") is not None
+
+
 def need_rabbitmq() -> None:
     """Skip without Debian's RabbitMQ; in CI that is a failure."""
-    if SERVER.exists() and shutil.which("epmd"):
+    if has_rabbitmq():
         return
     reason = "needs rabbitmq-server (Debian); .ci/run installs it"
     if os.environ.get("CI") == "true":
@@ -39,7 +44,7 @@ class Node:
         self.port, self._distribution = free_port(), free_port()
         self.name = f"membersync{self.port}@localhost"
         self.log = folder / "server.log"
-        self._folder, self._names = folder, names
+        self.folder, self._names = folder, names
         self._life = ExitStack()
         self._pid: int | None = None
 
@@ -49,22 +54,22 @@ class Node:
 
     def environment(self) -> dict[str, str]:
         return os.environ | {
-            "HOME": str(self._folder.parent),  # the nodes of a cluster share a cookie
+            "HOME": str(self.folder.parent),  # the nodes of a cluster share a cookie
             "ERL_EPMD_ADDRESS": LOOPBACK,
             "ERL_EPMD_PORT": str(self._names),
             "RABBITMQ_NODENAME": self.name,
             "RABBITMQ_NODE_IP_ADDRESS": LOOPBACK,
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(self._distribution),
-            "RABBITMQ_MNESIA_BASE": str(self._folder / "data"),
-            "RABBITMQ_LOG_BASE": str(self._folder / "log"),
-            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self._folder / "plugins"),
-            "RABBITMQ_CONFIG_FILE": str(self._folder / "rabbitmq"),
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
+            "RABBITMQ_LOG_BASE": str(self.folder / "log"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq"),
         }
 
     def configure(self, *lines: str) -> None:
         """Write its configuration."""
-        (self._folder / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
+        (self.folder / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
 
     def start(self) -> None:
         """Start it; it may not answer yet."""
@@ -106,7 +111,7 @@ class Node:
 
     def forget(self) -> None:
         """Forget all that it held; it must not run."""
-        shutil.rmtree(self._folder / "data", ignore_errors=True)
+        shutil.rmtree(self.folder / "data", ignore_errors=True)
 
     def stop(self) -> None:
         self._life.close()

@@ -10,6 +10,7 @@ import pytest
 
 from shared.pipeline import spoken
 from shared.reconciling import DriftClass
+from tests.rabbit import need_rabbitmq, running_rabbitmq
 from tests.terminal import started
 
 OUTAGE_S = 8
@@ -18,18 +19,34 @@ ENOUGH_S = 240
 PROMISES_OF_DRIFT = 10
 PLAY = """
 import sys
-from deploy.local.demo import demo
+from dataclasses import fields
+from deploy.local.demo import SCENES, demo
+from deploy.local.demo_run import Scene
 from deploy.local.scene_downtime import oic, outage
-from shared.settings import settings
-sys.exit(demo(settings(), scene={scene}))
+from shared.settings import Settings, settings
+
+class OnBroker(Scene):
+    def settings(self, given: Settings) -> Settings:
+        return Scene.settings(self, given).model_copy(update={{"broker_url": {broker!r}}})
+
+scene = {scene}
+sys.exit(demo(settings(), scene=OnBroker(*(getattr(scene, one.name) for one in fields(scene)))))
 """
 
 
 @contextmanager
-def played(scene: str) -> Iterator[subprocess.Popen[str]]:
+def played(scene: str, broker: str | None = None) -> Iterator[subprocess.Popen[str]]:
+    """Play a scene, on a *broker* that runs already or on one of its own."""
     free = {"MEMBERSYNC_API__PORT": "0", "MEMBERSYNC_FLOWER__PORT": "0"}
-    with started("-c", PLAY.format(scene=scene), **free) as process:
+    with started("-c", PLAY.format(scene=scene, broker=broker), **free) as process:
         yield process
+
+
+@pytest.fixture(scope="module")
+def rabbitmq_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    need_rabbitmq()
+    with running_rabbitmq(tmp_path_factory.mktemp("rabbitmq")) as url:
+        yield url
 
 
 @pytest.mark.parametrize(
@@ -37,13 +54,23 @@ def played(scene: str) -> Iterator[subprocess.Popen[str]]:
     [
         (f"outage({OUTAGE_S})", 8),
         (f"oic({OUTAGE_S})", 9),
-        ("'dead-letter'", 7),
-        ("'guard'", 9),
-        ("'incident'", 7),
+        ("SCENES['dead-letter']", 7),
+        ("SCENES['guard']", 9),
+        ("SCENES['incident']", 7),
     ],  # "overtaken" is played in test_demo, where it is kept
 )
 def test_every_promise_of_a_scene_is_kept(scene: str, promises: int) -> None:
-    with played(scene) as process:
+    _ends_well(scene, promises)
+
+
+@pytest.mark.parametrize(("scene", "promises"), [(f"outage({OUTAGE_S})", 8), ("SCENES['dead-letter']", 7)])
+def test_every_promise_is_kept_on_rabbitmq_too(rabbitmq_url: str, scene: str, promises: int) -> None:
+    said = _ends_well(scene, promises, rabbitmq_url)
+    assert "valkey " not in said
+
+
+def _ends_well(scene: str, promises: int, broker: str | None = None) -> str:
+    with played(scene, broker) as process:
         said, _ = process.communicate(timeout=ENOUGH_S)
     assert process.returncode == 0, said
     assert "BROKEN" not in said
@@ -52,10 +79,11 @@ def test_every_promise_of_a_scene_is_kept(scene: str, promises: int) -> None:
     assert said.splitlines()[-1] == "every promise held"
     home = Path(re.findall(r"data and logs in (\S+)", said)[0])
     assert not home.exists()
+    return said
 
 
 def test_both_sides_drift_apart_and_all_of_it_is_found_explained_and_repaired() -> None:
-    with played("'drift'") as process:
+    with played("SCENES['drift']") as process:
         said, _ = process.communicate(timeout=ENOUGH_S)
     assert process.returncode == 0, said
     assert "BROKEN" not in said

@@ -21,11 +21,14 @@ import redis
 
 from deploy.local.programs import free_port, inherited_environment
 from deploy.sandbox.server import SandboxControl
+from shared.broker_address import is_amqp
 from shared.ledger.engine import engine
 from shared.pipeline import Lane
 from tests.forked import run_to_end
 from tests.network import TRUSTS_NOBODY, port_of_v6
 from tests.proxying import proxied
+from tests.rabbit import Node, has_rabbitmq, need_rabbitmq, running_node, url_of
+from tests.rig import flush
 from tests.terminal import started
 from tests.whole_person import columns, dump
 
@@ -110,12 +113,29 @@ def outer() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def stacks(tmp_path_factory: pytest.TempPathFactory, outer: dict[str, str]) -> Iterator[tuple[Up, Up]]:
-    """Two stacks that were started at the same moment, with the same preferred ports; the second is behind a proxy."""
-    urls = {f"MEMBERSYNC_{name}__PUBLIC_URL": f"{url}/" for name, url in outer.items()}
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node | None]:
+    """The second stack's broker; without Debian's RabbitMQ it has one of its own, as the first."""
+    if not has_rabbitmq() and os.environ.get("CI") != "true":
+        yield None
+        return
+    need_rabbitmq()
+    with running_node(tmp_path_factory.mktemp("rabbitmq")) as node:
+        yield node
+
+
+@pytest.fixture(scope="module")
+def stacks(
+    tmp_path_factory: pytest.TempPathFactory, outer: dict[str, str], rabbitmq: Node | None
+) -> Iterator[tuple[Up, Up]]:
+    """Two stacks that were started at the same moment, with the same preferred ports.
+
+    The second is behind a proxy, and on RabbitMQ.
+    """
+    given = {f"MEMBERSYNC_{name}__PUBLIC_URL": f"{url}/" for name, url in outer.items()}
+    given |= {} if rabbitmq is None else {"MEMBERSYNC_BROKER_URL": url_of(rabbitmq)}
     with ExitStack() as exits:
         first = exits.enter_context(up(tmp_path_factory.mktemp("first")))
-        second = exits.enter_context(up(tmp_path_factory.mktemp("second"), **urls))
+        second = exits.enter_context(up(tmp_path_factory.mktemp("second"), **given))
         for one in (first, second):
             one.wait_until_ready()
         yield first, second
@@ -172,7 +192,7 @@ def test_commands_typed_beside_it_find_it_and_nobody_else_reads_its_passwords(st
         assert one.said(f"login {document['flower_user']} / the password stands in {one.home / 'stack.json'}")
         assert document["sandbox"]["control"] == one.url("control")
         assert document["ledger_url"].startswith("postgresql+psycopg://")
-        assert document["broker_url"].startswith("redis://")
+    assert stacks[0].stack()["broker_url"].startswith("redis://")
 
 
 def test_an_event_goes_all_the_way_in_its_own_stack_and_not_in_the_other(stacks: tuple[Up, Up]) -> None:
@@ -185,8 +205,9 @@ def test_an_event_goes_all_the_way_in_its_own_stack_and_not_in_the_other(stacks:
         assert user["first_name"] == name
 
 
-def test_who_is_forgotten_is_in_no_dump_log_broker_or_file_of_its_stack(stacks: tuple[Up, Up]) -> None:
-    one, _ = stacks
+@pytest.mark.parametrize("which", [0, 1])
+def test_who_is_forgotten_is_in_no_dump_log_broker_or_file_of_its_stack(stacks: tuple[Up, Up], which: int) -> None:
+    one = stacks[which]
     send(one, "forget-1", "forget-7700", "Zoraida")
     assert eventually(lambda: arrived(one, "forget-7700"))
     address = f"{one.url('api')}/v1/members/forget-7700/forget"
@@ -199,11 +220,12 @@ def test_who_is_forgotten_is_in_no_dump_log_broker_or_file_of_its_stack(stacks: 
     ledger = engine(one.stack()["ledger_url"])
     held = {"ledger": str(dump(ledger, columns(ledger))), "log": "\n".join(one.lines)}
     ledger.dispose()
-    with redis.Redis.from_url(one.stack()["broker_url"]) as broker:
-        broker.bgrewriteaof()  # as the runbook says: what passed through stays in its file until then
-        busy = ("aof_rewrite_in_progress", "aof_rewrite_scheduled")
-        assert eventually(lambda: not any(broker.info("persistence")[name] for name in busy))
-        held |= {f"broker {key!r}": str(broker.dump(key)) for key in broker.scan_iter()}
+    if not is_amqp(one.stack()["broker_url"]):  # RabbitMQ: when nothing runs any more, below
+        with redis.Redis.from_url(one.stack()["broker_url"]) as broker:
+            broker.bgrewriteaof()  # as the runbook says: what passed through stays in its file until then
+            busy = ("aof_rewrite_in_progress", "aof_rewrite_scheduled")
+            assert eventually(lambda: not any(broker.info("persistence")[name] for name in busy))
+            held |= {f"broker {key!r}": str(broker.dump(key)) for key in broker.scan_iter()}
     for path in one.home.rglob("*"):  # what the pages of the ledger's tables still hold is its own affair
         if path.is_file() and "postgres" not in path.relative_to(one.home).parts[0]:
             held[str(path)] = path.read_bytes().decode(errors="replace")
@@ -212,17 +234,21 @@ def test_who_is_forgotten_is_in_no_dump_log_broker_or_file_of_its_stack(stacks: 
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("which", "name", "words"),
     [
-        ("worker-live", "producers.cli worker --lane live"),
-        ("worker-bulk", "producers.cli worker --lane bulk"),
-        ("dispatcher", "producers.cli dispatcher"),
-        ("api", "producers.cli api"),
-        ("flower", "producers.cli flower"),
+        (0, "worker-live", "producers.cli worker --lane live"),
+        (0, "worker-bulk", "producers.cli worker --lane bulk"),
+        (0, "dispatcher", "producers.cli dispatcher"),
+        (0, "api", "producers.cli api"),
+        (0, "flower", "producers.cli flower"),
+        (1, "worker-live", "producers.cli worker --lane live"),
+        (1, "dispatcher", "producers.cli dispatcher"),
     ],
 )
-def test_what_is_killed_is_started_again_and_that_is_said(stacks: tuple[Up, Up], name: str, words: str) -> None:
-    one, _ = stacks
+def test_what_is_killed_is_started_again_and_that_is_said(
+    stacks: tuple[Up, Up], which: int, name: str, words: str
+) -> None:
+    one = stacks[which]
     before = set(one.processes(words))
     for pid in before:
         if "die_with_parent.py" not in Path(f"/proc/{pid}/cmdline").read_text():
@@ -307,6 +333,29 @@ def test_told_to_stop_it_leaves_nothing_behind(stacks: tuple[Up, Up], which: int
     assert eventually(lambda: one.said("stopped"))
     assert eventually(lambda: not one.processes()), one.processes()
     assert not (one.home / "stack.json").exists()
+
+
+@pytest.mark.usefixtures("stacks")
+def test_of_who_is_forgotten_rabbitmq_keeps_nothing_after_what_the_runbook_says(rabbitmq: Node | None) -> None:
+    """What passed through its queues stays in their logs until then; both stacks are stopped."""
+    if rabbitmq is None:
+        need_rabbitmq()
+        return
+
+    def remembered() -> list[str]:
+        return [str(path) for path in rabbitmq.folder.rglob("*") if path.is_file() and b"forget-7700" in _read(path)]
+
+    assert remembered()
+    flush(url_of(rabbitmq))
+    rabbitmq.control("stop_app")
+    rabbitmq.control("start_app")
+    assert eventually(lambda: not remembered()), remembered()
+
+
+def _read(path: Path) -> bytes:
+    with suppress(FileNotFoundError):
+        return path.read_bytes()
+    return b""
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ reads words.
 
 import zlib
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -34,16 +33,23 @@ _WORDS = (
 """What is in the ledger was packed with these: others are another number, and these stay to be read with."""
 _WINDOW, _MEMORY, _BEST = -12, 5, 6
 """4 kB back are as far as anything refers here, and a small table is made in no time: 5 us, whichever level."""
+_PRIMED = zlib.compressobj(_BEST, zlib.DEFLATED, _WINDOW, _MEMORY, zlib.Z_DEFAULT_STRATEGY, _WORDS)
+"""Has read the words, and nothing else: each packing begins with a copy of it."""
+_SUCCESS = range(200, 300)
 
 
 def packed(calls: Sequence[Call]) -> tuple[list[dict[str, object]], bytes] | None:
     """Return what is to be kept of *calls* as JSON, and the rest packed; None: not all of them succeeded."""
-    if not calls or not all(_is_success(call) for call in calls):
+    counted: list[dict[str, object]] = []
+    for call in calls:
+        if call.http_status not in _SUCCESS:
+            return None
+        counted.append({"method": call.method, "http_status": call.http_status})
+    if not counted:
         return None
-    counted: list[dict[str, object]] = [{"method": call.method, "http_status": call.http_status} for call in calls]
     rest = orjson.dumps([(call.url, round(call.took_ms, 3), call.request, call.response) for call in calls])
-    packer = zlib.compressobj(_BEST, zlib.DEFLATED, _WINDOW, _MEMORY, zlib.Z_DEFAULT_STRATEGY, _WORDS)
-    return counted, b"".join((_NUMBER, packer.compress(rest), packer.flush()))
+    packer = _PRIMED.copy()
+    return counted, _NUMBER + packer.compress(rest) + packer.flush()
 
 
 def whole(calls: Sequence[Mapping[str, Any]] | None, rest: bytes | None) -> list[dict[str, Any]]:
@@ -64,7 +70,3 @@ def whole(calls: Sequence[Mapping[str, Any]] | None, rest: bytes | None) -> list
         }
         for call, (url, took_ms, request, response) in zip(calls, unpacked, strict=True)
     ]
-
-
-def _is_success(call: Call) -> bool:
-    return call.http_status is not None and HTTPStatus.OK <= call.http_status < HTTPStatus.MULTIPLE_CHOICES

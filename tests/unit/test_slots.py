@@ -118,6 +118,22 @@ def test_a_lower_share_lets_nobody_in_until_enough_are_back() -> None:
     assert asyncio.run(story()) == [False, False, True]
 
 
+def test_who_gave_up_waiting_takes_no_slot_from_who_came_later() -> None:
+    async def story() -> tuple[bool, bool, int]:
+        slots = Slots(1)
+        await slots.take(LONG_S)
+        first = asyncio.create_task(slots.take(0.01))
+        (second,) = await waiting(slots, 1)
+        (gave_up,) = await asyncio.gather(first, return_exceptions=True)
+        slots.give_back()
+        await second
+        slots.give_back()
+        await slots.take(LONG_S)  # so none is left out
+        return isinstance(gave_up, TimeoutError), second.done(), slots.window(1.0)[1]
+
+    assert asyncio.run(story()) == (True, True, 3)
+
+
 def test_no_share_lets_nobody_in() -> None:
     async def story() -> None:
         slots = Slots(5)

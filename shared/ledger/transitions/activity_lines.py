@@ -9,6 +9,7 @@ from shared.ledger import packed_calls
 from shared.lifecycle.verdicts import Advanced, Ending, ErrandEnded, Parked
 from shared.pipeline import SyncStatus
 
+_GOOD = (None, SyncStatus.SUCCESS)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -55,7 +56,7 @@ def line_of(ending: Ending) -> EndingLine:
 
 def kept_calls(one: Advanced) -> tuple[object, bytes]:
     """Return the calls of an attempt as activity keeps them; packed where nobody else can be named in them."""
-    succeeded = one.status in {None, SyncStatus.SUCCESS} and one.line.code is None
+    succeeded = one.status in _GOOD and one.line.code is None
     return (succeeded and packed_calls.packed(one.line.calls)) or (one.line.calls or None, b"")
 
 

@@ -226,8 +226,11 @@ def filled(ledger: Engine) -> None:
             _insert(tx, table, _owned(table, row))
         packed = zlib.compress(orjson.dumps(PERSON | {"member_number": NUMBER}))
         tx.execute(
-            text("insert into reconciliation_file (run_id, side, place, rows) values (1, 'siebel', 0, :rows)"),
-            {"rows": packed},
+            text(
+                "insert into reconciliation_file (run_id, side, place, rows, digest)"
+                " values (1, 'siebel', 0, :rows, array[convert_to(:digest, 'UTF8')])"
+            ),
+            {"rows": packed, "digest": NUMBER},
         )
         tx.execute(_FILL, {"number": NUMBER, "said": SAID, "echoed": json_rows([USER])})
         tx.execute(_NAME, {"number": NUMBER, "said": SAID})

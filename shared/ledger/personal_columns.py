@@ -249,7 +249,7 @@ TABLES: dict[str, Table] = {
         " calls_crowdtwist covered drift classes strata mailed",
         names="asked cursor why findings",
     ),
-    "reconciliation_file": _table("run_id side place", documents="rows", nothing="run_id side place"),
+    "reconciliation_file": _table("run_id side place", documents="rows digest", nothing="run_id side place"),
     "programme_size": _table("id", nothing="id members counted_at"),
     "flood_count": _table("fingerprint at", nothing="fingerprint at count"),
     "intake_tally": _table("outcome slot", nothing="outcome slot count"),

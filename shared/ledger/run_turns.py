@@ -94,9 +94,12 @@ def create(tx: Connection, request: Request) -> int:
     return int(tx.execute(_CREATE, values).scalar_one())
 
 
-def hand_over(tx: Connection, run_id: int, side: Side, place: int, rows: bytes) -> None:
-    """Keep some rows of a file for a run."""
-    tx.execute(_HAND_OVER, {"run_id": run_id, "side": side, "place": place, "rows": rows})
+def hand_over(  # noqa: PLR0913  # what is handed over, and where it belongs
+    tx: Connection, run_id: int, side: Side, place: int, rows: bytes, *, digest: Sequence[bytes | None] | None = None
+) -> None:
+    """Keep some rows of a file for a run, and their *digest* (`shared.ledger.agreeing`)."""
+    given = None if digest is None else list(digest)
+    tx.execute(_HAND_OVER, {"run_id": run_id, "side": side, "place": place, "rows": rows, "digest": given})
 
 
 def loaded(tx: Connection, run_id: int) -> bool:
@@ -239,7 +242,8 @@ _CREATE = text("""
     returning id
 """)
 _HAND_OVER = text("""
-    insert into reconciliation_file (run_id, side, place, rows) values (:run_id, :side, :place, :rows)
+    insert into reconciliation_file (run_id, side, place, rows, digest)
+    values (:run_id, :side, :place, :rows, cast(:digest as bytea[]))
 """)
 _HANDED_OVER = text("""
     select rows from reconciliation_file where run_id = :run_id and side = :side and place = :place

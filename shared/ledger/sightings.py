@@ -152,8 +152,8 @@ def unseen(tx: Connection, run_id: int, *, after: str, limit: int) -> tuple[list
 
     Returns those of the next *limit* that CrowdTwist has and Siebel did not show, the last of all, and how many.
     """
-    rows = tx.execute(_UNSEEN, {"run_id": run_id, "after": after, "limit": limit}).all()
-    return [row.member_number for row in rows if row.is_unseen], rows[-1].member_number if rows else None, len(rows)
+    row = tx.execute(_UNSEEN, {"run_id": run_id, "after": after, "limit": limit}).one()
+    return row.unseen or [], row.last, row.total
 
 
 def sizes(tx: Connection, run_id: int) -> list[StratumCount]:
@@ -230,6 +230,24 @@ def forget(tx: Connection, *, limit: int) -> int:
     return tx.execute(_FORGET_FILES).rowcount + tx.execute(_FORGET, {"limit": limit}).rowcount
 
 
+IN_FLIGHT = f"""
+           m.errand_id is not null
+               or exists (select from errand e where e.member_number = m.member_number)
+               or exists (select from instance q where q.member_number = m.member_number and q.state in ({IS_QUEUED}))
+               or exists (select from instance q where q.member_number = m.member_number and q.state = 'running')"""
+"""Whether something of a member `m` is under way."""
+MARKER = """
+           concat_ws(':', coalesce(m.newest_id, 0), coalesce(m.applied_id, 0), coalesce(m.told_id, 0),
+                     coalesce(extract(epoch from m.told_at), 0))"""
+"""What is known of a member `m`, as one word: another when anything was accepted, applied or told since."""
+# When CrowdTwist took it is the line of that stage; where that is pruned, when Siebel was told of it.
+ACKNOWLEDGED_AT = """
+           coalesce((select max(l.at) from activity l
+                     where l.instance_id = m.applied_id and l.stage = 'crowdtwist' and l.code is null
+                       and (l.calls_json is not null or l.calls is not null)),
+                    (select i.finished_at from instance i where i.id = m.applied_id),
+                    case when m.told_id >= m.applied_id then m.told_at end)"""
+"""When CrowdTwist took what a member `m` has there."""
 _SIGHTING = ", ".join(Sighting.__dataclass_fields__)
 _NUMBERS = "(select json_array_elements_text(cast(:numbers as json)))"
 _KNOWN = text(f"""
@@ -243,29 +261,18 @@ _KNOWN = text(f"""
            m.unknown_outcome or m.lost_write_id is not null or coalesce(n.losses, 0) > 0 or coalesce(a.losses, 0) > 0,
            m.lost_tell_id is not null or m.tell_again_at is not null,
            coalesce(n.resubmits, 0) > 0 or coalesce(a.resubmits, 0) > 0,
-           m.errand_id is not null
-               or exists (select from errand e where e.member_number = m.member_number)
-               or exists (select from instance q where q.member_number = m.member_number and q.state in ({IS_QUEUED}))
-               or exists (select from instance q where q.member_number = m.member_number and q.state = 'running'),
-           concat_ws(':', coalesce(m.newest_id, 0), coalesce(m.applied_id, 0), coalesce(m.told_id, 0),
-                     coalesce(extract(epoch from m.told_at), 0))
+           {IN_FLIGHT}, {MARKER}
     from member m
     left join instance n on n.id = m.newest_id
     left join instance a on a.id = m.applied_id
     where m.member_number = any(array{_NUMBERS})
 """)
-# When CrowdTwist took it is the line of that stage; where that is pruned, when Siebel was told of it.
-_ACKNOWLEDGED_AT = """
-           coalesce((select max(l.at) from activity l
-                     where l.instance_id = m.applied_id and l.stage = 'crowdtwist' and l.code is null
-                       and (l.calls_json is not null or l.calls is not null)),
-                    (select i.finished_at from instance i where i.id = m.applied_id),
-                    case when m.told_id >= m.applied_id then m.told_at end) as acknowledged_at"""
 _ACKNOWLEDGED = text(f"""
-    select m.member_number, {_ACKNOWLEDGED_AT} from member m where m.member_number = any(array{_NUMBERS})
+    select m.member_number, {ACKNOWLEDGED_AT} as acknowledged_at
+    from member m where m.member_number = any(array{_NUMBERS})
 """)
 _DETAILS = text(f"""
-    select m.member_number, {event_sql("p")} as event, {_ACKNOWLEDGED_AT},
+    select m.member_number, {event_sql("p")} as event, {ACKNOWLEDGED_AT} as acknowledged_at,
            array(select {user_sql("u")} from instance i join mapping u on u.instance_id = i.id
                  where i.member_number = m.member_number and i.id < m.applied_id order by i.id desc limit 5) as earlier
     from member m left join payload p on p.instance_id = m.newest_id
@@ -289,12 +296,16 @@ _SEE = text(f"""
 _SEEN = text(f"""
     select {_SIGHTING} from sighting where run_id = :run_id and member_number = any(array{_NUMBERS})
 """)
+# `limit`: of anything else the planner makes a look through all that the run has seen, in each step.
 _UNSEEN = text("""
-    select m.member_number,
-           (m.known_in_crowdtwist or m.ct_user_id is not null)
-           and not exists (select from sighting s
-                           where s.run_id = :run_id and s.member_number = m.member_number) as is_unseen
-    from member m where m.member_number > :after and m.newest_id is not null order by m.member_number limit :limit
+    select count(*) as total, max(m.member_number) as last,
+           array_agg(m.member_number order by m.member_number) filter (where m.is_there and s.run_id is null) as unseen
+    from (
+        select member_number, known_in_crowdtwist or ct_user_id is not null as is_there
+        from member where member_number > :after and newest_id is not null order by member_number limit :limit
+    ) as m left join lateral (
+        select run_id from sighting o where o.run_id = :run_id and o.member_number = m.member_number limit 1
+    ) as s on true
 """)
 _SIZES = text("""
     select stratum, count(*) filter (where outcome is null or outcome in ('same', 'differs')) as size,

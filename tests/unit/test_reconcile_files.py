@@ -27,7 +27,7 @@ def test_records_of_an_export_arrive_as_they_were_read() -> None:
     reader = RecordReader(Settings(_env_file=None), datetime.now(UTC))
     read = list(reader.read_export(io.BufferedReader(io.BytesIO(EXPORT))))
     arrived = [
-        files.record_of(said) for piece in files.packed(map(files.dumped, read)) for said in files.unpacked(piece)
+        files.record_of(said) for piece in files.packed(map(files.row_of, read)) for said in files.unpacked(piece.rows)
     ]
     assert [one.flaw and one.flaw.reason for one in arrived] == [one.flaw and one.flaw.reason for one in read]
     assert [

@@ -27,7 +27,8 @@ from producers.operations.reconcile.outside import LEASE_S, GaveUpError, Outside
 from producers.operations.reconcile.sides import NOTHING, Sides
 from shared import logs
 from shared.errors import LedgerError
-from shared.ledger import run_turns, sightings
+from shared.ledger import agreeing, run_turns, sightings
+from shared.ledger.agreeing import Told
 from shared.ledger.engine import Ledger, Transaction, engine, transaction
 from shared.ledger.run_turns import RunLostError, Turn
 from shared.ledger.sightings import Found, Sighting
@@ -139,29 +140,49 @@ class Carrier:
             took_s = time.monotonic() - began
             rows = [Row(self._reader.of_row(row), after) for row in page.rows]
             flawed = [f"row {place} after {after}" for place in page.flawed]
-            self._see(rows, Phase.SIEBEL, page.last_id, unread=flawed)
+            with transaction(self._ledger) as tx:
+                self._see(tx, rows, Phase.SIEBEL, page.last_id, unread=flawed)
             await self._outside.nap(max(0.0, time.monotonic() - began - took_s))
+
+    @property
+    def _after_siebel(self) -> Phase:
+        return Phase.LEDGER if self._turn.is_whole else Phase.FILE
 
     def _end_of_siebel(self) -> None:
         with transaction(self._ledger) as tx:
-            self._advance(tx, Phase.LEDGER if self._turn.is_whole else Phase.FILE)
+            self._advance(tx, self._after_siebel)
 
     def _rows_of_file(self) -> None:
-        place = int(self._cursor or 0)
+        turn, place = self._turn, int(self._cursor or 0)
         with transaction(self._ledger) as tx:
-            packed = run_turns.handed_over(tx, self._turn.id, Side.SIEBEL, place)
-        if packed is None:
-            self._end_of_siebel()
-            return
-        rows = [(said, files.record_of(said)) for said in files.unpacked(packed)]
-        wanted = set(self._turn.members)
-        since = self._turn.since
-        chosen = [
-            Row(record, kept=None if self._outside.has_siebel else said)
-            for said, record in rows
-            if (not wanted or record.member_number in wanted) and _is_since(record, since)
-        ]
-        self._see(chosen, Phase.SIEBEL, str(place + 1))
+            told = self._see_agreeing(tx, place)
+            packed = None
+            if told is None or told.others:
+                packed = run_turns.handed_over(tx, turn.id, Side.SIEBEL, place)
+                if packed is None:
+                    self._advance(tx, self._after_siebel)
+                    return
+            rows = [] if packed is None else files.unpacked(packed, told.others if told else None)
+            chosen = [
+                Row(record, kept=None if self._outside.has_siebel else said)
+                for said, record in ((said, files.record_of(said)) for said in rows)
+                if (not turn.members or record.member_number in turn.members) and _is_since(record, turn.since)
+            ]
+            self._see(tx, chosen, Phase.SIEBEL, str(place + 1), others=told.same if told else 0)
+
+    def _see_agreeing(self, tx: Transaction, place: int) -> Told | None:
+        """Take the first look at those rows of a piece that say what is known; None: all are to be compared."""
+        if self._turn.members or self._turn.since is not None:
+            return None
+        return agreeing.see_rows(
+            tx,
+            self._turn.id,
+            place,
+            program=self._settings.program_id,
+            now=run_turns.now(tx),
+            seed=self._turn.seed,
+            drawn=self._asks_all,
+        )
 
     async def _named(self) -> None:
         """Read the next of the members that were named; of one that Siebel has not, what CrowdTwist has is judged."""
@@ -174,29 +195,36 @@ class Carrier:
         rows = [Row(self._reader.of_row(row)) for row in found if row is not None and not isinstance(row, Unread)]
         absent = [number for number, row in zip(numbers, found, strict=True) if row is None]
         unread = [number for number, row in zip(numbers, found, strict=True) if isinstance(row, Unread)]
-        self._see(rows, Phase.SIEBEL, str(place + len(numbers)), absent, unread)
-
-    def _see(
-        self, rows: Sequence[Row], phase: Phase, cursor: str, absent: Sequence[str] = (), unread: Sequence[str] = ()
-    ) -> None:
-        """Take the first look at these rows, and move on."""
-        numbers = [row.record.member_number for row in rows if row.record.member_number is not None]
         with transaction(self._ledger) as tx:
-            sides = self._sides(tx)
-            known = sightings.known(tx, [*numbers, *absent])
-            said = [sides.in_siebel(row.record, known.get(row.record.member_number or "")) for row in rows]
-            seen = [
-                found
-                for row, siebel in zip(rows, said, strict=True)
-                if (found := looks.first_at_row(sides, row, siebel, known.get(row.record.member_number or "")))
-                is not None
-            ]
-            members = sum(siebel.is_member for siebel in said)
-            seen += [looks.not_in_siebel(known[number]) for number in absent if number in known]
-            seen += [looks.unread(number) for number in unread]
-            self._write(tx, seen)
-            named = len(known) if not self._turn.is_whole else 0
-            self._advance(tx, phase, cursor, in_siebel=members, in_ledger=named)
+            self._see(tx, rows, Phase.SIEBEL, str(place + len(numbers)), absent=absent, unread=unread)
+
+    def _see(  # noqa: PLR0913  # what was read, and where it goes on
+        self,
+        tx: Transaction,
+        rows: Sequence[Row],
+        phase: Phase,
+        cursor: str,
+        *,
+        absent: Sequence[str] = (),
+        unread: Sequence[str] = (),
+        others: int = 0,
+    ) -> None:
+        """Take the first look at these rows, and move on; *others*: so many were seen already."""
+        numbers = [row.record.member_number for row in rows if row.record.member_number is not None]
+        sides = self._sides(tx)
+        known = sightings.known(tx, [*numbers, *absent])
+        said = [sides.in_siebel(row.record, known.get(row.record.member_number or "")) for row in rows]
+        seen = [
+            found
+            for row, siebel in zip(rows, said, strict=True)
+            if (found := looks.first_at_row(sides, row, siebel, known.get(row.record.member_number or ""))) is not None
+        ]
+        members = sum(siebel.is_member for siebel in said) + others
+        seen += [looks.not_in_siebel(known[number]) for number in absent if number in known]
+        seen += [looks.unread(number) for number in unread]
+        self._write(tx, seen)
+        named = len(known) + others if not self._turn.is_whole else 0
+        self._advance(tx, phase, cursor, in_siebel=members, in_ledger=named)
 
     def _write(self, tx: Transaction, seen: Sequence[Sighting]) -> None:
         drawn = self._asks_all
@@ -210,29 +238,41 @@ class Carrier:
             self._advance(tx, Phase.FILE if last is None else Phase.LEDGER, last or "", in_ledger=count)
 
     def _file(self) -> None:
-        place = int(self._cursor or 0)
+        turn, place = self._turn, int(self._cursor or 0)
         with transaction(self._ledger) as tx:
-            packed = run_turns.handed_over(tx, self._turn.id, Side.CROWDTWIST, place)
-            if packed is None:
-                self._advance(tx, Phase.DRAW)
-                return
-            users = files.by_member(files.unpacked(packed), lambda ids: sightings.members_of_users(tx, ids))
-            if self._turn.members:
-                users = {number: user for number, user in users.items() if number in self._turn.members}
-            sides, known = self._sides(tx), sightings.known(tx, list(users))
-            seen = sightings.seen(tx, self._turn.id, list(users))
+            sides = self._sides(tx)
+            told = None if turn.members else agreeing.look_at_users(tx, turn.id, place, now=sides.now)
+            users: dict[str, User] = {}
+            if told is None or told.others:
+                packed = run_turns.handed_over(tx, turn.id, Side.CROWDTWIST, place)
+                if packed is None:
+                    self._advance(tx, Phase.DRAW)
+                    return
+                rows = files.unpacked(packed, told.others if told else None)
+                users = files.by_member(rows, lambda ids: sightings.members_of_users(tx, ids))
+            if turn.members:
+                users = {number: user for number, user in users.items() if number in turn.members}
+            self._look_at_file(tx, sides, users)
+            shown = len(users) + (told.same if told else 0)
+            self._advance(tx, Phase.FILE, str(place + 1), in_crowdtwist=shown)
+
+    def _look_at_file(self, tx: Transaction, sides: Sides, users: Mapping[str, User]) -> None:
+        """Take the first look at what CrowdTwist's file says of these members."""
+        if not users:
+            return
+        turn = self._turn
+        known, seen = sightings.known(tx, list(users)), sightings.seen(tx, turn.id, list(users))
+        if turn.is_whole:
             fresh = [looks.only_in_file(number, known.get(number)) for number in users if number not in seen]
-            if self._turn.is_whole:
-                sightings.see(tx, self._turn.id, self._turn.seed, fresh)
-                seen |= {one.member_number: one for one in fresh}
-            acknowledged = sightings.acknowledged(tx, list(seen))
-            changed = [
-                looks.first_at_user(sides, one, users[number], known.get(number), users[number])
-                for number, one in seen.items()
-                if one.outcome is None and not files.is_stale(users[number], acknowledged.get(number))
-            ]
-            sightings.looked(tx, self._turn.id, changed)
-            self._advance(tx, Phase.FILE, str(place + 1), in_crowdtwist=len(users))
+            sightings.see(tx, turn.id, turn.seed, fresh)
+            seen |= {one.member_number: one for one in fresh}
+        acknowledged = sightings.acknowledged(tx, list(seen))
+        changed = [
+            looks.first_at_user(sides, one, users[number], known.get(number), users[number])
+            for number, one in seen.items()
+            if one.outcome is None and not files.is_stale(users[number], acknowledged.get(number))
+        ]
+        sightings.looked(tx, turn.id, changed)
 
     def _draw(self) -> None:
         with transaction(self._ledger) as tx:

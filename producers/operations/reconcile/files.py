@@ -1,32 +1,57 @@
 """Files that a run is handed: read where they lie, packed for the ledger, unpacked, and joined with our members.
 
-What a row says goes through the ledger, not the row: whoever carries the run on needs no file.
+What a row says goes through the ledger, not the row: whoever carries the run on needs no file.  Beside it goes its
+digest (`shared.ledger.agreeing`): by it most rows are found to agree without being unpacked.
 """
 
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
 from producers.intake.profiles import Profile, read_profiles
 from producers.intake.siebel_rows import RecordReader, SiebelRecord
 from producers.operations.reconcile.fields import instant_of
+from producers.operations.reconcile.sides import is_individual
 from shared.errors import InvalidEventError
-from shared.events import dump_event, restored_event
+from shared.events import content_hash, dump_event, restored_event
+from shared.ledger.agreeing import SHOWN
 from shared.settings import Settings
 
 ROWS_PACKED = 1_000
 _LEVEL = 1
 _CLOCKS = timedelta(seconds=5)
 """How far its clock may be off, and its dates have no parts of a second."""
+_LATEST_S = 32_503_680_000
+"""The year 3000: what is later is no date that PostgreSQL and Python have in common."""
 _INCREMENTAL = "incremental"
 """What Siebel calls a file that has only what changed."""
+
+
+Digest: TypeAlias = tuple[str | None, ...]
+"""Of one row: a value for each column, None: its file does not tell."""
+
+
+class FileRow(NamedTuple):
+    """A row: what it says as JSON, *whose* it is, and its digest, None: only the full comparison will do."""
+
+    said: Mapping[str, Any]
+    whose: str | int | None
+    digest: Digest | None
+
+
+class Piece(NamedTuple):
+    """Some rows, packed, and their digests as the ledger takes them; None: compare each in full."""
+
+    rows: bytes
+    digest: Sequence[bytes | None] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +59,7 @@ class HandedOver:
     """A file of one side: its *name*, its rows, and whether it has only what changed."""
 
     name: str
-    rows: Iterable[Mapping[str, Any]]
+    rows: Iterable[FileRow]
     is_partial: bool = False
 
 
@@ -48,7 +73,7 @@ def siebel_file(path: Path, of: Settings) -> Iterator[HandedOver]:
     """
     with path.open("rb") as stream:
         records = RecordReader(of, datetime.now(UTC)).read_export(stream)
-        yield HandedOver(path.name, map(dumped, records), _INCREMENTAL in path.name.casefold())
+        yield HandedOver(path.name, map(row_of, records), _INCREMENTAL in path.name.casefold())
 
 
 @contextmanager
@@ -60,19 +85,68 @@ def crowdtwist_file(path: Path) -> Iterator[HandedOver]:
         BodyError: while its rows are taken: it is no such file, or cannot be read further.
     """
     with path.open("rb") as stream:
-        yield HandedOver(path.name, map(profile_row, read_profiles(stream)))
+        yield HandedOver(path.name, map(row_of_profile, read_profiles(stream)))
 
 
-def packed(rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+def packed(rows: Iterable[FileRow]) -> Iterator[Piece]:
     """Pack rows, `ROWS_PACKED` at once."""
     remaining = iter(rows)
     while some := list(islice(remaining, ROWS_PACKED)):
-        yield zlib.compress(b"\n".join(map(orjson.dumps, some)), _LEVEL)
+        said = zlib.compress(b"\n".join([orjson.dumps(row.said) for row in some]), _LEVEL)
+        yield Piece(said, _digest(some))
 
 
-def unpacked(some: bytes) -> list[dict[str, Any]]:
-    """Return the rows of one piece."""
-    return [orjson.loads(line) for line in zlib.decompress(some).splitlines()]
+def unpacked(some: bytes, places: Sequence[int] | None = None) -> list[dict[str, Any]]:
+    """Return the rows of one piece, those at *places* in it, from 0, None: all."""
+    lines = zlib.decompress(some).splitlines()
+    return [orjson.loads(line) for line in (lines if places is None else [lines[place] for place in places])]
+
+
+def _digest(some: Sequence[FileRow]) -> list[bytes | None] | None:
+    """Return the digests of a piece, one text for each column; None: it has none.
+
+    Of a member that has several rows in it the order of these counts, which is for the full comparison.
+    """
+    several = {whose for whose, count in Counter(row.whose for row in some).items() if count > 1}
+    rows = [row.digest if row.whose not in several else None for row in some]
+    told = [row for row in rows if row is not None]
+    if not told or len({tuple(value is None for value in row) for row in told}) > 1:
+        return None  # rows of one file tell the same columns
+    blank = tuple(None if value is None else "" for value in told[0])
+    columns = zip(*(row or blank for row in rows), strict=True)
+    return [None if values[0] is None else "\n".join(map(str, values)).encode() for values in columns]
+
+
+def row_of(record: SiebelRecord) -> FileRow:
+    """Return a row of Siebel's file."""
+    event, digest = record.event, None
+    if event is not None and not record.is_deleted and is_individual(event):
+        status, error = record.sync_status, record.sync_error
+        member = event.member
+        named = (member.member_number, record.row_id)
+        if "".join((*named, member.program_id, status or "", error or "")).isprintable():
+            digest = (*named, content_hash(event).hex(), member.program_id, status, error)
+    return FileRow(dumped(record), record.member_number, digest)
+
+
+def row_of_profile(profile: Profile) -> FileRow:
+    """Return a row of CrowdTwist's file."""
+    user, digest = profile.user, None
+    updated = user.get("date_last_updated")
+    if profile.flaw is None and (updated is None or 0 <= updated < _LATEST_S):
+        number, user_id = profile.member_number or "", str(profile.ct_user_id or "")
+        at = "" if updated is None else str(updated)
+        shown = [_word(user[name]) if name in user else None for name in SHOWN]
+        if "{" not in (text := "".join(filter(None, shown))) and "[" not in text:
+            digest = (number, user_id, at, *shown)
+    return FileRow(profile_row(profile), profile.member_number or profile.ct_user_id, digest)
+
+
+def _word(value: object) -> str:
+    """Return a value as PostgreSQL writes it in a text; empty: there is none."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else str(value).lower()
 
 
 def dumped(record: SiebelRecord) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 from producers.intake.refused import BodyError
 from producers.operations.job_control import AskError, Operator
 from producers.operations.reconcile.figures import figures
-from producers.operations.reconcile.files import ROWS_PACKED, HandedOver, packed
+from producers.operations.reconcile.files import ROWS_PACKED, FileRow, HandedOver, Piece, packed
 from producers.operations.reconcile.outside import CONTRACT_PER_MINUTE, share_per_minute
 from shared.ledger import reconciliations, run_turns, sightings
 from shared.ledger.audit import Action, record
@@ -142,9 +142,9 @@ def start(ledger: Ledger, operator: Operator, ask: Ask, of: Settings) -> Run:
     run_id = repeated(made)
     try:
         for side, some in pieces.items():
-            for place, rows in enumerate(some):
+            for place, piece in enumerate(some):
                 with transaction(ledger) as tx:
-                    run_turns.hand_over(tx, run_id, side, place, rows)
+                    run_turns.hand_over(tx, run_id, side, place, piece.rows, digest=piece.digest)
     except BaseException:
         stop(ledger, operator, run_id, why="its file could not be read whole")
         raise
@@ -154,20 +154,20 @@ def start(ledger: Ledger, operator: Operator, ask: Ask, of: Settings) -> Run:
         return _read(tx, run_id)
 
 
-def _pieces(side: Side, file: HandedOver) -> Iterator[bytes]:
+def _pieces(side: Side, file: HandedOver) -> Iterator[Piece]:
     """Return the rows of a file, packed; what its first rows show to be of no use is refused at once."""
     rows = _named(side, file)
     first = list(islice(rows, ROWS_PACKED))
     if side is Side.SIEBEL and not first and not file.is_partial:
         raise _unreadable(side, file, "has no rows: all that CrowdTwist has would seem to be gone from Siebel")
-    if first and len(first) < ROWS_PACKED and all(row["flaw"] for row in first):
-        column, reason = first[0]["flaw"]
+    if first and len(first) < ROWS_PACKED and all(row.said["flaw"] for row in first):
+        column, reason = first[0].said["flaw"]
         why = f"column {column}: {reason}" if column else reason
         raise _unreadable(side, file, f"has no row that can be read; of the first, {why}")
     return packed(chain(first, rows))
 
 
-def _named(side: Side, file: HandedOver) -> Iterator[Mapping[str, Any]]:
+def _named(side: Side, file: HandedOver) -> Iterator[FileRow]:
     try:
         yield from file.rows
     except BodyError as error:

@@ -43,7 +43,7 @@ class Sides:
             return False
         member, program = record.event.member, self.settings.program_id
         is_ours = not program or member.program_id == program
-        return is_ours and member.member_type.casefold() in {"", _INDIVIDUAL}
+        return is_ours and is_individual(record.event)
 
     def in_siebel(self, record: SiebelRecord | None, known: Known | None, details: Details | None = None) -> InSiebel:
         """Say what Siebel's row says beside what is known; *details* None: not read, and of a difference no field is.
@@ -136,6 +136,11 @@ class Sides:
             shown = marked(record.sync_error, values_of(record.event.member.__dict__ if record.event else None))
             unlike.append(Unlike(of.error_field, siebel=shown, ledger=told))
         return unlike
+
+
+def is_individual(event: MemberEvent) -> bool:
+    """Return whether the member is of the type that is synced; one that states none is."""
+    return event.member.member_type.casefold() in {"", _INDIVIDUAL}
 
 
 def row_hash(record: SiebelRecord | None) -> bytes:

@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import BYTEA, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.ledger.models.pipeline import INSTANT, KEY, Base, one_of
@@ -92,6 +92,8 @@ class ReconciliationFile(Base):
     side: Mapped[str] = mapped_column(Text, primary_key=True)
     place: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     rows: Mapped[bytes] = mapped_column(BYTEA)
+    digest: Mapped[list[bytes | None] | None] = mapped_column(ARRAY(BYTEA))
+    """What a comparison needs of them (`shared.ledger.agreeing`); null: each is compared in full."""
 
 
 class Sighting(Base):

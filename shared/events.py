@@ -262,11 +262,12 @@ def restored_event(dumped: Mapping[str, Any]) -> MemberEvent:
     }
     of_member = dict(said.pop("member"))
     unknown = {name: of_member.pop(name) for name in of_member.keys() - Member.model_fields.keys()}
-    known["member"] = _restored(Member, of_member, unknown)
-    return _restored(MemberEvent, known, said)
+    known["member"] = restored(Member, of_member, unknown)
+    return restored(MemberEvent, known, said)
 
 
-def _restored(model: type[_M], fields: dict[str, Any], unknown: dict[str, Any]) -> _M:
+def restored(model: type[_M], fields: dict[str, Any], unknown: dict[str, Any]) -> _M:
+    """Return a model of what was checked already."""
     made = model.__new__(model)
     made.__setstate__(
         {

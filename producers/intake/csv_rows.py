@@ -30,8 +30,8 @@ CODES = frozenset({"member_number", "row_id", "program_id", "event_id", "postal_
 """Fields whose digits are no number."""
 _NAMES = frozenset({"member_number", "row_id", "event_id"})
 _FAILED = re.compile(r"#(?:N/A|REF!|VALUE!|NAME\?|NULL!|NUM!|DIV/0!|#+)", re.IGNORECASE)
-_PLAIN_CODE = re.compile(r"\d+(-\d\w*)?", re.ASCII)
-"""No spreadsheet's work: the digits of a number, a ROW_ID."""
+_DOUBTFUL = re.compile(r"[=#'.,]|\dE|[a-z]{3}|^0$", re.IGNORECASE | re.ASCII)
+"""Without any of these a cell is no spreadsheet's work: most are not looked at any closer."""
 _NO_CODE = re.compile(r"[+-]?\d+(?:(?:[.,]\d+)?E[+-]?\d+|[.,]0*)", re.IGNORECASE | re.ASCII)
 _MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 _DATE = re.compile(rf"\d{{1,2}}-(?:{_MONTHS})(?:-\d{{2,4}})?|(?:{_MONTHS})-\d{{2,4}}", re.IGNORECASE | re.ASCII)
@@ -139,7 +139,7 @@ def check_cell(name: str, field: str, text: str) -> None:
         InvalidEventError: as far as it shows.
     """
     cell = text.strip()
-    if field in CODES and _PLAIN_CODE.fullmatch(cell):
+    if not _DOUBTFUL.search(cell):
         return
     is_formula = cell.startswith("=") or _FAILED.fullmatch(cell)
     is_no_code = field in CODES and (cell.startswith("'") or is_rounded(cell) or _NO_CODE.fullmatch(cell))
@@ -177,11 +177,16 @@ class TableRow:
     """A row as it stands in the file, or what is no row; *flaw* says why."""
 
     line: int
-    raw: bytes
+    text: str
     cells: list[str]
     flaw: str = ""
     in_doubt: bool = False
     is_cut_off: bool = False
+
+    @property
+    def raw(self) -> bytes:
+        """The row as it may be shown."""
+        return self.text.encode("utf-8", "replace")
 
     @property
     def is_blank(self) -> bool:
@@ -211,12 +216,21 @@ def _rows(lines: "_Lines", delimiter: str, width: int, longest: int) -> Iterator
     """Yield each row below the header."""
     while True:
         in_doubt = lines.in_doubt
+        first = lines.take()
+        if first is None:
+            return
+        if not in_doubt and len(first) <= longest and '"' not in first:  # csv would make no more of it
+            plain = first.rstrip("\r\n")
+            yield TableRow(
+                lines.number, first, plain.split(delimiter) if plain else [], is_cut_off=len(plain) == len(first)
+            )
+            continue
         taken: list[str] = []
         flaw, cells = "", []
         try:
-            cells = next(csv.reader(lines.feed(taken, longest), delimiter=delimiter, strict=True))
-        except StopIteration:
-            return
+            cells = next(
+                csv.reader(lines.feed(first, taken, 0 if in_doubt else longest), delimiter=delimiter, strict=True)
+            )
         except csv.Error:
             flaw = "is not CSV: a quotation mark stands where none may"
         if any(len(line) >= (_LONGEST_FIELD if flaw else _LONGEST_LINE) for line in taken):
@@ -233,7 +247,7 @@ def _rows(lines: "_Lines", delimiter: str, width: int, longest: int) -> Iterator
             flaw = "follows a quotation mark that is never closed, and may belong to it"
         yield TableRow(
             number,
-            taken[0].encode("utf-8", "replace"),
+            taken[0],
             cells,
             flaw,
             in_doubt,
@@ -291,14 +305,12 @@ class _Lines:
         self._again.extendleft(reversed(lines))
         self.number -= len(lines)
 
-    def feed(self, taken: list[str], longest: int) -> Iterator[str]:
-        """Yield the lines of one row, of *longest* characters at most, and note them in *taken*."""
-        in_doubt = self.in_doubt
+    def feed(self, first: str, taken: list[str], longest: int) -> Iterator[str]:
+        """Yield *first* and the lines after it until they have *longest* characters, and note them in *taken*."""
+        line: str | None = first
         size = 0
-        while not taken or (size <= longest and not in_doubt):
-            line = self.take()
-            if line is None:
-                return
+        while line is not None:
             taken.append(line)
             size += len(line)
             yield line
+            line = self.take() if size <= longest else None

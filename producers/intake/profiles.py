@@ -44,6 +44,8 @@ _MOST = 2**63 - 1
 _FLAGS = {"1": True, "true": True, "t": True, "y": True, "0": False, "false": False, "f": False, "n": False}
 _TIMES = frozenset({"date_of_birth", "date_last_updated"})
 _READ = SYNCED | {"id", "third_party_id", "date_last_updated"}
+_SPECIAL = _TIMES | {"id", "third_party_id", "is_active"}
+"""Of all others the text counts as it stands."""
 _LONGEST_NUMBER = 50
 
 
@@ -110,7 +112,13 @@ def _profile(row: TableRow, names: Sequence[str], read: Sequence[tuple[int, str]
     whose: dict[str, Any] = {}
     try:
         row.check(len(names), exactly=True)
-        user = {name: _value(names[at], name, row.cells[at]) for at, name in read}
+        if "".join(row.cells).isprintable():
+            user = {name: row.cells[at].strip() or None for at, name in read}
+            user |= {
+                name: _read(names[at], name, text) for at, name in read if name in _SPECIAL and (text := user[name])
+            }
+        else:
+            user = {name: _value(names[at], name, row.cells[at]) for at, name in read}
         whose = _named({name: user.pop(name, None) for name in ("id", "third_party_id")})
     except InvalidEventError as flaw:
         whose = whose or _whose(row, len(names), read)
@@ -149,6 +157,15 @@ def _value(column: str, name: str, cell: str) -> Any:  # noqa: ANN401 - a flag, 
         return None
     if _UNREADABLE.search(text):
         raise InvalidEventError(column, "holds a control character, or is not UTF-8")
+    return _read(column, name, text)
+
+
+def _read(column: str, name: str, text: str) -> Any:  # noqa: ANN401 - a flag, a number or a text
+    """Return what the text of a cell says.
+
+    Raises:
+        InvalidEventError: names the column.
+    """
     if name == "id":
         if not _USER_ID.fullmatch(text) or not 0 < int(text) <= _MOST:
             raise InvalidEventError(column, "must be CrowdTwist's number of a user")

@@ -23,6 +23,7 @@ from shared.errors import InvalidEventError
 from shared.event_values import REPEATED, Ambiguous, check_names, path_of
 from shared.events import Member, MemberEvent, Operation, parse_event
 from shared.fields import Part, labels
+from shared.plain_events import plain_event
 from shared.settings import Settings, SiebelSettings
 
 _OBJECTS = {"ctloymember", "ctloyaltymember"}
@@ -189,6 +190,8 @@ def event_of(stated: dict[str, Any], member: Mapping[str, Any], spelt: Mapping[s
     dialect, arrival = terms.dialect, terms.arrival
     try:
         until = _translate(stated, dialect.zone, has_default=arrival is not None)
+        if arrival and (plain := plain_event(stated, member, max_bytes=terms.max_event_bytes, arrival=arrival)):
+            return plain.or_until(until)
         document = {**stated, "member": member}
         return parse_event(document, max_bytes=terms.max_event_bytes, arrival=arrival).or_until(until)
     except InvalidEventError as refusal:

@@ -42,13 +42,14 @@ class Told:
 
 
 def see_rows(  # noqa: PLR0913  # which rows, and what the sightings hold
-    tx: Connection, run_id: int, place: int, *, program: str, now: datetime, seed: int, drawn: bool
+    tx: Connection, run_id: int, place: int, *, program: str, now: datetime, seed: int, drawn: bool, page: str = ""
 ) -> Told | None:
     """Write down whose rows of Siebel's file agree; *program*: the only one that counts, empty: all do.
 
     Returns None where the piece has no digest, or there is none.
     """
-    values = {"run_id": run_id, "place": place, "program": program, "now": now, "seed": seed, "drawn": drawn}
+    where = {"run_id": run_id, "place": place, "page": page}
+    values = {**where, "program": program, "now": now, "seed": seed, "drawn": drawn}
     return _told(tx.execute(_SEE_ROWS, values).one())
 
 
@@ -107,9 +108,9 @@ _SEE_ROWS = text(f"""
         left join instance n on n.id = m.newest_id
         left join instance a on a.id = case when m.applied_id <> m.newest_id then m.applied_id end
     ), written as (
-        insert into sighting (run_id, member_number, stratum, place, row_id, marker, drawn)
+        insert into sighting (run_id, member_number, stratum, place, page, row_id, marker, drawn)
         select :run_id, number, case when is_recent then '{Stratum.RECENT}' else '{Stratum.LONG_UNTOUCHED}' end,
-               hashtextextended(number, :seed), row_id, marker, :drawn
+               hashtextextended(number, :seed), :page, row_id, marker, :drawn
         from judged where is_same
         on conflict do nothing
     ) {_JUDGED}

@@ -84,6 +84,24 @@ def test_what_the_export_has_and_siebel_has_no_more_is_no_difference(programme: 
     assert (found.state, programme.classes(found)) == ("done", {})  # the second look asks Siebel itself
 
 
+def test_files_of_both_sides_are_enough_where_neither_can_be_asked(programme: Programme, tmp_path: Path) -> None:
+    programme.in_crowdtwist("PUT", "fine-002", last_name="Cole")
+    users = programme.pipeline.sandbox.control.users()
+    programme.settings = {"siebel": {"base_url": None}, "crowdtwist": {"base_url": None}}
+    members = export(tmp_path / "members.csv", *named("fine", 5), names={"fine-001": "Hanna"})
+    with (
+        siebel_file(members, programme.of) as siebel,
+        crowdtwist_file(profiles(tmp_path / "2_7_PROFILE_20261123.zip", users)) as crowdtwist,
+    ):
+        found = programme.run(Ask(files={Side.SIEBEL: siebel, Side.CROWDTWIST: crowdtwist}))
+    assert (found.state, found.calls) == ("done", {"siebel": 0, "crowdtwist": 0})
+    assert programme.classes(found) == {
+        "missed_event": ["fine-001"],
+        "changed_at_destination": ["fine-002"],
+        "orphan": ["fine-005"],
+    }
+
+
 def test_a_profile_file_finds_what_changed_and_calls_only_to_make_sure(programme: Programme, tmp_path: Path) -> None:
     programme.in_crowdtwist("PUT", "fine-002", last_name="Cole")
     users = programme.pipeline.sandbox.control.users()

@@ -22,6 +22,7 @@ from producers.dispatch.beside import keep_turning
 from producers.intake.siebel_rows import RecordReader, SiebelRecord
 from producers.operations.reconcile import estimates, files, looks
 from producers.operations.reconcile.figures import figures
+from producers.operations.reconcile.file_rows import read_again
 from producers.operations.reconcile.looks import Now, Row
 from producers.operations.reconcile.outside import LEASE_S, GaveUpError, Outside, Unread
 from producers.operations.reconcile.sides import NOTHING, Sides
@@ -154,8 +155,9 @@ class Carrier:
 
     def _rows_of_file(self) -> None:
         turn, place = self._turn, int(self._cursor or 0)
+        page = "" if self._outside.has_siebel else str(place)  # where Siebel cannot be asked again, the piece is
         with transaction(self._ledger) as tx:
-            told = self._see_agreeing(tx, place)
+            told = self._see_agreeing(tx, place, page)
             packed = None
             if told is None or told.others:
                 packed = run_turns.handed_over(tx, turn.id, Side.SIEBEL, place)
@@ -164,13 +166,13 @@ class Carrier:
                     return
             rows = [] if packed is None else files.unpacked(packed, told.others if told else None)
             chosen = [
-                Row(record, kept=None if self._outside.has_siebel else said)
-                for said, record in ((said, files.record_of(said)) for said in rows)
+                Row(record, page)
+                for record in map(files.record_of, rows)
                 if (not turn.members or record.member_number in turn.members) and _is_since(record, turn.since)
             ]
             self._see(tx, chosen, Phase.SIEBEL, str(place + 1), others=told.same if told else 0)
 
-    def _see_agreeing(self, tx: Transaction, place: int) -> Told | None:
+    def _see_agreeing(self, tx: Transaction, place: int, page: str) -> Told | None:
         """Take the first look at those rows of a piece that say what is known; None: all are to be compared."""
         if self._turn.members or self._turn.since is not None:
             return None
@@ -182,6 +184,7 @@ class Carrier:
             now=run_turns.now(tx),
             seed=self._turn.seed,
             drawn=self._asks_all,
+            page=page,
         )
 
     async def _named(self) -> None:
@@ -329,12 +332,10 @@ class Carrier:
 
     async def _records(self, ripe: Sequence[Sighting]) -> dict[str, SiebelRecord | Unread | None]:
         """Read Siebel's rows of these again: the page where they stood, and by number who is not there any more."""
-        found: dict[str, SiebelRecord | Unread | None] = {}
         if not self._outside.has_siebel:
-            for one in ripe:
-                kept = (one.from_file or {}).get("siebel")
-                found[one.member_number] = None if kept is None else files.record_of(kept)
-            return found
+            with transaction(self._ledger) as tx:
+                return {**read_again(tx, self._turn.id, ripe)}
+        found: dict[str, SiebelRecord | Unread | None] = {}
         for after, some in looks.pages(ripe).items():
             if after:
                 page = await self._outside.page(after, self._turn.since)

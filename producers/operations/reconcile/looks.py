@@ -25,11 +25,10 @@ _BY_EITHER = frozenset({DriftClass.LEDGER_BEHIND})
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of Siebel: *page* where it is found again; *kept* the row itself where Siebel cannot be asked again."""
+    """A row of Siebel: *page* where it is found again."""
 
     record: SiebelRecord
     page: str = ""
-    kept: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +67,7 @@ def first_at_row(sides: Sides, row: Row, siebel: InSiebel, known: Known | None) 
         return replace(seen, outcome=Outcome.MOVING)
     if not is_unlike(siebel, known):
         return seen
-    from_file = None if row.kept is None else {"siebel": row.kept}
-    return replace(seen, suspected_at=sides.now, siebel=row_hash(record), from_file=from_file)
+    return replace(seen, suspected_at=sides.now, siebel=row_hash(record))
 
 
 def not_in_siebel(known: Known) -> Sighting:

@@ -120,7 +120,7 @@ class Sighting(Base):
     place: Mapped[int] = mapped_column(BigInteger)
     """Random, by the run's seed: in this order members are drawn and looked at, so that a part is a sample too."""
     page: Mapped[str] = mapped_column(KEY, server_default="")
-    """The ROW_ID behind which its page of Siebel begins; empty: read by its Member Number."""
+    """The ROW_ID behind which its page of Siebel begins, or the place in a file; empty: read by its number."""
     row_id: Mapped[str | None] = mapped_column(Text)
     marker: Mapped[str] = mapped_column(Text, server_default="")
     """What the ledger knew of it at the first look, as one word: if it is another later, something happened."""

@@ -125,10 +125,11 @@ def live_is_late_s(tx: Connection) -> float:
 
 @dataclass(frozen=True, slots=True)
 class LeftOver:
-    """Whether a run may be taken, and whether ended ones have left something to be cleared away."""
+    """Whether a run may be taken, whether ended ones have left something to be cleared away, whether one is loading."""
 
     takeable: bool
     forgettable: bool
+    loading: bool
 
 
 def left_over(tx: Connection) -> LeftOver:
@@ -254,7 +255,8 @@ _LEFT_OVER = text("""
                and not exists (select from reconciliation where ended_at is null and lease_until > clock_timestamp()),
            exists (select from reconciliation r where r.ended_at is not null
                    and (exists (select from sighting s where s.run_id = r.id)
-                        or exists (select from reconciliation_file f where f.run_id = r.id)))
+                        or exists (select from reconciliation_file f where f.run_id = r.id))),
+           exists (select from reconciliation where state = 'loading')
 """)
 _NOW = text("select clock_timestamp()")
 _LIVE_IS_LATE = text(f"""

@@ -92,12 +92,13 @@ class Programme:
     """Who is there, as the simulators have it.
 
     Shape: *siebel* rows and *crowdtwist* users by Member Number; *planted* the class of each member that differs;
-    *live* those that change.
+    *sound* row and user of each that was there before it was made to differ; *live* those that change.
     """
 
     siebel: dict[str, dict[str, str]] = field(default_factory=dict)
     crowdtwist: dict[str, dict[str, Any]] = field(default_factory=dict)
     planted: dict[str, DriftClass] = field(default_factory=dict)
+    sound: dict[str, tuple[dict[str, str], dict[str, Any]]] = field(default_factory=dict)
     live: Sequence[str] = ()
 
 
@@ -153,6 +154,8 @@ def _plant(programme: Programme, of_class: int) -> None:
             if drift_class is DriftClass.NEVER_SENT:
                 number = f"n-{number}"
                 siebel[number] = row_of(number, f"1-{number}")
+            else:
+                programme.sound[number] = (dict(siebel[number]), crowdtwist[number])
             siebel[number] |= _IN_SIEBEL.get(drift_class, {})
             if changed := _IN_CROWDTWIST.get(drift_class):
                 crowdtwist[number] = crowdtwist[number] | changed

@@ -111,6 +111,29 @@ def test_a_beat_keeps_the_lease_of_its_own_run_only(ledger: Engine) -> None:
         assert run_turns.left_over(tx).takeable
 
 
+def test_whoever_carries_a_run_on_is_ready_when_its_file_is_there(
+    ledger: Engine, ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEMBERSYNC_LEDGER_URL", ledger_url)
+    with transaction(ledger) as tx:
+        asked = replace(Ask().request("oscar", OF), asked={"files": {"siebel": "m.csv"}, "partial": True})
+        run_id = run_turns.create(tx, asked)
+    runner = Runner(Settings(_env_file=None))
+    try:
+        runner.turn()
+        assert multiprocessing.active_children()
+        with transaction(ledger) as tx:
+            run_turns.loaded(tx, run_id)
+        eventually(lambda: said_over(ledger, run_id), "the run to end without another turn of the runner")
+    finally:
+        runner.close()
+
+
+def said_over(ledger: Engine, run_id: int) -> bool:
+    run = read(ledger, run_id)
+    return run is not None and run.over
+
+
 def test_a_run_goes_on_at_once_when_its_process_was_killed(
     ledger: Engine, ledger_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ the process die lets go of the lease at once, by its token.
 
 import asyncio
 import os
+import threading
 from contextlib import suppress
 
 from producers.operations.reconcile.carrier import Carrier
@@ -23,20 +24,30 @@ log = logs.logger(__name__)
 PATIENCE_S = 6 * 3600.0
 _NICE = 10
 _PARENT_EVERY_S = 2.0
+_LOOK_EVERY_S = 0.2
 
 
 def main(token: int | None = None) -> None:
     """Carry on what is open, then end; the process of a `runner`, which made *token*."""
-    of = settings()
+    of, parent = settings(), os.getppid()
     logs.configure("reconcile", of.log_level)
     search_seldom()
     with suppress(OSError):
         os.nice(_NICE)
     try:
-        while carry_on(of, token=token):
+        while carry_on(of, token=token) or _awaits_rows(of, parent):
             pass
     except LedgerError as error:
         log.warning("nothing is reconciled", cause=str(error))
+
+
+def _awaits_rows(of: Settings, parent: int) -> bool:
+    """Wait a moment for a run whose file is being handed over, so as to be ready when it is; False: there is none."""
+    with transaction(engine(of.require_ledger(), durable=False)) as tx:
+        is_loading = run_turns.left_over(tx).loading
+    if is_loading:
+        threading.Event().wait(_LOOK_EVERY_S)
+    return is_loading and os.getppid() == parent
 
 
 def carry_on(of: Settings, *, patience_s: float = PATIENCE_S, token: int | None = None) -> bool:

@@ -54,7 +54,7 @@ class Runner:
                 run_turns.let_go(tx, self._token)
             found = run_turns.left_over(tx)
             has_more = found.forgettable and sightings.forget(tx, limit=_FORGET_SIZE) > 0
-        if found.takeable and (self._child is None or not self._child.is_alive()):
+        if (found.takeable or found.loading) and (self._child is None or not self._child.is_alive()):
             self._token = run_turns.new_token()
             spawn = multiprocessing.get_context("spawn").Process
             self._child = spawn(target=process.main, args=(self._token,), daemon=True)

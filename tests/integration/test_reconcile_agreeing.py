@@ -24,7 +24,7 @@ from shared.systems.crowdtwist import SYNCED
 from tests.rig import member_event
 
 SEED = 7
-LONG_AGO, NOW = datetime(2026, 1, 1, tzinfo=UTC), datetime.now(UTC)
+LONG_AGO, LATELY = datetime(2026, 1, 1, tzinfo=UTC), datetime(2190, 1, 1, tzinfo=UTC)
 PROGRAM = "1-PRG"
 USER = {
     "first_name": "Ann",
@@ -75,7 +75,7 @@ SPOILT: Mapping[str, Sequence[Any]] = {
         {"state": "completed", "status": "Success", "losses": 1},
         {"state": "completed", "status": "Success", "resubmits": 1},
         {"state": "pending"},
-        {"state": "running", "token": 1, "lease_until": NOW},
+        {"state": "running", "token": 1, "lease_until": LATELY},
         {"state": "completed", "status": None},
     ),
     "of_applied": ({"operation": "delete"}, {"losses": 1}, {"resubmits": 2}),
@@ -86,10 +86,10 @@ SPOILT: Mapping[str, Sequence[Any]] = {
         {"told_status": "Success", "told_error": "", "unknown_outcome": True},
         {"told_status": "Success", "told_error": "", "lost_write_id": 1},
         {"told_status": "Success", "told_error": "", "lost_tell_id": 1},
-        {"told_status": "Success", "told_error": "", "tell_again_at": NOW},
+        {"told_status": "Success", "told_error": "", "tell_again_at": LATELY},
         {"told_status": "Success", "told_error": "", "errand_id": -5},
     ),
-    "accepted_at": (NOW,),
+    "accepted_at": (LATELY,),
     "errand": (True,),
     "echoed": (None, {}, USER | {"first_name": "Bo"}, USER | {"gender_id": "2", "city": ""}, USER | {"is_active": 1}),
     "user": (
@@ -100,11 +100,11 @@ SPOILT: Mapping[str, Sequence[Any]] = {
         USER | {"date_of_birth": 1, "city": "Bath"},
         USER | {"city": "{}"},
     ),
-    "updated": (NOW, LONG_AGO - timedelta(days=1), LONG_AGO, 10**11),
+    "updated": (LATELY, LONG_AGO - timedelta(days=1), LONG_AGO, 10**11),
     "sighting": (
         *({"stratum": one} for one in Stratum),
         *({"stratum": "recent", "outcome": one} for one in ("moving", "unread")),
-        {"stratum": "recent", "suspected_at": NOW},
+        {"stratum": "recent", "suspected_at": LATELY},
         None,
     ),
 }
@@ -165,7 +165,7 @@ def plant(tx: Connection, at: int, case: Case) -> SiebelRecord:
     }
     insert(tx, "member", member)
     if case["errand"] and case["newest"] == "there":
-        owed = {"kind": "report", "stage": "siebel", "lane": "bulk", "due_at": NOW}
+        owed = {"kind": "report", "stage": "siebel", "lane": "bulk", "due_at": LATELY}
         insert(tx, "errand", {"id": -at - 1, "instance_id": newest_id, "member_number": number, **owed})
     event = parse_event(member_event(number, **case["changes"] | case["said"]), max_bytes=64_000)
     return SiebelRecord(
@@ -266,7 +266,7 @@ HARMLESS: Mapping[str, Sequence[Any]] = {
     "status": (None,),
     "error": (None,),
     "newest_operation": ("enroll",),
-    "accepted_at": (NOW,),
+    "accepted_at": (LATELY,),
     "told": (1,),
     "applied": ("older", "none", "pruned"),
     "applied_hash": ("other", None),
@@ -289,7 +289,7 @@ def spoilt() -> list[Any]:
 
 
 def test_a_member_in_sync_is_told_to_agree_on_both_sides(ledger: Engine) -> None:
-    some = [SOUND, SOUND | {"accepted_at": NOW}, SOUND | {"status": None, "error": None}]
+    some = [SOUND, SOUND | {"accepted_at": LATELY}, SOUND | {"status": None, "error": None}]
     of = Settings(_env_file=None)
     assert rows_agree(ledger, some[:2], of.model_copy(update={"program_id": PROGRAM})) == [0, 1]
     assert rows_agree(ledger, some[2:], of) == [0]

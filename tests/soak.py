@@ -53,7 +53,7 @@ class Limit:
 
 
 LIMITS: Mapping[str, Limit] = {
-    **{f"{role} memory, MB": Limit(0.05, 4) for role in _ROLES},
+    **{f"{role} memory, MB": Limit(0.01, 2) for role in _ROLES},
     **{f"{role} descriptors": Limit(0.0, 4) for role in _ROLES},
     "connections to the ledger": Limit(0.0, 4),
     "connections to the broker": Limit(0.0, 4),

@@ -35,15 +35,20 @@ class Leases:
         self._terms = attempts.Terms(of.unbegun_lease_s, settings.crowdtwist.settle_s, settings.siebel.settle_s)
         self.patience = Patience(of.unbegun_lease_s, of.lease_s)
         self.has_let_go = False
+        self._is_fresh = False
 
     def give_back(self, front: Front) -> bool:
         """Give back who has one that is over; False: the clock was set, and *front* says nothing any more.
 
         The clock is looked at after they are read and before they are given back, so a step is never taken for time.
         """
+        if self._is_fresh:
+            with transaction(self._ledger) as tx:
+                clock_moves.follow_up(tx, lease_s=self._longest_s)
         with statements(self._ledger) as tx:
             lost = claims.expired(tx, limit=_EXPIRE_SIZE, front=front)
             looked = clock.look(tx)
+        self._is_fresh = looked.is_fresh or bool(looked.step_s)
         if looked.step_s:
             self._follow_the_clock()
             return False

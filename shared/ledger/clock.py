@@ -25,6 +25,8 @@ from shared.settings import settings
 
 _WEIGHS_S = 61.0
 """After so long nothing of what was spent before a step weighs any more."""
+FRESH_S = 120
+"""No transaction of ours lasts for so long.  Units: seconds."""
 MARK = """extract(epoch from clock_timestamp())::float8 as now_s,
     (select moved_s from ledger_clock), (select extract(epoch from looked_at)::float8 from ledger_clock)"""
 """What a statement selects, or returns, for `marked`."""
@@ -41,11 +43,13 @@ class Looked(NamedTuple):
     """What a look found.
 
     Units: *step_s* seconds by which the clock was set, and nothing is moved yet; 0: it was not.
-    Shape: *has_late* what is pending from before a step back may still be due ahead.
+    Shape: *has_late* what is pending from before a step back may still be due ahead; *is_fresh* a transaction that
+    began before the newest step may still write by the clock of then.
     """
 
     step_s: float
     has_late: bool
+    is_fresh: bool
 
 
 @dataclass(slots=True)
@@ -83,8 +87,8 @@ def look(tx: Connection, *, lock: bool = False) -> Looked:
     watch = _watch(tx)
     is_first = watch.known is None
     found_s = watch.step_s(marked(tx, _LOOK))
-    has_late = bool(tx.execute(_NOTE if not found_s and not is_first else _HAS_LATE).scalar_one())
-    return Looked(found_s, has_late)
+    has_late, is_fresh = tx.execute(_NOTE if not found_s and not is_first else _AFTER).one()
+    return Looked(found_s, has_late, is_fresh)
 
 
 def is_spendable(tx: Connection, paid: Look) -> bool:
@@ -119,11 +123,10 @@ def _watch(tx: Connection) -> _Watch:
 
 _LOOK = text(f"select {MARK}")
 _LOCK = text("select from ledger_clock for update")
-_HAS_LATE = text("select coalesce(pending_until > clock_timestamp(), false) from ledger_clock")
-_NOTE = text("""
-    update ledger_clock set looked_at = clock_timestamp()
-    returning coalesce(pending_until > clock_timestamp(), false)
-""")
+_AFTER_IT = f"""coalesce(pending_until > clock_timestamp(), false),
+    coalesce(stepped_at > clock_timestamp() - make_interval(secs => {FRESH_S}), false)"""
+_AFTER = text(f"select {_AFTER_IT} from ledger_clock")
+_NOTE = text(f"update ledger_clock set looked_at = clock_timestamp() returning {_AFTER_IT}")
 _MOVED = text("""
     update ledger_clock
     set moved_s = moved_s + step.by_s, step_s = step.by_s, stepped_at = clock_timestamp(),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import DateTime
+from sqlalchemy import DateTime, text
 
 from deploy.sandbox.server import RunningSandbox
 from shared.ledger import clock as ledger_clock
@@ -252,6 +252,31 @@ def test_what_was_leased_by_the_new_clock_already_is_late_by_a_lease_at_most_and
         assert was[what] + late_s - took_s - 1 < now[what] < was[what] + late_s + 1, what
     for what in ("M-0 due", "M-0 errand due", "probe"):
         assert now[what] < was[what] + 1, what
+
+
+@pytest.mark.parametrize("by_s", [-HOUR, HOUR])
+def test_a_transaction_that_began_before_a_step_takes_no_lease_and_holds_nobody(
+    on_it: Pipeline, clock: SteppedClock, by_s: int
+) -> None:
+    on_it.send(*(member_event(f"M-{index}") for index in range(3)))
+    with transaction(on_it.ledger) as tx:
+        assert ledger_clock.look(tx).step_s == 0
+    with on_it.ledger.begin() as began_before:
+        began_before.execute(text("select now()"))
+        began = time.monotonic()
+        clock.step(by_s)
+        with transaction(on_it.ledger) as tx:
+            assert clock_moves.follow(tx, lease_s=LEASE_S)
+            assert ledger_clock.look(tx).is_fresh
+        began_before.execute(text(AHEAD))
+    with transaction(on_it.ledger) as tx:
+        clock_moves.follow_up(tx, lease_s=LEASE_S)
+        clock_moves.follow_up(tx, lease_s=LEASE_S)
+    left, took_s = left_s(on_it), time.monotonic() - began
+    for what, expected_s in {"M-1 leased": 30, "M-1 errand leased": 30, "read back": 45}.items():
+        assert expected_s - took_s - 1 < left[what] < expected_s + 1, what
+    for what in ("M-0 due", "M-0 errand due", "probe"):
+        assert left[what] < 51, what
 
 
 def test_what_is_pending_from_before_a_step_back_comes_in_its_order_before_what_is_new(

@@ -84,6 +84,9 @@ MOVED = (
 _FAR = timedelta(minutes=10)
 _JUST_OVER = timedelta(minutes=1)
 """What was over for no longer before a step forward is over for as long after it."""
+_RETRIED_WITHIN = timedelta(minutes=30)
+_SOON_AGAIN = ("instance", "errand", "connection")
+"""Whose due times are mostly within that."""
 _FOREVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -105,6 +108,29 @@ def follow(tx: Connection, *, lease_s: float) -> float:
     spending.move(tx, by_s)
     clock.moved(tx, by_s)
     return by_s
+
+
+def follow_up(tx: Connection, *, lease_s: float) -> None:
+    """Move what was written since the newest step by transactions that began before it.
+
+    It can be told from all else by how far it is off: leases always, due times where the step was long.
+    """
+    step = clock.newest_step(tx)
+    now: datetime = tx.execute(_NOW).scalar_one()
+    fresh = timedelta(seconds=clock.FRESH_S)
+    if step is None or abs(now - step.at) > fresh:
+        return
+    by, lease = timedelta(seconds=step.by_s), timedelta(seconds=lease_s)
+    for one in MOVED:
+        is_leased = one.follows is Follows.LEASED
+        if step.by_s > 0:
+            low, high = now - by - fresh - _JUST_OVER, now - by + fresh + lease
+            applies = is_leased and by > _FAR
+        else:
+            low, high = (now + lease, _FOREVER) if is_leased else (now - by - fresh, now - by + _RETRIED_WITHIN)
+            applies = is_leased or (one.table in _SOON_AGAIN and one.follows is Follows.AHEAD and -by > _FAR)
+        for statement in one.statements if applies else ():
+            tx.execute(statement, {"by_s": step.by_s, "low": low, "high": high})
 
 
 def _bounds(follows: Follows, now: datetime, by: timedelta, lease: timedelta) -> tuple[datetime, datetime]:

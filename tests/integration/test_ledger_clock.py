@@ -191,6 +191,8 @@ AHEAD = """
     update member set read_back_at = now() + interval '45 s' where member_number = 'M-2';
     update connection set wait_until = now() + interval '40 min', probe_at = now() + interval '20 s',
                           healed_at = now() - interval '5 s' where name = 'oic';
+    insert into heartbeat (kind, name, lanes, pid, started_at, beat_at)
+    values ('worker', 'dead', array['live'], 1, now() - interval '9 min', now() - interval '5 min');
     insert into spend (name, slot, lane, calls)
     select 'oic', floor(extract(epoch from now()) * 4) - 4 * s, 'live', 1 from generate_series(0, 59) as s;
 """
@@ -201,6 +203,7 @@ LEFT = """
         union all select member_number || ' errand due', due_at from errand
         union all select member_number || ' errand leased', lease_until from errand where token > 0
         union all select 'read back', read_back_at from member where read_back_at is not null
+        union all select 'heard', beat_at from heartbeat
         union all select 'wait', wait_until from connection where name = 'oic'
         union all select 'probe', probe_at from connection where name = 'oic'
         union all select 'healed', healed_at from connection where name = 'oic'

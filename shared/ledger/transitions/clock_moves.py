@@ -30,6 +30,8 @@ class Follows(StrEnum):
     AHEAD = "ahead"
     STATED = "stated"
     """An outside system asked us not to come sooner."""
+    AGED = "aged"
+    """It counts how long ago it was, however long."""
     PAST = "past"
     """Since when, or up to where: only set back, for ahead of the clock it would hide what happens now."""
 
@@ -73,7 +75,7 @@ MOVED = (
     Moved(Follows.AHEAD, "data_case", "look_at looked_up_at", "closed_at is null"),
     Moved(Follows.AHEAD, "address_cycle", "deadline_at", "ended_at is null"),
     Moved(Follows.AHEAD, "guard_hold", "try_at", "ended_at is null"),
-    Moved(Follows.AHEAD, "heartbeat", "beat_at started_at"),
+    Moved(Follows.AGED, "heartbeat", "beat_at started_at"),
     Moved(Follows.AHEAD, "call_limit", "looked_at upto"),
     Moved(Follows.AHEAD, "call_window", "at"),
     Moved(Follows.PAST, "connection", "failing_since opened_at"),
@@ -87,6 +89,7 @@ _JUST_OVER = timedelta(minutes=1)
 _RETRIED_WITHIN = timedelta(minutes=30)
 _SOON_AGAIN = ("instance", "errand", "connection")
 """Whose due times are mostly within that."""
+_EVER = datetime.min.replace(tzinfo=UTC)
 _FOREVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -135,6 +138,8 @@ def follow_up(tx: Connection, *, lease_s: float) -> None:
 
 def _bounds(follows: Follows, now: datetime, by: timedelta, lease: timedelta) -> tuple[datetime, datetime]:
     """Return after which instant, and up to which, something moves when the clock is set *by* so much, to *now*."""
+    if follows is Follows.AGED:
+        return _EVER, _FOREVER if by < timedelta() else now - by
     if by < timedelta():
         return now + (lease if follows is Follows.LEASED else timedelta()), _FOREVER
     longest = {Follows.LEASED: lease, Follows.STATED: _FAR}.get(follows, timedelta())

@@ -287,7 +287,8 @@ _FILL = text("""
     with filled as (
         update instance set state = 'held', error = :said, reason = :said where member_number = :number and id = 3
     ), payloads as (
-        update payload set event = cast(event_json as jsonb) where instance_id = 3
+        update payload set event = cast(:echoed as jsonb)->0, event_json = cast(:echoed as json)->0
+        where instance_id = 3
     )
     update member set proven_row_id = row_id, ct_user_id = 987654321, told_error = :said, applied_hash = 'a',
                       held_email_key = email_key, echoed = cast(:echoed as jsonb)->0

@@ -164,11 +164,11 @@ def _take(tx: Transaction, arrivals: Sequence[Arrival], rules: IntakeRules, *, m
     if rules.changes is not None and (unread := [number for number, one in standings.items() if one.is_unread]):
         for number, shown in acceptance.shown_before(tx, unread).items():
             standings[number].shown = shown
-    ids, now = acceptance.take_ids(tx, len(arrivals))
-    desk = Desk(known, standings, rules, now)
-    receipts = [desk.take(arrival, instance_id) for arrival, instance_id in zip(arrivals, ids, strict=True)]
+    taken = acceptance.take_ids(tx, len(arrivals))
+    desk = Desk(known, standings, rules, taken.now)
+    receipts = [desk.take(arrival, instance_id) for arrival, instance_id in zip(arrivals, taken.ids, strict=True)]
     member_queue.supersede(tx, desk.overtaken)
-    acceptance.insert(tx, desk.instances, desk.events, desk.newest, there=there, now=now)
+    acceptance.insert(tx, desk.instances, desk.events, desk.newest, there=there, taken=taken)
     member_queue.inherit(tx, desk.failing)
     if desk.forgotten:
         acceptance.drop_unknown(tx, desk.forgotten)

@@ -11,11 +11,12 @@ would be two versions of a row, each in its indexes.  Of two intakes that write 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from sqlalchemy import Connection, text
 
 from shared.events import Version
+from shared.ledger import packed_events
 from shared.ledger.engine import json_lines, json_rows
 from shared.ledger.people import event_sql, forgotten_key_sql, key_sql
 from shared.ledger.transitions.member_queue import IS_QUEUED
@@ -163,7 +164,7 @@ def standings(tx: Connection, member_numbers: Sequence[str]) -> dict[str, Standi
 def shown_before(tx: Connection, member_numbers: Sequence[str]) -> dict[str, int]:
     """Return what the newest events of these members show, of those that came before that was noted."""
     rows = tx.execute(_SHOWN_BEFORE, {"numbers": json_rows(member_numbers)})
-    return {row.member_number: shown_of(row.operation, row.member or {}) for row in rows}
+    return {row.member_number: shown_of(row.operation, packed_events.member(row.event) or {}) for row in rows}
 
 
 def row_owners(tx: Connection, row_ids: Sequence[str]) -> dict[str, str]:
@@ -178,10 +179,18 @@ def known_events(tx: Connection, event_ids: Sequence[str]) -> dict[str, Known]:
     return {row.event_id: Known(row.id, row.event_hash) for row in rows}
 
 
-def take_ids(tx: Connection, count: int) -> tuple[list[int], datetime]:
-    """Take *count* instance ids, ascending, at least one; and the time by the ledger's clock."""
+class Taken(NamedTuple):
+    """Instance ids, ascending; the time by the ledger's clock; and whether it packs events."""
+
+    ids: list[int]
+    now: datetime
+    packs: bool
+
+
+def take_ids(tx: Connection, count: int) -> Taken:
+    """Take *count* instance ids, at least one."""
     taken = tx.execute(_TAKE_IDS, {"count": count}).all()
-    return [row.id for row in taken], taken[0].now
+    return Taken([row.id for row in taken], taken[0].now, taken[0].packs)
 
 
 def insert(  # noqa: PLR0913  # what is written, and where it meets what is there
@@ -191,7 +200,7 @@ def insert(  # noqa: PLR0913  # what is written, and where it meets what is ther
     newest: Mapping[str, Newest],
     *,
     there: Collection[str],
-    now: datetime,
+    taken: Taken,
 ) -> None:
     """Write the instances with the event of each and the first line of their activity; move their members on.
 
@@ -203,13 +212,15 @@ def insert(  # noqa: PLR0913  # what is written, and where it meets what is ther
     if not instances:
         return
     strangers = sorted({one["member_number"] for one in instances}.difference(there))
+    lines = json_lines(events)
     rows = {
         "rows": json_rows(instances),
-        "events": json_lines(events),
+        "events": "" if taken.packs else lines,
+        "packed": packed_events.packed(lines.split("\n")) if taken.packs else "",
         "strangers": json_rows(newest.get(number, {"member_number": number}) for number in strangers),
         "newest": json_rows(one for number, one in newest.items() if number in there),
     }
-    tx.execute(_INSERT, rows | {"now": now})
+    tx.execute(_INSERT, rows | {"now": taken.now})
 
 
 # Texts come as one JSON array: psycopg takes ten times as long for an array of PostgreSQL's.
@@ -253,7 +264,7 @@ _STANDINGS = text(f"""
                        limit 1) as r on true
 """)
 _SHOWN_BEFORE = text(f"""
-    select m.member_number, m.newest_operation as operation, {event_sql("p")}->'member' as member
+    select m.member_number, m.newest_operation as operation, {event_sql("p")} as event
     from member m join payload p on p.instance_id = m.newest_id
     where m.member_number = any(array(select json_array_elements_text(cast(:numbers as json))))
 """)
@@ -266,7 +277,8 @@ _KNOWN = text("""
     where event_id = any(array(select json_array_elements_text(cast(:ids as json))))
 """)
 _TAKE_IDS = text("""
-    select nextval((select cast(pg_get_serial_sequence('instance', 'id') as regclass))) as id, c.now
+    select nextval((select cast(pg_get_serial_sequence('instance', 'id') as regclass))) as id, c.now,
+           (select packs from compatibility) as packs
     from (select clock_timestamp() as now) as c, generate_series(1, :count) order by id
 """)
 _REPAIRED = "; a repair made it of Siebel''s row"
@@ -288,8 +300,9 @@ _INSERT = text(f"""
                 as (instance_id bigint, event_id text, event_hash text, content_hash text, member_number text,
                     operation text, lane text, origin text, modification bigint, occurred_at timestamptz, state text,
                     reason text, cleared int, traceparent text),
-            string_to_table(:events, chr(10))
-        ) as r
+            string_to_table(:events, chr(10)), string_to_table(:packed, chr(10))
+        ) as r (instance_id, event_id, event_hash, content_hash, member_number, operation, lane, origin, modification,
+                occurred_at, state, reason, cleared, traceparent, event, packed)
     ), instances as (
         insert into instance (id, event_id, event_hash, content_hash, member_number, operation, lane, origin,
                               modification, occurred_at, accepted_at, state, reason, due_at, finished_at,
@@ -311,6 +324,6 @@ _INSERT = text(f"""
                coalesce(reason, 'accepted') || case origin when 'reconcile' then '{_REPAIRED}' else '' end
         from arrived
     )
-    insert into payload (instance_id, event_json, traceparent)
-    select instance_id, cast(string_to_table as json), traceparent from arrived
+    insert into payload (instance_id, event_json, event_packed, traceparent)
+    select instance_id, cast(event as json), decode(packed, 'hex'), traceparent from arrived
 """)

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from shared.ledger import packed_events
 from shared.ledger.people import event_sql, user_sql
 from shared.lifecycle import cases
 from shared.lifecycle.cases import CaseKind, Standing
@@ -202,7 +203,7 @@ def _facts(row: Row[Any]) -> CaseFacts:
         row.words or "",
         row.refused_by,
         row.user_object,
-        row.member or {},
+        packed_events.member(row.event) or {},
         holder,
         row.looked,
         row.looked_up_at,
@@ -229,7 +230,7 @@ HAS_IT = (
 _FACTS = f"""
     select c.id as case_id, c.member_number, c.instance_id, c.kind, c.field, c.rule, c.character,
            b.error as words, b.failed_stage as refused_by, {user_sql("u")} as user_object,
-           {event_sql("p")}->'member' as member,
+           {event_sql("p")} as event,
            c.looked, c.looked_up_at, c.holder, c.path, c.unblocks, c.retries, c.opened_at, c.acknowledged_at,
            c.acknowledged_by, c.note, c.closed_at, c.closed_how,
            m.newest_id, m.newest_id = c.instance_id as is_same, n.state, n.stage, n.status, n.operation, n.hold_id,

@@ -15,7 +15,7 @@ A server that is read-only as a whole is still read from: a new connection to it
 
 import re
 import select
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import Event
 from time import monotonic
@@ -345,33 +345,6 @@ def in_halves(
             return alone(items[0], error)
     half = len(items) // 2
     return in_halves(items[:half], do, alone) + in_halves(items[half:], do, alone)
-
-
-class Unread(Mapping[str, object]):
-    """A JSON object that came as a text, and is read when somebody looks into it: most are never looked into."""
-
-    __slots__ = ("_read", "_text")
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._read: dict[str, object] | None = None
-
-    def __getitem__(self, name: str) -> object:
-        """Return a member."""
-        return self._document()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        """Go through the names."""
-        return iter(self._document())
-
-    def __len__(self) -> int:
-        """Count the members."""
-        return len(self._document())
-
-    def _document(self) -> dict[str, object]:
-        if self._read is None:
-            self._read = orjson.loads(self._text)
-        return self._read
 
 
 def json_rows(records: Iterable[object]) -> str:

@@ -9,32 +9,30 @@ What names others can only be in an answer that is no success, and is never pack
 reads words.
 """
 
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from shared.instances import Call
+from shared.ledger.packing import Packing
 
-_NUMBER = b"\x01"
-_WORDS = (
-    b'[["/siebel/v1.0/data/LOY%20Member/LOY%20Member?searchspec=%28%5BMember%20Number%5D%3D%27%27%29'
-    b'&PageSize=10&ViewMode=All",12.5,null,{"items":[{"Id":"1-","Member Number":""}]}],'
-    b'["/siebel/v1.0/data/LOY%20Member/LOY%20Member",12.5,{"Id":"1-","CT Sync Status":"Success","CT Sync Error":""},'
-    b'{"Id":"1-","CT Sync Status":"Success","CT Sync Error":""}]]'
-    b'[["/v2/users/?id_type=third_party_id",12.5,null,{"id":1,"third_party_id":"","is_active":1}],["/v2/users",12.5,'
-    b'{"third_party_id":"","lang_pref":"en","is_active":1,"first_name":"A***","last_name":"C***","middle_name":"***",'
-    b'"date_of_birth":"***","email_address":"a***@e***.com","gender_id":"***","postal_code":"***","country_code":"US",'
-    b'"city_name":"***","city_id":"***"},{"id":1,"third_party_id":"","is_active":1}]]'
-    b'"middle_name":null,"date_of_birth":null,"gender_id":null,"postal_code":null,"country_code":null,"city_name":null,'
-    b'"city_id":null},{"id":'
+WORDS = Packing(
+    b"\x01",
+    (
+        b'[["/siebel/v1.0/data/LOY%20Member/LOY%20Member?searchspec=%28%5BMember%20Number%5D%3D%27%27%29'
+        b'&PageSize=10&ViewMode=All",12.5,null,{"items":[{"Id":"1-","Member Number":""}]}],'
+        b'["/siebel/v1.0/data/LOY%20Member/LOY%20Member",12.5,{"Id":"1-","CT Sync Status":"Success",'
+        b'"CT Sync Error":""},'
+        b'{"Id":"1-","CT Sync Status":"Success","CT Sync Error":""}]]'
+        b'[["/v2/users/?id_type=third_party_id",12.5,null,{"id":1,"third_party_id":"","is_active":1}],["/v2/users",12.5,'
+        b'{"third_party_id":"","lang_pref":"en","is_active":1,"first_name":"A***","last_name":"C***","middle_name":"***",'
+        b'"date_of_birth":"***","email_address":"a***@e***.com","gender_id":"***","postal_code":"***","country_code":"US",'
+        b'"city_name":"***","city_id":"***"},{"id":1,"third_party_id":"","is_active":1}]]'
+        b'"middle_name":null,"date_of_birth":null,"gender_id":null,"postal_code":null,"country_code":null,"city_name":null,'
+        b'"city_id":null},{"id":'
+    ),
 )
-"""What is in the ledger was packed with these: others are another number, and these stay to be read with."""
-_WINDOW, _MEMORY, _BEST = -12, 5, 6
-"""4 kB back are as far as anything refers here, and a small table is made in no time: 5 us, whichever level."""
-_PRIMED = zlib.compressobj(_BEST, zlib.DEFLATED, _WINDOW, _MEMORY, zlib.Z_DEFAULT_STRATEGY, _WORDS)
-"""Has read the words, and nothing else: each packing begins with a copy of it."""
 _SUCCESS = range(200, 300)
 
 
@@ -48,8 +46,7 @@ def packed(calls: Sequence[Call]) -> tuple[list[dict[str, object]], bytes] | Non
     if not counted:
         return None
     rest = orjson.dumps([(call.url, round(call.took_ms, 3), call.request, call.response) for call in calls])
-    packer = _PRIMED.copy()
-    return counted, _NUMBER + packer.compress(rest) + packer.flush()
+    return counted, WORDS.pack(rest)
 
 
 def whole(calls: Sequence[Mapping[str, Any]] | None, rest: bytes | None) -> list[dict[str, Any]]:
@@ -58,7 +55,7 @@ def whole(calls: Sequence[Mapping[str, Any]] | None, rest: bytes | None) -> list
         return []
     if not rest:
         return [dict(call) for call in calls]
-    unpacked = orjson.loads(zlib.decompressobj(_WINDOW, _WORDS).decompress(rest[1:]))
+    unpacked = orjson.loads(WORDS.unpack(rest))
     return [
         {
             "method": call["method"],

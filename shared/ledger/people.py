@@ -17,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from shared.ledger import packed_events
 from shared.personal import Persons
 from shared.pipeline import QUEUED, Stage, State
 
@@ -33,23 +34,29 @@ class Carried:
 
 def carried(tx: Connection, ids: Sequence[int]) -> list[Carried]:
     """Read what *ids* carry, in the order of their ids."""
-    return [Carried(*row) for row in tx.execute(_CARRIED, {"ids": list(ids)})]
+    return [
+        Carried(
+            row.id, row.member_number, None if row.event is None else packed_events.read(row.event), row.user_object
+        )
+        for row in tx.execute(_CARRIED, {"ids": list(ids)})
+    ]
 
 
 def in_trouble(tx: Connection, *, limit: int) -> list[Persons]:
     """Read who the newest *limit* are that failed, or are failing."""
-    return [(row.user_object, row.member) for row in tx.execute(_IN_TROUBLE, {"limit": limit})]
+    return [(row.user_object, packed_events.member(row.event)) for row in tx.execute(_IN_TROUBLE, {"limit": limit})]
 
 
 def of_late(tx: Connection, *, limit: int) -> list[Persons]:
     """Read who the newest *limit* are, and the newest that failed."""
-    newest = [(row.user_object, row.member) for row in tx.execute(_NEWEST, {"limit": limit})]
+    newest = [(row.user_object, packed_events.member(row.event)) for row in tx.execute(_NEWEST, {"limit": limit})]
     return newest + in_trouble(tx, limit=limit)
 
 
 def event_sql(payload: str) -> str:
-    """Return the expression of the event, as json, of *payload*, a row of that table."""
-    return f"coalesce({payload}.event_json, cast({payload}.event as json))"
+    """Return the expression of the event, for `packed_events.read`, of *payload*, a row of that table."""
+    as_text = f"coalesce(cast({payload}.event_json as text), cast({payload}.event as text))"
+    return f"coalesce({payload}.event_packed, convert_to({as_text}, 'UTF8'))"
 
 
 def user_sql(mapping: str) -> str:
@@ -75,27 +82,27 @@ def resent_sql(work: str, mapping: str) -> str:
 def reads(user: str) -> dict[Stage | None, tuple[str, str]]:
     """Return what a stage reads of `mine`, whom it begins, and of `m`, its member: expressions, and where they are.
 
-    Shape: the event and *user*, the expression of the CrowdTwist user in which `f` is the mapping, as texts, null where
+    Shape: the event and *user*, the expression of the CrowdTwist user in which `f` is the mapping, as text, null where
     the stage does not need it; whether Siebel was told of the same content last; the trace.  None: nothing of it.
     """
     event, payload, untold = event_sql("f"), "join payload f on f.instance_id = mine.id", "null as told_of_this"
     no_user, no_event = "null as user_object", "null as event"
     return {
         None: (f"{no_event}, {no_user}, {untold}, null as traceparent", ""),
-        Stage.OIC: (f"cast({event} as text) as event, {no_user}, {untold}, f.traceparent", payload),
+        Stage.OIC: (f"{event} as event, {no_user}, {untold}, f.traceparent", payload),
         # What another side says of a member is kept without its names.
         Stage.CROWDTWIST: (
-            f"cast({event_sql('p')} as text) as event, cast({user} as text) as user_object, {untold}, p.traceparent",
+            f"{event_sql('p')} as event, cast({user} as text) as user_object, {untold}, p.traceparent",
             "left join mapping f on f.instance_id = mine.id left join payload p on p.instance_id = mine.id",
         ),
         Stage.SIEBEL: (
-            f"cast({event} as text) as event, {no_user}, t.content_hash = mine.content_hash, f.traceparent",
+            f"{event} as event, {no_user}, t.content_hash = mine.content_hash, f.traceparent",
             f"left {payload} left join instance t on t.id = m.told_id",
         ),
     }
 
 
-_CARRIES = f"{event_sql('p')}->'member' as member, {user_sql('m')} as user_object"
+_CARRIES = f"{event_sql('p')} as event, {user_sql('m')} as user_object"
 _NEWEST = text(f"""
     select {_CARRIES}
     from (select id from instance order by id desc limit :limit) as i
@@ -107,7 +114,7 @@ _IN_TROUBLE = text(f"""
     left join payload p on p.instance_id = i.id left join mapping m on m.instance_id = i.id
 """)
 _CARRIED = text(f"""
-    select i.id, i.member_number, {event_sql("p")}, {user_sql("m")}
+    select i.id, i.member_number, {_CARRIES}
     from instance i left join payload p on p.instance_id = i.id left join mapping m on m.instance_id = i.id
     where i.id = any(cast(:ids as bigint[])) order by i.id
 """)

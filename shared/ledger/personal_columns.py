@@ -88,7 +88,9 @@ TABLES: dict[str, Table] = {
     "mapping": _table(
         "instance_id", own=_OF_INSTANCE, documents="user_object user_json", nothing="instance_id oic_instance_id"
     ),
-    "payload": _table("instance_id", own=_OF_INSTANCE, documents="event event_json", nothing="instance_id traceparent"),
+    "payload": _table(
+        "instance_id", own=_OF_INSTANCE, documents="event event_json event_packed", nothing="instance_id traceparent"
+    ),
     "data_case": _table(
         "id",
         own=_NUMBERED,
@@ -262,7 +264,7 @@ TABLES: dict[str, Table] = {
     "bookmark": _table("name", nothing="name upto"),
     "silence": _table("at", nothing="at longest_s"),
     "heartbeat": _table("kind name", nothing="kind name lanes pid started_at beat_at"),
-    "compatibility": _table("single", nothing="single serves_from"),
+    "compatibility": _table("single", nothing="single serves_from packs"),
     "ledger_clock": _table("single", nothing="single moved_s looked_at stepped_at step_s pending_until"),
     "readiness": _table("id", nothing="id at"),
     "ended_login": _table("digest", nothing="digest ended_at"),

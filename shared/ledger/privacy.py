@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from shared.ledger import packed_calls
+from shared.ledger import packed_calls, packed_events
 from shared.ledger.personal_columns import TABLES, Holds, Table
 from shared.traces import Traces
 
@@ -68,9 +68,17 @@ def kept(tx: Connection, member_number: str) -> Kept:
                 rows[name] = some
     for line in rows.get("activity", ()):
         if rest := line["calls_packed"]:
-            line["calls_json"] = packed_calls.whole(line["calls_json"], bytes.fromhex(rest.removeprefix("\\x")))
+            line["calls_json"] = packed_calls.whole(line["calls_json"], _bytes(rest))
             line["calls_packed"] = None
+    for payload in rows.get("payload", ()):
+        if kept := payload["event_packed"]:
+            payload["event_json"] = packed_events.read(_bytes(kept))
+            payload["event_packed"] = None
     return Kept(rows, _traces(member_number, rows))
+
+
+def _bytes(shown: str) -> bytes:
+    return bytes.fromhex(shown.removeprefix("\\x"))
 
 
 def begin_search(tx: Connection) -> Search:

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from shared.ledger import packed_events
 from shared.ledger.engine import json_rows
 from shared.ledger.people import event_sql, user_sql
 from shared.ledger.transitions.member_queue import IS_QUEUED
@@ -120,7 +121,12 @@ def known(tx: Connection, numbers: Sequence[str]) -> dict[str, Known]:
 def details(tx: Connection, numbers: Sequence[str]) -> dict[str, Details]:
     """Read what tells the differences of these members."""
     rows = tx.execute(_DETAILS, {"numbers": json_rows(set(numbers))}).all()
-    return {row.member_number: Details(row.event, row.acknowledged_at, row.earlier) for row in rows}
+    return {
+        row.member_number: Details(
+            None if row.event is None else packed_events.read(row.event), row.acknowledged_at, row.earlier
+        )
+        for row in rows
+    }
 
 
 def acknowledged(tx: Connection, numbers: Sequence[str]) -> dict[str, datetime | None]:

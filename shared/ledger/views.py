@@ -10,7 +10,17 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
-from shared.ledger import approvals, case_facts, guards, mail, packed_calls, reconciliations, silence, snapshots
+from shared.ledger import (
+    approvals,
+    case_facts,
+    guards,
+    mail,
+    packed_calls,
+    packed_events,
+    reconciliations,
+    silence,
+    snapshots,
+)
 from shared.ledger.connections import connections
 from shared.ledger.filters import Filter, id_at, matching
 from shared.ledger.heartbeats import processes
@@ -83,7 +93,10 @@ def instance(tx: Connection, instance_id: int) -> InstanceDetail | None:
     row = tx.execute(_INSTANCE, {"id": instance_id}).one_or_none()
     if row is None:
         return None
-    return InstanceDetail(**row._asdict(), activity=activity(tx, [instance_id]).get(instance_id, []))
+    said = row._asdict()
+    if row.event is not None:
+        said["event"] = packed_events.read(row.event)
+    return InstanceDetail(**said, activity=activity(tx, [instance_id]).get(instance_id, []))
 
 
 def member(tx: Connection, member_number: str, *, limit: int, before: int | None = None) -> MemberRecord | None:

@@ -27,6 +27,7 @@ from tests.calling import (
     served,
     stored,
 )
+from tests.unpacking import unpack_events
 
 
 @pytest.fixture
@@ -89,6 +90,7 @@ def test_letters_that_look_like_an_escape_are_taken_as_they_are(
     assert [one["outcome"] for one in results] == ["accepted", "accepted"]
     number = json.loads(f'"{letters}"')
     assert (results[0]["event_id"], results[1]["member_number"]) == (f"e{number}", number)
+    unpack_events(ledger)
     with ledger.connect() as tx:
         newest = "select event_json -> 'member' from payload order by instance_id desc limit 1"
         kept = tx.execute(text(newest)).scalar_one()

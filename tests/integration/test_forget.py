@@ -18,6 +18,7 @@ from shared.pipeline import Lane
 from shared.settings import Settings
 from tests.rig import member_event
 from tests.road import Road
+from tests.unpacking import unpack_events
 from tests.whole_person import CANARIES, NUMBER, OTHER, SAID, columns, dump, filled, unfilled
 
 ADA = Operator("ada", "admin")
@@ -64,6 +65,7 @@ def test_who_is_forgotten_is_in_no_column_of_any_table(ledger: Engine) -> None:
     assert (forgotten.deleted["instance"], forgotten.unsent) == (2, 1)
     assert forgotten.cleared["operator_action"] == 1
     assert found_in(ledger) == {}
+    unpack_events(ledger)
     road = Road(ledger)
     assert road.sql(f"select count(*) from instance where member_number = '{OTHER}'") == others
     assert road.sql(

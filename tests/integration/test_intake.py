@@ -14,6 +14,7 @@ from shared.errors import InvalidEventError
 from shared.events import MemberEvent, parse_event
 from shared.pipeline import Lane
 from shared.settings import SiebelSettings
+from tests.unpacking import unpack_events
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -336,6 +337,7 @@ def test_what_states_no_instant_occurred_when_the_ledger_got_it_whatever_the_cal
     assert outcomes(take(ledger, arrived("astray", datetime.now(UTC) + astray))) == ["accepted"]
     assert outcomes(take(ledger, arrived("right", datetime.now(UTC)))) == ["accepted"]
     assert outcomes(take(ledger, arrived("astray again", datetime.now(UTC) + astray))) == ["accepted"]
+    unpack_events(ledger)
     with ledger.connect() as tx:
         off_s = tx.execute(
             text("""select max(abs(extract(epoch from i.occurred_at - clock_timestamp()))

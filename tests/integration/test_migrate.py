@@ -12,6 +12,7 @@ from shared.ledger import checkup
 from shared.ledger.checkup import migrate
 from shared.ledger.engine import engine, transaction
 from shared.ledger.migrations import online
+from shared.ledger.packed_events import PACKS_FROM
 from shared.ledger.schema import SERVES_FROM_FIRST, WANTED, schema
 from tests.migrations import configured, migrating
 from tests.rig import eventually
@@ -73,6 +74,32 @@ def test_a_newer_ledger_is_left_alone_where_it_serves_and_refused_where_not(type
             tx.execute(text("update alembic_version set version_num = :wanted"), {"wanted": WANTED})
     assert [(one.code, "and serves it" in one.out) for one in served] == [(0, True)] * 3
     assert (refused.code, "migrated by a newer version" in refused.err) == (2, True)
+
+
+def compatible(url: str) -> tuple[bool, str]:
+    """Return whether the ledger packs events, and from which revision on it serves."""
+    with transaction(engine(url)) as tx:
+        packs, serves_from = tx.execute(text("select packs, serves_from from compatibility")).one()
+        return packs, serves_from
+
+
+def test_a_ledger_that_older_code_may_work_on_keeps_events_as_it_reads_them() -> None:
+    with scratch_postgres() as url:
+        migrate(url)
+        assert compatible(url) == (True, PACKS_FROM)
+        road = Road(engine(url))
+        road.accept("M-1")
+        assert road.sql("select event_packed is not null, event_json is not null from payload") == [(True, False)]
+
+        back_to(url, "0052")
+        assert road.sql("select event_json->'member'->>'member_number' from payload") == ["M-1"]
+        migrate(url)
+        assert compatible(url) == (False, SERVES_FROM_FIRST)
+        road.accept("M-2")
+        assert road.sql("select event_packed is not null, event_json is not null from payload") == [(False, True)] * 2
+        road.travel()
+        assert road.states() == {"completed": 2}
+        engine(url).dispose()
 
 
 def test_who_waits_for_a_lock_lets_everybody_else_by_and_comes_again(own_url: str) -> None:

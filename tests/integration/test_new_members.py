@@ -33,11 +33,11 @@ def taken(tx: Connection, *arrivals: Arrival, meanwhile: Callable[[], object] = 
     there = acceptance.lock_members(tx, numbers, make=False)
     standings = acceptance.standings(tx, numbers)
     meanwhile()
-    ids, now = acceptance.take_ids(tx, len(arrivals))
-    desk = Desk({}, standings, RULES, now)
-    for one, instance_id in zip(arrivals, ids, strict=True):
+    ids = acceptance.take_ids(tx, len(arrivals))
+    desk = Desk({}, standings, RULES, ids.now)
+    for one, instance_id in zip(arrivals, ids.ids, strict=True):
         desk.take(one, instance_id)
-    acceptance.insert(tx, desk.instances, desk.events, desk.newest, there=there, now=now)
+    acceptance.insert(tx, desk.instances, desk.events, desk.newest, there=there, taken=ids)
 
 
 def begun(beside: threading.Thread, ledger: Engine) -> None:

@@ -13,6 +13,7 @@ from shared.lifecycle.verdicts import after_loss
 from shared.pipeline import Lane, Stage
 from tests.inside import MadeUp, travel, well, worker
 from tests.road import REFUSED, Road
+from tests.unpacking import unpack_events
 
 GOOD = [f"M-{index}" for index in range(30)]
 BAD = "M-bad"
@@ -87,6 +88,7 @@ def test_an_event_that_cannot_be_read_back_from_the_ledger_is_its_own_dead_lette
 ) -> None:
     road = Road(ledger)
     road.accept(*MEMBERS)
+    unpack_events(ledger)
     nested = "[" * 1500 + "]" * 1500
     with ledger.begin() as tx:
         tx.execute(

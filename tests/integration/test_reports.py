@@ -1,6 +1,6 @@
 """Reports of failures to Siebel, when what they are about changes while they wait or are out."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import Connection, Engine
@@ -115,7 +115,7 @@ def test_who_is_held_while_a_newer_event_is_judged_is_not_reported(road: Road, m
     road.accept("M-1")
     take_ids = acceptance.take_ids
 
-    def held_meanwhile(tx: Connection, count: int) -> tuple[list[int], datetime]:
+    def held_meanwhile(tx: Connection, count: int) -> acceptance.Taken:
         hold_at_oic(road)
         return take_ids(tx, count)
 

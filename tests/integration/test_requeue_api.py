@@ -11,6 +11,7 @@ from producers.site import create_app
 from shared.settings import Settings
 from tests.calling import assert_problem, served
 from tests.road import ALWAYS_REFUSED, Road
+from tests.unpacking import unpack_events
 
 TOKENS = {
     "p-token": {"name": "siebel", "role": "producer"},
@@ -161,6 +162,7 @@ def test_who_requeues_more_than_one_is_asked_why(client: httpx.Client, road: Roa
 
 def test_a_rehearsal_names_nobody(client: httpx.Client, road: Road) -> None:
     road.dead("M-1")
+    unpack_events(road.ledger)
     road.sql(
         """update payload set event_json = jsonb_set(cast(event_json as jsonb), '{member,first_name}', '"Anastasia"')"""
     )

@@ -11,6 +11,7 @@ from producers.operations import advice
 from tests.rig import eventually
 from tests.road import ALWAYS_DOWN, ALWAYS_REFUSED, Road, busy
 from tests.terminal import Terminal, running
+from tests.unpacking import unpack_events
 
 WELL = ("--reason", "CrowdTwist is well again")
 
@@ -200,6 +201,7 @@ def test_discarding_wants_a_reason_and_is_final(cli: Terminal, road: Road) -> No
 
 def test_a_rehearsal_shows_what_would_be_sent_differently_and_names_nobody(cli: Terminal, road: Road) -> None:
     road.dead("M-1")
+    unpack_events(road.ledger)
     road.sql(
         """update payload set event_json = jsonb_set(cast(event_json as jsonb), '{member,first_name}', '"Anastasia"')"""
     )

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from shared.settings import Settings
 from tests.console import console, hidden, logged_in, post, said
 from tests.road import Road
+from tests.unpacking import unpack_events
 
 PAGE = "/members/M-1"
 AGAIN = f"{PAGE}/send-again"
@@ -45,6 +46,7 @@ def test_what_crowdtwist_is_believed_to_have_is_sent_again(oscar: httpx.Client, 
     assert f"It is sent again as instance {newest}." in said(oscar.get(PAGE))
     road.travel()
     assert states(road) == ["completed", "completed"]
+    unpack_events(road.ledger)
     first, second = road.sql("select event_json->'member' from payload order by instance_id")
     assert first == second
     (line,) = road.sql("select who || ': ' || what || ', ' || reason || ': ' || answer from operator_action")
@@ -68,6 +70,7 @@ def test_a_pending_event_is_overtaken_by_its_own_content_and_a_newer_one_goes_on
     road.accept("M-1", minute=1)
     post(oscar, PAGE, AGAIN, reason="x")
     assert states(road) == ["completed", "superseded", "pending"]
+    unpack_events(road.ledger)
     names = road.sql("select event_json->'member'->>'last_name' from payload order by instance_id")
     assert names == ["Lee the 0th", "Lee the 1th", "Lee the 1th"]
     road.accept("M-1", minute=2)

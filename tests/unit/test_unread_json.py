@@ -4,7 +4,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.ledger.engine import Unread
+from shared.ledger.packed_events import Unread
 from shared.personal import Company
 
 DOCUMENTS = st.dictionaries(st.text(), st.none() | st.booleans() | st.integers(0, 9) | st.text() | st.lists(st.text()))
@@ -12,20 +12,20 @@ DOCUMENTS = st.dictionaries(st.text(), st.none() | st.booleans() | st.integers(0
 
 @given(DOCUMENTS)
 def test_it_is_what_was_written(document: dict[str, object]) -> None:
-    unread = Unread(orjson.dumps(document).decode())
+    unread = Unread(orjson.dumps(document))
     assert unread == document
     assert (len(unread), list(unread)) == (len(document), list(document))
     assert unread.get("missing there") == document.get("missing there")
 
 
 def test_nobody_looks_into_it_until_then() -> None:
-    unread = Unread("{")
+    unread = Unread(b"{")
     company = Company(lambda: [(None, {"last_name": str(unread["member"])})])
     assert company is not None  # neither has been read: the text is no JSON
 
 
 def test_a_company_that_is_asked_for_names_its_members() -> None:
-    unread = Unread('{"member": {"last_name": "Lindqvist"}}')
+    unread = Unread(b'{"member": {"last_name": "Lindqvist"}}')
     asked = []
 
     def members() -> list[tuple[dict[str, object]]]:

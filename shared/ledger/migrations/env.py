@@ -9,6 +9,7 @@ from alembic import context
 from sqlalchemy import NullPool, create_engine, text
 
 from shared.ledger.engine import connect_arguments
+from shared.ledger.packed_events import PACKS_FROM
 from shared.ledger.schema import SERVES_FROM_FIRST
 from shared.settings import settings
 
@@ -24,11 +25,17 @@ with engine.begin() as lock, engine.connect() as connection:
     lock.execute(text("set local idle_in_transaction_session_timeout = 0"))
     lock.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     context.configure(connection=connection, transaction_per_migration=True)
+    is_new = not context.get_context().get_current_heads()
     with context.begin_transaction():
         context.run_migrations()
     applied = context.get_context().get_current_heads()
     scripts = context.script.iterate_revisions(applied, "base") if applied else ()
     serves_from = max([getattr(one.module, "serves_from", SERVES_FROM_FIRST) for one in scripts], default="")
-    if max(applied, default="") >= SERVES_FROM_FIRST:
+    head = max(applied, default="")
+    if is_new and head >= PACKS_FROM:
+        connection.execute(text("update compatibility set packs = true"))
+    if head >= SERVES_FROM_FIRST:
+        if head >= PACKS_FROM and connection.execute(text("select packs from compatibility")).scalar():
+            serves_from = max(serves_from, PACKS_FROM)
         connection.execute(text("update compatibility set serves_from = :oldest"), {"oldest": serves_from})
         connection.commit()

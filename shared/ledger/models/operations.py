@@ -331,6 +331,8 @@ class Compatibility(Base):
 
     single: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
     serves_from: Mapped[str] = mapped_column(Text)
+    packs: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Events are packed (`shared.ledger.packed_events`): no code that cannot read that has ever worked here."""
 
 
 class Mail(Base):

@@ -256,6 +256,8 @@ class Payload(Base):
     instance_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     event: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     event_json: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    event_packed: Mapped[bytes | None] = mapped_column(BYTEA)
+    """Instead of the two, in a ledger that packs (`shared.ledger.packed_events`)."""
     traceparent: Mapped[str | None] = mapped_column(Text)
     """The place in its trace that the event came with (`shared.spans`); null: none was stated, and it is not traced."""
 

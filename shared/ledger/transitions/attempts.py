@@ -16,10 +16,11 @@ import orjson
 from sqlalchemy import Connection, Row, TextClause, text
 
 from shared.instances import Errand, Work
-from shared.ledger import cases, learned
+from shared.ledger import cases, learned, packed_events
 from shared.ledger.connections import IS_WELL
-from shared.ledger.engine import Unread, json_lines, json_rows, wake
+from shared.ledger.engine import json_lines, json_rows, wake
 from shared.ledger.learned import DOCUMENTS, FACTS, TROUBLED, learn_sql
+from shared.ledger.packed_events import Unread
 from shared.ledger.people import reads, resent_sql, user_sql
 from shared.ledger.transitions import errands
 from shared.ledger.transitions.activity_lines import NOTE, kept_calls, line_of, named
@@ -93,7 +94,7 @@ def begin(  # noqa: PLR0913
 
 _LANES = {lane.value: lane for lane in Lane}
 _CARRIED = 13
-"""Where the event stands in a row of a begin, and the user behind it: both as texts."""
+"""Where the event stands in a row of a begin, and the user, a text, behind it."""
 
 
 def _work(row: Sequence[Any], stage: Stage) -> Work:
@@ -109,7 +110,7 @@ def _work(row: Sequence[Any], stage: Stage) -> Work:
         attempt=attempt,
         member_number=number,
         operation=operation,
-        event={} if event is None else orjson.loads(event) if is_used else Unread(event),
+        event={} if event is None else packed_events.read(event) if is_used else Unread(event),
         user=None if user is None else orjson.loads(user),
         row_id=row_id,
         claimed_row_id=claimed_row_id,

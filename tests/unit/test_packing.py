@@ -1,15 +1,18 @@
-"""Calls that succeeded are packed and come out as they were; what is counted of them can be read as it lies there."""
+"""Calls that succeeded, and events, are packed and come out as they were; what is counted can be read as it lies."""
 
 import hashlib
 from dataclasses import asdict
+from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.instances import Call
-from shared.ledger import packed_calls
+from shared.ledger import packed_calls, packed_events
 from shared.ledger.packed_calls import packed, whole
+from shared.ledger.packing import Packing
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
@@ -75,6 +78,23 @@ def test_what_others_may_be_named_in_is_never_packed(status: int | None) -> None
     assert packed([]) is None
 
 
-def test_the_words_that_the_ledger_was_packed_with_are_the_same_for_ever() -> None:
-    words = hashlib.sha256(packed_calls._WORDS).hexdigest()  # noqa: SLF001  # no other sees them
-    assert words[:16] == "a0fa4f649bba8e82"
+@pytest.mark.parametrize(
+    ("words", "made"), [(packed_calls.WORDS, "a0fa4f649bba8e82"), (packed_events.WORDS, "abcde00c3e422cc4")]
+)
+def test_the_words_that_the_ledger_was_packed_with_are_the_same_for_ever(words: Packing, made: str) -> None:
+    assert hashlib.sha256(words.words).hexdigest()[:16] == made
+
+
+@given(st.dictionaries(st.text(), JSON))
+def test_an_event_is_read_packed_or_as_json(event: dict[str, Any]) -> None:
+    as_json = orjson.dumps(event)
+    assert packed_events.read(bytes.fromhex(packed_events.packed([as_json.decode()]))) == event
+    assert packed_events.read(as_json) == event
+
+
+@pytest.mark.parametrize(
+    "kept", [b"", b"\x01", b"\x02abc", b"\x01\xff\xff", packed_events.WORDS.pack(b"{}")[:-1], b"{"]
+)
+def test_what_cannot_be_read_is_said(kept: bytes) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        packed_events.read(kept)

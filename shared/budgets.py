@@ -29,9 +29,9 @@ def pace_terms(of: Settings) -> Terms:
 def permits(ledger: Ledger, of: Settings, *, heeds_wait: bool = True) -> dict[Stage, Permits]:
     """Return the permits of each connection that has a budget; *heeds_wait*: none while they asked us to wait."""
 
-    def pay(limit: Budget, lane: Lane, wanted: int) -> tuple[int, float]:
+    def pay(limit: Budget, lane: Lane, wanted: int) -> tuple[int, float, float]:
         with transaction(ledger) as tx:
             grant = spending.pay(tx, limit, lane, wanted, heeds_wait=heeds_wait)
-        return grant.calls, grant.more_in_s
+        return grant.calls, grant.more_in_s, grant.paid_at
 
     return {stage: Permits(stage, partial(pay, limit)) for stage, limit in budgets(of).items()}

@@ -39,10 +39,14 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """How many calls may be made now, and in how many seconds there are more."""
+    """How many calls may be made now, and in how many seconds there are more.
+
+    Units: *paid_at* seconds on `lease_clock`, right before the ledger read its own clock for it.
+    """
 
     calls: int
     more_in_s: float
+    paid_at: float = 0.0
 
 
 def used(tx: Connection, stage: Stage) -> dict[Lane, int]:
@@ -61,9 +65,10 @@ def pay(tx: Connection, budget: Budget, lane: Lane, wanted: int, *, heeds_wait: 
     if heeds_wait and wait_s > 0:
         return Grant(0, wait_s)
     granted = min(wanted, budget.free(lane, used(tx, stage)))
-    if granted and not _paid(tx, stage, lane, granted):
+    paid_at = _paid(tx, stage, lane, granted) if granted else 0.0
+    if paid_at is None:
         return Grant(0, _AGAIN_S)
-    return Grant(granted, 0.0 if granted == wanted else more_in_s(tx, stage))
+    return Grant(granted, 0.0 if granted == wanted else more_in_s(tx, stage), paid_at)
 
 
 def pay_share(tx: Connection, budget: Budget, share: float, wanted: int) -> Grant:
@@ -77,10 +82,8 @@ def pay_share(tx: Connection, budget: Budget, share: float, wanted: int) -> Gran
     allowed = max(1, int(budget.per_minute * share))
     free = min(allowed - theirs, budget.free(Lane.BULK, used(tx, budget.stage)))
     granted = max(0, min(wanted, free))
-    if granted:
-        is_paid = _paid(tx, budget.stage, Lane.BULK, granted)
-        if not (_paid(tx, name, Lane.BULK, granted) and is_paid):
-            return Grant(0, _AGAIN_S)
+    if granted and None in [_paid(tx, of, Lane.BULK, granted) for of in (budget.stage, name)]:
+        return Grant(0, _AGAIN_S)
     return Grant(granted, 0.0 if granted == wanted else _AGAIN_S)
 
 
@@ -108,9 +111,10 @@ def move(tx: Connection, by_s: float) -> None:
         tx.execute(_PUT, [dict(row) for row in taken])
 
 
-def _paid(tx: Connection, name: str, lane: Lane, calls: int) -> bool:
-    """Pay; say whether the calls may be made."""
-    return clock.is_spendable(tx, clock.marked(tx, _PAY, {"name": name, "lane": lane, "calls": calls}))
+def _paid(tx: Connection, name: str, lane: Lane, calls: int) -> float | None:
+    """Pay; return when that was, on `lease_clock`, or None: the calls may not be made."""
+    paid = clock.marked(tx, _PAY, {"name": name, "lane": lane, "calls": calls})
+    return paid.before_s if clock.is_spendable(tx, paid) else None
 
 
 def forget(tx: Connection) -> None:

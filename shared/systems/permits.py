@@ -202,8 +202,9 @@ def _give_up(turn: "asyncio.Future[bool]", waiting: "deque[asyncio.Future[bool]]
         turn.set_result(False)
 
 
-Pay = Callable[[Lane, int], tuple[int, float]]
-"""Pay for up to so many calls of a lane; return how many are granted, and in how many seconds there are more.
+Pay = Callable[[Lane, int], tuple[int, float, float]]
+"""Pay for up to so many calls of a lane; return how many are granted, in how many seconds there are more, and when they
+were paid for, on `lease_clock`: from then on they have to go out soon, however long the answer was on its way.
 
 Blocking; raises LedgerError.
 """
@@ -243,7 +244,7 @@ class Permits:
                 waiting = self._waiting[lane]
                 count = len(waiting)
                 try:
-                    granted, more_in_s, paid_at = await asyncio.to_thread(self._paid, lane, count)
+                    granted, more_in_s, paid_at = await asyncio.to_thread(self._pay, lane, count)
                 except LedgerError:
                     granted, more_in_s, paid_at = 0, _LEDGER_AWAY_S, 0.0
                 self._answer([waiting.popleft() for _ in range(granted)], paid_at)
@@ -251,11 +252,6 @@ class Permits:
                 self._answer([waiting.popleft() for _ in range(count - granted)], spent)
         finally:
             self._paying = None  # in the same step in which nobody was found waiting: whoever comes next starts anew
-
-    def _paid(self, lane: Lane, count: int) -> tuple[int, float, float]:
-        """Pay, and tell too when that was, on `lease_clock`."""
-        granted, more_in_s = self._pay(lane, count)
-        return granted, more_in_s, lease_clock()
 
     @staticmethod
     def _answer(permits: "list[asyncio.Future[float]]", answer: float | Exception) -> None:

@@ -6,7 +6,8 @@ from shared.pipeline import Lane
 from tests.rig import DISPATCHER, Pipeline, eventually, member_event
 
 PER_MINUTE = 600
-HARDLY_FEWER = PER_MINUTE * 95 // 100
+HARDLY_FEWER = PER_MINUTE * 85 // 100
+"""On a machine that others keep busy; how much of a budget is used on a quiet one `make bench ONLY=budget` says."""
 
 
 def test_no_minute_has_more_calls_than_the_budget_and_hardly_fewer(pipeline: Pipeline) -> None:

@@ -177,7 +177,7 @@ def test_a_filter_on_the_command_line_is_understood_as_it_was_typed() -> None:
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        ("membersync d", {"demo", "dispatcher", "doctor", "dead-letters", "discard"}),
+        ("membersync d", {"demo", "dispatcher", "doctor", "dead-letters", "discard", "drop-checks"}),
         ("membersync instances --stage c", {"crowdtwist"}),
         ("membersync instances --state re", {"rejected"}),
         ("membersync requeue --status C", {"CT Failure"}),

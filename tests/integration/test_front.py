@@ -105,6 +105,7 @@ def test_a_snapshot_that_somebody_holds_does_not_make_a_look_longer(road: Road) 
     front = Front()
     with road.ledger.connect().execution_options(isolation_level="REPEATABLE READ") as somebody:
         somebody.execute(text("set local application_name = 'a report'"))
+        somebody.execute(text("set local idle_in_transaction_session_timeout = 0"))  # theirs, not one of ours
         somebody.execute(text("select count(*) from secret"))
         for some in range(3):
             road.accept(*(f"M-{some}-{number}" for number in range(500)))

@@ -42,7 +42,7 @@ async def send(url: str, permits: Permits | None = None) -> None:
 @pytest.mark.parametrize("over", ["before the door", "in the door"])
 def test_nothing_is_sent_after_the_lease_wherever_the_time_went(over: str) -> None:
     heard: list[bytes] = []
-    permits = Permits("CrowdTwist", lambda _lane, count: (threading.Event().wait(0.2) or count, 0.0))
+    permits = Permits("CrowdTwist", lambda _lane, count: (threading.Event().wait(0.2) or count, 0.0, lease_clock()))
 
     async def run() -> None:
         async with silent_server(heard) as url:

@@ -25,7 +25,7 @@ def test_the_table_of_workers_follows_from_its_formula() -> None:
     table = rows("Workers")
     assert len(table) > 5
     for slowest, bulk, live, *needed in table:
-        bulk_rate = OF.dispatcher.batch(Lane.BULK) / (0.32 + 2 * float(slowest))
+        bulk_rate = OF.dispatcher.batch(Lane.BULK) / (0.64 + 2 * float(slowest))
         live_rate = OF.dispatcher.batch(Lane.LIVE) / (0.1 + 2 * float(slowest))
         assert [int(bulk), int(live)] == [round(bulk_rate), round(live_rate)]
         wanted = (PER_S * (1 - OF.crowdtwist.live_share), 500, 1000)

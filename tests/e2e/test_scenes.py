@@ -10,7 +10,6 @@ import pytest
 
 from shared.pipeline import spoken
 from shared.reconciling import DriftClass
-from tests.rabbit import need_rabbitmq, running_rabbitmq
 from tests.terminal import started
 
 OUTAGE_S = 8
@@ -19,34 +18,18 @@ ENOUGH_S = 240
 PROMISES_OF_DRIFT = 10
 PLAY = """
 import sys
-from dataclasses import fields
-from deploy.local.demo import SCENES, demo
-from deploy.local.demo_run import Scene
+from deploy.local.demo import demo
 from deploy.local.scene_downtime import oic, outage
-from shared.settings import Settings, settings
-
-class OnBroker(Scene):
-    def settings(self, given: Settings) -> Settings:
-        return Scene.settings(self, given).model_copy(update={{"broker_url": {broker!r}}})
-
-scene = {scene}
-sys.exit(demo(settings(), scene=OnBroker(*(getattr(scene, one.name) for one in fields(scene)))))
+from shared.settings import settings
+sys.exit(demo(settings(), scene={scene}))
 """
 
 
 @contextmanager
-def played(scene: str, broker: str | None = None) -> Iterator[subprocess.Popen[str]]:
-    """Play a scene, on a *broker* that runs already or on one of its own."""
+def played(scene: str) -> Iterator[subprocess.Popen[str]]:
     free = {"MEMBERSYNC_API__PORT": "0", "MEMBERSYNC_FLOWER__PORT": "0"}
-    with started("-c", PLAY.format(scene=scene, broker=broker), **free) as process:
+    with started("-c", PLAY.format(scene=scene), **free) as process:
         yield process
-
-
-@pytest.fixture(scope="module")
-def rabbitmq_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    need_rabbitmq()
-    with running_rabbitmq(tmp_path_factory.mktemp("rabbitmq")) as url:
-        yield url
 
 
 @pytest.mark.parametrize(
@@ -54,22 +37,13 @@ def rabbitmq_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     [
         (f"outage({OUTAGE_S})", 8),
         (f"oic({OUTAGE_S})", 9),
-        ("SCENES['dead-letter']", 7),
-        ("SCENES['guard']", 9),
-        ("SCENES['incident']", 7),
+        ("'dead-letter'", 7),
+        ("'guard'", 9),
+        ("'incident'", 7),
     ],  # "overtaken" is played in test_demo, where it is kept
 )
 def test_every_promise_of_a_scene_is_kept(scene: str, promises: int) -> None:
-    _ends_well(scene, promises)
-
-
-def test_every_promise_is_kept_on_rabbitmq_too(rabbitmq_url: str) -> None:
-    said = _ends_well("SCENES['dead-letter']", 7, rabbitmq_url)
-    assert "valkey " not in said
-
-
-def _ends_well(scene: str, promises: int, broker: str | None = None) -> str:
-    with played(scene, broker) as process:
+    with played(scene) as process:
         said, _ = process.communicate(timeout=ENOUGH_S)
     assert process.returncode == 0, said
     assert "BROKEN" not in said
@@ -78,11 +52,10 @@ def _ends_well(scene: str, promises: int, broker: str | None = None) -> str:
     assert said.splitlines()[-1] == "every promise held"
     home = Path(re.findall(r"data and logs in (\S+)", said)[0])
     assert not home.exists()
-    return said
 
 
 def test_both_sides_drift_apart_and_all_of_it_is_found_explained_and_repaired() -> None:
-    with played("SCENES['drift']") as process:
+    with played("'drift'") as process:
         said, _ = process.communicate(timeout=ENOUGH_S)
     assert process.returncode == 0, said
     assert "BROKEN" not in said

@@ -87,6 +87,8 @@ def test_siebel_down_does_not_stop_crowdtwist_and_its_backlog_is_one_status_per_
                 *(member_event(f"M-{index}", round_number, last_name=f"R{round_number}") for index in range(10))
             )
             eventually(lambda: {one["last_name"] for one in control.users()} == {f"R{round_number}"}, "CrowdTwist")  # noqa: B023
+        at_siebel = "select count(*) from instance where stage = 'siebel' and state in ('pending', 'waiting', 'held')"
+        eventually(lambda: impatient.sql(at_siebel) == [10], "the newest of each known to have passed CrowdTwist")
         control.heal("siebel")
         eventually(impatient.settled, "all told")
     assert impatient.states() == {"completed": 10, "superseded": 20}

@@ -203,7 +203,7 @@ def row(row_id: str, **fields: str) -> dict[str, str]:
 
 def test_what_lies_in_the_future_of_the_ledgers_clock_is_refused_and_shuts_nobody_out(ledger: Engine) -> None:
     ahead = int((datetime.now(UTC) - NOW).total_seconds() / 60)
-    early, far = take(ledger, event(minute=ahead + 6), event(minute=ahead + 10**7))
+    early, far = take(ledger, event(minute=ahead + 7), event(minute=ahead + 10**7))
     assert {early.outcome, far.outcome} == {Outcome.REFUSED}
     assert (early.field, early.instance_id, early.member_number) == ("occurred_at", None, "M-1")
     assert "MEMBERSYNC_GUARD__FUTURE_S (300)" in (early.reason or "")

@@ -335,12 +335,12 @@ def test_of_a_member_with_several_rows_none_is_told() -> None:
 
 
 @given(st.lists(cases(), min_size=1, max_size=8), st.sampled_from(["", PROGRAM]))
-@properties(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@properties(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_row_that_is_told_to_agree_would_differ_in_full(ledger: Engine, some: list[Case], program: str) -> None:
     rows_agree(ledger, some, Settings(_env_file=None, program_id=program))
 
 
 @given(st.lists(cases(), min_size=1, max_size=8), st.booleans())
-@properties(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@properties(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_user_that_is_told_to_agree_would_differ_in_full(ledger: Engine, some: list[Case], by_id: bool) -> None:  # noqa: FBT001
     users_agree(ledger, some, by_id=by_id)

@@ -85,6 +85,10 @@ class Work:
     """The place in its trace that its event came with; mostly none."""
 
 
+GOOD = range(200, 300)
+"""The HTTP statuses that say that it went well."""
+
+
 @unchanging
 class Call:
     """One HTTP exchange for the instance's activity.  PII and secrets are masked before it gets here.

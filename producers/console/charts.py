@@ -44,8 +44,8 @@ _TICKS_S = (0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 36_000.0, 360_000.0)
 _TOOK_TICKS_S = (0.0001, 0.001, *_TICKS_S)
 _PLACES = {"x", "y", "cx", "cy", "width", "height"}
 _STRIP = 9
-_TENTH = 0.1
 """How high the strip of outages is."""
+_TENTH = 0.1
 
 
 class Svg(str):

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from shared.instances import Call
+from shared.instances import GOOD, Call
 from shared.ledger.packing import Packing
 
 WORDS = Packing(
@@ -33,14 +33,13 @@ WORDS = Packing(
         b'"city_id":null},{"id":'
     ),
 )
-_SUCCESS = range(200, 300)
 
 
 def packed(calls: Sequence[Call]) -> tuple[list[dict[str, object]], bytes] | None:
     """Return what is to be kept of *calls* as JSON, and the rest packed; None: not all of them succeeded."""
     counted: list[dict[str, object]] = []
     for call in calls:
-        if call.http_status not in _SUCCESS:
+        if call.http_status not in GOOD:
             return None
         counted.append({"method": call.method, "http_status": call.http_status})
     if not counted:

@@ -43,9 +43,14 @@ def read(kept: bytes) -> dict[str, Any]:
     return found
 
 
+def found(kept: bytes | None) -> dict[str, Any] | None:
+    """Return an event; None: there is none."""
+    return None if kept is None else read(kept)
+
+
 def member(kept: bytes | None) -> dict[str, Any] | None:
     """Return what an event says of its member; None: there is no event."""
-    return None if kept is None else read(kept).get("member")
+    return (found(kept) or {}).get("member")
 
 
 class Unread(Mapping[str, object]):

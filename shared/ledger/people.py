@@ -34,12 +34,8 @@ class Carried:
 
 def carried(tx: Connection, ids: Sequence[int]) -> list[Carried]:
     """Read what *ids* carry, in the order of their ids."""
-    return [
-        Carried(
-            row.id, row.member_number, None if row.event is None else packed_events.read(row.event), row.user_object
-        )
-        for row in tx.execute(_CARRIED, {"ids": list(ids)})
-    ]
+    rows = tx.execute(_CARRIED, {"ids": list(ids)})
+    return [Carried(row.id, row.member_number, packed_events.found(row.event), row.user_object) for row in rows]
 
 
 def in_trouble(tx: Connection, *, limit: int) -> list[Persons]:

@@ -122,10 +122,7 @@ def details(tx: Connection, numbers: Sequence[str]) -> dict[str, Details]:
     """Read what tells the differences of these members."""
     rows = tx.execute(_DETAILS, {"numbers": json_rows(set(numbers))}).all()
     return {
-        row.member_number: Details(
-            None if row.event is None else packed_events.read(row.event), row.acknowledged_at, row.earlier
-        )
-        for row in rows
+        row.member_number: Details(packed_events.found(row.event), row.acknowledged_at, row.earlier) for row in rows
     }
 
 

@@ -33,11 +33,10 @@ from shared.errors import (
     UnavailableError,
     UnreachableError,
 )
-from shared.instances import unchanging
+from shared.instances import GOOD, unchanging
 from shared.masking import mask_text
 from shared.systems.permits import Came
 
-GOOD = range(200, 300)
 _LONGEST_WAIT_S = 30 * 86_400.0
 _SECONDS = re.compile(r"\s*[+-]?\d+(\.\d+)?\s*", re.ASCII)
 _DEEPEST = 64

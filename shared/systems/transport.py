@@ -39,11 +39,11 @@ from shared.errors import (
     StageError,
     UnreachableError,
 )
-from shared.instances import Call, Done, Failed
+from shared.instances import GOOD, Call, Done, Failed
 from shared.masking import has_words, mask
 from shared.personal import marked_in
 from shared.settings import Connection
-from shared.systems.answers import GOOD, Answer, came_of, document_of, verdict, who_answered
+from shared.systems.answers import Answer, came_of, document_of, verdict, who_answered
 from shared.systems.permits import Calling, Permits, Slots, calling
 from shared.systems.wire import ANSWER_MAX_BYTES, Received, Wire
 

@@ -66,8 +66,6 @@ class CrowdTwistStage:
 
     def _written(self, talk: "Talk", work: Work) -> Awaitable[Done]:
         is_deletion = work.operation == "delete"
-        if work.errand is None:  # as mostly
-            return talk.deactivate() if is_deletion else self._brought(talk, work)
         match work.errand:
             case Errand.READ_BACK:
                 return talk.read_back(deleted=is_deletion)

@@ -52,6 +52,9 @@ class Leases:
         if looked.step_s:
             self._follow_the_clock()
             return False
+        if looked.doubted_s:
+            self._bear_a_doubt(looked.doubted_s)
+            return False
         if looked.has_late:
             with transaction(self._ledger) as tx:
                 clock_moves.bring_forward(tx, limit=_FORWARD_SIZE)
@@ -69,6 +72,14 @@ class Leases:
         if by_s:
             what = f"{abs(by_s):g} s {'ahead' if by_s > 0 else 'back'}"
             log.warning("the ledger's clock was set: leases, due times and budgets were moved with it", by=what)
+
+    def _bear_a_doubt(self, by_s: float) -> None:
+        with transaction(self._ledger) as tx:
+            clock_moves.bear(tx, by_s, lease_s=self._longest_s)
+        log.warning(
+            "the ledger's clock was set ahead while no dispatcher ran, or this machine's back: leases stay in force",
+            by=f"{by_s:.1f} s",
+        )
 
     def _end(self, lost: Sequence[Lost]) -> None:
         def end(stage: Stage, endings: Sequence[Ending]) -> list[int]:

@@ -152,6 +152,16 @@ def judge_step(step: clock.Step | None) -> Finding:
     if step is None:
         return ok(STEPS, looked_at, "no")
     was_set = f"set {'ahead' if step.by_s > 0 else 'back'} by {abs(step.by_s):g} s"
+    if step.is_doubted:
+        return warn(
+            STEPS,
+            looked_at,
+            f"it seems {was_set} while no dispatcher ran, as seen at {step.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC; "
+            "leases stay in force, as long as a whole one at most",
+            "only wall clocks could be compared, of the ledger and of the dispatchers' machines before and now: one of "
+            "them was set, or is wrong",
+            "`chronyc tracking` or `timedatectl timesync-status` on each of them",
+        )
     return warn(
         STEPS,
         looked_at,

@@ -265,7 +265,13 @@ TABLES: dict[str, Table] = {
     "silence": _table("at", nothing="at longest_s"),
     "heartbeat": _table("kind name", nothing="kind name lanes pid started_at beat_at"),
     "compatibility": _table("single", nothing="single serves_from packs"),
-    "ledger_clock": _table("single", nothing="single moved_s looked_at stepped_at step_s pending_until"),
+    "ledger_clock": _table(
+        "single",
+        nothing=(
+            "single moved_s looked_at stepped_at step_s pending_until looked_from ahead_least_s ahead_most_s "
+            "ahead_of_wall_s doubted_at doubted_s"
+        ),
+    ),
     "readiness": _table("id", nothing="id at"),
     "ended_login": _table("digest", nothing="digest ended_at"),
     "saved_filter": _table("id", words="name query", nothing="id owner shared page", names="name query"),

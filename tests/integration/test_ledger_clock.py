@@ -97,6 +97,64 @@ def test_a_clock_that_is_set_forward_takes_no_lease_from_who_is_calling(
     assert steps(on_it) == 1
 
 
+ELSEWHERE = "update ledger_clock set looked_from = 'another machine'"
+
+
+@pytest.mark.parametrize("looked_from", ["here", "elsewhere"])
+def test_a_clock_that_is_set_forward_while_no_dispatcher_runs_takes_no_lease(
+    on_it: Pipeline, clock: SteppedClock, looked_from: str
+) -> None:
+    control = on_it.sandbox.control
+    control.set("crowdtwist", latency_ms=6_000)
+    with on_it.worker():
+        with on_it.process(*DISPATCHER) as stopped:
+            on_it.send(*(member_event(f"M-{index}") for index in range(MEMBERS)))
+            eventually(lambda: control.state("crowdtwist")["in_flight"] > 0, "calls")
+            looked(on_it)
+            stopped.kill_group()
+        clock.step(HOUR)
+        if looked_from == "elsewhere":
+            on_it.sql(ELSEWHERE)
+        with on_it.process(*DISPATCHER):
+            eventually(on_it.settled, "all of them")
+    assert on_it.states() == {"completed": MEMBERS}
+    assert control.state("crowdtwist")["overlapping_keys"] == []
+    assert control.state("crowdtwist")["calls_total"] == MEMBERS
+    assert on_it.sql("select count(*) from instance where losses > 0") == [0]
+    assert steps(on_it) == 1
+    with transaction(on_it.ledger) as tx:
+        step = ledger_clock.newest_step(tx)
+    assert step is not None
+    assert step.is_doubted == (looked_from == "elsewhere")
+    assert step.by_s == pytest.approx(HOUR, abs=5)
+
+
+UNSEEN = "update ledger_clock set looked_from = null, ahead_of_wall_s = null"
+"""As where ledger and dispatchers are on one machine, which comes back with a wrong clock."""
+
+
+def test_a_step_that_nobody_can_see_leaves_the_newest_everywhere(on_it: Pipeline, clock: SteppedClock) -> None:
+    on_it.settings |= {"MEMBERSYNC_CROWDTWIST__SETTLE_S": "1", "MEMBERSYNC_SIEBEL__SETTLE_S": "1"}
+    control = on_it.sandbox.control
+    with on_it.worker():
+        with on_it.process(*DISPATCHER) as stopped:
+            control.set("crowdtwist", latency_ms=12_000)
+            on_it.send(*(member_event(f"M-{index}", 0, last_name="Older") for index in range(MEMBERS)))
+            eventually(lambda: control.state("crowdtwist")["in_flight"] > 0, "calls")
+            stopped.kill_group()
+        control.set("crowdtwist", latency_ms=0)
+        on_it.send(*(member_event(f"M-{index}", 1, last_name="Newest") for index in range(MEMBERS)))
+        clock.step(HOUR)
+        on_it.sql(UNSEEN)
+        with on_it.process(*DISPATCHER), on_it.worker("w2"):
+            eventually(lambda: on_it.settled() and on_it.sql(CHECKS) == [0], "all sent, told and checked")
+    assert {one["last_name"] for one in control.users()} == {"Newest"}
+    assert {one["status"] for one in control.members()} == {"Success"}
+
+
+CHECKS = "select count(*) from member where read_back_at is not null or tell_again_at is not null"
+
+
 def test_a_clock_that_is_set_forward_gives_no_second_budget(on_it: Pipeline, clock: SteppedClock) -> None:
     on_it.settings |= {"MEMBERSYNC_CROWDTWIST__BUDGET_PER_MINUTE": str(MEMBERS)}
     control = on_it.sandbox.control
@@ -159,7 +217,7 @@ STAYS = {
     "instance": "occurred_at accepted_at failing_since finished_at",
     "job": "created_at started_at ended_at",
     "lane_depth": "at",
-    "ledger_clock": "looked_at stepped_at pending_until",
+    "ledger_clock": "looked_at stepped_at pending_until doubted_at",
     "mail": "created_at sent_at dead_at",
     "mark": "at",
     "operator_action": "at",
@@ -234,6 +292,30 @@ def test_whatever_lies_ahead_is_as_far_off_after_a_step_as_before(
     assert {
         what: was[what] - now[what] for what in was if not -late_s[what] - 1 < was[what] - now[what] < took_s + 1
     } == {}
+    assert 60 - took_s - 1 <= used <= 60
+    assert 0 < more_in_s <= 61
+
+
+@pytest.mark.parametrize("was_set_s", [0, 20, HOUR], ids=["not set", "by less than a lease", "by an hour"])
+def test_a_doubt_ends_no_lease_that_is_in_force_and_makes_none_longer_than_a_whole_one(
+    on_it: Pipeline, clock: SteppedClock, was_set_s: int
+) -> None:
+    on_it.send(*(member_event(f"M-{index}") for index in range(3)))
+    on_it.sql(AHEAD)
+    was, began = left_s(on_it), time.monotonic()
+    clock.step(was_set_s)
+    with transaction(on_it.ledger) as tx:
+        clock_moves.bear(tx, was_set_s or HOUR, lease_s=LEASE_S)
+        used = sum(spending.used(tx, Stage.OIC).values())
+        more_in_s = spending.more_in_s(tx, Stage.OIC)
+    now, took_s = left_s(on_it), time.monotonic() - began
+    for what in (*OUT, "read back"):
+        assert was[what] - took_s - 1 < now[what] < LEASE_S + 2, what
+    for what in ("M-1 leased", "M-1 errand leased", "read back"):
+        assert not was_set_s or now[what] < was[what] + 1, what
+    assert now["M-1 errand due"] > now["M-1 errand leased"]
+    for what in ("M-0 due", "M-0 errand due", "probe"):
+        assert now[what] < was[what] + 1, what
     assert 60 - took_s - 1 <= used <= 60
     assert 0 < more_in_s <= 61
 

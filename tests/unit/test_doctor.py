@@ -84,6 +84,15 @@ def test_a_step_of_the_ledgers_clock_is_said_with_when_and_by_how_much(by_s: flo
     assert servers.judge_step(None).level is Level.OK
 
 
+def test_a_step_that_may_be_another_clocks_is_said_to_be_one_of_them() -> None:
+    found = servers.judge_step(Step(datetime(2026, 11, 29, 3, 4, 5, tzinfo=UTC), 3_600.0, is_doubted=True))
+    assert found.level is Level.WARN
+    assert found.found.startswith(
+        "it seems set ahead by 3600 s while no dispatcher ran, as seen at 2026-11-29 03:04:05"
+    )
+    assert "one of them was set" in found.why
+
+
 @pytest.mark.parametrize(
     ("free", "total", "level"),
     [(3 * GIB, 100 * GIB, Level.OK), (GIB, 100 * GIB, Level.WARN), (GIB, 10 * GIB, Level.OK), (0, GIB, Level.FAIL)],

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, text
+from sqlalchemy import CheckConstraint, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.ledger.models.pipeline import INSTANT, Base
@@ -19,8 +19,18 @@ class LedgerClock(Base):
     """All steps together."""
     looked_at: Mapped[datetime] = mapped_column(INSTANT, server_default=text("now()"))
     """When somebody last found none."""
+    looked_from: Mapped[str | None] = mapped_column(Text)
+    """On which machine, by the name of its start."""
+    ahead_least_s: Mapped[float | None]
+    ahead_most_s: Mapped[float | None]
+    """How far it then was ahead of the clock that counts since that start, its steps left out: at least, at most."""
+    ahead_of_wall_s: Mapped[float | None]
+    """How far it then was ahead of that machine's wall clock, its steps left out."""
     stepped_at: Mapped[datetime | None] = mapped_column(INSTANT)
     """The newest step, as the clock then showed."""
     step_s: Mapped[float | None]
     pending_until: Mapped[datetime | None] = mapped_column(INSTANT)
     """What is pending from before a step back may be due as late as this."""
+    doubted_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    """When somebody who had started last found that it may have been set forward while none of us ran."""
+    doubted_s: Mapped[float | None]

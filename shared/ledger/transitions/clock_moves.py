@@ -50,7 +50,8 @@ class Moved:
         """Give a statement for each column."""
         return [
             text(f"""
-                update {self.table} set {column} = {column} + make_interval(secs => :by_s)
+                update {self.table}
+                set {column} = least({column} + make_interval(secs => :by_s), greatest({column}, :most))
                 where {self.where} and {column} > :low and {column} <= :high
             """)
             for column in self.columns.split()
@@ -86,6 +87,8 @@ MOVED = (
 _FAR = timedelta(minutes=10)
 _JUST_OVER = timedelta(minutes=1)
 """What was over for no longer before a step forward is over for as long after it."""
+_DUE_AFTER = timedelta(seconds=1)
+"""How long after a lease, at least, an errand that was scheduled anew is due."""
 _RETRIED_WITHIN = timedelta(minutes=30)
 _SOON_AGAIN = ("instance", "errand", "connection")
 """Whose due times are mostly within that."""
@@ -107,10 +110,29 @@ def follow(tx: Connection, *, lease_s: float) -> float:
         if by_s < 0 or one.follows is not Follows.PAST:
             low, high = _bounds(one.follows, now, timedelta(seconds=by_s), timedelta(seconds=lease_s))
             for statement in one.statements:
-                tx.execute(statement, {"by_s": by_s, "low": low, "high": high})
+                tx.execute(statement, {"by_s": by_s, "low": low, "high": high, "most": _FOREVER})
     spending.move(tx, by_s)
     clock.moved(tx, by_s)
     return by_s
+
+
+def bear(tx: Connection, doubted_s: float, *, lease_s: float) -> None:
+    """Have nothing end too early, though the clock may have been set forward by *doubted_s*, and none too late if not.
+
+    Units: seconds; *lease_s* the longest lease that is given.  A lease that was in force is so for as long as was left
+    of it, but no longer than a whole one from now.  What was spent right before weighs now.  What is due stays due.
+    """
+    by_s = spending.whole_slots(doubted_s)
+    now: datetime = tx.execute(_NOW).scalar_one()
+    by, lease = timedelta(seconds=by_s), timedelta(seconds=lease_s)
+    for one in MOVED:
+        for column, statement in zip(one.columns.split(), one.statements, strict=True):
+            if one.follows in {Follows.LEASED, Follows.STATED}:
+                most = now + lease + (_DUE_AFTER if column == "due_at" else timedelta())
+                low = now - by - _JUST_OVER
+                tx.execute(statement, {"by_s": by_s, "low": low, "high": _FOREVER, "most": most})
+    spending.move(tx, by_s)
+    clock.doubted(tx, by_s)
 
 
 def follow_up(tx: Connection, *, lease_s: float) -> None:
@@ -121,7 +143,7 @@ def follow_up(tx: Connection, *, lease_s: float) -> None:
     step = clock.newest_step(tx)
     now: datetime = tx.execute(_NOW).scalar_one()
     fresh = timedelta(seconds=clock.FRESH_S)
-    if step is None or abs(now - step.at) > fresh:
+    if step is None or step.is_doubted or abs(now - step.at) > fresh:
         return
     by, lease = timedelta(seconds=step.by_s), timedelta(seconds=lease_s)
     for one in MOVED:
@@ -133,7 +155,7 @@ def follow_up(tx: Connection, *, lease_s: float) -> None:
             low, high = (now + lease, _FOREVER) if is_leased else (now - by - fresh, now - by + _RETRIED_WITHIN)
             applies = is_leased or (one.table in _SOON_AGAIN and one.follows is Follows.AHEAD and -by > _FAR)
         for statement in one.statements if applies else ():
-            tx.execute(statement, {"by_s": step.by_s, "low": low, "high": high})
+            tx.execute(statement, {"by_s": step.by_s, "low": low, "high": high, "most": _FOREVER})
 
 
 def _bounds(follows: Follows, now: datetime, by: timedelta, lease: timedelta) -> tuple[datetime, datetime]:

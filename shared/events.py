@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from hashlib import blake2b
-from operator import attrgetter
+from operator import itemgetter
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 import orjson
@@ -176,10 +176,7 @@ class MemberEvent(_Received):
 
         An enrolment that states no status is active (A).
         """
-        if self.operation is Operation.DELETE:
-            return False
-        status = self.member.status
-        return status.casefold() == "active" or (not status and self.operation is Operation.ENROLL)
+        return _is_active(self.operation, self.member.status)
 
     def on_arrival(self) -> Self:
         """Mark *occurred_at* as ours, not the producer's."""
@@ -280,7 +277,7 @@ def restored(model: type[_M], fields: dict[str, Any], unknown: dict[str, Any]) -
     return made
 
 
-_content = attrgetter(*(f"member.{name}" for name in OF_CONTENT))
+_content = itemgetter(*OF_CONTENT)
 
 
 def content_hash(event: MemberEvent) -> bytes:
@@ -288,10 +285,21 @@ def content_hash(event: MemberEvent) -> bytes:
 
     Of a deletion it receives the flag and no content: whatever content comes next is not there yet.
     """
-    if event.operation == "delete":
+    return hash_of_content(event.operation, event.member.__dict__)
+
+
+def hash_of_content(operation: Operation, member: Mapping[str, str]) -> bytes:
+    """Return the `content_hash` of an event with this *operation* and these fields, all of them."""
+    if operation == Operation.DELETE:
         return blake2b(b"delete", digest_size=16).digest()
-    content = "\0".join(("1" if event.is_active else "0", *_content(event)))
+    content = "\0".join(("1" if _is_active(operation, member["status"]) else "0", *_content(member)))
     return blake2b(content.encode(), digest_size=16).digest()
+
+
+def _is_active(operation: Operation, status: str) -> bool:
+    if operation is Operation.DELETE:
+        return False
+    return status.casefold() == "active" or (not status and operation is Operation.ENROLL)
 
 
 def event_hash(event: MemberEvent, dumped: Mapping[str, Any] | None = None) -> bytes:

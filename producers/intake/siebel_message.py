@@ -189,7 +189,7 @@ def event_of(stated: dict[str, Any], member: Mapping[str, Any], spelt: Mapping[s
     """
     dialect, arrival = terms.dialect, terms.arrival
     try:
-        until = _translate(stated, dialect.zone, has_default=arrival is not None)
+        until = translate(stated, dialect.zone, has_default=arrival is not None)
         if arrival and (plain := plain_event(stated, member, max_bytes=terms.max_event_bytes, arrival=arrival)):
             return plain.or_until(until)
         document = {**stated, "member": member}
@@ -347,7 +347,7 @@ def is_deleted(label: str, said: object) -> bool:
     return bool(said == "Y")
 
 
-def _translate(event: dict[str, Any], zone: ZoneInfo, *, has_default: bool) -> datetime | None:
+def translate(event: dict[str, Any], zone: ZoneInfo, *, has_default: bool) -> datetime | None:
     """Turn Siebel's words and dates into ours, in place; what is neither is left for `parse_event` to judge.
 
     Returns:

@@ -15,17 +15,19 @@ else); (A): what every row has, `NEEDED`.
 
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
 
 from producers.intake.csv_rows import CODES, Table, TableRow, check_cell
 from producers.intake.refused import BodyError, RefusedRowError
-from producers.intake.siebel_message import OF_DELETED, Terms, event_of, fold, is_deleted
+from producers.intake.siebel_message import OF_DELETED, Terms, event_of, fold, is_deleted, translate
 from shared.errors import InvalidEventError
 from shared.events import Member, MemberEvent
 from shared.fields import OF_CONTENT
+from shared.plain_events import Plain, plain_values
 from shared.settings import Settings
 from shared.systems.siebel_answers import Row
 
@@ -35,6 +37,8 @@ _OF_CHANGE = ("operation", "modification", "occurred_at")
 _LONGEST_ROW = 64_000
 _FORMS_KNOWN = 100
 _FORMULA = re.compile(r"\0\s*[=#]")
+_NO_PLAIN_CODE = re.compile(r"[.,']|\dE|[a-z]{3}|(?:^|\0)\s*0\s*(?:$|\0)", re.IGNORECASE | re.ASCII)
+"""In codes one beside the other: without any of these none of them is a spreadsheet's work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +62,24 @@ class SiebelRecord:
     line: int | None = None
 
 
+class PlainRecord(NamedTuple):
+    """A `SiebelRecord` without a flaw whose event was seen at a glance, as values: what most rows of a file are."""
+
+    row_id: str
+    event: Plain
+    sync_status: str | None
+    sync_error: str | None
+    untold: Sequence[str]
+    line: int
+
+
 @dataclass(frozen=True, slots=True)
 class _Columns:
     """What the places of a row mean; rows of one reading have the same ones.
 
     Shape: the places of each field, in the order of preference; *codes* those of fields whose digits are no number;
-    *lacks* are the labels that a whole row would have.
+    *lacks* are the labels that a whole row would have; *names* of the member's fields and their cells by *cells_of*,
+    None: some are told twice.
     """
 
     of_change: tuple[tuple[str, tuple[int, ...]], ...]
@@ -77,6 +93,9 @@ class _Columns:
     deleted: int | None
     untold: frozenset[str]
     lacks: tuple[str, ...]
+    left_out: tuple[str, ...]
+    names: tuple[str, ...]
+    cells_of: Callable[[Sequence[str]], tuple[str, ...]] | None
 
 
 class RecordReader:
@@ -96,7 +115,7 @@ class RecordReader:
         labels = tuple("Row Id" if label == "Id" else label for label in row.fields)
         return self._read(self._columns(labels), tuple(row.fields.values()))
 
-    def read_export(self, stream: io.BufferedReader) -> Iterator[SiebelRecord]:
+    def read_export(self, stream: io.BufferedReader) -> Iterator[SiebelRecord | PlainRecord]:
         """Read a file of Siebel's Data Export, full or incremental, in its order; blank rows count for nothing.
 
         Shape: the flaw of a row is a `RefusedRowError`, which says its line and column.
@@ -111,10 +130,45 @@ class RecordReader:
                 if name not in columns.fields:
                     raise BodyError(table.where, f"has no column {self._terms.dialect.labels[name]}")
             for row in table.rows(_LONGEST_ROW):
-                if row.flaw or not row.is_blank:
+                if plain := self._plain(columns, row):
+                    yield plain
+                elif row.flaw or not row.is_blank:
                     yield self._exported(columns, row)
         finally:
             table.leave()
+
+    def _plain(self, columns: _Columns, row: TableRow) -> PlainRecord | None:
+        """Read a row at a glance; None: `_exported` reads it.  A property test holds both against each other."""
+        cells = row.cells
+        if columns.cells_of is None or row.flaw or row.in_doubt or len(cells) != len(columns.labels):
+            return None
+        if columns.deleted is not None and cells[columns.deleted] != "N":
+            return None
+        codes = "\0".join([cells[at] for at in columns.codes])
+        whole = "\0".join(cells)
+        if "=" in whole or "#" in whole or _NO_PLAIN_CODE.search(codes):
+            try:
+                _check_cells(columns, cells)
+            except InvalidEventError:
+                return None
+        member = dict(zip(columns.names, columns.cells_of(cells), strict=True))
+        stated = {name: cell for name, places in columns.of_change if (cell := _first(cells, places))}
+        event = self._at_a_glance(stated, member)
+        status = None if columns.status is None else cells[columns.status].strip()
+        error = None if columns.error is None else cells[columns.error].strip()
+        if event is None or not f"{status}{error}".isprintable():
+            return None
+        return PlainRecord(event.member["row_id"], event, status, error, columns.left_out, row.line)
+
+    def _at_a_glance(self, stated: dict[str, Any], member: Mapping[str, str]) -> Plain | None:
+        terms = self._terms
+        if terms.arrival is None:
+            return None
+        try:
+            translate(stated, terms.dialect.zone, has_default=True)
+        except InvalidEventError:
+            return None
+        return plain_values(stated, member, max_bytes=terms.max_event_bytes, arrival=terms.arrival)
 
     def _exported(self, columns: _Columns, row: TableRow) -> SiebelRecord:
         try:
@@ -174,11 +228,14 @@ class RecordReader:
         places = {name: tuple(at for at, field in enumerate(fields) if field == name) for name in fields if name}
         if len(self._known) >= _FORMS_KNOWN:
             self._known.clear()
+        names = tuple(name for name in Member.model_fields if name in places)
+        lacks = tuple(dialect.labels[name] for name in NEEDED if name not in places)
+        is_plain = not lacks and all(len(places[name]) == 1 for name in names)
         return self._known.setdefault(
             labels,
             _Columns(
                 tuple((name, places[name]) for name in _OF_CHANGE if name in places),
-                tuple((name, places[name]) for name in Member.model_fields if name in places),
+                tuple((name, places[name]) for name in names),
                 {name: labels[at[0]] for name, at in places.items()},
                 labels,
                 fields,
@@ -187,7 +244,10 @@ class RecordReader:
                 folded.get(self._error),
                 folded.get(OF_DELETED),
                 frozenset(OF_CONTENT) - places.keys(),
-                tuple(dialect.labels[name] for name in NEEDED if name not in places),
+                lacks,
+                tuple(sorted(frozenset(OF_CONTENT) - places.keys())),
+                names,
+                itemgetter(*(places[name][0] for name in names)) if is_plain else None,
             ),
         )
 

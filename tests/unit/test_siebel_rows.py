@@ -5,11 +5,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import pytest
 
 from producers.intake.refused import BodyError
 from producers.intake.siebel_message import Terms, read_member
 from producers.intake.siebel_rows import NEEDED, RecordReader, SiebelRecord
+from producers.operations.reconcile.files import record_of, row_of
 from shared.events import Operation, content_hash
 from shared.settings import Settings, SiebelSettings
 from shared.systems.siebel_answers import Row
@@ -164,7 +166,8 @@ HEADER = (
 
 def exported(*rows: str, header: str = HEADER) -> list[SiebelRecord]:
     content = "\r\n".join([header, *rows, ""]).encode()
-    return list(RecordReader(settings(), NOW).read_export(io.BufferedReader(io.BytesIO(content))))
+    read = RecordReader(settings(), NOW).read_export(io.BufferedReader(io.BytesIO(content)))
+    return [one if isinstance(one, SiebelRecord) else record_of(orjson.loads(row_of(one).said)) for one in read]
 
 
 def line(row_id: str, **cells: str) -> str:

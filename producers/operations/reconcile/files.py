@@ -4,6 +4,7 @@ What a row says goes through the ledger, not the row: whoever carries the run on
 digest (`shared.ledger.agreeing`): by it most rows are found to agree without being unpacked.
 """
 
+import json
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,18 +12,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
 from producers.intake.profiles import Profile, read_profiles
-from producers.intake.siebel_rows import RecordReader, SiebelRecord
+from producers.intake.siebel_rows import PlainRecord, RecordReader, SiebelRecord
 from producers.operations.reconcile.fields import instant_of
 from producers.operations.reconcile.sides import is_individual
 from shared.errors import InvalidEventError
-from shared.events import content_hash, dump_event, restored_event
+from shared.events import Operation, dump_event, hash_of_content, restored_event
 from shared.ledger.agreeing import SHOWN
+from shared.plain_events import NULL
 from shared.settings import Settings
 
 ROWS_PACKED = 1_000
@@ -34,17 +37,22 @@ _LATEST_S = 32_503_680_000
 _INCREMENTAL = "incremental"
 """What Siebel calls a file that has only what changed."""
 
+_is_filled = itemgetter(1)
 
 Digest: TypeAlias = tuple[str | None, ...]
 """Of one row: a value for each column, None: its file does not tell."""
 
 
 class FileRow(NamedTuple):
-    """A row: what it says as JSON, *whose* it is, and its digest, None: only the full comparison will do."""
+    """A row: what it says as JSON, *whose* it is, and its digest, None: only the full comparison will do.
 
-    said: Mapping[str, Any]
+    Shape: *flaw* its column and why it could not be read.
+    """
+
+    said: bytes
     whose: str | int | None
     digest: Digest | None
+    flaw: tuple[str, str] | None = None
 
 
 class Piece(NamedTuple):
@@ -92,7 +100,7 @@ def packed(rows: Iterable[FileRow]) -> Iterator[Piece]:
     """Pack rows, `ROWS_PACKED` at once."""
     remaining = iter(rows)
     while some := list(islice(remaining, ROWS_PACKED)):
-        said = zlib.compress(b"\n".join([orjson.dumps(row.said) for row in some]), _LEVEL)
+        said = zlib.compress(b"\n".join([row.said for row in some]), _LEVEL)
         yield Piece(said, _digest(some))
 
 
@@ -109,24 +117,35 @@ def _digest(some: Sequence[FileRow]) -> list[bytes | None] | None:
     """
     several = {whose for whose, count in Counter(row.whose for row in some).items() if count > 1}
     rows = [row.digest if row.whose not in several else None for row in some]
-    told = [row for row in rows if row is not None]
-    if not told or len({tuple(value is None for value in row) for row in told}) > 1:
+    first = next(filter(None, rows), None)
+    if first is None:
+        return None
+    blank = tuple(None if value is None else "" for value in first)
+    columns = list(zip(*(row or blank for row in rows), strict=True))
+    if any(column.count(None) not in (0, len(some)) for column in columns):
         return None  # rows of one file tell the same columns
-    blank = tuple(None if value is None else "" for value in told[0])
-    columns = zip(*(row or blank for row in rows), strict=True)
-    return [None if values[0] is None else "\n".join(map(str, values)).encode() for values in columns]
+    return [None if column[0] is None else "\n".join(map(str, column)).encode() for column in columns]
 
 
-def row_of(record: SiebelRecord) -> FileRow:
+def row_of(record: SiebelRecord | PlainRecord) -> FileRow:
     """Return a row of Siebel's file."""
     event, digest = record.event, None
-    if event is not None and not record.is_deleted and is_individual(event):
-        status, error = record.sync_status, record.sync_error
-        member = event.member
-        named = (member.member_number, record.row_id)
-        if "".join((*named, member.program_id, status or "", error or "")).isprintable():
-            digest = (*named, content_hash(event).hex(), member.program_id, status, error)
-    return FileRow(dumped(record), record.member_number, digest)
+    if isinstance(record, PlainRecord):
+        digest = _digest_of(record, record.event.operation, record.event.member)
+        return FileRow(_dumped_plain(record), record.event.member["member_number"], digest)
+    if event is not None and not record.is_deleted:
+        digest = _digest_of(record, event.operation, event.member.__dict__)
+    flaw = None if record.flaw is None else (record.flaw.field, record.flaw.reason)
+    return FileRow(_json(dumped(record)), record.member_number, digest, flaw)
+
+
+def _digest_of(record: SiebelRecord | PlainRecord, operation: Operation, member: Mapping[str, str]) -> Digest | None:
+    """Return the digest of a row that is an Individual's, with these fields of its event."""
+    number, program = member["member_number"], member["program_id"]
+    status, error = record.sync_status, record.sync_error
+    if not is_individual(member["member_type"]) or not f"{record.row_id}{status}{error}{number}{program}".isprintable():
+        return None
+    return (number, record.row_id, hash_of_content(operation, member).hex(), program, status, error)
 
 
 def row_of_profile(profile: Profile) -> FileRow:
@@ -139,7 +158,16 @@ def row_of_profile(profile: Profile) -> FileRow:
         shown = [_word(user[name]) if name in user else None for name in SHOWN]
         if "{" not in (text := "".join(filter(None, shown))) and "[" not in text:
             digest = (number, user_id, at, *shown)
-    return FileRow(profile_row(profile), profile.member_number or profile.ct_user_id, digest)
+    flaw = None if profile.flaw is None else (profile.flaw.field, profile.flaw.reason)
+    return FileRow(_json(profile_row(profile)), profile.member_number or profile.ct_user_id, digest, flaw)
+
+
+def _json(said: Mapping[str, Any]) -> bytes:
+    """Return JSON; what is no character, as of a byte that is not UTF-8, becomes a question mark."""
+    try:
+        return orjson.dumps(said)
+    except TypeError:
+        return json.dumps(said, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _word(value: object) -> str:
@@ -164,9 +192,35 @@ def dumped(record: SiebelRecord) -> dict[str, Any]:
     }
 
 
+def _dumped_plain(record: PlainRecord) -> bytes:
+    """Return what `dumped` says of a row, as JSON; fields that are null are left out of its member."""
+    event, member = record.event, record.event.member
+    return orjson.dumps(
+        {
+            "row_id": record.row_id,
+            "member_number": member["member_number"],
+            "event": {
+                "operation": event.operation.value,
+                "occurred_at": event.occurred_at,
+                "modification": event.modification,
+                "member": dict(filter(_is_filled, member.items())),
+            },
+            "flaw": None,
+            "sync_status": record.sync_status,
+            "sync_error": record.sync_error,
+            "untold": record.untold,
+            "is_deleted": False,
+            "line": record.line,
+        },
+        option=orjson.OPT_UTC_Z,
+    )
+
+
 def record_of(said: Mapping[str, Any]) -> SiebelRecord:
     """Return what was dumped."""
-    event = None if said["event"] is None else restored_event(said["event"])
+    event = None
+    if said["event"] is not None:
+        event = restored_event({**said["event"], "member": {**NULL, **said["event"]["member"]}})
     flaw = None if said["flaw"] is None else InvalidEventError(*said["flaw"])
     same = {name: said[name] for name in ("row_id", "member_number", "sync_status", "sync_error", "is_deleted", "line")}
     return SiebelRecord(event=event, flaw=flaw, untold=frozenset(said["untold"]), **same)

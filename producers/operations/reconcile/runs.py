@@ -160,8 +160,8 @@ def _pieces(side: Side, file: HandedOver) -> Iterator[Piece]:
     first = list(islice(rows, ROWS_PACKED))
     if side is Side.SIEBEL and not first and not file.is_partial:
         raise _unreadable(side, file, "has no rows: all that CrowdTwist has would seem to be gone from Siebel")
-    if first and len(first) < ROWS_PACKED and all(row.said["flaw"] for row in first):
-        column, reason = first[0].said["flaw"]
+    if first and len(first) < ROWS_PACKED and all(row.flaw for row in first) and (flaw := first[0].flaw):
+        column, reason = flaw
         why = f"column {column}: {reason}" if column else reason
         raise _unreadable(side, file, f"has no row that can be read; of the first, {why}")
     return packed(chain(first, rows))

@@ -43,7 +43,7 @@ class Sides:
             return False
         member, program = record.event.member, self.settings.program_id
         is_ours = not program or member.program_id == program
-        return is_ours and is_individual(record.event)
+        return is_ours and is_individual(record.event.member.member_type)
 
     def in_siebel(self, record: SiebelRecord | None, known: Known | None, details: Details | None = None) -> InSiebel:
         """Say what Siebel's row says beside what is known; *details* None: not read, and of a difference no field is.
@@ -138,9 +138,9 @@ class Sides:
         return unlike
 
 
-def is_individual(event: MemberEvent) -> bool:
-    """Return whether the member is of the type that is synced; one that states none is."""
-    return event.member.member_type.casefold() in {"", _INDIVIDUAL}
+def is_individual(member_type: str) -> bool:
+    """Return whether a member of this type is synced; one that states none is."""
+    return member_type.casefold() in {"", _INDIVIDUAL}
 
 
 def row_hash(record: SiebelRecord | None) -> bytes:

@@ -166,8 +166,8 @@ def judge_step(step: clock.Step | None) -> Finding:
         STEPS,
         looked_at,
         f"{was_set}, to {step.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC; leases, due times and budgets moved with it",
-        "what is counted by time of day is not: some minutes have nothing, or count twice; while it is behind, events "
-        "of a right clock may be refused as of the future",
+        "what is counted by time of day is not: some minutes have nothing, or hold what happened in two; while it is "
+        "behind, events of a right clock may be refused as of the future",
         "`chronyc tracking` or `timedatectl timesync-status` on the ledger's server, before it is set again",
     )
 

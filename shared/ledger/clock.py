@@ -36,6 +36,15 @@ MARK = """extract(epoch from clock_timestamp())::float8 as now_s,
 """What a statement selects, or returns, for `marked`."""
 
 
+def counted_sql(line: str) -> str:
+    """Return the condition that a *line* of activity was counted before the clock was set back over it."""
+    return f"""
+        coalesce({line}.id <= (select counted_id from ledger_clock)
+                 and {line}.at >= (select counted_from from ledger_clock)
+                 and {line}.at < (select counted_until from ledger_clock), false)
+    """
+
+
 class Step(NamedTuple):
     """The newest step of the clock.
 
@@ -134,6 +143,11 @@ def moved(tx: Connection, by_s: float) -> None:
     tx.execute(_MOVED, {"by_s": by_s})
 
 
+def counted(tx: Connection, by_s: float) -> None:
+    """Note which lines of activity were counted already, before the bookmark goes back by *by_s*, which is below 0."""
+    tx.execute(_COUNTED, {"by_s": by_s})
+
+
 def doubted(tx: Connection, by_s: float) -> None:
     """Note that it may have been set forward while none of us ran."""
     tx.execute(_DOUBTED, {"by_s": by_s})
@@ -185,6 +199,14 @@ _MOVED = text("""
                              then greatest(pending_until, clock_timestamp() - make_interval(secs => step.by_s))
                              else pending_until end
     from (select cast(:by_s as float8) as by_s) as step
+""")
+# The instants of two steps back may overlap: of the lines right before this one some are from before the other.
+_COUNTED = text("""
+    update ledger_clock c
+    set counted_from = b.upto + make_interval(secs => :by_s), counted_until = greatest(c.counted_until, b.upto),
+        counted_id = (select max(id) from (
+            select id from activity where at > clock_timestamp() and at < b.upto order by at desc limit 1000) as newest)
+    from bookmark b where b.name = 'tally' and b.upto > clock_timestamp()
 """)
 _DOUBTED = text("update ledger_clock set doubted_at = clock_timestamp(), doubted_s = :by_s")
 _NEWEST = text("""

@@ -26,6 +26,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Row, text
 
 from shared.errors import codes_that_count
+from shared.ledger.clock import counted_sql
 from shared.pipeline import QUEUED, State
 
 _COUNTING = ", ".join(f"'{code}'" for code in codes_that_count())
@@ -149,21 +150,23 @@ _CROWDED = text("""
 # What moves an instance on is told from what is done beside its way, which says the state that it is in already.
 _LINES = f"""
     select a.id, a.at, a.state, {touched_sql("a", "spans")} as touches,
+           a.at < :since or {counted_sql("a")} as was,
            a.attempt is not null or a.took_ms is null as moves,
            a.stage = 'siebel' and a.code is null and a.took_ms is not null
            and exists (select from json_array_elements(coalesce(a.calls_json, cast(a.calls as json))) as c
                        where c->>'method' <> 'GET') as tells
-    from activity a where a.instance_id = t.instance_id and a.at >= i.from_at and a.at < :until
+    from activity a where a.instance_id = t.instance_id and a.at >= i.from_at
+      and (a.at < :until or {counted_sql("a")})
 """
 _STORY = f"""
     select min(l.at) filter (where l.touches) as touched_at,
-           coalesce(bool_or(l.touches and l.at < :since), false) as was,
+           coalesce(bool_or(l.touches and l.was), false) as was,
            (array_agg(l.state order by l.id desc) filter (where l.moves))[1] as state,
            (array_agg(l.at order by l.id desc) filter (where l.moves))[1] as moved_at,
-           (array_agg(l.state order by l.id desc) filter (where l.moves and l.at < :since))[1] as was_state,
-           (array_agg(l.at order by l.id desc) filter (where l.moves and l.at < :since))[1] as was_moved_at,
+           (array_agg(l.state order by l.id desc) filter (where l.moves and l.was))[1] as was_state,
+           (array_agg(l.at order by l.id desc) filter (where l.moves and l.was))[1] as was_moved_at,
            count(*) filter (where l.tells) as tells,
-           count(*) filter (where l.tells and l.at < :since) as was_tells
+           count(*) filter (where l.tells and l.was) as was_tells
     from ({_LINES}) as l
 """
 _SHARES = f"""
@@ -178,7 +181,8 @@ _SHARES = f"""
            cast(s.state = 'dead' as int) - cast(s.was and s.was_state = 'dead' as int) as dead,
            s.tells - case when s.was then s.was_tells else 0 end as tells
     from (select * from incident where id = :id) as i,
-         (select distinct instance_id from activity where at >= :since and at < :until offset 0) as t,
+         (select distinct instance_id from activity
+          where at >= :since and at < :until and not {counted_sql("activity")} offset 0) as t,
          lateral ({_STORY}) as s,
          lateral (select id, accepted_at from instance where id = t.instance_id) as n
     where s.touched_at is not null
@@ -193,7 +197,7 @@ _WASTED = f"""
            or coalesce(cast(c.call->>'http_status' as int), 599) in (401, 403, 407, 408, 429)
            or coalesce(cast(c.call->>'http_status' as int), 599) >= 500)), 0)
     from activity a
-    where a.at >= :since and a.at < :until and a.code is not null and exists (
+    where a.at >= :since and a.at < :until and not {counted_sql("a")} and a.code is not null and exists (
         select from spans s
         where s.stage = a.stage and a.at >= s.from_at and a.at <= coalesce(s.to_at + {_WRITTEN_WITHIN}, 'infinity')
           and case when s.code is null then a.code in ({_COUNTING}) else a.code = s.code end)

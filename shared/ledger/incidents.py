@@ -23,6 +23,7 @@ from enum import StrEnum
 from sqlalchemy import Connection, text
 
 from shared.ledger import tallies
+from shared.ledger.clock import counted_sql
 from shared.lifecycle.incidents import IncidentKind, IncidentRules, fingerprint
 from shared.messages import normalised
 from shared.pipeline import SYSTEMS, Stage
@@ -177,7 +178,7 @@ _CLOSE = text("""
 _COUNT_CAUSES = text(f"""
     insert into cause_count (stage, code, at, count)
     select stage, code, date_trunc('minute', at), count(*) from activity
-    where at >= :since and at < :until and {_ENDED_BY_CAUSE} group by 1, 2, 3
+    where at >= :since and at < :until and {_ENDED_BY_CAUSE} and not {counted_sql("activity")} group by 1, 2, 3
     on conflict (stage, code, at) do update set count = cause_count.count + excluded.count
 """)
 _SUMS = """

@@ -269,7 +269,7 @@ TABLES: dict[str, Table] = {
         "single",
         nothing=(
             "single moved_s looked_at stepped_at step_s pending_until looked_from ahead_least_s ahead_most_s "
-            "ahead_of_wall_s doubted_at doubted_s"
+            "ahead_of_wall_s doubted_at doubted_s counted_from counted_until counted_id"
         ),
     ),
     "readiness": _table("id", nothing="id at"),

@@ -2,7 +2,8 @@
 
 Nothing is counted on the hot path.  Activity is only ever added; the bookmark `tally` says up to which instant it has
 been read, whoever locks it reads on from there, and counts and bookmark are written by one transaction.  So nothing is
-counted twice or missed, whoever dies, and pruning activity takes nothing back.
+counted twice or missed, whoever dies, and pruning activity takes nothing back.  Nor is what was counted before the
+ledger's clock was set back over it (`shared.ledger.clock.counted_sql`).
 
 | outcome | a line of activity that says |
 |---|---|
@@ -27,6 +28,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
+from shared.ledger.clock import counted_sql
 from shared.masking import mask_text
 from shared.pipeline import Stage
 
@@ -267,7 +269,8 @@ _OUTCOME = """
          else 'due_again' end
 """
 _COUNT = text(f"""
-    with lines as ({outcome_sql("at >= :since and at < :until")}), counted as materialized (
+    with lines as ({outcome_sql(f"at >= :since and at < :until and not {counted_sql('activity')}")}),
+    counted as materialized (
         select of_stage as stage, outcome, coalesce(width_bucket(took_ms, cast(:bounds as float8[])), -1) as bucket,
                date_trunc('minute', at) as at, count(*) as total, coalesce(sum(took_ms), 0) / 1000 as took_s
         from lines group by 1, 2, 3, 4
@@ -294,13 +297,13 @@ _COUNT = text(f"""
     )
     update bookmark set upto = :until where name = 'tally'
 """)
-_COUNT_WAITS = text("""
+_COUNT_WAITS = text(f"""
     with told as materialized (
         select i.lane, date_trunc('minute', a.at) as at,
                greatest(extract(epoch from a.at - i.accepted_at), 0)::float8 as waited_s
         from activity a join instance i on i.id = a.instance_id
         where a.at >= :since and a.at < :until and a.stage = 'siebel' and a.attempt is not null
-          and a.state in ('completed', 'rejected')
+          and a.state in ('completed', 'rejected') and not {counted_sql("a")}
     ), counted as materialized (
         select lane, at, width_bucket(waited_s, cast(:bounds as float8[])) as bucket,
                count(*) as total, sum(waited_s) as waited_s
@@ -365,7 +368,7 @@ _DECIDED = text("""
 """)
 _DECIDED_SINCE = text(f"""
     select count(*) from ({
-    outcome_sql('''stage = :stage and at >= greatest(
+    outcome_sql(f'''stage = :stage and not {counted_sql("activity")} and at >= greatest(
         cast(:since as timestamptz), (select upto from bookmark where name = 'tally'))''')
 }) as lines
     where outcome in ('done', 'data_error')

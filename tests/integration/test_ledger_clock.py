@@ -217,7 +217,7 @@ STAYS = {
     "instance": "occurred_at accepted_at failing_since finished_at",
     "job": "created_at started_at ended_at",
     "lane_depth": "at",
-    "ledger_clock": "looked_at stepped_at pending_until doubted_at",
+    "ledger_clock": "looked_at stepped_at pending_until doubted_at counted_from counted_until",
     "mail": "created_at sent_at dead_at",
     "mark": "at",
     "operator_action": "at",

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, Text, text
+from sqlalchemy import BigInteger, CheckConstraint, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.ledger.models.pipeline import INSTANT, Base
@@ -31,6 +31,10 @@ class LedgerClock(Base):
     step_s: Mapped[float | None]
     pending_until: Mapped[datetime | None] = mapped_column(INSTANT)
     """What is pending from before a step back may be due as late as this."""
+    counted_from: Mapped[datetime | None] = mapped_column(INSTANT)
+    counted_until: Mapped[datetime | None] = mapped_column(INSTANT)
+    counted_id: Mapped[int | None] = mapped_column(BigInteger)
+    """Lines of activity up to this one, of these instants, were counted before the clock was set back over them."""
     doubted_at: Mapped[datetime | None] = mapped_column(INSTANT)
     """When somebody who had started last found that it may have been set forward while none of us ran."""
     doubted_s: Mapped[float | None]

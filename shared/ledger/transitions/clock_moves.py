@@ -106,6 +106,8 @@ def follow(tx: Connection, *, lease_s: float) -> float:
         return 0.0
     by_s = spending.whole_slots(found_s)
     now: datetime = tx.execute(_NOW).scalar_one()
+    if by_s < 0:
+        clock.counted(tx, by_s)
     for one in MOVED:
         if by_s < 0 or one.follows is not Follows.PAST:
             low, high = _bounds(one.follows, now, timedelta(seconds=by_s), timedelta(seconds=lease_s))

@@ -16,6 +16,7 @@ import httpx
 from producers.doctor.broker import BrokerError, open_redis
 from producers.doctor.check import MAKE_UTF8, Finding, Subject, UnlookedError, fail, ok, place, warn
 from producers.operations import advice
+from producers.operations.clock_advice import set_by
 from shared.addresses import proxy_for, trusted
 from shared.broker_address import is_amqp
 from shared.errors import LedgerError, LedgerUnwritableError
@@ -151,7 +152,7 @@ def judge_step(step: clock.Step | None) -> Finding:
     looked_at = "whether it was set within a day"
     if step is None:
         return ok(STEPS, looked_at, "no")
-    was_set = f"set {'ahead' if step.by_s > 0 else 'back'} by {abs(step.by_s):g} s"
+    was_set = set_by(step)
     if step.is_doubted:
         return warn(
             STEPS,

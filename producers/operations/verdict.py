@@ -7,23 +7,24 @@ It is decided here and nowhere else, from what one look at the ledger found, so 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from producers.operations import advice
 from producers.operations.advice import TOLD_APART
+from producers.operations.clock_advice import SETTLES, set_by
 from producers.operations.durations import roughly
 from producers.operations.hold_advice import lasting, used_to
 from producers.operations.reconcile import runs
 from shared.budgets import budgets
 from shared.errors import LedgerError, LedgerSlowError, SettingsInvalidError
-from shared.ledger import causes, forecasts, views
+from shared.ledger import causes, clock, forecasts, views
 from shared.ledger.causes import Alike
 from shared.ledger.engine import Transaction
 from shared.ledger.guards import FLOOD
 from shared.ledger.heartbeats import dispatchers, is_at_work, silent, workers
 from shared.ledger.records import ConnectionState, Overview, Process
-from shared.lifecycle.breaker import ramp
+from shared.lifecycle.breaker import drain_s
 from shared.lifecycle.incidents import IncidentKind
 from shared.pipeline import QUEUED, SYSTEMS, Lane, Stage, State
 from shared.settings import Settings
@@ -36,7 +37,6 @@ MAIL_LATE_S = 900.0
 JUMP_COUNT, JUMP_SHARE = 10, 0.5
 """So many Data Errors, and such a part of what ended, within an hour are rarely the members: a setting or a rule is."""
 
-_RAMP_STEP_S = 5
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 _NAMED_MAX = 2
 
@@ -87,9 +87,9 @@ class Verdict:
     troubles: list[Trouble]
 
 
-def judge(found: Overview, dead: Sequence[Alike]) -> Verdict:
-    """Say how it goes; *dead* are the dead letters that are alike."""
-    troubles = [*_of_processes(found)]
+def judge(found: Overview, dead: Sequence[Alike], step: clock.Step | None = None) -> Verdict:
+    """Say how it goes; *dead* are the dead letters that are alike, *step* the newest of the ledger's clock."""
+    troubles = [*_of_processes(found), *_of_clock(step, found.at)]
     troubles += [_of_connection(row, found) for row in found.connections if row.state != "up"]
     troubles += _of_causes(found)
     if dead:
@@ -209,6 +209,13 @@ def _stuck(found: Overview) -> Trouble | None:
     return Trouble(Level.PERSON, what, since, count, "see `membersync doctor`", "nothing moves")
 
 
+def _of_clock(step: clock.Step | None, now: datetime) -> Iterator[Trouble]:
+    """Say that the ledger's clock was set, while that is being settled; after that the doctor does."""
+    if step is not None and step.is_settling:
+        what = f"The ledger's clock {'seems' if step.is_doubted else 'was'} {set_by(step)} at {_at(step.at, now)}"
+        yield Trouble(Level.WAITS, what, step.at, 0, SETTLES[step.is_doubted], "the ledger's clock")
+
+
 def _of_causes(found: Overview) -> Iterator[Trouble]:
     """Say what many end for while their connection is up: rarely the members are it."""
     for one in found.incidents:
@@ -246,19 +253,6 @@ def _of_connection(row: ConnectionState, found: Overview) -> Trouble:
     if row.held and row.budget is not None:  # no budget says how fast it may go out
         todo += f"; about {roughly(drain_s(row.held, row.budget.per_minute))} to drain after it is back"
     return Trouble(Level.WAITS, f"{system} away{since}{wait}", row.since, row.held, todo, f"{system} away")
-
-
-def drain_s(held: int, per_minute: int) -> float:
-    """Return the seconds in which *held* instances go out after an outage, by the ramp and within the budget."""
-    begin = datetime.fromtimestamp(0, UTC)
-    left, passed_s = float(held), 0.0
-    while (part := ramp(begin, begin + timedelta(seconds=passed_s))) < 1:
-        step = part * per_minute * _RAMP_STEP_S / _MINUTE_S
-        if left <= step:
-            return passed_s + _RAMP_STEP_S * left / step
-        left -= step
-        passed_s += _RAMP_STEP_S
-    return passed_s + left * _MINUTE_S / per_minute
 
 
 def _of_dead_letters(dead: Sequence[Alike], since: datetime | None) -> Trouble:
@@ -396,4 +390,4 @@ def standing(tx: Transaction, of: Settings) -> Standing:
     )
     values = {one.name: getattr(found, one.name) for one in fields(found)}
     values |= {"lanes": forecasts.of_lanes(tx, found.connections, found.processes)}
-    return Standing(**values, verdict=judge(found, causes.dead_alike(tx, TOLD_APART)))
+    return Standing(**values, verdict=judge(found, causes.dead_alike(tx, TOLD_APART), clock.newest_step(tx)))

@@ -49,12 +49,13 @@ class Step(NamedTuple):
     """The newest step of the clock.
 
     Units: *by_s* seconds, below 0 when it was set back.  Shape: *is_doubted* it may as well have been the clock of the
-    machine from which that was seen.
+    machine from which that was seen.  *is_settling* what lies ahead may still be moved.
     """
 
     at: datetime
     by_s: float
     is_doubted: bool = False
+    is_settling: bool = False
 
 
 class Looked(NamedTuple):
@@ -209,10 +210,12 @@ _COUNTED = text("""
     from bookmark b where b.name = 'tally' and b.upto > clock_timestamp()
 """)
 _DOUBTED = text("update ledger_clock set doubted_at = clock_timestamp(), doubted_s = :by_s")
-_NEWEST = text("""
-    select at, by_s, is_doubted from (
-        select stepped_at, step_s, false from ledger_clock
-        union all select doubted_at, doubted_s, true from ledger_clock
-    ) as steps (at, by_s, is_doubted)
+_NEWEST = text(f"""
+    select at, by_s, is_doubted,
+           at > clock_timestamp() - make_interval(secs => {FRESH_S}) or coalesce(until > clock_timestamp(), false)
+    from (
+        select stepped_at, step_s, false, pending_until from ledger_clock
+        union all select doubted_at, doubted_s, true, null from ledger_clock
+    ) as steps (at, by_s, is_doubted, until)
     where abs(extract(epoch from clock_timestamp() - at)) < 86400 order by is_doubted desc limit 1
 """)

@@ -19,7 +19,7 @@ nothing of it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from shared.errors import AddressPendingError, BudgetSpentError, DataError, LeaseLostError
@@ -29,6 +29,7 @@ from shared.lifecycle.verdicts import kept
 from shared.masking import mask_text
 from shared.personal import NOBODY, Company
 
+_DRAIN_STEP_S, _MINUTE_S = 5, 60
 _LARGEST_EXPONENT = 30
 VOUCHED_FOR = timedelta(seconds=10)
 """Once the evidence has spoken for the system, the question is not raised again for so long."""
@@ -235,6 +236,19 @@ def ramp(healed_at: datetime | None, now: datetime, first: float = 0.1, double_s
         return 1.0
     doublings = max(0, int((now - healed_at).total_seconds() / double_s))
     return min(1.0, first * 2.0 ** min(doublings, _LARGEST_EXPONENT))
+
+
+def drain_s(held: int, per_minute: int) -> float:
+    """Return the seconds in which *held* instances go out after an outage, by the ramp and within the budget."""
+    begin = datetime.fromtimestamp(0, UTC)
+    left, passed_s = float(held), 0.0
+    while (part := ramp(begin, begin + timedelta(seconds=passed_s))) < 1:
+        step = part * per_minute * _DRAIN_STEP_S / _MINUTE_S
+        if left <= step:
+            return passed_s + _DRAIN_STEP_S * left / step
+        left -= step
+        passed_s += _DRAIN_STEP_S
+    return passed_s + left * _MINUTE_S / per_minute
 
 
 def seen(answers: Sequence[Answer], policy: RetryPolicy, *, was_open: bool, company: Company = NOBODY) -> Seen:

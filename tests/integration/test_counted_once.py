@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine, text
 
+from producers.operations.verdict import standing
 from shared.ledger import clock, tallies
 from shared.ledger.engine import transaction
 from shared.ledger.transitions import clock_moves
@@ -81,3 +82,19 @@ def test_each_line_is_counted_once(outage: Outage, steps: int) -> None:
     assert {what: counted for what, (lines, counted) in told.items() if counted != lines} == {}, told
     assert (outage.one().counts, outage.one().cost) == (was.counts, was.cost)
     assert decided <= outage.road.sql(f"{LINES} where stage = 'crowdtwist'")[0]
+
+
+def test_while_a_step_is_settled_the_status_says_so_and_then_no_more(outage: Outage) -> None:
+    with transaction(outage.ledger) as tx:
+        for _ in range(2):
+            assert clock.look(tx).step_s == 0
+    set_right(outage)
+    with transaction(outage.ledger) as tx:
+        verdict = standing(tx, outage.settings).verdict
+    assert "The ledger's clock was set back by 36" in verdict.sentence
+    assert "the ledger's clock" in [one.short for one in verdict.troubles]
+    outage.road.sql("update ledger_clock set stepped_at = now() - interval '3 min', pending_until = now()")
+    with transaction(outage.ledger) as tx:
+        assert "clock" not in standing(tx, outage.settings).verdict.sentence
+        step = clock.newest_step(tx)
+    assert step is not None, "the doctor still says it"

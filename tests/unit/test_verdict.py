@@ -11,12 +11,12 @@ from producers.operations.verdict import (
     MAIL_LATE_S,
     Level,
     Verdict,
-    drain_s,
     judge,
     unseen,
 )
 from shared.errors import LedgerError, LedgerSlowError, SettingsInvalidError
 from shared.ledger.causes import Alike
+from shared.ledger.clock import Step
 from shared.ledger.heartbeats import SILENT_S
 from shared.ledger.records import (
     Backlog,
@@ -30,6 +30,7 @@ from shared.ledger.records import (
     UnsentMail,
 )
 from shared.ledger.snapshots import Holds, SnapshotHolder
+from shared.lifecycle.breaker import drain_s
 from shared.pipeline import STAGES
 
 NOW = datetime(2026, 11, 23, 9, 0, 30, tzinfo=UTC)
@@ -336,6 +337,25 @@ def test_what_needs_a_person_comes_first_and_nothing_is_left_out() -> None:
     said = judged(replace(away, dead_letters=[DeadLetters("siebel", "throttled", 2, YESTERDAY)], backlog=backlog))
     assert said.sentence.startswith("2 dead letters need you: Siebel asked us to wait · CrowdTwist away since 01:10")
     assert (said.short, said.since, said.waiting) == ("2 dead letters (+1)", YESTERDAY, 803)
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (Step(AT_0110, 3_600.0, is_settling=True), "The ledger's clock was set ahead by 3600 s at 01:10 UTC; nothing"),
+        (Step(AT_0110, -90.25, is_settling=True), "The ledger's clock was set back by 90.25 s at 01:10 UTC; nothing"),
+        (
+            Step(AT_0110, 3_600.0, is_doubted=True, is_settling=True),
+            "The ledger's clock seems set ahead by 3600 s at 01:10 UTC; leases stay in force; one of the clocks",
+        ),
+        (Step(AT_0110, 3_600.0), "All well"),
+        (None, "All well"),
+    ],
+)
+def test_a_step_of_the_ledgers_clock_is_said_while_it_is_settled(step: Step | None, said: str) -> None:
+    found = judge(with_processes(LIVE, BULK, DISPATCHER), [], step)
+    assert found.sentence.startswith(said)
+    assert not found.needs_person
 
 
 def test_what_waits_for_a_lane_without_workers_is_counted() -> None:

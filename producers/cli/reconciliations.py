@@ -1,8 +1,9 @@
 """`membersync reconcile` and `reconciliations`: start a run, follow it, read runs and the differences they found."""
 
+import os
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +40,8 @@ from shared.pipeline import spoken
 from shared.reconciling import DriftClass, Phase, RunState, Side
 
 _POLL_S = 0.3
+_NICE = 10
+"""Reading a file leaves the machine to live events, as the carrying of it does."""
 _DOING = {
     Phase.SIEBEL: "reading Siebel",
     Phase.LEDGER: "reading the ledger",
@@ -100,6 +103,9 @@ def reconcile(
     ledger = engine(of.ledger_url)
     with ExitStack() as opened:
         files: dict[Side, HandedOver] = {}
+        if wanted.siebel_file or wanted.crowdtwist_file:
+            with suppress(OSError):
+                os.nice(_NICE)
         try:
             if wanted.siebel_file:
                 files[Side.SIEBEL] = opened.enter_context(siebel_file(wanted.siebel_file, of))

@@ -244,7 +244,7 @@ def _run(row: Row[Any], counts: Mapping[str, int], repaired: int) -> Run:
     )
 
 
-# One run is carried on at a time, the oldest first, as `run_turns.take` chooses; a dispatcher takes it within 2 s.
+# One run is carried on at a time, the oldest first, as `run_turns.take` chooses; a dispatcher looks twice a second.
 _SHOWN = """
     select r.*,
            case when r.ended_at is not null then null
@@ -257,8 +257,8 @@ _SHOWN = """
                             to_char(r.lease_until at time zone 'UTC', 'HH24:MI:SS "UTC"')) end as waits_for
     from reconciliation r left join lateral (
         select o.id, o.requested_by from reconciliation o
-        where r.ended_at is null and o.ended_at is null and o.state <> 'loading' and o.id <> r.id
-          and (o.id < r.id or o.lease_until > clock_timestamp())
+        where r.ended_at is null and o.ended_at is null and o.id <> r.id
+          and (o.id < r.id and o.state <> 'loading' or o.lease_until > clock_timestamp())
         order by o.lease_until > clock_timestamp() desc nulls last, o.id limit 1
     ) as b on true
 """

@@ -2,6 +2,9 @@
 
 A run belongs to nobody: whichever dispatcher takes its lease carries it on from its cursor.  One is carried on at a
 time, the oldest first.  Every write of whoever carries it on names the token, so who lost the lease writes nothing.
+
+One whose files are still being handed over, Siebel's before CrowdTwist's, is carried on as far as its rows are there,
+after all others: who hands them over may be slow, or gone.
 """
 
 import secrets
@@ -53,6 +56,7 @@ class Turn:
 
     id: int
     token: int
+    state: RunState
     mode: RunMode
     asked: Mapping[str, Any]
     sample: int | None
@@ -107,6 +111,19 @@ def loaded(tx: Connection, run_id: int) -> bool:
     return tx.execute(_LOADED, {"id": run_id}).rowcount == 1
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Whether a run goes on now, as far as its rows are concerned, and whether it is still handed some."""
+
+    goes_on: bool
+    loading: bool
+
+
+def standing(tx: Connection, turn: Turn) -> Standing:
+    """Look whether the next rows are there, or there are no more of that file."""
+    return Standing(*tx.execute(_STANDING, {"id": turn.id}).one())
+
+
 def handed_over(tx: Connection, run_id: int, side: Side, place: int) -> bytes | None:
     """Return some rows of a file, None: there are no more."""
     return tx.execute(_HANDED_OVER, {"run_id": run_id, "side": side, "place": place}).scalar_one_or_none()
@@ -143,7 +160,7 @@ def new_token() -> int:
 
 
 def take(tx: Connection, token: int, *, lease_s: float) -> Turn | None:
-    """Take the lease of the oldest open run, unless one is carried on; None: there is none to be had."""
+    """Take the lease of the oldest open run that goes on, unless one is carried on; None: there is none to be had."""
     tx.execute(_LOCK, {"space": _LOCK_SPACE})
     row = tx.execute(_TAKE, {"token": token, "lease_s": lease_s}).one_or_none()
     return None if row is None else _turn(row)
@@ -171,7 +188,7 @@ def beat(tx: Connection, token: int, *, lease_s: float) -> None:
 
 
 def let_go(tx: Connection, token: int) -> None:
-    """End the lease of whoever had *token*: it is dead, so that the next may take the run at once."""
+    """End the lease of whoever had *token*: the next may take the run at once."""
     tx.execute(_BEAT, {"token": token, "lease_s": 0})
 
 
@@ -230,7 +247,7 @@ def _moved(rows: int) -> None:
 
 def _turn(row: Row[Any]) -> Turn:
     values: dict[str, Any] = {name: getattr(row, name) for name in Turn.__dataclass_fields__}
-    return Turn(**values | {"mode": RunMode(row.mode), "phase": Phase(row.phase)})
+    return Turn(**values | {"state": RunState(row.state), "mode": RunMode(row.mode), "phase": Phase(row.phase)})
 
 
 _COUNTS = (
@@ -249,9 +266,26 @@ _HAND_OVER = text("""
 _HANDED_OVER = text("""
     select rows from reconciliation_file where run_id = :run_id and side = :side and place = :place
 """)
-_LOADED = text("update reconciliation set state = 'planned' where id = :id and state = 'loading'")
-_LEFT_OVER = text("""
-    select exists (select from reconciliation where ended_at is null and state <> 'loading')
+_LOADED = text("""
+    update reconciliation set state = case when lease_until > clock_timestamp() then 'running' else 'planned' end
+    where id = :id and state = 'loading'
+""")
+# The first rows of CrowdTwist's file say that there are no more of Siebel's.
+_GOES_ON = """
+    case when r.state <> 'loading' then true
+         when not (r.asked -> 'files') ? 'siebel' then false
+         when r.phase = 'ledger' then true
+         when r.phase in ('siebel', 'file') then exists (
+             select from reconciliation_file f
+             where f.run_id = r.id
+               and (f.side = case r.phase when 'siebel' then 'siebel' else 'crowdtwist' end
+                    and f.place = cast(coalesce(nullif(r.cursor, ''), '0') as int)
+                    or r.phase = 'siebel' and f.side = 'crowdtwist' and f.place = 0))
+         else false end
+"""
+_STANDING = text(f"select {_GOES_ON}, r.state = 'loading' from reconciliation r where r.id = :id")
+_LEFT_OVER = text(f"""
+    select exists (select from reconciliation r where r.ended_at is null and {_GOES_ON})
                and not exists (select from reconciliation where ended_at is null and lease_until > clock_timestamp()),
            exists (select from reconciliation r where r.ended_at is not null
                    and (exists (select from sighting s where s.run_id = r.id)
@@ -272,14 +306,16 @@ _LEASE = "lease_until = clock_timestamp() + make_interval(secs => :lease_s)"
 _UNDER_WAY = text("select min(id) from reconciliation where ended_at is null")
 _TAKE = text(f"""
     update reconciliation
-    set state = 'running', token = :token, {_LEASE}, started_at = coalesce(started_at, now())
-    where id = (select id from reconciliation where ended_at is null and state <> 'loading' order by id limit 1)
+    set state = case state when 'loading' then state else 'running' end, token = :token, {_LEASE},
+        started_at = coalesce(started_at, now())
+    where id = (select r.id from reconciliation r where r.ended_at is null and {_GOES_ON}
+                order by r.state = 'loading', r.id limit 1)
       and not exists (select from reconciliation where ended_at is null and lease_until > clock_timestamp())
     returning *, now() as now
 """)
-_IS_OURS = "id = :id and token = :token and state = 'running'"
+_IS_OURS = "id = :id and token = :token and state in ('loading', 'running')"
 _RENEW = text(f"update reconciliation set {_LEASE}, waiting = :waiting where {_IS_OURS}")
-_BEAT = text(f"update reconciliation set {_LEASE} where token = :token and state = 'running'")
+_BEAT = text(f"update reconciliation set {_LEASE} where token = :token and state in ('loading', 'running')")
 _ADVANCE = text(f"""
     update reconciliation
     set {_LEASE}, waiting = null, phase = :phase, cursor = :cursor,

@@ -10,7 +10,8 @@
 | crowdtwist | some of those that were drawn                    | none: who is left says it      |
 | second     | some of those that are suspected and have settled| none: the same                 |
 
-So a run that is killed anywhere goes on where it was.  `process` is where that happens.
+So a run that is killed anywhere goes on where it was.  `process` is where that happens.  One that is still handed its
+files goes on as far as their rows are there, and is let go where they are long in coming.
 """
 
 import threading
@@ -22,9 +23,9 @@ from producers.dispatch.beside import keep_turning
 from producers.intake.siebel_rows import RecordReader, SiebelRecord
 from producers.operations.reconcile import estimates, files, looks
 from producers.operations.reconcile.figures import figures
-from producers.operations.reconcile.file_rows import read_again
 from producers.operations.reconcile.looks import Now, Row
 from producers.operations.reconcile.outside import LEASE_S, GaveUpError, Outside, Unread
+from producers.operations.reconcile.second_reads import SecondReads
 from producers.operations.reconcile.sides import NOTHING, Sides
 from shared import logs
 from shared.errors import LedgerError
@@ -45,6 +46,9 @@ _ROWS_AT_ONCE = 100
 _BEAT_EVERY_S = 3.0
 _STEP_MAX_S = 300.0
 """A step that asked nobody and waited for nobody for so long is taken to hang: another may carry the run on."""
+_ROWS_EVERY_S = 0.1
+_ROWS_LOOKS = 10
+"""How often it is looked whether the next rows of a file have come."""
 
 
 class Carrier:
@@ -57,22 +61,24 @@ class Carrier:
         self._patience_s = patience_s
         self._phase = turn.phase
         self._cursor = turn.cursor
+        self._is_loading = turn.state is RunState.LOADING
         self._reader = RecordReader(of, turn.now)
         self._began_at = time.monotonic()
         """When the step that goes on began."""
 
     async def run(self) -> None:
-        """Carry it on to its end, whatever that is; one that was lost is left alone."""
+        """Carry it on to its end, whatever that is, or as far as its rows are there; one that is lost is left alone."""
         self._outside = Outside(self._settings, self._ledger, self._turn, patience_s=self._patience_s)
         over = threading.Event()
         beating = (self._beat, over, _BEAT_EVERY_S, "the lease of a run is not kept")
         heart = threading.Thread(target=keep_turning, args=beating, daemon=True)
         heart.start()
         try:
-            while self._phase is not Phase.END:
+            while self._phase is not Phase.END and await self._goes_on():
                 self._began_at = time.monotonic()
                 await self._step()
-            self._finish(RunState.DONE, None)
+            if self._phase is Phase.END:
+                self._finish(RunState.DONE, None)
         except RunLostError:
             log.info("the run was stopped, or another carries it on", run=self._turn.id)
         except GaveUpError as error:
@@ -86,6 +92,22 @@ class Carrier:
             over.set()
             heart.join()
             await self._outside.close()
+        if self._is_loading:
+            with transaction(self._ledger) as tx:
+                run_turns.let_go(tx, self._turn.token)
+
+    async def _goes_on(self) -> bool:
+        """Wait a while for the rows of a file that is still handed over; False: they have not come."""
+        for _ in range(_ROWS_LOOKS):
+            if not self._is_loading:
+                return True
+            with transaction(self._ledger) as tx:
+                found = run_turns.standing(tx, self._turn)
+            self._is_loading = found.loading
+            if found.goes_on:
+                return True
+            await self._outside.nap(_ROWS_EVERY_S)
+        return False
 
     def _beat(self) -> bool:
         """Keep the lease beside a step that takes long, unless it hangs."""
@@ -101,6 +123,7 @@ class Carrier:
             case Phase.LEDGER:
                 self._members_of_ledger()
             case Phase.FILE:
+                await self._outside.let_live_go_first()
                 self._file()
             case Phase.DRAW:
                 self._draw()
@@ -126,6 +149,7 @@ class Carrier:
     async def _siebel(self) -> None:
         turn = self._turn
         if Side.SIEBEL in turn.files:
+            await self._outside.let_live_go_first()
             self._rows_of_file()
         elif turn.members:
             await self._named()
@@ -326,39 +350,8 @@ class Carrier:
         if not ripe:
             await self._outside.nap(min(left_s or 0.0, LEASE_S), "what differs to settle before the second look")
             return
-        records = await self._records(ripe)
-        users = await self._users(ripe)
-        self._conclude(ripe, records, users)
-
-    async def _records(self, ripe: Sequence[Sighting]) -> dict[str, SiebelRecord | Unread | None]:
-        """Read Siebel's rows of these again: the page where they stood, and by number who is not there any more."""
-        if not self._outside.has_siebel:
-            with transaction(self._ledger) as tx:
-                return {**read_again(tx, self._turn.id, ripe)}
-        found: dict[str, SiebelRecord | Unread | None] = {}
-        for after, some in looks.pages(ripe).items():
-            if after:
-                page = await self._outside.page(after, self._turn.since)
-                rows = {row.row_id: row for row in page.rows}
-                for one in some:
-                    row = rows.get(one.row_id or "")
-                    if row is not None and row.member_number == one.member_number:
-                        found[one.member_number] = self._reader.of_row(row)
-        rest = [one for one in ripe if one.member_number not in found]
-        answers = await self._outside.rows([(one.member_number, one.row_id) for one in rest])
-        for one, answer in zip(rest, answers, strict=True):
-            if answer is None or isinstance(answer, Unread):
-                found[one.member_number] = answer
-            else:
-                found[one.member_number] = self._reader.of_row(answer)
-        return found
-
-    async def _users(self, ripe: Sequence[Sighting]) -> dict[str, User | Unread | None]:
-        asked = [one for one in ripe if one.crowdtwist is not None]
-        if not self._outside.has_crowdtwist:
-            return {one.member_number: (one.from_file or {}).get("crowdtwist") for one in asked}
-        numbers = [one.member_number for one in asked]
-        return dict(zip(numbers, await self._outside.users(numbers), strict=True))
+        again = SecondReads(self._outside, self._ledger, self._reader, self._turn)
+        self._conclude(ripe, await again.records(ripe), await again.users(ripe))
 
     def _conclude(
         self,

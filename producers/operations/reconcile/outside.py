@@ -226,7 +226,7 @@ class Outside:
 
     async def _may_call(self, stage: Stage, count: int) -> None:
         """Wait until *count* calls may go out."""
-        await self._let_live_go_first()
+        await self.let_live_go_first()
         began = time.monotonic()
         paid = 0
         while True:
@@ -249,7 +249,7 @@ class Outside:
         if time.monotonic() - self.renewed_at > _RENEW_S:
             self._renew(None)
 
-    async def _let_live_go_first(self) -> None:
+    async def let_live_go_first(self) -> None:
         """Wait a while if live events are late: whatever makes them so, this run takes part of the machine."""
         for _ in range(_YIELDS):
             with transaction(self._ledger) as tx:

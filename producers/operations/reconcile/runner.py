@@ -18,7 +18,7 @@ from shared.settings import Settings
 
 log = logger(__name__)
 
-_EVERY_S = 2.0
+_EVERY_S = 0.5
 _SCHEDULE_EVERY_S = 60.0
 _FORGET_SIZE = 5_000
 _STOP_WITHIN_S = 2.0

@@ -7,6 +7,7 @@ machine.  They go with the end of the run.
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain, islice
@@ -131,7 +132,7 @@ def start(ledger: Ledger, operator: Operator, ask: Ask, of: Settings) -> Run:
     if of.siebel.base_url is None and Side.SIEBEL not in ask.files:
         raise AskError("siebel_file", "MEMBERSYNC_SIEBEL__BASE_URL is not set, so give a file of Siebel's members")
     request = ask.request(operator.name, of)
-    pieces = {side: _pieces(side, file) for side, file in ask.files.items()}
+    pieces = {side: _pieces(side, ask.files[side]) for side in (Side.SIEBEL, Side.CROWDTWIST) if side in ask.files}
 
     def made() -> int:
         with transaction(ledger) as tx:
@@ -141,10 +142,7 @@ def start(ledger: Ledger, operator: Operator, ask: Ask, of: Settings) -> Run:
 
     run_id = repeated(made)
     try:
-        for side, some in pieces.items():
-            for place, piece in enumerate(some):
-                with transaction(ledger) as tx:
-                    run_turns.hand_over(tx, run_id, side, place, piece.rows, digest=piece.digest)
+        _hand_over(ledger, run_id, pieces)
     except BaseException:
         stop(ledger, operator, run_id, why="its file could not be read whole")
         raise
@@ -152,6 +150,24 @@ def start(ledger: Ledger, operator: Operator, ask: Ask, of: Settings) -> Run:
         if ask.files:
             run_turns.loaded(tx, run_id)
         return _read(tx, run_id)
+
+
+def _hand_over(ledger: Ledger, run_id: int, pieces: Mapping[Side, Iterator[Piece]]) -> None:
+    """Write each piece while the next is read; they are carried on as they come."""
+
+    def write(side: Side, place: int, piece: Piece) -> None:
+        with transaction(ledger) as tx:
+            run_turns.hand_over(tx, run_id, side, place, piece.rows, digest=piece.digest)
+
+    with ThreadPoolExecutor(1) as writer:
+        written: Future[None] | None = None
+        for side, some in pieces.items():
+            for place, piece in enumerate(some):
+                if written is not None:
+                    written.result()
+                written = writer.submit(write, side, place, piece)
+        if written is not None:
+            written.result()
 
 
 def _pieces(side: Side, file: HandedOver) -> Iterator[Piece]:

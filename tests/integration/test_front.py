@@ -1,5 +1,6 @@
 """Who looks for what is due begins where that begins, misses nothing by it, and does not walk past what has died."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,9 +8,11 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shared.ledger import agenda
-from shared.ledger.engine import transaction
+from shared.ledger.engine import json_rows, transaction
 from shared.ledger.front import Front, due_from, out_from
+from shared.ledger.learned import DOCUMENTS
 from shared.ledger.transitions import claims, outages
+from shared.ledger.transitions.attempts import ADVANCE
 from shared.pipeline import Lane, Stage
 from tests.rig import eventually
 from tests.road import Road
@@ -139,6 +142,32 @@ def pages(road: Road, front: Front | None) -> dict[str, int]:
             found[name] = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
             tx.rollback()
     return found
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_a_batch_is_written_row_by_row_though_statistics_know_nobody_at_its_stage(road: Road, stage: Stage) -> None:
+    road.accept(*(f"M-{number}" for number in range(500)))
+    road.travel()
+    elsewhere = Stage.OIC if stage is not Stage.OIC else Stage.SIEBEL
+    road.sql(f"update instance set stage = '{elsewhere}'")
+    road.sql("analyze instance")
+    rows = json_rows({"id": number, "token": 1} for number in range(200))
+    of_batch = {"rows": rows, "at": stage, "lease_s": 60.0, "settle_s": 60.0, "task_id": None, "task_uuid": None}
+    of_batch |= dict.fromkeys(["calls", "packed", *DOCUMENTS[stage]], "\n" * 199)
+    with road.ledger.begin() as tx:
+        plan = tx.execute(text(f"explain (format json) {ADVANCE[stage].text}"), of_batch).scalar_one()[0]["Plan"]
+    assert not [node for node in nodes(plan) if node["Node Type"] == "Nested Loop" and is_product(node)], plan
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", []):
+        yield from nodes(below)
+
+
+def is_product(loop: dict[str, Any]) -> bool:
+    """Tell whether each of all instances is compared with each row of the batch."""
+    return [below["Node Type"] for below in loop["Plans"]].count("Function Scan") == 1 and "Join Filter" in loop
 
 
 def test_a_front_is_never_ahead_of_now(road: Road) -> None:

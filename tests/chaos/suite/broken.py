@@ -210,7 +210,11 @@ MUTANTS = (
                 "        where i.id = r.id and i.token = r.token\n        returning",
                 "        where i.id = r.id\n        returning",
             ),
-            Edit(_ATTEMPTS, "where i.id = r.id and i.token = r.token and i.stage = :at", "where i.id = r.id"),
+            Edit(
+                _ATTEMPTS,
+                "where i.id = r.id and i.token = r.token and coalesce(i.stage = :at, false)",
+                "where i.id = r.id",
+            ),
         ),
     ),
     Mutant(

@@ -8,6 +8,9 @@ from typing import Any
 
 from kombu.transport import redis
 
+BINDINGS = "_kombu.binding."
+"""Before an exchange's name, the key of what is bound to it."""
+
 
 class ThriftyChannel(redis.Channel):
     """A channel that makes its client once for each pool that it has."""
@@ -23,6 +26,17 @@ class ThriftyChannel(redis.Channel):
         if self._made is None or self._made.connection_pool is not pool:
             self._made = kombu._create_client()  # noqa: SLF001
         return self._made
+
+    def get_table(self, exchange: str) -> list[tuple[str, str, str]]:
+        """Return what is bound to *exchange*; kombu chokes on an entry of another form, and nobody gets an answer."""
+        with self.conn_or_acquire() as client:
+            entries = client.smembers(BINDINGS + exchange)
+        table = []
+        for entry in entries:
+            match entry.decode(errors="replace").split(self.sep):
+                case [routing_key, pattern, queue]:
+                    table.append((routing_key, pattern, queue))
+        return table
 
 
 class ThriftyTransport(redis.Transport):

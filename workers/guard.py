@@ -6,8 +6,8 @@ restart; it also does what anybody tells it by remote control.  This one looks a
 lives on.  Only our producers may write to the broker; this is for the day somebody else does.
 """
 
-from collections.abc import Callable, Sequence
-from queue import Empty
+from collections import OrderedDict
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -19,35 +19,29 @@ from celery.worker.state import maybe_shutdown
 from kombu import Connection, Message, compression, pidbox
 from kombu.exceptions import ContentDisallowed
 from kombu.transport import TRANSPORT_ALIASES
-from kombu.utils.json import loads
 from vine import promise
 
-from shared.errors import LedgerError
-from shared.ledger.engine import engine, transaction
-from shared.ledger.heartbeats import file_stray
 from shared.liveness import this_process
 from shared.logs import logger
-from shared.redis_transport import (
-    ThriftyChannel,
-    ThriftySentinelChannel,
-    ThriftySentinelTransport,
-    ThriftyTransport,
-)
-from workers.message_forms import fault_of_command, fault_of_envelope, fault_of_task
+from workers import guarded_redis
+from workers.message_forms import CHOKES, fault_of_command, fault_of_task
+from workers.strays import file_message
 
 log = logger(__name__)
 
 _TOLD_WITHIN_S = 0.05
-_CHOKES = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-"""What code raises that was handed something of another shape than it believed."""
+_DELIVERIES = 5
+"""So often a worker may be handed one message: RabbitMQ's delivery limit, and more than Redis gives back."""
+_REMEMBERED = 10_000
+"""Messages of which a worker knows how often it was handed them."""
 
 
 def guard() -> None:
     """Put the guards in place in this process, before its worker connects."""
     pidbox.Mailbox.node_cls = GuardedNode
     _Step.info = _told_without_secrets
-    for scheme, transport in _GUARDED.items():
-        TRANSPORT_ALIASES[scheme] = f"{__name__}:{transport.__name__}"
+    for scheme, transport in guarded_redis.TRANSPORTS.items():
+        TRANSPORT_ALIASES[scheme] = f"{transport.__module__}:{transport.__name__}"
     for kind in compression.encoders():  # a few bytes may be gigabytes unpacked; we send nothing packed
         compression.register(_refuse_packed, _refuse_packed, kind)
 
@@ -81,30 +75,49 @@ class GuardedConsumer(Consumer):
 
         conn = conn.ensure_connection(failed, callback=waiting)
         self.first_connection_attempt = False
+        guarded_redis.clear_the_way(conn)
         return conn
 
     def create_task_handler(self, promise: type[promise] = promise) -> Callable[[Message], None]:
-        """Wrap Celery's handler: what is not of our making, or chokes it, is filed and acknowledged."""
+        """Wrap Celery's handler: what is not ours, or comes for ever, or chokes it, is filed and acknowledged."""
         handle = super().create_task_handler(promise)
+        deliveries = Deliveries()
 
         def guarded(message: Message) -> None:
             fault = fault_of_task(message.headers, message.body, message.content_type, message.content_encoding)
             if fault is None:
+                fault = deliveries.fault_of(message.headers["id"])
+            if fault is None:
                 try:
                     handle(message)
-                except _CHOKES as error:
+                except CHOKES as error:
                     fault = f"not a task message: {type(error).__name__}"
                 else:
                     return
-            _file_message(message, fault)
+            file_message(message, fault)
             message.reject_log_error(log, self.connection_errors)
 
         return guarded
 
     def on_decode_error(self, message: Message, exc: Exception) -> None:
         """File a body that cannot be decoded."""
-        _file_message(message, f"undecodable: {type(exc).__name__}")
+        file_message(message, f"undecodable: {type(exc).__name__}")
         message.ack()
+
+
+class Deliveries:
+    """How often this process was handed which message: a copy costs the ledger more than rubbish does."""
+
+    def __init__(self) -> None:
+        self._counts: OrderedDict[str, int] = OrderedDict()
+
+    def fault_of(self, task_id: str) -> str | None:
+        """Count a delivery of the message of *task_id*; return why it is one too many, None if it is not."""
+        count = self._counts.pop(task_id, 0) + 1
+        self._counts[task_id] = count
+        if len(self._counts) > _REMEMBERED:
+            self._counts.popitem(last=False)
+        return "one message, again and again" if count > _DELIVERIES else None
 
 
 class Telling(EventDispatcher):
@@ -129,64 +142,7 @@ class GuardedNode(pidbox.Node):
         if (fault := fault_of_command(message.headers, body)) is None:
             super().handle_message(body, message)
         else:
-            _file_message(message, f"remote control refused: {fault}")
-
-
-class GuardedChannel(ThriftyChannel):
-    """A channel on Redis that can be handed any text.  Source: kombu/transport/redis.py of 5.7."""
-
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)
-        self.client.set_response_callback("BRPOP", _read_popped)
-        self._receive_all = self.handlers["LISTEN"]
-        self.handlers["LISTEN"] = self._listen
-
-    def _handle_message(self, client: object, response: object) -> object:
-        """Read what Redis says of a broadcast; a text in it that is no JSON is filed, and taken out."""
-        channel: Any = super()  # kombu's stubs leave out what is read here
-        payload = channel._handle_message(client, response)  # noqa: SLF001  # what we override
-        text = payload["data"]
-        if isinstance(text, bytes) and (fault := _fault_of_text(text)) is not None:
-            _file(payload["channel"].decode(errors="replace"), fault, headers="", body=repr(text))
-            payload["data"] = None
-        return payload
-
-    def _listen(self) -> bool:
-        """Take what is broadcast; what is no message does not hold up those behind it."""
-        while True:
-            try:
-                return bool(self._receive_all())
-            except (*_CHOKES, Empty) as error:
-                if not isinstance(error, Empty):
-                    log.error("stray text in a broadcast", reason=type(error).__name__)
-                listened = self.subclient.connection
-                if listened is None or not listened.can_read(timeout=0):
-                    return False
-
-
-class GuardedTransport(ThriftyTransport):
-    """A transport on Redis that passes on only what has the form of a message."""
-
-    Channel = GuardedChannel
-
-    def _deliver(self, message: object, queue: str | None) -> None:
-        if (fault := fault_of_envelope(message)) is None:
-            super()._deliver(message, queue)
-        else:
-            _file(str(queue), f"no message: {fault}", headers="", body=repr(message))
-
-
-class GuardedSentinelChannel(GuardedChannel, ThriftySentinelChannel):
-    """The same on whichever server Sentinel names."""
-
-
-class GuardedSentinelTransport(GuardedTransport, ThriftySentinelTransport):
-    """The same on whichever server Sentinel names."""
-
-    Channel = GuardedSentinelChannel
-
-
-_GUARDED = {"redis": GuardedTransport, "rediss": GuardedTransport, "sentinel": GuardedSentinelTransport}
+            file_message(message, f"remote control refused: {fault}")
 
 
 _Step: Any = ConnectionStep
@@ -201,39 +157,5 @@ def _told_without_secrets(step: ConnectionStep, consumer: Consumer) -> dict[str,
     return found
 
 
-def _read_popped(popped: Sequence[bytes] | None, **_: object) -> tuple[bytes, ...] | None:
-    """Return the queue and the text that were taken from it; nothing, once it is filed, where the text is no JSON."""
-    if not popped:
-        return None
-    queue, text = popped
-    if (fault := _fault_of_text(text)) is not None:
-        _file(queue.decode(errors="replace"), fault, headers="", body=repr(text))
-        return None
-    return tuple(popped)
-
-
-def _fault_of_text(text: bytes) -> str | None:
-    """Return why *text* cannot be read as a message, None if it can."""
-    try:
-        loads(text.decode())
-    except _CHOKES as error:
-        return f"no message: {type(error).__name__}"
-    return None
-
-
 def _refuse_packed(_: object) -> bytes:
     raise ContentDisallowed("packed")
-
-
-def _file_message(message: Message, reason: str) -> None:
-    queue = str((message.delivery_info or {}).get("routing_key") or "")
-    _file(queue, reason, headers=repr(message.headers), body=repr(message.body))
-
-
-def _file(queue: str, reason: str, *, headers: str, body: str) -> None:
-    log.error("stray message on the broker", queue=queue, reason=reason)
-    try:
-        with transaction(engine()) as tx:
-            file_stray(tx, queue=queue, reason=reason, headers=headers, body=body)
-    except LedgerError:
-        log.exception("could not file the stray message")

@@ -21,6 +21,10 @@ _Ids = Annotated[list[_Id], Field(min_length=1, max_length=10_000)]
 _Count = Annotated[int, Field(ge=0, lt=2**53)]
 _Json = Literal["application/json"]
 _Utf8 = Literal["utf-8"]
+LONGEST_BYTES = 2**20
+"""No message of ours is longer: ten thousand ids, three times, in base64.  JSON takes 30 times its length once read."""
+CHOKES = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What code raises that was handed something of another shape than it believed."""
 _PARTS = ("args", "kwargs", "embedded")
 _PLACES_MAX = 5
 _STAGES = {stage.task: stage for stage in Stage}
@@ -201,6 +205,8 @@ def fault_of_task(headers: object, body: object, content_type: object, content_e
     """
     if not isinstance(body, bytes | bytearray | memoryview | str):
         return "the body is not JSON"
+    if len(body) > LONGEST_BYTES:
+        return "the body is longer than any of ours"
     try:
         parts = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -99,6 +99,7 @@ def embedded_valkey(
             "appendfsync": "everysec",
             "save": "",  # the append-only file is the record; no snapshots beside it
             "maxmemory-policy": "noeviction",  # better to refuse a message than to drop another
+            "proto-max-bulk-len": "4mb",  # no message of ours has one; a gigabyte would be read whole by who takes it
             "set-proc-title": "no",  # keeps the folder in the command line, by which end_leftover knows it
         }
         argv: list[str | Path] = [valkey_binary(), configuration]

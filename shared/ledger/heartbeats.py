@@ -19,7 +19,7 @@ from shared.pipeline import Lane
 EVERY_S = 2.0
 """Seconds from one beat to the next."""
 _STRAY_MAX = 4_000
-"""Characters that are kept of the headers, and of the body, of a stray message."""
+"""Characters that are kept of each part of a stray message."""
 
 
 class Kind(StrEnum):
@@ -69,8 +69,13 @@ def prune(tx: Connection) -> int:
 
 def file_stray(tx: Connection, *, queue: str, reason: str, headers: str, body: str) -> None:
     """Keep a stray message, cut to a readable length."""
-    readable = {name: value[:_STRAY_MAX].replace("\x00", "") for name, value in (("headers", headers), ("body", body))}
-    tx.execute(_FILE_STRAY, {"queue": queue, "reason": reason, **readable})
+    said = {"queue": queue, "reason": reason, "headers": headers, "body": body}
+    tx.execute(_FILE_STRAY, {name: _readable(value) for name, value in said.items()})
+
+
+def _readable(said: str) -> str:
+    """Return what PostgreSQL can keep of it."""
+    return said[:_STRAY_MAX].replace("\x00", "").encode(errors="replace").decode()
 
 
 # Another pid under the same name is another process: one that was started in its place.

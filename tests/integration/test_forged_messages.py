@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psutil
 import pytest
@@ -163,9 +164,12 @@ def test_a_message_of_our_form_moves_nobody_whose_turn_it_is_not(on_valkey: Pipe
         before = calls()
         for ids in ([1], [6], [6, 6, 6], [1, 2, 3, 4, 5, 6, 10**15], list(range(1, 10_001))):
             for stage in Stage:
-                links = [forgeries.link(later, ids) for later in reversed(stage.rest[1:])]
                 for copy in range(5):
-                    forged = forgeries.envelope(forgeries.body(ids, chain=links), copy, task=stage.task)
+                    links = [forgeries.link(later, ids) for later in reversed(stage.rest[1:])]
+                    for link in links:
+                        link["options"]["task_id"] = str(uuid4())
+                    body = forgeries.body(ids, chain=links)
+                    forged = forgeries.envelope(body, copy, task=stage.task, id=str(uuid4()))
                     client.lpush(stage.queue(Lane.LIVE), json.dumps(forged))
         queues = [stage.queue(Lane.LIVE) for stage in Stage]
         eventually(lambda: not any(map(client.llen, queues)) and not client.hlen("unacked"), "all taken", within_s=60)

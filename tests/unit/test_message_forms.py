@@ -45,6 +45,12 @@ def test_a_forged_body_is_told(kind: str) -> None:
     assert _fault(forgeries.BODIES[kind], headers())
 
 
+def test_a_body_longer_than_any_of_ours_is_told_unread() -> None:
+    most = [2**63 - 1 - number for number in range(10_000)]
+    assert _fault(body(most), headers()) is None
+    assert fault_of_task(headers(), b"[" * 2**21, *_JSON) == "the body is longer than any of ours"
+
+
 @pytest.mark.parametrize("kind", forgeries.HEADERS)
 def test_a_forged_header_is_told(kind: str) -> None:
     assert _fault(body(), headers(**forgeries.HEADERS[kind]))

@@ -34,4 +34,8 @@ def permits(ledger: Ledger, of: Settings, *, heeds_wait: bool = True) -> dict[St
             grant = spending.pay(tx, limit, lane, wanted, heeds_wait=heeds_wait)
         return grant.calls, grant.more_in_s, grant.paid_at
 
-    return {stage: Permits(stage, partial(pay, limit)) for stage, limit in budgets(of).items()}
+    def charge(limit: Budget, lane: Lane, calls: int) -> None:
+        with transaction(ledger) as tx:
+            spending.charge(tx, limit.stage, lane, calls)
+
+    return {stage: Permits(stage, partial(pay, limit), partial(charge, limit)) for stage, limit in budgets(of).items()}

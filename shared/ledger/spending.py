@@ -2,7 +2,8 @@
 
 A call is paid for right before it is made, by the ledger's clock, into a slot of a quarter of a second.  A slot weighs
 for 60.75 s: 60, one slot for its own length, and half a second for the way from the payment to the other side's door.
-The less a slot weighs over its minute, the more of the budget can be used.
+The less a slot weighs over its minute, the more of the budget can be used.  A call that may have been longer on its
+way is counted once more when it has been answered (`shared.systems.permits`).
 """
 
 from dataclasses import dataclass
@@ -69,6 +70,12 @@ def pay(tx: Connection, budget: Budget, lane: Lane, wanted: int, *, heeds_wait: 
     if paid_at is None:
         return Grant(0, _AGAIN_S)
     return Grant(granted, 0.0 if granted == wanted else more_in_s(tx, stage), paid_at)
+
+
+def charge(tx: Connection, stage: Stage, lane: Lane, calls: int) -> None:
+    """Count calls that were made, from now, whether there is room for them or not."""
+    tx.execute(_LOCK, {"space": _LOCK_SPACE, "stage": STAGES.index(stage), "name": stage})
+    tx.execute(_PAY, {"name": stage, "lane": lane, "calls": calls})
 
 
 def pay_share(tx: Connection, budget: Budget, share: float, wanted: int) -> Grant:

@@ -28,6 +28,8 @@ MARGIN_S = 4.0
 _LEDGER_AWAY_S = 1.0
 _FRESH_S = 0.3
 """How soon after its payment a call goes out: later it would fall into another minute than it was paid for."""
+_ON_ITS_WAY_S = 0.5
+"""How long after its payment a call may reach the other side: so long it weighs above its minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,23 +210,42 @@ were paid for, on `lease_clock`: from then on they have to go out soon, however 
 
 Blocking; raises LedgerError.
 """
+Charge = Callable[[Lane, int], None]
+"""Count so many calls of a lane that were made, from now, whether there is room for them or not.
+
+Blocking; raises LedgerError.
+"""
 
 
 class Permits:
     """Asks for many calls in one payment: those who wait while a payment is under way share the next.
 
+    A call that has to connect first may go out long after its payment (a SYN is sent again after 1, 3, 7 s), and no
+    client tells when it did.  It is counted once more when it has been answered (`connected`): so it weighs from its
+    payment to a minute after its answer, and whenever it arrived, whoever pays within a minute of that finds it.
+
     For one event loop.
     """
 
-    def __init__(self, system: str, pay: Pay, *, fresh_s: float = _FRESH_S) -> None:
+    def __init__(self, system: str, pay: Pay, charge: Charge | None = None, *, fresh_s: float = _FRESH_S) -> None:
         self._system = system
         self._pay = pay
+        self._charge = charge
+        self._late: Counter[Lane] = Counter()
         self._fresh_s = fresh_s
         self._waiting: dict[Lane, deque[asyncio.Future[float]]] = {lane: deque() for lane in Lane}
         self._paying: asyncio.Task[None] | None = None
 
-    async def take(self) -> None:
+    def connected(self, paid_at: float) -> None:
+        """Count a call that had to connect first once more if it was answered late.  Units: *paid_at* from `take`."""
+        if lease_clock() - paid_at > _ON_ITS_WAY_S:
+            self._late[calling.get().lane] += 1
+            self._begin_paying()
+
+    async def take(self) -> float:
         """Wait for the permission to make one call now; one that comes late, after the loop hung, is paid for again.
+
+        Units: it returns when that was paid for, on `lease_clock`.
 
         Raises:
             BudgetSpentError: the budget is spent; nothing was sent.
@@ -232,17 +253,25 @@ class Permits:
         while True:
             permit: asyncio.Future[float] = asyncio.get_running_loop().create_future()
             self._waiting[calling.get().lane].append(permit)
-            if self._paying is None:
-                self._paying = asyncio.create_task(self._pay_while_any_wait())
+            self._begin_paying()
             paid_at = await permit
             if lease_clock() - paid_at < self._fresh_s:
-                return
+                return paid_at
+
+    def _begin_paying(self) -> None:
+        if self._paying is None:
+            self._paying = asyncio.create_task(self._pay_while_any_wait())
 
     async def _pay_while_any_wait(self) -> None:
         try:
-            while lane := next((lane for lane in Lane if self._waiting[lane]), None):
+            while lane := next((lane for lane in Lane if self._waiting[lane] or self._late[lane]), None):
                 waiting = self._waiting[lane]
+                is_counted = await self._count_late(lane)
                 count = len(waiting)
+                if not count:
+                    if is_counted:
+                        continue
+                    return  # it is counted with the next payment: nobody can pay before the ledger is back
                 try:
                     granted, more_in_s, paid_at = await asyncio.to_thread(self._pay, lane, count)
                 except LedgerError:
@@ -252,6 +281,16 @@ class Permits:
                 self._answer([waiting.popleft() for _ in range(count - granted)], spent)
         finally:
             self._paying = None  # in the same step in which nobody was found waiting: whoever comes next starts anew
+
+    async def _count_late(self, lane: Lane) -> bool:
+        count = self._late.pop(lane, 0)
+        try:
+            if count and self._charge is not None:
+                await asyncio.to_thread(self._charge, lane, count)
+        except LedgerError:
+            self._late[lane] += count
+            return False
+        return True
 
     @staticmethod
     def _answer(permits: "list[asyncio.Future[float]]", answer: float | Exception) -> None:

@@ -157,9 +157,11 @@ class Door:
             await self._slot(timeout_s)
         try:
             self._check_lease(terms)
+            paid_at = 0.0
             if self._permits is not None:
-                await self._permits.take()
+                paid_at = await self._permits.take()
                 self._check_lease(terms)
+            is_at_once = self._wire.has_idle
             began = perf_counter()
             if ends - began < LEAST_S:
                 raise UnreachableError(self.system, "no time was left for the call; nothing was sent")
@@ -178,6 +180,8 @@ class Door:
                 answer = self._answer_of(received)
             if (came := came_of(answer, request.reads)) is not None:
                 self.slots.note(request.operation, came, perf_counter() - began)
+            if self._permits is not None and not (is_at_once or isinstance(answer, UnreachableError | LeaseLostError)):
+                self._permits.connected(paid_at)
         finally:
             if in_turn:
                 self.slots.give_back()

@@ -4,6 +4,7 @@ The adapters to be had report "could not connect" of requests that were sent and
 create would be repeated blindly (deploy/decisions/0002-http-transport.md).  This one reads the chain of causes.
 """
 
+import time
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import NamedTuple
@@ -20,6 +21,7 @@ IDLE_S = 4.0
 """A connection is kept this long: less than servers keep it (Apache: 5 s), so that none is being closed as we send.
 One that was closed while idle is noticed, one caught before the sending is replaced, both by the client."""
 ANSWER_MAX_BYTES = 2 * 1024 * 1024
+_SURELY_OPEN_S = IDLE_S / 2
 _AHEAD_BYTES = 64 * 1024
 _CONNECTING = "client error (Connect)"
 _TIMED_OUT = "operation timed out"
@@ -66,6 +68,13 @@ class Wire:
         self._most_bytes = most_bytes
         self._proxy = proxy
         self._pool: Client | None = None
+        self._idle_since: list[float] = []
+        """Of each connection that is open and free, as far as we know; the last one is taken first."""
+
+    @property
+    def has_idle(self) -> bool:
+        """Whether the next request goes over a connection that is open, so that it goes out at once."""
+        return bool(self._idle_since) and time.monotonic() - self._idle_since[-1] < _SURELY_OPEN_S
 
     async def send(
         self, method: str, url: str, *, body: bytes | None, authorization: str | None, within_s: float
@@ -86,15 +95,21 @@ class Wire:
             request = self._built(method, url, body, authorization, min(within_s, self._total_s))
             if calling.get().left_s <= 0:  # asked last of all: a process may be frozen on any line
                 raise httpx.PoolTimeout("the lease is over")
+            if self._idle_since:
+                self._idle_since.pop()
             async with request as response:
                 # Read until there is no more, or so many: whatever comes in pieces is one `read`, of one wait.
                 read = await response.body_reader.read(self._most_bytes + 1) or b""
                 body = None if len(read) > self._most_bytes else bytes(read)
-                return Received(response.status, response.headers, body)
+                received = Received(response.status, response.headers, body)
+            if body is not None and "close" not in (received.header("connection") or "").lower():
+                self._idle_since.append(time.monotonic())
         except PyreqwestError as cause:
             error = _translated(cause)
         except ValueError:
             error = httpx.UnsupportedProtocol("the address or a header cannot be used")
+        else:
+            return received
         try:
             raise error  # outside the except clauses: the cause shows the address, and so an api_key
         finally:

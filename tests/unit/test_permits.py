@@ -9,6 +9,7 @@ from shared.errors import BudgetSpentError, LedgerError
 from shared.lease_clock import lease_clock
 from shared.pipeline import Lane
 from shared.systems.permits import Calling, Permits, calling
+from tests.rig import eventually
 
 
 def test_one_who_comes_back_at_once_is_served_again() -> None:
@@ -76,7 +77,7 @@ def test_a_payment_whose_answer_was_long_on_its_way_is_no_permit() -> None:
 
 
 def test_what_is_not_granted_is_refused_with_the_time_to_wait() -> None:
-    async def ask() -> list[BaseException | None]:
+    async def ask() -> list[BaseException | float]:
         permits = Permits("CrowdTwist", lambda _lane, _wanted: (3, 7.5, lease_clock()))
         async with asyncio.timeout(5):
             return await asyncio.gather(*(permits.take() for _ in range(5)), return_exceptions=True)
@@ -112,3 +113,29 @@ def test_each_lane_pays_for_itself() -> None:
 
     asyncio.run(ask())
     assert lanes == [Lane.BULK]
+
+
+def test_what_could_not_be_counted_again_is_counted_with_the_next_payment() -> None:
+    done: list[tuple[str, Lane, int]] = []
+    away = [True]
+
+    def charge(lane: Lane, calls: int) -> None:
+        if away.pop() if away else False:
+            raise LedgerError("away")
+        done.append(("charged", lane, calls))
+
+    def pay(lane: Lane, wanted: int) -> tuple[int, float, float]:
+        done.append(("paid", lane, wanted))
+        return wanted, 0.0, lease_clock()
+
+    async def twice() -> None:
+        permits = Permits("CrowdTwist", pay, charge)
+        async with asyncio.timeout(5):
+            permits.connected(await permits.take())  # at once: it is not counted again
+            permits.connected(lease_clock() - 1)
+            await asyncio.to_thread(eventually, lambda: not away, "the ledger was away")
+            await permits.take()
+            await asyncio.to_thread(eventually, lambda: len(done) == 3, "it is back", 5)
+
+    asyncio.run(twice())
+    assert sorted(done) == [("charged", Lane.LIVE, 1), ("paid", Lane.LIVE, 1), ("paid", Lane.LIVE, 1)]

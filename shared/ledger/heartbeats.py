@@ -15,6 +15,7 @@ from sqlalchemy import Connection, text
 
 from shared.ledger.records import Process
 from shared.pipeline import Lane
+from shared.process_table import has_ended, process_table
 
 EVERY_S = 2.0
 """Seconds from one beat to the next."""
@@ -44,9 +45,14 @@ def dispatcher() -> Who:
 
 
 def beat(tx: Connection, who: Who, *, aged_s: float = 0.0) -> None:
-    """Note that *who* went round, *aged_s* seconds ago."""
+    """Note that *who* went round, *aged_s* seconds ago; and which silent workers beside it have ended.
+
+    From elsewhere nobody can tell one that was killed from one that is stopped and may go on.
+    """
     values = {"kind": who.kind, "name": who.name, "lanes": list(map(str, who.lanes)), "pid": os.getpid()}
-    tx.execute(_BEAT, values | {"aged_s": aged_s})
+    beside = tx.execute(_BEAT, values | {"aged_s": aged_s, "table": process_table(), "silent_s": SILENT_S})
+    if ended := [name for name, pid in beside if has_ended(pid)]:
+        tx.execute(_ENDED, {"names": ended})
 
 
 def leave(tx: Connection, who: Who) -> None:
@@ -80,11 +86,22 @@ def _readable(said: str) -> str:
 
 # Another pid under the same name is another process: one that was started in its place.
 _BEAT = text("""
-    insert into heartbeat (kind, name, lanes, pid, started_at, beat_at)
-    values (:kind, :name, cast(:lanes as text[]), :pid, now(), now() - make_interval(secs => :aged_s))
-    on conflict (kind, name) do update set
-        started_at = case when heartbeat.pid = excluded.pid then heartbeat.started_at else excluded.started_at end,
-        lanes = excluded.lanes, pid = excluded.pid, beat_at = excluded.beat_at
+    with beaten as (
+        insert into heartbeat (kind, name, lanes, pid, process_table, started_at, beat_at)
+        values (:kind, :name, cast(:lanes as text[]), :pid, nullif(:table, ''), now(),
+                now() - make_interval(secs => :aged_s))
+        on conflict (kind, name) do update set
+            started_at = case when heartbeat.pid = excluded.pid then heartbeat.started_at else excluded.started_at end,
+            lanes = excluded.lanes, pid = excluded.pid, process_table = excluded.process_table,
+            beat_at = excluded.beat_at, ended_at = null
+    )
+    select name, pid from heartbeat
+    where kind = 'worker' and process_table = :table and name <> :name and ended_at is null
+      and beat_at < now() - make_interval(secs => :silent_s)
+""")
+_ENDED = text("""
+    update heartbeat set ended_at = now()
+    where kind = 'worker' and name = any(cast(:names as text[])) and ended_at is null
 """)
 _LEAVE = text("delete from heartbeat where kind = :kind and name = :name and pid = :pid")
 _PROCESSES = text("""

@@ -9,8 +9,8 @@ then what was lost has landed or never will.  The check repeats what the newest 
   it was claimed for, or clears nothing: it looked before that landed.
 - A lost write that is refused when it is repeated is out no more: what it hid is checked after all.
 - One that is out by a process that is frozen may land whenever that wakes, and be told by nobody if it is killed then.
-  So while a worker is silent, and when one was started since the check was due, perhaps in its place, whoever was well
-  is checked once more, later each time: after as long as the worker has been silent.
+  So while a worker is silent, and when one was started since the check was due, perhaps in its place, or found to have
+  ended, whoever was well is checked once more; later each time, after as long as the worker has been silent.
 """
 
 from collections.abc import Mapping, Sequence
@@ -130,8 +130,11 @@ _CHECKED = {
         from unnest(cast(:ids as bigint[]), cast(:due_at as timestamptz[])) as r (id, due_at)
         join instance i on i.id = r.id
         cross join lateral (
-            select extract(epoch from now() - min(beat_at))::float8 as silent_s from heartbeat
-            where kind = 'worker' and (beat_at < now() - make_interval(secs => :silent_s) or started_at > r.due_at)
+            select extract(epoch from now() - min(case when ended_at is null then beat_at else now() end))::float8
+                   as silent_s
+            from heartbeat
+            where kind = 'worker' and (beat_at < now() - make_interval(secs => :silent_s) and ended_at is null
+                                       or greatest(started_at, ended_at) > r.due_at)
         ) h
         where m.member_number = i.member_number and m.{due} <= r.due_at
     """)

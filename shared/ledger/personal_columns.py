@@ -263,7 +263,7 @@ TABLES: dict[str, Table] = {
     "wait_total": _table("lane bucket", nothing="lane bucket count waited_s"),
     "bookmark": _table("name", nothing="name upto"),
     "silence": _table("at", nothing="at longest_s"),
-    "heartbeat": _table("kind name", nothing="kind name lanes pid started_at beat_at"),
+    "heartbeat": _table("kind name", nothing="kind name lanes pid process_table started_at beat_at ended_at"),
     "compatibility": _table("single", nothing="single serves_from packs"),
     "ledger_clock": _table(
         "single",

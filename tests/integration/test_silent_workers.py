@@ -1,10 +1,17 @@
 """A worker that is silent may still send what it began: what it called for is checked until it has come or gone."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from sqlalchemy import Engine, text
 
 from shared.instances import Errand
-from shared.pipeline import Stage
+from shared.ledger import heartbeats
+from shared.ledger.heartbeats import Kind, Who
+from shared.pipeline import Lane, Stage
+from shared.process_table import process_table
 from tests.integration.test_attempts import SILENCE, errands, make_due, rows, send, travel
 
 SILENT = """
@@ -47,6 +54,43 @@ def test_who_was_well_is_checked_again_until_a_silent_worker_is_accounted_for(le
     tell(ledger, f"update member set {due} = now()")
     assert errands(ledger) == [check]
     assert rows(ledger, f"{mark}, {due}", "member") == [(None, None)]
+
+
+@pytest.mark.parametrize("stage", CHECKS)
+def test_of_one_that_was_found_to_have_ended_a_check_is_repeated_once(ledger: Engine, stage: Stage) -> None:
+    check, mark, due = CHECKS[stage]
+    lose_one(ledger, stage)
+    tell(ledger, SILENT, kind="worker", silent_s=3_000)
+    tell(ledger, "update heartbeat set ended_at = now()")
+    assert errands(ledger) == [check]  # it may have woken and sent right before it ended
+    assert rows(ledger, f"{mark}, {due} < now() + interval '10 min'", "member") == [(1, True)]
+    tell(ledger, f"update member set {due} = now()")
+    assert errands(ledger) == [check]
+    assert rows(ledger, f"{mark}, {due}", "member") == [(None, None)]
+
+
+def test_who_beats_beside_it_finds_that_a_silent_worker_has_ended(ledger: Engine) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    beside, elsewhere = process_table(), "another machine"
+    for name, pid, table, silent_s in (
+        ("killed", ended.pid, beside, 60),
+        ("frozen", os.getppid(), beside, 60),
+        ("elsewhere", ended.pid, elsewhere, 60),
+        ("unknown", ended.pid, None, 60),
+        ("at work", ended.pid, beside, 0),
+    ):
+        tell(ledger, SILENT.replace("'w/1'", ":name"), kind="worker", name=name, silent_s=silent_s)
+        tell(ledger, "update heartbeat set pid = :pid, process_table = :table where name = :name",
+             pid=pid, table=table, name=name)  # fmt: skip
+    me = Who(Kind.DISPATCHER, "me")
+    with ledger.begin() as tx:
+        heartbeats.beat(tx, me)
+    assert beside
+    assert rows(ledger, "name", "heartbeat where ended_at is not null") == ["killed"]
+    with ledger.begin() as tx:
+        heartbeats.beat(tx, Who(Kind.WORKER, "killed", (Lane.LIVE,)))
+    assert rows(ledger, "pid", "heartbeat where name = 'killed' and ended_at is null") == [os.getpid()]
 
 
 @pytest.mark.parametrize("stage", CHECKS)

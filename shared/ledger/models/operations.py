@@ -312,6 +312,10 @@ class Heartbeat(Base):
     pid: Mapped[int]
     started_at: Mapped[datetime] = mapped_column(INSTANT)
     beat_at: Mapped[datetime] = mapped_column(INSTANT)
+    process_table: Mapped[str | None] = mapped_column(Text)
+    """In which the pid counts; null: nobody can look it up."""
+    ended_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    """When somebody who can found that there is no such process any more."""
 
 
 class Readiness(Base):

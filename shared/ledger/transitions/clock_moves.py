@@ -76,7 +76,7 @@ MOVED = (
     Moved(Follows.AHEAD, "data_case", "look_at looked_up_at", "closed_at is null"),
     Moved(Follows.AHEAD, "address_cycle", "deadline_at", "ended_at is null"),
     Moved(Follows.AHEAD, "guard_hold", "try_at", "ended_at is null"),
-    Moved(Follows.AGED, "heartbeat", "beat_at started_at"),
+    Moved(Follows.AGED, "heartbeat", "beat_at started_at ended_at"),
     Moved(Follows.AHEAD, "call_limit", "looked_at upto"),
     Moved(Follows.AHEAD, "call_window", "at"),
     Moved(Follows.PAST, "connection", "failing_since opened_at"),

@@ -56,7 +56,7 @@ def recorder(
 def _passed_on(api: httpx.Client, query: str, headers: Mapping[str, str], body: bytes) -> Response:
     try:
         answer = api.post(f"{PATH}?{query}" if query else PATH, content=body, headers=headers)
-    except httpx.TransportError as error:
+    except httpx.RequestError as error:
         return _problem(503, f"the api behind the recorder does not answer ({type(error).__name__})")
     kept = {name: answer.headers[name] for name in _OF_ANSWERS if name in answer.headers}
     return Response(answer.content, answer.status_code, kept)

@@ -14,9 +14,11 @@ import httpx
 from deploy.siebel.pseudonyms import Pseudonyms, UnreadableError
 from deploy.siebel.recorder import PATH
 from deploy.siebel.recording import Message
+from producers.cli.over_http import results_in
 
 _HUNDREDTHS = 100
 _NO_ANSWER = "no_answer"
+_ANSWERED = {202, 422}
 Send = Callable[[Message], httpx.Response]
 
 
@@ -34,7 +36,8 @@ class Report:
 
     Shape: *statuses* of HTTP, 0 where no answer came, and *outcomes* of events, with their counts; *took_s* of each
     answer; *behind_s* is by how much the latest message was sent late, because all senders waited for answers;
-    *unreadable* messages could not be given other names, and were not sent.  Units: seconds.
+    *unreadable* messages could not be given other names, and were not sent; *foreign* answers were good by their status
+    and no api's.  Units: seconds.
     """
 
     statuses: Counter[int] = field(default_factory=Counter)
@@ -42,11 +45,12 @@ class Report:
     took_s: list[float] = field(default_factory=list)
     behind_s: float = 0.0
     unreadable: int = 0
+    foreign: int = 0
 
     @property
     def is_taken(self) -> bool:
         """Whether there were messages, and intake has an answer to the events of each."""
-        return bool(self.statuses) and self.statuses.keys() <= {202, 422}
+        return bool(self.statuses) and self.statuses.keys() <= _ANSWERED and not self.foreign
 
     def as_json(self) -> dict[str, Any]:
         """Return it as one JSON object."""
@@ -58,6 +62,7 @@ class Report:
             "answered_ms": {f"p{at}": round(cuts[at - 1] * 1000, 1) for at in (50, 95, 99)} if cuts else {},
             "behind_s": round(self.behind_s, 3),
             "unreadable": self.unreadable,
+            "foreign": self.foreign,
         }
 
 
@@ -82,16 +87,18 @@ def replayed(recorded: Iterable[Message], send: Send, pace: Pace, pseudonyms: Ps
 
     def one(message: Message) -> None:
         begun_s = time.monotonic()
+        results: list[dict[str, Any]] | None = None
         try:
             answer = send(message)
-            status, outcomes = answer.status_code, _outcomes(answer)
-        except httpx.TransportError:
-            status, outcomes = 0, Counter()
+            status, results = answer.status_code, results_in(answer)
+        except httpx.RequestError:
+            status = 0
         finally:
             free.release()
         with lock:
             report.statuses[status] += 1
-            report.outcomes += outcomes
+            report.foreign += results is None and status in _ANSWERED
+            report.outcomes.update(str(one["outcome"]) for one in results or ())
             report.took_s.append(time.monotonic() - begun_s)
 
     sent: list[Future[None]] = []
@@ -116,13 +123,6 @@ def replayed(recorded: Iterable[Message], send: Send, pace: Pace, pseudonyms: Ps
     for ended in sent:
         ended.result()
     return report
-
-
-def _outcomes(answer: httpx.Response) -> Counter[str]:
-    try:
-        return Counter(str(result["outcome"]) for result in answer.json()["results"])
-    except (ValueError, KeyError, TypeError):  # of a gateway, say; its status is counted
-        return Counter()
 
 
 def _renamed(message: Message, pseudonyms: Pseudonyms) -> Message:

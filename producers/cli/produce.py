@@ -8,7 +8,6 @@ as a duplicate.
 import errno
 import os
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,36 +16,28 @@ from datetime import UTC, datetime
 from functools import partial
 from io import BufferedReader
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
-import httpx
-import orjson
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from producers.cli.command import DONE, NOTHING, AsJson, TroubleError, print_json
+from producers.cli.command import DONE, NOTHING, AsJson, TroubleError, print_json, trouble_of
 from producers.cli.command_settings import configured, with_ledger
+from producers.cli.over_http import api_client, send
 from producers.cli.terminal import operator, plain
-from producers.intake.accept import NOT_GOOD, IntakeRules, Outcome, Receipt, Sender, accept, member_of, refuse_whole
+from producers.intake.accept import NOT_GOOD, IntakeRules, Receipt, Sender, accept, member_of, refuse_whole
 from producers.intake.formats import Position, read_file
 from producers.intake.refused import BodyError, RefusedEventError, RefusedRowError
 from producers.intake.siebel_message import Terms, nobody
-from shared.addresses import proxy_for, trusted
-from shared.errors import InvalidEventError
-from shared.events import MemberEvent, dump_event
+from shared.errors import InvalidEventError, LedgerError
+from shared.events import MemberEvent
 from shared.ledger.engine import engine
 from shared.pipeline import Lane
 
 _SLICE = 1_000
 _SHOWN_REFUSALS = 100
 _STDIN = "-"
-_TIMEOUT_S = 60.0
-_TRIES = 6
-_WAIT_MAX_S = 30.0
-_HTTP_BODY_BYTES = 4 * 1024 * 1024
-_ANSWERED = {202, 422}
-_LATER = {429, 502, 503, 504}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +74,19 @@ def produce(
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[count]}"))
     with ExitStack() as exits:
         client = None if api_url is None else exits.enter_context(api_client(api_url, token))
-        way = _into_ledger(lane) if client is None else _over_http(client, lane)
+        way = _into_ledger(lane) if client is None else _Way(lambda items, _: send(client, lane, items))
         is_shown = err.is_terminal and not as_json
         bar = exits.enter_context(Progress(*columns, TimeElapsedColumn(), console=err, disable=not is_shown))
         intake = _Intake(way, bar)
         for name in files:
-            intake.take_in(name)
+            try:
+                intake.take_in(name)
+            except (TroubleError, LedgerError) as error:
+                raise intake.ended_by(error) from error
     if as_json:
         print_json({name: getattr(intake, name) for name in ("outcomes", "refused", "unreadable", "remarks")})
     else:
-        counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(intake.outcomes.items()))
-        Console(highlight=False).print(plain(counts or "no events"))
+        Console(highlight=False).print(plain(intake.counts or "no events"))
     return DONE if intake.is_good else NOTHING
 
 
@@ -108,107 +101,6 @@ def _into_ledger(lane: Lane) -> _Way:
         partial(member_of, ledger),
         partial(refuse_whole, ledger),
     )
-
-
-def api_client(api_url: str, token: str | None) -> httpx.Client:
-    """Return a client of the api at *api_url*, through the proxy that is set for it.
-
-    Raises:
-        TroubleError: there can be none.
-    """
-    if not all("!" <= letter <= "~" for letter in token or ""):
-        raise TroubleError("--token is none: a token has ASCII letters only, and no blank or line end")
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    proxy = proxy_for(api_url)
-    way: dict[str, Any] = {"proxy": proxy.url if proxy else None, "trust_env": False, "verify": trusted()}
-    try:
-        client = httpx.Client(base_url=api_url, headers=headers, timeout=_TIMEOUT_S, **way)
-    except httpx.InvalidURL:
-        raise TroubleError(f"--api {api_url} is not a URL", "like http://127.0.0.1:8000") from None
-    except ImportError:
-        raise TroubleError(f"{proxy} is of a kind that is not known", "an http:// one, or NO_PROXY") from None
-    if client.base_url.scheme not in {"http", "https"}:
-        raise TroubleError(f"--api {api_url} is not a URL", "like http://127.0.0.1:8000")
-    return client
-
-
-def _over_http(client: httpx.Client, lane: Lane) -> _Way:
-    """Send events to the api that *client* points at."""
-
-    def send(items: list[Position], _: Sender) -> list[Receipt]:
-        receipts = [
-            Receipt(position, Outcome.REFUSED, field=item.field, reason=item.reason)
-            for position, item in items
-            if isinstance(item, InvalidEventError)
-        ]
-        for positions, body in _bodies(items):
-            for position, answer in zip(positions, _post(client, lane, body), strict=True):
-                values: dict[str, Any] = {name: answer.get(name) for name in Receipt.__dataclass_fields__}
-                receipts.append(Receipt(**values | {"outcome": Outcome(answer["outcome"]), "position": position}))
-        return sorted(receipts, key=lambda receipt: receipt.position)
-
-    return _Way(send)
-
-
-def _bodies(items: list[Position]) -> Iterator[tuple[list[int], bytes]]:
-    """Yield NDJSON bodies that an api takes, with the positions of their events."""
-    positions: list[int] = []
-    lines: list[bytes] = []
-    size = 0
-    for position, item in items:
-        if isinstance(item, InvalidEventError):
-            continue
-        positions.append(position)
-        lines.append(orjson.dumps(dump_event(item)))
-        size += len(lines[-1])
-        if size > _HTTP_BODY_BYTES:
-            yield positions, b"\n".join(lines)
-            positions, lines, size = [], [], 0
-    if lines:
-        yield positions, b"\n".join(lines)
-
-
-def _post(client: httpx.Client, lane: Lane, body: bytes) -> list[dict[str, Any]]:
-    """Send one body, again while the api cannot take it.
-
-    Raises:
-        TroubleError: it does not take it at all.
-    """
-    wait_s, cause = 0.5, ""
-    proxy = proxy_for(str(client.base_url))
-    through = f" (through {proxy})" if proxy else ""
-    for attempt in range(1, _TRIES + 1):
-        try:
-            answer = client.post(
-                "/v1/member-events",
-                params={"lane": lane},
-                content=body,
-                headers={"Content-Type": "application/x-ndjson"},
-            )
-        except httpx.TransportError as error:
-            cause = (str(error) or type(error).__name__) + through
-        else:
-            if answer.status_code in _ANSWERED:
-                results: list[dict[str, Any]] = answer.json()["results"]
-                return results
-            cause = f"{answer.status_code} {_detail(answer)}{through}"
-            if answer.status_code not in _LATER:
-                raise TroubleError(f"{client.base_url} refuses: {cause}", "check --api and --token")
-            stated = answer.headers.get("retry-after", "")
-            wait_s = max(wait_s, float(stated)) if stated.isdecimal() else wait_s
-        if attempt < _TRIES:
-            threading.Event().wait(min(wait_s, _WAIT_MAX_S))
-            wait_s *= 2
-    raise TroubleError(
-        f"{client.base_url} does not take events: {cause}", "run the same again: what is in already is a duplicate"
-    )
-
-
-def _detail(answer: httpx.Response) -> str:
-    try:
-        return str(answer.json()["detail"])
-    except (ValueError, KeyError, TypeError):
-        return answer.reason_phrase
 
 
 @dataclass(slots=True)
@@ -226,6 +118,18 @@ class _Intake:
     def is_good(self) -> bool:
         """Whether there was something, all of it was good, and every file could be read to its end."""
         return bool(self.outcomes) and not self.refused and not self.unreadable
+
+    @property
+    def counts(self) -> str:
+        """How many came to what."""
+        return ", ".join(f"{count} {outcome}" for outcome, count in sorted(self.outcomes.items()))
+
+    def ended_by(self, error: Exception) -> Exception:
+        """Return what keeps the rest from being taken in, with how far it came."""
+        trouble = trouble_of(error)
+        if trouble is None:
+            return error
+        return TroubleError(trouble.what, f"{trouble.hint}. Up to then: {self.counts or 'no events'}", trouble.code)
 
     def take_in(self, name: str) -> None:
         """Take in one file."""

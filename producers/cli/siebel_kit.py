@@ -17,7 +17,7 @@ from deploy.siebel.replay import Pace, replayed, sender
 from producers.api.for_siebel import Form, for_siebel
 from producers.cli.command import DONE, NOTHING, AsJson, TroubleError, print_json
 from producers.cli.command_settings import configured
-from producers.cli.produce import api_client
+from producers.cli.over_http import api_client
 from producers.cli.terminal import console, plain
 from producers.site import create_app, served_as
 from shared import hosts

@@ -192,6 +192,7 @@ def test_a_replay_keeps_order_and_distance_and_counts_what_comes_back() -> None:
         "answered_ms": 0,
         "behind_s": 0,
         "unreadable": 0,
+        "foreign": 0,
     }
     assert not report.is_taken
     assert not replayed([], send, Pace(1, 1)).is_taken

@@ -1,7 +1,6 @@
 """`membersync demo`: it shows and checks what happened, and does not say that all is well when it is not."""
 
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,30 +46,6 @@ def test_it_ends_well_within_two_minutes_with_a_table_two_timelines_and_every_pr
     assert "HTTP 503" in said
     home = Path(re.findall(r"data and logs in (\S+)", said)[0])
     assert not home.exists()
-
-
-def test_a_user_whom_nobody_sent_makes_it_fail_and_leaves_the_logs() -> None:
-    with demo() as process:
-        lines = said_until(process, "ready ")
-        home = Path(re.findall(r"data and logs in (\S+)", lines[0])[0])
-        stranger = {
-            "third_party_id": "stranger",
-            "first_name": "Some",
-            "last_name": "Stranger",
-            "email_address": "stranger@example.org",
-            "postal_code": "10010",
-        }
-        url = re.findall(r"crowdtwist (http://\S+)", lines[-1])[0]
-        created = httpx.post(f"{url}/v2/users?api_key=sandbox-key", json=stranger, trust_env=False)
-        assert created.status_code == 200
-        said, _ = process.communicate(timeout=ENOUGH_S)
-    assert process.returncode == 1, said
-    (broken,) = [line for line in said.splitlines() if line.startswith("BROKEN")]
-    assert "CrowdTwist holds the newest good content" in broken
-    assert "stranger: should not be there" in said
-    assert said.count("kept    ") == PROMISES - 1
-    assert (home / "logs" / "worker-live.log").exists()
-    shutil.rmtree(home)
 
 
 def test_a_scene_that_there_is_not_is_refused() -> None:

@@ -163,6 +163,9 @@ class SiebelSettings(Connection):
     read_overlap_s: float = Field(
         300, ge=0, description="s; changes since an instant are read from so much earlier: clocks, late commits (A)"
     )
+    several_contacts: Literal["refuse", "first"] = Field(
+        "refuse", description="of a member's contacts that differ, none or several of them primary: refuse or first (A)"
+    )
     timezone: str = Field("UTC", description="of Siebel dates that name no zone (A)")
     field_names: dict[str, str] = Field(
         default_factory=dict,

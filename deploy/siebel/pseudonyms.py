@@ -18,8 +18,8 @@ import orjson
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from producers.intake.siebel_message import fold
 from producers.intake.siebel_xml import unescape
+from producers.intake.spellings import fold
 from shared.fields import FIELDS, Rule
 
 _KEPT_FIELDS = {"operation", "modification", "occurred_at", "program_id", "member_type", "status", "language"}

@@ -20,7 +20,8 @@ from dataclasses import dataclass, replace
 
 from producers.intake.charsets import codec_of
 from producers.intake.refused import BodyError, RefusedRowError, refused
-from producers.intake.siebel_message import Terms, fold, read_member
+from producers.intake.siebel_message import Terms, read_member
+from producers.intake.spellings import fold
 from shared.errors import InvalidEventError
 from shared.event_values import is_rounded
 from shared.events import MemberEvent

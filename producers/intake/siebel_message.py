@@ -14,11 +14,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, TypeGuard
 from zoneinfo import ZoneInfo
 
+from producers.intake.contacts import CONTACTS, part_contact
 from producers.intake.refused import BodyError, Element, refused
+from producers.intake.spellings import as_list, fold
 from shared.errors import InvalidEventError
 from shared.event_values import REPEATED, Ambiguous, check_names, path_of
 from shared.events import Member, MemberEvent, Operation, parse_event
@@ -29,10 +30,6 @@ from shared.settings import Settings, SiebelSettings
 _OBJECTS = {"ctloymember", "ctloyaltymember"}
 _COMPONENTS = {"loymember", "loyaltymember", "lwaloymember", *_OBJECTS}
 _NAMED_MAX = 5
-LABEL_MAX = 200
-"""Longer names are not remembered: a thousand of them could fill the memory for good."""
-_CONTACTS = {"listofcontact", "contact"}
-_PRIMARY = {"isprimarymvg", "ssaprimaryfield", "primarycontactflag"}
 OF_DELETED = "isdeleted"
 """Source: the CSV of Siebel's Data Export; a deleted row may have nothing else but its Row Id."""
 _EVENT_FIELDS = ("event_id", "operation", "occurred_at", "modification", "lane", "force")
@@ -47,24 +44,15 @@ _NO_SUCH_TIME = "is a date or time that does not exist"
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
 
 
-def fold(name: str) -> str:
-    """Reduce a name to what all its spellings share."""
-    return _folded_name(name) if len(name) <= LABEL_MAX else _folded_name.__wrapped__(name)
-
-
-@lru_cache(maxsize=1024)  # a load repeats the same few labels for every member
-def _folded_name(name: str) -> str:
-    return "".join(filter(str.isalnum, name)).lower()
-
-
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How one Siebel writes: the label of each field, and the zone of its dates."""
+    """How one Siebel writes: the label of each field, the zone of its dates, whether of contacts the first is it."""
 
     zone: ZoneInfo
     labels: Mapping[str, str]
     member: Mapping[str, str] = field(repr=False)
     contact: Mapping[str, str] = field(repr=False)
+    takes_first_contact: bool = False
 
     @classmethod
     def of(cls, settings: SiebelSettings) -> "Dialect":
@@ -83,6 +71,7 @@ class Dialect:
             labels={name: labels[0] for name, labels in known.items()},
             member={**canonical, **_folded(known), **_folded(given)},
             contact=_folded({name: known[name] for name in labels(Part.CONTACT)}),
+            takes_first_contact=settings.several_contacts == "first",
         )
 
     def field_of(self, label: str) -> str | None:
@@ -167,7 +156,7 @@ def read_member(record: object, terms: Terms) -> MemberEvent:
     check_names(record)
     dialect, is_xml = terms.dialect, isinstance(record, Element)
     found = _Found()
-    contact, rest = _primary_contact(record)
+    contact, rest, flaw = part_contact(record, dialect.contact, takes_first=dialect.takes_first_contact)
     if contact is not None:
         unknown = found.take(contact, dialect.contact, repeats=is_xml)
         rest |= {"Contact": unknown} if unknown else {}
@@ -176,6 +165,8 @@ def read_member(record: object, terms: Terms) -> MemberEvent:
     if _is_deleted(unknown):
         event["operation"] = Operation.DELETE.value
         found.name_by_row(terms.member_of)
+    if flaw and OPERATIONS.get(fold(str(event.get("operation", "")))) is not Operation.DELETE:
+        raise flaw
     return event_of(event, {**unknown, **found.values}, found.labels, terms)
 
 
@@ -263,7 +254,7 @@ def _members(document: Mapping[str, Any], dialect: Dialect) -> list[object]:
             found = [path_of((label,)) for label, content in _items(message) if isinstance(content, Mapping | list)]
             has = f"; the message has {', '.join(found[:_NAMED_MAX])}" if found else ""
             raise BodyError(f"ListOf{names[0]}", f"is required{has}")
-        for part in [part for content in contents for part in _as_list(content)]:
+        for part in [part for content in contents for part in as_list(content)]:
             members += _components(part, dialect)
     return members
 
@@ -277,17 +268,17 @@ def _components(part: object, dialect: Dialect) -> list[object]:
         return [part]
     is_bare = not any(fold(label) in _COMPONENTS for label in part) and (
         any(dialect.field_of(label) and not isinstance(value, Mapping | list) for label, value in part.items())
-        or not any(isinstance(value, Mapping | list) and fold(label) not in _CONTACTS for label, value in part.items())
+        or not any(isinstance(value, Mapping | list) and fold(label) not in CONTACTS for label, value in part.items())
     )
     if is_bare:
         return [part]
     members: list[object] = []
     for label, value in _items(part):
         if fold(label) in _COMPONENTS:
-            members += _as_list(value)
+            members += as_list(value)
         else:
             flaw = InvalidEventError(path_of((label,)), "is no component of a member: LOY Member is expected")
-            found = [one for one in _as_list(value) if isinstance(one, Mapping)]
+            found = [one for one in as_list(value) if isinstance(one, Mapping)]
             members += [Element(one, one.line if isinstance(one, Element) else None, flaw) for one in found]
     return members
 
@@ -298,35 +289,6 @@ def _items(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for label, value in record.items():
         for one in several.get(label, [value]):
             yield label, one
-
-
-def _as_list(value: object) -> list[Any]:
-    """Return what stands where one or many may: a list as it is, nothing for an empty value, any other value alone."""
-    return value if isinstance(value, list) else [] if value in (None, "", {}) else [value]
-
-
-def _primary_contact(record: Mapping[Any, Any]) -> tuple[Mapping[str, Any] | None, dict[str, Any]]:
-    """Part a member from its primary contact: (contact, the member without it)."""
-    rest = dict(record)
-    for label in record:
-        if not isinstance(label, str):
-            raise InvalidEventError("LOY Member", "has a name that is not text")
-        if fold(label) not in _CONTACTS:
-            continue
-        contacts: list[Any] = []
-        for part in _as_list(rest.pop(label)):
-            inner = (
-                [value for name, value in part.items() if fold(name) == "contact"] if isinstance(part, Mapping) else []
-            )
-            for value in inner or [part]:
-                contacts += _as_list(value)
-        if not all(isinstance(contact, Mapping) for contact in contacts):
-            raise InvalidEventError(label, "must be an object")
-        for contact in contacts:
-            if any(fold(str(name)) in _PRIMARY and flag in ("Y", "true", True) for name, flag in contact.items()):
-                return contact, rest
-        return contacts[0] if contacts else None, rest
-    return None, rest
 
 
 def _is_deleted(unknown: dict[str, Any]) -> bool:

@@ -23,7 +23,8 @@ from typing import Any, Final, NamedTuple
 
 from producers.intake.csv_rows import CODES, Table, TableRow, check_cell
 from producers.intake.refused import BodyError, RefusedRowError
-from producers.intake.siebel_message import OF_DELETED, Terms, event_of, fold, is_deleted, translate
+from producers.intake.siebel_message import OF_DELETED, Terms, event_of, is_deleted, translate
+from producers.intake.spellings import fold
 from shared.errors import InvalidEventError
 from shared.events import Member, MemberEvent
 from shared.fields import OF_CONTENT

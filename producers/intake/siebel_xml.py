@@ -22,7 +22,7 @@ from defusedxml.ElementTree import DefusedXMLParser
 from producers.intake.broken_xml import Mended, Spot, mended, with_broken_marked
 from producers.intake.charsets import codec_of, text_in
 from producers.intake.refused import BodyError, Element
-from producers.intake.siebel_message import LABEL_MAX
+from producers.intake.spellings import LABEL_MAX
 from shared.errors import InvalidEventError
 
 _DEEPEST = 16  # a message has six levels

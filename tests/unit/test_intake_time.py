@@ -10,8 +10,9 @@ import pytest
 
 from producers.intake.formats import read_body
 from producers.intake.refused import excerpt_of
-from producers.intake.siebel_message import Dialect, Terms, fold
+from producers.intake.siebel_message import Dialect, Terms
 from producers.intake.siebel_xml import unescape
+from producers.intake.spellings import fold
 from shared.errors import InvalidEventError
 from shared.personal import values_of
 from shared.settings import SiebelSettings

@@ -142,6 +142,35 @@ def test_the_primary_contact_is_found_wherever_it_stands(contact: dict[str, Any]
     assert one(message({**MEMBER, **contact})).member.first_name == "Andy"
 
 
+BO = {"Contact First Name": "Bo", "Contact Last Name": "Lee"}
+
+
+@pytest.mark.parametrize(
+    ("contacts", "which"),
+    [
+        ({"ListOfContact": {"Contact": [BO, CONTACT]}}, "none of them is"),
+        ({"ListOfContact": {"Contact": [BO, {**CONTACT, "IsPrimaryMVG": "N"}]}}, "none of them is"),
+        ({"ListOfContact": {"Contact": BO}, "Contact": CONTACT}, "none of them is"),
+        ({"Contact": [{**BO, "IsPrimaryMVG": "Y"}, {**CONTACT, "IsPrimaryMVG": "Y"}]}, "more than one of them is"),
+    ],
+)
+def test_of_contacts_that_differ_none_is_taken_for_the_member_unless_it_is_set_so(
+    contacts: dict[str, Any], which: str
+) -> None:
+    field, reason = refused({**MEMBER, **contacts})
+    assert (field, which in reason) == (next(iter(contacts)), True)
+    assert "Bo" not in reason
+    first = Dialect.of(SiebelSettings(several_contacts="first"))
+    assert one(message({**MEMBER, **contacts}), first).member.first_name == "Bo"
+    gone = one(message({**MEMBER, **contacts, "Operation": "delete"}))
+    assert (gone.operation, gone.member.first_name) == (Operation.DELETE, "")
+
+
+def test_contacts_that_say_the_same_of_what_is_synced_are_one() -> None:
+    contacts = [{**CONTACT, "Id": "1-A", "Contact Middle Name": ""}, {**CONTACT, "Id": "1-B"}]
+    assert one(message({**MEMBER, "ListOfContact": {"Contact": contacts}})).member.first_name == "Andy"
+
+
 def test_the_contact_s_own_fields_do_not_pass_for_the_member_s() -> None:
     event = one(message({**MEMBER, "ListOfContact": {"Contact": {**CONTACT, "Id": "1-C", "Status": "Inactive"}}}))
     assert (event.member.row_id, event.member.status) == ("1-2AB3", "Active")

@@ -142,6 +142,7 @@ _LOOK_AT_USERS = text(f"""
         ) as s on true
         left join instance a on a.id = m.applied_id
     ), looked as (
-        update sighting s set looked_at = coalesce(s.looked_at, :now) from judged j where j.is_same and s.ctid = j.at
+        update sighting s set looked_at = coalesce(s.looked_at, :now), drawn = false
+        from judged j where j.is_same and s.ctid = j.at
     ) {_JUDGED}
 """)

@@ -328,19 +328,19 @@ _DRAW = text("""
     update sighting s set drawn = true
     from ranked q join json_to_recordset(cast(:rows as json)) as r (stratum text, size bigint)
          on r.stratum = q.stratum and q.place <= r.size
-    where s.run_id = :run_id and s.member_number = q.member_number
+    where s.run_id = :run_id and s.member_number = q.member_number and s.looked_at is null
 """)
 _TO_LOOK_AT = text(f"""
     select {_SIGHTING} from sighting where run_id = :run_id and drawn and looked_at is null and outcome is null
     order by place limit :limit
 """)
 _LOOKED_IN_ORDER = text(f"""
-    update sighting set looked_at = coalesce(looked_at, :at)
+    update sighting set looked_at = coalesce(looked_at, :at), drawn = false
     where run_id = :run_id and member_number = any(array{_NUMBERS})
 """)
 _LOOKED = text(f"""
     update sighting s
-    set looked_at = coalesce(s.looked_at, r.looked_at), suspected_at = r.suspected_at, marker = r.marker,
+    set looked_at = coalesce(s.looked_at, r.looked_at), drawn = false, suspected_at = r.suspected_at, marker = r.marker,
         crowdtwist = decode(r.crowdtwist, 'hex'), from_file = coalesce(r.from_file, s.from_file), outcome = r.outcome
     from json_to_recordset(cast(:rows as json)) as {_COLUMNS}
     where s.run_id = :run_id and s.member_number = r.member_number

@@ -200,6 +200,12 @@ def rows_agree(ledger: Engine, some: Sequence[Case], of: Settings) -> list[int]:
     return same
 
 
+_MOVED = text("""
+    select pg_stat_get_xact_tuples_updated('sighting'::regclass)
+         - pg_stat_get_xact_tuples_hot_updated('sighting'::regclass)
+""")
+
+
 def users_agree(ledger: Engine, some: Sequence[Case], *, by_id: bool = False) -> list[int]:
     """Return which rows of CrowdTwist's are told to agree; the full comparison finds nothing there, or it fails."""
     profiles = [profile(at, case, by_id=by_id) for at, case in enumerate(some)]
@@ -216,11 +222,13 @@ def users_agree(ledger: Engine, some: Sequence[Case], *, by_id: bool = False) ->
         numbers = [f"M-{at}" for at, _ in enumerate(some)]
         before = sightings.seen(tx, run_id, numbers)
         told = agreeing.look_at_users(tx, run_id, 0, now=sides.now)
+        moved = tx.execute(_MOVED).scalar()
         after = sightings.seen(tx, run_id, numbers)
         known, acknowledged = sightings.known(tx, numbers), sightings.acknowledged(tx, numbers)
         users = files.by_member(files.unpacked(piece.rows), lambda ids: sightings.members_of_users(tx, ids))
     same = [at for at in range(len(some)) if told is not None and at not in told.others]
     assert told is None or told.same == len(same)
+    assert moved == 0, "who was looked at stands elsewhere now, and in each index twice"
     for number, one in before.items():
         if int(number[2:]) not in same:
             assert after[number] == one

@@ -8,7 +8,7 @@ import pytest
 
 from producers.intake.refused import BodyError
 from producers.operations.reconcile import process, runs
-from producers.operations.reconcile.files import FileRow, HandedOver, crowdtwist_file, packed, siebel_file
+from producers.operations.reconcile.files import ROWS_PACKED, FileRow, HandedOver, crowdtwist_file, packed, siebel_file
 from producers.operations.reconcile.runs import Ask
 from shared.ledger import run_turns
 from shared.ledger.engine import transaction
@@ -109,12 +109,12 @@ def test_a_run_that_waits_for_rows_lets_others_go_first(programme: Programme, pa
 
 def test_a_file_that_breaks_off_leaves_no_difference(programme: Programme, paths: dict[Side, Path]) -> None:
     def broken(carried: Callable[[], object]) -> Iterator[FileRow]:
-        """Yield more than a piece, have what is there carried on, then fail."""
+        """Yield more than two pieces, so that the first is written; have it carried on, then fail."""
         (row, *_) = rows_of(programme, paths)[Side.SIEBEL]
-        for place in range(3_000):
+        for place in range(2 * ROWS_PACKED + 1):
             yield row._replace(whose=f"M-{place}")
         carried()
-        raise BodyError("line 3001", "is too long to be CSV")
+        raise BodyError("line 4001", "is too long to be CSV")
 
     given = HandedOver("members.csv", broken(lambda: carry(programme)))
     with pytest.raises(BodyError, match="too long"):

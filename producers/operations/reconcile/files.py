@@ -28,7 +28,7 @@ from shared.ledger.agreeing import SHOWN
 from shared.plain_events import NULL
 from shared.settings import Settings
 
-ROWS_PACKED = 1_000
+ROWS_PACKED = 2_000
 _LEVEL = 1
 _CLOCKS = timedelta(seconds=5)
 """How far its clock may be off, and its dates have no parts of a second."""

@@ -97,13 +97,17 @@ class ReconciliationFile(Base):
 
 
 class Sighting(Base):
-    """A member as a run under way has seen it."""
+    """A member as a run under way has seen it.
+
+    What no index holds is changed in place, in the room that its page has (fillfactor 50): *looked_at* of whoever a
+    file shows as it was, of all of them.
+    """
 
     __tablename__ = "sighting"
     __table_args__ = (
         CheckConstraint(one_of("stratum", tuple(Stratum)), "sighting_stratum"),
         CheckConstraint(f"outcome is null or {one_of('outcome', tuple(Outcome))}", "sighting_outcome"),
-        Index("sighting_to_look_at", "run_id", "place", postgresql_where=text("drawn and looked_at is null")),
+        Index("sighting_drawn", "run_id", "place", postgresql_where=text("drawn")),
         Index(
             "sighting_suspected",
             "run_id",
@@ -125,6 +129,7 @@ class Sighting(Base):
     marker: Mapped[str] = mapped_column(Text, server_default="")
     """What the ledger knew of it at the first look, as one word: if it is another later, something happened."""
     drawn: Mapped[bool] = mapped_column(server_default=_NO)
+    """CrowdTwist is still to be asked about it."""
     looked_at: Mapped[datetime | None] = mapped_column(INSTANT)
     """When CrowdTwist was first asked about it."""
     suspected_at: Mapped[datetime | None] = mapped_column(INSTANT)

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from shared.lease_clock import lease_clock
 from shared.ledger import spending
 from shared.ledger.engine import Ledger, transaction
 from shared.ledger.forecasts import Terms
@@ -34,8 +35,17 @@ def permits(ledger: Ledger, of: Settings, *, heeds_wait: bool = True) -> dict[St
             grant = spending.pay(tx, limit, lane, wanted, heeds_wait=heeds_wait)
         return grant.calls, grant.more_in_s, grant.paid_at
 
-    def charge(limit: Budget, lane: Lane, calls: int) -> None:
-        with transaction(ledger) as tx:
-            spending.charge(tx, limit.stage, lane, calls)
+    return {
+        stage: Permits(stage, partial(pay, limit), partial(_charge, ledger, stage))
+        for stage, limit in budgets(of).items()
+    }
 
-    return {stage: Permits(stage, partial(pay, limit), partial(charge, limit)) for stage, limit in budgets(of).items()}
+
+def prepaid(ledger: Ledger, stage: Stage) -> Permits:
+    """Return permits of calls that are paid for before they are asked for: only what is late is counted once more."""
+    return Permits(stage, lambda _, wanted: (wanted, 0.0, lease_clock()), partial(_charge, ledger, stage))
+
+
+def _charge(ledger: Ledger, stage: Stage, lane: Lane, calls: int) -> None:
+    with transaction(ledger) as tx:
+        spending.charge(tx, stage, lane, calls)

@@ -215,6 +215,22 @@ def test_calls_go_out_evenly_within_the_share(programme: Programme) -> None:
     assert paid == [(2, 12)]
 
 
+def test_what_was_paid_for_long_before_its_calls_go_out_is_counted_once_more(programme: Programme) -> None:
+    with programme.pipeline.whole():
+        programme.sync(*named("fine", 12))
+    programme.settings = {"crowdtwist": {"budget_per_minute": 2_400}}  # a tenth of it: two at once
+    # All but one of the share is spent, and comes free in two seconds: of the first two calls one is paid for early.
+    programme.pipeline.sql("""
+        insert into spend (name, slot, lane, calls)
+        select 'crowdtwist/share', floor(extract(epoch from clock_timestamp()) * 4) - 243 + 8, 'bulk', 239
+    """)
+    before = programme.pipeline.sql("select coalesce(sum(calls), 0) from spend where name = 'crowdtwist'")[0]
+    run = programme.run(Ask(full=True, share=0.1))
+    paid = programme.pipeline.sql("select sum(calls) from spend where name = 'crowdtwist'")[0] - before
+    assert run.calls["crowdtwist"] == 12
+    assert paid >= 13
+
+
 def test_without_siebel_nothing_is_compared_and_it_is_said(programme: Programme) -> None:
     programme.settings = {"siebel": {"base_url": None}}
     with pytest.raises(AskError, match="MEMBERSYNC_SIEBEL__BASE_URL is not set"):

@@ -15,7 +15,7 @@ from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
-from shared.budgets import budgets, permits
+from shared.budgets import budgets, permits, prepaid
 from shared.errors import BudgetSpentError, DataError, StageError, ThrottledError
 from shared.ledger import connections, run_turns, spending
 from shared.ledger.engine import Ledger, transaction
@@ -79,7 +79,7 @@ class Outside:
         self.has_siebel = settings.siebel.base_url is not None
         self.has_crowdtwist = settings.crowdtwist.base_url is not None
         self._siebel = Siebel(settings.siebel, _IN_FLIGHT, permits(ledger, settings).get(Stage.SIEBEL))
-        self._crowdtwist = CrowdTwist(settings.crowdtwist, _CHUNK_MAX)
+        self._crowdtwist = CrowdTwist(settings.crowdtwist, _CHUNK_MAX, prepaid(ledger, Stage.CROWDTWIST))
         of = settings.crowdtwist
         self._budget = budgets(settings).get(Stage.CROWDTWIST) or Budget(
             Stage.CROWDTWIST, CONTRACT_PER_MINUTE, of.live_share
@@ -225,23 +225,26 @@ class Outside:
         return True
 
     async def _may_call(self, stage: Stage, count: int) -> None:
-        """Wait until *count* calls may go out."""
+        """Wait until *count* calls may go out; what was paid for long before all of them were is counted once more."""
         await self.let_live_go_first()
         began = time.monotonic()
-        paid = 0
+        paid = early = 0
         while True:
             with transaction(self._ledger) as tx:
                 gate = connections.gate(tx, stage)
                 is_paced = stage is not Stage.CROWDTWIST or time.monotonic() >= self._next_at
                 if gate.is_open and stage is Stage.CROWDTWIST and is_paced:
                     paid += spending.pay_share(tx, self._budget, self._turn.share, count - paid).calls
+                    if early and paid == count:
+                        spending.charge(tx, stage, Lane.BULK, early)
             if not gate.is_open:
                 self._lose_patience(stage, began, gate.why)
                 await self.nap(_WHILE_DOWN_S, gate.why)
-                paid = 0  # what was paid for before falls into another minute
+                paid = early = 0  # what was paid for before falls into another minute
                 continue
             if is_paced and (paid == count or stage is not Stage.CROWDTWIST):
                 break
+            early = paid
             await self.nap(_PACE_S if is_paced else self._next_at - time.monotonic())
         self.calls[stage] += count
         if stage is Stage.CROWDTWIST:

@@ -26,8 +26,10 @@ from tornado.template import DictLoader
 from tornado.web import Application, authenticated
 
 from deploy.flower import AnySentinel, bounded, reworded, wait, with_instance_ids
+from deploy.flower.hearing import BelievingReceiver
 from shared import logs
 from shared.broker_address import read_broker
+from shared.guarded_redis import guard_transports
 from shared.liveness import this_process
 from shared.pipeline import QUEUES
 from shared.settings import settings as read_settings
@@ -150,6 +152,9 @@ def _waiting_for(before: str, hear: Callable[P, None], after: str) -> Callable[P
     return heard
 
 
+# What no process of ours would tell ends neither its hearing nor a page.
+guard_transports()
+flower.events.EventReceiver = BelievingReceiver
 flower.events.EventReceiver.capture = _waiting_for(_AWAY, EventReceiver.capture, _AWAY)
 flower.events.EventReceiver.on_consume_ready = _waiting_for("", EventReceiver.on_consume_ready, "")
 

@@ -246,3 +246,41 @@ COMMANDS: dict[str, dict[str, Any]] = {
 def command(method: Any, arguments: Any = None, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
     """Return the body of a command of Celery's remote control."""
     return {"method": method, "arguments": arguments, "destination": None, "pattern": None, "matcher": None} | changes
+
+
+def event(of: Any = None, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return a true event of a worker, or one of a task, as Flower is told it."""
+    beats = {"freq": 2.0, "active": 0, "processed": 7, "loadavg": [0.1, 0.2, 0.3]}
+    software = {"sw_ident": "py-celery", "sw_ver": "5.7.0", "sw_sys": "Linux"}
+    told = {"hostname": "live.1@host", "utcoffset": 5.5, "pid": 7, "clock": 9, "timestamp": 1.8e9}
+    return told | (of or {"type": "worker-heartbeat", **beats, **software}) | changes
+
+
+_TOLD = {"type": "task-succeeded", "uuid": _UUID, "result": "{}", "runtime": 1.0}
+EVENTS: dict[str, Any] = {
+    "a number": 7,
+    "nothing": None,
+    "a text": "secret",
+    "an object": {"secret": 1},
+    "a list": [event()],
+    **{
+        f"{name} = {value!r}"[:60]: event(**{name: value})
+        for name, value in (
+            ("type", 7), ("type", "worker"), ("type", "worker-secret"), ("hostname", ["secret"]), ("hostname", ""),
+            ("hostname", "<script>secret"), ("hostname", "x\x1b[31m"), ("hostname", "x" * 300), ("utcoffset", "x"),
+            ("utcoffset", 10**9), ("pid", {}), ("clock", "x"), ("clock", 10**40), ("timestamp", "x"),
+            ("timestamp", float("nan")), ("timestamp", 1e300), ("timestamp", -1), ("freq", "x"), ("freq", 0),
+            ("freq", 1e9), ("active", "x"), ("active", -1), ("processed", []), ("loadavg", "x"), ("loadavg", [1.0] * 9),
+            ("sw_ident", "x" * 100_000), ("sw_ver", 7), ("secret", 1),
+        )
+    },
+    **{
+        f"a task's {name} = {value!r}"[:60]: event(of=_TOLD, **{name: value})
+        for name, value in (
+            ("uuid", [1]), ("uuid", "x"), ("uuid", None), ("result", [[]]), ("result", "x" * 100_000), ("runtime", "x"),
+            ("runtime", float("inf")), ("ready", 1), ("type", "task-secret"), ("type", "task-received"),
+            ("type", "task-sent"), ("type", "task-failed"), ("name", "secret"),
+        )
+    },
+    "another task": event(of={"type": "task-started", "uuid": _UUID, "name": "secret"}),
+}  # fmt: skip

@@ -2,7 +2,7 @@
 
 A stock Celery worker dies of well-formed JSON of the wrong shape or of a header of the wrong kind, and again at each
 restart; it also does what anybody tells it by remote control.  This one looks at each message before Celery does
-(`workers.message_forms`), files what is not of our making in the ledger (`stray_message`), takes it off the broker and
+(`shared.message_forms`), files what is not of our making in the ledger (`stray_message`), takes it off the broker and
 lives on.  Only our producers may write to the broker; this is for the day somebody else does.
 """
 
@@ -18,14 +18,16 @@ from celery.worker.consumer.connection import Connection as ConnectionStep
 from celery.worker.state import maybe_shutdown
 from kombu import Connection, Message, compression, pidbox
 from kombu.exceptions import ContentDisallowed
-from kombu.transport import TRANSPORT_ALIASES
 from vine import promise
 
+from shared.errors import LedgerError
+from shared.guarded_redis import clear_the_way, guard_transports
+from shared.ledger.engine import engine, transaction
+from shared.ledger.heartbeats import file_stray
 from shared.liveness import this_process
 from shared.logs import logger
-from workers import guarded_redis
-from workers.message_forms import CHOKES, fault_of_command, fault_of_task
-from workers.strays import file_message
+from shared.message_forms import CHOKES, fault_of_command, fault_of_task
+from shared.strays import file_message, keeping
 
 log = logger(__name__)
 
@@ -40,8 +42,8 @@ def guard() -> None:
     """Put the guards in place in this process, before its worker connects."""
     pidbox.Mailbox.node_cls = GuardedNode
     _Step.info = _told_without_secrets
-    for scheme, transport in guarded_redis.TRANSPORTS.items():
-        TRANSPORT_ALIASES[scheme] = f"{transport.__module__}:{transport.__name__}"
+    keeping.keep = _keep
+    guard_transports()
     for kind in compression.encoders():  # a few bytes may be gigabytes unpacked; we send nothing packed
         compression.register(_refuse_packed, _refuse_packed, kind)
 
@@ -75,7 +77,7 @@ class GuardedConsumer(Consumer):
 
         conn = conn.ensure_connection(failed, callback=waiting)
         self.first_connection_attempt = False
-        guarded_redis.clear_the_way(conn)
+        clear_the_way(conn)
         return conn
 
     def create_task_handler(self, promise: type[promise] = promise) -> Callable[[Message], None]:
@@ -140,6 +142,7 @@ class GuardedNode(pidbox.Node):
         if message is None:
             raise TypeError("kombu hands over each message with its body")
         if (fault := fault_of_command(message.headers, body)) is None:
+            message.headers.pop("clock", None)  # ours would follow it beyond all that a clock of ours may be
             super().handle_message(body, message)
         else:
             file_message(message, f"remote control refused: {fault}")
@@ -159,3 +162,11 @@ def _told_without_secrets(step: ConnectionStep, consumer: Consumer) -> dict[str,
 
 def _refuse_packed(_: object) -> bytes:
     raise ContentDisallowed("packed")
+
+
+def _keep(**stray: str) -> None:
+    try:
+        with transaction(engine()) as tx:
+            file_stray(tx, **stray)
+    except LedgerError:
+        log.exception("could not file the stray message")

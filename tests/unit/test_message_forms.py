@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from shared.message_forms import fault_of_command, fault_of_envelope, fault_of_task
 from shared.pipeline import STAGES, Lane, Stage
 from tests import forgeries
 from tests.forgeries import body, command, envelope, headers, link
-from workers.message_forms import fault_of_command, fault_of_envelope, fault_of_task
 
 _JSON = ("application/json", "utf-8")
 

@@ -1,4 +1,4 @@
-"""Redis as a worker reaches it: whatever text lies where a message should, and whatever is in place of a queue.
+"""Redis as a worker or Flower reaches it: any text where a message should be, anything at all in place of a queue.
 
 kombu believes what it reads: a text of gigabytes, an entry of its own books that it cannot restore, a key that is no
 list.  Each would end or stop a worker, and the next one too.  Here it is filed, and taken off the broker.
@@ -10,11 +10,14 @@ from queue import Empty
 from typing import Any
 
 from kombu import Connection
+from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport.redis import QoS
 from kombu.utils.json import loads
 from redis.exceptions import RedisError, ResponseError
 
+from shared import strays
 from shared.logs import logger
+from shared.message_forms import CHOKES, LONGEST_BYTES, fault_of_envelope
 from shared.pipeline import QUEUES
 from shared.redis_transport import (
     BINDINGS,
@@ -23,8 +26,6 @@ from shared.redis_transport import (
     ThriftySentinelTransport,
     ThriftyTransport,
 )
-from workers import strays
-from workers.message_forms import CHOKES, LONGEST_BYTES, fault_of_envelope
 
 log = logger(__name__)
 
@@ -130,7 +131,13 @@ class GuardedSentinelTransport(GuardedTransport, ThriftySentinelTransport):
     Channel = GuardedSentinelChannel
 
 
-TRANSPORTS = {"redis": GuardedTransport, "rediss": GuardedTransport, "sentinel": GuardedSentinelTransport}
+_TRANSPORTS = {"redis": GuardedTransport, "rediss": GuardedTransport, "sentinel": GuardedSentinelTransport}
+
+
+def guard_transports() -> None:
+    """Have this process reach Redis so, before it connects."""
+    for scheme, transport in _TRANSPORTS.items():
+        TRANSPORT_ALIASES[scheme] = f"{__name__}:{transport.__name__}"
 
 
 def clear_the_way(connection: Connection) -> None:

@@ -3,11 +3,12 @@
 Apart from `shared.broker`: who is on Redis needs no client of AMQP.  Source: kombu/transport/pyamqp.py of 5.7.
 """
 
+import struct
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import amqp
-from amqp import spec
+from amqp import abstract_channel, serialization, spec
 from kombu.transport import pyamqp
 
 CONFIRMED_WITHIN_S = 5.0
@@ -66,3 +67,42 @@ class VerifyingTransport(pyamqp.SSLTransport):
             return super().establish_connection()
         finally:
             self.client.ssl = asked
+
+
+class _Readable(bytes):
+    """Bytes of which all text can be read: what is no UTF-8 is escaped."""
+
+    def __getitem__(self, part: Any) -> Any:  # noqa: ANN401  # as bytes have it
+        found = super().__getitem__(part)
+        return _Readable(found) if isinstance(found, bytes) else found
+
+    def decode(self, *_: object) -> str:
+        """Return the text, whatever encoding and strictness are asked for."""
+        return super().decode(errors="backslashreplace")
+
+
+def _read_properties(buf: bytes, offset: int) -> Any:  # noqa: ANN401  # as py-amqp has it
+    """Read the properties of a message; none where they cannot be read."""
+    try:
+        return _properties(buf, offset)
+    except UnicodeDecodeError:
+        return _read_properties(_Readable(buf), offset)
+    except _UNREADABLE:
+        return {}, len(buf)
+
+
+def _read_arguments(form: str, buf: bytes, offset: int) -> Any:  # noqa: ANN401  # as py-amqp has it
+    """Read what the server says of a message, such as where it was sent."""
+    try:
+        return _arguments(form, buf, offset)
+    except UnicodeDecodeError:
+        return _arguments(form, _Readable(buf), offset)
+
+
+# Whoever sends a property, or the name of a queue, that is no UTF-8 would else end each process that is handed it.
+_UNREADABLE = (ArithmeticError, LookupError, ValueError, OSError, struct.error, amqp.FrameSyntaxError)
+_serialization: Any = serialization
+_channel: Any = abstract_channel
+_properties, _arguments = _serialization.PROPERTY_CLASSES[spec.Basic.CLASS_ID], _channel.loads
+_serialization.PROPERTY_CLASSES[spec.Basic.CLASS_ID] = _read_properties
+_channel.loads = _read_arguments

@@ -13,7 +13,7 @@ from kombu import Connection
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport.redis import QoS
 from kombu.utils.json import loads
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from shared import strays
 from shared.logs import logger
@@ -150,16 +150,13 @@ def clear_the_way(connection: Connection) -> None:
 
 def _clear(client: Any) -> None:  # noqa: ANN401  # redis-py has no types for what it answers
     """Take out each key that is not of the kind that kombu believes it to be; nothing of ours can be in it."""
-    try:
-        with client.pipeline(transaction=False) as asked:
-            for key in _KINDS:
-                asked.type(key)
-            found = dict(zip(_KINDS, asked.execute(), strict=True))
-        for key, kind in found.items():
-            if kind not in {b"none", _KINDS[key]}:
-                _take_out(client, key)
-    except RedisError as error:
-        log.warning("the keys of the broker were not looked at", cause=type(error).__name__)
+    with client.pipeline(transaction=False) as asked:
+        for key in _KINDS:
+            asked.type(key)
+        found = dict(zip(_KINDS, asked.execute(raise_on_error=False), strict=True))
+    for key, kind in found.items():
+        if isinstance(kind, bytes) and kind not in {b"none", _KINDS[key]}:  # not a word that its user may not ask
+            _take_out(client, key)
 
 
 def _take_out(client: Any, key: str) -> None:  # noqa: ANN401

@@ -217,6 +217,17 @@ TEXTS: dict[str, bytes] = {
     "an object that names a type": b'{"__type__": "datetime", "__value__": 7}',
     "not a number": b"NaN",
 }
+PROPERTIES: dict[str, dict[str, Any]] = {
+    **{
+        f"{name} that is no UTF-8": {name: b"\xff\xfe"}
+        for name in ("content_type", "content_encoding", "correlation_id", "reply_to", "message_id", "type", "app_id")
+    },
+    "a header's name that is no UTF-8": {"application_headers": headers() | {b"\xff": "x"}},
+    "a header that is no UTF-8": {"application_headers": headers(origin=b"\xff")},
+    "a header that is half a character": {"application_headers": headers(origin="\ud800")},
+    "nothing but a body": {"content_type": None, "content_encoding": None, "application_headers": None},
+}
+"""Of a message of RabbitMQ, whose body is no JSON."""
 COMMANDS: dict[str, dict[str, Any]] = {
     "shutdown": {},
     "rate_limit": {"task_name": Stage.OIC.task, "rate_limit": "1/h"},

@@ -42,7 +42,6 @@ def test_a_key_of_another_kind_is_taken_out_and_holds_up_nobody(on_valkey: Pipel
             eventually(lambda: on_valkey.states() == {"completed": 1 + len(_KEYS)}, "those that came meanwhile")
             assert ask_workers(on_valkey.broker_url, "ping", within_s=60, limit=1).keys() == {"w1@test"}
             eventually(lambda: _strays(on_valkey).total() >= 2 * len(_KEYS), "each is filed")
-    assert "Traceback" not in on_valkey.log_text()
 
 
 def test_a_message_taken_while_the_books_cannot_be_written_is_not_lost(on_valkey: Pipeline) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import amqp
 import psutil
 import pytest
 import redis
@@ -138,10 +139,22 @@ def test_every_forgery_is_filed_on_rabbitmq_too(pipeline: Pipeline, rabbitmq_url
         for kind in ("application/x-python-serialize", "text/plain", "application/x-yaml"):
             producer.publish(b"x", headers=forgeries.headers(), content_type=kind, content_encoding="binary")
             sent += 1
+        for properties in forgeries.PROPERTIES.values():
+            _publish_raw(producer.channel, properties)
+            sent += 1
         on.send(member_event("M-1"))
         eventually(lambda: on.states() == {"completed": 2}, "the good event behind them", within_s=_STALL_S)
         eventually(lambda: _strays(on) == sent, f"all {sent} filed", within_s=_STALL_S)
         assert _processes(on) == before
+
+
+def _publish_raw(channel: Any, properties: dict[str, Any]) -> None:  # noqa: ANN401  # kombu's stubs have none
+    """Send what is no JSON with *properties*, by way of an exchange whose messages may have any routing key."""
+    channel.exchange_declare("forged", "fanout")
+    channel.queue_bind(_LIVE, "forged")
+    true = {"content_type": "application/json", "content_encoding": "utf-8", "application_headers": forgeries.headers()}
+    message = amqp.Message(b"forged", **(true | properties))
+    channel.basic_publish(message, exchange="forged", routing_key=b"\xff\xfe")
 
 
 def _fits_amqp(changes: dict[str, Any]) -> bool:

@@ -12,6 +12,7 @@ from producers.operations.reconcile.files import ROWS_PACKED, FileRow, HandedOve
 from producers.operations.reconcile.runs import Ask
 from shared.ledger import run_turns
 from shared.ledger.engine import transaction
+from shared.ledger.run_turns import RunLostError
 from shared.reconciling import Side
 from tests.integration.test_reconcile_from_files import export, profiles
 from tests.reconciling import OSCAR, Programme, named
@@ -142,3 +143,36 @@ def test_both_files_are_handed_over_in_one_order_whichever_was_named_first(
         runs.start(programme.pipeline.ledger, OSCAR, asked, programme.of)
     assert order == ["members.csv", "2_7_PROFILE_20261123.zip"]
     assert carry(programme)[0] == "done"
+
+
+def test_who_carries_a_run_on_when_its_last_rows_come_goes_on_with_it(
+    programme: Programme, paths: dict[Side, Path]
+) -> None:
+    rows, run_id = rows_of(programme, paths), loading(programme, paths)
+    hand_over(programme, run_id, Side.SIEBEL, 0, rows[Side.SIEBEL])
+    with transaction(programme.pipeline.ledger) as tx:
+        turn = run_turns.take(tx, 7, lease_s=3_600)
+    assert turn is not None
+    assert (turn.id, turn.state) == (run_id, "loading")
+    with transaction(programme.pipeline.ledger) as tx:
+        assert run_turns.loaded(tx, run_id)
+        assert run_turns.take(tx, 8, lease_s=60) is None
+        run_turns.advance(tx, turn, lease_s=60, phase=turn.phase, cursor="1", more={})
+    assert programme.pipeline.sql("select state, cursor from reconciliation") == [("running", "1")]
+
+
+def test_who_died_while_rows_were_handed_over_lets_go_of_its_lease(
+    programme: Programme, paths: dict[Side, Path]
+) -> None:
+    rows, run_id = rows_of(programme, paths), loading(programme, paths)
+    hand_over(programme, run_id, Side.SIEBEL, 0, rows[Side.SIEBEL])
+    with transaction(programme.pipeline.ledger) as tx:
+        assert run_turns.take(tx, 7, lease_s=3_600) is not None
+    with transaction(programme.pipeline.ledger) as tx:
+        assert run_turns.take(tx, 8, lease_s=60) is None
+        run_turns.let_go(tx, 7)
+    with transaction(programme.pipeline.ledger) as tx:
+        turn = run_turns.take(tx, 8, lease_s=60)
+        assert turn is not None
+        with pytest.raises(RunLostError):
+            run_turns.advance(tx, replace(turn, token=7), lease_s=1, phase=turn.phase, cursor="1", more={})

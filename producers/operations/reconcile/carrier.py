@@ -351,7 +351,7 @@ class Carrier:
             await self._outside.nap(min(left_s or 0.0, LEASE_S), "what differs to settle before the second look")
             return
         again = SecondReads(self._outside, self._ledger, self._reader, self._turn)
-        self._conclude(ripe, await again.records(ripe), await again.users(ripe))
+        self._conclude(ripe, *await again.both(ripe))
 
     def _conclude(
         self,

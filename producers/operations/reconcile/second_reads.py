@@ -1,5 +1,6 @@
 """Both systems read once more, for the second look at whoever is suspected; a file where a system cannot be asked."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,24 @@ class SecondReads:
     ledger: Ledger
     reader: RecordReader
     turn: Turn
+
+    async def both(
+        self, suspected: Sequence[Sighting]
+    ) -> tuple[dict[str, SiebelRecord | Unread | None], dict[str, User | Unread | None]]:
+        """Return `records` and `users`, read beside each other.
+
+        Raises:
+            GaveUpError: one of them cannot be read.
+            RunLostError: the lease is lost.
+        """
+        records, users = await asyncio.gather(
+            self.records(suspected), self.users(suspected), return_exceptions=True
+        )  # so that neither is left running
+        if isinstance(records, BaseException):
+            raise records
+        if isinstance(users, BaseException):
+            raise users
+        return records, users
 
     async def records(self, suspected: Sequence[Sighting]) -> dict[str, SiebelRecord | Unread | None]:
         """Return Siebel's rows: of the page where they stood, and by number of who is not there any more.

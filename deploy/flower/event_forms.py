@@ -41,9 +41,10 @@ class _Event(BaseModel):
 class _Worker(_Event):
     type: Literal["worker-online", "worker-heartbeat", "worker-offline"]
     freq: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
-    active: _Count
-    processed: _Count
-    loadavg: _Load
+    active: _Count = 0
+    processed: _Count = 0
+    loadavg: _Load = []
+    """These three a worker leaves out when it was asked for a heartbeat, as Flower asks when it starts."""
     sw_ident: _Text
     sw_ver: _Text
     sw_sys: _Text

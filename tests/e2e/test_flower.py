@@ -126,6 +126,7 @@ def test_its_log_is_json_like_those_of_the_others(flower: Flower, pages: dict[st
     lines = (flower.stack.home / "logs" / "flower.log").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if not line.startswith('{"process": "flower"')] == []
     assert all({"event", "level", "timestamp"} <= json.loads(line).keys() for line in lines)
+    assert [line for line in lines if "stray" in line] == [], "it believes all that our processes tell"
 
 
 def test_both_lanes_have_a_worker(flower: Flower) -> None:

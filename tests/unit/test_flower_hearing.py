@@ -26,6 +26,7 @@ _DESCRIBED = {
 }
 _TRUE: list[dict[str, Any]] = [
     event(),
+    {name: value for name, value in event().items() if name not in {"active", "processed", "loadavg"}},
     event(type="worker-online"),
     event(type="worker-offline"),
     event(of={"type": "task-received", **_DESCRIBED}),

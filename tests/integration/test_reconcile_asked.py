@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from producers.operations.reconcile.files import ROWS_PACKED
 from producers.site import create_app
 from tests.calling import assert_problem, served
 from tests.reconciling import Programme, named
@@ -157,11 +158,11 @@ def test_a_file_that_breaks_off_stops_its_run_and_what_has_no_rows_but_only_chan
 ) -> None:
     programme = Programme(pipeline, {})
     broken = tmp_path / "broken.csv"
-    rows = b"".join(b"1-%d,M-%d,Active,Ann,Lee,ann@example.org\n" % (place, place) for place in range(1_500))
+    rows = b"".join(b"1-%d,M-%d,Active,Ann,Lee,ann@example.org\n" % (place, place) for place in range(ROWS_PACKED + 1))
     broken.write_bytes(HEADER + rows + b"x" * 2_000_000)
     refused = reconcile(programme, "reconcile", "--siebel-file", str(broken))
     assert refused.returncode == 2
-    assert refused.stderr == "membersync: siebel_file broken.csv: line 1502: is too long to be CSV\n"
+    assert refused.stderr == f"membersync: siebel_file broken.csv: line {ROWS_PACKED + 3}: is too long to be CSV\n"
     (stopped,) = pipeline.sql("select state from reconciliation")
     assert stopped == "stopped"
     shown = json.loads(reconcile(programme, "reconciliations", "1", "--json").stdout)

@@ -36,6 +36,7 @@ from producers.http.middleware import Envelope, Heads, Proxied
 from producers.http.protocol import protocol_of
 from producers.intake.together import Together
 from producers.metrics import registry_of
+from producers.operations.broker_look import BrokerLook
 from shared import logs, spans
 from shared.hosts import listening
 from shared.ledger.engine import engine
@@ -76,6 +77,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.authenticator = Authenticator(settings.api)
     app.state.metrics = registry_of(settings)
     app.state.intake_threads = anyio.CapacityLimiter(_INTAKE_THREADS)
+    app.state.broker_look = BrokerLook(settings)
     app.state.together = Together(ledger_url, app.state.intake_threads)
     app.state.probe_threads = anyio.CapacityLimiter(_PROBE_THREADS)
     request.install_problems(app)

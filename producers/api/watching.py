@@ -32,6 +32,7 @@ from producers.http.request import (
     settings_of,
 )
 from producers.operations import connection_control
+from producers.operations.broker_look import BrokerLook
 from producers.operations.connection_control import ConnectionPage, Switched, Tested
 from producers.operations.job_control import Operator
 from producers.operations.reads import INSTANT_SAID, instant_of
@@ -177,7 +178,9 @@ def show_status(request: Request, _: Reader) -> Response:
     """Show the verdict, connections, backlog with the age of its oldest, dead letters by code, rates, processes."""
     settings = settings_of(request)
     with transaction(engine(settings.ledger_url)) as tx:
-        return json_answer(standing(tx, settings))
+        found = standing(tx, settings)
+    look: BrokerLook = request.app.state.broker_look
+    return json_answer(look.beside(found))
 
 
 @router.get(

@@ -13,8 +13,8 @@ import typer
 from producers.cli.command import DONE, NOTHING, AsJson, TroubleError, print_json
 from producers.cli.command_settings import with_connections, with_ledger
 from producers.cli.terminal import Columns, age, coloured, console, instant, operator, plain, print_rows
-from producers.doctor.broker import with_broker
 from producers.operations import connection_control
+from producers.operations.broker_look import with_broker
 from producers.operations.foretelling import lane_said
 from producers.operations.verdict import Level, Verdict, standing, unseen
 from shared.errors import LedgerError, SettingsInvalidError

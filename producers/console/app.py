@@ -121,7 +121,7 @@ def install(app: FastAPI) -> None:
     """Put the console into *app*, beside the api's routes."""
     environment()
     app.state.sessions = Sessions(app.state.authenticator, app.state.settings.require_ledger())
-    app.state.overviews = Overviews(app.state.settings)
+    app.state.overviews = Overviews(app.state.settings, app.state.broker_look)
     app.state.streams = Streams()
     app.state.sent_forms = SentForms()
     looking = (

@@ -21,6 +21,7 @@ from producers.console.session import Form, Posted, Visitor, operates
 from producers.http.request import ConnectionName, ledger_of, settings_of
 from producers.operations import advice, connection_control
 from producers.operations.advice import when_down
+from producers.operations.broker_look import BrokerLook
 from producers.operations.connection_control import REASON_MAX
 from producers.operations.job_control import AskError, Operator
 from producers.operations.single_flight import SharedLook
@@ -81,8 +82,9 @@ class Overview:
 class Overviews:
     """Reads the ledger once for all who look at the same time; what it returns is at most a little old."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, broker: BrokerLook) -> None:
         self._settings = settings
+        self._broker = broker
         self._overview = SharedLook(self._read, fresh_s=_FRESH_S, patience=_PATIENCE)
         self._standing = SharedLook(self._judge, fresh_s=_FRESH_S, patience=_PATIENCE)
         self._plot: tuple[object, Svg] | None = None
@@ -105,7 +107,8 @@ class Overviews:
 
     def _judge(self) -> Standing:
         with transaction(engine(self._settings.ledger_url)) as tx:
-            return standing(tx, self._settings)
+            found = standing(tx, self._settings)
+        return self._broker.beside(found)
 
     def _read(self) -> Overview:
         now = self.standing()

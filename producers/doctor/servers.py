@@ -13,9 +13,9 @@ from typing import Any
 
 import httpx
 
-from producers.doctor.broker import BrokerError, open_redis
 from producers.doctor.check import MAKE_UTF8, Finding, Subject, UnlookedError, fail, ok, place, warn
 from producers.operations import advice
+from producers.operations.broker_reached import BrokerError, open_redis
 from producers.operations.clock_advice import set_by
 from shared.addresses import proxy_for, trusted
 from shared.broker_address import is_amqp

@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from producers.doctor.broker import with_broker
 from producers.doctor.check import Finding, Subject, UnlookedError, fail, ok, warn
 from producers.operations import hold_advice
+from producers.operations.broker_look import with_broker
 from producers.operations.reconcile import runs
 from producers.operations.verdict import MAIL_LATE_S, Verdict, standing, unseen
 from shared.errors import LedgerError

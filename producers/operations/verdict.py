@@ -1,7 +1,7 @@
 """The verdict: in one sentence whether all is well, and if not what is wrong, since when, who waits, who has to act.
 
 It is decided here and nowhere else, from what one look at the ledger found, so that every page, `membersync status`,
-`membersync doctor` and `GET /v1/status` say the same.  Pure.  The two commands look at the broker too, and add to it.
+`membersync doctor` and `GET /v1/status` say the same.  Pure.  All of them look at the broker too (`broker_look`).
 """
 
 from collections import Counter

@@ -57,7 +57,7 @@ def page_times(url: str, instances: int = INSTANCES) -> dict[str, float]:
         client.headers["Accept"] = "text/html"
 
         def forget() -> None:
-            app.state.overviews = Overviews(settings)
+            app.state.overviews = Overviews(settings, app.state.broker_look)
 
         return {name: _median_ms(client, address, forget) for name, address in _PAGES.items()}
 

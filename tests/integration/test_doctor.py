@@ -16,6 +16,7 @@ import pytest
 from producers.doctor import broker
 from producers.doctor.check import Subject
 from producers.doctor.examination import CHECKS, WITHIN_S, examine
+from producers.operations import broker_reached
 from shared.ledger import connections, heartbeats
 from shared.ledger.engine import transaction
 from shared.lifecycle.breaker import Seen
@@ -387,7 +388,7 @@ def test_rabbitmq_is_examined_too(doctor: Doctor, monkeypatch: pytest.MonkeyPatc
             found = doctor.look("broker").the("broker")
             assert found["found"].endswith(f"blocks who publishes: low on {low}")
             assert "`rabbitmq-diagnostics alarms`" in found["remedy"]
-            assert broker.refusal_of(url_of(node)) == f"blocks who publishes: low on {low}"
+            assert broker_reached.refusal_of(url_of(node)) == f"blocks who publishes: low on {low}"
             node.control(command, usual)
             eventually(lambda: doctor.look("broker").the("broker")["level"] == "ok", "none")
     assert re.fullmatch(r"RabbitMQ \d+\.\d+.* answers", report.the("broker")["found"])

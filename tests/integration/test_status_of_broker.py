@@ -1,12 +1,16 @@
-"""`membersync status` names a broker that takes no messages, which the ledger does not show."""
+"""`membersync status`, `/v1/status` and each page name a broker that takes no messages; the ledger does not show it."""
 
+import socket
 from collections.abc import Iterator
+from html import unescape
 
 import pytest
 import redis
 
 from deploy.local.servers import scratch_valkey
-from shared.settings import settings
+from shared.settings import Settings, settings
+from tests.console import console, logged_in
+from tests.rig import eventually
 from tests.terminal import Terminal
 
 pytestmark = pytest.mark.usefixtures("ledger")
@@ -57,3 +61,39 @@ def test_a_broker_that_takes_none_is_the_first_thing_said(
 def test_a_broker_that_is_away_is_said(status: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEMBERSYNC_BROKER_URL", "redis://127.0.0.1:1/0")
     assert "does not serve" in status("status", "--json").json["verdict"]["sentence"]
+
+
+def test_api_and_console_say_it_in_the_same_words_and_no_more_once_it_takes_them(
+    status: Terminal, ledger_url: str, own_valkey: str
+) -> None:
+    of = Settings(_env_file=None, ledger_url=ledger_url, broker_url=own_valkey)
+    with console(of) as somebody, redis.Redis.from_url(own_valkey) as client:
+        vera = logged_in(somebody, "tok-vera")
+
+        def judged() -> str:
+            answer = vera.get("/v1/status", headers={"Authorization": "Bearer tok-vera"}).json()
+            return str(answer["verdict"]["sentence"])
+
+        def overview() -> str:
+            return unescape(vera.get("/").text)
+
+        client.config_set("maxmemory", "1")
+        try:
+            eventually(lambda: "The broker " in judged(), "the api says it")
+            eventually(lambda: "The broker " in overview(), "the console says it")
+            (trouble, *_) = status("status", "--json").json["verdict"]["troubles"]
+            assert "takes no writes: OOM, its memory is full" in trouble["what"]
+            assert trouble["what"] in judged()
+            assert trouble["what"] in overview()
+        finally:
+            client.config_set("maxmemory", "0")
+        eventually(lambda: "The broker " not in judged() + overview(), "nobody says it any more")
+
+
+def test_a_broker_that_hangs_keeps_no_page_waiting_for_long(ledger_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        of = Settings(_env_file=None, ledger_url=ledger_url, broker_url=f"redis://127.0.0.1:{deaf.getsockname()[1]}/0")
+        with console(of) as somebody:
+            vera = logged_in(somebody, "tok-vera")
+            assert vera.get("/").status_code == 200
+            eventually(lambda: "does not serve" in vera.get("/").text, "a later page says it")

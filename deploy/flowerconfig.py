@@ -25,7 +25,7 @@ from tornado.ioloop import PeriodicCallback
 from tornado.template import DictLoader
 from tornado.web import Application, authenticated
 
-from deploy.flower import AnySentinel, bounded, reworded, wait, with_instance_ids
+from deploy.flower import AnyRabbitMQ, AnySentinel, bounded, reworded, wait, with_instance_ids
 from deploy.flower.hearing import BelievingReceiver
 from shared import logs
 from shared.broker_address import read_broker
@@ -120,9 +120,10 @@ for _handler in (monitor.Metrics, monitor.Healthcheck):
 # Flower asks the worker that somebody looked at last; the other lane's backlog would not show.
 BaseHandler.get_active_queue_names = lambda _: list(QUEUES)
 
-# Of several Sentinels Flower would ask the first alone, and know no queue while that one is away.
-AnySentinel.hosts = read_broker(_of.broker_url).hosts if _of.broker_url else ()
+# Of several Sentinels, or nodes, Flower would ask the first alone, and know no queue while that one is away.
+AnySentinel.hosts = AnyRabbitMQ.hosts = read_broker(_of.broker_url).hosts if _of.broker_url else ()
 flower.utils.broker.RedisSentinel = AnySentinel
+flower.utils.broker.RabbitMQ = AnyRabbitMQ
 
 _keep = EventsState.event
 

@@ -15,12 +15,12 @@ Its pages, its API, its search and its file read the same, because this happens 
 import ast
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from threading import Event
 from typing import Any, ClassVar
 
 from celery.events.state import Task
-from flower.utils.broker import RedisSentinel
+from flower.utils.broker import RabbitMQ, RedisSentinel
 from redis.asyncio import Redis
 
 from shared.hosts import Host
@@ -78,6 +78,26 @@ class AnySentinel(RedisSentinel):  # type: ignore[misc]  # Flower has no types
         asked = client.connection_pool.sentinel_manager
         asked.sentinels = [Redis(host=one.name, port=int(one.port), **asked.sentinel_kwargs) for one in self.hosts]
         return client
+
+
+class AnyRabbitMQ(RabbitMQ):  # type: ignore[misc]  # Flower has no types
+    """Flower's look into a RabbitMQ of several nodes, by the management API of the first of *hosts* that answers."""
+
+    hosts: ClassVar[tuple[Host, ...]] = ()
+
+    def __init__(self, broker_url: str, http_api: str, **more: object) -> None:
+        super().__init__(broker_url, http_api, **more)
+        nodes = [f"http://{Host(one.name, str(self.port))}/api/{self.vhost}" for one in self.hosts]
+        self._apis = [http_api] if http_api else nodes
+
+    async def queues(self, names: Collection[str]) -> list[dict[str, Any]]:
+        """Return what the API says of the queues of these *names*."""
+        for api in self._apis:
+            self.http_api = api
+            found: list[dict[str, Any]] = await super().queues(names)
+            if found:
+                return found
+        return []
 
 
 def counts(result: object) -> object:

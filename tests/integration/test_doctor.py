@@ -378,17 +378,15 @@ def test_rabbitmq_is_examined_too(doctor: Doctor, monkeypatch: pytest.MonkeyPatc
     with running_node(tmp_path) as node:
         monkeypatch.setenv("MEMBERSYNC_BROKER_URL", url_of(node))
         report = doctor("--offline")
-        for command, alarm, usual in (
-            ("set_vm_memory_high_watermark", "0", "0.4"),
-            ("set_disk_free_limit", "1000000GB", "50MB"),
-        ):
+        alarms = ("set_vm_memory_high_watermark", "0", "0.4"), ("set_disk_free_limit", "1000000GB", "50MB")
+        for command, alarm, usual in alarms:
             node.control(command, alarm)
             low = "memory" if "memory" in command else "disk"
             eventually(lambda: doctor.look("broker").the("broker")["level"] == "fail", "an alarm")
-            found = doctor.look("broker").the("broker")
-            assert found["found"].endswith(f"blocks who publishes: low on {low}")
+            found, refusal = doctor.look("broker").the("broker"), f"blocks who publishes: low on {low}"
+            assert found["found"].endswith(refusal)
             assert "`rabbitmq-diagnostics alarms`" in found["remedy"]
-            assert broker_reached.refusal_of(url_of(node)) == f"blocks who publishes: low on {low}"
+            assert broker_reached.refusal_of(url_of(node)) == refusal
             node.control(command, usual)
             eventually(lambda: doctor.look("broker").the("broker")["level"] == "ok", "none")
     assert re.fullmatch(r"RabbitMQ \d+\.\d+.* answers", report.the("broker")["found"])

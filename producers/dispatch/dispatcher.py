@@ -353,6 +353,7 @@ class Dispatcher:
             spending.forget(tx)
             pruned = claims.prune(tx, days=self._settings.dispatcher.retention_days, limit=_PRUNE_SIZE)
             heartbeats.prune(tx)
+            errands.prune(tx)
             call_limits.forget(tx)
             holds.prune(tx, days=self._settings.dispatcher.retention_days)
         if pruned:

@@ -7,12 +7,13 @@ import sys
 import pytest
 from sqlalchemy import Engine, text
 
-from shared.instances import Errand
+from shared.instances import Errand, Failed, Result, Work
 from shared.ledger import heartbeats
 from shared.ledger.heartbeats import Kind, Who
+from shared.ledger.transitions.errands import prune
 from shared.pipeline import Lane, Stage
 from shared.process_table import process_table
-from tests.integration.test_attempts import SILENCE, errands, make_due, rows, send, travel
+from tests.integration.test_attempts import SILENCE, errands, good, make_due, rows, send, travel
 
 SILENT = """
     insert into heartbeat (kind, name, lanes, pid, started_at, beat_at)
@@ -100,3 +101,29 @@ def test_nobody_else_delays_the_end_of_a_check(ledger: Engine, stage: Stage, kin
     tell(ledger, SILENT, kind=kind, silent_s=silent_s)
     assert errands(ledger) == [CHECKS[stage][0]]
     assert rows(ledger, "lost_write_id, lost_tell_id", "member") == [(None, None)]
+
+
+@pytest.mark.parametrize("stage", CHECKS)
+def test_a_check_that_was_out_while_the_clock_was_set_back_leaves_nothing(ledger: Engine, stage: Stage) -> None:
+    check, mark, due = CHECKS[stage]
+    lose_one(ledger, stage)
+
+    def set_back(stage: Stage, work: Work) -> Result:
+        tell(ledger, "update errand set due_at = lease_until + interval '1 h'")
+        return good(stage, work)
+
+    assert errands(ledger, set_back) == [check]
+    assert rows(ledger, "kind", "errand") == []
+    assert rows(ledger, f"{mark}, {due}", "member") == [(None, None)]
+
+
+@pytest.mark.parametrize("stage", CHECKS)
+def test_a_row_that_nobody_will_claim_again_is_pruned_and_no_other(ledger: Engine, stage: Stage) -> None:
+    check, _, due = CHECKS[stage]
+    lose_one(ledger, stage)
+    assert errands(ledger, lambda *_: Failed(SILENCE)) == [check]
+    for is_left in (True, False):
+        with ledger.begin() as tx:
+            assert prune(tx) == (not is_left)
+        assert (rows(ledger, "kind", "errand") == [check]) is is_left
+        tell(ledger, f"update member set {due} = null")

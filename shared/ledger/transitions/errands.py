@@ -124,6 +124,11 @@ def finish(tx: Connection, stage: Stage, ended: Sequence[ErrandEnded], *, settle
     return written
 
 
+def prune(tx: Connection) -> int:
+    """Delete rows of checks and probes that nobody will claim again, and return how many there were."""
+    return tx.execute(_PRUNE).rowcount
+
+
 def _due_check(stage: Stage, kind: Errand, of: str, lost: str, at: str) -> str:
     """Return the query for the check of a lost answer that is due of a member `m`.
 
@@ -251,10 +256,14 @@ TAKE_GOOD = _take(f"""
     from instance i join member m using (member_number) where i.id = :id and i.state = 'completed' and {_IS_GOOD}
 """)
 """Claim the probe of a locked member, if it is good still."""
+_BY_MARK = (Errand.READ_BACK, Errand.TELL_AGAIN, Errand.PROBE)
+"""Whose row does not say that there is something to do: a mark of the member does, or the breaker."""
+# Of theirs it says only that the ledger's clock was set while they were out.
+_IS_RESCHEDULED = f"({RESCHEDULED} and e.kind not in ({words(_BY_MARK)}))"
 END = text(f"""
     with over as (
-        select e.id, e.member_number, e.due_at, i.state, r.apart, r.untried, {RESCHEDULED} as rescheduled,
-               coalesce(now() + make_interval(secs => r.again_in_s), case when {RESCHEDULED} then e.due_at end)
+        select e.id, e.member_number, e.due_at, i.state, r.apart, r.untried, {_IS_RESCHEDULED} as rescheduled,
+               coalesce(now() + make_interval(secs => r.again_in_s), case when {_IS_RESCHEDULED} then e.due_at end)
                    as again_at,
                e.kind = 'report' and i.state = 'superseded' as overtaken
         from json_to_recordset(cast(:rows as json))
@@ -284,4 +293,10 @@ END = text(f"""
 A report whose instance was overtaken meanwhile is repeated for the newer one, if that has inherited the failure; one
 that was scheduled anew meanwhile is due again.
 """
+_PRUNE = text("""
+    delete from errand e using member m
+    where m.member_number = e.member_number and e.token = 0
+      and case e.kind when 'probe' then true when 'read_back' then m.read_back_at is null
+                      when 'tell_again' then m.tell_again_at is null end
+""")
 _LEARN = {Errand.REPORT: LEARN_TOLD, Errand.TELL_AGAIN: LEARN_TOLD_AGAIN}

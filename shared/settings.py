@@ -75,11 +75,6 @@ class DispatcherSettings(BaseModel):
     metrics_host: Host = Field("127.0.0.1", description="address that its metrics listen on; they want no token")
     metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus metrics of the dispatcher; 0: off")
 
-    @property
-    def longest_lease_s(self) -> float:
-        """The longest lease that is given.  Units: seconds."""
-        return max(self.lease_s, self.unbegun_lease_s)
-
     def batch(self, lane: Lane) -> int:
         """Largest batch of *lane*."""
         return self.batch_live if lane is Lane.LIVE else self.batch_bulk

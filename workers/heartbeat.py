@@ -18,14 +18,12 @@ from celery import Celery, bootsteps
 from celery.worker.consumer import Consumer
 
 from shared.errors import LedgerError
-from shared.ledger import call_limits, clock, heartbeats
-from shared.ledger.engine import engine, statements, transaction
+from shared.ledger import call_limits, heartbeats
+from shared.ledger.engine import engine, transaction
 from shared.ledger.heartbeats import Kind, Who
-from shared.ledger.transitions import clock_moves
 from shared.liveness import this_process
 from shared.logs import logger
 from shared.pipeline import STAGES, Lane
-from shared.settings import settings
 
 log = logger(__name__)
 
@@ -82,13 +80,7 @@ async def beat(me: Who) -> None:
 def _beat(me: Who) -> None:
     # A child that was not forked has imported this itself, and cannot see what its parent notes.
     aged_s = 0.0 if os.getpid() == _importer else max(0.0, monotonic() - _went_round.value - _NOTE_EVERY_S)
-    ledger = engine(durable=False)
-    with statements(ledger) as tx:
-        is_set = clock.is_set(tx)
-    if is_set:
-        with transaction(ledger) as tx:
-            clock_moves.follow(tx, lease_s=settings().dispatcher.longest_lease_s)
-    with transaction(ledger) as tx:
+    with transaction(engine(durable=False)) as tx:
         heartbeats.beat(tx, me, aged_s=aged_s)
     _heard.value = monotonic()
 

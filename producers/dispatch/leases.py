@@ -31,7 +31,7 @@ class Leases:
     def __init__(self, ledger: Ledger, settings: Settings) -> None:
         of = settings.dispatcher
         self._ledger = ledger
-        self._longest_s = of.longest_lease_s
+        self._longest_s = max(of.lease_s, of.unbegun_lease_s)
         self._terms = attempts.Terms(of.unbegun_lease_s, settings.crowdtwist.settle_s, settings.siebel.settle_s)
         self.patience = Patience(of.unbegun_lease_s, of.lease_s)
         self.has_let_go = False
@@ -48,12 +48,10 @@ class Leases:
         with statements(self._ledger) as tx:
             lost = claims.expired(tx, limit=_EXPIRE_SIZE, front=front)
             looked = clock.look(tx)
-        was_fresh, self._is_fresh = self._is_fresh, looked.is_fresh or bool(looked.step_s)
+        self._is_fresh = looked.is_fresh or bool(looked.step_s)
         if looked.step_s:
             self._follow_the_clock()
             return False
-        if self._is_fresh and not was_fresh:
-            return False  # somebody else has moved everything
         if looked.doubted_s:
             self._bear_a_doubt(looked.doubted_s)
             return False
@@ -70,7 +68,10 @@ class Leases:
 
     def _follow_the_clock(self) -> None:
         with transaction(self._ledger) as tx:
-            clock_moves.follow(tx, lease_s=self._longest_s)
+            by_s = clock_moves.follow(tx, lease_s=self._longest_s)
+        if by_s:
+            what = f"{abs(by_s):g} s {'ahead' if by_s > 0 else 'back'}"
+            log.warning("the ledger's clock was set: leases, due times and budgets were moved with it", by=what)
 
     def _bear_a_doubt(self, by_s: float) -> None:
         with transaction(self._ledger) as tx:

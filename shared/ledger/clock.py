@@ -11,8 +11,6 @@ is due for as long.  So who acts on an instant that is over looks whether the cl
 - One that starts compares with what the last of them has noted.  Where that was on another machine, or before this one
   was started, the wall clocks of both are all there is to compare: what they say is a doubt, and none of it is moved
   further than is safe if the ledger's clock is right after all.
-- A worker looks as it beats, and moves all of that as well: while no dispatcher runs the clock may be set forward and
-  back again, and whoever looks after that finds nothing, though much was written by the clock of between.
 - Who pays for calls looks as he pays, and makes none of them before a step forward is known to all: they would be paid
   for in a minute in which the calls before it seem never to have been made.
 """
@@ -30,8 +28,6 @@ from shared.lifecycle.clock_steps import Ahead, Look, better, doubted_s, step_s
 from shared.settings import settings
 
 _WEIGHS_S = 61.0
-_OFTEN_S = 5.0
-"""From one look of a dispatcher, or beat of a worker, to the next it is less."""
 """After so long nothing of what was spent before a step weighs any more."""
 FRESH_S = 120
 """No transaction of ours lasts for so long.  Units: seconds."""
@@ -83,27 +79,12 @@ class _Watch:
 
     known: Ahead | None = None
     unexplained_since_s: float | None = None
-    moved_s: float = 0.0
-    """All steps together that were known of at the last look."""
-    new_until_s: float = 0.0
-    """Until then whoever had nobody's look to begin with believes others; this and the next on `lease_clock`."""
-    looked_s: float = 0.0
 
     def step_s(self, now: Look) -> float:
-        """Return by how much it was set since this process last looked, and nothing is moved yet."""
         most_s = settings().ledger_clock_step_s
-        if self.known is None:
-            self.moved_s, self.new_until_s = now.moved_s, now.before_s + FRESH_S
         found_s = step_s(self.known, now, most_s)
-        # Who has looked for longer may know of a step from before our first look, and move all with it: the clock is
-        # where it was.  Over a longer time it may have come back to there, and then it is a step.
-        knows_less = now.before_s < min(self.new_until_s, self.looked_s + _OFTEN_S)
-        if knows_less and abs(found_s + now.moved_s - self.moved_s) <= most_s:
-            found_s = 0.0
-        self.looked_s = now.before_s
         if not found_s:
             self.known, self.unexplained_since_s = better(self.known, now, most_s), None
-            self.moved_s = now.moved_s
         return found_s
 
 
@@ -141,23 +122,20 @@ def look(tx: Connection, *, lock: bool = False) -> Looked:
     return Looked(found_s, has_late, is_fresh, doubt_s)
 
 
-def is_set(tx: Connection) -> bool:
-    """Return whether it was set and nothing is moved yet; what it finds is noted for nobody."""
-    return bool(_informed(tx).step_s(marked(tx, _LOOK)))
-
-
 def is_spendable(tx: Connection, paid: Look) -> bool:
     """Return whether what was just *paid* for may be used: not if the clock seems to have been set forward.
 
     If nobody moves what was spent, this holds for as long as that would have weighed.
     """
-    watch = _informed(tx)
+    watch = _watch(tx)
+    if watch.known is None:
+        watch.known = _known(tx.execute(_NOTED).one())
     if watch.step_s(paid) <= 0:
         return True
     watch.unexplained_since_s = watch.unexplained_since_s or paid.before_s
     if paid.before_s - watch.unexplained_since_s < _WEIGHS_S:
         return False
-    watch.known, watch.moved_s, watch.unexplained_since_s = paid.ahead, paid.moved_s, None
+    watch.known, watch.unexplained_since_s = paid.ahead, None
     return True
 
 
@@ -192,14 +170,6 @@ def _known(noted: Row[tuple[object, ...]]) -> Ahead | None:
     """Return what was noted on this machine since its start; None: nothing, or what was last noted was elsewhere."""
     is_ours = bool(start_of_machine()) and noted.looked_from == start_of_machine()
     return Ahead(noted.ahead_least_s, noted.ahead_most_s) if is_ours else None
-
-
-def _informed(tx: Connection) -> _Watch:
-    """Return what this process knows, from who looked last if it has not looked itself."""
-    watch = _watch(tx)
-    if watch.known is None:
-        watch.known = _known(tx.execute(_NOTED).one())
-    return watch
 
 
 def _watch(tx: Connection) -> _Watch:

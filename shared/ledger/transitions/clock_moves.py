@@ -19,10 +19,7 @@ from enum import StrEnum
 from sqlalchemy import Connection, TextClause, text
 
 from shared.ledger import clock, spending
-from shared.logs import logger
 from shared.pipeline import Lane, Stage
-
-log = logger(__name__)
 
 
 class Follows(StrEnum):
@@ -118,8 +115,6 @@ def follow(tx: Connection, *, lease_s: float) -> float:
                 tx.execute(statement, {"by_s": by_s, "low": low, "high": high, "most": _FOREVER})
     spending.move(tx, by_s)
     clock.moved(tx, by_s)
-    what = f"{abs(by_s):g} s {'ahead' if by_s > 0 else 'back'}"
-    log.warning("the ledger's clock was set: leases, due times and budgets were moved with it", by=what)
     return by_s
 
 

@@ -66,13 +66,6 @@ def ledger_clock_stepped(at: Stand, _: Pace, dice: Random) -> Iterator[None]:
         at.ledger_clock.step(0)
 
 
-@contextmanager
-def ledger_clock_stepped_unwatched(at: Stand, pace: Pace, dice: Random) -> Iterator[None]:
-    """Kill a dispatcher and step the wall clock of PostgreSQL before another is there that looks at it."""
-    with killed("dispatcher", at, pace, dice), ledger_clock_stepped(at, pace, dice):
-        yield
-
-
 WITH_UP: Mapping[str, Fault] = {
     **KINDS,
     "up.killed": partial(killed, "up"),
@@ -80,6 +73,5 @@ WITH_UP: Mapping[str, Fault] = {
     "ledger.full": ledger_full,
     "clock.stepped": clock_stepped,
     "ledger.clock_stepped": ledger_clock_stepped,
-    "ledger.clock_stepped_unwatched": ledger_clock_stepped_unwatched,
 }
 """Where the product runs as `membersync up`, and this machine has what else is wanted."""

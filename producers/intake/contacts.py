@@ -26,7 +26,7 @@ def part_contact(
     good.
 
     Raises:
-        InvalidEventError: there is no contact where one should be.
+        InvalidEventError: a name is no text, or what stands for a contact is no object.
     """
     rest = dict(record)
     contacts: list[Any] = []

@@ -230,6 +230,7 @@ class RecordReader:
         if len(self._known) >= _FORMS_KNOWN:
             self._known.clear()
         names = tuple(name for name in Member.model_fields if name in places)
+        untold = frozenset(OF_CONTENT) - places.keys()
         lacks = tuple(dialect.labels[name] for name in NEEDED if name not in places)
         is_plain = not lacks and all(len(places[name]) == 1 for name in names)
         return self._known.setdefault(
@@ -244,9 +245,9 @@ class RecordReader:
                 folded.get(self._status),
                 folded.get(self._error),
                 folded.get(OF_DELETED),
-                frozenset(OF_CONTENT) - places.keys(),
+                untold,
                 lacks,
-                tuple(sorted(frozenset(OF_CONTENT) - places.keys())),
+                tuple(sorted(untold)),
                 names,
                 itemgetter(*(places[name][0] for name in names)) if is_plain else None,
             ),

@@ -220,13 +220,17 @@ def fault_of_task(headers: object, body: object, content_type: object, content_e
 
 
 def _fault(form: type[BaseModel], value: object) -> str | None:
-    """Name the parts that are not as *form* says; neither their values nor names that are not ours."""
     try:
         form.model_validate(value)
     except ValidationError as error:
-        places = set()
-        for fault in error.errors(include_url=False, include_input=False, include_context=False):
-            path = (*fault["loc"][:-1], "(more)") if fault["type"] == "extra_forbidden" else fault["loc"]
-            places.add(".".join(map(str, path)) or "all of it")
-        return f"not of our making: {', '.join(sorted(places)[:_PLACES_MAX])}"
+        return fault_in(error, "all of it")
     return None
+
+
+def fault_in(error: ValidationError, whole: str) -> str:
+    """Name the parts at fault, *whole* where it is no part; neither their values nor names that are not ours."""
+    places = set()
+    for fault in error.errors(include_url=False, include_input=False, include_context=False):
+        path = (*fault["loc"][:-1], "(more)") if fault["type"] == "extra_forbidden" else fault["loc"]
+        places.add(".".join(map(str, path)) or whole)
+    return f"not of our making: {', '.join(sorted(places)[:_PLACES_MAX])}"

@@ -6,11 +6,12 @@ Source: celery 5.7 `events/dispatcher.py`, `worker/heartbeat.py`, `worker/reques
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from shared.message_forms import fault_in
 from shared.pipeline import STAGES
 
 HOSTS_MAX = 1_000
@@ -19,7 +20,6 @@ _FORGOTTEN_S = 600.0
 """Who is not heard of for so long makes room; Flower forgets a worker after as long."""
 _LONGEST = 20_000
 """Characters of a traceback, or of what an exception says, of which the last are kept."""
-_PLACES_MAX = 5
 
 _Text = Annotated[str, Field(max_length=2_000)]
 _Id = Annotated[str, Field(pattern=r"\A[0-9a-f-]{36}\z")]
@@ -123,7 +123,7 @@ class Believed:
         try:
             hostname = _ANY.validate_python(event).hostname
         except ValidationError as error:
-            return f"not of our making: {', '.join(sorted(set(_places(error)))[:_PLACES_MAX])}"
+            return fault_in(error, "type")
         while self._heard and now_s - next(iter(self._heard.values())) > _FORGOTTEN_S:
             self._heard.popitem(last=False)
         if hostname not in self._heard and len(self._heard) >= HOSTS_MAX:
@@ -137,10 +137,3 @@ def shortened(event: Mapping[str, Any]) -> dict[str, Any]:
     """Return *event*, which is believed, with no more of an exception than a page can show."""
     long = {name: event[name][-_LONGEST:] for name in ("exception", "traceback") if isinstance(event.get(name), str)}
     return {**event, **long}
-
-
-def _places(error: ValidationError) -> Iterator[str]:
-    """Name the fields at fault; neither their values nor names that are not ours."""
-    for fault in error.errors(include_url=False, include_input=False, include_context=False):
-        path = (*fault["loc"][:-1], "(more)") if fault["type"] == "extra_forbidden" else fault["loc"]
-        yield ".".join(map(str, path)) or "type"
